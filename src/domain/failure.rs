@@ -1,0 +1,67 @@
+//! What can go wrong, as far as a caller is concerned. Modules have errors of their own and converge here;
+//! the doors (`http`, `grpc`) translate a [`Kind`] once each.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The class of a failure: what a caller can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The request itself is wrong; repeating it is useless.
+    Invalid,
+    /// No credential, or one that is not valid.
+    Unauthenticated,
+    /// Known, but not allowed.
+    Forbidden,
+    /// The thing that was named does not exist.
+    NotFound,
+    /// It exists already, or its state does not permit this.
+    Conflict,
+    /// The request is larger than a limit.
+    TooLarge,
+    /// A quota is spent: final until its window turns.
+    QuotaSpent,
+    /// Too fast: may be retried after a while.
+    RateLimited,
+    /// This node cannot do it now (no target, ledger full, leader away, shutting down).
+    Unavailable,
+    /// The upstream failed or sent nonsense.
+    Upstream,
+    /// The upstream did not answer in time.
+    UpstreamTimeout,
+    /// A defect or broken environment of ours; details are in the log, not in the answer.
+    Internal,
+}
+
+/// A failure on its way to a caller: a kind, a message that says what to do, and when to come back.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The class, which decides the status code.
+    pub kind: Kind,
+    /// For the caller's eyes: never a secret, a prompt or an internal detail.
+    pub message: String,
+    /// How long to wait before a retry can succeed, where that is known.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure of `kind` with a message for the caller.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), retry_after: None }
+    }
+
+    /// The same failure, with the time after which a retry can succeed.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

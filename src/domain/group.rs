@@ -1,0 +1,41 @@
+//! Groups, and the limits that users and groups are held to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::GroupId;
+
+/// What may be used, per user or per group. None is unlimited, 0 is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Tokens (input and output) per UTC day.
+    pub daily_tokens: Option<u64>,
+    /// Tokens per UTC calendar month.
+    pub monthly_tokens: Option<u64>,
+    /// Requests per minute.
+    pub rpm: Option<u32>,
+    /// Money per UTC calendar month, in nano-USD.
+    pub monthly_nanousd: Option<i64>,
+    /// Requests in flight at the same time.
+    pub concurrent: Option<u32>,
+    /// The largest `max_tokens` that a request may ask for.
+    pub max_tokens: Option<u64>,
+    /// Globs of models that may be called; none: every model.
+    pub models: Option<Vec<String>>,
+}
+
+/// Users who share limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Never changes.
+    pub id: GroupId,
+    /// Unique among groups; what people type.
+    pub name: String,
+    /// What the members may use together.
+    pub limits: Limits,
+    /// When the group was created.
+    pub created_at: Timestamp,
+    /// When anything of the above last changed.
+    pub updated_at: Timestamp,
+}

@@ -1,0 +1,14 @@
+//! Nouns and pure rules of the gateway: no I/O, no runtime, no database, no web framework.
+
+pub mod clock;
+pub mod failure;
+pub mod group;
+pub mod ids;
+pub mod peer;
+pub mod price;
+pub mod principal;
+pub mod provider;
+pub mod quota;
+pub mod summary;
+pub mod usage;
+pub mod user;

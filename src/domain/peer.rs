@@ -1,0 +1,34 @@
+//! Peers: the nodes of the cluster as the registry knows them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::{InstanceId, NodeId};
+
+/// A node as the registry knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its name.
+    pub id: NodeId,
+    /// How clients reach its HTTP side.
+    pub addr: String,
+    /// Its share of traffic relative to the others.
+    pub weight: u32,
+    /// Heard of within three heartbeats, and has not left.
+    pub is_active: bool,
+    /// Should get no new traffic.
+    pub draining: bool,
+    /// When it first registered.
+    pub registered_at: Timestamp,
+    /// When it last registered, sent a heartbeat or pushed.
+    pub last_seen: Option<Timestamp>,
+    /// Usage logs it still owes the leader, by its own word.
+    pub unsynced: u64,
+    /// Up to here it owes nothing.
+    pub synced_through: Option<Timestamp>,
+    /// Its sproxy version.
+    pub version: String,
+    /// The run of the process that holds the id now.
+    #[serde(skip)]
+    pub instance_id: Option<InstanceId>,
+}

@@ -1,0 +1,32 @@
+//! Who a request turned out to come from.
+
+use std::sync::Arc;
+
+use crate::domain::ids::{GroupId, Jti, KeyId, UserId};
+use crate::domain::user::Role;
+
+/// How a caller proved who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// An API key.
+    ApiKey(KeyId),
+    /// A signed, short-lived access token.
+    AccessToken(Jti),
+    /// The admin token in the node's own data directory.
+    LocalAdmin,
+}
+
+/// An authenticated caller. Cheap to clone: the names are shared with the accounts snapshot.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    /// The user.
+    pub user_id: UserId,
+    /// The user's name at the time of the request.
+    pub user: Arc<str>,
+    /// The user's group and its name, if any.
+    pub group: Option<(GroupId, Arc<str>)>,
+    /// What the caller may do on the control plane.
+    pub role: Role,
+    /// How they proved it.
+    pub credential: Credential,
+}

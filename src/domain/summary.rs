@@ -1,0 +1,75 @@
+//! Sums over usage logs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::clock::Timestamp;
+
+/// What a set of usage logs adds up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Input tokens.
+    pub total_input: u64,
+    /// Output tokens.
+    pub total_output: u64,
+    /// Both.
+    pub total_tokens: u64,
+    /// Usage logs.
+    pub request_count: u64,
+    /// Those that ended in an error.
+    pub error_count: u64,
+    /// Cost in nano-USD.
+    pub cost_nanousd: i64,
+}
+
+impl Totals {
+    /// Adds `other` to this sum.
+    pub fn add(&mut self, other: &Self) {
+        self.total_input += other.total_input;
+        self.total_output += other.total_output;
+        self.total_tokens += other.total_tokens;
+        self.request_count += other.request_count;
+        self.error_count += other.error_count;
+        self.cost_nanousd += other.cost_nanousd;
+    }
+}
+
+/// Totals of the whole cluster, and how far they can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlobalStats {
+    /// The sums.
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// Up to here every active peer has said that it owes nothing; none: nothing can be said.
+    pub complete_through: Option<Timestamp>,
+}
+
+/// What statistics can be grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StatsBy {
+    /// Per user.
+    User,
+    /// Per group.
+    Group,
+    /// Per model asked for.
+    Model,
+    /// Per node that served.
+    Node,
+    /// Per UTC day.
+    Day,
+}
+
+/// Totals of one user, group, model, node or day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatRow {
+    /// The user's or group's id, the model, the node, or the day (`2026-11-22`). Empty: no group, no model.
+    pub key: String,
+    /// The name people know it by; for models, nodes and days the same as `key`.
+    pub name: String,
+    /// The sums.
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+/// Totals of one user (`user_stats`).
+pub type UserStatRow = StatRow;

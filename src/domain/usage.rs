@@ -1,0 +1,197 @@
+//! Usage: what one request used, as a record on its way to the database and as a row in it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::{GroupId, NodeId, RequestId, UserId};
+use crate::domain::price::Price;
+use crate::domain::provider::Provider;
+
+/// Token counts of one request. `cache_read`, `cache_write` and `cache_write_1h` are disjoint parts of
+/// `input`; `reasoning` is part of `output`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Every input token the provider charges for, cached ones included.
+    pub input: u64,
+    /// Every output token, reasoning included.
+    pub output: u64,
+    /// Input tokens read from the provider's cache.
+    pub cache_read: u64,
+    /// Input tokens written to the provider's cache for 5 minutes.
+    pub cache_write: u64,
+    /// Input tokens written to the provider's cache for 1 hour.
+    pub cache_write_1h: u64,
+    /// Output tokens spent on reasoning.
+    pub reasoning: u64,
+}
+
+impl Tokens {
+    /// Input and output together.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+}
+
+/// Declares an enum whose values have one text each, used in the API, the database and on the wire.
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant),+ }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The text used in the API, the database and on the wire.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownName;
+
+            fn from_str(text: &str) -> Result<Self, UnknownName> {
+                match text { $($text => Ok(Self::$variant),)+ _ => Err(UnknownName(text.to_owned())) }
+            }
+        }
+    };
+}
+
+/// A text that names no value of the expected kind.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown value `{0}`")]
+pub struct UnknownName(pub String);
+
+named! {
+    /// How good the token counts are.
+    TokenSource {
+        /// The provider reported them.
+        Reported = "reported",
+        /// At least one class was estimated from the content that passed.
+        Estimated = "estimated",
+        /// Nothing is known, or there is nothing to count.
+        None = "none",
+    }
+}
+
+named! {
+    /// How a request ended.
+    Outcome {
+        /// The answer was complete and a success.
+        Ok = "ok",
+        /// The upstream answered with an error status, or with an error event inside a 200 stream.
+        UpstreamError = "upstream_error",
+        /// The upstream's answer broke off.
+        UpstreamCut = "upstream_cut",
+        /// No upstream could be reached, or none answered.
+        UpstreamUnreachable = "upstream_unreachable",
+        /// The upstream took longer than the target's time limit.
+        UpstreamTimeout = "upstream_timeout",
+        /// The caller hung up before the answer was complete.
+        ClientGone = "client_gone",
+        /// The gateway itself refused the call after it was admitted.
+        Refused = "refused",
+    }
+}
+
+/// The account of one request on its way to the database, and its row there (contract, section 6: usage log).
+#[derive(Clone, Debug, PartialEq)]
+pub struct UsageRecord {
+    /// Minted by the node; the key on which inserts are idempotent.
+    pub request_id: RequestId,
+    /// Who called.
+    pub user_id: UserId,
+    /// The caller's name at the time.
+    pub user: Arc<str>,
+    /// The caller's group at the time.
+    pub group_id: Option<GroupId>,
+    /// The group's name at the time.
+    pub group: Option<Arc<str>>,
+    /// The model that was asked for; empty when the call names none.
+    pub model: Arc<str>,
+    /// The model that answered, where the answer says so; else as asked.
+    pub actual_model: Arc<str>,
+    /// The dialect.
+    pub provider: Provider,
+    /// The target's name; empty when none was reached.
+    pub target: Arc<str>,
+    /// The target's base URL, without credentials or query.
+    pub upstream_url: Arc<str>,
+    /// What was used.
+    pub tokens: Tokens,
+    /// How good `tokens` is.
+    pub token_source: TokenSource,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// True when the answer was a stream of events.
+    pub is_streaming: bool,
+    /// The HTTP status that the caller saw.
+    pub status_code: u16,
+    /// From the request's acceptance to the answer's end, milliseconds.
+    pub duration_ms: u64,
+    /// From the request's acceptance to the first byte of the answer's body, milliseconds.
+    pub ttfb_ms: Option<u64>,
+    /// The price that was used, so that the record can be priced again.
+    pub price: Arc<Price>,
+    /// Cost in nano-USD.
+    pub cost_nanousd: i64,
+    /// `x-claude-code-session-id`, a hint.
+    pub session_id: Option<String>,
+    /// `x-claude-code-agent-id`, a hint.
+    pub agent_id: Option<String>,
+    /// The caller's own `x-request-id`, a hint and never a key.
+    pub client_request_id: Option<String>,
+    /// The node that served the request.
+    pub source_node: NodeId,
+    /// When the answer ended.
+    pub created_at: Timestamp,
+}
+
+impl UsageRecord {
+    /// Whether statistics count this record as an error: anything but a complete, successful answer.
+    /// A caller that hung up is no error.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        !matches!(self.outcome, Outcome::Ok | Outcome::ClientGone)
+    }
+}
+
+/// A usage record as the database holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UsageLog {
+    /// The account itself.
+    pub record: UsageRecord,
+    /// True once the leader has acknowledged it; on the leader always.
+    pub synced: bool,
+}
+
+/// Which usage logs are meant. Empty fields do not restrict; the window is half-open `[from, to)`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UsageFilter {
+    /// Only this user's.
+    pub user_id: Option<UserId>,
+    /// Only this group's.
+    pub group_id: Option<GroupId>,
+    /// Only calls that asked for exactly this model.
+    pub model: Option<String>,
+    /// Only this node's.
+    pub node: Option<String>,
+    /// Not before.
+    pub from: Option<Timestamp>,
+    /// Before.
+    pub to: Option<Timestamp>,
+}

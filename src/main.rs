@@ -1,0 +1,3 @@
+//! The `sproxy` binary: everything is in the library.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Black-box tests: real nodes, real sockets, real databases.
