@@ -1,0 +1,238 @@
+//! From bytes to documents: server-sent events, lines, or one JSON document, told apart by the first byte.
+
+use memchr::{memchr, memchr2};
+
+use crate::metering::json::Scanner;
+use crate::metering::tally::{Passed, Tally};
+use crate::metering::{End, Meter, Progress, Reading};
+
+/// What ends a Chat Completions stream in place of a document.
+const DONE: &[u8] = b"[DONE]";
+/// Longest field name that matters (`event`), with its colon.
+const FIELD_MAX: usize = 6;
+
+/// The meter of an answer that is not compressed.
+#[derive(Debug)]
+pub struct Plain {
+    framing: Framing,
+    scanner: Scanner,
+    tally: Tally,
+    /// Set from outside: a part of the answer could not be decoded.
+    broken: bool,
+}
+
+#[derive(Debug)]
+enum Framing {
+    /// Nothing but white space has come.
+    Unknown { by_line: bool },
+    /// JSON documents, one after the other. `by_line`: a new line starts afresh after one that was no JSON.
+    Documents { by_line: bool },
+    /// Server-sent events.
+    Events(Line),
+}
+
+/// Where in a line of server-sent events the next byte stands.
+#[derive(Clone, Copy, Debug)]
+enum Line {
+    /// In the field name; what has come of it. `after_cr`: a line feed would still belong to the line before.
+    Field { name: [u8; FIELD_MAX], len: usize, after_cr: bool },
+    /// In the value of `data`; how much of [`DONE`] it has matched, if it still can.
+    Data { done: Option<usize> },
+    /// In the value of `event`; how much of `error` it has matched, if it still can.
+    Event { error: Option<usize> },
+    /// In anything else.
+    Other,
+}
+
+const LINE_START: Line = Line::Field { name: [0; FIELD_MAX], len: 0, after_cr: false };
+
+impl Plain {
+    /// For an answer of any form.
+    pub fn new(input_estimate: u64) -> Self {
+        Self {
+            framing: Framing::Unknown { by_line: false },
+            scanner: Scanner::new(),
+            tally: Tally::new(input_estimate),
+            broken: false,
+        }
+    }
+
+    /// For an answer announced as lines of JSON.
+    pub fn lines(input_estimate: u64) -> Self {
+        Self { framing: Framing::Unknown { by_line: true }, ..Self::new(input_estimate) }
+    }
+
+    /// The rest of the answer cannot be read.
+    pub fn give_up(&mut self) {
+        self.broken = true;
+    }
+
+    /// Tells the form of the answer from its first byte.
+    fn recognise(&mut self, bytes: &[u8], by_line: bool) {
+        let first =
+            bytes.iter().find(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0xEF | 0xBB | 0xBF));
+        match first {
+            Some(b'{' | b'[') => self.framing = Framing::Documents { by_line },
+            Some(_) => self.framing = Framing::Events(LINE_START),
+            None => {}
+        }
+    }
+
+    fn documents(&mut self, mut bytes: &[u8], by_line: bool) {
+        while !bytes.is_empty() {
+            if by_line && self.scanner.is_broken() {
+                let Some(end) = memchr(b'\n', bytes) else { return };
+                self.scanner.restart();
+                bytes = bytes.get(end + 1..).unwrap_or_default();
+                continue;
+            }
+            let taken = self.scanner.feed(bytes, &mut self.tally);
+            bytes = bytes.get(taken..).unwrap_or_default();
+            let next = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
+            let Some(next) = next else { return };
+            bytes = bytes.get(next..).unwrap_or_default();
+            if self.scanner.is_over() {
+                self.scanner.restart();
+            }
+        }
+    }
+
+    fn events(&mut self, mut bytes: &[u8], mut line: Line) {
+        while !bytes.is_empty() {
+            (line, bytes) = match line {
+                Line::Field { len: 0, .. } if bytes.starts_with(b"data:") => {
+                    self.data_starts();
+                    (Line::Data { done: Some(0) }, bytes.get(5..).unwrap_or_default())
+                }
+                Line::Field { name, len, after_cr } => self.field(bytes, name, len, after_cr),
+                Line::Data { done } => self.data(bytes, done),
+                Line::Event { error } => self.event(bytes, error),
+                Line::Other => behind_line(bytes, memchr2(b'\n', b'\r', bytes), Line::Other),
+            };
+        }
+        self.framing = Framing::Events(line);
+    }
+
+    /// A line's field name, byte by byte. An empty line ends the event.
+    fn field<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        mut name: [u8; FIELD_MAX],
+        len: usize,
+        after_cr: bool,
+    ) -> (Line, &'b [u8]) {
+        let Some((&first, rest)) = bytes.split_first() else { return (LINE_START, bytes) };
+        if matches!(first, b'\n' | b'\r') {
+            if len == 0 && !(first == b'\n' && after_cr) {
+                self.scanner.restart();
+            }
+            return behind_line(bytes, Some(0), LINE_START);
+        }
+        if let Some(slot) = name.get_mut(len) {
+            *slot = first;
+        }
+        let line = match name.get(..=len) {
+            Some(b"data:") => {
+                self.data_starts();
+                Line::Data { done: Some(0) }
+            }
+            Some(b"event:") => Line::Event { error: Some(0) },
+            Some(_) if first != b':' => Line::Field { name, len: len + 1, after_cr: false },
+            _ => Line::Other,
+        };
+        (line, rest)
+    }
+
+    /// Servers that end events with a single line end are understood, too.
+    fn data_starts(&mut self) {
+        if self.scanner.is_over() {
+            self.scanner.restart();
+        }
+    }
+
+    fn data<'b>(&mut self, bytes: &'b [u8], done: Option<usize>) -> (Line, &'b [u8]) {
+        let end = memchr2(b'\n', b'\r', bytes);
+        let data = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        let done = done.and_then(|matched| matches(data, DONE, matched));
+        if done == Some(DONE.len()) {
+            self.tally.finish();
+        }
+        self.scanner.feed(data, &mut self.tally);
+        behind_line(bytes, end, Line::Data { done })
+    }
+
+    fn event<'b>(&mut self, bytes: &'b [u8], error: Option<usize>) -> (Line, &'b [u8]) {
+        let end = memchr2(b'\n', b'\r', bytes);
+        let name = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        let error = error.and_then(|matched| matches(name, b"error", matched));
+        if end.is_some() && error == Some(b"error".len()) {
+            self.tally.error();
+        }
+        behind_line(bytes, end, Line::Event { error })
+    }
+
+    /// How far the answer has come.
+    pub fn progress(&self) -> Progress {
+        if self.is_final() { Progress::Final } else { Progress::More }
+    }
+
+    fn is_final(&self) -> bool {
+        let document_over = matches!(self.framing, Framing::Documents { .. })
+            && self.scanner.is_over()
+            && !self.tally.awaits_final_event();
+        self.tally.is_final() || document_over
+    }
+
+    fn passed(&self) -> Passed {
+        let no_json =
+            self.scanner.is_broken() && matches!(self.framing, Framing::Documents { by_line: false });
+        Passed {
+            all: self.is_final(),
+            whole: self.scanner.is_over() || self.scanner.is_broken() || self.scanner.is_fresh(),
+            readable: !self.broken && !no_json,
+        }
+    }
+}
+
+/// What comes behind the line that ends at `end`; without an end, all of `bytes` belongs to the line.
+fn behind_line(bytes: &[u8], end: Option<usize>, unended: Line) -> (Line, &[u8]) {
+    let Some(end) = end else { return (unended, &[]) };
+    let after_cr = bytes.get(end) == Some(&b'\r');
+    let start = Line::Field { name: [0; FIELD_MAX], len: 0, after_cr };
+    (start, bytes.get(end + 1..).unwrap_or_default())
+}
+
+/// How much of `expected` has been matched once `bytes` have come, blanks before it aside; none: it differs.
+fn matches(bytes: &[u8], expected: &[u8], matched: usize) -> Option<usize> {
+    let mut matched = matched;
+    for &byte in bytes {
+        match expected.get(matched) {
+            Some(&next) if next == byte => matched += 1,
+            Some(_) if matched == 0 && byte == b' ' => {}
+            None if byte == b' ' => {}
+            _ => return None,
+        }
+    }
+    Some(matched)
+}
+
+impl Meter for Plain {
+    fn feed(&mut self, chunk: &[u8]) -> Progress {
+        if self.broken {
+            return Progress::More;
+        }
+        if let Framing::Unknown { by_line } = self.framing {
+            self.recognise(chunk, by_line);
+        }
+        match self.framing {
+            Framing::Unknown { .. } => {}
+            Framing::Documents { by_line } => self.documents(chunk, by_line),
+            Framing::Events(line) => self.events(chunk, line),
+        }
+        self.progress()
+    }
+
+    fn reading(&mut self, end: End) -> Reading {
+        self.tally.reading(end, self.passed())
+    }
+}

@@ -1,0 +1,299 @@
+//! What has been seen of an answer so far, and what that makes of its token counts.
+
+use crate::domain::usage::{TokenSource, Tokens};
+use crate::metering::vocabulary::Place;
+use crate::metering::{BYTES_PER_TOKEN, End, Reading};
+
+/// The counts that providers report. Each holds the last value that was reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Input; for Anthropic without what the cache classes hold.
+    Input,
+    /// Output.
+    Output,
+    /// Output of an answer that has only begun.
+    OutputSoFar,
+    /// Input and output.
+    Total,
+    /// Read from the cache, beside `Input` (Anthropic).
+    CacheRead,
+    /// Written to the cache, beside `Input` (Anthropic), all lifetimes.
+    CacheWrite,
+    /// The part of `CacheWrite` that lives 5 minutes.
+    CacheWrite5m,
+    /// The part of `CacheWrite` that lives 1 hour.
+    CacheWrite1h,
+    /// Read from the cache, a part of `Input` (OpenAI, Gemini).
+    Cached,
+    /// Written to the cache, a part of `Input` (`OpenRouter`).
+    CachedNow,
+    /// Results of built-in tools, beside `Input` (Gemini).
+    ToolInput,
+    /// Reasoning, a part of `Output` (OpenAI).
+    Reasoning,
+    /// Reasoning, beside `Output` (Gemini).
+    Thoughts,
+}
+
+const COUNTS: usize = Count::Thoughts as usize + 1;
+/// More tokens than any call can use: a larger count is nonsense and left out.
+const COUNT_MAX: u64 = 1_000_000_000_000;
+
+/// How it can be told that an answer is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// Its body has ended.
+    BodyEnd,
+    /// Its body has ended, and the model has said why it stopped.
+    StopReason,
+    /// Its final event has come.
+    FinalEvent,
+    /// Nothing more: it has.
+    Nothing,
+}
+
+/// What has been seen.
+#[derive(Debug)]
+pub struct Tally {
+    counts: [Option<u64>; COUNTS],
+    /// Bytes of content that passed.
+    content: u64,
+    /// `content` when output was last reported, if it was.
+    content_reported: Option<u64>,
+    model: Option<String>,
+    error: bool,
+    due: Due,
+    /// The model has said why it stopped: in a stream of choices at some time, elsewhere in the last event.
+    stopped: bool,
+    /// The event that is passing.
+    event: Event,
+    /// What the request is worth as input, where the answer does not tell.
+    input_estimate: u64,
+}
+
+/// What has been seen of the event that is passing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Event {
+    reports_output: bool,
+    says_why_stopped: bool,
+}
+
+/// How far the body has come, beside what was in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed {
+    /// The final event, or the whole of a single document, has passed.
+    pub all: bool,
+    /// The body does not stop inside a document.
+    pub whole: bool,
+    /// What came could be read.
+    pub readable: bool,
+}
+
+impl Tally {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new(input_estimate: u64) -> Self {
+        Self {
+            counts: [None; COUNTS],
+            content: 0,
+            content_reported: None,
+            model: None,
+            error: false,
+            due: Due::BodyEnd,
+            stopped: false,
+            event: Event::default(),
+            input_estimate,
+        }
+    }
+
+    /// `bytes` more of content have passed.
+    pub fn content(&mut self, bytes: usize) {
+        self.content = self.content.saturating_add(bytes as u64);
+    }
+
+    /// A count was reported.
+    pub fn count(&mut self, count: Count, value: u64) {
+        if value > COUNT_MAX {
+            return;
+        }
+        if let Some(slot) = self.counts.get_mut(count as usize) {
+            *slot = Some(value);
+        }
+        self.event.reports_output |= matches!(count, Count::Output | Count::Thoughts);
+    }
+
+    /// The model that answers said its name; the first one holds.
+    pub fn model(&mut self, name: &[u8]) {
+        if self.model.is_none() && !name.is_empty() {
+            self.model = Some(String::from_utf8_lossy(name).into_owned());
+        }
+    }
+
+    /// An event is of this kind.
+    pub fn kind(&mut self, kind: &[u8]) {
+        match kind {
+            b"message_stop"
+            | b"response.completed"
+            | b"response.incomplete"
+            | b"transcript.text.done"
+            | b"speech.audio.done"
+            | b"image_generation.completed"
+            | b"image_edit.completed" => self.finish(),
+            b"response.failed" => {
+                self.error = true;
+                self.finish();
+            }
+            b"error" => self.error = true,
+            b"message_start" | b"response.created" if self.due == Due::BodyEnd => self.due = Due::FinalEvent,
+            _ => {}
+        }
+    }
+
+    /// A container of interest begins.
+    pub fn entered(&mut self, place: Place) {
+        if place == Place::Choice && self.due == Due::BodyEnd {
+            self.due = Due::StopReason;
+        }
+    }
+
+    /// The model has said why it stopped.
+    pub fn stop_reason(&mut self) {
+        self.event.says_why_stopped = true;
+    }
+
+    /// Ollama's `done`.
+    pub fn done(&mut self, done: bool) {
+        self.due = if done { Due::Nothing } else { Due::FinalEvent };
+    }
+
+    /// The answer reported a failure.
+    pub fn error(&mut self) {
+        self.error = true;
+    }
+
+    /// The final event has come.
+    pub fn finish(&mut self) {
+        self.due = Due::Nothing;
+    }
+
+    /// An event has passed as a whole.
+    pub fn event_over(&mut self) {
+        let event = std::mem::take(&mut self.event);
+        if event.reports_output {
+            self.content_reported = Some(self.content);
+        }
+        self.stopped = event.says_why_stopped || (self.stopped && self.due == Due::StopReason);
+    }
+
+    /// Whether the final event has come.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.due == Due::Nothing
+    }
+
+    /// Whether more documents have to follow before the answer is whole.
+    #[must_use]
+    pub fn awaits_final_event(&self) -> bool {
+        self.due == Due::FinalEvent
+    }
+
+    fn get(&self, count: Count) -> Option<u64> {
+        self.counts.get(count as usize).copied().flatten()
+    }
+
+    /// What all this comes to.
+    #[must_use]
+    pub fn reading(&self, end: End, passed: Passed) -> Reading {
+        let complete = passed.all || self.is_complete(end, passed.whole);
+        let (tokens, source) = self.tokens(end, complete);
+        let recognised = source != TokenSource::None || self.error;
+        Reading {
+            tokens,
+            source,
+            model: self.model.clone(),
+            error_event: self.error,
+            complete,
+            readable: passed.readable && recognised,
+        }
+    }
+
+    fn is_complete(&self, end: End, whole: bool) -> bool {
+        match self.due {
+            Due::Nothing => true,
+            Due::FinalEvent => false,
+            Due::StopReason => end == End::Body && whole && self.stopped,
+            // A Gemini stream has no final event; its last chunk is the one that says why the model stopped.
+            Due::BodyEnd => whole && (end == End::Body || self.stopped),
+        }
+    }
+
+    /// Reported counts hold as they are. What was not reported is estimated: output from the content that
+    /// passed, input from the request. Nothing is estimated for an answer that failed before any content.
+    fn tokens(&self, end: End, complete: bool) -> (Tokens, TokenSource) {
+        let reported_input = self.input();
+        let output_holds = complete || self.content_reported == Some(self.content);
+        let reported_output = self.output().filter(|_| output_holds);
+        let nothing_known = reported_input.is_none() && self.output().is_none();
+        let spent_nothing = self.content == 0 && (self.error || end != End::ClientGone);
+        if nothing_known && spent_nothing {
+            return (Tokens::default(), TokenSource::None);
+        }
+        let embedding = complete && self.content == 0 && reported_input.is_some();
+        let seen = self.output().unwrap_or(0).max(self.get(Count::OutputSoFar).unwrap_or(0));
+        let output = match reported_output {
+            Some(reported) => reported,
+            None if embedding => 0,
+            None => seen.max(self.content.div_ceil(BYTES_PER_TOKEN)),
+        };
+        let exact = reported_input.is_some() && (reported_output.is_some() || embedding);
+        let tokens = self.classes(reported_input.unwrap_or(self.input_estimate), output);
+        (tokens, if exact { TokenSource::Reported } else { TokenSource::Estimated })
+    }
+
+    /// Every input token, cached ones included.
+    fn input(&self) -> Option<u64> {
+        let beside = [Some(self.cache_written()), self.get(Count::CacheRead), self.get(Count::ToolInput)];
+        let beside: u64 = beside.into_iter().flatten().sum();
+        match self.get(Count::Input) {
+            Some(input) => Some(input + beside),
+            None => (beside > 0).then_some(beside),
+        }
+    }
+
+    /// What Anthropic wrote to its cache.
+    fn cache_written(&self) -> u64 {
+        let parts = [Count::CacheWrite5m, Count::CacheWrite1h].into_iter().filter_map(|part| self.get(part));
+        self.get(Count::CacheWrite).unwrap_or_else(|| parts.sum())
+    }
+
+    /// Every output token, reasoning included.
+    fn output(&self) -> Option<u64> {
+        let (output, thoughts) = (self.get(Count::Output), self.get(Count::Thoughts));
+        if output.is_none() && thoughts.is_none() {
+            return None;
+        }
+        let output = output.unwrap_or(0) + thoughts.unwrap_or(0);
+        let input = self.get(Count::Input).unwrap_or(0);
+        // xAI counts reasoning beside the completion; its total gives it away.
+        let beside = self
+            .get(Count::Reasoning)
+            .filter(|reasoning| *reasoning > 0 && self.get(Count::Total) == Some(input + output + reasoning));
+        Some(output + beside.unwrap_or(0))
+    }
+
+    /// The classes within `input` and `output`; a part is never larger than its whole.
+    fn classes(&self, input: u64, output: u64) -> Tokens {
+        let get = |count| self.get(count).unwrap_or(0);
+        let written = self.cache_written().max(get(Count::CachedNow)).min(input);
+        let cache_write_1h = get(Count::CacheWrite1h).min(written);
+        let cache_read = get(Count::CacheRead).max(get(Count::Cached)).min(input - written);
+        Tokens {
+            input,
+            output,
+            cache_read,
+            cache_write: written - cache_write_1h,
+            cache_write_1h,
+            reasoning: get(Count::Reasoning).max(get(Count::Thoughts)).min(output),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What the meter looks for: the names that providers give to usage, model, content and endings, and where
+//! they stand. Everything else in an answer is skipped unread.
+//!
+//! Arrays are transparent: their elements stand where the array stands. Sources are the providers' API
+//! references: Anthropic Messages and streaming; OpenAI Chat Completions, Responses, Completions, Embeddings;
+//! Gemini `GenerateContentResponse`; Ollama `docs/api.md`. Names that only compatible servers use are marked.
+
+use crate::metering::tally::Count;
+
+/// A place in an answer, and so what a value there means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Of no interest.
+    Nothing,
+    /// An event, a line or a whole answer.
+    Root,
+    /// `message`: of Anthropic's `message_start`, of an OpenAI choice, of Ollama.
+    Message,
+    /// `response`: of a Responses event; as a string, what Ollama generated.
+    Response,
+    /// A content block, an item of a Responses output, a part of content; as a string, content itself.
+    Block,
+    /// `delta`: of Anthropic and OpenAI Chat; as a string, what a Responses event adds.
+    Delta,
+    /// An OpenAI choice.
+    Choice,
+    /// A tool call of OpenAI Chat or Ollama.
+    ToolCall,
+    /// The function in a tool call.
+    Function,
+    /// A Gemini candidate.
+    Candidate,
+    /// The content of a Gemini candidate, or one of its parts.
+    Part,
+    /// `usage` that is final for what has passed.
+    Usage,
+    /// `usage` in Anthropic's `message_start`: its output count is a placeholder.
+    UsageAtStart,
+    /// Anthropic's `cache_creation`.
+    CacheCreation,
+    /// OpenAI's `prompt_tokens_details`, `input_tokens_details`.
+    InputDetails,
+    /// OpenAI's `completion_tokens_details`, `output_tokens_details`.
+    OutputDetails,
+    /// Gemini's `usageMetadata`.
+    UsageMetadata,
+    /// A string that the model produced: counted, never kept.
+    Content,
+    /// JSON that the model produced (tool arguments): counted, never kept.
+    ContentJson,
+    /// A token count.
+    Number(Count),
+    /// The model that answers.
+    Model,
+    /// The kind of an event.
+    Kind,
+    /// Why the model stopped, once it has.
+    StopReason,
+    /// Ollama's `done`.
+    Done,
+    /// An error, if it is anything but null or empty.
+    Error,
+}
+
+impl Place {
+    /// Whether an object here has members of interest.
+    #[must_use]
+    pub fn has_members(self) -> bool {
+        !matches!(
+            self,
+            Self::Nothing
+                | Self::Content
+                | Self::ContentJson
+                | Self::Number(_)
+                | Self::Model
+                | Self::Kind
+                | Self::StopReason
+                | Self::Done
+                | Self::Error
+        )
+    }
+
+    /// Whether a string here is what the model produced.
+    #[must_use]
+    pub fn is_content_text(self) -> bool {
+        matches!(self, Self::Content | Self::ContentJson | Self::Delta | Self::Block | Self::Response)
+    }
+
+    /// Where the member `key` of an object here stands.
+    #[must_use]
+    pub fn member(self, key: &[u8]) -> Self {
+        match self {
+            Self::Root => root(key),
+            Self::Message => message(key),
+            Self::Response => response(key),
+            Self::Block => block(key),
+            Self::Delta => delta(key),
+            Self::Choice => choice(key),
+            Self::ToolCall => tool_call(key),
+            Self::Function => function(key),
+            Self::Candidate => candidate(key),
+            Self::Part => part(key),
+            Self::Usage => usage(key),
+            Self::UsageAtStart => usage_at_start(key),
+            Self::CacheCreation => cache_creation(key),
+            Self::InputDetails => input_details(key),
+            Self::OutputDetails => output_details(key),
+            Self::UsageMetadata => usage_metadata(key),
+            _ => Self::Nothing,
+        }
+    }
+}
+
+fn root(key: &[u8]) -> Place {
+    match key {
+        b"type" => Place::Kind,
+        b"delta" => Place::Delta,
+        b"usage" | b"x_groq" => Place::Usage, // x_groq: Groq wraps its usage in one more object
+        b"model" | b"modelVersion" => Place::Model,
+        b"error" => Place::Error,
+        b"message" => Place::Message,
+        b"content" | b"content_block" | b"output" => Place::Block,
+        b"stop_reason" => Place::StopReason,
+        b"choices" => Place::Choice,
+        b"response" => Place::Response,
+        b"candidates" => Place::Candidate,
+        b"usageMetadata" => Place::UsageMetadata,
+        b"done" => Place::Done,
+        b"thinking" => Place::Content,
+        b"prompt_eval_count" => Place::Number(Count::Input),
+        b"eval_count" => Place::Number(Count::Output),
+        _ => Place::Nothing,
+    }
+}
+
+fn message(key: &[u8]) -> Place {
+    match key {
+        b"content" => Place::Block,
+        b"tool_calls" => Place::ToolCall,
+        b"function_call" => Place::Function,
+        b"thinking" | b"reasoning" | b"reasoning_content" | b"refusal" => Place::Content,
+        b"model" => Place::Model,
+        b"usage" => Place::UsageAtStart,
+        b"stop_reason" => Place::StopReason,
+        _ => Place::Nothing,
+    }
+}
+
+/// The output inside a Responses event repeats what the deltas brought, so it is not looked at here.
+fn response(key: &[u8]) -> Place {
+    match key {
+        b"model" => Place::Model,
+        b"usage" => Place::Usage,
+        b"error" => Place::Error,
+        _ => Place::Nothing,
+    }
+}
+
+fn block(key: &[u8]) -> Place {
+    match key {
+        b"text" | b"thinking" | b"refusal" | b"arguments" | b"code" => Place::Content,
+        b"input" => Place::ContentJson,
+        b"content" | b"summary" => Place::Block,
+        _ => Place::Nothing,
+    }
+}
+
+fn delta(key: &[u8]) -> Place {
+    match key {
+        b"text" | b"thinking" | b"partial_json" | b"reasoning" | b"reasoning_content" | b"refusal" => {
+            Place::Content
+        }
+        b"content" => Place::Block,
+        b"tool_calls" => Place::ToolCall,
+        b"function_call" => Place::Function,
+        b"stop_reason" => Place::StopReason,
+        _ => Place::Nothing,
+    }
+}
+
+fn choice(key: &[u8]) -> Place {
+    match key {
+        b"delta" => Place::Delta,
+        b"message" => Place::Message,
+        b"text" => Place::Content,
+        b"finish_reason" => Place::StopReason,
+        b"usage" => Place::Usage, // Moonshot
+        _ => Place::Nothing,
+    }
+}
+
+fn tool_call(key: &[u8]) -> Place {
+    match key {
+        b"function" => Place::Function,
+        b"custom" => Place::Block,
+        _ => Place::Nothing,
+    }
+}
+
+fn function(key: &[u8]) -> Place {
+    match key {
+        b"arguments" => Place::ContentJson,
+        _ => Place::Nothing,
+    }
+}
+
+fn candidate(key: &[u8]) -> Place {
+    match key {
+        b"content" => Place::Part,
+        b"finishReason" => Place::StopReason,
+        _ => Place::Nothing,
+    }
+}
+
+fn part(key: &[u8]) -> Place {
+    match key {
+        b"parts" | b"executableCode" | b"functionCall" => Place::Part,
+        b"text" | b"code" => Place::Content,
+        b"args" => Place::ContentJson,
+        _ => Place::Nothing,
+    }
+}
+
+fn usage(key: &[u8]) -> Place {
+    match key {
+        b"output_tokens" | b"completion_tokens" => Place::Number(Count::Output),
+        b"input_tokens" | b"prompt_tokens" => Place::Number(Count::Input),
+        b"total_tokens" => Place::Number(Count::Total),
+        b"cache_read_input_tokens" => Place::Number(Count::CacheRead),
+        b"cache_creation_input_tokens" => Place::Number(Count::CacheWrite),
+        b"cache_creation" => Place::CacheCreation,
+        b"prompt_tokens_details" | b"input_tokens_details" => Place::InputDetails,
+        b"completion_tokens_details" | b"output_tokens_details" => Place::OutputDetails,
+        b"prompt_cache_hit_tokens" => Place::Number(Count::Cached), // DeepSeek
+        b"usage" => Place::Usage,                                   // inside x_groq
+        _ => Place::Nothing,
+    }
+}
+
+fn usage_at_start(key: &[u8]) -> Place {
+    match key {
+        b"output_tokens" => Place::Number(Count::OutputSoFar),
+        _ => usage(key),
+    }
+}
+
+fn cache_creation(key: &[u8]) -> Place {
+    match key {
+        b"ephemeral_5m_input_tokens" => Place::Number(Count::CacheWrite5m),
+        b"ephemeral_1h_input_tokens" => Place::Number(Count::CacheWrite1h),
+        _ => Place::Nothing,
+    }
+}
+
+fn input_details(key: &[u8]) -> Place {
+    match key {
+        b"cached_tokens" => Place::Number(Count::Cached),
+        b"cache_write_tokens" => Place::Number(Count::CachedNow), // OpenRouter
+        _ => Place::Nothing,
+    }
+}
+
+fn output_details(key: &[u8]) -> Place {
+    match key {
+        b"reasoning_tokens" => Place::Number(Count::Reasoning),
+        _ => Place::Nothing,
+    }
+}
+
+fn usage_metadata(key: &[u8]) -> Place {
+    match key {
+        b"promptTokenCount" => Place::Number(Count::Input),
+        b"candidatesTokenCount" => Place::Number(Count::Output),
+        b"thoughtsTokenCount" => Place::Number(Count::Thoughts),
+        b"cachedContentTokenCount" => Place::Number(Count::Cached),
+        b"toolUsePromptTokenCount" => Place::Number(Count::ToolInput),
+        _ => Place::Nothing,
+    }
+}
