@@ -1,1 +1,21 @@
-//! (being built)
+//! What goes over the wire between nodes: the generated code, and its conversion to and from the domain.
+
+pub mod account;
+pub mod malformed;
+pub mod moment;
+pub mod summary;
+pub mod usage;
+
+/// Messages, clients and servers generated from `proto/sproxy/v1`.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated code; the .proto files carry the text"
+)]
+pub mod v1 {
+    tonic::include_proto!("sproxy.v1");
+}
+
+/// The descriptors of `proto/`, for the reflection service.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sproxy.v1.bin"));

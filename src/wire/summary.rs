@@ -1,0 +1,74 @@
+//! Statistics and peers on the wire.
+
+use crate::domain::peer::Peer;
+use crate::domain::summary::{GlobalStats, UserStatRow};
+use crate::wire::malformed::{Malformed, parse};
+use crate::wire::{moment, v1};
+
+/// Totals of the whole cluster.
+#[must_use]
+pub fn global_to_wire(stats: &GlobalStats) -> v1::GlobalStats {
+    let totals = stats.totals;
+    v1::GlobalStats {
+        total_input: totals.total_input,
+        total_output: totals.total_output,
+        total_tokens: totals.total_tokens,
+        request_count: totals.request_count,
+        error_count: totals.error_count,
+        cost_nanousd: totals.cost_nanousd,
+        complete_through: stats.complete_through.map(moment::to_wire),
+    }
+}
+
+/// Totals of one user.
+#[must_use]
+pub fn user_row_to_wire(row: &UserStatRow) -> v1::UserStatRow {
+    let totals = row.totals;
+    v1::UserStatRow {
+        user_id: row.key.clone(),
+        user: row.name.clone(),
+        total_input: totals.total_input,
+        total_output: totals.total_output,
+        total_tokens: totals.total_tokens,
+        request_count: totals.request_count,
+        error_count: totals.error_count,
+        cost_nanousd: totals.cost_nanousd,
+    }
+}
+
+/// A peer. Its instance stays with the leader: whoever knows it could speak for the peer.
+#[must_use]
+pub fn peer_to_wire(peer: &Peer) -> v1::Peer {
+    v1::Peer {
+        id: peer.id.to_string(),
+        addr: peer.addr.clone(),
+        weight: peer.weight,
+        is_active: peer.is_active,
+        draining: peer.draining,
+        registered_at: Some(moment::to_wire(peer.registered_at)),
+        last_seen: peer.last_seen.map(moment::to_wire),
+        unsynced: peer.unsynced,
+        synced_through: peer.synced_through.map(moment::to_wire),
+        version: peer.version.clone(),
+    }
+}
+
+/// A peer as the leader told of it.
+///
+/// # Errors
+/// [`Malformed`] with the first field that cannot be meant.
+pub fn peer_from_wire(peer: v1::Peer) -> Result<Peer, Malformed> {
+    Ok(Peer {
+        id: parse("id", &peer.id)?,
+        addr: peer.addr,
+        weight: peer.weight,
+        is_active: peer.is_active,
+        draining: peer.draining,
+        registered_at: moment::required("registered_at", peer.registered_at)?,
+        last_seen: peer.last_seen.map(moment::from_wire),
+        unsynced: peer.unsynced,
+        synced_through: peer.synced_through.map(moment::from_wire),
+        version: peer.version,
+        instance_id: None,
+    })
+}

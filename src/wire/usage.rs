@@ -1,0 +1,252 @@
+//! Usage records on the wire.
+
+use std::sync::Arc;
+
+use crate::domain::price::{LongContext, Price, Rates};
+use crate::domain::usage::{Tokens, UsageLog, UsageRecord};
+use crate::wire::malformed::{Malformed, parse, parse_some};
+use crate::wire::{moment, v1};
+
+/// The longest text of a record: names, models and hints are far shorter, and a node cuts them long before.
+pub const TEXT_BYTES_MAX: usize = 4_096;
+
+/// A row as the statistics service shows it.
+#[must_use]
+pub fn log_to_wire(log: &UsageLog) -> v1::UsageLog {
+    v1::UsageLog { synced: log.synced, ..to_wire(&log.record) }
+}
+
+/// A record as a node pushes it.
+#[must_use]
+pub fn to_wire(record: &UsageRecord) -> v1::UsageLog {
+    let tokens = record.tokens;
+    v1::UsageLog {
+        request_id: record.request_id.to_string(),
+        user_id: record.user_id.to_string(),
+        user: record.user.to_string(),
+        group_id: record.group_id.map(|id| id.to_string()).unwrap_or_default(),
+        group: record.group.as_deref().unwrap_or_default().to_owned(),
+        model: record.model.to_string(),
+        actual_model: record.actual_model.to_string(),
+        provider: record.provider.as_str().to_owned(),
+        target: record.target.to_string(),
+        upstream_url: record.upstream_url.to_string(),
+        input_tokens: tokens.input,
+        output_tokens: tokens.output,
+        total_tokens: tokens.total(),
+        cache_read_tokens: tokens.cache_read,
+        cache_write_tokens: tokens.cache_write,
+        cache_write_1h_tokens: tokens.cache_write_1h,
+        reasoning_tokens: tokens.reasoning,
+        token_source: record.token_source.as_str().to_owned(),
+        outcome: record.outcome.as_str().to_owned(),
+        is_streaming: record.is_streaming,
+        status_code: u32::from(record.status_code),
+        duration_ms: record.duration_ms,
+        ttfb_ms: record.ttfb_ms,
+        cost_nanousd: record.cost_nanousd,
+        price: Some(price_to_wire(&record.price)),
+        session_id: record.session_id.clone(),
+        agent_id: record.agent_id.clone(),
+        client_request_id: record.client_request_id.clone(),
+        source_node: record.source_node.to_string(),
+        created_at: Some(moment::to_wire(record.created_at)),
+        synced: false,
+    }
+}
+
+/// A pushed record, as it came: its cost is the sender's, so that the leader's totals equal the nodes' to the last unit.
+///
+/// # Errors
+/// [`Malformed`] with the first field that cannot be meant.
+pub fn from_wire(log: v1::UsageLog) -> Result<UsageRecord, Malformed> {
+    check_lengths(&log)?;
+    Ok(UsageRecord {
+        request_id: parse("request_id", &log.request_id)?,
+        user_id: parse("user_id", &log.user_id)?,
+        user: log.user.into(),
+        group_id: parse_some("group_id", &log.group_id)?,
+        group: (!log.group.is_empty()).then(|| log.group.into()),
+        model: log.model.into(),
+        actual_model: log.actual_model.into(),
+        provider: parse("provider", &log.provider)?,
+        target: log.target.into(),
+        upstream_url: log.upstream_url.into(),
+        tokens: tokens(&[
+            ("input_tokens", log.input_tokens),
+            ("output_tokens", log.output_tokens),
+            ("cache_read_tokens", log.cache_read_tokens),
+            ("cache_write_tokens", log.cache_write_tokens),
+            ("cache_write_1h_tokens", log.cache_write_1h_tokens),
+            ("reasoning_tokens", log.reasoning_tokens),
+        ])?,
+        token_source: parse("token_source", &log.token_source)?,
+        outcome: parse("outcome", &log.outcome)?,
+        is_streaming: log.is_streaming,
+        status_code: u16::try_from(log.status_code)
+            .map_err(|_| Malformed::invalid("status_code", "is no HTTP status"))?,
+        duration_ms: log.duration_ms,
+        ttfb_ms: log.ttfb_ms,
+        price: Arc::new(price_from_wire(log.price.ok_or_else(|| Malformed::missing("price"))?)),
+        cost_nanousd: log.cost_nanousd,
+        session_id: log.session_id,
+        agent_id: log.agent_id,
+        client_request_id: log.client_request_id,
+        source_node: parse("source_node", &log.source_node)?,
+        created_at: moment::required("created_at", log.created_at)?,
+    })
+}
+
+fn check_lengths(log: &v1::UsageLog) -> Result<(), Malformed> {
+    let texts = [
+        ("user", log.user.len()),
+        ("group", log.group.len()),
+        ("model", log.model.len()),
+        ("actual_model", log.actual_model.len()),
+        ("target", log.target.len()),
+        ("upstream_url", log.upstream_url.len()),
+        ("session_id", log.session_id.as_ref().map_or(0, String::len)),
+        ("agent_id", log.agent_id.as_ref().map_or(0, String::len)),
+        ("client_request_id", log.client_request_id.as_ref().map_or(0, String::len)),
+    ];
+    match texts.into_iter().find(|(_, bytes)| *bytes > TEXT_BYTES_MAX) {
+        Some((field, _)) => Err(Malformed::invalid(field, format!("is longer than {TEXT_BYTES_MAX} bytes"))),
+        None => Ok(()),
+    }
+}
+
+/// Token counts in the order of [`Tokens`]; databases keep them as signed 64-bit integers.
+fn tokens(classes: &[(&'static str, u64); 6]) -> Result<Tokens, Malformed> {
+    if let Some((field, _)) = classes.iter().find(|(_, count)| i64::try_from(*count).is_err()) {
+        return Err(Malformed::invalid(field, "is larger than any count"));
+    }
+    let [input, output, cache_read, cache_write, cache_write_1h, reasoning] = classes.map(|(_, count)| count);
+    Ok(Tokens { input, output, cache_read, cache_write, cache_write_1h, reasoning })
+}
+
+fn price_to_wire(price: &Price) -> v1::Price {
+    v1::Price {
+        base: Some(rates_to_wire(&price.base)),
+        long_context: price.long_context.map(|tier| rates_to_wire(&tier.rates)),
+        long_context_above: price.long_context.map_or(0, |tier| tier.above_input_tokens),
+    }
+}
+
+fn price_from_wire(price: v1::Price) -> Price {
+    Price {
+        base: rates_from_wire(price.base.unwrap_or_default()),
+        long_context: price.long_context.map(|rates| LongContext {
+            above_input_tokens: price.long_context_above,
+            rates: rates_from_wire(rates),
+        }),
+    }
+}
+
+fn rates_to_wire(rates: &Rates) -> v1::Rates {
+    v1::Rates {
+        input: rates.input,
+        output: rates.output,
+        cache_read: rates.cache_read,
+        cache_write: rates.cache_write,
+        cache_write_1h: rates.cache_write_1h,
+    }
+}
+
+fn rates_from_wire(rates: v1::Rates) -> Rates {
+    Rates {
+        input: rates.input,
+        output: rates.output,
+        cache_read: rates.cache_read,
+        cache_write: rates.cache_write,
+        cache_write_1h: rates.cache_write_1h,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{GroupId, RequestId, UserId};
+    use crate::domain::provider::Provider;
+    use crate::domain::usage::{Outcome, TokenSource};
+
+    /// Every field has a value of its own, so that no two can be mixed up unseen.
+    fn record() -> UsageRecord {
+        let rates = |n| Rates {
+            input: n,
+            output: n + 1,
+            cache_read: n + 2,
+            cache_write: n + 3,
+            cache_write_1h: n + 4,
+        };
+        UsageRecord {
+            request_id: RequestId::new(),
+            user_id: UserId::new(),
+            user: "alice".into(),
+            group_id: Some(GroupId::new()),
+            group: Some("research".into()),
+            model: "asked".into(),
+            actual_model: "answered".into(),
+            provider: Provider::Gemini,
+            target: "target".into(),
+            upstream_url: "https://upstream".into(),
+            tokens: Tokens {
+                input: 11,
+                output: 12,
+                cache_read: 1,
+                cache_write: 2,
+                cache_write_1h: 3,
+                reasoning: 4,
+            },
+            token_source: TokenSource::Estimated,
+            outcome: Outcome::ClientGone,
+            is_streaming: true,
+            status_code: 299,
+            duration_ms: 21,
+            ttfb_ms: Some(22),
+            price: Arc::new(Price {
+                base: rates(100),
+                long_context: Some(LongContext { above_input_tokens: 200_000, rates: rates(200) }),
+            }),
+            cost_nanousd: 31,
+            session_id: Some("session".to_owned()),
+            agent_id: Some("agent".to_owned()),
+            client_request_id: Some("client".to_owned()),
+            source_node: "sp-7".parse().expect("a node id"),
+            created_at: "2026-11-22T10:00:00.123456Z".parse().expect("a time"),
+        }
+    }
+
+    #[test]
+    fn a_record_arrives_as_it_was_sent() {
+        let full = record();
+        assert_eq!(from_wire(to_wire(&full)).expect("readable"), full);
+        let bare = UsageRecord {
+            group_id: None,
+            group: None,
+            ttfb_ms: None,
+            session_id: None,
+            agent_id: None,
+            client_request_id: None,
+            price: Arc::default(),
+            ..full
+        };
+        assert_eq!(from_wire(to_wire(&bare)).expect("readable"), bare);
+    }
+
+    #[test]
+    fn a_record_that_no_ledger_can_hold_is_refused_with_the_field_that_is_wrong() {
+        let sent = to_wire(&record());
+        let broken = [
+            ("request_id", v1::UsageLog { request_id: "x".to_owned(), ..sent.clone() }),
+            ("provider", v1::UsageLog { provider: "acme".to_owned(), ..sent.clone() }),
+            ("output_tokens", v1::UsageLog { output_tokens: u64::MAX, ..sent.clone() }),
+            ("price", v1::UsageLog { price: None, ..sent.clone() }),
+            ("created_at", v1::UsageLog { created_at: None, ..sent.clone() }),
+            ("model", v1::UsageLog { model: "m".repeat(TEXT_BYTES_MAX + 1), ..sent.clone() }),
+            ("status_code", v1::UsageLog { status_code: 70_000, ..sent }),
+        ];
+        for (field, log) in broken {
+            assert_eq!(from_wire(log).expect_err(field).field, field);
+        }
+    }
+}
