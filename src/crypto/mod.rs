@@ -1,1 +1,6 @@
-//! (being built)
+//! Cryptography, each use of it behind one small door: API keys, passwords, access tokens.
+
+pub mod api_key;
+pub mod password;
+pub mod secret_text;
+pub mod token;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::ids::{GroupId, Jti, KeyId, UserId};
+use crate::domain::quota::Allowance;
 use crate::domain::user::Role;
 
 /// How a caller proved who they are.
@@ -25,8 +26,21 @@ pub struct Principal {
     pub user: Arc<str>,
     /// The user's group and its name, if any.
     pub group: Option<(GroupId, Arc<str>)>,
+    /// The user's own limits.
+    pub allowance: Arc<Allowance>,
+    /// The limits shared with the group, if there is one.
+    pub group_allowance: Option<Arc<Allowance>>,
     /// What the caller may do on the control plane.
     pub role: Role,
     /// How they proved it.
     pub credential: Credential,
+}
+
+impl Principal {
+    /// Whether the limits of the user and of the group both let `model` be called.
+    #[must_use]
+    pub fn permits_model(&self, model: &str) -> bool {
+        self.allowance.permits_model(model)
+            && self.group_allowance.as_ref().is_none_or(|group| group.permits_model(model))
+    }
 }

@@ -3,8 +3,50 @@
 use std::fmt;
 use std::time::Duration;
 
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
 use crate::domain::clock::Timestamp;
+use crate::domain::failure::{Failure, Kind};
 use crate::domain::group::Limits;
+
+/// Limits made ready for the way of a request: the model globs are compiled once, when the limits change.
+#[derive(Clone, Debug, Default)]
+pub struct Allowance {
+    limits: Limits,
+    models: Option<GlobSet>,
+}
+
+impl Allowance {
+    /// Compiles `limits`.
+    ///
+    /// # Errors
+    /// The model glob that cannot be read, with the reason.
+    pub fn new(limits: Limits) -> Result<Self, globset::Error> {
+        let models = match &limits.models {
+            None => None,
+            Some(globs) => {
+                let mut set = GlobSetBuilder::new();
+                for glob in globs {
+                    set.add(GlobBuilder::new(glob).build()?);
+                }
+                Some(set.build()?)
+            }
+        };
+        Ok(Self { limits, models })
+    }
+
+    /// The limits themselves.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether `model` may be called.
+    #[must_use]
+    pub fn permits_model(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|globs| globs.is_match(model))
+    }
+}
 
 /// What a user or group has used in the current windows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +79,17 @@ pub enum LimitKind {
 }
 
 impl LimitKind {
+    /// Every limit, in the order of declaration.
+    pub const ALL: [Self; 7] = [
+        Self::DailyTokens,
+        Self::MonthlyTokens,
+        Self::MonthlyUsd,
+        Self::Rpm,
+        Self::Concurrent,
+        Self::MaxTokens,
+        Self::Model,
+    ];
+
     /// The name used in messages, metrics and the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -81,7 +134,7 @@ pub struct Refusal {
     pub message: String,
     /// When it resets, for windows.
     pub resets_at: Option<Timestamp>,
-    /// How long to wait before a retry can succeed.
+    /// How long to wait before a retry can succeed; zero for a request that has to change first.
     pub retry_after: Duration,
 }
 
@@ -90,6 +143,22 @@ impl Refusal {
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self.limit, LimitKind::DailyTokens | LimitKind::MonthlyTokens | LimitKind::MonthlyUsd)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal.limit {
+            LimitKind::DailyTokens | LimitKind::MonthlyTokens | LimitKind::MonthlyUsd => Kind::QuotaSpent,
+            LimitKind::Rpm | LimitKind::Concurrent => Kind::RateLimited,
+            LimitKind::MaxTokens => Kind::Invalid,
+            LimitKind::Model => Kind::Forbidden,
+        };
+        let failure = Self::new(kind, refusal.message);
+        match kind {
+            Kind::QuotaSpent | Kind::RateLimited => failure.retry_after(refusal.retry_after),
+            _ => failure,
+        }
     }
 }
 

@@ -1,1 +1,231 @@
-//! (being built)
+//! May they: limits of users and groups, kept in memory on the way of a request.
+//!
+//! A call is admitted while what is used is below every limit of its user and of its group. All limits are
+//! checked before anything is taken, so a refused call costs nothing. What is in flight may pass a limit, nothing
+//! after it. Requests per minute are a sliding window: at most that many in any 60 seconds ([`window`]).
+//!
+//! Counters start from the ledger's rollups ([`Quota::fill`]), so they are exact after a restart; what other nodes
+//! used comes from the leader ([`Quota::set_elsewhere`]) and is set, never added.
+
+mod counters;
+mod status;
+mod window;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::{GroupId, UserId};
+use crate::domain::principal::Principal;
+use crate::domain::quota::{Allowance, LimitKind, Refusal, Subject, Used};
+use counters::{Counters, Share};
+pub use status::Status;
+
+/// Whose counters are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SubjectId {
+    /// A user's.
+    User(UserId),
+    /// A group's.
+    Group(GroupId),
+}
+
+/// What a call asks for, as far as limits are concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The model; empty when the call names none.
+    pub model: &'a str,
+    /// The `max_tokens` of the call, where it sets one. A call that sets none is not held to that limit.
+    pub max_tokens: Option<u64>,
+}
+
+/// Everyone's counters. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Quota {
+    inner: Arc<Inner>,
+}
+
+type Shared = Arc<Mutex<Counters>>;
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// A counter exists from a subject's first call, charge or fill on.
+    counters: RwLock<HashMap<SubjectId, Shared, foldhash::fast::RandomState>>,
+    /// This node's share of per-minute and concurrency limits.
+    share: Share,
+    refused: Refused,
+}
+
+/// Refusals per limit, since the start of the process.
+#[derive(Debug, Default)]
+struct Refused([AtomicU64; LimitKind::ALL.len()]);
+
+/// A call that was admitted. Dropping it ends the call: its place among the concurrent requests is given back.
+#[derive(Debug)]
+pub struct Admission {
+    user: Shared,
+    group: Option<Shared>,
+    at: Timestamp,
+}
+
+impl Quota {
+    /// Counters at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Admits a call, or says which limit is in its way. Never waits, never asks a database.
+    ///
+    /// # Errors
+    /// The first limit that is reached: models and `max_tokens`, then spent quotas (final until their window
+    /// turns), then requests per minute, then concurrency; the user's before the group's.
+    pub fn admit(&self, principal: &Principal, ask: &Ask<'_>, now: Timestamp) -> Result<Admission, Refusal> {
+        self.admit_uncounted(principal, ask, now)
+            .inspect_err(|refusal| self.inner.refused.count(refusal.limit))
+    }
+
+    fn admit_uncounted(&self, who: &Principal, ask: &Ask<'_>, now: Timestamp) -> Result<Admission, Refusal> {
+        let group = who.group.as_ref().zip(who.group_allowance.as_deref());
+        check_ask(&|| Subject::User(who.user.to_string()), &who.allowance, ask)?;
+        if let Some(((_, name), allowance)) = group {
+            check_ask(&|| Subject::Group(name.to_string()), allowance, ask)?;
+        }
+        let user_counters = self.counters(SubjectId::User(who.user_id));
+        let group_counters = group.map(|((id, _), _)| self.counters(SubjectId::Group(*id)));
+        let share = &self.inner.share;
+        // Both are held until everything is taken; always the user's first, so two calls cannot block each other.
+        let mut user = user_counters.lock();
+        let mut shared = group_counters.as_ref().map(|counters| counters.lock());
+        let mut check = |rule: counters::Rule| {
+            user.check(rule, &|| Subject::User(who.user.to_string()), who.allowance.limits(), share, now)?;
+            match (&mut shared, group) {
+                (Some(counters), Some(((_, name), allowance))) => {
+                    counters.check(rule, &|| Subject::Group(name.to_string()), allowance.limits(), share, now)
+                }
+                _ => Ok(()),
+            }
+        };
+        check(counters::Rule::Windows)?;
+        check(counters::Rule::Rate)?;
+        check(counters::Rule::Concurrency)?;
+        user.take(who.allowance.limits(), now);
+        if let (Some(counters), Some((_, allowance))) = (&mut shared, group) {
+            counters.take(allowance.limits(), now);
+        }
+        drop((user, shared));
+        Ok(Admission { user: user_counters, group: group_counters, at: now })
+    }
+
+    /// Counts what a finished call used, at the moment of its record.
+    pub fn charge(&self, user: UserId, group: Option<GroupId>, tokens: u64, nanousd: i64, at: Timestamp) {
+        self.counters(SubjectId::User(user)).lock().charge(tokens, nanousd, at);
+        if let Some(group) = group {
+            self.counters(SubjectId::Group(group)).lock().charge(tokens, nanousd, at);
+        }
+    }
+
+    /// Sets what the ledger says was used in the windows around `as_of`: once, at start, before the first call.
+    pub fn fill(&self, subject: SubjectId, used: Used, as_of: Timestamp) {
+        self.counters(subject).lock().fill(used, as_of);
+    }
+
+    /// Sets what other nodes used in the windows around `as_of`. An absolute amount: repeating it changes nothing.
+    pub fn set_elsewhere(&self, subject: SubjectId, used: Used, as_of: Timestamp) {
+        self.counters(subject).lock().set_elsewhere(used, as_of);
+    }
+
+    /// Sets this node's share of limits that count moments, not sums (`rpm`, `concurrent`): `part` of `whole`, for
+    /// instance its weight among the weights of all active nodes. At least 1 of a limit that is not 0.
+    pub fn set_rpm_share(&self, part: u32, whole: u32) {
+        self.inner.share.set(part, whole);
+    }
+
+    /// Forgets a subject that was removed.
+    pub fn forget(&self, subject: SubjectId) {
+        self.inner.counters.write().remove(&subject);
+    }
+
+    /// What a subject has used, here and elsewhere, in the windows around `now`.
+    #[must_use]
+    pub fn used(&self, subject: SubjectId, now: Timestamp) -> Used {
+        self.existing(subject).map_or_else(Used::default, |counters| counters.lock().used(now))
+    }
+
+    /// What `allowance` leaves to a subject now.
+    #[must_use]
+    pub fn status(&self, subject: SubjectId, allowance: &Allowance, now: Timestamp) -> Status {
+        let (used, requests, in_flight) = self.existing(subject).map_or_else(Default::default, |counters| {
+            let mut counters = counters.lock();
+            (counters.used(now), counters.requests_in_window(now), counters.in_flight())
+        });
+        Status::new(allowance.limits(), used, requests, in_flight, now)
+    }
+
+    /// Refused calls per limit since the start of the process.
+    pub fn refused(&self) -> impl Iterator<Item = (LimitKind, u64)> + '_ {
+        LimitKind::ALL
+            .into_iter()
+            .map(|limit| (limit, self.inner.refused.0[limit as usize].load(Ordering::Relaxed)))
+    }
+
+    fn existing(&self, subject: SubjectId) -> Option<Shared> {
+        self.inner.counters.read().get(&subject).cloned()
+    }
+
+    fn counters(&self, subject: SubjectId) -> Shared {
+        self.existing(subject)
+            .unwrap_or_else(|| self.inner.counters.write().entry(subject).or_default().clone())
+    }
+}
+
+impl Refused {
+    fn count(&self, limit: LimitKind) {
+        self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Admission {
+    /// Undoes the admission of a call that never went out, its place in the requests per minute included.
+    pub fn undo(self) {
+        for counters in [Some(&self.user), self.group.as_ref()].into_iter().flatten() {
+            counters.lock().give_request_back(self.at);
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.user.lock().release();
+        if let Some(group) = &self.group {
+            group.lock().release();
+        }
+    }
+}
+
+/// Checks what needs no counter.
+fn check_ask(subject: &dyn Fn() -> Subject, allowance: &Allowance, ask: &Ask<'_>) -> Result<(), Refusal> {
+    let refuse = |limit: LimitKind, subject: Subject, message: String| {
+        Err(Refusal { subject, limit, message, resets_at: None, retry_after: Duration::ZERO })
+    };
+    if !ask.model.is_empty() && !allowance.permits_model(ask.model) {
+        let subject = subject();
+        let message = format!("the models limit of {subject} does not include `{}`", ask.model);
+        return refuse(LimitKind::Model, subject, message);
+    }
+    if let (Some(most), Some(asked)) = (allowance.limits().max_tokens, ask.max_tokens)
+        && asked > most
+    {
+        let subject = subject();
+        let message = format!("max_tokens limit of {subject} exceeded: asked for {asked} of at most {most}");
+        return refuse(LimitKind::MaxTokens, subject, message);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+//! Everyone's credentials in memory: what a request is authenticated from, without a database on the way.
+//!
+//! Every look-up is by hash, so its cost does not grow with the number of users. A change takes the write lock
+//! for the moment of a few map operations; a replaced state is built aside and swapped in.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use subtle::ConstantTimeEq;
+
+use crate::accounts::error::Error;
+use crate::crypto::api_key::Digest;
+use crate::domain::clock::Timestamp;
+use crate::domain::group::{Group, Limits};
+use crate::domain::ids::{GroupId, KeyId, UserId};
+use crate::domain::principal::{Credential, Principal};
+use crate::domain::quota::Allowance;
+use crate::domain::user::{ApiKey, Role, User};
+
+/// How exactly `last_used_at` is kept: a key in use is noted once in this time.
+const LAST_USED_GRAIN: Duration = Duration::from_mins(1);
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// Users, groups and keys as a request needs them.
+#[derive(Debug, Default)]
+pub struct Directory {
+    tables: RwLock<Tables>,
+    /// Keys whose last use has not been written yet.
+    used: Mutex<Vec<(KeyId, Timestamp)>>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    users: Map<UserId, Arc<Person>>,
+    groups: Map<GroupId, Arc<Circle>>,
+    keys: Map<Digest, Arc<Key>>,
+    digests: Map<KeyId, Digest>,
+    keys_of: Map<UserId, Vec<KeyId>>,
+}
+
+#[derive(Debug)]
+struct Person {
+    id: UserId,
+    name: Arc<str>,
+    group: Option<GroupId>,
+    role: Role,
+    active: bool,
+    allowance: Arc<Allowance>,
+    tokens_valid_from: Timestamp,
+}
+
+#[derive(Debug)]
+struct Circle {
+    id: GroupId,
+    name: Arc<str>,
+    allowance: Arc<Allowance>,
+}
+
+#[derive(Debug)]
+struct Key {
+    id: KeyId,
+    user: UserId,
+    digest: Digest,
+    expires_at: Option<Timestamp>,
+    last_used_micros: AtomicI64,
+}
+
+impl Directory {
+    /// Who the owner of the key with this digest is.
+    ///
+    /// # Errors
+    /// [`Error::UnknownCredential`], [`Error::Expired`], [`Error::Disabled`].
+    pub fn by_key(&self, digest: &Digest, now: Timestamp) -> Result<Principal, Error> {
+        let tables = self.tables.read();
+        let key = tables.keys.get(digest).ok_or(Error::UnknownCredential)?;
+        if !bool::from(key.digest.ct_eq(digest)) {
+            return Err(Error::UnknownCredential);
+        }
+        if let Some(at) = key.expires_at.filter(|at| *at <= now) {
+            return Err(Error::Expired { what: "API key", at });
+        }
+        let person = tables.users.get(&key.user).ok_or(Error::UnknownCredential)?;
+        let principal = tables.principal(person, Credential::ApiKey(key.id))?;
+        self.note_use(key, now);
+        Ok(principal)
+    }
+
+    /// Who a user is that proved themselves otherwise, at `issued_at`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownCredential`] when the user is gone, [`Error::Revoked`], [`Error::Disabled`].
+    pub fn by_user(
+        &self,
+        id: UserId,
+        credential: Credential,
+        issued_at: Timestamp,
+    ) -> Result<Principal, Error> {
+        let tables = self.tables.read();
+        let person = tables.users.get(&id).ok_or(Error::UnknownCredential)?;
+        if issued_at < person.tokens_valid_from {
+            return Err(Error::Revoked);
+        }
+        tables.principal(person, credential)
+    }
+
+    /// Takes a new or changed user in.
+    pub fn put_user(&self, user: &User) {
+        let person = Arc::new(Person::new(user));
+        self.tables.write().users.insert(user.id, person);
+    }
+
+    /// Forgets a user and the user's keys.
+    pub fn remove_user(&self, id: UserId) {
+        let mut tables = self.tables.write();
+        tables.users.remove(&id);
+        for key in tables.keys_of.remove(&id).unwrap_or_default() {
+            tables.forget_digest(key);
+        }
+    }
+
+    /// Takes a new or changed group in.
+    pub fn put_group(&self, group: &Group) {
+        let circle = Arc::new(Circle::new(group));
+        self.tables.write().groups.insert(group.id, circle);
+    }
+
+    /// Forgets a group. Its members, who should have been moved before, are in none then.
+    pub fn remove_group(&self, id: GroupId) {
+        self.tables.write().groups.remove(&id);
+    }
+
+    /// Takes a new key in.
+    pub fn put_key(&self, key: &ApiKey) {
+        self.tables.write().put_key(key);
+    }
+
+    /// Forgets a key.
+    pub fn remove_key(&self, id: KeyId) {
+        self.tables.write().remove_key(id);
+    }
+
+    /// Replaces everything.
+    pub fn replace(&self, users: &[User], groups: &[Group], keys: &[ApiKey]) {
+        let mut tables = Tables {
+            users: collect(users.iter().map(|user| (user.id, Arc::new(Person::new(user))))),
+            groups: collect(groups.iter().map(|group| (group.id, Arc::new(Circle::new(group))))),
+            ..Tables::default()
+        };
+        tables.keys.reserve(keys.len());
+        tables.digests.reserve(keys.len());
+        for key in keys {
+            tables.put_key(key);
+        }
+        let old = std::mem::replace(&mut *self.tables.write(), tables);
+        // Freed after the lock is released: at 100,000 users that takes a while.
+        drop(old);
+    }
+
+    /// The allowances of a user and of the user's group; for `/me/quota` of somebody else.
+    #[must_use]
+    pub fn allowance_of_user(&self, id: UserId) -> Option<Arc<Allowance>> {
+        self.tables.read().users.get(&id).map(|person| person.allowance.clone())
+    }
+
+    /// How many users, groups and keys there are.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let tables = self.tables.read();
+        (tables.users.len(), tables.groups.len(), tables.keys.len())
+    }
+
+    /// The keys used since this was last asked, with the time of use to within a minute.
+    pub fn take_used(&self) -> Vec<(KeyId, Timestamp)> {
+        std::mem::take(&mut self.used.lock())
+    }
+
+    /// Puts back what [`Directory::take_used`] gave and could not be written.
+    pub fn put_back_used(&self, unwritten: Vec<(KeyId, Timestamp)>) {
+        self.used.lock().extend(unwritten);
+    }
+
+    /// At most one note per key and minute, so the list is bounded by the number of keys however busy they are.
+    fn note_use(&self, key: &Key, now: Timestamp) {
+        let (seen, now_micros) = (key.last_used_micros.load(Ordering::Relaxed), now.as_micros());
+        let stale = Timestamp::from_micros(seen).plus(LAST_USED_GRAIN) <= now;
+        let swap = |seen| {
+            let result =
+                key.last_used_micros.compare_exchange(seen, now_micros, Ordering::Relaxed, Ordering::Relaxed);
+            result.is_ok()
+        };
+        if stale && swap(seen) {
+            self.used.lock().push((key.id, now));
+        }
+    }
+}
+
+impl Tables {
+    fn principal(&self, person: &Person, credential: Credential) -> Result<Principal, Error> {
+        if !person.active {
+            return Err(Error::Disabled(person.name.to_string()));
+        }
+        let circle = person.group.and_then(|id| self.groups.get(&id));
+        Ok(Principal {
+            user_id: person.id,
+            user: person.name.clone(),
+            group: circle.map(|circle| (circle.id, circle.name.clone())),
+            allowance: person.allowance.clone(),
+            group_allowance: circle.map(|circle| circle.allowance.clone()),
+            role: person.role,
+            credential,
+        })
+    }
+
+    fn put_key(&mut self, key: &ApiKey) {
+        let entry = Key {
+            id: key.id,
+            user: key.user_id,
+            digest: key.digest,
+            expires_at: key.expires_at,
+            last_used_micros: AtomicI64::new(key.last_used_at.map_or(0, Timestamp::as_micros)),
+        };
+        self.keys.insert(key.digest, Arc::new(entry));
+        if self.digests.insert(key.id, key.digest).is_none() {
+            self.keys_of.entry(key.user_id).or_default().push(key.id);
+        }
+    }
+
+    fn remove_key(&mut self, id: KeyId) {
+        if let Some(key) = self.forget_digest(id)
+            && let Some(keys) = self.keys_of.get_mut(&key.user)
+        {
+            keys.retain(|other| *other != id);
+        }
+    }
+
+    fn forget_digest(&mut self, id: KeyId) -> Option<Arc<Key>> {
+        let digest = self.digests.remove(&id)?;
+        self.keys.remove(&digest)
+    }
+}
+
+impl Person {
+    fn new(user: &User) -> Self {
+        Self {
+            id: user.id,
+            name: user.name.as_str().into(),
+            group: user.group_id,
+            role: user.role,
+            active: user.active,
+            allowance: compiled(&user.limits),
+            tokens_valid_from: user.tokens_valid_from,
+        }
+    }
+}
+
+impl Circle {
+    fn new(group: &Group) -> Self {
+        Self { id: group.id, name: group.name.as_str().into(), allowance: compiled(&group.limits) }
+    }
+}
+
+/// Globs were checked when the limits were set. Should a database hold one that cannot be read all the same,
+/// no model is allowed: a limit nobody can read must not become no limit.
+fn compiled(limits: &Limits) -> Arc<Allowance> {
+    let allowance = Allowance::new(limits.clone())
+        .or_else(|_| Allowance::new(Limits { models: Some(Vec::new()), ..limits.clone() }));
+    Arc::new(allowance.unwrap_or_default())
+}
+
+fn collect<K: Eq + Hash, V>(entries: impl Iterator<Item = (K, V)>) -> Map<K, V> {
+    entries.collect()
+}

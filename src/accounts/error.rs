@@ -1,0 +1,99 @@
+//! What can go wrong with accounts.
+
+use std::time::Duration;
+
+use crate::crypto::secret_text::NoRandomness;
+use crate::crypto::token;
+use crate::domain::clock::Timestamp;
+use crate::domain::failure::{Failure, Kind};
+
+/// Why a caller is refused or a change was not made. No variant carries a credential.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The credential is not one that exists.
+    #[error("unknown credential: check the API key, or log in again")]
+    UnknownCredential,
+    /// The credential's time is over.
+    #[error("the {what} expired at {at}")]
+    Expired {
+        /// What expired: `API key` or `access token`.
+        what: &'static str,
+        /// When.
+        at: Timestamp,
+    },
+    /// The access token was issued before everything of the user was revoked, or before the password changed.
+    #[error("the access token was revoked: log in again")]
+    Revoked,
+    /// The user is disabled.
+    #[error("user {0} is disabled")]
+    Disabled(String),
+    /// The name is unknown or the password wrong; which of them is not said.
+    #[error("wrong user name or password")]
+    WrongLogin,
+    /// The refresh token is unknown, used before, revoked or expired.
+    #[error("the refresh token is not valid: log in again")]
+    WrongRefreshToken,
+    /// Too many failed logins; holds for the right password too, until the wait is over.
+    #[error("too many failed logins: try again in {} s", .0.as_secs_f64().ceil())]
+    TooManyLogins(Duration),
+    /// More passwords wait to be checked than this node takes on at a time.
+    #[error("too many logins at the moment: try again in {} s", .0.as_secs())]
+    Busy(Duration),
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// The thing that was named does not exist.
+    #[error("no such {what}: {name}")]
+    NotFound {
+        /// `user`, `group` or `key`.
+        what: &'static str,
+        /// The id or name that was given.
+        name: String,
+    },
+    /// It exists already, or its state does not permit this.
+    #[error("{0}")]
+    Conflict(String),
+    /// Only the leader can do this.
+    #[error("this node is a follower and cannot sign access tokens")]
+    NotLeader,
+    /// The operating system gives no randomness.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// The signing key is unusable.
+    #[error(transparent)]
+    SigningKey(token::Error),
+    /// A stored password cannot be read, or the machine cannot hash.
+    #[error("password hashing failed: {0}")]
+    Hashing(String),
+    /// A file of ours cannot be written.
+    #[error("{path}: {reason}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        reason: std::io::Error,
+    },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::UnknownCredential
+            | Error::Expired { .. }
+            | Error::Revoked
+            | Error::WrongLogin
+            | Error::WrongRefreshToken => Self::new(Kind::Unauthenticated, message),
+            Error::Disabled(_) => Self::new(Kind::Forbidden, message),
+            Error::TooManyLogins(wait) => Self::new(Kind::RateLimited, message).retry_after(wait),
+            Error::Busy(wait) => Self::new(Kind::Unavailable, message).retry_after(wait),
+            Error::Invalid(_) => Self::new(Kind::Invalid, message),
+            Error::NotFound { .. } => Self::new(Kind::NotFound, message),
+            Error::Conflict(_) => Self::new(Kind::Conflict, message),
+            Error::NotLeader => Self::new(Kind::Unavailable, message),
+            Error::Randomness(_) | Error::SigningKey(_) | Error::Hashing(_) | Error::File { .. } => {
+                Self::new(Kind::Internal, message)
+            }
+        }
+    }
+}

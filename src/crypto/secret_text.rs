@@ -1,0 +1,54 @@
+//! Random text for credentials, and the digest under which a credential is kept.
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Characters of base 62 that carry 256 bits: 43 × log2(62) = 256.03.
+pub const CHARS_FOR_256_BITS: usize = 43;
+
+/// The operating system has no randomness to give.
+#[derive(Debug, thiserror::Error)]
+#[error("no randomness from the operating system: {0}")]
+pub struct NoRandomness(#[from] getrandom::Error);
+
+/// `count` characters of `0-9 A-Z a-z`, each equally likely.
+///
+/// # Errors
+/// [`NoRandomness`].
+pub fn random(count: usize) -> Result<String, NoRandomness> {
+    // 248 is the largest multiple of 62 in a byte; what lies above would favour the first letters.
+    const FAIR: u8 = 248;
+    let mut text = String::with_capacity(count);
+    let mut bytes = [0_u8; 64];
+    while text.len() < count {
+        getrandom::fill(&mut bytes)?;
+        let fair = bytes.iter().filter(|byte| **byte < FAIR).map(|byte| letter(u32::from(*byte)));
+        text.extend(fair.take(count - text.len()));
+    }
+    Ok(text)
+}
+
+/// `value` in six characters of base 62, enough for 32 bits.
+#[must_use]
+pub fn six_letters(value: u32) -> [u8; 6] {
+    let mut rest = value;
+    let mut letters = [b'0'; 6];
+    for place in letters.iter_mut().rev() {
+        *place = ALPHABET[(rest % 62) as usize];
+        rest /= 62;
+    }
+    letters
+}
+
+/// SHA-256 of a credential: the only form in which one is kept.
+#[must_use]
+pub fn sha256(credential: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, credential).as_ref());
+    out
+}
+
+fn letter(value: u32) -> char {
+    char::from(ALPHABET[(value % 62) as usize])
+}

@@ -1,0 +1,228 @@
+//! The counters of one user or group.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::domain::clock::Timestamp;
+use crate::domain::group::Limits;
+use crate::domain::quota::{LimitKind, Refusal, Subject, Used, check_windows};
+use crate::quota::window::Window;
+
+/// What a subject has used and is using.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    here: Sums,
+    elsewhere: Sums,
+    window: Window,
+    in_flight: u32,
+}
+
+/// Which of the counted limits to check; in this order, for user and group, before anything is taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rule {
+    /// Tokens and money of the day and the month.
+    Windows,
+    /// Requests per minute.
+    Rate,
+    /// Requests in flight.
+    Concurrency,
+}
+
+/// Sums of the current UTC day and month. The bounds of both are kept, so that the calendar is asked once a day.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    used: Used,
+    day_start: Timestamp,
+    day_end: Timestamp,
+    month_start: Timestamp,
+    month_end: Timestamp,
+}
+
+impl Sums {
+    fn around(used: Used, as_of: Timestamp) -> Self {
+        Self {
+            used,
+            day_start: as_of.day_start(),
+            day_end: as_of.next_day_start(),
+            month_start: as_of.month_start(),
+            month_end: as_of.next_month_start(),
+        }
+    }
+
+    /// Starts the windows anew that have ended.
+    fn turn(&mut self, now: Timestamp) {
+        if now < self.day_end {
+            return;
+        }
+        let used = if now < self.month_end { Used { daily_tokens: 0, ..self.used } } else { Used::default() };
+        *self = Self::around(used, now);
+    }
+}
+
+impl Counters {
+    /// Checks one rule; takes nothing.
+    pub(super) fn check(
+        &mut self,
+        rule: Rule,
+        subject: &dyn Fn() -> Subject,
+        limits: &Limits,
+        share: &Share,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        match rule {
+            Rule::Windows => self.check_sums(subject, limits, now),
+            Rule::Rate => self.check_rate(subject, limits, share, now),
+            Rule::Concurrency => self.check_concurrency(subject, limits, share),
+        }
+    }
+
+    fn check_sums(
+        &mut self,
+        subject: &dyn Fn() -> Subject,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        if limits.daily_tokens.is_none()
+            && limits.monthly_tokens.is_none()
+            && limits.monthly_nanousd.is_none()
+        {
+            return Ok(());
+        }
+        check_windows(&subject(), limits, &self.used(now), now)
+    }
+
+    fn check_rate(
+        &mut self,
+        subject: &dyn Fn() -> Subject,
+        limits: &Limits,
+        share: &Share,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let Some(limit) = limits.rpm else { return Ok(()) };
+        let here = share.of(limit);
+        let count = self.window.count(now);
+        if count < here {
+            return Ok(());
+        }
+        let free_at = self.window.free_at(here, now);
+        let subject = subject();
+        Err(Refusal {
+            message: format!(
+                "request rate limit of {subject} reached: {count} requests in the last minute of {} per minute, \
+                 next possible at {free_at}",
+                of_the_cluster(here, limit)
+            ),
+            subject,
+            limit: LimitKind::Rpm,
+            resets_at: Some(free_at),
+            retry_after: free_at.since(now).max(Duration::from_millis(1)),
+        })
+    }
+
+    fn check_concurrency(
+        &self,
+        subject: &dyn Fn() -> Subject,
+        limits: &Limits,
+        share: &Share,
+    ) -> Result<(), Refusal> {
+        let Some(limit) = limits.concurrent else { return Ok(()) };
+        let here = share.of(limit);
+        if self.in_flight < here {
+            return Ok(());
+        }
+        let subject = subject();
+        Err(Refusal {
+            message: format!(
+                "concurrency limit of {subject} reached: {} requests in flight of {}, free when one of them ends",
+                self.in_flight,
+                of_the_cluster(here, limit)
+            ),
+            subject,
+            limit: LimitKind::Concurrent,
+            resets_at: None,
+            retry_after: Duration::from_secs(1),
+        })
+    }
+
+    /// Takes one request. Requests are kept by the minute only for those who are held to such a limit.
+    pub(super) fn take(&mut self, limits: &Limits, now: Timestamp) {
+        self.in_flight += 1;
+        if limits.rpm.is_some() {
+            self.window.add(now);
+        }
+    }
+
+    pub(super) fn give_request_back(&mut self, at: Timestamp) {
+        self.window.remove(at);
+    }
+
+    pub(super) fn release(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Adds what was used at `at`; what lies before a window is not of it.
+    pub(super) fn charge(&mut self, tokens: u64, nanousd: i64, at: Timestamp) {
+        self.here.turn(at);
+        if at >= self.here.month_start {
+            let used = &mut self.here.used;
+            used.monthly_tokens = used.monthly_tokens.saturating_add(tokens);
+            used.monthly_nanousd = used.monthly_nanousd.saturating_add(nanousd);
+        }
+        if at >= self.here.day_start {
+            self.here.used.daily_tokens = self.here.used.daily_tokens.saturating_add(tokens);
+        }
+    }
+
+    pub(super) fn fill(&mut self, used: Used, as_of: Timestamp) {
+        self.here = Sums::around(used, as_of);
+    }
+
+    pub(super) fn set_elsewhere(&mut self, used: Used, as_of: Timestamp) {
+        self.elsewhere = Sums::around(used, as_of);
+    }
+
+    /// Used here and elsewhere.
+    pub(super) fn used(&mut self, now: Timestamp) -> Used {
+        self.here.turn(now);
+        self.elsewhere.turn(now);
+        let (here, elsewhere) = (&self.here.used, &self.elsewhere.used);
+        Used {
+            daily_tokens: here.daily_tokens.saturating_add(elsewhere.daily_tokens),
+            monthly_tokens: here.monthly_tokens.saturating_add(elsewhere.monthly_tokens),
+            monthly_nanousd: here.monthly_nanousd.saturating_add(elsewhere.monthly_nanousd),
+        }
+    }
+
+    pub(super) fn requests_in_window(&mut self, now: Timestamp) -> u32 {
+        self.window.count(now)
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+}
+
+fn of_the_cluster(here: u32, limit: u32) -> String {
+    if here == limit { limit.to_string() } else { format!("{here} (this node's share of {limit})") }
+}
+
+/// A node's share of limits that count moments: both halves in one atomic, `part << 32 | whole`; 0 is the whole.
+#[derive(Debug, Default)]
+pub(super) struct Share(AtomicU64);
+
+impl Share {
+    pub(super) fn set(&self, part: u32, whole: u32) {
+        let packed = if part == 0 || part >= whole { 0 } else { u64::from(part) << 32 | u64::from(whole) };
+        self.0.store(packed, Ordering::Relaxed);
+    }
+
+    /// This node's share of `limit`, rounded up, so that nobody is shut out by being small.
+    fn of(&self, limit: u32) -> u32 {
+        let packed = self.0.load(Ordering::Relaxed);
+        if packed == 0 {
+            return limit;
+        }
+        let (part, whole) = (packed >> 32, packed & u64::from(u32::MAX));
+        u32::try_from((u64::from(limit) * part).div_ceil(whole)).unwrap_or(limit)
+    }
+}

@@ -1,0 +1,183 @@
+//! Limits as a caller meets them.
+
+use super::*;
+use crate::domain::group::Limits;
+use crate::domain::ids::KeyId;
+use crate::domain::principal::Credential;
+use crate::domain::user::Role;
+
+const ASK: Ask<'static> = Ask { model: "claude-sonnet-4-5", max_tokens: Some(1_000) };
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a timestamp")
+}
+
+fn allowance(limits: Limits) -> Arc<Allowance> {
+    Arc::new(Allowance::new(limits).expect("globs"))
+}
+
+fn caller(user: Limits, group: Option<Limits>) -> Principal {
+    Principal {
+        user_id: UserId::new(),
+        user: "alice".into(),
+        group: group.as_ref().map(|_| (GroupId::new(), "research".into())),
+        allowance: allowance(user),
+        group_allowance: group.map(allowance),
+        role: Role::User,
+        credential: Credential::ApiKey(KeyId::new()),
+    }
+}
+
+fn group_of(principal: &Principal) -> GroupId {
+    principal.group.as_ref().expect("a group").0
+}
+
+#[test]
+fn a_call_is_admitted_while_what_is_used_is_below_the_limit_and_none_after() {
+    let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
+    let alice = caller(Limits { daily_tokens: Some(100), ..Limits::default() }, None);
+    quota.charge(alice.user_id, None, 99, 0, now);
+    let in_flight = quota.admit(&alice, &ASK, now).expect("below the limit");
+    quota.charge(alice.user_id, None, 500, 0, now);
+    drop(in_flight);
+    let refusal = quota.admit(&alice, &ASK, now).expect_err("above");
+    assert_eq!(refusal.limit, LimitKind::DailyTokens);
+    assert!(refusal.message.contains("used 599 tokens of 100"), "{}", refusal.message);
+    assert!(quota.admit(&alice, &ASK, at("2026-11-23T00:00:00Z")).is_ok(), "the day has turned");
+}
+
+#[test]
+fn the_groups_limits_are_shared_by_its_members() {
+    let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
+    let limits = Limits { monthly_nanousd: Some(1_000), ..Limits::default() };
+    let alice = caller(Limits::default(), Some(limits));
+    let bob = Principal { user_id: UserId::new(), user: "bob".into(), ..alice.clone() };
+    quota.charge(alice.user_id, Some(group_of(&alice)), 1, 1_000, now);
+    let refusal = quota.admit(&bob, &ASK, now).expect_err("the group has spent it");
+    assert_eq!(refusal.subject, Subject::Group("research".to_owned()));
+    assert!(refusal.is_final());
+}
+
+#[test]
+fn a_refused_call_takes_nothing() {
+    let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
+    let user = Limits { rpm: Some(2), ..Limits::default() };
+    let alice = caller(user, Some(Limits { concurrent: Some(1), ..Limits::default() }));
+    let first = quota.admit(&alice, &ASK, now).expect("free");
+    for _ in 0..10 {
+        let refusal = quota.admit(&alice, &ASK, now).expect_err("one is in flight");
+        assert_eq!(refusal.limit, LimitKind::Concurrent, "refusals must not use up the rate");
+    }
+    drop(first);
+    drop(quota.admit(&alice, &ASK, now).expect("the second of two per minute"));
+    let refusal = quota.admit(&alice, &ASK, now).expect_err("a third");
+    assert_eq!(refusal.limit, LimitKind::Rpm);
+    assert_eq!(refusal.retry_after, Duration::from_mins(1));
+    assert_eq!(
+        quota.refused().find(|(limit, _)| *limit == LimitKind::Concurrent),
+        Some((LimitKind::Concurrent, 10))
+    );
+}
+
+#[test]
+fn no_sixty_seconds_see_more_requests_than_the_limit() {
+    let quota = Quota::new();
+    let alice = caller(Limits { rpm: Some(5), ..Limits::default() }, None);
+    let start = at("2026-11-22T10:00:57Z");
+    let mut admitted = Vec::new();
+    for step in 0..2_400_u64 {
+        let now = start.plus(Duration::from_millis(step * 100));
+        if quota.admit(&alice, &ASK, now).is_ok() {
+            admitted.push(now);
+        }
+    }
+    for from in &admitted {
+        let until = from.plus(Duration::from_mins(1));
+        assert!(admitted.iter().filter(|t| (*from..until).contains(*t)).count() <= 5);
+    }
+    assert_eq!(admitted.len(), 20, "and all that the limit allows");
+}
+
+#[test]
+fn an_undone_call_does_not_use_up_the_rate() {
+    let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
+    let alice = caller(Limits { rpm: Some(1), ..Limits::default() }, None);
+    quota.admit(&alice, &ASK, now).expect("free").undo();
+    assert!(quota.admit(&alice, &ASK, now).is_ok());
+}
+
+#[test]
+fn zero_is_nothing_and_models_and_max_tokens_are_checked_without_counting() {
+    let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
+    let limit = |limits| quota.admit(&caller(limits, None), &ASK, now).expect_err("refused").limit;
+    let none = Limits::default;
+    assert_eq!(limit(Limits { daily_tokens: Some(0), ..none() }), LimitKind::DailyTokens);
+    assert_eq!(limit(Limits { monthly_tokens: Some(0), ..none() }), LimitKind::MonthlyTokens);
+    assert_eq!(limit(Limits { monthly_nanousd: Some(0), ..none() }), LimitKind::MonthlyUsd);
+    assert_eq!(limit(Limits { rpm: Some(0), ..none() }), LimitKind::Rpm);
+    assert_eq!(limit(Limits { concurrent: Some(0), ..none() }), LimitKind::Concurrent);
+    assert_eq!(limit(Limits { max_tokens: Some(999), ..none() }), LimitKind::MaxTokens);
+    assert_eq!(limit(Limits { models: Some(vec!["gpt-*".to_owned()]), ..none() }), LimitKind::Model);
+    assert_eq!(limit(Limits { models: Some(vec![]), ..none() }), LimitKind::Model);
+    let globs = Some(vec!["gpt-*".to_owned(), "claude-*".to_owned()]);
+    assert!(quota.admit(&caller(Limits { models: globs, ..none() }, None), &ASK, now).is_ok());
+}
+
+#[test]
+fn usage_of_other_nodes_counts_and_repeating_it_changes_nothing() {
+    let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
+    let alice = caller(Limits { daily_tokens: Some(100), ..Limits::default() }, None);
+    let id = SubjectId::User(alice.user_id);
+    let elsewhere = Used { daily_tokens: 60, monthly_tokens: 60, monthly_nanousd: 0 };
+    quota.fill(id, Used { daily_tokens: 39, monthly_tokens: 200, monthly_nanousd: 7 }, now);
+    quota.set_elsewhere(id, elsewhere, now);
+    quota.set_elsewhere(id, elsewhere, now);
+    assert_eq!(quota.used(id, now), Used { daily_tokens: 99, monthly_tokens: 260, monthly_nanousd: 7 });
+    assert!(quota.admit(&alice, &ASK, now).is_ok());
+    quota.set_elsewhere(id, Used { daily_tokens: 61, ..elsewhere }, now);
+    assert!(quota.admit(&alice, &ASK, now).is_err());
+    let tomorrow = at("2026-11-23T00:00:00Z");
+    assert_eq!(quota.used(id, tomorrow).daily_tokens, 0);
+    assert_eq!(quota.used(id, at("2026-12-01T00:00:00Z")), Used::default());
+}
+
+#[test]
+fn a_late_record_counts_in_the_windows_it_belongs_to_only() {
+    let quota = Quota::new();
+    let id = UserId::new();
+    let used = |now: &str| quota.used(SubjectId::User(id), at(now));
+    quota.charge(id, None, 5, 50, at("2026-12-02T00:00:01Z"));
+    quota.charge(id, None, 7, 70, at("2026-12-01T23:59:59Z"));
+    quota.charge(id, None, 11, 110, at("2026-11-30T23:59:59Z"));
+    let expected = Used { daily_tokens: 5, monthly_tokens: 12, monthly_nanousd: 120 };
+    assert_eq!(used("2026-12-02T00:00:02Z"), expected);
+}
+
+#[test]
+fn a_nodes_share_of_a_rate_is_never_less_than_one_request() {
+    let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
+    quota.set_rpm_share(50, 150);
+    let admitted = |rpm| {
+        let alice = caller(Limits { rpm: Some(rpm), ..Limits::default() }, None);
+        (0..100).filter(|_| quota.admit(&alice, &ASK, now).is_ok()).count()
+    };
+    assert_eq!((admitted(0), admitted(1), admitted(30)), (0, 1, 10));
+}
+
+#[test]
+fn many_threads_never_pass_a_limit_together() {
+    let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
+    let alice = caller(Limits { concurrent: Some(7), ..Limits::default() }, Some(Limits::default()));
+    let held: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..8)
+            .map(|_| {
+                scope
+                    .spawn(|| (0..50).filter_map(|_| quota.admit(&alice, &ASK, now).ok()).collect::<Vec<_>>())
+            })
+            .collect();
+        let held: Vec<_> = workers.into_iter().map(|w| w.join().expect("no panic")).collect();
+        held.iter().map(Vec::len).sum()
+    });
+    assert_eq!(held, 7);
+    assert_eq!(quota.status(SubjectId::User(alice.user_id), &alice.allowance, now).in_flight, 0);
+}
