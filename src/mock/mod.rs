@@ -1,1 +1,93 @@
-//! (being built)
+//! A fake provider that speaks all four dialects, for demos, tests and benches: `sproxy mock-provider`.
+//!
+//! A caller steers it with headers or query parameters of the same names (a header wins):
+//!
+//! | name | means |
+//! |---|---|
+//! | `mock-input`, `mock-output` | token counts, cached and reasoning ones included |
+//! | `mock-cache-read`, `mock-cache-write`, `mock-cache-write-1h` | parts of the input |
+//! | `mock-reasoning` | a part of the output |
+//! | `mock-events` | how many pieces of text a stream has |
+//! | `mock-delay-ms` | pause between the events of a stream; before a JSON answer |
+//! | `mock-status` | an error of the dialect with this status |
+//! | `mock-fail` | `before-headers`, `mid-stream` (cut there), `hang` (no answer), `hang-mid-stream`, `error-event` |
+//! | `mock-encoding` | `gzip`, `deflate`, `br`, `zstd` |
+//!
+//! Its own paths: `GET /mock/served` (what was answered completely, per model), `GET /mock/last` and
+//! `/mock/last/body` (the last request it saw), `POST /mock/defaults` (steering for requests that bring none).
+//! Credentials are not checked.
+
+mod answer;
+mod anthropic;
+mod books;
+mod coding;
+mod errors;
+mod gemini;
+mod headers;
+mod kind;
+mod ollama;
+mod openai;
+mod responses;
+mod route;
+mod steering;
+mod text;
+
+use std::io;
+use std::sync::Arc;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::mock::books::{Connection, Flushing};
+use crate::mock::route::Provider;
+
+/// The first bytes of HTTP/2 with prior knowledge (`PRI * HTTP/2.0`), as far as it takes to tell it from `POST`.
+const HTTP2_PREFACE: &[u8] = b"PRI";
+
+/// Serves on `listener`, HTTP/1.1 and HTTP/2 alike, until `stop` resolves; connections open then are dropped.
+///
+/// # Errors
+/// Never while running: a connection that fails is only that connection's end.
+pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()>) -> io::Result<()> {
+    let provider = Arc::new(Provider::default());
+    let mut connections = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => return Ok(()),
+            accepted = listener.accept() => {
+                // Out of descriptors or a caller that left at once: the next one may do better.
+                let Ok((stream, _)) = accepted else { tokio::task::yield_now().await; continue };
+                connections.spawn(connection(stream, provider.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, provider: Arc<Provider>) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut first = [0; HTTP2_PREFACE.len()];
+    let http2 = matches!(stream.peek(&mut first).await, Ok(3)) && first == HTTP2_PREFACE;
+    let connection = Arc::new(Connection::new(provider.books()));
+    let io = TokioIo::new(Flushing::new(stream, connection.clone()));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (provider, connection) = (provider.clone(), connection.clone());
+        async move { provider.answer(request, connection).await }
+    });
+    // A caller that breaks off is an everyday thing here.
+    let _ended = if http2 {
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
+    } else {
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .serve_connection(io, service)
+            .await
+    };
+}

@@ -1,0 +1,215 @@
+//! An answer of the mock: prebuilt bytes, sent at once or in a rhythm, to the end or not.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use memchr::memmem;
+use tokio::time::Sleep;
+
+use crate::mock::books::{Connection, Served};
+
+/// Stands in prebuilt answers where every answer has digits of its own.
+pub const ID: &str = "0000mock0000";
+
+/// What a dialect has made: a body in pieces.
+#[derive(Debug)]
+pub struct Made {
+    /// `content-type`.
+    pub content_type: &'static str,
+    /// One piece per event; a single one if it is no stream.
+    pub frames: Vec<Vec<u8>>,
+    /// Whether it is a stream.
+    pub is_stream: bool,
+}
+
+impl Made {
+    /// A JSON answer.
+    pub fn json(body: String) -> Self {
+        Self { content_type: "application/json", frames: vec![body.into_bytes()], is_stream: false }
+    }
+
+    /// A stream of server-sent events.
+    pub fn events(frames: Vec<Vec<u8>>) -> Self {
+        Self { content_type: "text/event-stream; charset=utf-8", frames, is_stream: true }
+    }
+}
+
+/// A [`Made`] that is ready to be sent any number of times.
+#[derive(Debug)]
+pub struct Built {
+    whole: Bytes,
+    /// Where each piece ends.
+    ends: Vec<usize>,
+    /// Where [`ID`] stands.
+    ids: Vec<usize>,
+    /// `content-type`.
+    pub content_type: &'static str,
+    /// Whether it is a stream.
+    pub is_stream: bool,
+}
+
+impl Built {
+    /// Puts the pieces together. `has_ids` is false for compressed ones.
+    pub fn new(made: &Made, has_ids: bool) -> Self {
+        let whole = made.frames.concat();
+        let mut end = 0;
+        let ends = made.frames.iter().map(|frame| {
+            end += frame.len();
+            end
+        });
+        Self {
+            ends: ends.collect(),
+            ids: if has_ids { memmem::find_iter(&whole, ID).collect() } else { Vec::new() },
+            whole: whole.into(),
+            content_type: made.content_type,
+            is_stream: made.is_stream,
+        }
+    }
+
+    /// The bytes of the answer with this number.
+    fn numbered(&self, number: u64) -> Bytes {
+        if self.ids.is_empty() {
+            return self.whole.clone();
+        }
+        let digits = format!("{number:012x}");
+        let mut bytes = BytesMut::from(&self.whole[..]);
+        for &at in &self.ids {
+            if let Some(id) = bytes.get_mut(at..at + ID.len()) {
+                id.copy_from_slice(digits.as_bytes());
+            }
+        }
+        bytes.freeze()
+    }
+}
+
+/// How a body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Whole.
+    Whole,
+    /// The connection breaks off halfway.
+    Cut,
+    /// Nothing more comes from halfway on.
+    Hang,
+}
+
+/// The mock breaks off on purpose.
+#[derive(Debug, thiserror::Error)]
+#[error("failing on purpose")]
+pub struct Broken;
+
+/// The body of an answer on its way.
+#[derive(Debug)]
+pub struct Body {
+    rest: Bytes,
+    /// Lengths of the pieces that are still to come, the next one last.
+    pieces: Vec<usize>,
+    delay: Duration,
+    pause: Option<Pin<Box<Sleep>>>,
+    ending: Ending,
+    flushed: bool,
+    has_length: bool,
+    receipt: Option<(Served, Arc<Connection>)>,
+}
+
+impl Body {
+    /// A body of one piece, known length and no place in the books.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        let rest = bytes.into();
+        Self {
+            pieces: vec![rest.len()],
+            rest,
+            delay: Duration::ZERO,
+            pause: None,
+            ending: Ending::Whole,
+            flushed: false,
+            has_length: true,
+            receipt: None,
+        }
+    }
+
+    /// The answer `built`, piece by piece with `delay` in between, or in one piece without; counted when it has
+    /// gone out as a whole.
+    pub fn new(
+        built: &Built,
+        number: u64,
+        delay: Duration,
+        ending: Ending,
+        receipt: (Served, Arc<Connection>),
+    ) -> Self {
+        let rest = built.numbered(number);
+        let mut pieces = Vec::new();
+        match ending {
+            Ending::Whole if delay.is_zero() || !built.is_stream => pieces.push(rest.len()),
+            Ending::Whole => pieces = lengths(&built.ends),
+            Ending::Cut | Ending::Hang if built.is_stream => {
+                pieces = lengths(&built.ends);
+                pieces.drain(..pieces.len() / 2);
+            }
+            Ending::Cut | Ending::Hang => pieces.push(rest.len() / 2),
+        }
+        let has_length = !built.is_stream;
+        Self { rest, pieces, delay, pause: None, ending, flushed: false, has_length, receipt: Some(receipt) }
+    }
+
+    fn piece(&mut self, length: usize) -> Bytes {
+        let piece = self.rest.split_to(length.min(self.rest.len()));
+        if self.pieces.is_empty() && self.ending == Ending::Whole {
+            if let Some((served, connection)) = self.receipt.take() {
+                connection.answered(served);
+            }
+        } else if !self.delay.is_zero() {
+            self.pause = Some(Box::pin(tokio::time::sleep(self.delay)));
+        }
+        piece
+    }
+}
+
+/// The lengths of pieces that end at `ends`, last one first.
+fn lengths(ends: &[usize]) -> Vec<usize> {
+    let starts = std::iter::once(&0).chain(ends);
+    let mut lengths: Vec<usize> = ends.iter().zip(starts).map(|(end, start)| end - start).collect();
+    lengths.reverse();
+    lengths
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        if let Some(length) = self.pieces.pop() {
+            return Poll::Ready(Some(Ok(Frame::data(self.piece(length)))));
+        }
+        match self.ending {
+            Ending::Whole => Poll::Ready(None),
+            Ending::Hang => Poll::Pending,
+            // What was sent before has to reach the socket first; the connection flushes when it has to wait.
+            Ending::Cut if !self.flushed => {
+                self.flushed = true;
+                self.pause = Some(Box::pin(tokio::time::sleep(Duration::from_millis(1))));
+                self.poll_frame(cx)
+            }
+            Ending::Cut => Poll::Ready(Some(Err(Broken))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty() && self.ending == Ending::Whole
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.has_length { SizeHint::with_exact(self.rest.len() as u64) } else { SizeHint::default() }
+    }
+}

@@ -1,0 +1,87 @@
+//! Anthropic Messages: answers and their streams. Source: Anthropic API, "Messages" and "Streaming messages".
+
+use crate::mock::answer::{ID, Made};
+use crate::mock::route::Wanted;
+use crate::mock::text;
+
+/// `POST /v1/messages`.
+pub fn message(wanted: &Wanted) -> Made {
+    let content = text::pieces(wanted.output, wanted.events.min(1)).concat();
+    Made::json(format!(
+        r#"{{"model":{model},"id":"msg_01Mock{ID}","type":"message","role":"assistant","content":[{{"type":"text","text":"{content}"}}],"stop_reason":"end_turn","stop_sequence":null,"usage":{usage}}}"#,
+        model = wanted.model_json(),
+        usage = usage(wanted, wanted.output),
+    ))
+}
+
+/// `POST /v1/messages` with `stream`.
+pub fn stream(wanted: &Wanted) -> Made {
+    let mut events = vec![
+        event(
+            "message_start",
+            &format!(
+                r#""message":{{"model":{model},"id":"msg_01Mock{ID}","type":"message","role":"assistant","content":[],"stop_reason":null,"stop_sequence":null,"usage":{usage}}}"#,
+                model = wanted.model_json(),
+                usage = usage(wanted, wanted.output.min(1)),
+            ),
+        ),
+        event("content_block_start", r#""index":0,"content_block":{"type":"text","text":""}"#),
+        event("ping", ""),
+    ];
+    for piece in text::pieces(wanted.output, wanted.events) {
+        let delta = format!(r#""index":0,"delta":{{"type":"text_delta","text":"{piece}"}}"#);
+        events.push(event("content_block_delta", &delta));
+    }
+    events.push(event("content_block_stop", r#""index":0"#));
+    events.push(event(
+        "message_delta",
+        &format!(
+            r#""delta":{{"stop_reason":"end_turn","stop_sequence":null}},"usage":{{"input_tokens":{},"cache_creation_input_tokens":{},"cache_read_input_tokens":{},"output_tokens":{}}}"#,
+            wanted.plain_input(),
+            wanted.cache_write + wanted.cache_write_1h,
+            wanted.cache_read,
+            wanted.output,
+        ),
+    ));
+    events.push(event("message_stop", ""));
+    Made::events(events)
+}
+
+fn event(kind: &str, members: &str) -> Vec<u8> {
+    let comma = if members.is_empty() { "" } else { "," };
+    format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{comma}{members}}}\n\n").into_bytes()
+}
+
+fn usage(wanted: &Wanted, output: u64) -> String {
+    format!(
+        r#"{{"input_tokens":{},"cache_creation_input_tokens":{},"cache_read_input_tokens":{},"cache_creation":{{"ephemeral_5m_input_tokens":{},"ephemeral_1h_input_tokens":{}}},"output_tokens":{output},"service_tier":"standard"}}"#,
+        wanted.plain_input(),
+        wanted.cache_write + wanted.cache_write_1h,
+        wanted.cache_read,
+        wanted.cache_write,
+        wanted.cache_write_1h,
+    )
+}
+
+/// `POST /v1/messages/count_tokens`.
+pub fn count(input: u64) -> Made {
+    Made::json(format!(r#"{{"input_tokens":{input}}}"#))
+}
+
+/// `GET /v1/models/…`
+pub fn model(id: &str) -> String {
+    format!(
+        r#"{{"type":"model","id":"{id}","display_name":"{id} (mock)","created_at":"2026-01-01T00:00:00Z"}}"#
+    )
+}
+
+/// `GET /v1/models`.
+pub fn models(ids: &[&str]) -> Made {
+    let data: Vec<String> = ids.iter().map(|id| model(id)).collect();
+    Made::json(format!(
+        r#"{{"data":[{}],"has_more":false,"first_id":"{}","last_id":"{}"}}"#,
+        data.join(","),
+        ids.first().unwrap_or(&""),
+        ids.last().unwrap_or(&""),
+    ))
+}

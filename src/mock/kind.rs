@@ -1,0 +1,243 @@
+//! The calls that the mock knows, told from method, path and query.
+
+use http::Method;
+use http::request::Parts;
+use memchr::memmem;
+
+use crate::domain::provider::Provider as Dialect;
+use crate::metering::ask;
+use crate::mock::answer::Made;
+use crate::mock::ollama::Shape;
+use crate::mock::route::Wanted;
+use crate::mock::{anthropic, errors, gemini, ollama, openai, responses};
+
+const ANTHROPIC_MODELS: [&str; 3] = ["claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"];
+const OPENAI_MODELS: [&str; 4] = ["gpt-5.1", "gpt-5.1-codex", "gpt-5-mini", "text-embedding-3-small"];
+const GEMINI_MODELS: [&str; 3] = ["gemini-3-pro", "gemini-2.5-flash", "gemini-embedding-001"];
+const OLLAMA_MODELS: [&str; 2] = ["llama3.2:latest", "qwen3:8b"];
+
+/// A call: its kind, and the model if its path names one.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What it asks for.
+    pub kind: Kind,
+    /// The model in its path.
+    pub model: Option<String>,
+}
+
+/// What a call asks for. Streams are told from whole answers by [`Kind::told`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Anthropic Messages.
+    Messages { stream: bool },
+    /// Anthropic token counting.
+    CountTokens,
+    /// OpenAI Chat Completions.
+    Chat { stream: bool },
+    /// OpenAI Completions.
+    Completion { stream: bool },
+    /// OpenAI Responses.
+    Responses { stream: bool },
+    /// OpenAI Embeddings.
+    Embeddings { as_base64: bool },
+    /// Gemini `generateContent`, or its stream as a JSON array.
+    Generate { stream: bool },
+    /// Gemini's stream as events.
+    GenerateEvents,
+    /// Gemini token counting.
+    GeminiCount,
+    /// Gemini embeddings.
+    GeminiEmbed { batch: bool },
+    /// Ollama chat.
+    OllamaChat { stream: bool },
+    /// Ollama generate.
+    OllamaGenerate { stream: bool },
+    /// Ollama embeddings.
+    OllamaEmbed,
+    /// Ollama embeddings, older form.
+    OllamaEmbeddings,
+    /// Ollama's other readings.
+    OllamaShow,
+    /// Ollama's version.
+    OllamaVersion,
+    /// A list of models.
+    Models(Dialect),
+    /// A WebSocket upgrade, which the mock does not serve: clients fall back to POST.
+    Upgrade,
+    /// `GET /`, `HEAD /`: alive.
+    Root,
+    /// Nothing the mock knows.
+    Unknown(Dialect),
+}
+
+impl Call {
+    /// What a request asks for.
+    pub fn of(parts: &Parts) -> Self {
+        let path = parts.uri.path();
+        let has = |name: &str| parts.headers.contains_key(name);
+        let kind = match path.split_once("/v1beta/") {
+            Some(_) => gemini_kind(path, parts.uri.query().unwrap_or_default()),
+            None if path.contains("/api/") => ollama_kind(path),
+            None if parts.method != Method::POST && has("upgrade") => Kind::Upgrade,
+            None if path == "/" => Kind::Root,
+            None => v1_kind(path, has("anthropic-version")),
+        };
+        Self { kind, model: ask::model_in_path(path).map(str::to_owned) }
+    }
+}
+
+fn v1_kind(path: &str, anthropic: bool) -> Kind {
+    let name = path.rsplit_once("/v1/").map_or("", |(_, name)| name);
+    match name {
+        "messages" => Kind::Messages { stream: false },
+        "messages/count_tokens" => Kind::CountTokens,
+        "chat/completions" => Kind::Chat { stream: false },
+        "completions" => Kind::Completion { stream: false },
+        "responses" => Kind::Responses { stream: false },
+        "embeddings" => Kind::Embeddings { as_base64: false },
+        _ if name == "models" || name.starts_with("models/") => {
+            Kind::Models(if anthropic { Dialect::Anthropic } else { Dialect::Openai })
+        }
+        _ => Kind::Unknown(if anthropic { Dialect::Anthropic } else { Dialect::Openai }),
+    }
+}
+
+fn gemini_kind(path: &str, query: &str) -> Kind {
+    let events = query.split('&').any(|pair| pair == "alt=sse");
+    match path.rsplit_once(':').map(|(_, verb)| verb) {
+        Some("generateContent") => Kind::Generate { stream: false },
+        Some("streamGenerateContent") if events => Kind::GenerateEvents,
+        Some("streamGenerateContent") => Kind::Generate { stream: true },
+        Some("countTokens") => Kind::GeminiCount,
+        Some("embedContent") => Kind::GeminiEmbed { batch: false },
+        Some("batchEmbedContents") => Kind::GeminiEmbed { batch: true },
+        None if path.contains("/models") => Kind::Models(Dialect::Gemini),
+        _ => Kind::Unknown(Dialect::Gemini),
+    }
+}
+
+fn ollama_kind(path: &str) -> Kind {
+    match path.rsplit_once("/api/").map(|(_, name)| name) {
+        Some("chat") => Kind::OllamaChat { stream: true },
+        Some("generate") => Kind::OllamaGenerate { stream: true },
+        Some("embed") => Kind::OllamaEmbed,
+        Some("embeddings") => Kind::OllamaEmbeddings,
+        Some("tags" | "ps") => Kind::Models(Dialect::Ollama),
+        Some("show") => Kind::OllamaShow,
+        Some("version") => Kind::OllamaVersion,
+        _ => Kind::Unknown(Dialect::Ollama),
+    }
+}
+
+impl Kind {
+    /// The kind once the body has said whether it wants a stream, or its numbers in base64.
+    #[must_use]
+    pub fn told(self, body: &[u8]) -> Self {
+        let asked = ask::scan(body).stream;
+        let stream = asked == Some(true);
+        match self {
+            Self::Embeddings { .. } => {
+                Self::Embeddings { as_base64: memmem::find(body, b"\"base64\"").is_some() }
+            }
+            Self::Messages { .. } => Self::Messages { stream },
+            Self::Chat { .. } => Self::Chat { stream },
+            Self::Completion { .. } => Self::Completion { stream },
+            Self::Responses { .. } => Self::Responses { stream },
+            Self::OllamaChat { .. } => Self::OllamaChat { stream: asked != Some(false) },
+            Self::OllamaGenerate { .. } => Self::OllamaGenerate { stream: asked != Some(false) },
+            other => other,
+        }
+    }
+
+    /// The dialect that it belongs to.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Messages { .. } | Self::CountTokens => Dialect::Anthropic,
+            Self::Chat { .. }
+            | Self::Completion { .. }
+            | Self::Responses { .. }
+            | Self::Embeddings { .. }
+            | Self::Upgrade
+            | Self::Root => Dialect::Openai,
+            Self::Generate { .. } | Self::GenerateEvents | Self::GeminiCount | Self::GeminiEmbed { .. } => {
+                Dialect::Gemini
+            }
+            Self::OllamaChat { .. }
+            | Self::OllamaGenerate { .. }
+            | Self::OllamaEmbed
+            | Self::OllamaEmbeddings
+            | Self::OllamaShow
+            | Self::OllamaVersion => Dialect::Ollama,
+            Self::Models(dialect) | Self::Unknown(dialect) => dialect,
+        }
+    }
+
+    /// Whether it spends tokens.
+    pub fn is_inference(self) -> bool {
+        !matches!(
+            self,
+            Self::CountTokens
+                | Self::GeminiCount
+                | Self::OllamaShow
+                | Self::OllamaVersion
+                | Self::Models(_)
+                | Self::Upgrade
+                | Self::Root
+                | Self::Unknown(_)
+        )
+    }
+
+    /// Whether its answer has output tokens; embeddings have none.
+    pub fn has_output(self) -> bool {
+        !matches!(
+            self,
+            Self::Embeddings { .. } | Self::GeminiEmbed { .. } | Self::OllamaEmbed | Self::OllamaEmbeddings
+        )
+    }
+
+    /// The status, if it cannot be answered.
+    pub fn status(self) -> Option<u16> {
+        match self {
+            Self::Unknown(_) => Some(404),
+            Self::Upgrade => Some(426),
+            _ => None,
+        }
+    }
+
+    /// Makes the answer.
+    pub fn make(self, wanted: &Wanted) -> Made {
+        match self {
+            Self::Messages { stream: false } => anthropic::message(wanted),
+            Self::Messages { stream: true } => anthropic::stream(wanted),
+            Self::CountTokens => anthropic::count(wanted.input),
+            Self::Chat { stream: false } => openai::chat(wanted),
+            Self::Chat { stream: true } => openai::chat_stream(wanted),
+            Self::Completion { stream: false } => openai::completion(wanted),
+            Self::Completion { stream: true } => openai::completion_stream(wanted),
+            Self::Responses { stream: false } => responses::response(wanted),
+            Self::Responses { stream: true } => responses::stream(wanted),
+            Self::Embeddings { as_base64 } => openai::embeddings(wanted, as_base64),
+            Self::Generate { stream: false } => gemini::content(wanted),
+            Self::Generate { stream: true } => gemini::array(wanted),
+            Self::GenerateEvents => gemini::stream(wanted),
+            Self::GeminiCount => gemini::count(wanted.input),
+            Self::GeminiEmbed { batch } => gemini::embedding(wanted, batch),
+            Self::OllamaChat { stream } => ollama::answer_or_stream(wanted, Shape::Chat, stream),
+            Self::OllamaGenerate { stream } => ollama::answer_or_stream(wanted, Shape::Generate, stream),
+            Self::OllamaEmbed => ollama::embed(wanted),
+            Self::OllamaEmbeddings => ollama::embeddings(),
+            Self::OllamaShow => ollama::show(),
+            Self::OllamaVersion => ollama::version(),
+            Self::Models(Dialect::Anthropic) => anthropic::models(&ANTHROPIC_MODELS),
+            Self::Models(Dialect::Openai) => openai::models(&OPENAI_MODELS),
+            Self::Models(Dialect::Gemini) => gemini::models(&GEMINI_MODELS),
+            Self::Models(Dialect::Ollama) => ollama::tags(&OLLAMA_MODELS),
+            Self::Root => Made {
+                content_type: "text/plain; charset=utf-8",
+                ..Made::json("Ollama is running".to_owned())
+            },
+            Self::Upgrade => errors::answer(Dialect::Openai, 426),
+            Self::Unknown(dialect) => errors::answer(dialect, 404),
+        }
+    }
+}

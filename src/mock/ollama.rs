@@ -1,0 +1,92 @@
+//! Ollama. Source: `docs/api.md` in ollama/ollama.
+
+use crate::mock::answer::Made;
+use crate::mock::route::Wanted;
+use crate::mock::text;
+
+const MOMENT: &str = "2026-11-22T10:00:00.000000Z";
+
+/// Where an endpoint puts the text of an answer.
+#[derive(Clone, Copy)]
+pub enum Shape {
+    /// `/api/chat`.
+    Chat,
+    /// `/api/generate`.
+    Generate,
+}
+
+/// An answer, as a stream of lines (Ollama's default) or whole.
+pub fn answer_or_stream(wanted: &Wanted, shape: Shape, is_stream: bool) -> Made {
+    if is_stream { stream(wanted, shape) } else { answer(wanted, shape) }
+}
+
+fn answer(wanted: &Wanted, shape: Shape) -> Made {
+    let content = text::pieces(wanted.output, wanted.events.min(1)).concat();
+    Made {
+        content_type: "application/json; charset=utf-8",
+        ..Made::json(line(wanted, shape, &content, true))
+    }
+}
+
+fn stream(wanted: &Wanted, shape: Shape) -> Made {
+    let pieces = text::pieces(wanted.output, wanted.events);
+    let mut frames: Vec<_> =
+        pieces.iter().map(|piece| (line(wanted, shape, piece, false) + "\n").into_bytes()).collect();
+    frames.push((line(wanted, shape, "", true) + "\n").into_bytes());
+    Made { content_type: "application/x-ndjson", frames, is_stream: true }
+}
+
+fn line(wanted: &Wanted, shape: Shape, text: &str, done: bool) -> String {
+    let content = match shape {
+        Shape::Chat => format!(r#""message":{{"role":"assistant","content":"{text}"}}"#),
+        Shape::Generate => format!(r#""response":"{text}""#),
+    };
+    let end = if done {
+        format!(
+            r#""done_reason":"stop","done":true,"total_duration":5589157167,"load_duration":3013701500,"prompt_eval_count":{},"prompt_eval_duration":1160282000,"eval_count":{},"eval_duration":1325948000"#,
+            wanted.input, wanted.output
+        )
+    } else {
+        r#""done":false"#.to_owned()
+    };
+    format!(r#"{{"model":{},"created_at":"{MOMENT}",{content},{end}}}"#, wanted.model_json())
+}
+
+/// `POST /api/embed`.
+pub fn embed(wanted: &Wanted) -> Made {
+    Made::json(format!(
+        r#"{{"model":{},"embeddings":[[0.25,-0.5,0.25,-0.5]],"total_duration":14143917,"load_duration":1019500,"prompt_eval_count":{}}}"#,
+        wanted.model_json(),
+        wanted.input,
+    ))
+}
+
+/// `POST /api/embeddings`, the older form; it reports no usage.
+pub fn embeddings() -> Made {
+    Made::json(r#"{"embedding":[0.25,-0.5,0.25,-0.5]}"#.to_owned())
+}
+
+/// `GET /api/tags` and `/api/ps`.
+pub fn tags(ids: &[&str]) -> Made {
+    let models: Vec<String> = ids.iter().map(|id| model(id)).collect();
+    Made::json(format!(r#"{{"models":[{}]}}"#, models.join(",")))
+}
+
+fn model(id: &str) -> String {
+    format!(
+        r#"{{"name":"{id}","model":"{id}","modified_at":"{MOMENT}","size":2019393189,"digest":"a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72","details":{{"parent_model":"","format":"gguf","family":"llama","families":["llama"],"parameter_size":"3.2B","quantization_level":"Q4_K_M"}}}}"#
+    )
+}
+
+/// `POST /api/show`.
+pub fn show() -> Made {
+    Made::json(
+        r#"{"modelfile":"FROM mock","parameters":"","template":"{{ .Prompt }}","details":{"parent_model":"","format":"gguf","family":"llama","families":["llama"],"parameter_size":"3.2B","quantization_level":"Q4_K_M"},"model_info":{},"capabilities":["completion"]}"#
+            .to_owned(),
+    )
+}
+
+/// `GET /api/version`.
+pub fn version() -> Made {
+    Made::json(r#"{"version":"0.13.0"}"#.to_owned())
+}

@@ -1,0 +1,82 @@
+//! OpenAI Responses. Source: OpenAI API reference, "Responses" and "Streaming events".
+
+use crate::mock::answer::{ID, Made};
+use crate::mock::openai::CREATED;
+use crate::mock::route::Wanted;
+use crate::mock::text;
+
+/// `POST /v1/responses`.
+pub fn response(wanted: &Wanted) -> Made {
+    let content = text::pieces(wanted.output, wanted.events.min(1)).concat();
+    Made::json(object(wanted, "completed", &item("completed", &content), &usage(wanted)))
+}
+
+/// `POST /v1/responses` with `stream`: the events of one message, in the order OpenAI sends them.
+pub fn stream(wanted: &Wanted) -> Made {
+    let pieces = text::pieces(wanted.output, wanted.events);
+    let whole = pieces.concat();
+    let place = format!(r#""item_id":"msg_{ID}","output_index":0,"content_index":0"#);
+    let mut events = Events::default();
+    let begun = object(wanted, "in_progress", "", "null");
+    events.add("response.created", &format!(r#""response":{begun}"#));
+    events.add("response.in_progress", &format!(r#""response":{begun}"#));
+    events.add(
+        "response.output_item.added",
+        &format!(
+            r#""output_index":0,"item":{{"id":"msg_{ID}","type":"message","status":"in_progress","content":[],"role":"assistant"}}"#
+        ),
+    );
+    events.add("response.content_part.added", &format!(r#"{place},"part":{}"#, part("")));
+    for piece in &pieces {
+        events.add("response.output_text.delta", &format!(r#"{place},"delta":"{piece}","logprobs":[]"#));
+    }
+    events.add("response.output_text.done", &format!(r#"{place},"text":"{whole}","logprobs":[]"#));
+    events.add("response.content_part.done", &format!(r#"{place},"part":{}"#, part(&whole)));
+    let item = item("completed", &whole);
+    events.add("response.output_item.done", &format!(r#""output_index":0,"item":{item}"#));
+    let done = object(wanted, "completed", &item, &usage(wanted));
+    events.add("response.completed", &format!(r#""response":{done}"#));
+    Made::events(events.0)
+}
+
+#[derive(Default)]
+struct Events(Vec<Vec<u8>>);
+
+impl Events {
+    fn add(&mut self, kind: &str, members: &str) {
+        let number = self.0.len();
+        let event = format!(
+            "event: {kind}\ndata: {{\"type\":\"{kind}\",\"sequence_number\":{number},{members}}}\n\n"
+        );
+        self.0.push(event.into_bytes());
+    }
+}
+
+fn part(text: &str) -> String {
+    format!(r#"{{"type":"output_text","annotations":[],"logprobs":[],"text":"{text}"}}"#)
+}
+
+fn item(status: &str, text: &str) -> String {
+    format!(
+        r#"{{"id":"msg_{ID}","type":"message","status":"{status}","content":[{}],"role":"assistant"}}"#,
+        part(text)
+    )
+}
+
+fn object(wanted: &Wanted, status: &str, output: &str, usage: &str) -> String {
+    format!(
+        r#"{{"id":"resp_{ID}","object":"response","created_at":{CREATED},"status":"{status}","background":false,"error":null,"incomplete_details":null,"instructions":null,"max_output_tokens":null,"model":{model},"output":[{output}],"parallel_tool_calls":true,"previous_response_id":null,"reasoning":{{"effort":null,"summary":null}},"service_tier":"default","store":false,"temperature":1.0,"text":{{"format":{{"type":"text"}}}},"tool_choice":"auto","tools":[],"top_p":1.0,"truncation":"disabled","usage":{usage},"user":null,"metadata":{{}}}}"#,
+        model = wanted.model_json(),
+    )
+}
+
+fn usage(wanted: &Wanted) -> String {
+    format!(
+        r#"{{"input_tokens":{},"input_tokens_details":{{"cached_tokens":{}}},"output_tokens":{},"output_tokens_details":{{"reasoning_tokens":{}}},"total_tokens":{}}}"#,
+        wanted.input,
+        wanted.cache_read,
+        wanted.output,
+        wanted.reasoning,
+        wanted.input + wanted.output,
+    )
+}

@@ -1,0 +1,265 @@
+//! Which request gets which answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+
+use crate::metering::ask;
+use crate::mock::answer::{Body, Broken, Built, Ending, Made};
+use crate::mock::books::{Books, Connection, Served, Sums};
+use crate::mock::kind::{Call, Kind};
+use crate::mock::steering::{Encoding, Fail, Steering};
+use crate::mock::{coding, errors, headers};
+
+/// Largest request body that is read.
+const BODY_MAX: usize = 256 * 1024 * 1024;
+/// Answers kept ready. When there are more, all are made anew.
+const BUILT_MAX: usize = 512;
+/// What an answer has that nobody steers.
+const OUTPUT_DEFAULT: u64 = 24;
+const EVENTS_DEFAULT: usize = 12;
+
+/// What an answer shall hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// The model that was asked for.
+    pub model: Arc<str>,
+    /// All input tokens.
+    pub input: u64,
+    /// All output tokens.
+    pub output: u64,
+    /// Parts of the input: read from the cache,
+    pub cache_read: u64,
+    /// written for 5 minutes,
+    pub cache_write: u64,
+    /// written for 1 hour.
+    pub cache_write_1h: u64,
+    /// A part of the output.
+    pub reasoning: u64,
+    /// Pieces of text.
+    pub events: usize,
+    /// An OpenAI stream is asked for usage.
+    pub wants_usage: bool,
+}
+
+impl Wanted {
+    fn new(call: &Call, steering: &Steering, body: &[u8]) -> Self {
+        let asked = ask::scan(body);
+        let model = call.model.as_deref().or(asked.model.as_deref()).unwrap_or("mock-model");
+        let cached = steering.cache_read + steering.cache_write + steering.cache_write_1h;
+        let output = if call.kind.has_output() { steering.output.unwrap_or(OUTPUT_DEFAULT) } else { 0 };
+        Self {
+            model: model.into(),
+            input: steering.input.unwrap_or_else(|| asked.input_tokens_estimate()).max(cached),
+            output,
+            cache_read: steering.cache_read,
+            cache_write: steering.cache_write,
+            cache_write_1h: steering.cache_write_1h,
+            reasoning: steering.reasoning.min(output),
+            events: steering.events.unwrap_or(if output == 0 { 0 } else { EVENTS_DEFAULT }),
+            wants_usage: asked.wants_usage,
+        }
+    }
+
+    /// The model as a JSON string.
+    pub fn model_json(&self) -> String {
+        serde_json::Value::from(&*self.model).to_string()
+    }
+
+    /// Input that no cache class covers.
+    pub fn plain_input(&self) -> u64 {
+        self.input - self.cache_read - self.cache_write - self.cache_write_1h
+    }
+}
+
+/// What decides the bytes of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    kind: Kind,
+    wanted: Wanted,
+    encoding: Option<Encoding>,
+    status: Option<u16>,
+    error_event: bool,
+}
+
+/// The last request, as it came.
+#[derive(Debug)]
+struct Last {
+    parts: http::request::Parts,
+    body: Bytes,
+}
+
+/// The mock: its books, what it has ready, and what it saw last.
+#[derive(Debug, Default)]
+pub struct Provider {
+    books: Arc<Books>,
+    built: Mutex<HashMap<Key, Arc<Built>, foldhash::fast::RandomState>>,
+    last: Mutex<Option<Last>>,
+    defaults: Mutex<Steering>,
+    number: AtomicU64,
+}
+
+impl Provider {
+    /// What was answered completely.
+    pub fn books(&self) -> Arc<Books> {
+        self.books.clone()
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// When the connection shall close without an answer.
+    pub async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: Arc<Connection>,
+    ) -> Result<Response<Body>, Broken> {
+        let (parts, incoming) = request.into_parts();
+        let body = Limited::new(incoming, BODY_MAX).collect().await.map_err(|_| Broken)?.to_bytes();
+        if let Some(own) = self.own(&parts, &body) {
+            return Ok(own);
+        }
+        let steering = self.defaults.lock().clone().told(parts.uri.query(), &parts.headers);
+        let call = Call::of(&parts);
+        let kind = call.kind.told(&body);
+        match steering.fail {
+            Some(Fail::BeforeHeaders) => return Err(Broken),
+            Some(Fail::Hang) => std::future::pending().await,
+            _ => {}
+        }
+        let answer = self.inference(&Call { kind, ..call }, &steering, &body, connection).await;
+        *self.last.lock() = Some(Last { parts, body });
+        Ok(answer)
+    }
+
+    async fn inference(
+        &self,
+        call: &Call,
+        steering: &Steering,
+        body: &[u8],
+        connection: Arc<Connection>,
+    ) -> Response<Body> {
+        let status = steering.status.or(call.kind.status());
+        let key = Key {
+            kind: call.kind,
+            wanted: Wanted::new(call, steering, body),
+            encoding: steering.encoding,
+            status,
+            error_event: steering.fail == Some(Fail::ErrorEvent),
+        };
+        let built = self.built(&key);
+        if !built.is_stream && !steering.delay.is_zero() {
+            tokio::time::sleep(steering.delay).await;
+        }
+        let ending = match steering.fail {
+            Some(Fail::MidStream) => Ending::Cut,
+            Some(Fail::HangMidStream) => Ending::Hang,
+            _ => Ending::Whole,
+        };
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let served = Served { model: key.wanted.model.clone(), sums: sums(&key) };
+        let mut response =
+            Response::new(Body::new(&built, number, steering.delay, ending, (served, connection)));
+        if let Some(status) = status.and_then(|status| StatusCode::from_u16(status).ok()) {
+            *response.status_mut() = status;
+        }
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(built.content_type));
+        if let Some(encoding) = key.encoding {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
+        }
+        headers::insert(headers, call.kind.dialect(), status, number);
+        response
+    }
+
+    /// The bytes for `key`: kept ones, or newly made.
+    fn built(&self, key: &Key) -> Arc<Built> {
+        if let Some(built) = self.built.lock().get(key) {
+            return built.clone();
+        }
+        let built = Arc::new(build(key));
+        let mut ready = self.built.lock();
+        if ready.len() >= BUILT_MAX {
+            ready.clear();
+        }
+        ready.insert(key.clone(), built.clone());
+        built
+    }
+
+    /// The mock's own paths.
+    fn own(&self, parts: &http::request::Parts, body: &Bytes) -> Option<Response<Body>> {
+        match (&parts.method, parts.uri.path()) {
+            (&Method::GET, "/mock/served") => Some(json(&self.books.per_model())),
+            (&Method::GET, "/mock/last") => Some(json(&self.last.lock().as_ref().map(Last::describe))),
+            (&Method::GET, "/mock/last/body") => {
+                let body = self.last.lock().as_ref().map(|last| last.body.clone()).unwrap_or_default();
+                Some(Response::new(Body::full(body)))
+            }
+            (&Method::POST, "/mock/defaults") => {
+                *self.defaults.lock() = Steering::default().told(parts.uri.query(), &parts.headers);
+                Some(Response::new(Body::full(body.slice(..0))))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn build(key: &Key) -> Built {
+    let mut made = match key.status {
+        Some(status) => errors::answer(key.kind.dialect(), status),
+        None => key.kind.make(&key.wanted),
+    };
+    if key.error_event && made.is_stream {
+        made.frames.truncate(made.frames.len() / 2);
+        made.frames.push(errors::event(key.kind.dialect()));
+    }
+    let compressed = key.encoding.and_then(|encoding| coding::compress(encoding, &made.frames).ok());
+    match compressed {
+        Some(frames) => Built::new(&Made { frames, ..made }, false),
+        None => Built::new(&made, true),
+    }
+}
+
+/// What an answer adds to the books; free calls add nothing.
+fn sums(key: &Key) -> Sums {
+    match key.status {
+        _ if !key.kind.is_inference() => Sums::default(),
+        Some(_) => Sums { errors: 1, ..Sums::default() },
+        None if key.error_event => Sums { errors: 1, ..Sums::default() },
+        None => Sums { requests: 1, input: key.wanted.input, output: key.wanted.output, errors: 0 },
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Response<Body> {
+    let mut response = Response::new(Body::full(serde_json::to_vec(value).unwrap_or_default()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+impl Last {
+    fn describe(&self) -> serde_json::Value {
+        serde_json::json!({
+            "method": self.parts.method.as_str(),
+            "path": self.parts.uri.path(),
+            "query": self.parts.uri.query(),
+            "version": format!("{:?}", self.parts.version),
+            "headers": readable(&self.parts.headers),
+            "body_length": self.body.len(),
+        })
+    }
+}
+
+/// Header lines by name; what is no text is shown as lossy text.
+fn readable(headers: &HeaderMap) -> HashMap<&str, Vec<String>> {
+    let mut lines: HashMap<&str, Vec<String>> = HashMap::new();
+    for (name, value) in headers {
+        lines.entry(name.as_str()).or_default().push(String::from_utf8_lossy(value.as_bytes()).into_owned());
+    }
+    lines
+}
