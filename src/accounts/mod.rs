@@ -1,5 +1,6 @@
 //! Who may call: everyone's credentials in memory, and every change to users, groups and keys.
 
+pub mod attempts;
 mod authenticate;
 pub mod directory;
 pub mod error;

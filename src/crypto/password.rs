@@ -1,1 +1,159 @@
-//! Passwords.
+//! Passwords: argon2id (RFC 9106) on a few threads of their own.
+//!
+//! Hashing is made to be expensive, so it must not happen where requests are served: the threads are few, their
+//! memory is `threads` × 19 MiB and only while they work, they yield to everything else (on Unix they run nicer),
+//! and no more than a fixed number of jobs wait for them. What comes on top is refused at once.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use argon2::Argon2;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+/// Jobs that may wait for a thread; about a second of work.
+const WAITING_MAX: usize = 32;
+/// How much nicer than the rest of the process the threads are: a tenth of a share, while others want the processor.
+#[cfg(unix)]
+const NICER: i32 = 10;
+
+/// Why a password could not be hashed or checked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// More jobs wait than this node takes on.
+    #[error("too many passwords wait to be checked")]
+    Busy,
+    /// No thread could be started, or none is left.
+    #[error("the threads that hash passwords are gone")]
+    Gone,
+    /// The library refused.
+    #[error("argon2: {0}")]
+    Argon2(String),
+}
+
+/// Hashes and checks passwords. Cheap to clone; the threads end with the last clone.
+#[derive(Clone)]
+pub struct Hasher {
+    jobs: SyncSender<Job>,
+    /// Checked in place of a hash that does not exist, so that an unknown user costs what a known one does.
+    decoy: Arc<str>,
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hasher")
+    }
+}
+
+enum Job {
+    Hash { password: String, done: oneshot::Sender<Result<String, Error>> },
+    Check { password: String, hash: Arc<str>, done: oneshot::Sender<Result<bool, Error>> },
+}
+
+impl Hasher {
+    /// Starts `threads` threads (at least one).
+    ///
+    /// # Errors
+    /// [`Error::Gone`] when no thread can be started, [`Error::Argon2`] when the machine cannot hash.
+    pub fn start(threads: usize) -> Result<Self, Error> {
+        let decoy = hash("nobody's password")?.into();
+        let (jobs, waiting) = sync_channel(WAITING_MAX);
+        let waiting = Arc::new(Mutex::new(waiting));
+        for number in 0..threads.max(1) {
+            let waiting = waiting.clone();
+            std::thread::Builder::new()
+                .name(format!("password-{number}"))
+                .spawn(move || work(&waiting))
+                .map_err(|_| Error::Gone)?;
+        }
+        Ok(Self { jobs, decoy })
+    }
+
+    /// The argon2id hash of a password, in PHC form, with a random salt.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn hash(&self, password: String) -> Result<String, Error> {
+        let (done, result) = oneshot::channel();
+        self.submit(Job::Hash { password, done })?;
+        result.await.map_err(|_| Error::Gone)?
+    }
+
+    /// Whether a password fits a hash. Without a hash the same work is done and the answer is no.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn check(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
+        let exists = hash.is_some();
+        let hash = hash.map_or_else(|| self.decoy.clone(), Into::into);
+        let (done, result) = oneshot::channel();
+        self.submit(Job::Check { password, hash, done })?;
+        Ok(result.await.map_err(|_| Error::Gone)?? && exists)
+    }
+
+    fn submit(&self, job: Job) -> Result<(), Error> {
+        self.jobs.try_send(job).map_err(|refused| match refused {
+            std::sync::mpsc::TrySendError::Full(_) => Error::Busy,
+            std::sync::mpsc::TrySendError::Disconnected(_) => Error::Gone,
+        })
+    }
+}
+
+fn work(waiting: &Mutex<Receiver<Job>>) {
+    // Linux has niceness per thread. Where it cannot be had, the small number of threads has to do.
+    #[cfg(unix)]
+    let _ = rustix::process::nice(NICER);
+    loop {
+        let next = waiting.lock().recv();
+        match next {
+            // Nobody listens any more when the caller has hung up: then there is nothing to do.
+            Ok(Job::Hash { done, .. }) if done.is_closed() => {}
+            Ok(Job::Check { done, .. }) if done.is_closed() => {}
+            Ok(Job::Hash { password, done }) => drop(done.send(hash(&password))),
+            Ok(Job::Check { password, hash, done }) => drop(done.send(check(&password, &hash))),
+            Err(_) => return,
+        }
+    }
+}
+
+/// The parameters are the library's defaults, OWASP's recommendation: 19 MiB, 2 passes, 1 lane.
+fn hash(password: &str) -> Result<String, Error> {
+    Argon2::default()
+        .hash_password(password.as_bytes())
+        .map(|hash| hash.to_string())
+        .map_err(|reason| Error::Argon2(reason.to_string()))
+}
+
+fn check(password: &str, hash: &str) -> Result<bool, Error> {
+    match Argon2::default().verify_password(password.as_bytes(), hash) {
+        Ok(()) => Ok(true),
+        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(reason) => Err(Error::Argon2(reason.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_fits_its_own_hash_only_and_no_hash_at_all_fits_nothing() {
+        let hasher = Hasher::start(1).expect("threads");
+        let hash = hasher.hash("correct horse".to_owned()).await.expect("hashed");
+        assert!(hash.starts_with("$argon2id$"));
+        assert!(hasher.check("correct horse".to_owned(), Some(hash.clone())).await.expect("checked"));
+        assert!(!hasher.check("wrong horse".to_owned(), Some(hash)).await.expect("checked"));
+        assert!(!hasher.check("nobody's password".to_owned(), None).await.expect("checked"));
+    }
+
+    #[tokio::test]
+    async fn more_jobs_than_may_wait_are_refused_at_once() {
+        let hasher = Hasher::start(1).expect("threads");
+        let all = (0..WAITING_MAX * 4).map(|_| hasher.check("x".to_owned(), None));
+        let results = futures_util::future::join_all(all).await;
+        assert!(results.iter().any(|r| matches!(r, Err(Error::Busy))));
+        assert!(results.iter().filter(|r| r.is_ok()).count() >= WAITING_MAX);
+    }
+}
