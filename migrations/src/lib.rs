@@ -1,1 +1,35 @@
-//! The schema.
+//! The schema, one file per migration, for SQLite and PostgreSQL alike.
+//!
+//! Conventions: ids are UUIDs (16-byte blobs on SQLite), times are microseconds since the epoch in UTC, money is
+//! nano-USD, and both are 64-bit integers. An index exists only where a query of `sproxy::store` needs it; the
+//! comment beside it names the query.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::DatabaseTransaction;
+
+mod columns;
+mod m20261123_000001_accounts;
+mod m20261123_000002_usage;
+mod m20261123_000003_cluster;
+
+/// Every migration, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261123_000001_accounts::Migration),
+            Box::new(m20261123_000002_usage::Migration),
+            Box::new(m20261123_000003_cluster::Migration),
+        ]
+    }
+}
+
+/// Runs what is missing, inside `tx`: all of it or nothing.
+///
+/// # Errors
+/// What the database says, or that it was migrated by a newer version.
+pub async fn up(tx: &DatabaseTransaction) -> Result<(), DbErr> {
+    Migrator::up(tx, None).await
+}

@@ -1,1 +1,112 @@
-//! (being built)
+//! The database: SQLite inside the process, or PostgreSQL. One table, one file, with its entity and every query on it.
+//!
+//! [`Store`] opens and migrates. Repositories stand on a store or on a transaction: `UserRepo::on(&store)` reads,
+//! `UserRepo::on(&tx)` reads and writes. Accounts (users, groups, keys) can only be changed on a [`Tx`], so that a
+//! change, its audit entry and the new state version are one commit:
+//!
+//! ```ignore
+//! let tx = store.begin().await?;
+//! UserRepo::on(&tx).create(&user).await?;
+//! AuditRepo::on(&tx).append(&entry).await?;
+//! tx.commit().await?;
+//! ```
+//!
+//! No type of sea-orm leaves this module. Values are those of the domain: UUIDs, microseconds, nano-USD.
+
+mod accounts_state;
+mod api_keys;
+mod audit;
+mod backup;
+mod columns;
+mod error;
+mod groups;
+mod meta;
+mod open;
+mod page;
+mod peers;
+mod refresh_tokens;
+mod transaction;
+mod users;
+
+use std::path::PathBuf;
+
+use sea_orm::{DatabaseConnection, DatabaseExecutor, DbBackend};
+
+pub use accounts_state::AccountsState;
+pub use api_keys::ApiKeyRepo;
+pub use audit::{AuditEntry, AuditRepo};
+pub use error::Error;
+pub use groups::GroupRepo;
+pub use meta::{MetaKey, MetaRepo};
+pub use open::{Location, Synchronous};
+pub use page::{Cursor, NotACursor, Page};
+pub use peers::PeerRepo;
+pub use refresh_tokens::{RefreshToken, RefreshTokenRepo};
+pub use transaction::Tx;
+pub use users::{UserFilter, UserRepo};
+
+/// An open, migrated database. Cheap to clone: clones share the connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// On SQLite one connection, because SQLite has one writer; on PostgreSQL the same pool as `reader`.
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+    /// SQLite's file.
+    file: Option<PathBuf>,
+}
+
+impl Store {
+    /// True when the database is SQLite: on this machine, one writer, backed up by [`Store::backup`].
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Closes every connection, after what they are doing is done. On SQLite this also folds the write-ahead log
+    /// into the database file.
+    pub async fn close(&self) {
+        for connection in [&self.reader, &self.writer] {
+            if let Err(error) = connection.close_by_ref().await {
+                tracing::warn!(%error, "a database connection did not close cleanly");
+            }
+        }
+    }
+
+    fn backend(&self) -> DbBackend {
+        self.writer.get_database_backend()
+    }
+}
+
+/// What repositories can stand on: a [`Store`] or a [`Tx`].
+pub trait Ground: Send + Sync + private::Sealed {
+    #[doc(hidden)]
+    fn reads(&self) -> DatabaseExecutor<'_>;
+    #[doc(hidden)]
+    fn writes(&self) -> DatabaseExecutor<'_>;
+}
+
+impl Ground for Store {
+    fn reads(&self) -> DatabaseExecutor<'_> {
+        (&self.reader).into()
+    }
+
+    fn writes(&self) -> DatabaseExecutor<'_> {
+        (&self.writer).into()
+    }
+}
+
+impl Ground for Tx {
+    fn reads(&self) -> DatabaseExecutor<'_> {
+        self.inner().into()
+    }
+
+    fn writes(&self) -> DatabaseExecutor<'_> {
+        self.inner().into()
+    }
+}
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for super::Store {}
+    impl Sealed for super::Tx {}
+}

@@ -1,0 +1,144 @@
+//! Users, groups and keys as a whole: what followers replicate.
+
+use std::collections::HashMap;
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{
+    DatabaseTransaction, IntoActiveModel, IsolationLevel, Iterable, TransactionOptions, TransactionTrait,
+};
+
+use crate::domain::group::Group;
+use crate::domain::user::{ApiKey, User};
+use crate::store::{ApiKeyRepo, Error, GroupRepo, MetaRepo, Store, Tx, UserRepo, api_keys, groups, users};
+
+/// Rows per statement when many are written or removed at once.
+const CHUNK: usize = 200;
+
+/// Every user, group and key, and the version of the whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccountsState {
+    /// Goes up with every change.
+    pub version: u64,
+    /// Every user, by name.
+    pub users: Vec<User>,
+    /// Every group, by name.
+    pub groups: Vec<Group>,
+    /// Every key, newest first.
+    pub keys: Vec<ApiKey>,
+}
+
+impl Store {
+    /// Users, groups, keys and version as of one moment. Grows with their number.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn accounts_state(&self) -> Result<AccountsState, Error> {
+        let options = match self.is_embedded() {
+            true => TransactionOptions::default(), // a read transaction of SQLite sees one moment anyhow
+            false => TransactionOptions {
+                isolation_level: Some(IsolationLevel::RepeatableRead),
+                ..TransactionOptions::default()
+            },
+        };
+        let tx = Tx::reading(self.reader.begin_with_options(options).await?);
+        let state = AccountsState {
+            version: MetaRepo::on(&tx).state_version().await?,
+            users: UserRepo::on(&tx).all().await?,
+            groups: GroupRepo::on(&tx).all().await?,
+            keys: ApiKeyRepo::on(&tx).all().await?,
+        };
+        tx.rollback().await?;
+        Ok(state)
+    }
+
+    /// Makes users, groups, keys and version what `state` says, in one transaction. Writes only what differs, so
+    /// that one changed user among 100,000 costs one row; reading and comparing grows with their number.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when `state` contradicts itself (two users of one name); then nothing is changed.
+    pub async fn replace_accounts(&self, state: &AccountsState) -> Result<(), Error> {
+        let tx = self.begin().await?;
+        let wanted = state.groups.iter().map(groups::to_row).collect::<Result<Vec<_>, _>>()?;
+        let change =
+            Change::between(wanted, groups::row::Entity::find().all(tx.inner()).await?, |row| row.id);
+        let parked = |id: &Uuid| (groups::row::Column::Name, parking_name(id));
+        change.apply(tx.inner(), groups::row::Column::Id, parked).await?;
+
+        let wanted = state.users.iter().map(users::to_row).collect::<Result<Vec<_>, _>>()?;
+        let change = Change::between(wanted, users::row::Entity::find().all(tx.inner()).await?, |row| row.id);
+        let parked = |id: &Uuid| (users::row::Column::Name, parking_name(id));
+        change.apply(tx.inner(), users::row::Column::Id, parked).await?;
+
+        let wanted = state.keys.iter().map(api_keys::to_row).collect();
+        let change =
+            Change::between(wanted, api_keys::row::Entity::find().all(tx.inner()).await?, |row| row.id);
+        let parked = |id: &Uuid| (api_keys::row::Column::Digest, Expr::value(id.as_bytes().to_vec()));
+        change.apply(tx.inner(), api_keys::row::Column::Id, parked).await?;
+        tx.commit_at(state.version).await
+    }
+}
+
+/// A name that no one can have, for the moment in which two users swap theirs.
+fn parking_name(id: &Uuid) -> Expr {
+    Expr::value(format!("\u{1}{id}"))
+}
+
+/// The rows of a table that have to be written, and the ids of those that have to go.
+struct Change<M> {
+    write: Vec<M>,
+    rewritten: Vec<Uuid>,
+    remove: Vec<Uuid>,
+}
+
+impl<M: PartialEq> Change<M> {
+    fn between(wanted: Vec<M>, present: Vec<M>, id: impl Fn(&M) -> Uuid) -> Self {
+        let mut present: HashMap<Uuid, M> = present.into_iter().map(|row| (id(&row), row)).collect();
+        let (mut write, mut rewritten) = (Vec::new(), Vec::new());
+        for row in wanted {
+            match present.remove(&id(&row)) {
+                Some(same) if same == row => {}
+                Some(other) => {
+                    rewritten.push(id(&other));
+                    write.push(row);
+                }
+                None => write.push(row),
+            }
+        }
+        Self { write, rewritten, remove: present.into_keys().collect() }
+    }
+}
+
+impl<M> Change<M> {
+    /// Removes, then moves what will be rewritten out of the way of unique columns, then writes.
+    async fn apply<E, C>(
+        self,
+        tx: &DatabaseTransaction,
+        id: C,
+        parked: impl Fn(&Uuid) -> (C, Expr),
+    ) -> Result<(), Error>
+    where
+        E: EntityTrait<Model = M, Column = C>,
+        C: ColumnTrait + Iterable,
+        M: ModelTrait<Entity = E> + IntoActiveModel<E::ActiveModel>,
+        E::ActiveModel: ActiveModelTrait<Entity = E> + Send,
+    {
+        for ids in self.remove.chunks(CHUNK) {
+            E::delete_many().filter(id.is_in(ids.iter().copied())).exec(tx).await?;
+        }
+        for row in &self.rewritten {
+            let (column, value) = parked(row);
+            E::update_many().col_expr(column, value).filter(id.eq(*row)).exec(tx).await?;
+        }
+        let mut rows = self.write.into_iter();
+        loop {
+            let chunk: Vec<E::ActiveModel> = rows.by_ref().take(CHUNK).map(M::into_active_model).collect();
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            let all = C::iter().collect::<Vec<_>>();
+            let overwrite = OnConflict::column(id).update_columns(all).to_owned();
+            E::insert_many(chunk).on_conflict(overwrite).exec_without_returning(tx).await?;
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Table `api_keys`. A revoked key is a row less: what is not there cannot be let in by mistake.
+
+use sea_orm::entity::prelude::*;
+use sea_orm::{IntoActiveModel, QueryOrder};
+
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::{KeyId, UserId};
+use crate::domain::user::ApiKey;
+use crate::store::{Error, Ground, Tx, columns};
+
+pub(super) mod row {
+    use sea_orm::entity::prelude::*;
+
+    /// An API key's digest.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "api_keys")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Uuid,
+        pub user_id: Uuid,
+        pub name: String,
+        pub prefix: String,
+        pub digest: Vec<u8>,
+        pub created_at: i64,
+        pub last_used_at: Option<i64>,
+        pub expires_at: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Reads API keys; on a [`Tx`] also changes them. Finding one, or those of one user, costs look-ups in an index.
+#[derive(Debug)]
+pub struct ApiKeyRepo<'a, G>(&'a G);
+
+impl<'a, G: Ground> ApiKeyRepo<'a, G> {
+    /// On a store or a transaction.
+    pub fn on(ground: &'a G) -> Self {
+        Self(ground)
+    }
+
+    /// The key with this id.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn get_by_id(&self, id: KeyId) -> Result<Option<ApiKey>, Error> {
+        row::Entity::find_by_id(id.0).one(&self.0.reads()).await?.map(from_row).transpose()
+    }
+
+    /// A user's keys, newest first.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn list_by_user(&self, user: UserId) -> Result<Vec<ApiKey>, Error> {
+        let theirs = row::Entity::find().filter(row::Column::UserId.eq(user.0));
+        let rows = theirs
+            .order_by_desc(row::Column::CreatedAt)
+            .order_by_desc(row::Column::Id)
+            .all(&self.0.reads())
+            .await?;
+        rows.into_iter().map(from_row).collect()
+    }
+
+    /// Every key, newest first. For the snapshot in memory; grows with the number of keys.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn all(&self) -> Result<Vec<ApiKey>, Error> {
+        let newest_first =
+            row::Entity::find().order_by_desc(row::Column::CreatedAt).order_by_desc(row::Column::Id);
+        newest_first.all(&self.0.reads()).await?.into_iter().map(from_row).collect()
+    }
+
+    /// Notes when keys were last used, in one transaction; keys that are gone are ignored. Changes nothing that
+    /// followers replicate.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn set_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), Error> {
+        use sea_orm::TransactionTrait;
+        let tx = self.0.writes().begin().await?;
+        for (id, at) in uses {
+            let set =
+                row::Entity::update_many().col_expr(row::Column::LastUsedAt, Expr::value(at.as_micros()));
+            set.filter(row::Column::Id.eq(id.0)).exec(&tx).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}
+
+impl ApiKeyRepo<'_, Tx> {
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the id or digest exists already.
+    pub async fn create(&self, key: &ApiKey) -> Result<(), Error> {
+        self.0.touches_state();
+        row::Entity::insert(to_row(key).into_active_model()).exec_without_returning(self.0.inner()).await?;
+        Ok(())
+    }
+
+    /// Removes a key. Returns false when there is no such key.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn delete(&self, id: KeyId) -> Result<bool, Error> {
+        self.0.touches_state();
+        Ok(row::Entity::delete_by_id(id.0).exec(self.0.inner()).await?.rows_affected > 0)
+    }
+
+    /// Removes every key of a user; returns how many there were.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn delete_all_of(&self, user: UserId) -> Result<u64, Error> {
+        self.0.touches_state();
+        let theirs = row::Entity::delete_many().filter(row::Column::UserId.eq(user.0));
+        Ok(theirs.exec(self.0.inner()).await?.rows_affected)
+    }
+}
+
+pub(super) fn to_row(key: &ApiKey) -> row::Model {
+    row::Model {
+        id: key.id.0,
+        user_id: key.user_id.0,
+        name: key.name.clone(),
+        prefix: key.prefix.clone(),
+        digest: key.digest.to_vec(),
+        created_at: key.created_at.as_micros(),
+        last_used_at: columns::micros(key.last_used_at),
+        expires_at: columns::micros(key.expires_at),
+    }
+}
+
+fn from_row(row: row::Model) -> Result<ApiKey, Error> {
+    Ok(ApiKey {
+        id: KeyId(row.id),
+        user_id: UserId(row.user_id),
+        digest: columns::digest("api_keys.digest", &row.digest)?,
+        name: row.name,
+        prefix: row.prefix,
+        created_at: Timestamp::from_micros(row.created_at),
+        last_used_at: columns::moment(row.last_used_at),
+        expires_at: columns::moment(row.expires_at),
+    })
+}

@@ -1,0 +1,105 @@
+//! Table `audit`: who changed what, appended in the same transaction as the change.
+
+use sea_orm::entity::prelude::*;
+use sea_orm::{ExprTrait as _, IntoActiveModel, QueryOrder, QuerySelect};
+
+use crate::domain::clock::Timestamp;
+use crate::store::{Cursor, Error, Ground, Page, columns};
+
+mod row {
+    use sea_orm::entity::prelude::*;
+
+    /// An entry.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "audit")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Uuid,
+        pub at: i64,
+        pub actor: String,
+        pub action: String,
+        pub subject: String,
+        pub detail: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// One change, as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its id, UUIDv7.
+    pub id: Uuid,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Who did it: a user's name, or what acted by itself (`local admin`, `first start`).
+    pub actor: String,
+    /// What was done: `user.create`, `key.revoke`, …
+    pub action: String,
+    /// To whom or what: a name or id.
+    pub subject: String,
+    /// What changed, for people. Never a secret.
+    pub detail: String,
+}
+
+/// Appends and reads the audit, on a store or a transaction. Entries are never changed.
+#[derive(Debug)]
+pub struct AuditRepo<'a, G>(&'a G);
+
+impl<'a, G: Ground> AuditRepo<'a, G> {
+    /// On a store or a transaction.
+    pub fn on(ground: &'a G) -> Self {
+        Self(ground)
+    }
+
+    /// Appends an entry.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn append(&self, entry: &AuditEntry) -> Result<(), Error> {
+        let entry = entry.clone();
+        let row = row::Model {
+            id: entry.id,
+            at: entry.at.as_micros(),
+            actor: entry.actor,
+            action: entry.action,
+            subject: entry.subject,
+            detail: entry.detail,
+        };
+        row::Entity::insert(row.into_active_model()).exec_without_returning(&self.0.writes()).await?;
+        Ok(())
+    }
+
+    /// A page of entries, newest first. Costs the page, however long the audit is.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn page(&self, limit: usize, from: Option<Cursor>) -> Result<Page<AuditEntry>, Error> {
+        let mut select = row::Entity::find();
+        if let Some(Cursor { at, id }) = from {
+            let at = at.as_micros();
+            // The first condition is implied by the second; it is the one that the index understands.
+            select = select
+                .filter(row::Column::At.lte(at))
+                .filter(row::Column::At.lt(at).or(row::Column::Id.lt(id)));
+        }
+        let select = select.order_by_desc(row::Column::At).order_by_desc(row::Column::Id);
+        let rows = select.limit(columns::page_rows(limit)).all(&self.0.reads()).await?;
+        let entries = rows.into_iter().map(from_row).collect();
+        Ok(Page::cut(entries, limit, |entry: &AuditEntry| Cursor { at: entry.at, id: entry.id }))
+    }
+}
+
+fn from_row(row: row::Model) -> AuditEntry {
+    AuditEntry {
+        id: row.id,
+        at: Timestamp::from_micros(row.at),
+        actor: row.actor,
+        action: row.action,
+        subject: row.subject,
+        detail: row.detail,
+    }
+}

@@ -1,0 +1,144 @@
+//! What can go wrong with the database, sorted by what can be done about it.
+
+use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
+
+use crate::domain::failure::{Failure, Kind};
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A name or id that has to be unique is taken, or something is still referred to.
+    #[error("{0}")]
+    Conflict(String),
+    /// The database cannot do it now: locked, out of space, unreachable, shutting down. Trying again can help.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// The file or the data in it is damaged.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
+    /// The database belongs to another program, or to a newer sproxy.
+    #[error("{0}")]
+    Foreign(String),
+    /// This database cannot do what was asked at all.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A value cannot be stored, or a stored value cannot be read back.
+    #[error("{what}: {reason}")]
+    Value {
+        /// Which table and column, or which record.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Anything else the database said: a defect of ours.
+    #[error("the database failed: {0}")]
+    Failed(String),
+}
+
+impl Error {
+    /// True when the same call can succeed later without anyone changing it.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    pub(super) fn unreadable(what: &str, reason: impl std::fmt::Display) -> Self {
+        Self::Value { what: what.to_owned(), reason: reason.to_string() }
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(what)) => {
+                return Self::Conflict(format!("already exists: {what}"));
+            }
+            Some(SqlErr::ForeignKeyConstraintViolation(what)) => {
+                return Self::Conflict(format!("still in use: {what}"));
+            }
+            _ => {}
+        }
+        match &error {
+            DbErr::Conn(RuntimeErr::SqlxError(inner))
+            | DbErr::Exec(RuntimeErr::SqlxError(inner))
+            | DbErr::Query(RuntimeErr::SqlxError(inner)) => Self::of_driver(inner),
+            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Self::Unavailable(error.to_string()),
+            DbErr::Custom(text) if text.contains("has been applied but its file is missing") => {
+                Self::Foreign("the database was written by a newer sproxy: use that version".to_owned())
+            }
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::of_driver(&error)
+    }
+}
+
+impl Error {
+    fn of_driver(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(database) => {
+                let code = database.code().unwrap_or_default();
+                let said = database.message().to_owned();
+                if database.is_unique_violation() {
+                    return Self::Conflict(format!("already exists: {said}"));
+                }
+                // SQLite's codes are numbers with at most four digits, PostgreSQL's always have five characters.
+                match code.parse::<u32>() {
+                    Ok(number) if code.len() < 5 => Self::of_sqlite(number & 0xff, said),
+                    _ => Self::of_postgres(&code, said),
+                }
+            }
+            sqlx::Error::ColumnDecode { index, source } => Self::unreadable(index, source),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+
+    /// Primary result codes, <https://www.sqlite.org/rescode.html>.
+    fn of_sqlite(code: u32, said: String) -> Self {
+        match code {
+            // BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL
+            5 | 6 | 7 | 8 | 9 | 10 | 13 | 14 | 15 => Self::Unavailable(said),
+            // CORRUPT, NOTADB
+            11 | 26 => Self::Damaged(said),
+            _ => Self::Failed(said),
+        }
+    }
+
+    /// Classes of SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+    fn of_postgres(code: &str, said: String) -> Self {
+        match code.get(..2).unwrap_or_default() {
+            // connection, wrong password, no such database, rolled back, resources, wrong state, operator, I/O
+            "08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58" => Self::Unavailable(said),
+            "XX" => Self::Damaged(said),
+            _ => Self::Failed(said),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    /// What the database said stays in the log; a caller only learns what kind of failure it is.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Conflict(message) => Self::new(Kind::Conflict, message),
+            Error::Unsupported(message) => Self::new(Kind::Conflict, message),
+            Error::Value { .. } => {
+                Self::new(Kind::Internal, "a stored value cannot be read; see the node's log")
+            }
+            Error::Unavailable(_) => Self::new(Kind::Unavailable, "the database is not available; try again")
+                .retry_after(std::time::Duration::from_secs(1)),
+            Error::Damaged(_) | Error::Foreign(_) | Error::Failed(_) => {
+                Self::new(Kind::Internal, "the database failed; see the node's log")
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Table `meta`: what a node has to remember about itself, by key.
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveValue::Set, Statement};
+
+use crate::domain::ids::LedgerId;
+use crate::store::{Error, Ground, Store};
+
+mod row {
+    use sea_orm::entity::prelude::*;
+
+    /// A key and its value.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "meta")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub key: String,
+        pub value: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// What is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MetaKey {
+    /// The id of this database as a leader's ledger.
+    LedgerId,
+    /// This node's id, once the leader has given it one.
+    NodeId,
+    /// The version of users, groups, keys and limits; goes up with every change.
+    StateVersion,
+    /// The key that signs access tokens. Secret.
+    SigningKey,
+    /// The ledger id of the leader that this follower last pushed to.
+    LeaderLedgerId,
+    /// The ledger id within which the replicated state version counts.
+    StateLedgerId,
+}
+
+impl MetaKey {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::LedgerId => "ledger_id",
+            Self::NodeId => "node_id",
+            Self::StateVersion => "state_version",
+            Self::SigningKey => "signing_key",
+            Self::LeaderLedgerId => "leader_ledger_id",
+            Self::StateLedgerId => "state_ledger_id",
+        }
+    }
+}
+
+/// Reads and writes `meta`. Every call is one look-up by primary key, whatever else is in the database.
+#[derive(Debug)]
+pub struct MetaRepo<'a, G>(&'a G);
+
+impl<'a, G: Ground> MetaRepo<'a, G> {
+    /// On a store or a transaction.
+    pub fn on(ground: &'a G) -> Self {
+        Self(ground)
+    }
+
+    /// The value of `key`, if it was ever set.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn get(&self, key: MetaKey) -> Result<Option<String>, Error> {
+        let row = row::Entity::find_by_id(key.as_str()).one(&self.0.reads()).await?;
+        Ok(row.map(|row| row.value))
+    }
+
+    /// Sets `key`.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn set(&self, key: MetaKey, value: &str) -> Result<(), Error> {
+        let row = row::ActiveModel { key: Set(key.as_str().to_owned()), value: Set(value.to_owned()) };
+        let overwrite = OnConflict::column(row::Column::Key).update_column(row::Column::Value).to_owned();
+        row::Entity::insert(row).on_conflict(overwrite).exec_without_returning(&self.0.writes()).await?;
+        Ok(())
+    }
+
+    /// Sets `key` to `value` unless it has a value already; returns the value that holds. Of several processes that
+    /// do so at once, one wins and all get the same answer.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn get_or_set(&self, key: MetaKey, value: &str) -> Result<String, Error> {
+        let row = row::ActiveModel { key: Set(key.as_str().to_owned()), value: Set(value.to_owned()) };
+        let keep = OnConflict::column(row::Column::Key).do_nothing().to_owned();
+        row::Entity::insert(row).on_conflict(keep).exec_without_returning(&self.0.writes()).await?;
+        let row = row::Entity::find_by_id(key.as_str()).one(&self.0.writes()).await?;
+        row.map(|row| row.value).ok_or_else(|| Error::Failed(format!("meta.{} vanished", key.as_str())))
+    }
+
+    /// The version of users, groups, keys and limits; 0 in a fresh database.
+    ///
+    /// # Errors
+    /// [`Error`] of the database, or [`Error::Value`] if it is no number.
+    pub async fn state_version(&self) -> Result<u64, Error> {
+        self.get(MetaKey::StateVersion).await?.map_or(Ok(0), |text| as_number(&text))
+    }
+
+    /// Adds one to a number and returns it. Concurrent callers get different numbers.
+    pub(super) async fn increase(&self, key: MetaKey) -> Result<u64, Error> {
+        let sql = "INSERT INTO meta (key, value) VALUES ($1, '1') ON CONFLICT (key) DO UPDATE \
+                   SET value = CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT) RETURNING value";
+        let connection = self.0.writes();
+        let statement =
+            Statement::from_sql_and_values(connection.get_database_backend(), sql, [key.as_str().into()]);
+        let row = connection.query_one_raw(statement).await?;
+        let row = row.ok_or_else(|| Error::Failed(format!("meta.{} vanished", key.as_str())))?;
+        as_number(&row.try_get_by_index::<String>(0)?)
+    }
+}
+
+impl MetaRepo<'_, Store> {
+    /// The id of this database as a ledger; made up once, when it is first asked for.
+    ///
+    /// # Errors
+    /// [`Error`] of the database, or [`Error::Value`] if what is stored is no id.
+    pub async fn ledger_id(&self) -> Result<LedgerId, Error> {
+        let text = self.get_or_set(MetaKey::LedgerId, &LedgerId::new().to_string()).await?;
+        text.parse().map_err(|error| Error::unreadable("meta.ledger_id", error))
+    }
+}
+
+fn as_number(text: &str) -> Result<u64, Error> {
+    text.parse().map_err(|error| Error::unreadable("meta.state_version", error))
+}

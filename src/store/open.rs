@@ -1,0 +1,196 @@
+//! Opens a database and brings its schema up to date.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, Row as _};
+use sea_orm::{
+    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, SqlxPostgresConnector,
+    SqlxSqliteConnector,
+};
+
+use crate::store::{Error, Store, transaction};
+
+/// Marks a SQLite file as ours (`PRAGMA application_id`): "sprx".
+const APPLICATION_ID: i32 = 0x7370_7278;
+/// Key of the PostgreSQL advisory lock under which one process at a time migrates: "sproxy".
+const MIGRATION_LOCK: i64 = 0x7370_726f_7879;
+const READERS: u32 = 4;
+const POSTGRES_CONNECTIONS: u32 = 10;
+/// How long a call waits for a connection, or for another process that holds the SQLite write lock.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What the write-ahead log may keep on disk after a checkpoint, bytes.
+const JOURNAL_KEPT: &str = "67108864";
+
+/// Where the database is.
+#[derive(Clone)]
+pub enum Location {
+    /// A file, created with mode 0600 where it is missing.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What a commit survives.
+        synchronous: Synchronous,
+    },
+    /// A PostgreSQL server.
+    Postgres {
+        /// `postgres://user:password@host/database`; secret.
+        url: String,
+    },
+}
+
+/// What a commit into SQLite survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Synchronous {
+    /// The death of the process.
+    #[default]
+    Normal,
+    /// Also the death of the machine.
+    Full,
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite { path, synchronous } => {
+                f.debug_struct("Sqlite").field("path", path).field("synchronous", synchronous).finish()
+            }
+            Self::Postgres { .. } => f.write_str("Postgres { url: *** }"),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the database at `location`, creates or migrates its schema, and returns when it can be used. Several
+    /// processes may do so at once: one migrates, the others wait.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot be reached, [`Error::Damaged`] when the file is no database,
+    /// [`Error::Foreign`] when it belongs to another program or a newer sproxy.
+    pub async fn open(location: &Location) -> Result<Self, Error> {
+        let store = match location {
+            Location::Sqlite { path, synchronous } => sqlite(path, *synchronous).await?,
+            Location::Postgres { url } => postgres(url).await?,
+        };
+        migrate(&store.writer).await?;
+        Ok(store)
+    }
+}
+
+async fn sqlite(path: &Path, synchronous: Synchronous) -> Result<Store, Error> {
+    let at = |error| match error {
+        Error::Unavailable(said) => Error::Unavailable(format!("{}: {said}", path.display())),
+        Error::Damaged(said) => Error::Damaged(format!("{}: {said}", path.display())),
+        other => other,
+    };
+    create_private(path).map_err(|e| Error::Unavailable(format!("{}: {e}", path.display())))?;
+    // Looked at before anything is changed: `journal_mode` would already write into someone else's file.
+    refuse_foreign_file(path).await.map_err(at)?;
+    let options = plain(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(match synchronous {
+            Synchronous::Normal => SqliteSynchronous::Normal,
+            Synchronous::Full => SqliteSynchronous::Full,
+        })
+        .foreign_keys(true)
+        .pragma("journal_size_limit", JOURNAL_KEPT)
+        .pragma("temp_store", "memory");
+    let pool = |connections| {
+        // Connections live as long as the store: a new one would have to parse the schema and fill its caches again.
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(PATIENCE)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+    };
+    let writer = pool(1).connect_with(options.clone().pragma("cache_size", "-16384")).await;
+    let writer = writer.map_err(|error| at(error.into()))?;
+    let reader = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
+    Ok(Store {
+        writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
+        reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(reader),
+        file: Some(path.to_owned()),
+    })
+}
+
+/// Creates the file readable by its owner alone: it holds password hashes. SQLite gives its side files the same mode.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+/// How to open the file without changing anything about it.
+pub(super) fn plain(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new().filename(path).busy_timeout(PATIENCE).disable_statement_logging()
+}
+
+async fn refuse_foreign_file(path: &Path) -> Result<(), Error> {
+    let mut connection = plain(path).connect().await?;
+    let query = "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id";
+    let row = sqlx::query(query).fetch_one(&mut connection).await?;
+    let (owner, objects) = (row.try_get::<i32, _>(0)?, row.try_get::<i64, _>(1)?);
+    connection.close().await?;
+    if objects > 0 && owner != APPLICATION_ID {
+        return Err(Error::Foreign(format!(
+            "{} is a SQLite database of another program; choose another store.url or move it away",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+async fn postgres(url: &str) -> Result<Store, Error> {
+    // The driver's own message could repeat the address, password included.
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| Error::Unavailable("store.url is not a postgres:// address".to_owned()))?
+        .application_name("sproxy")
+        .options([("idle_in_transaction_session_timeout", "60s")])
+        .disable_statement_logging();
+    let pool = PgPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS)
+        .min_connections(1)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options)
+        .await?;
+    let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
+    Ok(Store { writer: connection.clone(), reader: connection, file: None })
+}
+
+/// Runs what is missing of the migrations in one transaction, under a lock that other processes wait for: SQLite's
+/// write lock, or an advisory lock of PostgreSQL.
+async fn migrate(connection: &DatabaseConnection) -> Result<(), Error> {
+    let tx = transaction::begin(connection).await?;
+    match connection.get_database_backend() {
+        DbBackend::Sqlite => {
+            tx.execute_unprepared(&format!("PRAGMA application_id = {APPLICATION_ID}")).await?;
+        }
+        _ => {
+            tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
+            refuse_foreign_schema(&tx).await?;
+        }
+    }
+    migrations::up(&tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// A PostgreSQL database that has a table `users` but was never migrated by us is someone else's.
+async fn refuse_foreign_schema(tx: &DatabaseTransaction) -> Result<(), Error> {
+    let query = "SELECT 1 FROM (SELECT to_regclass('users') AS theirs, to_regclass('seaql_migrations') AS ours) t \
+                 WHERE theirs IS NOT NULL AND ours IS NULL";
+    let statement = sea_orm::Statement::from_string(DbBackend::Postgres, query);
+    if tx.query_one_raw(statement).await?.is_some() {
+        let message =
+            "store.url is a PostgreSQL database of another program; give sproxy a database of its own";
+        return Err(Error::Foreign(message.to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! One transaction over several repositories.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+};
+
+use crate::store::{Error, MetaKey, MetaRepo, Store};
+
+/// A transaction that can change accounts. Dropping it rolls it back.
+///
+/// On SQLite it holds the only writer: do what takes long (hashing a password) before it begins.
+#[derive(Debug)]
+pub struct Tx {
+    inner: DatabaseTransaction,
+    /// Whether anything that followers replicate has changed.
+    changes_state: AtomicBool,
+}
+
+impl Store {
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the writer stays busy for five seconds or the server is away.
+    pub async fn begin(&self) -> Result<Tx, Error> {
+        Ok(Tx { inner: begin(&self.writer).await?, changes_state: AtomicBool::new(false) })
+    }
+}
+
+impl Tx {
+    /// Commits. If users, groups or keys were changed, the state version goes up by one in the same commit.
+    /// Returns the state version after the commit.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Failed`]; then nothing was changed. (When a PostgreSQL server dies during
+    /// the commit, nobody can tell; the change may have happened.)
+    pub async fn commit(self) -> Result<u64, Error> {
+        let meta = MetaRepo::on(&self);
+        let version = if self.changes_state.load(Ordering::Relaxed) {
+            meta.increase(MetaKey::StateVersion).await?
+        } else {
+            meta.state_version().await?
+        };
+        self.inner.commit().await?;
+        Ok(version)
+    }
+
+    /// Takes everything back. Dropping the transaction does the same a little later.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; the database then takes it back by itself.
+    pub async fn rollback(self) -> Result<(), Error> {
+        Ok(self.inner.rollback().await?)
+    }
+
+    /// A transaction that only reads, for a view of several tables as of one moment.
+    pub(super) fn reading(inner: DatabaseTransaction) -> Self {
+        Self { inner, changes_state: AtomicBool::new(false) }
+    }
+
+    pub(super) fn inner(&self) -> &DatabaseTransaction {
+        &self.inner
+    }
+
+    pub(super) fn touches_state(&self) {
+        self.changes_state.store(true, Ordering::Relaxed);
+    }
+
+    /// Commits with the state version set by the caller instead of increased.
+    pub(super) async fn commit_at(self, version: u64) -> Result<(), Error> {
+        MetaRepo::on(&self).set(MetaKey::StateVersion, &version.to_string()).await?;
+        Ok(self.inner.commit().await?)
+    }
+}
+
+/// Begins with the intention to write: SQLite then waits for its write lock here, not in the middle, where it would
+/// have to fail.
+pub(super) async fn begin(connection: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    Ok(connection.begin_with_options(options).await?)
+}

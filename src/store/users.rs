@@ -1,0 +1,222 @@
+//! Table `users`.
+
+use sea_orm::entity::prelude::*;
+use sea_orm::{ActiveValue::Set, ExprTrait as _, IntoActiveModel, QueryOrder, QuerySelect};
+
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::{GroupId, UserId};
+use crate::domain::user::User;
+use crate::store::{Cursor, Error, Ground, Page, Tx, columns};
+
+pub(super) mod row {
+    use sea_orm::entity::prelude::*;
+
+    /// A user.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "users")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Uuid,
+        pub name: String,
+        pub group_id: Option<Uuid>,
+        pub role: String,
+        pub active: bool,
+        pub password_hash: Option<String>,
+        pub limits: String,
+        pub tokens_valid_from: i64,
+        pub created_at: i64,
+        pub updated_at: i64,
+        pub last_login_at: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Which users are meant. Empty fields do not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct UserFilter {
+    /// Only members of this group.
+    pub group_id: Option<GroupId>,
+    /// Only those who may call, or only those who may not.
+    pub active: Option<bool>,
+}
+
+/// Reads users; on a [`Tx`] also changes them. Finding one costs one look-up in an index.
+#[derive(Debug)]
+pub struct UserRepo<'a, G>(&'a G);
+
+impl<'a, G: Ground> UserRepo<'a, G> {
+    /// On a store or a transaction.
+    pub fn on(ground: &'a G) -> Self {
+        Self(ground)
+    }
+
+    /// The user with this id.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn get_by_id(&self, id: UserId) -> Result<Option<User>, Error> {
+        row::Entity::find_by_id(id.0).one(&self.0.reads()).await?.map(from_row).transpose()
+    }
+
+    /// The user with exactly this name.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn get_by_name(&self, name: &str) -> Result<Option<User>, Error> {
+        let found = row::Entity::find().filter(row::Column::Name.eq(name)).one(&self.0.reads()).await?;
+        found.map(from_row).transpose()
+    }
+
+    /// A page of users, newest first. Reads and sorts the table: for people, not for the way of a request.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn list(
+        &self,
+        filter: &UserFilter,
+        limit: usize,
+        from: Option<Cursor>,
+    ) -> Result<Page<User>, Error> {
+        let mut select = row::Entity::find();
+        if let Some(group) = filter.group_id {
+            select = select.filter(row::Column::GroupId.eq(group.0));
+        }
+        if let Some(active) = filter.active {
+            select = select.filter(row::Column::Active.eq(active));
+        }
+        if let Some(Cursor { at, id }) = from {
+            let at = at.as_micros();
+            let older = row::Column::CreatedAt.lt(at);
+            select = select.filter(older.or(row::Column::CreatedAt.eq(at).and(row::Column::Id.lt(id))));
+        }
+        let select = select.order_by_desc(row::Column::CreatedAt).order_by_desc(row::Column::Id);
+        let rows = select.limit(columns::page_rows(limit)).all(&self.0.reads()).await?;
+        let users = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(users, limit, |user| Cursor { at: user.created_at, id: user.id.0 }))
+    }
+
+    /// Every user, by name. For the snapshot in memory; grows with the number of users.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn all(&self) -> Result<Vec<User>, Error> {
+        let rows = row::Entity::find().order_by_asc(row::Column::Name).all(&self.0.reads()).await?;
+        rows.into_iter().map(from_row).collect()
+    }
+
+    /// The members of a group, by name.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn list_by_group(&self, group: GroupId) -> Result<Vec<User>, Error> {
+        let members = row::Entity::find().filter(row::Column::GroupId.eq(group.0));
+        let rows = members.order_by_asc(row::Column::Name).all(&self.0.reads()).await?;
+        rows.into_iter().map(from_row).collect()
+    }
+
+    /// How many users there are.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn count(&self) -> Result<u64, Error> {
+        Ok(row::Entity::find().count(&self.0.reads()).await?)
+    }
+
+    /// Notes a login. Changes nothing that followers replicate; an unknown user is ignored.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn set_last_login(&self, id: UserId, at: Timestamp) -> Result<(), Error> {
+        let set = row::Entity::update_many().col_expr(row::Column::LastLoginAt, Expr::value(at.as_micros()));
+        set.filter(row::Column::Id.eq(id.0)).exec(&self.0.writes()).await?;
+        Ok(())
+    }
+}
+
+impl UserRepo<'_, Tx> {
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the name or id is taken.
+    pub async fn create(&self, user: &User) -> Result<(), Error> {
+        self.0.touches_state();
+        let insert = row::Entity::insert(to_row(user)?.into_active_model());
+        insert.exec_without_returning(self.0.inner()).await.map_err(|error| taken(error, &user.name))?;
+        Ok(())
+    }
+
+    /// Overwrites everything about the user with this id, except when they last logged in. Returns false when there
+    /// is no such user.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the new name is taken.
+    pub async fn update(&self, user: &User) -> Result<bool, Error> {
+        self.0.touches_state();
+        let mut row = to_row(user)?.into_active_model().reset_all();
+        row.last_login_at = sea_orm::ActiveValue::NotSet;
+        row.id = Set(user.id.0);
+        let update = row::Entity::update_many().set(row).filter(row::Column::Id.eq(user.id.0));
+        let done = update.exec(self.0.inner()).await.map_err(|error| taken(error, &user.name))?;
+        Ok(done.rows_affected > 0)
+    }
+
+    /// Removes a user with their keys and refresh tokens; usage logs stay. Returns false when there is no such user.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn delete(&self, id: UserId) -> Result<bool, Error> {
+        self.0.touches_state();
+        super::api_keys::row::Entity::delete_many()
+            .filter(super::api_keys::row::Column::UserId.eq(id.0))
+            .exec(self.0.inner())
+            .await?;
+        super::refresh_tokens::row::Entity::delete_many()
+            .filter(super::refresh_tokens::row::Column::UserId.eq(id.0))
+            .exec(self.0.inner())
+            .await?;
+        Ok(row::Entity::delete_by_id(id.0).exec(self.0.inner()).await?.rows_affected > 0)
+    }
+}
+
+fn taken(error: DbErr, name: &str) -> Error {
+    match Error::from(error) {
+        Error::Conflict(_) => Error::Conflict(format!("a user named {name} exists already")),
+        other => other,
+    }
+}
+
+pub(super) fn to_row(user: &User) -> Result<row::Model, Error> {
+    Ok(row::Model {
+        id: user.id.0,
+        name: user.name.clone(),
+        group_id: user.group_id.map(|id| id.0),
+        role: user.role.as_str().to_owned(),
+        active: user.active,
+        password_hash: user.password_hash.clone(),
+        limits: columns::to_json("users.limits", &user.limits)?,
+        tokens_valid_from: user.tokens_valid_from.as_micros(),
+        created_at: user.created_at.as_micros(),
+        updated_at: user.updated_at.as_micros(),
+        last_login_at: columns::micros(user.last_login_at),
+    })
+}
+
+fn from_row(row: row::Model) -> Result<User, Error> {
+    Ok(User {
+        id: UserId(row.id),
+        role: row.role.parse().map_err(|error| Error::unreadable("users.role", error))?,
+        limits: columns::from_json("users.limits", &row.limits)?,
+        name: row.name,
+        group_id: row.group_id.map(GroupId),
+        active: row.active,
+        password_hash: row.password_hash,
+        tokens_valid_from: Timestamp::from_micros(row.tokens_valid_from),
+        created_at: Timestamp::from_micros(row.created_at),
+        updated_at: Timestamp::from_micros(row.updated_at),
+        last_login_at: columns::moment(row.last_login_at),
+    })
+}
