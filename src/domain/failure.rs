@@ -33,6 +33,43 @@ pub enum Kind {
     Internal,
 }
 
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::Invalid,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::QuotaSpent,
+        Self::RateLimited,
+        Self::Unavailable,
+        Self::Upstream,
+        Self::UpstreamTimeout,
+        Self::Internal,
+    ];
+
+    /// The name used in metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::TooLarge => "too_large",
+            Self::QuotaSpent => "quota_spent",
+            Self::RateLimited => "rate_limited",
+            Self::Unavailable => "unavailable",
+            Self::Upstream => "upstream",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// A failure on its way to a caller: a kind, a message that says what to do, and when to come back.
 #[derive(Clone, Debug)]
 pub struct Failure {

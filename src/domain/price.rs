@@ -116,11 +116,23 @@ impl PriceList {
         })
     }
 
+    /// A list by which every model costs the same.
+    #[must_use]
+    pub fn flat(price: Price) -> Self {
+        Self { globs: GlobSet::empty(), prices: Vec::new(), fallback: Arc::new(price) }
+    }
+
+    /// The price of `model`, if a glob knows it.
+    #[must_use]
+    pub fn known(&self, model: &str) -> Option<Arc<Price>> {
+        let best = self.globs.matches(model).into_iter().min();
+        best.and_then(|at| self.prices.get(at)).cloned()
+    }
+
     /// The price of `model`; an unknown model costs the configured default, never 0.
     #[must_use]
     pub fn find(&self, model: &str) -> Arc<Price> {
-        let best = self.globs.matches(model).into_iter().min();
-        best.and_then(|at| self.prices.get(at)).unwrap_or(&self.fallback).clone()
+        self.known(model).unwrap_or_else(|| Arc::clone(&self.fallback))
     }
 }
 
