@@ -1,1 +1,122 @@
-//! (being built)
+//! The upstream side: which target gets a call, and how the call gets there.
+//!
+//! A gateway's cost is decided here. The connection to the upstream is not a task of its own: the answer's body
+//! drives it (see [`line`]), so a chunk travels from socket to socket in one poll of one task.
+
+mod answer;
+mod choice;
+mod connect;
+mod error;
+mod health;
+mod line;
+mod probe;
+mod shared;
+mod target;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use crate::config::TargetConfig;
+use crate::domain::clock::Clock;
+use crate::domain::provider::Provider;
+
+pub use answer::{Answer, AnswerBody};
+pub use error::SendError;
+pub use probe::probe_all;
+pub use target::{Target, TargetView};
+
+/// Every target of this node.
+pub struct Upstream {
+    targets: Vec<Arc<Target>>,
+    clock: Arc<dyn Clock>,
+    /// Steps through the weights; see [`choice::pick`].
+    turn: AtomicU64,
+}
+
+/// What to send: the caller's request without the caller's credentials.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The caller's method.
+    pub method: Method,
+    /// Path and query below the target's base URL, beginning with a slash.
+    pub path_and_query: String,
+    /// End-to-end headers only; the target's own credential and `host` are added on the way.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+    /// Whether what becomes of it says anything about the target's health.
+    pub tells_health: bool,
+}
+
+/// Which targets may take a call.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The dialect of the call.
+    pub provider: Provider,
+    /// The model it names, if any.
+    pub model: Option<Arc<str>>,
+    /// Calls with the same value go to the same target while it is healthy, for the sake of prompt caches.
+    pub affinity: Option<u64>,
+}
+
+impl Upstream {
+    /// The targets of the configuration. Nothing is dialled yet.
+    ///
+    /// # Errors
+    /// A target whose URL or CA file cannot be used, by name.
+    pub fn new(configs: &[TargetConfig], clock: Arc<dyn Clock>) -> Result<Self, error::BadTarget> {
+        let targets = configs
+            .iter()
+            .map(|config| Target::new(config, Arc::clone(&clock)).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { targets, clock, turn: AtomicU64::new(0) })
+    }
+
+    /// Every target, in the order of the configuration.
+    #[must_use]
+    pub fn targets(&self) -> &[Arc<Target>] {
+        &self.targets
+    }
+
+    /// The target of that name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<Target>> {
+        self.targets.iter().find(|target| target.name() == name)
+    }
+
+    /// Chooses the target for the next attempt, leaving out those already `tried`.
+    ///
+    /// # Errors
+    /// [`SendError::NoTarget`] when none serves the model, [`SendError::NoneHealthy`] when none of those that do
+    /// may be used now.
+    pub fn choose(&self, wanted: &Wanted, tried: &[Arc<Target>]) -> Result<Arc<Target>, SendError> {
+        choice::choose(&self.targets, wanted, tried, &self.turn, self.clock.now())
+    }
+
+    /// Sends to one target after the other until one answers. Another is tried only while it is certain that none
+    /// has begun to work: once a request may have been read, its failure is the caller's to see.
+    ///
+    /// # Errors
+    /// The last attempt's.
+    pub async fn send(&self, wanted: &Wanted, outgoing: Outgoing) -> Result<Answer, SendError> {
+        let mut tried: Vec<Arc<Target>> = Vec::new();
+        let mut failed = None;
+        loop {
+            let target = match self.choose(wanted, &tried) {
+                Ok(target) => target,
+                Err(none_left) => return Err(failed.unwrap_or(none_left)),
+            };
+            match target.send(outgoing.clone()).await {
+                Err(failure) if failure.never_began() => {
+                    tracing::warn!(target = target.name(), error = %failure, "target failed, trying the next");
+                    failed = Some(failure);
+                    tried.push(target);
+                }
+                answered => return answered,
+            }
+        }
+    }
+}

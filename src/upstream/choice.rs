@@ -1,0 +1,82 @@
+//! Which target takes a call: by dialect and model, by health, then by weight.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Wanted;
+use super::error::SendError;
+use super::target::Target;
+use crate::domain::clock::Timestamp;
+
+/// The odd number nearest to 2^64 divided by the golden ratio: multiples of it spread evenly over the `u64` range.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Picks a target. Those that failed lately are used only when no other is left: then trying is better than
+/// refusing. Those that are drained, or that an active check knows to be down, are not used at all.
+pub(super) fn choose(
+    targets: &[Arc<Target>],
+    wanted: &Wanted,
+    tried: &[Arc<Target>],
+    turn: &AtomicU64,
+    now: Timestamp,
+) -> Result<Arc<Target>, SendError> {
+    let model = wanted.model.as_deref();
+    let mut serving = targets
+        .iter()
+        .filter(|target| target.provider() == wanted.provider && target.serves(model))
+        .peekable();
+    let names = || (wanted.provider, model.map(str::to_owned));
+    if serving.peek().is_none() {
+        let (provider, model) = names();
+        return Err(SendError::NoTarget { provider, model });
+    }
+    let usable: Vec<_> = serving
+        .filter(|target| target.is_usable() && !tried.iter().any(|other| Arc::ptr_eq(other, target)))
+        .collect();
+    let well: Vec<_> = usable.iter().copied().filter(|target| target.is_well(now)).collect();
+    let candidates = if well.is_empty() { usable } else { well };
+    pick(&candidates, wanted.affinity, turn).cloned().ok_or_else(|| {
+        let (provider, model) = names();
+        SendError::NoneHealthy { provider, model }
+    })
+}
+
+fn pick<'t>(
+    candidates: &[&'t Arc<Target>],
+    affinity: Option<u64>,
+    turn: &AtomicU64,
+) -> Option<&'t Arc<Target>> {
+    match (candidates, affinity) {
+        ([only], _) => Some(only),
+        (several, Some(key)) => {
+            several.iter().min_by(|a, b| distance(a, key).total_cmp(&distance(b, key))).copied()
+        }
+        (several, None) => by_weight(several, turn.fetch_add(GOLDEN, Ordering::Relaxed)),
+    }
+}
+
+/// The target in whose share of the total weight `point` (a fraction of 2^64) lies.
+fn by_weight<'t>(candidates: &[&'t Arc<Target>], point: u64) -> Option<&'t Arc<Target>> {
+    let total: u64 = candidates.iter().map(|target| u64::from(target.weight())).sum();
+    let scaled = (u128::from(point) * u128::from(total)) >> 64;
+    let mut left = u64::try_from(scaled).unwrap_or(0);
+    for target in candidates {
+        let share = u64::from(target.weight());
+        if left < share {
+            return Some(target);
+        }
+        left -= share;
+    }
+    candidates.first().copied()
+}
+
+/// Weighted rendezvous hashing: the target with the least `-ln(u) / weight` wins; when one goes away, only its
+/// calls move.
+#[allow(clippy::cast_precision_loss, reason = "53 of 64 bits are plenty for a choice")]
+fn distance(target: &Target, key: u64) -> f64 {
+    let mut hasher = foldhash::fast::FixedState::with_seed(key).build_hasher();
+    hasher.write(target.name().as_bytes());
+    let uniform = (hasher.finish() as f64 + 1.0) / (u64::MAX as f64 + 2.0);
+    -uniform.ln() / f64::from(target.weight()).max(f64::MIN_POSITIVE)
+}

@@ -1,0 +1,164 @@
+//! Dialling: TCP without Nagle, TLS with rustls, HTTP version by ALPN.
+
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::config::Http2;
+
+/// Knows how to reach one address.
+pub(super) struct Dialer {
+    host: String,
+    port: u16,
+    limit: Duration,
+    /// Over TLS the version is negotiated; in clear, HTTP/2 has to be known beforehand.
+    http2: Http2,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+/// A fresh connection, by what it can carry.
+pub(super) enum Link {
+    /// HTTP/1.1: one exchange at a time.
+    Exclusive(Stream),
+    /// HTTP/2: many.
+    Multiplexed(Stream),
+}
+
+/// A connection in clear or under TLS.
+pub(super) enum Stream {
+    Clear(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Dialer {
+    pub(super) fn new(
+        uri: &Uri,
+        limit: Duration,
+        http2: Http2,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, String> {
+        let host = uri.host().ok_or("the URL names no host")?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let is_tls = uri.scheme_str() == Some("https");
+        let tls = is_tls.then(|| tls(&host, http2, ca_file)).transpose()?;
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        Ok(Self { host, port, limit, http2, tls })
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// A new connection; the reason, if there is none to be had.
+    pub(super) async fn dial(&self) -> Result<Link, String> {
+        let connected = timeout(self.limit, self.connect()).await;
+        connected
+            .map_err(|_| format!("no connection within {}", humantime::format_duration(self.limit)))?
+            .map_err(|e| e.to_string())
+    }
+
+    async fn connect(&self) -> io::Result<Link> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        tcp.set_nodelay(true)?;
+        let Some((connector, name)) = &self.tls else {
+            let stream = Stream::Clear(tcp);
+            let known = self.http2 == Http2::Only;
+            return Ok(if known { Link::Multiplexed(stream) } else { Link::Exclusive(stream) });
+        };
+        let tls = connector.connect(name.clone(), tcp).await?;
+        let multiplexed = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        let stream = Stream::Tls(Box::new(tls));
+        Ok(if multiplexed { Link::Multiplexed(stream) } else { Link::Exclusive(stream) })
+    }
+}
+
+fn tls(
+    host: &str,
+    http2: Http2,
+    ca_file: Option<&Path>,
+) -> Result<(TlsConnector, ServerName<'static>), String> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = ca_file {
+        let unreadable = |e: &dyn std::fmt::Display| format!("CA file {}: {e}", path.display());
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| unreadable(&e))? {
+            let certificate = certificate.map_err(|e| unreadable(&e))?;
+            roots.add(certificate).map_err(|e| unreadable(&e))?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = match http2 {
+        Http2::No => vec![b"http/1.1".to_vec()],
+        Http2::Offered => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Http2::Only => vec![b"h2".to_vec()],
+    };
+    let name = ServerName::try_from(host.to_owned()).map_err(|e| format!("`{host}`: {e}"))?;
+    Ok((TlsConnector::from(Arc::new(config)), name))
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Clear(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Clear(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Clear(tcp) => tcp.is_write_vectored(),
+            Self::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}

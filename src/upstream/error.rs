@@ -1,0 +1,108 @@
+//! What can go wrong on the way to an upstream.
+
+use std::time::Duration;
+
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::provider::Provider;
+
+/// A target that cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("target `{name}`: {reason}")]
+pub struct BadTarget {
+    /// The target's name.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A call that got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No target of the dialect serves the model.
+    #[error("no {provider} target serves {}", asked(.model.as_deref()))]
+    NoTarget {
+        /// The dialect.
+        provider: Provider,
+        /// The model that was asked for.
+        model: Option<String>,
+    },
+    /// Every target that serves the model is drained or known to be down.
+    #[error("no healthy {provider} target serves {}", asked(.model.as_deref()))]
+    NoneHealthy {
+        /// The dialect.
+        provider: Provider,
+        /// The model that was asked for.
+        model: Option<String>,
+    },
+    /// The target has as many connections as it may.
+    #[error("target {target} has all its {limit} connections in use")]
+    Busy {
+        /// The target.
+        target: String,
+        /// `max_connections` of the target.
+        limit: usize,
+    },
+    /// No connection could be made.
+    #[error("cannot connect to target {target}: {reason}")]
+    Connect {
+        /// The target.
+        target: String,
+        /// Why, without credentials.
+        reason: String,
+    },
+    /// The connection broke before the answer's head arrived.
+    #[error("target {target} closed the connection without an answer: {reason}")]
+    Broken {
+        /// The target.
+        target: String,
+        /// Why.
+        reason: String,
+        /// True when not a byte of the request can have been read.
+        unread: bool,
+    },
+    /// The answer's head did not arrive in time.
+    #[error("target {target} did not answer within {}", humantime::format_duration(*.limit))]
+    Timeout {
+        /// The target.
+        target: String,
+        /// `answer_timeout` of the target.
+        limit: Duration,
+    },
+}
+
+fn asked(model: Option<&str>) -> String {
+    model.map_or_else(|| "this path".to_owned(), |model| format!("model `{model}`"))
+}
+
+impl SendError {
+    /// Whether it is certain that no upstream has begun to work on the call, so that another may be tried.
+    #[must_use]
+    pub fn never_began(&self) -> bool {
+        match self {
+            Self::Busy { .. } | Self::Connect { .. } => true,
+            Self::Broken { unread, .. } => *unread,
+            Self::NoTarget { .. } | Self::NoneHealthy { .. } | Self::Timeout { .. } => false,
+        }
+    }
+}
+
+impl From<&SendError> for Failure {
+    fn from(error: &SendError) -> Self {
+        let kind = match error {
+            SendError::NoTarget { .. } => Kind::NotFound,
+            SendError::NoneHealthy { .. } | SendError::Busy { .. } => Kind::Unavailable,
+            SendError::Connect { .. } | SendError::Broken { .. } => Kind::Upstream,
+            SendError::Timeout { .. } => Kind::UpstreamTimeout,
+        };
+        // Addresses and system errors are for the log; a caller learns which target, and what kind of trouble.
+        let message = match error {
+            SendError::Connect { target, .. } => format!("cannot connect to target {target}"),
+            SendError::Broken { target, .. } => {
+                format!("target {target} closed the connection without an answer")
+            }
+            other => other.to_string(),
+        };
+        let failure = Self::new(kind, message);
+        if kind == Kind::Unavailable { failure.retry_after(Duration::from_secs(1)) } else { failure }
+    }
+}

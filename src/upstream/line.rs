@@ -1,0 +1,136 @@
+//! One HTTP/1.1 connection to an upstream, driven by whoever waits for its answer.
+//!
+//! hyper's usual client runs each connection in a task of its own and hands chunks over a channel: a wake-up and a
+//! switch per chunk, which is most of what a streaming gateway costs. Here the request and then the answer's body
+//! poll the connection themselves, and everything that has arrived goes on as one piece.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+
+use super::answer::AnswerBody;
+use super::connect::Stream;
+
+/// Connections that were idle longer are not trusted any more: servers close them about then.
+const IDLE_MAX: Duration = Duration::from_secs(55);
+/// Idle connections kept per target, whatever the number in use may be.
+const PARKED_MAX: usize = 1024;
+
+type Driver = Connection<TokioIo<Stream>, Full<Bytes>>;
+
+/// A connection that is not in anybody else's hands.
+pub(super) struct Line {
+    sender: SendRequest<Full<Bytes>>,
+    driver: Driver,
+    /// The driver has come to its end and must not be polled again.
+    ended: bool,
+}
+
+/// An exchange that failed.
+pub(super) struct Broken {
+    pub(super) error: hyper::Error,
+    /// The connection was closed before the request went out, so nobody can have read it.
+    pub(super) unread: bool,
+}
+
+impl Line {
+    pub(super) async fn open(stream: Stream) -> hyper::Result<Box<Self>> {
+        let (sender, driver) = Builder::new().handshake(TokioIo::new(stream)).await?;
+        Ok(Box::new(Self { sender, driver, ended: false }))
+    }
+
+    /// Lets the connection read and write what it can.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        if self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        let polled = Pin::new(&mut self.driver).poll(cx);
+        self.ended = polled.is_ready();
+        polled
+    }
+
+    /// Sends a request and waits for the answer's head; the body brings the line back to `home`.
+    pub(super) async fn exchange(
+        mut self: Box<Self>,
+        request: Request<Full<Bytes>>,
+        home: &Arc<Parked>,
+    ) -> Result<(http::response::Parts, AnswerBody), Broken> {
+        let mut sending = pin!(self.sender.send_request(request));
+        let answered = poll_fn(|cx| {
+            // The answer may be there although the connection has ended, so the connection's own error, which
+            // says more than "cancelled", counts only if there is none.
+            let driven = if self.ended {
+                Poll::Ready(Ok(()))
+            } else {
+                let driven = Pin::new(&mut self.driver).poll(cx);
+                self.ended = driven.is_ready();
+                driven
+            };
+            match (sending.as_mut().poll(cx), driven) {
+                (Poll::Ready(Ok(answer)), _) => Poll::Ready(Ok(answer)),
+                (Poll::Ready(Err(_)), Poll::Ready(Err(e))) | (Poll::Ready(Err(e)), _) => Poll::Ready(Err(e)),
+                (Poll::Pending, _) => Poll::Pending,
+            }
+        })
+        .await;
+        match answered {
+            Ok(answer) => {
+                let (head, incoming) = answer.into_parts();
+                Ok((head, AnswerBody::exclusive(self, incoming, Arc::clone(home))))
+            }
+            Err(error) => Err(Broken { unread: error.is_canceled(), error }),
+        }
+    }
+}
+
+/// The idle connections of one target, the last used first.
+pub(super) struct Parked {
+    lines: Mutex<Vec<(Box<Line>, Instant)>>,
+    max: usize,
+}
+
+impl Parked {
+    pub(super) fn new(max: usize) -> Self {
+        Self { lines: Mutex::new(Vec::new()), max: max.min(PARKED_MAX) }
+    }
+
+    /// A connection that is still open as far as can be seen.
+    pub(super) async fn take(&self) -> Option<Box<Line>> {
+        loop {
+            let (mut line, since) = self.lines.lock().pop()?;
+            if since.elapsed() > IDLE_MAX {
+                // The ones below have been idle even longer.
+                self.lines.lock().clear();
+                return None;
+            }
+            let open = poll_fn(|cx| {
+                let open = line.drive(cx).is_pending() && !line.sender.is_closed();
+                Poll::Ready(open && matches!(line.sender.poll_ready(cx), Poll::Ready(Ok(()))))
+            })
+            .await;
+            if open {
+                return Some(line);
+            }
+        }
+    }
+
+    /// Takes a line back whose answer has been read to its end, if it can carry another.
+    pub(super) fn put_back(&self, mut line: Box<Line>, cx: &mut Context<'_>) {
+        if line.drive(cx).is_ready() || line.sender.is_closed() {
+            return;
+        }
+        let mut lines = self.lines.lock();
+        if lines.len() < self.max {
+            lines.push((line, Instant::now()));
+        }
+    }
+}

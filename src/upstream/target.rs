@@ -1,0 +1,355 @@
+//! One upstream address of a provider: its key, weight, models, health and connections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use http::header::{AUTHORIZATION, HOST, HeaderName};
+use http::{HeaderValue, Request, Uri};
+use http_body_util::Full;
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::Outgoing;
+use super::answer::Answer;
+use super::connect::{Dialer, Link};
+use super::error::{BadTarget, SendError};
+use super::health::Health;
+use super::line::{Line, Parked};
+use super::shared::Shared;
+use crate::config::{HangUp, TargetConfig};
+use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::provider::Provider;
+
+/// One upstream address.
+pub struct Target {
+    name: Arc<str>,
+    url: Arc<str>,
+    provider: Provider,
+    weight: u32,
+    models: GlobSet,
+    model_globs: Vec<String>,
+    /// The base URL's path without a trailing slash, and without the version that requests bring along.
+    base_path: String,
+    host: HeaderValue,
+    credential: Option<(HeaderName, HeaderValue)>,
+    include_usage: bool,
+    on_hangup: HangUp,
+    health_path: Option<String>,
+    answer_timeout: Duration,
+    idle_timeout: Duration,
+    max_connections: usize,
+    pub(super) health: Health,
+    draining: AtomicBool,
+    in_flight: Arc<AtomicUsize>,
+    dialer: Dialer,
+    parked: Arc<Parked>,
+    shared: Shared,
+    clock: Arc<dyn Clock>,
+}
+
+/// A target as the API shows it; never its key.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetView {
+    /// Its name.
+    pub name: String,
+    /// Its dialect.
+    pub provider: Provider,
+    /// Its base URL.
+    pub url: String,
+    /// Its share of calls relative to the others that serve the same model.
+    pub weight: u32,
+    /// Globs of the models it serves.
+    pub models: Vec<String>,
+    /// Whether calls and checks find it up.
+    pub healthy: bool,
+    /// Whether it gets no new calls.
+    pub draining: bool,
+    /// Calls it is answering now, from this node.
+    pub in_flight: usize,
+    /// Whether it has a key.
+    pub has_key: bool,
+}
+
+/// A call that a target is working on; giving it back is its drop.
+pub(super) struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Target {
+    pub(super) fn new(config: &TargetConfig, clock: Arc<dyn Clock>) -> Result<Self, BadTarget> {
+        let bad = |reason: String| BadTarget { name: config.name.clone(), reason };
+        let uri: Uri = config.url.parse().map_err(|_| bad(format!("`{}` is no URL", config.url)))?;
+        let authority = uri.authority().ok_or_else(|| bad("the URL names no host".to_owned()))?;
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|e| bad(e.to_string()))?;
+        let credential = config
+            .api_key
+            .as_ref()
+            .map(|key| credential(config.provider, key.expose()))
+            .transpose()
+            .map_err(|_| bad("the API key has characters that no header can carry".to_owned()))?;
+        let dialer = Dialer::new(&uri, config.connect_timeout, config.http2, config.ca_file.as_deref())
+            .map_err(bad)?;
+        let mut models = GlobSetBuilder::new();
+        for glob in &config.models {
+            models.add(GlobBuilder::new(glob).build().map_err(|e| bad(e.to_string()))?);
+        }
+        Ok(Self {
+            name: config.name.as_str().into(),
+            url: config.url.as_str().into(),
+            provider: config.provider,
+            weight: config.weight,
+            models: models.build().map_err(|e| bad(e.to_string()))?,
+            model_globs: config.models.clone(),
+            base_path: uri.path().trim_end_matches('/').to_owned(),
+            host,
+            credential,
+            include_usage: config.include_usage,
+            on_hangup: config.on_hangup,
+            health_path: config.health_path.clone(),
+            answer_timeout: config.answer_timeout,
+            idle_timeout: config.idle_timeout,
+            max_connections: config.max_connections,
+            health: Health::new(),
+            draining: AtomicBool::new(false),
+            in_flight: Arc::new(AtomicUsize::new(0)),
+            dialer,
+            parked: Arc::new(Parked::new(config.max_connections)),
+            shared: Shared::new(),
+            clock,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its name, shared.
+    #[must_use]
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
+    /// Its base URL, without credentials.
+    #[must_use]
+    pub fn url(&self) -> Arc<str> {
+        Arc::clone(&self.url)
+    }
+
+    /// Its dialect.
+    #[must_use]
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// Its share of calls.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Whether `OpenAI` streams may be asked for their usage on the caller's behalf.
+    #[must_use]
+    pub fn include_usage(&self) -> bool {
+        self.include_usage
+    }
+
+    /// What becomes of an answer whose caller has hung up.
+    #[must_use]
+    pub fn on_hangup(&self) -> HangUp {
+        self.on_hangup
+    }
+
+    /// How long an answer may pause.
+    #[must_use]
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
+    /// Where an active check asks, if it does.
+    #[must_use]
+    pub fn health_path(&self) -> Option<&str> {
+        self.health_path.as_deref()
+    }
+
+    /// The globs of the models it serves.
+    #[must_use]
+    pub fn model_globs(&self) -> &[String] {
+        &self.model_globs
+    }
+
+    /// Whether it serves `model`; a call that names none is served by every target of its dialect.
+    #[must_use]
+    pub fn serves(&self, model: Option<&str>) -> bool {
+        model.is_none_or(|model| self.models.is_match(model))
+    }
+
+    pub(super) fn is_usable(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && self.health.is_up() && self.weight > 0
+    }
+
+    pub(super) fn is_well(&self, now: Timestamp) -> bool {
+        self.health.is_well(now)
+    }
+
+    /// Stops (or resumes) giving it new calls; those it is answering are finished. True if that is a change.
+    pub fn set_draining(&self, draining: bool) -> bool {
+        self.draining.swap(draining, Ordering::Relaxed) != draining
+    }
+
+    /// The target as the API shows it.
+    #[must_use]
+    pub fn view(&self) -> TargetView {
+        TargetView {
+            name: self.name.to_string(),
+            provider: self.provider,
+            url: self.url.to_string(),
+            weight: self.weight,
+            models: self.model_globs.clone(),
+            healthy: self.is_well(self.clock.now()),
+            draining: self.draining.load(Ordering::Relaxed),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            has_key: self.credential.is_some(),
+        }
+    }
+
+    /// Sends one request and waits for the answer's head. A connection that had been idle and turns out to be
+    /// closed is replaced once: nobody can have read the request.
+    ///
+    /// # Errors
+    /// As [`SendError`] says.
+    pub async fn send(self: &Arc<Self>, outgoing: Outgoing) -> Result<Answer, SendError> {
+        let in_flight = self.enter()?;
+        let tells_health = outgoing.tells_health;
+        let sent = timeout(self.answer_timeout, self.exchange(outgoing)).await;
+        let result = sent.unwrap_or_else(|_| {
+            Err(SendError::Timeout { target: self.name.to_string(), limit: self.answer_timeout })
+        });
+        match result {
+            Ok((head, body)) => {
+                if tells_health {
+                    self.health.answered();
+                }
+                Ok(Answer::new(head, body, Arc::clone(self), in_flight))
+            }
+            Err(failure) => {
+                if tells_health {
+                    self.health.failed(self.clock.now());
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn enter(&self) -> Result<InFlight, SendError> {
+        let in_flight = InFlight(Arc::clone(&self.in_flight));
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) >= self.max_connections {
+            return Err(SendError::Busy { target: self.name.to_string(), limit: self.max_connections });
+        }
+        Ok(in_flight)
+    }
+
+    async fn exchange(
+        &self,
+        outgoing: Outgoing,
+    ) -> Result<(http::response::Parts, super::answer::AnswerBody), SendError> {
+        if let Some(mut sender) = self.shared.sender() {
+            let answer = sender.send_request(self.request(outgoing, Shape::Absolute)?).await;
+            return answer.map(super::answer::multiplexed).map_err(|e| self.broken(&e, false));
+        }
+        while let Some(line) = self.parked.take().await {
+            match line.exchange(self.request(outgoing.clone(), Shape::Origin)?, &self.parked).await {
+                Err(broken) if broken.unread => {
+                    tracing::debug!(target = self.name(), error = %broken.error, "an idle connection was closed");
+                }
+                answered => return answered.map_err(|broken| self.broken(&broken.error, false)),
+            }
+        }
+        match self.dialer.dial().await {
+            Err(reason) => Err(SendError::Connect { target: self.name.to_string(), reason }),
+            Ok(Link::Exclusive(stream)) => {
+                let line = Line::open(stream).await.map_err(|e| self.broken(&e, true))?;
+                let answer = line.exchange(self.request(outgoing, Shape::Origin)?, &self.parked).await;
+                answer.map_err(|broken| self.broken(&broken.error, false))
+            }
+            Ok(Link::Multiplexed(stream)) => {
+                let mut sender = self.shared.open(stream).await.map_err(|e| self.broken(&e, true))?;
+                let answer = sender.send_request(self.request(outgoing, Shape::Absolute)?).await;
+                answer.map(super::answer::multiplexed).map_err(|e| self.broken(&e, false))
+            }
+        }
+    }
+
+    fn broken(&self, error: &hyper::Error, unread: bool) -> SendError {
+        let unread = unread || error.is_canceled();
+        SendError::Broken { target: self.name.to_string(), reason: error.to_string(), unread }
+    }
+
+    fn request(&self, outgoing: Outgoing, shape: Shape) -> Result<Request<Full<Bytes>>, SendError> {
+        let path = self.path(&outgoing.path_and_query);
+        let uri: Result<Uri, _> = match shape {
+            Shape::Origin => path.parse(),
+            Shape::Absolute => {
+                let scheme = if self.dialer.is_tls() { "https" } else { "http" };
+                let host = self.host.to_str().unwrap_or_default();
+                format!("{scheme}://{host}{path}").parse()
+            }
+        };
+        let mut request = Request::new(Full::new(outgoing.body));
+        *request.method_mut() = outgoing.method;
+        *request.uri_mut() = uri.map_err(|e| SendError::Connect {
+            target: self.name.to_string(),
+            reason: format!("the path cannot be sent: {e}"),
+        })?;
+        *request.headers_mut() = outgoing.headers;
+        if matches!(shape, Shape::Origin) {
+            request.headers_mut().insert(HOST, self.host.clone());
+        }
+        if let Some((name, value)) = &self.credential {
+            request.headers_mut().insert(name, value.clone());
+        }
+        Ok(request)
+    }
+
+    /// The path below the base URL. People write base URLs with and without the version (`…/v1`); requests always
+    /// bring it, so that it must not stand twice.
+    fn path(&self, path_and_query: &str) -> String {
+        let version = self.base_path.rfind('/').map_or("", |at| &self.base_path[at..]);
+        let repeated = matches!(version, "/v1" | "/v1beta" | "/api")
+            && path_and_query
+                .strip_prefix(version)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+        let base =
+            if repeated { &self.base_path[..self.base_path.len() - version.len()] } else { &*self.base_path };
+        [base, path_and_query].concat()
+    }
+}
+
+/// How a request names its target: HTTP/1.1 in origin form beside a `host` header, HTTP/2 in absolute form.
+#[derive(Clone, Copy)]
+enum Shape {
+    Origin,
+    Absolute,
+}
+
+fn credential(
+    provider: Provider,
+    key: &str,
+) -> Result<(HeaderName, HeaderValue), http::header::InvalidHeaderValue> {
+    let (name, text) = match provider {
+        Provider::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
+        Provider::Gemini => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
+        Provider::Openai | Provider::Ollama => (AUTHORIZATION, format!("Bearer {key}")),
+    };
+    let mut value = HeaderValue::from_str(&text)?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
