@@ -12,3 +12,11 @@
 //! grpc::serve(listener, services, stop) -> Result<(), grpc::Error>
 //! ```
 //! A `Task` is a name and a boxed future for the supervisor; nothing is spawned here.
+
+pub mod calls;
+pub mod elsewhere;
+pub mod publisher;
+pub mod registry;
+pub mod retry;
+pub mod state;
+pub mod sync;

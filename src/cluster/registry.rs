@@ -1,0 +1,300 @@
+//! The registry of peers: pure rules. The caller brings the time and keeps what changed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::domain::clock::Timestamp;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::{InstanceId, NodeId};
+use crate::domain::peer::Peer;
+
+/// A peer that misses so many heartbeats in a row is inactive.
+pub const MISSED_MAX: u32 = 3;
+
+/// The most peers a registry holds; one more has to wait until an admin forgets another.
+pub const PEERS_MAX: usize = 10_000;
+
+/// A node that wants to be a peer.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// Its name; none: the next free `sp-N`, please.
+    pub node_id: Option<NodeId>,
+    /// This run of its process.
+    pub instance: InstanceId,
+    /// Earlier runs on the same data directory.
+    pub former: Vec<InstanceId>,
+    /// How clients reach it.
+    pub addr: String,
+    /// Its share of traffic.
+    pub weight: u32,
+    /// Its sproxy version.
+    pub version: String,
+}
+
+/// A node's sign of life.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sign {
+    /// Usage logs it owes.
+    pub unsynced: u64,
+    /// Up to here it owes nothing.
+    pub synced_through: Option<Timestamp>,
+    /// It goes, or wants no new traffic.
+    pub draining: bool,
+}
+
+/// Why the registry says no.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Another living process has the id.
+    #[error("the node id {id} belongs to another running node, at {addr}")]
+    Taken {
+        /// The id.
+        id: NodeId,
+        /// Where clients reach the other one.
+        addr: String,
+    },
+    /// The registry does not know this node, or knows a later run of it.
+    #[error("the leader does not know this run of {0}: register")]
+    Unknown(NodeId),
+    /// No peer has this id.
+    #[error("there is no peer {0}")]
+    NoSuchPeer(NodeId),
+    /// The leader itself can be neither registered nor forgotten.
+    #[error("{0} is the leader itself")]
+    Leader(NodeId),
+    /// A peer that lives cannot be forgotten.
+    #[error("{0} is active: stop it first, or drain it")]
+    Active(NodeId),
+    /// The registry is full.
+    #[error("there are {PEERS_MAX} peers already: forget one first")]
+    Full,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::Taken { .. } | Error::Leader(_) | Error::Active(_) => Kind::Conflict,
+            Error::Unknown(_) | Error::NoSuchPeer(_) => Kind::NotFound,
+            Error::Full => Kind::Unavailable,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// A peer, and what only its present run says.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// As it is kept; `draining` is the admin's word.
+    peer: Peer,
+    /// The node's own word.
+    drains_itself: bool,
+    /// From here its silence counts: when it was last heard of, or when this leader started.
+    silent_since: Timestamp,
+}
+
+impl Entry {
+    fn shown(&self) -> Peer {
+        Peer { draining: self.peer.draining || self.drains_itself, ..self.peer.clone() }
+    }
+}
+
+/// The peers of one leader, the leader itself not among them.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    leader: NodeId,
+    heartbeat: Duration,
+    entries: BTreeMap<NodeId, Entry>,
+}
+
+impl Registry {
+    /// The registry as it was kept. Peers that were active get three heartbeats from `now` to be heard of.
+    #[must_use]
+    pub fn new(leader: NodeId, heartbeat: Duration, kept: Vec<Peer>, now: Timestamp) -> Self {
+        let entries = kept
+            .into_iter()
+            .filter(|peer| peer.id != leader)
+            .map(|peer| (peer.id.clone(), Entry { peer, drains_itself: false, silent_since: now }))
+            .collect();
+        Self { leader, heartbeat, entries }
+    }
+
+    /// Registers a node, or registers it again. The answer is the peer to keep, before the node is told.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] while another run lives under the id, [`Error::Full`], [`Error::Leader`].
+    pub fn register(&mut self, node: Registration, now: Timestamp) -> Result<Peer, Error> {
+        let id = match node.node_id.clone().or_else(|| self.known_run(&node)) {
+            Some(id) => id,
+            None => self.next_free(),
+        };
+        if id == self.leader {
+            return Err(Error::Leader(id));
+        }
+        let known = self.entries.get(&id);
+        if let Some(other) = known.filter(|entry| entry.is_held_against(&node)) {
+            return Err(Error::Taken { id, addr: other.peer.addr.clone() });
+        }
+        if known.is_none() && self.entries.len() >= PEERS_MAX {
+            return Err(Error::Full);
+        }
+        let peer = Peer {
+            id: id.clone(),
+            addr: node.addr,
+            weight: node.weight,
+            is_active: true,
+            draining: known.is_some_and(|entry| entry.peer.draining),
+            registered_at: known.map_or(now, |entry| entry.peer.registered_at),
+            last_seen: Some(now),
+            unsynced: known.map_or(0, |entry| entry.peer.unsynced),
+            synced_through: known.and_then(|entry| entry.peer.synced_through),
+            version: node.version,
+            instance_id: Some(node.instance),
+        };
+        self.entries.insert(id, Entry { peer: peer.clone(), drains_itself: false, silent_since: now });
+        Ok(peer)
+    }
+
+    /// Takes a heartbeat; the answer says whether an admin wants the node drained, and whether the peer came back to life.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]: the node has to register.
+    pub fn heartbeat(
+        &mut self,
+        id: &NodeId,
+        instance: InstanceId,
+        sign: Sign,
+        now: Timestamp,
+    ) -> Result<Peer, Error> {
+        let entry = self.living(id, instance)?;
+        entry.heard(now);
+        entry.drains_itself = sign.draining;
+        entry.peer.unsynced = sign.unsynced;
+        entry.peer.synced_through = entry.peer.synced_through.max(sign.synced_through);
+        Ok(entry.peer.clone())
+    }
+
+    /// Checks that `id` is spoken for by the run that registered, and notes that it lives.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]: the node has to register.
+    pub fn seen(&mut self, id: &NodeId, instance: InstanceId, now: Timestamp) -> Result<(), Error> {
+        self.living(id, instance).map(|entry| entry.heard(now))
+    }
+
+    /// A node goes on purpose. The answer is the peer to keep.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for another run than the registered one: a Leave that comes late takes nobody down.
+    pub fn leave(&mut self, id: &NodeId, instance: InstanceId, now: Timestamp) -> Result<Peer, Error> {
+        let entry = self.living(id, instance)?;
+        entry.heard(now);
+        entry.peer.is_active = false;
+        // A heartbeat that was sent before and comes after must not bring it back.
+        entry.peer.instance_id = None;
+        Ok(entry.peer.clone())
+    }
+
+    /// Marks peers inactive that have been silent for three heartbeats; the answer is the peers to keep.
+    pub fn sweep(&mut self, now: Timestamp) -> Vec<Peer> {
+        let patience = self.heartbeat * MISSED_MAX;
+        let silent = |entry: &&mut Entry| entry.peer.is_active && now.since(entry.silent_since) > patience;
+        self.entries
+            .values_mut()
+            .filter(silent)
+            .map(|entry| {
+                entry.peer.is_active = false;
+                entry.peer.clone()
+            })
+            .collect()
+    }
+
+    /// An admin's word on whether a peer gets traffic. The answer is the peer to keep.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPeer`].
+    pub fn drain(&mut self, id: &NodeId, draining: bool) -> Result<Peer, Error> {
+        let entry = self.entries.get_mut(id).ok_or_else(|| Error::NoSuchPeer(id.clone()))?;
+        entry.peer.draining = draining;
+        Ok(entry.peer.clone())
+    }
+
+    /// Whether a peer may be forgotten: only what does not live.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPeer`], [`Error::Active`], [`Error::Leader`].
+    pub fn may_forget(&self, id: &NodeId) -> Result<(), Error> {
+        match self.entries.get(id) {
+            _ if *id == self.leader => Err(Error::Leader(id.clone())),
+            None => Err(Error::NoSuchPeer(id.clone())),
+            Some(entry) if entry.peer.is_active => Err(Error::Active(id.clone())),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Forgets a peer.
+    pub fn forget(&mut self, id: &NodeId) {
+        self.entries.remove(id);
+    }
+
+    /// Every peer, as people see it.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        self.entries.values().map(Entry::shown).collect()
+    }
+
+    /// Every peer, as it is kept.
+    #[must_use]
+    pub fn kept(&self) -> Vec<Peer> {
+        self.entries.values().map(|entry| entry.peer.clone()).collect()
+    }
+
+    /// Up to here every active peer, and the leader's own ledger (`own`), owes nothing. Peers that are inactive do not
+    /// hold this back, whatever they owe: they are listed with their debts, and what they owe counts when they are back.
+    #[must_use]
+    pub fn complete_through(&self, own: Option<Timestamp>) -> Option<Timestamp> {
+        let active = self.entries.values().filter(|entry| entry.peer.is_active);
+        active.map(|entry| entry.peer.synced_through).chain([own]).min().flatten()
+    }
+
+    fn living(&mut self, id: &NodeId, instance: InstanceId) -> Result<&mut Entry, Error> {
+        self.entries
+            .get_mut(id)
+            .filter(|entry| entry.peer.instance_id == Some(instance))
+            .ok_or_else(|| Error::Unknown(id.clone()))
+    }
+
+    /// The id that this run, or an earlier one of it, was given: an answer that got lost gives no second id away.
+    fn known_run(&self, node: &Registration) -> Option<NodeId> {
+        let is_it = |entry: &&Entry| entry.peer.instance_id.is_some_and(|held| node.has_been(held));
+        self.entries.values().find(is_it).map(|entry| entry.peer.id.clone())
+    }
+
+    fn next_free(&self) -> NodeId {
+        (2_u64..)
+            .filter_map(|n| format!("sp-{n}").parse::<NodeId>().ok())
+            .find(|id| *id != self.leader && !self.entries.contains_key(id))
+            .unwrap_or_else(|| self.leader.clone())
+    }
+}
+
+impl Registration {
+    fn has_been(&self, instance: InstanceId) -> bool {
+        self.instance == instance || self.former.contains(&instance)
+    }
+}
+
+impl Entry {
+    /// Another process lives under this id, and `node` is not that process started again.
+    fn is_held_against(&self, node: &Registration) -> bool {
+        self.peer.is_active && self.peer.instance_id.is_some_and(|held| !node.has_been(held))
+    }
+
+    fn heard(&mut self, now: Timestamp) {
+        self.peer.is_active = true;
+        self.peer.last_seen = Some(now);
+        self.silent_since = now;
+    }
+}
+
+#[cfg(test)]
+mod tests;

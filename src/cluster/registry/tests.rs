@@ -1,0 +1,153 @@
+//! What the registry promises, as sentences.
+
+use super::*;
+
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_micros(1_700_000_000_000_000 + second * 1_000_000)
+}
+
+fn id(text: &str) -> NodeId {
+    text.parse().expect("a node id")
+}
+
+fn registry() -> Registry {
+    Registry::new(id("sp-1"), HEARTBEAT, Vec::new(), at(0))
+}
+
+fn node(id: Option<&str>, instance: InstanceId) -> Registration {
+    Registration {
+        node_id: id.map(|id| id.parse().expect("a node id")),
+        instance,
+        former: Vec::new(),
+        addr: format!("http://{}:9000", id.unwrap_or("nameless")),
+        weight: 50,
+        version: "1.0.0".to_owned(),
+    }
+}
+
+#[test]
+fn nodes_without_an_id_get_the_next_free_one_and_the_same_one_again_when_the_answer_got_lost() {
+    let mut registry = registry();
+    registry.register(node(Some("sp-3"), InstanceId::new()), at(0)).expect("free");
+    let first = InstanceId::new();
+    assert_eq!(registry.register(node(None, first), at(1)).expect("given").id, id("sp-2"));
+    assert_eq!(registry.register(node(None, first), at(2)).expect("again").id, id("sp-2"));
+    let restarted = Registration { former: vec![first], ..node(None, InstanceId::new()) };
+    assert_eq!(registry.register(restarted, at(3)).expect("the same node").id, id("sp-2"));
+    assert_eq!(registry.register(node(None, InstanceId::new()), at(4)).expect("given").id, id("sp-4"));
+}
+
+#[test]
+fn a_second_living_process_under_one_id_is_refused_with_the_address_of_the_other() {
+    let mut registry = registry();
+    let first = InstanceId::new();
+    registry.register(node(Some("sp-2"), first), at(0)).expect("free");
+    let second = node(Some("sp-2"), InstanceId::new());
+    let refused = registry.register(second.clone(), at(14)).expect_err("taken");
+    assert_eq!(refused, Error::Taken { id: id("sp-2"), addr: "http://sp-2:9000".to_owned() });
+    registry.heartbeat(&id("sp-2"), first, Sign::default(), at(14)).expect("alive");
+    assert!(registry.sweep(at(29)).is_empty());
+    assert!(registry.register(second.clone(), at(29)).is_err(), "the first was heard of 15 seconds ago");
+    assert_eq!(registry.sweep(at(30)).len(), 1);
+    registry.register(second, at(30)).expect("free again");
+    let lost = registry.heartbeat(&id("sp-2"), first, Sign::default(), at(31)).expect_err("superseded");
+    assert_eq!(lost, Error::Unknown(id("sp-2")));
+}
+
+#[test]
+fn a_node_that_was_killed_takes_its_own_place_over_at_once() {
+    let mut registry = registry();
+    let first = InstanceId::new();
+    registry.register(node(Some("sp-2"), first), at(0)).expect("free");
+    registry.drain(&id("sp-2"), true).expect("known");
+    let restarted = Registration { former: vec![first], ..node(Some("sp-2"), InstanceId::new()) };
+    let peer = registry.register(restarted, at(1)).expect("its own place");
+    assert!(peer.is_active && peer.draining, "what an admin said outlives a restart");
+    assert_eq!(peer.registered_at, at(0));
+}
+
+#[test]
+fn leaving_is_at_once_and_a_late_heartbeat_does_not_undo_it() {
+    let mut registry = registry();
+    let run = InstanceId::new();
+    registry.register(node(Some("sp-2"), run), at(0)).expect("free");
+    assert!(!registry.leave(&id("sp-2"), run, at(1)).expect("known").is_active);
+    assert!(registry.heartbeat(&id("sp-2"), run, Sign::default(), at(1)).is_err());
+    assert!(registry.register(node(Some("sp-2"), InstanceId::new()), at(2)).is_ok());
+    assert!(registry.leave(&id("sp-2"), run, at(3)).is_err(), "a Leave of an earlier run takes nobody down");
+}
+
+#[test]
+fn three_missed_heartbeats_make_a_peer_inactive_and_the_next_one_brings_it_back() {
+    let mut registry = registry();
+    let run = InstanceId::new();
+    registry.register(node(Some("sp-2"), run), at(0)).expect("free");
+    assert!(registry.sweep(at(15)).is_empty());
+    assert!(!registry.sweep(at(16))[0].is_active);
+    assert!(registry.sweep(at(17)).is_empty(), "told once");
+    assert!(registry.heartbeat(&id("sp-2"), run, Sign::default(), at(18)).expect("known").is_active);
+}
+
+#[test]
+fn a_restarted_leader_gives_peers_time_to_be_heard_of() {
+    let mut before = registry();
+    let run = InstanceId::new();
+    before.register(node(Some("sp-2"), run), at(0)).expect("free");
+    let mut after = Registry::new(id("sp-1"), HEARTBEAT, before.kept(), at(1_000));
+    assert!(after.sweep(at(1_015)).is_empty());
+    assert!(
+        after.heartbeat(&id("sp-2"), run, Sign::default(), at(1_015)).is_ok(),
+        "no need to register again"
+    );
+    assert_eq!(after.sweep(at(1_031)).len(), 1);
+}
+
+#[test]
+fn heartbeats_do_not_undo_a_drain_and_a_node_may_drain_itself() {
+    let mut registry = registry();
+    let run = InstanceId::new();
+    registry.register(node(Some("sp-2"), run), at(0)).expect("free");
+    registry.drain(&id("sp-2"), true).expect("known");
+    let sign = Sign::default();
+    assert!(registry.heartbeat(&id("sp-2"), run, sign, at(1)).expect("known").draining);
+    registry.drain(&id("sp-2"), false).expect("known");
+    let going = registry.heartbeat(&id("sp-2"), run, Sign { draining: true, ..sign }, at(2)).expect("known");
+    assert!(!going.draining, "the admin did not say so");
+    assert!(registry.peers()[0].draining, "but people see that it drains");
+}
+
+#[test]
+fn totals_are_complete_as_far_as_the_active_peer_that_is_furthest_behind() {
+    let mut registry = registry();
+    assert_eq!(registry.complete_through(Some(at(9))), Some(at(9)));
+    assert_eq!(registry.complete_through(None), None);
+    let (second, third) = (InstanceId::new(), InstanceId::new());
+    registry.register(node(Some("sp-2"), second), at(0)).expect("free");
+    assert_eq!(registry.complete_through(Some(at(9))), None, "sp-2 has said nothing yet");
+    registry.register(node(Some("sp-3"), third), at(0)).expect("free");
+    for (name, run, through) in [("sp-2", second, 5), ("sp-3", third, 7)] {
+        let sign = Sign { synced_through: Some(at(through)), ..Sign::default() };
+        registry.heartbeat(&id(name), run, sign, at(8)).expect("known");
+    }
+    assert_eq!(registry.complete_through(Some(at(9))), Some(at(5)));
+    registry.leave(&id("sp-2"), second, at(8)).expect("known");
+    assert_eq!(registry.complete_through(Some(at(9))), Some(at(7)), "only active peers count");
+}
+
+#[test]
+fn only_what_does_not_live_can_be_forgotten_and_nobody_can_be_the_leader() {
+    let mut registry = registry();
+    let run = InstanceId::new();
+    registry.register(node(Some("sp-2"), run), at(0)).expect("free");
+    assert_eq!(registry.may_forget(&id("sp-2")), Err(Error::Active(id("sp-2"))));
+    registry.leave(&id("sp-2"), run, at(1)).expect("known");
+    registry.may_forget(&id("sp-2")).expect("gone");
+    registry.forget(&id("sp-2"));
+    assert_eq!(registry.may_forget(&id("sp-2")), Err(Error::NoSuchPeer(id("sp-2"))));
+    assert_eq!(
+        registry.register(node(Some("sp-1"), InstanceId::new()), at(2)).expect_err("leader"),
+        Error::Leader(id("sp-1"))
+    );
+}

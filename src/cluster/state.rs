@@ -1,0 +1,191 @@
+//! What a node needs to know to work alone: users, groups, API keys, signing keys. Pure: versions, changes between
+//! versions, and which state may follow which.
+
+use std::collections::BTreeMap;
+
+use crate::domain::clock::Timestamp;
+use crate::domain::group::Group;
+use crate::domain::ids::{GroupId, KeyId, LedgerId, UserId};
+use crate::domain::user::{ApiKey, User};
+
+/// Whose state it is and how new. Versions grow within one ledger and say nothing across two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The leader's database that the state comes from.
+    pub ledger: LedgerId,
+    /// Grows with every change.
+    pub version: u64,
+    /// The ledger whose state this one's goes back to, when its leader had lost its disk and adopted it.
+    pub adopted: Option<LedgerId>,
+}
+
+impl Origin {
+    /// Whether a node that holds `self` may take `offered` in its place: only what is newer within one ledger, or what
+    /// a leader with a new ledger has adopted from the old one. So an empty leader never empties a follower.
+    #[must_use]
+    pub fn may_become(self, offered: Self) -> bool {
+        if self.ledger == offered.ledger {
+            return offered.version > self.version;
+        }
+        offered.adopted == Some(self.ledger)
+    }
+}
+
+/// A key that access tokens are signed with, as the database keeps it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningKey {
+    /// Names it in the tokens.
+    pub id: String,
+    /// The key itself.
+    pub key: Vec<u8>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey").field("id", &self.id).field("key", &"***").finish_non_exhaustive()
+    }
+}
+
+/// Everything that is replicated for good.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// Users by id.
+    pub users: BTreeMap<UserId, User>,
+    /// Groups by id.
+    pub groups: BTreeMap<GroupId, Group>,
+    /// API keys by id.
+    pub keys: BTreeMap<KeyId, ApiKey>,
+    /// Signing keys by id.
+    pub signing_keys: BTreeMap<String, SigningKey>,
+}
+
+/// What turns one state into another: what is new or different, and what is gone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference<K, V> {
+    /// New or different, by id.
+    pub set: Vec<(K, V)>,
+    /// Gone.
+    pub removed: Vec<K>,
+}
+
+impl<K, V> Default for Difference<K, V> {
+    fn default() -> Self {
+        Self { set: Vec::new(), removed: Vec::new() }
+    }
+}
+
+/// What turns one version of the state into a later one, deletions included.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// Users.
+    pub users: Difference<UserId, User>,
+    /// Groups.
+    pub groups: Difference<GroupId, Group>,
+    /// API keys.
+    pub keys: Difference<KeyId, ApiKey>,
+    /// Signing keys.
+    pub signing_keys: Difference<String, SigningKey>,
+}
+
+impl Change {
+    /// How many things it touches.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.users.len() + self.groups.len() + self.keys.len() + self.signing_keys.len()
+    }
+
+    /// True when it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl State {
+    /// What leads from this state to `later`.
+    #[must_use]
+    pub fn change_to(&self, later: &Self) -> Change {
+        Change {
+            users: Difference::between(&self.users, &later.users),
+            groups: Difference::between(&self.groups, &later.groups),
+            keys: Difference::between(&self.keys, &later.keys),
+            signing_keys: Difference::between(&self.signing_keys, &later.signing_keys),
+        }
+    }
+
+    /// Takes the step that [`Self::change_to`] found.
+    pub fn apply(&mut self, change: Change) {
+        change.users.apply(&mut self.users);
+        change.groups.apply(&mut self.groups);
+        change.keys.apply(&mut self.keys);
+        change.signing_keys.apply(&mut self.signing_keys);
+    }
+}
+
+impl<K: Ord + Clone, V: PartialEq + Clone> Difference<K, V> {
+    fn between(from: &BTreeMap<K, V>, to: &BTreeMap<K, V>) -> Self {
+        let differs = |(id, value): &(&K, &V)| from.get(*id) != Some(*value);
+        Self {
+            set: to.iter().filter(differs).map(|(id, value)| (id.clone(), value.clone())).collect(),
+            removed: from.keys().filter(|id| !to.contains_key(*id)).cloned().collect(),
+        }
+    }
+
+    fn apply(self, to: &mut BTreeMap<K, V>) {
+        for id in self.removed {
+            to.remove(&id);
+        }
+        to.extend(self.set);
+    }
+}
+
+impl<K, V> Difference<K, V> {
+    fn len(&self) -> usize {
+        self.set.len() + self.removed.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::group::Limits;
+
+    fn group(name: &str) -> (GroupId, Group) {
+        let id = GroupId::new();
+        let at = Timestamp::from_micros(1);
+        (id, Group { id, name: name.to_owned(), limits: Limits::default(), created_at: at, updated_at: at })
+    }
+
+    fn origin(ledger: LedgerId, version: u64, adopted: Option<LedgerId>) -> Origin {
+        Origin { ledger, version, adopted }
+    }
+
+    #[test]
+    fn a_change_carries_what_is_new_different_and_gone() {
+        let (kept, changed, gone, new) = (group("kept"), group("changed"), group("gone"), group("new"));
+        let mut before = State::default();
+        before.groups.extend([kept.clone(), changed.clone(), gone.clone()]);
+        let mut after = State::default();
+        let renamed = Group { name: "renamed".to_owned(), ..changed.1.clone() };
+        after.groups.extend([kept, (changed.0, renamed), new]);
+        let change = before.change_to(&after);
+        assert_eq!((change.groups.set.len(), change.groups.removed.clone()), (2, vec![gone.0]));
+        before.apply(change);
+        assert_eq!(before, after);
+        assert!(before.change_to(&after).is_empty());
+    }
+
+    #[test]
+    fn a_state_follows_only_a_newer_one_of_its_ledger_or_one_that_was_adopted_from_it() {
+        let (old, new, foreign) = (LedgerId::new(), LedgerId::new(), LedgerId::new());
+        let held = origin(old, 7, None);
+        assert!(held.may_become(origin(old, 8, None)));
+        assert!(!held.may_become(origin(old, 7, None)));
+        assert!(!held.may_become(origin(old, 6, None)), "a change that comes late");
+        assert!(!held.may_become(origin(new, 100, None)), "an empty leader");
+        assert!(!held.may_become(origin(new, 100, Some(foreign))), "another cluster's");
+        assert!(held.may_become(origin(new, 8, Some(old))));
+    }
+}

@@ -1,0 +1,232 @@
+//! The follower's side of usage sync: what the leader has not acknowledged is pushed until it has.
+
+use std::future::Future;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use prost::Message;
+
+use crate::cluster::calls::{CallError, LeaderCalls};
+use crate::domain::clock::Timestamp;
+use crate::domain::failure::Failure;
+use crate::domain::ids::{InstanceId, LedgerId, NodeId, RequestId};
+use crate::domain::usage::UsageRecord;
+use crate::wire::malformed::parse;
+use crate::wire::{usage, v1};
+
+/// Batches on their way to the leader at the same time: one being committed there, the others on the way or in line.
+pub const BATCHES_IN_FLIGHT: usize = 4;
+
+/// A request is closed when its records are larger than this, long before the leader's limit on a message.
+const REQUEST_BYTES_MAX: usize = 4 << 20;
+
+/// A place in the list of unsynced records, oldest first.
+pub type Place = (Timestamp, RequestId);
+
+/// What a follower owes its leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Debts {
+    /// Records that the leader has not acknowledged.
+    pub unsynced: u64,
+    /// When the oldest of them was made.
+    pub oldest: Option<Timestamp>,
+    /// Up to here nothing is owed.
+    pub synced_through: Option<Timestamp>,
+}
+
+/// A follower's ledger, as far as sync needs it. Two ledgers are followers': the database, and the simulation's.
+pub trait FollowerBooks: Send + Sync {
+    /// The oldest unsynced records behind `after`, at most `limit`; none that were set aside.
+    fn list_unsynced(
+        &self,
+        after: Option<Place>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<UsageRecord>, Failure>> + Send;
+
+    /// Marks records synced.
+    fn mark_synced(&self, ids: &[RequestId]) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Sets records aside that the leader will never take, each with the reason.
+    fn set_aside(&self, rejected: &[(RequestId, String)]) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Marks everything that is still held as unsynced. May be interrupted anywhere and repeated.
+    fn mark_all_unsynced(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The leader's ledger that `synced` refers to.
+    fn seen_ledger(&self) -> impl Future<Output = Result<Option<LedgerId>, Failure>> + Send;
+
+    /// Remembers the leader's ledger that `synced` refers to from now on.
+    fn remember_ledger(&self, ledger: LedgerId) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// A follower's standing with its leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The follower's name.
+    pub node_id: NodeId,
+    /// This run of it.
+    pub instance: InstanceId,
+    /// The leader's name.
+    pub leader_id: NodeId,
+    /// The leader's ledger: what is pushed is meant for it, what it acknowledges holds for it.
+    pub ledger: LedgerId,
+}
+
+/// How a round of pushing went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// New to the leader.
+    pub accepted: u64,
+    /// The leader had them already.
+    pub duplicates: u64,
+    /// Set aside.
+    pub rejected: u64,
+}
+
+impl Pushed {
+    /// Records that are settled now, one way or another.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.accepted + self.duplicates + self.rejected
+    }
+
+    fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.duplicates += other.duplicates;
+        self.rejected += other.rejected;
+    }
+}
+
+/// Why a round of pushing ended early. What was acknowledged before stays synced.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The leader could not be asked, or said no.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The node's own database failed.
+    #[error("the node's own ledger: {0}")]
+    Books(#[from] Failure),
+}
+
+/// Meets the leader's ledger: if it is another one than `synced` refers to, everything still held is owed again. The
+/// ledger is remembered only after that, so a crash in between repeats it. Nothing may be in flight meanwhile.
+///
+/// # Errors
+/// What the database says.
+pub async fn meet_ledger<B: FollowerBooks>(books: &B, ledger: LedgerId) -> Result<bool, Failure> {
+    if books.seen_ledger().await? == Some(ledger) {
+        return Ok(false);
+    }
+    books.mark_all_unsynced().await?;
+    books.remember_ledger(ledger).await?;
+    Ok(true)
+}
+
+/// Pushes everything unsynced, oldest first, `batch_max` records at a time, several batches in flight. Safe to call at
+/// any time and any number of times: the leader ignores a `request_id` that it already holds.
+/// At most `BATCHES_IN_FLIGHT` batches are in memory, whatever the backlog.
+///
+/// # Errors
+/// The first failure, after the batches in flight have come back; their records stay unsynced.
+pub async fn push_all<B: FollowerBooks, L: LeaderCalls>(
+    books: &B,
+    leader: &L,
+    session: &Session,
+    batch_max: usize,
+) -> Result<Pushed, Error> {
+    let mut pushed = Pushed::default();
+    let mut failed = None;
+    let mut place = None;
+    let mut more = true;
+    let mut in_flight = FuturesUnordered::new();
+    loop {
+        while more && in_flight.len() < BATCHES_IN_FLIGHT {
+            let batch = match books.list_unsynced(place, batch_max).await {
+                Ok(batch) => batch,
+                Err(error) => {
+                    more = false;
+                    failed.get_or_insert(Error::Books(error));
+                    break;
+                }
+            };
+            more = batch.len() == batch_max;
+            if let Some(last) = batch.last() {
+                place = Some((last.created_at, last.request_id));
+                in_flight.push(push_batch(books, leader, session, batch));
+            }
+        }
+        match in_flight.next().await {
+            None => break,
+            Some(Ok(settled)) => pushed.add(settled),
+            Some(Err(error)) => {
+                more = false;
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    failed.map_or(Ok(pushed), Err)
+}
+
+/// Pushes one batch, in as many requests as its size asks for, and settles what the leader says.
+async fn push_batch<B: FollowerBooks, L: LeaderCalls>(
+    books: &B,
+    leader: &L,
+    session: &Session,
+    batch: Vec<UsageRecord>,
+) -> Result<Pushed, Error> {
+    let mut pushed = Pushed::default();
+    let mut records = batch.iter().peekable();
+    while records.peek().is_some() {
+        let mut request = v1::PushUsageRequest {
+            node_id: session.node_id.to_string(),
+            instance_id: session.instance.to_string(),
+            ledger_id: session.ledger.to_string(),
+            records: Vec::with_capacity(batch.len()),
+        };
+        let mut ids = Vec::with_capacity(batch.len());
+        let mut bytes = 0;
+        while bytes < REQUEST_BYTES_MAX
+            && let Some(record) = records.next()
+        {
+            let log = usage::to_wire(record);
+            bytes += log.encoded_len();
+            ids.push(record.request_id);
+            request.records.push(log);
+        }
+        let answer = leader.push(request).await?;
+        pushed.add(settle(books, session, ids, answer).await?);
+    }
+    Ok(pushed)
+}
+
+/// Marks what the leader holds as synced and sets aside what it rejects.
+async fn settle<B: FollowerBooks>(
+    books: &B,
+    session: &Session,
+    mut ids: Vec<RequestId>,
+    answer: v1::PushUsageResponse,
+) -> Result<Pushed, Error> {
+    let nonsense = |text: String| Error::Call(CallError::Nonsense(text));
+    if answer.ledger_id != session.ledger.to_string() {
+        return Err(nonsense("an acknowledgement of another ledger".to_owned()));
+    }
+    let counted = answer.accepted + answer.duplicates + answer.rejected.len() as u64;
+    if counted != ids.len() as u64 {
+        return Err(nonsense(format!("an acknowledgement of {counted} records for {}", ids.len())));
+    }
+    let mut rejected = Vec::with_capacity(answer.rejected.len());
+    for record in answer.rejected {
+        let id: RequestId = parse("request_id", &record.request_id).map_err(|e| nonsense(e.to_string()))?;
+        let Some(at) = ids.iter().position(|pushed| *pushed == id) else {
+            return Err(nonsense(format!("a verdict on {id}, which was not pushed")));
+        };
+        ids.swap_remove(at);
+        tracing::warn!(request_id = %id, reason = %record.reason, "the leader rejects a usage record; it is set aside");
+        rejected.push((id, record.reason));
+    }
+    if !rejected.is_empty() {
+        books.set_aside(&rejected).await?;
+    }
+    books.mark_synced(&ids).await?;
+    Ok(Pushed { accepted: answer.accepted, duplicates: answer.duplicates, rejected: rejected.len() as u64 })
+}
