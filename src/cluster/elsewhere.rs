@@ -169,8 +169,8 @@ mod tests {
         let mut tally = Tally::new(at("2026-11-29T12:00:00Z"));
         tally.add(&spent("sp-1", user, 1, "2026-11-29T12:00:00Z"), at("2026-11-29T12:00:00Z"));
         let place = tally.news(0, &node("sp-2"), 9, at("2026-11-29T12:00:00Z")).through;
-        let used = tally.news(0, &node("sp-2"), 9, at("2026-11-30T00:00:00Z")).subjects[0].1;
-        assert_eq!((used.daily_tokens, used.monthly_tokens), (0, 1));
+        let told = tally.news(0, &node("sp-2"), 9, at("2026-11-30T00:00:00Z")).subjects[0].1;
+        assert_eq!((told.daily_tokens, told.monthly_tokens), (0, 1));
         assert!(tally.news(0, &node("sp-2"), 9, at("2026-12-01T00:00:00Z")).subjects.is_empty());
         tally.add(&spent("sp-1", user, 3, "2026-12-01T00:00:01Z"), at("2026-12-01T00:00:01Z"));
         let news = tally.news(place, &node("sp-2"), 9, at("2026-12-01T00:00:01Z"));

@@ -13,8 +13,12 @@
 //! ```
 //! A `Task` is a name and a boxed future for the supervisor; nothing is spawned here.
 
+pub mod adoption;
 pub mod calls;
 pub mod elsewhere;
+pub mod follower;
+pub mod leader;
+pub mod pieces;
 pub mod publisher;
 pub mod registry;
 pub mod retry;

@@ -269,8 +269,9 @@ impl Registry {
         self.entries.values().find(is_it).map(|entry| entry.peer.id.clone())
     }
 
+    /// There is one: of so many names some are taken by the leader and at most [`PEERS_MAX`] peers.
     fn next_free(&self) -> NodeId {
-        (2_u64..)
+        (2..=PEERS_MAX + 3)
             .filter_map(|n| format!("sp-{n}").parse::<NodeId>().ok())
             .find(|id| *id != self.leader && !self.entries.contains_key(id))
             .unwrap_or_else(|| self.leader.clone())

@@ -1,9 +1,9 @@
-//! What a node needs to know to work alone: users, groups, API keys, signing keys. Pure: versions, changes between
+//! What a node needs to know to work alone: users, groups, API keys and what verifies
+//! access tokens. Pure: versions, changes between
 //! versions, and which state may follow which.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::clock::Timestamp;
 use crate::domain::group::Group;
 use crate::domain::ids::{GroupId, KeyId, LedgerId, UserId};
 use crate::domain::user::{ApiKey, User};
@@ -31,23 +31,6 @@ impl Origin {
     }
 }
 
-/// A key that access tokens are signed with, as the database keeps it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SigningKey {
-    /// Names it in the tokens.
-    pub id: String,
-    /// The key itself.
-    pub key: Vec<u8>,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-impl std::fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SigningKey").field("id", &self.id).field("key", &"***").finish_non_exhaustive()
-    }
-}
-
 /// Everything that is replicated for good.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
@@ -57,8 +40,8 @@ pub struct State {
     pub groups: BTreeMap<GroupId, Group>,
     /// API keys by id.
     pub keys: BTreeMap<KeyId, ApiKey>,
-    /// Signing keys by id.
-    pub signing_keys: BTreeMap<String, SigningKey>,
+    /// Public keys that verify access tokens (Ed25519). The private one stays with the leader that made it.
+    pub token_keys: BTreeSet<[u8; 32]>,
 }
 
 /// What turns one state into another: what is new or different, and what is gone.
@@ -85,21 +68,15 @@ pub struct Change {
     pub groups: Difference<GroupId, Group>,
     /// API keys.
     pub keys: Difference<KeyId, ApiKey>,
-    /// Signing keys.
-    pub signing_keys: Difference<String, SigningKey>,
+    /// All public keys that verify access tokens, changed or not: there are few.
+    pub token_keys: BTreeSet<[u8; 32]>,
 }
 
 impl Change {
-    /// How many things it touches.
+    /// How many users, groups and API keys it touches.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.users.len() + self.groups.len() + self.keys.len() + self.signing_keys.len()
-    }
-
-    /// True when it changes nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn size(&self) -> usize {
+        self.users.len() + self.groups.len() + self.keys.len()
     }
 }
 
@@ -111,7 +88,7 @@ impl State {
             users: Difference::between(&self.users, &later.users),
             groups: Difference::between(&self.groups, &later.groups),
             keys: Difference::between(&self.keys, &later.keys),
-            signing_keys: Difference::between(&self.signing_keys, &later.signing_keys),
+            token_keys: later.token_keys.clone(),
         }
     }
 
@@ -120,7 +97,7 @@ impl State {
         change.users.apply(&mut self.users);
         change.groups.apply(&mut self.groups);
         change.keys.apply(&mut self.keys);
-        change.signing_keys.apply(&mut self.signing_keys);
+        self.token_keys = change.token_keys;
     }
 }
 
@@ -150,6 +127,7 @@ impl<K, V> Difference<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::clock::Timestamp;
     use crate::domain::group::Limits;
 
     fn group(name: &str) -> (GroupId, Group) {
@@ -174,7 +152,7 @@ mod tests {
         assert_eq!((change.groups.set.len(), change.groups.removed.clone()), (2, vec![gone.0]));
         before.apply(change);
         assert_eq!(before, after);
-        assert!(before.change_to(&after).is_empty());
+        assert_eq!(before.change_to(&after).size(), 0);
     }
 
     #[test]

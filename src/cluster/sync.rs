@@ -47,13 +47,17 @@ pub trait FollowerBooks: Send + Sync {
     fn mark_synced(&self, ids: &[RequestId]) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Sets records aside that the leader will never take, each with the reason.
-    fn set_aside(&self, rejected: &[(RequestId, String)]) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn set_aside(&self, rejected: &[(RequestId, String)])
+    -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Marks everything that is still held as unsynced. May be interrupted anywhere and repeated.
     fn mark_all_unsynced(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// The leader's ledger that `synced` refers to.
     fn seen_ledger(&self) -> impl Future<Output = Result<Option<LedgerId>, Failure>> + Send;
+
+    /// What is owed.
+    fn debts(&self) -> impl Future<Output = Result<Debts, Failure>> + Send;
 
     /// Remembers the leader's ledger that `synced` refers to from now on.
     fn remember_ledger(&self, ledger: LedgerId) -> impl Future<Output = Result<(), Failure>> + Send;

@@ -1,0 +1,293 @@
+//! The follower: who it is to its leader, what it pushes, what it takes over. Every method may be called at any time and
+//! any number of times; [`crate::cluster::run`] says when.
+
+use std::future::Future;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::cluster::calls::{CallError, LeaderCalls};
+use crate::cluster::pieces::{Assembly, snapshot_to_wire, step_from_wire};
+use crate::cluster::state::{Change, Origin, State};
+use crate::cluster::sync::{Error, FollowerBooks, Pushed, Session, meet_ledger, push_all};
+use crate::domain::failure::Failure;
+use crate::domain::ids::{InstanceId, LedgerId, NodeId};
+use crate::domain::peer::Peer;
+use crate::wire::malformed::parse;
+use crate::wire::summary::peer_from_wire;
+use crate::wire::v1::state_update::Update;
+use crate::wire::{moment, v1};
+
+/// A follower's copy of what the leader replicates, on its own disk.
+pub trait Replica: Send + Sync {
+    /// Whose state the copy is and how new; none: there is no copy yet.
+    fn held(&self) -> impl Future<Output = Result<Option<Origin>, Failure>> + Send;
+
+    /// The copy, for a leader that has lost its own.
+    fn load(&self) -> impl Future<Output = Result<State, Failure>> + Send;
+
+    /// Replaces the copy, in one transaction with its origin.
+    fn replace(&self, origin: Origin, state: State) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Takes a step, in one transaction with the version that it leads to.
+    fn step(&self, origin: Origin, change: Change) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// How a follower introduces itself.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its name; none: the leader gives it one.
+    pub node_id: Option<NodeId>,
+    /// This run of its process.
+    pub instance: InstanceId,
+    /// Runs on the same data directory that the leader may still know it by.
+    pub former: Vec<InstanceId>,
+    /// How clients reach it.
+    pub addr: String,
+    /// Its share of traffic.
+    pub weight: u32,
+    /// Its sproxy version.
+    pub version: String,
+}
+
+/// What a message of the leader meant to this node.
+#[derive(Debug)]
+pub enum Heard {
+    /// A sign of life, a piece of something larger, or something known already.
+    Nothing,
+    /// Users, groups or keys are as the leader has them now.
+    Accounts,
+    /// What others have used.
+    Usage(v1::UsageElsewhere),
+    /// Every peer.
+    Peers(Vec<Peer>),
+}
+
+/// A follower on its books, with a line to its leader.
+pub struct Follower<B, L> {
+    identity: Identity,
+    books: B,
+    leader: L,
+    batch_max: usize,
+    session: watch::Sender<Option<Session>>,
+    assembly: Mutex<Assembly>,
+    /// A leader of another cluster was reported: once per leader's ledger is enough.
+    reported: Mutex<Option<LedgerId>>,
+}
+
+impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
+    /// A follower that has not met its leader yet.
+    pub fn new(identity: Identity, books: B, leader: L, batch_max: usize) -> Self {
+        Self {
+            identity,
+            books,
+            leader,
+            batch_max,
+            session: watch::Sender::new(None),
+            assembly: Mutex::default(),
+            reported: Mutex::default(),
+        }
+    }
+
+    /// Registers, meets the leader's ledger, and gives a leader that has lost its state what this node has of it. Not
+    /// while a push is on its way: what it acknowledges might be of the ledger before.
+    ///
+    /// # Errors
+    /// [`CallError::Taken`] when another living process has the id; the leader away; the own database failing.
+    pub async fn register(&self) -> Result<Session, Error> {
+        let held = self.books.held().await?;
+        let request = v1::RegisterRequest {
+            node_id: self.identity.node_id.as_ref().map(NodeId::to_string).unwrap_or_default(),
+            instance_id: self.identity.instance.to_string(),
+            former_instance_ids: self.identity.former.iter().map(InstanceId::to_string).collect(),
+            advertise_url: self.identity.addr.clone(),
+            weight: self.identity.weight,
+            version: self.identity.version.clone(),
+            state_ledger_id: held.map(|origin| origin.ledger.to_string()).unwrap_or_default(),
+            state_version: held.map_or(0, |origin| origin.version),
+        };
+        let answer = self.leader.register(request).await?;
+        let session = Session {
+            node_id: parse("node_id", &answer.node_id).map_err(CallError::from)?,
+            instance: self.identity.instance,
+            leader_id: parse("leader_id", &answer.leader_id).map_err(CallError::from)?,
+            ledger: parse("ledger_id", &answer.ledger_id).map_err(CallError::from)?,
+        };
+        if meet_ledger(&self.books, session.ledger).await? {
+            tracing::info!(ledger = %session.ledger, "a new ledger at the leader: everything held is pushed");
+        }
+        if let Some(origin) = held.filter(|_| answer.state_wanted) {
+            let parts = snapshot_to_wire(origin, &self.books.load().await?);
+            let offered = self.leader.offer(parts).await?;
+            tracing::warn!(adopted = offered.adopted, "the leader has lost its state: offered this node's");
+        }
+        self.session.send_replace(Some(session.clone()));
+        Ok(session)
+    }
+
+    /// One round: registers if need be, then pushes everything that is owed.
+    ///
+    /// # Errors
+    /// Whatever was in the way; the next round starts where this one ended.
+    pub async fn round(&self) -> Result<Pushed, Error> {
+        let session = match self.session() {
+            Some(session) => session,
+            None => self.register().await?,
+        };
+        let result = push_all(&self.books, &self.leader, &session, self.batch_max).await;
+        if let Err(Error::Call(error)) = &result {
+            self.doubt(&session, error);
+        }
+        result
+    }
+
+    /// One heartbeat; none without a session. The answer says whether an admin wants this node drained.
+    ///
+    /// # Errors
+    /// The leader away; [`CallError::Unknown`]: the next round registers.
+    pub async fn beat(&self, in_flight: u32, draining: bool) -> Result<Option<bool>, Error> {
+        // In this order: what is owed now is owed to the ledger of this session or of a later one, never an earlier.
+        let Some(session) = self.session() else { return Ok(None) };
+        let debts = self.books.debts().await?;
+        let request = v1::HeartbeatRequest {
+            node_id: session.node_id.to_string(),
+            instance_id: session.instance.to_string(),
+            unsynced: debts.unsynced,
+            oldest_unsynced_at: debts.oldest.map(moment::to_wire),
+            in_flight,
+            draining,
+            synced_through: debts.synced_through.map(moment::to_wire),
+            ledger_id: session.ledger.to_string(),
+        };
+        match self.leader.heartbeat(request).await {
+            Ok(answer) => Ok(Some(answer.draining)),
+            Err(error) => {
+                self.doubt(&session, &error);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Tells the leader that this node goes.
+    ///
+    /// # Errors
+    /// The leader away: it will notice the silence.
+    pub async fn leave(&self) -> Result<(), Error> {
+        if let Some(session) = self.session.send_replace(None) {
+            let request = v1::LeaveRequest {
+                node_id: session.node_id.to_string(),
+                instance_id: session.instance.to_string(),
+            };
+            self.leader.leave(request).await?;
+        }
+        Ok(())
+    }
+
+    /// How to ask for the state from where this node is.
+    ///
+    /// # Errors
+    /// The own database failing.
+    pub async fn watch_request(&self, session: &Session) -> Result<v1::WatchStateRequest, Failure> {
+        *self.assembly.lock() = Assembly::default();
+        let held = self.books.held().await?;
+        Ok(v1::WatchStateRequest {
+            node_id: session.node_id.to_string(),
+            instance_id: session.instance.to_string(),
+            known_ledger_id: held.map(|origin| origin.ledger.to_string()).unwrap_or_default(),
+            known_version: held.map_or(0, |origin| origin.version),
+        })
+    }
+
+    /// Takes a message of `WatchState`.
+    ///
+    /// # Errors
+    /// A message that cannot be read, or a step from a version that this node is not at: ask anew with
+    /// [`Self::watch_request`]. The own database failing.
+    pub async fn hear(&self, update: v1::StateUpdate) -> Result<Heard, Error> {
+        match update.update {
+            None => Ok(Heard::Nothing),
+            Some(Update::Usage(usage)) => Ok(Heard::Usage(usage)),
+            Some(Update::Peers(list)) => {
+                let peers = list.peers.into_iter().map(peer_from_wire).collect::<Result<_, _>>();
+                Ok(Heard::Peers(peers.map_err(CallError::from)?))
+            }
+            Some(Update::Snapshot(part)) => {
+                let whole = self.assembly.lock().take(part).map_err(CallError::from)?;
+                match whole {
+                    Some((origin, state)) => self.take_over(origin, state).await,
+                    None => Ok(Heard::Nothing),
+                }
+            }
+            Some(Update::Change(step)) => self.follow(step).await,
+        }
+    }
+
+    async fn take_over(&self, origin: Origin, state: State) -> Result<Heard, Error> {
+        let held = self.books.held().await?;
+        if held.is_some_and(|held| !held.may_become(origin)) {
+            self.report_stranger(held, origin);
+            return Ok(Heard::Nothing);
+        }
+        self.books.replace(origin, state).await?;
+        Ok(Heard::Accounts)
+    }
+
+    async fn follow(&self, step: v1::AccountsChange) -> Result<Heard, Error> {
+        let (ledger, base, version, change) = step_from_wire(step).map_err(CallError::from)?;
+        let Some(held) = self.books.held().await?.filter(|held| held.ledger == ledger) else {
+            return Ok(Heard::Nothing);
+        };
+        if version <= held.version {
+            return Ok(Heard::Nothing);
+        }
+        if base != held.version {
+            let text = format!("a step from version {base} to {version} for a node at {}", held.version);
+            return Err(CallError::Nonsense(text).into());
+        }
+        self.books.step(Origin { version, ..held }, change).await?;
+        Ok(Heard::Accounts)
+    }
+
+    /// Users of another cluster are not taken over, and that should not go unseen.
+    fn report_stranger(&self, held: Option<Origin>, offered: Origin) {
+        let strange = held.is_some_and(|held| held.ledger != offered.ledger);
+        if strange && self.reported.lock().replace(offered.ledger) != Some(offered.ledger) {
+            tracing::error!(
+                ledger = %offered.ledger,
+                "the leader has users of another ledger and has not adopted this node's: they are not taken over. \
+                 If that leader is the right one, start this node with an empty data directory once it owes nothing"
+            );
+        }
+    }
+
+    /// A leader that does not know this node is asked anew with the next round.
+    fn doubt(&self, session: &Session, error: &CallError) {
+        if matches!(error, CallError::Unknown(_)) {
+            self.session.send_if_modified(|held| held.take_if(|held| held == session).is_some());
+        }
+    }
+
+    /// The standing with the leader, if there is one.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        self.session.borrow().clone()
+    }
+
+    /// Changes with the standing.
+    #[must_use]
+    pub fn sessions(&self) -> watch::Receiver<Option<Session>> {
+        self.session.subscribe()
+    }
+
+    /// The line to the leader.
+    #[must_use]
+    pub fn leader(&self) -> &L {
+        &self.leader
+    }
+
+    /// The follower's disk.
+    #[must_use]
+    pub fn books(&self) -> &B {
+        &self.books
+    }
+}

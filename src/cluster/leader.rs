@@ -1,0 +1,423 @@
+//! The leader: what it answers to its followers. Its rules are [`Registry`], [`Tally`], [`Publisher`] and [`Standing`];
+//! this file takes the calls, keeps what has to be kept before it answers, and answers.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::cluster::adoption::{Standing, adopted};
+use crate::cluster::elsewhere::{News, Spent, Tally};
+use crate::cluster::publisher::{Publisher, Update};
+use crate::cluster::registry::{Registration, Registry, Sign};
+use crate::cluster::state::{Origin, State};
+use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::{InstanceId, LedgerId, NodeId, RequestId};
+use crate::domain::peer::Peer;
+use crate::domain::usage::UsageRecord;
+use crate::wire::malformed::{Malformed, parse, parse_some};
+use crate::wire::{moment, usage, v1};
+
+/// The most records in one `PushUsage`.
+pub const RECORDS_MAX: usize = 10_000;
+
+/// How long a text of a registration may be.
+const TEXT_BYTES_MAX: usize = 2_048;
+
+/// What a leader keeps on its disk. Two leaders do: the one on a database, and the simulation's.
+pub trait LeaderBooks: Send + Sync + 'static {
+    /// Takes records in one transaction, rollups included; answers after its commit. Records it holds already are
+    /// duplicates.
+    fn take(&self, records: Vec<UsageRecord>) -> impl Future<Output = Result<Taken, Failure>> + Send;
+
+    /// Keeps peers, in one transaction.
+    fn keep_peers(&self, peers: Vec<Peer>) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Forgets a peer.
+    fn forget_peer(&self, id: NodeId) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Everything that is replicated, and what it goes back to.
+    fn load_state(&self) -> impl Future<Output = Result<(Standing, State), Failure>> + Send;
+
+    /// Takes a follower's state in place of one's own, in one transaction: with a version above both, and remembering
+    /// whose state it was.
+    fn adopt(&self, from: Origin, state: State) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// What became of records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// New, and committed.
+    pub accepted: u64,
+    /// Those that the ledger held already.
+    pub duplicates: Vec<RequestId>,
+}
+
+/// A leader on its books.
+pub struct Leader<B> {
+    id: NodeId,
+    ledger: LedgerId,
+    heartbeat: Duration,
+    books: B,
+    clock: Arc<dyn Clock>,
+    registry: Mutex<Registry>,
+    tally: Mutex<Tally>,
+    publisher: Mutex<Publisher>,
+    standing: Mutex<Standing>,
+    /// One adoption at a time, and none while the state is loaded anew.
+    adopting: tokio::sync::Mutex<()>,
+    /// Goes up whenever there is something to tell watchers.
+    news: watch::Sender<u64>,
+}
+
+impl<B: LeaderBooks> Leader<B> {
+    /// A leader that knows what its disk knows; `kept` are the peers.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn open(
+        id: NodeId,
+        heartbeat: Duration,
+        books: B,
+        kept: Vec<Peer>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Failure> {
+        let (standing, state) = books.load_state().await?;
+        let now = clock.now();
+        Ok(Self {
+            registry: Mutex::new(Registry::new(id.clone(), heartbeat, kept, now)),
+            tally: Mutex::new(Tally::new(now)),
+            publisher: Mutex::new(Publisher::new(standing.origin, state)),
+            standing: Mutex::new(standing),
+            adopting: tokio::sync::Mutex::new(()),
+            news: watch::Sender::new(0),
+            ledger: standing.origin.ledger,
+            id,
+            heartbeat,
+            books,
+            clock,
+        })
+    }
+
+    /// `Register`. The peer is kept before the node hears of it.
+    ///
+    /// # Errors
+    /// As [`Registry::register`]; [`Kind::Invalid`] for what cannot be read; what the database says.
+    pub async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, Failure> {
+        let offered: Option<LedgerId> = parse_some("state_ledger_id", &request.state_ledger_id)?;
+        let version = request.state_version;
+        let now = self.clock.now();
+        let peer = self.registry.lock().register(registration(request)?, now)?;
+        self.books.keep_peers(vec![peer.clone()]).await?;
+        self.tell();
+        let wanted = |ledger| self.standing.lock().adopts(ledger, version, now).is_some();
+        tracing::info!(peer = %peer.id, addr = %peer.addr, version = %peer.version, "a node registered");
+        Ok(v1::RegisterResponse {
+            node_id: peer.id.to_string(),
+            leader_id: self.id.to_string(),
+            ledger_id: self.ledger.to_string(),
+            heartbeat_interval: prost_types::Duration::try_from(self.heartbeat).ok(),
+            state_wanted: offered.is_some_and(wanted),
+        })
+    }
+
+    /// `Heartbeat`.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]: the node has to register. [`Kind::Invalid`].
+    pub fn heartbeat(&self, request: &v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, Failure> {
+        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
+        self.check_ledger(&request.ledger_id)?;
+        let sign = Sign {
+            unsynced: request.unsynced,
+            synced_through: request.synced_through.map(moment::from_wire),
+            draining: request.draining,
+        };
+        let peer = self.registry.lock().heartbeat(&id, instance, sign, self.clock.now())?;
+        self.tell();
+        Ok(v1::HeartbeatResponse { draining: peer.draining })
+    }
+
+    /// `Leave`.
+    ///
+    /// # Errors
+    /// As [`Self::heartbeat`]; what the database says.
+    pub async fn leave(&self, request: &v1::LeaveRequest) -> Result<v1::LeaveResponse, Failure> {
+        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
+        let peer = self.registry.lock().leave(&id, instance, self.clock.now())?;
+        self.books.keep_peers(vec![peer]).await?;
+        self.tell();
+        tracing::info!(peer = %id, "a node left");
+        Ok(v1::LeaveResponse {})
+    }
+
+    /// `PushUsage`: one verdict per record, after the commit of those that are accepted. A record that cannot be read,
+    /// or that another node served, is rejected and holds nothing else up.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]: register. [`Kind::TooLarge`]. What the database says; then nothing was taken.
+    pub async fn push(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, Failure> {
+        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
+        self.check_ledger(&request.ledger_id)?;
+        if request.records.len() > RECORDS_MAX {
+            let text = format!("{} records at once; at most {RECORDS_MAX}", request.records.len());
+            return Err(Failure::new(Kind::TooLarge, text));
+        }
+        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        let mut records = Vec::with_capacity(request.records.len());
+        let mut rejected = Vec::new();
+        for log in request.records {
+            let request_id = log.request_id.clone();
+            match readable(log, &id) {
+                Ok(record) => records.push(record),
+                Err(why) => rejected.push(v1::RejectedRecord { request_id, reason: why.to_string() }),
+            }
+        }
+        let taken = self.take(records).await?;
+        Ok(v1::PushUsageResponse {
+            accepted: taken.accepted,
+            duplicates: taken.duplicates.len() as u64,
+            rejected,
+            ledger_id: self.ledger.to_string(),
+        })
+    }
+
+    /// `OfferState`, once all pieces have come.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for pieces that make no whole; what the database says.
+    pub async fn offer(&self, origin: Origin, state: State) -> Result<v1::OfferStateResponse, Failure> {
+        let _one_at_a_time = self.adopting.lock().await;
+        let standing = *self.standing.lock();
+        let Some(how) = standing.adopts(origin.ledger, origin.version, self.clock.now()) else {
+            return Ok(v1::OfferStateResponse { adopted: false });
+        };
+        tracing::warn!(
+            ledger = %origin.ledger, version = origin.version, users = state.users.len(),
+            "this leader's database is fresh: it adopts the state of a follower"
+        );
+        let own = self.publisher.lock().state();
+        self.books.adopt(origin, adopted(&own, state, how)).await?;
+        self.load_again().await?;
+        Ok(v1::OfferStateResponse { adopted: true })
+    }
+
+    /// Publishes what the database holds now. To be called after every change to users, groups, keys or limits; calling
+    /// it without one costs a read of everything.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn state_changed(&self) -> Result<(), Failure> {
+        let _one_at_a_time = self.adopting.lock().await;
+        self.load_again().await
+    }
+
+    async fn load_again(&self) -> Result<(), Failure> {
+        let (standing, state) = self.books.load_state().await?;
+        *self.standing.lock() = standing;
+        self.publisher.lock().publish(standing.origin, state);
+        self.tell();
+        Ok(())
+    }
+
+    /// What a node that holds `known` has to be told, and where it is then.
+    #[must_use]
+    pub fn update_for(&self, known: Option<(LedgerId, u64)>) -> (Origin, Update) {
+        let publisher = self.publisher.lock();
+        (publisher.origin(), publisher.update_for(known))
+    }
+
+    /// What other nodes than `node` have used, as far as it changed after `since`.
+    #[must_use]
+    pub fn usage_elsewhere(&self, since: u64, node: &NodeId, limit: usize) -> News {
+        self.tally.lock().news(since, node, limit, self.clock.now())
+    }
+
+    /// Counts what a record of the leader's own ledger used, for its followers.
+    pub fn spent(&self, spent: &Spent) {
+        self.tally.lock().add(spent, self.clock.now());
+        self.tell();
+    }
+
+    /// Fills the tally with what the database says: once, at start.
+    pub fn fill(&self, fill: impl FnOnce(&mut Tally)) {
+        fill(&mut self.tally.lock());
+    }
+
+    /// Checks that a node which wants to watch is a peer.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]: the node has to register. [`Kind::Invalid`].
+    pub fn watcher(&self, request: &v1::WatchStateRequest) -> Result<NodeId, Failure> {
+        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
+        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        Ok(id)
+    }
+
+    /// Changes whenever there may be something to tell a watcher.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// Marks silent peers inactive and keeps what heartbeats said. To be called once per heartbeat.
+    ///
+    /// # Errors
+    /// What the database says; the next call does it again.
+    pub async fn sweep(&self) -> Result<(), Failure> {
+        let (silent, all) = {
+            let mut registry = self.registry.lock();
+            (registry.sweep(self.clock.now()), registry.kept())
+        };
+        for peer in &silent {
+            tracing::warn!(peer = %peer.id, last_seen = ?peer.last_seen.map(|at| at.to_string()), "a node is silent: inactive");
+        }
+        if !silent.is_empty() {
+            self.tell();
+        }
+        if all.is_empty() { Ok(()) } else { self.books.keep_peers(all).await }
+    }
+
+    /// Drains a peer or takes that back.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]; what the database says.
+    pub async fn drain(&self, id: &NodeId, draining: bool) -> Result<Peer, Failure> {
+        let peer = self.registry.lock().drain(id, draining)?;
+        self.books.keep_peers(vec![peer.clone()]).await?;
+        self.tell();
+        Ok(peer)
+    }
+
+    /// Forgets a peer that does not live. What it has pushed stays.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Conflict`] for one that lives; what the database says.
+    pub async fn forget(&self, id: &NodeId) -> Result<(), Failure> {
+        self.registry.lock().may_forget(id)?;
+        self.books.forget_peer(id.clone()).await?;
+        self.registry.lock().forget(id);
+        self.tell();
+        Ok(())
+    }
+
+    /// Every peer but the leader itself.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        self.registry.lock().peers()
+    }
+
+    /// Up to here every active peer, and the leader's own ledger, owes nothing.
+    #[must_use]
+    pub fn complete_through(&self, own: Option<Timestamp>) -> Option<Timestamp> {
+        self.registry.lock().complete_through(own)
+    }
+
+    /// The leader's name.
+    #[must_use]
+    pub fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    /// Names the leader's database.
+    #[must_use]
+    pub fn ledger(&self) -> LedgerId {
+        self.ledger
+    }
+
+    /// How often followers are to be heard of.
+    #[must_use]
+    pub fn heartbeat_interval(&self) -> Duration {
+        self.heartbeat
+    }
+
+    /// What the leader keeps.
+    #[must_use]
+    pub fn books(&self) -> &B {
+        &self.books
+    }
+
+    async fn take(&self, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
+        if records.is_empty() {
+            return Ok(Taken::default());
+        }
+        let mut spent: Vec<(RequestId, Spent)> =
+            records.iter().map(|r| (r.request_id, spent_by(r))).collect();
+        let taken = self.books.take(records).await?;
+        if !taken.duplicates.is_empty() {
+            let known: std::collections::HashSet<_> = taken.duplicates.iter().collect();
+            spent.retain(|(id, _)| !known.contains(id));
+        }
+        let now = self.clock.now();
+        let mut tally = self.tally.lock();
+        for (_, spent) in &spent {
+            tally.add(spent, now);
+        }
+        drop(tally);
+        if !spent.is_empty() {
+            self.tell();
+        }
+        Ok(taken)
+    }
+
+    /// What was meant for another ledger, or said of it, does not count for this one.
+    fn check_ledger(&self, meant: &str) -> Result<(), Failure> {
+        let meant: LedgerId = parse("ledger_id", meant)?;
+        if meant == self.ledger {
+            return Ok(());
+        }
+        let text = format!("the leader's ledger is {}, not {meant}: register", self.ledger);
+        Err(Failure::new(Kind::NotFound, text))
+    }
+
+    fn tell(&self) {
+        self.news.send_modify(|count| *count += 1);
+    }
+}
+
+/// What a record adds to the windows of its user and group.
+#[must_use]
+pub fn spent_by(record: &UsageRecord) -> Spent {
+    Spent {
+        node: record.source_node.clone(),
+        user: record.user_id,
+        group: record.group_id,
+        tokens: record.tokens.total(),
+        nanousd: record.cost_nanousd,
+        at: record.created_at,
+    }
+}
+
+fn readable(log: v1::UsageLog, sender: &NodeId) -> Result<UsageRecord, Malformed> {
+    let record = usage::from_wire(log)?;
+    if record.source_node != *sender {
+        let text = format!("is {}, but {sender} pushed it", record.source_node);
+        return Err(Malformed::invalid("source_node", text));
+    }
+    Ok(record)
+}
+
+fn speaker(node_id: &str, instance_id: &str) -> Result<(NodeId, InstanceId), Malformed> {
+    Ok((parse("node_id", node_id)?, parse("instance_id", instance_id)?))
+}
+
+fn registration(request: v1::RegisterRequest) -> Result<Registration, Failure> {
+    if let Some(field) = [("advertise_url", &request.advertise_url), ("version", &request.version)]
+        .into_iter()
+        .find_map(|(field, text)| (text.len() > TEXT_BYTES_MAX).then_some(field))
+    {
+        return Err(Malformed::invalid(field, format!("is longer than {TEXT_BYTES_MAX} bytes")).into());
+    }
+    let former = request.former_instance_ids.iter().map(|id| parse("former_instance_ids", id));
+    Ok(Registration {
+        node_id: parse_some("node_id", &request.node_id)?,
+        instance: parse("instance_id", &request.instance_id)?,
+        former: former.collect::<Result<_, _>>()?,
+        addr: request.advertise_url,
+        weight: request.weight,
+        version: request.version,
+    })
+}

@@ -1,0 +1,217 @@
+//! State on the wire: a snapshot in pieces of bounded size, and single changes; both put together again.
+
+use std::collections::BTreeSet;
+
+use crate::cluster::publisher::Step;
+use crate::cluster::state::{Change, Difference, Origin, State};
+use crate::domain::ids::{LedgerId, UserId};
+use crate::wire::account::{
+    group_from_wire, group_to_wire, key_from_wire, key_to_wire, user_from_wire, user_to_wire,
+};
+use crate::wire::malformed::{Malformed, parse, parse_some};
+use crate::wire::v1;
+
+/// How many users, groups or keys a piece holds at most.
+const PIECE_LEN_MAX: usize = 1_000;
+
+/// The most users, groups and keys together that a node takes from another.
+const STATE_SIZE_MAX: usize = 10_000_000;
+
+/// A snapshot as it is sent.
+#[must_use]
+pub fn snapshot_to_wire(origin: Origin, state: &State) -> Vec<v1::AccountsPart> {
+    let empty = || v1::AccountsPart {
+        ledger_id: origin.ledger.to_string(),
+        version: origin.version,
+        adopted_ledger_id: origin.adopted.map(|ledger| ledger.to_string()).unwrap_or_default(),
+        ..v1::AccountsPart::default()
+    };
+    let groups: Vec<_> = state.groups.values().map(group_to_wire).collect();
+    let users: Vec<_> = state.users.values().map(user_to_wire).collect();
+    let keys: Vec<_> = state.keys.values().map(key_to_wire).collect();
+    let mut parts = Vec::new();
+    let groups = groups.chunks(PIECE_LEN_MAX);
+    parts.extend(groups.map(|some| v1::AccountsPart { groups: some.to_vec(), ..empty() }));
+    let users = users.chunks(PIECE_LEN_MAX);
+    parts.extend(users.map(|some| v1::AccountsPart { users: some.to_vec(), ..empty() }));
+    let keys = keys.chunks(PIECE_LEN_MAX);
+    parts.extend(keys.map(|some| v1::AccountsPart { keys: some.to_vec(), ..empty() }));
+    parts.push(v1::AccountsPart { last: true, token_keys: token_keys_to_wire(&state.token_keys), ..empty() });
+    if let Some(first) = parts.first_mut() {
+        first.first = true;
+    }
+    parts
+}
+
+/// A step from one version to a later one.
+#[must_use]
+pub fn step_to_wire(origin: Origin, step: &Step) -> v1::AccountsChange {
+    let change = &*step.change;
+    v1::AccountsChange {
+        ledger_id: origin.ledger.to_string(),
+        base_version: step.base,
+        version: step.version,
+        users: change.users.set.iter().map(|(_, user)| user_to_wire(user)).collect(),
+        groups: change.groups.set.iter().map(|(_, group)| group_to_wire(group)).collect(),
+        keys: change.keys.set.iter().map(|(_, key)| key_to_wire(key)).collect(),
+        token_keys: token_keys_to_wire(&change.token_keys),
+        removed_user_ids: change.users.removed.iter().map(UserId::to_string).collect(),
+        removed_group_ids: change.groups.removed.iter().map(ToString::to_string).collect(),
+        removed_key_ids: change.keys.removed.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// A step as another node sent it: the ledger, the version it starts from, the one it leads to, what changes.
+///
+/// # Errors
+/// [`Malformed`]: the step cannot be taken at all, in part neither.
+pub fn step_from_wire(step: v1::AccountsChange) -> Result<(LedgerId, u64, u64, Change), Malformed> {
+    let mut change = Change { token_keys: token_keys_from_wire(step.token_keys)?, ..Change::default() };
+    for user in step.users {
+        let user = user_from_wire(user)?;
+        change.users.set.push((user.id, user));
+    }
+    for group in step.groups {
+        let group = group_from_wire(group)?;
+        change.groups.set.push((group.id, group));
+    }
+    for key in step.keys {
+        let key = key_from_wire(key)?;
+        change.keys.set.push((key.id, key));
+    }
+    removed(&mut change.users, "removed_user_ids", &step.removed_user_ids)?;
+    removed(&mut change.groups, "removed_group_ids", &step.removed_group_ids)?;
+    removed(&mut change.keys, "removed_key_ids", &step.removed_key_ids)?;
+    Ok((parse("ledger_id", &step.ledger_id)?, step.base_version, step.version, change))
+}
+
+/// Puts a snapshot together. Nothing of it counts before its last piece has come.
+#[derive(Debug, Default)]
+pub struct Assembly {
+    begun: Option<(Origin, State)>,
+}
+
+impl Assembly {
+    /// Takes the next piece; the whole when it was the last.
+    ///
+    /// # Errors
+    /// [`Malformed`]: a piece that cannot be read, or not the one that comes next. The snapshot is void then.
+    pub fn take(&mut self, part: v1::AccountsPart) -> Result<Option<(Origin, State)>, Malformed> {
+        let origin = Origin {
+            ledger: parse("ledger_id", &part.ledger_id)?,
+            version: part.version,
+            adopted: parse_some("adopted_ledger_id", &part.adopted_ledger_id)?,
+        };
+        let mut state = match self.begun.take() {
+            _ if part.first => State::default(),
+            Some((begun, state)) if begun == origin => state,
+            _ => return Err(Malformed::invalid("first", "is missing: a snapshot without its beginning")),
+        };
+        for user in part.users {
+            let user = user_from_wire(user)?;
+            state.users.insert(user.id, user);
+        }
+        for group in part.groups {
+            let group = group_from_wire(group)?;
+            state.groups.insert(group.id, group);
+        }
+        for key in part.keys {
+            let key = key_from_wire(key)?;
+            state.keys.insert(key.id, key);
+        }
+        if state.users.len() + state.groups.len() + state.keys.len() > STATE_SIZE_MAX {
+            return Err(Malformed::invalid("users", "hold more than any cluster has"));
+        }
+        if part.last {
+            state.token_keys = token_keys_from_wire(part.token_keys)?;
+            return Ok(Some((origin, state)));
+        }
+        self.begun = Some((origin, state));
+        Ok(None)
+    }
+}
+
+fn token_keys_to_wire(keys: &BTreeSet<[u8; 32]>) -> Vec<Vec<u8>> {
+    keys.iter().map(|key| key.to_vec()).collect()
+}
+
+fn token_keys_from_wire(keys: Vec<Vec<u8>>) -> Result<BTreeSet<[u8; 32]>, Malformed> {
+    keys.into_iter()
+        .map(|key| {
+            key.try_into()
+                .map_err(|_| Malformed::invalid("token_keys", "hold a key that is not 32 bytes long"))
+        })
+        .collect()
+}
+
+fn removed<K, V>(
+    difference: &mut Difference<K, V>,
+    field: &'static str,
+    ids: &[String],
+) -> Result<(), Malformed>
+where
+    K: std::str::FromStr,
+    K::Err: std::fmt::Display,
+{
+    difference.removed = ids.iter().map(|id| parse(field, id)).collect::<Result<_, _>>()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::clock::Timestamp;
+    use crate::domain::group::{Group, Limits};
+    use crate::domain::ids::GroupId;
+
+    fn state(groups: usize) -> State {
+        let at = Timestamp::from_micros(1);
+        let mut state = State { token_keys: [[7; 32]].into(), ..State::default() };
+        for n in 0..groups {
+            let id = GroupId::new();
+            let group =
+                Group { id, name: n.to_string(), limits: Limits::default(), created_at: at, updated_at: at };
+            state.groups.insert(id, group);
+        }
+        state
+    }
+
+    fn origin() -> Origin {
+        Origin { ledger: LedgerId::new(), version: 3, adopted: Some(LedgerId::new()) }
+    }
+
+    #[test]
+    fn a_snapshot_arrives_whole_whatever_its_size() {
+        for groups in [0, 1, PIECE_LEN_MAX, PIECE_LEN_MAX + 1] {
+            let (origin, state) = (origin(), state(groups));
+            let mut assembly = Assembly::default();
+            let whole = snapshot_to_wire(origin, &state)
+                .into_iter()
+                .find_map(|part| assembly.take(part).expect("readable"))
+                .expect("a last piece");
+            assert_eq!(whole, (origin, state), "{groups} groups");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_broke_off_is_void() {
+        let mut parts = snapshot_to_wire(origin(), &state(PIECE_LEN_MAX * 2)).into_iter();
+        let mut assembly = Assembly::default();
+        assert!(assembly.take(parts.next().expect("a piece")).expect("readable").is_none());
+        let mut others = snapshot_to_wire(origin(), &state(1));
+        let last = others.pop().expect("a piece");
+        assert!(assembly.take(last).is_err(), "the end of another snapshot");
+        assert!(assembly.take(parts.next().expect("a piece")).is_err(), "the first one was thrown away");
+    }
+
+    #[test]
+    fn a_step_arrives_as_it_was_sent() {
+        let (before, after, origin) = (state(3), state(2), origin());
+        let change = before.change_to(&after);
+        let step = Step { base: 2, version: 3, change: Arc::new(change.clone()) };
+        let read = step_from_wire(step_to_wire(origin, &step)).expect("readable");
+        assert_eq!(read, (origin.ledger, 2, 3, change));
+    }
+}
