@@ -9,8 +9,11 @@ use sea_orm::{
 };
 
 use crate::domain::group::Group;
+use crate::domain::ids::{GroupId, KeyId, UserId};
 use crate::domain::user::{ApiKey, User};
-use crate::store::{ApiKeyRepo, Error, GroupRepo, MetaRepo, Store, Tx, UserRepo, api_keys, groups, users};
+use crate::store::{
+    ApiKeyRepo, Error, GroupRepo, MetaKey, MetaRepo, Store, Tx, UserRepo, api_keys, groups, users,
+};
 
 /// Rows per statement when many are written or removed at once.
 const CHUNK: usize = 200;
@@ -26,6 +29,25 @@ pub struct AccountsState {
     pub groups: Vec<Group>,
     /// Every key, newest first.
     pub keys: Vec<ApiKey>,
+}
+
+/// What leads from one version of users, groups and keys to a later one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccountsChange {
+    /// The version that it leads to.
+    pub version: u64,
+    /// New or different users.
+    pub users: Vec<User>,
+    /// New or different groups.
+    pub groups: Vec<Group>,
+    /// New or different keys.
+    pub keys: Vec<ApiKey>,
+    /// Users that are gone.
+    pub removed_users: Vec<UserId>,
+    /// Groups that are gone.
+    pub removed_groups: Vec<GroupId>,
+    /// Keys that are gone.
+    pub removed_keys: Vec<KeyId>,
 }
 
 impl Store {
@@ -52,13 +74,21 @@ impl Store {
         Ok(state)
     }
 
-    /// Makes users, groups, keys and version what `state` says, in one transaction. Writes only what differs, so
-    /// that one changed user among 100,000 costs one row; reading and comparing grows with their number.
+    /// Makes users, groups, keys and version what `state` says, in one transaction with `notes` about where it comes
+    /// from. Writes only what differs, so that one changed user among 100,000 costs one row; reading and comparing
+    /// grows with their number.
     ///
     /// # Errors
     /// [`Error::Conflict`] when `state` contradicts itself (two users of one name); then nothing is changed.
-    pub async fn replace_accounts(&self, state: &AccountsState) -> Result<(), Error> {
+    pub async fn replace_accounts(
+        &self,
+        state: &AccountsState,
+        notes: &[(MetaKey, String)],
+    ) -> Result<(), Error> {
         let tx = self.begin().await?;
+        for (key, value) in notes {
+            MetaRepo::on(&tx).set(*key, value).await?;
+        }
         let wanted = state.groups.iter().map(groups::to_row).collect::<Result<Vec<_>, _>>()?;
         let change =
             Change::between(wanted, groups::row::Entity::find().all(tx.inner()).await?, |row| row.id);
@@ -76,6 +106,40 @@ impl Store {
         let parked = |id: &Uuid| (api_keys::row::Column::Digest, Expr::value(id.as_bytes().to_vec()));
         change.apply(tx.inner(), api_keys::row::Column::Id, parked).await?;
         tx.commit_at(state.version).await
+    }
+
+    /// Takes one step from the version held to `change.version`, in one transaction with `notes`. Costs what changes,
+    /// whatever else there is.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the step does not fit what is held; then nothing is changed.
+    pub async fn change_accounts(
+        &self,
+        change: &AccountsChange,
+        notes: &[(MetaKey, String)],
+    ) -> Result<(), Error> {
+        let tx = self.begin().await?;
+        for (key, value) in notes {
+            MetaRepo::on(&tx).set(*key, value).await?;
+        }
+        let rows = change.groups.iter().map(groups::to_row).collect::<Result<Vec<_>, _>>()?;
+        let removed = change.removed_groups.iter().map(|id| id.0).collect();
+        let parked = |id: &Uuid| (groups::row::Column::Name, parking_name(id));
+        let step = Change::step(rows, removed, |row| row.id);
+        step.apply(tx.inner(), groups::row::Column::Id, parked).await?;
+
+        let rows = change.users.iter().map(users::to_row).collect::<Result<Vec<_>, _>>()?;
+        let removed = change.removed_users.iter().map(|id| id.0).collect();
+        let parked = |id: &Uuid| (users::row::Column::Name, parking_name(id));
+        let step = Change::step(rows, removed, |row| row.id);
+        step.apply(tx.inner(), users::row::Column::Id, parked).await?;
+
+        let rows = change.keys.iter().map(api_keys::to_row).collect();
+        let removed = change.removed_keys.iter().map(|id| id.0).collect();
+        let parked = |id: &Uuid| (api_keys::row::Column::Digest, Expr::value(id.as_bytes().to_vec()));
+        let step = Change::step(rows, removed, |row| row.id);
+        step.apply(tx.inner(), api_keys::row::Column::Id, parked).await?;
+        tx.commit_at(change.version).await
     }
 }
 
@@ -110,6 +174,11 @@ impl<M: PartialEq> Change<M> {
 }
 
 impl<M> Change<M> {
+    /// What is written and removed without looking at what is there.
+    fn step(write: Vec<M>, remove: Vec<Uuid>, id: impl Fn(&M) -> Uuid) -> Self {
+        Self { rewritten: write.iter().map(id).collect(), write, remove }
+    }
+
     /// Removes, then moves what will be rewritten out of the way of unique columns, then writes.
     async fn apply<E, C>(
         self,

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 
 use sea_orm::{DatabaseConnection, DatabaseExecutor, DbBackend};
 
-pub use accounts_state::AccountsState;
+pub use accounts_state::{AccountsChange, AccountsState};
 pub use api_keys::ApiKeyRepo;
 pub use audit::{AuditEntry, AuditRepo};
 pub use error::Error;
