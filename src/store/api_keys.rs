@@ -1,12 +1,12 @@
 //! Table `api_keys`. A revoked key is a row less: what is not there cannot be let in by mistake.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryOrder};
+use sea_orm::{ExprTrait as _, IntoActiveModel, QueryOrder, QuerySelect};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{KeyId, UserId};
 use crate::domain::user::ApiKey;
-use crate::store::{Error, Ground, Tx, columns};
+use crate::store::{Cursor, Error, Ground, Page, Tx, columns};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -62,6 +62,31 @@ impl<'a, G: Ground> ApiKeyRepo<'a, G> {
             .all(&self.0.reads())
             .await?;
         rows.into_iter().map(from_row).collect()
+    }
+
+    /// A page of keys, of one user or of everybody, newest first. Reads and sorts the table: for people.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn list(
+        &self,
+        user: Option<UserId>,
+        limit: usize,
+        from: Option<Cursor>,
+    ) -> Result<Page<ApiKey>, Error> {
+        let mut select = row::Entity::find();
+        if let Some(user) = user {
+            select = select.filter(row::Column::UserId.eq(user.0));
+        }
+        if let Some(Cursor { at, id }) = from {
+            let at = at.as_micros();
+            let older = row::Column::CreatedAt.lt(at);
+            select = select.filter(older.or(row::Column::CreatedAt.eq(at).and(row::Column::Id.lt(id))));
+        }
+        let select = select.order_by_desc(row::Column::CreatedAt).order_by_desc(row::Column::Id);
+        let rows = select.limit(columns::page_rows(limit)).all(&self.0.reads()).await?;
+        let keys = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(keys, limit, |key| Cursor { at: key.created_at, id: key.id.0 }))
     }
 
     /// Every key, newest first. For the snapshot in memory; grows with the number of keys.

@@ -1,13 +1,13 @@
 //! Table `groups`.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryOrder};
+use sea_orm::{ExprTrait as _, IntoActiveModel, QueryOrder, QuerySelect};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::group::Group;
 use crate::domain::ids::GroupId;
 use crate::store::users::row as user_row;
-use crate::store::{Error, Ground, Tx, columns};
+use crate::store::{Cursor, Error, Ground, Page, Tx, columns};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -55,6 +55,23 @@ impl<'a, G: Ground> GroupRepo<'a, G> {
     pub async fn get_by_name(&self, name: &str) -> Result<Option<Group>, Error> {
         let found = row::Entity::find().filter(row::Column::Name.eq(name)).one(&self.0.reads()).await?;
         found.map(from_row).transpose()
+    }
+
+    /// A page of groups, newest first. Reads and sorts the table: for people, not for the way of a request.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn list(&self, limit: usize, from: Option<Cursor>) -> Result<Page<Group>, Error> {
+        let mut select = row::Entity::find();
+        if let Some(Cursor { at, id }) = from {
+            let at = at.as_micros();
+            let older = row::Column::CreatedAt.lt(at);
+            select = select.filter(older.or(row::Column::CreatedAt.eq(at).and(row::Column::Id.lt(id))));
+        }
+        let select = select.order_by_desc(row::Column::CreatedAt).order_by_desc(row::Column::Id);
+        let rows = select.limit(columns::page_rows(limit)).all(&self.0.reads()).await?;
+        let groups = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(groups, limit, |group| Cursor { at: group.created_at, id: group.id.0 }))
     }
 
     /// Every group, by name. Groups are few; grows with their number.
