@@ -13,7 +13,7 @@ use crate::crypto::api_key;
 use crate::crypto::secret_text::sha256;
 use crate::crypto::token::{self, Claims, PublicKey, Verifier};
 use crate::domain::clock::Timestamp;
-use crate::domain::ids::UserId;
+use crate::domain::ids::{Jti, UserId};
 use crate::domain::principal::{Credential, Principal};
 use crate::domain::quota::Allowance;
 use crate::domain::user::Role;
@@ -31,6 +31,8 @@ pub struct Authenticator {
     verifier: ArcSwap<Verifier>,
     /// SHA-256 of tokens whose signature was right, and what they say. Revocation is checked every time.
     verified: RwLock<HashMap<[u8; 32], Claims, foldhash::fast::RandomState>>,
+    /// Sessions that ended while access tokens of theirs may still be about, and until when.
+    ended: RwLock<HashMap<Jti, Timestamp>>,
     /// SHA-256 of the token in `DATA_DIR/admin.token`.
     local_admin: ArcSwap<Option<[u8; 32]>>,
 }
@@ -55,6 +57,9 @@ impl Authenticator {
             return self.directory.by_key(&digest, now);
         }
         let claims = self.claims(credential, now)?;
+        if self.ended.read().contains_key(&claims.session) {
+            return Err(Error::Revoked);
+        }
         self.directory.by_user(claims.user, Credential::AccessToken(claims.jti), claims.issued_at)
     }
 
@@ -80,6 +85,16 @@ impl Authenticator {
     pub fn set_public_keys(&self, keys: &[PublicKey]) {
         self.verifier.store(Verifier::new(keys).into());
         self.verified.write().clear();
+    }
+
+    /// Refuses the access tokens of a session, the last of which expires at `until`.
+    pub fn end_session(&self, session: Jti, until: Timestamp) {
+        self.ended.write().insert(session, until);
+    }
+
+    /// Forgets ended sessions of which no access token is left.
+    pub fn forget_ended(&self, now: Timestamp) {
+        self.ended.write().retain(|_, until| now < *until);
     }
 
     /// Sets the local admin token.

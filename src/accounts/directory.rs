@@ -161,10 +161,29 @@ impl Directory {
         drop(old);
     }
 
-    /// The allowances of a user and of the user's group; for `/me/quota` of somebody else.
+    /// The name of a user.
     #[must_use]
-    pub fn allowance_of_user(&self, id: UserId) -> Option<Arc<Allowance>> {
-        self.tables.read().users.get(&id).map(|person| person.allowance.clone())
+    pub fn user_name(&self, id: UserId) -> Option<Arc<str>> {
+        self.tables.read().users.get(&id).map(|person| person.name.clone())
+    }
+
+    /// The name of a group.
+    #[must_use]
+    pub fn group_name(&self, id: GroupId) -> Option<Arc<str>> {
+        self.tables.read().groups.get(&id).map(|circle| circle.name.clone())
+    }
+
+    /// How many keys a user has.
+    #[must_use]
+    pub fn count_keys_of(&self, id: UserId) -> usize {
+        self.tables.read().keys_of.get(&id).map_or(0, Vec::len)
+    }
+
+    /// How many users could still administer; looks at everybody, so for changes only.
+    #[must_use]
+    pub fn count_active_admins(&self) -> usize {
+        let tables = self.tables.read();
+        tables.users.values().filter(|person| person.active && person.role == Role::Admin).count()
     }
 
     /// How many users, groups and keys there are.

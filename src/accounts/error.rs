@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use crate::crypto::secret_text::NoRandomness;
-use crate::crypto::token;
+use crate::crypto::{password, token};
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
+use crate::store;
+
+/// About what a full queue of passwords takes.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a caller is refused or a change was not made. No variant carries a credential.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +65,13 @@ pub enum Error {
     Randomness(#[from] NoRandomness),
     /// The signing key is unusable.
     #[error(transparent)]
-    SigningKey(token::Error),
+    SigningKey(#[from] token::Error),
     /// A stored password cannot be read, or the machine cannot hash.
     #[error("password hashing failed: {0}")]
-    Hashing(String),
+    Hashing(password::Error),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// A file of ours cannot be written.
     #[error("{path}: {reason}")]
     File {
@@ -73,6 +80,15 @@ pub enum Error {
         /// Why.
         reason: std::io::Error,
     },
+}
+
+impl From<password::Error> for Error {
+    fn from(error: password::Error) -> Self {
+        match error {
+            password::Error::Busy => Self::Busy(BUSY_WAIT),
+            password::Error::Gone | password::Error::Argon2(_) => Self::Hashing(error),
+        }
+    }
 }
 
 impl From<Error> for Failure {
@@ -91,6 +107,7 @@ impl From<Error> for Failure {
             Error::NotFound { .. } => Self::new(Kind::NotFound, message),
             Error::Conflict(_) => Self::new(Kind::Conflict, message),
             Error::NotLeader => Self::new(Kind::Unavailable, message),
+            Error::Store(error) => error.into(),
             Error::Randomness(_) | Error::SigningKey(_) | Error::Hashing(_) | Error::File { .. } => {
                 Self::new(Kind::Internal, message)
             }

@@ -1,22 +1,107 @@
 //! Who may call: everyone's credentials in memory, and every change to users, groups and keys.
+//!
+//! A request is authenticated from the [`directory`] alone. A change is one transaction with its audit entry; when it
+//! is committed, the directory follows, so it holds from the next request on. Only the leader changes anything: it
+//! has the key that signs access tokens. Followers take over what the leader has ([`Accounts::adopt`]).
 
-pub mod attempts;
+mod attempts;
+mod audit;
 mod authenticate;
-pub mod directory;
-pub mod error;
+mod directory;
+mod error;
+mod groups;
+mod keys;
+mod limits;
+mod names;
+mod sessions;
+mod start;
+mod upkeep;
+mod users;
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-pub use authenticate::Authenticator;
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+pub use attempts::Rules as AttemptRules;
+pub use audit::Actor;
 pub use error::Error;
+pub use groups::{GroupChange, NewGroup, RemovedGroup};
+pub use keys::{CreatedKey, NewKey};
+pub use limits::LimitsChange;
+pub use sessions::Session;
+pub use start::FirstStart;
+pub use users::{NewUser, RemovedUser, UserChange};
 
-use crate::domain::clock::Timestamp;
+use crate::config::AuthConfig;
+use crate::crypto::password::Hasher;
+use crate::crypto::token::{PublicKey, Signer};
+use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::ids::{GroupId, UserId};
 use crate::domain::principal::Principal;
+use crate::store::{AccountsState, Store, Tx};
+use attempts::Attempts;
+use authenticate::Authenticator;
+
+/// What accounts need to know from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long an access token holds.
+    pub access_token_ttl: Duration,
+    /// How long a refresh token holds; each use replaces it by a new one.
+    pub refresh_token_ttl: Duration,
+    /// Threads that hash passwords.
+    pub login_threads: usize,
+    /// Passwords that may wait for them.
+    pub login_queue: usize,
+    /// How many failed logins are borne.
+    pub attempts: AttemptRules,
+    /// Whether this node may change accounts and sign access tokens.
+    pub is_leader: bool,
+}
+
+impl Settings {
+    /// From the configuration, for a leader or a follower.
+    #[must_use]
+    pub fn new(config: &AuthConfig, is_leader: bool) -> Self {
+        Self {
+            access_token_ttl: config.access_token_ttl,
+            refresh_token_ttl: config.refresh_token_ttl,
+            login_threads: config.login_threads,
+            login_queue: config.login_queue,
+            attempts: AttemptRules::default(),
+            is_leader,
+        }
+    }
+}
 
 /// Users, groups and keys of this node. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Accounts {
-    authenticator: Arc<Authenticator>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    authenticator: Authenticator,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    hasher: Hasher,
+    attempts: Mutex<Attempts>,
+    signer: ArcSwapOption<Signer>,
+    /// Held over a change and the directory's update, so that both happen in the same order.
+    changing: tokio::sync::Mutex<()>,
+    /// The state version after the last change; followers are told when it moves.
+    version: watch::Sender<u64>,
+}
+
+impl fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accounts").field("authenticator", &self.inner.authenticator).finish_non_exhaustive()
+    }
 }
 
 impl Accounts {
@@ -25,7 +110,7 @@ impl Accounts {
     /// # Errors
     /// Whatever is wrong with the credential; see [`Error`].
     pub fn authenticate(&self, credential: &str, now: Timestamp) -> Result<Principal, Error> {
-        self.authenticator.authenticate(credential, now)
+        self.inner.authenticator.authenticate(credential, now)
     }
 
     /// As [`Accounts::authenticate`], and the local admin token too; for the control plane only.
@@ -33,6 +118,77 @@ impl Accounts {
     /// # Errors
     /// Whatever is wrong with the credential; see [`Error`].
     pub fn authenticate_operator(&self, credential: &str, now: Timestamp) -> Result<Principal, Error> {
-        self.authenticator.authenticate_operator(credential, now)
+        self.inner.authenticator.authenticate_operator(credential, now)
+    }
+
+    /// The version of users, groups, keys and limits, as it moves.
+    #[must_use]
+    pub fn versions(&self) -> watch::Receiver<u64> {
+        self.inner.version.subscribe()
+    }
+
+    /// The public keys that access tokens are verified with, the newest first; for followers.
+    #[must_use]
+    pub fn public_keys(&self) -> Vec<PublicKey> {
+        self.inner.authenticator.public_keys()
+    }
+
+    /// Takes over what the leader has, after it was written to this node's database. Holds from the next request on.
+    pub fn adopt(&self, state: &AccountsState, keys: &[PublicKey]) {
+        self.inner.authenticator.directory.replace(&state.users, &state.groups, &state.keys);
+        if self.public_keys() != keys {
+            self.inner.authenticator.set_public_keys(keys);
+        }
+        self.inner.version.send_replace(state.version);
+    }
+
+    /// The name of a user as it is now.
+    #[must_use]
+    pub fn user_name(&self, id: UserId) -> Option<Arc<str>> {
+        self.inner.authenticator.directory.user_name(id)
+    }
+
+    /// The name of a group as it is now.
+    #[must_use]
+    pub fn group_name(&self, id: GroupId) -> Option<Arc<str>> {
+        self.inner.authenticator.directory.group_name(id)
+    }
+
+    /// How many users, groups and keys there are.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize, usize) {
+        self.inner.authenticator.directory.counts()
+    }
+
+    /// Begins a change: nobody else changes anything until the guard is dropped.
+    async fn change(&self) -> Result<Change<'_>, Error> {
+        if !self.inner.settings.is_leader {
+            return Err(Error::NotLeader);
+        }
+        let turn = self.inner.changing.lock().await;
+        let tx = self.inner.store.begin().await?;
+        Ok(Change { accounts: self, tx, now: self.inner.clock.now(), _turn: turn })
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+}
+
+/// A change that is being made: its transaction, its time, and the right to make it.
+struct Change<'a> {
+    accounts: &'a Accounts,
+    tx: Tx,
+    now: Timestamp,
+    _turn: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Change<'_> {
+    /// Commits, then lets the directory follow, while it is still this change's turn.
+    async fn commit(self, follow: impl FnOnce(&directory::Directory)) -> Result<(), Error> {
+        let version = self.tx.commit().await?;
+        follow(&self.accounts.inner.authenticator.directory);
+        self.accounts.inner.version.send_replace(version);
+        Ok(())
     }
 }

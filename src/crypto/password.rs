@@ -13,8 +13,6 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Jobs that may wait for a thread; about a second of work.
-const WAITING_MAX: usize = 32;
 /// How much nicer than the rest of the process the threads are: a tenth of a share, while others want the processor.
 #[cfg(unix)]
 const NICER: i32 = 10;
@@ -53,13 +51,13 @@ enum Job {
 }
 
 impl Hasher {
-    /// Starts `threads` threads (at least one).
+    /// Starts `threads` threads (at least one), for which at most `queue` jobs may wait.
     ///
     /// # Errors
     /// [`Error::Gone`] when no thread can be started, [`Error::Argon2`] when the machine cannot hash.
-    pub fn start(threads: usize) -> Result<Self, Error> {
+    pub fn start(threads: usize, queue: usize) -> Result<Self, Error> {
         let decoy = hash("nobody's password")?.into();
-        let (jobs, waiting) = sync_channel(WAITING_MAX);
+        let (jobs, waiting) = sync_channel(queue);
         let waiting = Arc::new(Mutex::new(waiting));
         for number in 0..threads.max(1) {
             let waiting = waiting.clone();
@@ -140,7 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_fits_its_own_hash_only_and_no_hash_at_all_fits_nothing() {
-        let hasher = Hasher::start(1).expect("threads");
+        let hasher = Hasher::start(1, 8).expect("threads");
         let hash = hasher.hash("correct horse".to_owned()).await.expect("hashed");
         assert!(hash.starts_with("$argon2id$"));
         assert!(hasher.check("correct horse".to_owned(), Some(hash.clone())).await.expect("checked"));
@@ -150,10 +148,10 @@ mod tests {
 
     #[tokio::test]
     async fn more_jobs_than_may_wait_are_refused_at_once() {
-        let hasher = Hasher::start(1).expect("threads");
-        let all = (0..WAITING_MAX * 4).map(|_| hasher.check("x".to_owned(), None));
+        let hasher = Hasher::start(1, 8).expect("threads");
+        let all = (0..32).map(|_| hasher.check("x".to_owned(), None));
         let results = futures_util::future::join_all(all).await;
         assert!(results.iter().any(|r| matches!(r, Err(Error::Busy))));
-        assert!(results.iter().filter(|r| r.is_ok()).count() >= WAITING_MAX);
+        assert!(results.iter().filter(|r| r.is_ok()).count() >= 8);
     }
 }

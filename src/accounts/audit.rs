@@ -1,0 +1,112 @@
+//! The audit log: who changed what, from what to what. Never a secret: users appear here without their password hash,
+//! keys without their digest.
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::accounts::Change;
+use crate::accounts::error::Error;
+use crate::domain::group::{Group, Limits};
+use crate::domain::principal::{Credential, Principal};
+use crate::domain::user::{ApiKey, User};
+use crate::store::{AuditEntry, AuditRepo};
+
+/// Who makes a change, as the audit log names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor(String);
+
+impl Actor {
+    /// The gateway itself, at its first start.
+    #[must_use]
+    pub fn system() -> Self {
+        Self("system".to_owned())
+    }
+}
+
+impl From<&Principal> for Actor {
+    fn from(principal: &Principal) -> Self {
+        match principal.credential {
+            Credential::LocalAdmin => Self("local-admin".to_owned()),
+            Credential::ApiKey(_) | Credential::AccessToken(_) => Self(format!("user {}", principal.user)),
+        }
+    }
+}
+
+impl Change<'_> {
+    /// Writes an entry into the change's transaction. `before` and `after` are null for what was or is not there.
+    pub(super) async fn audit(
+        &self,
+        actor: &Actor,
+        action: &str,
+        subject: String,
+        before: Value,
+        after: Value,
+    ) -> Result<(), Error> {
+        let (before, after) = difference(before, after);
+        let entry = AuditEntry {
+            id: Uuid::now_v7(),
+            at: self.now,
+            actor: actor.0.clone(),
+            action: action.to_owned(),
+            subject,
+            detail: json!({"before": before, "after": after}).to_string(),
+        };
+        Ok(AuditRepo::on(&self.tx).append(&entry).await?)
+    }
+}
+
+/// Of two objects, only what differs; of anything else, both whole.
+fn difference(before: Value, after: Value) -> (Value, Value) {
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => {
+            let differs = |a: &Map<String, Value>, b: &Map<String, Value>| {
+                let fields = a.iter().filter(|(name, value)| b.get(*name) != Some(value));
+                Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
+            };
+            (differs(&before, &after), differs(&after, &before))
+        }
+        whole => whole,
+    }
+}
+
+/// A user as the audit log shows it.
+pub(super) fn of_user(user: &User) -> Value {
+    let mut fields = of_limits(&user.limits);
+    fields.insert("name".into(), json!(user.name));
+    fields.insert("group_id".into(), json!(user.group_id));
+    fields.insert("role".into(), json!(user.role));
+    fields.insert("active".into(), json!(user.active));
+    fields.insert("has_password".into(), json!(user.password_hash.is_some()));
+    Value::Object(fields)
+}
+
+/// A group as the audit log shows it.
+pub(super) fn of_group(group: &Group) -> Value {
+    let mut fields = of_limits(&group.limits);
+    fields.insert("name".into(), json!(group.name));
+    Value::Object(fields)
+}
+
+/// A key as the audit log shows it.
+pub(super) fn of_key(key: &ApiKey, owner: &str) -> Value {
+    json!({"id": key.id, "user": owner, "name": key.name, "prefix": key.prefix, "expires_at": key.expires_at})
+}
+
+fn of_limits(limits: &Limits) -> Map<String, Value> {
+    match serde_json::to_value(limits) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_shows_what_changed_and_nothing_else() {
+        let (before, after) = difference(json!({"a": 1, "b": 2}), json!({"a": 1, "b": 3}));
+        assert_eq!((before, after), (json!({"b": 2}), json!({"b": 3})));
+        assert_eq!(difference(Value::Null, json!({"a": 1})), (Value::Null, json!({"a": 1})));
+    }
+}

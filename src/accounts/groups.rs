@@ -1,0 +1,150 @@
+//! Changes to groups.
+
+use serde_json::{Value, json};
+
+use crate::accounts::audit::{Actor, of_group};
+use crate::accounts::error::Error;
+use crate::accounts::limits::LimitsChange;
+use crate::accounts::{Accounts, Change, names};
+use crate::domain::group::{Group, Limits};
+use crate::domain::ids::GroupId;
+use crate::domain::user::User;
+use crate::store::{Ground, GroupRepo, UserRepo};
+
+/// A group to be created.
+#[derive(Clone, Debug, Default)]
+pub struct NewGroup {
+    /// Unique among groups.
+    pub name: String,
+    /// What the members may use together.
+    pub limits: LimitsChange,
+}
+
+/// What to change of a group; `None` leaves it as it is.
+#[derive(Clone, Debug, Default)]
+pub struct GroupChange {
+    /// A new name.
+    pub name: Option<String>,
+    /// Other limits.
+    pub limits: LimitsChange,
+}
+
+/// What went with a removed group.
+#[derive(Clone, Debug)]
+pub struct RemovedGroup {
+    /// The group that was.
+    pub group: Group,
+    /// Users who are in no group now, and held to their own limits only.
+    pub members: u64,
+}
+
+impl Accounts {
+    /// Creates a group.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a bad name or limit, [`Error::Conflict`] when the name is taken.
+    pub async fn create_group(&self, actor: &Actor, new: NewGroup) -> Result<Group, Error> {
+        names::check("group", &new.name)?;
+        let limits = new.limits.apply(&Limits::default())?;
+        let change = self.change().await?;
+        change.refuse_taken_group(&new.name).await?;
+        let (created_at, updated_at) = (change.now, change.now);
+        let group = Group { id: GroupId::new(), name: new.name, limits, created_at, updated_at };
+        GroupRepo::on(&change.tx).create(&group).await?;
+        change.audit(actor, "group.create", subject(&group), Value::Null, of_group(&group)).await?;
+        change.commit(|directory| directory.put_group(&group)).await?;
+        Ok(group)
+    }
+
+    /// Changes a group, named by id or name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Invalid`], [`Error::Conflict`] when the new name is taken.
+    pub async fn change_group(
+        &self,
+        actor: &Actor,
+        named: &str,
+        wanted: GroupChange,
+    ) -> Result<Group, Error> {
+        if let Some(name) = &wanted.name {
+            names::check("group", name)?;
+        }
+        let change = self.change().await?;
+        let before = change.group(named).await?;
+        let mut after = Group { updated_at: change.now, ..before.clone() };
+        if let Some(name) = wanted.name.filter(|name| *name != before.name) {
+            change.refuse_taken_group(&name).await?;
+            after.name = name;
+        }
+        after.limits = wanted.limits.apply(&before.limits)?;
+        GroupRepo::on(&change.tx).update(&after).await?;
+        change.audit(actor, "group.change", subject(&before), of_group(&before), of_group(&after)).await?;
+        change.commit(|directory| directory.put_group(&after)).await?;
+        Ok(after)
+    }
+
+    /// Removes a group. With members only if `force` says so: they would be free of the group's limits.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`] while it has members.
+    pub async fn remove_group(&self, actor: &Actor, named: &str, force: bool) -> Result<RemovedGroup, Error> {
+        let change = self.change().await?;
+        let group = change.group(named).await?;
+        let members = UserRepo::on(&change.tx).list_by_group(group.id).await?;
+        if !members.is_empty() && !force {
+            return Err(Error::Conflict(format!(
+                "group {} has {} members, who would be free of its limits: move them first, or remove it with force",
+                group.name,
+                members.len()
+            )));
+        }
+        GroupRepo::on(&change.tx).delete(group.id, force).await?;
+        let left: Vec<User> = members.into_iter().map(|user| User { group_id: None, ..user }).collect();
+        let gone = json!({"members_left": left.iter().map(|user| &user.name).collect::<Vec<_>>()});
+        change.audit(actor, "group.remove", subject(&group), of_group(&group), gone).await?;
+        let members = u64::try_from(left.len()).unwrap_or(u64::MAX);
+        let follow = |directory: &super::directory::Directory| {
+            for user in &left {
+                directory.put_user(user);
+            }
+            directory.remove_group(group.id);
+        };
+        change.commit(follow).await?;
+        Ok(RemovedGroup { group, members })
+    }
+
+    /// A group, by id or name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn group(&self, named: &str) -> Result<Group, Error> {
+        group(&self.inner.store, named).await
+    }
+}
+
+impl Change<'_> {
+    pub(super) async fn group(&self, named: &str) -> Result<Group, Error> {
+        group(&self.tx, named).await
+    }
+
+    async fn refuse_taken_group(&self, name: &str) -> Result<(), Error> {
+        match GroupRepo::on(&self.tx).get_by_name(name).await? {
+            Some(_) => Err(Error::Conflict(format!("group {name} exists already"))),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn group<G: Ground>(ground: &G, named: &str) -> Result<Group, Error> {
+    let groups = GroupRepo::on(ground);
+    let found = match named.parse() {
+        Ok(id) => groups.get_by_id(id).await?,
+        Err(_) if names::check("group", named).is_err() => None,
+        Err(_) => groups.get_by_name(named).await?,
+    };
+    found.ok_or_else(|| Error::NotFound { what: "group", name: named.to_owned() })
+}
+
+fn subject(group: &Group) -> String {
+    format!("group {}", group.name)
+}

@@ -1,0 +1,158 @@
+//! Sessions: a password for two tokens, a refresh token for the next two, and their end.
+//!
+//! A refresh token is good for one use. Using it again means that two parties have it, one of them a thief; nobody can
+//! tell which, so the whole family that descends from that login is revoked and both have to log in again.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+
+use crate::accounts::error::Error;
+use crate::accounts::{Accounts, names};
+use crate::crypto::secret_text::{self, CHARS_FOR_256_BITS, sha256};
+use crate::crypto::token::Claims;
+use crate::domain::ids::Jti;
+use crate::domain::user::User;
+use crate::store::{RefreshToken, RefreshTokenRepo, UserRepo};
+
+const REFRESH_PREFIX: &str = "sp-rt-";
+
+/// What a caller gets for a password or a refresh token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Session {
+    /// A JWT.
+    pub access_token: String,
+    /// Good for one use.
+    pub refresh_token: String,
+    /// How long the access token holds.
+    pub expires_in: Duration,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Session(***)")
+    }
+}
+
+impl Accounts {
+    /// Begins a session. Unknown names, users without a password and wrong passwords cost the same time and get the
+    /// same answer. How many failures are borne is said in `attempts`.
+    ///
+    /// # Errors
+    /// [`Error::WrongLogin`], [`Error::Disabled`] only with the right password, [`Error::TooManyLogins`],
+    /// [`Error::Busy`], [`Error::NotLeader`].
+    pub async fn login(&self, name: &str, password: String, from: IpAddr) -> Result<Session, Error> {
+        if !self.inner.settings.is_leader {
+            return Err(Error::NotLeader);
+        }
+        self.inner.attempts.lock().check(name, from, self.now()).map_err(Error::TooManyLogins)?;
+        let user = match names::check("user", name) {
+            Ok(()) => UserRepo::on(&self.inner.store).get_by_name(name).await?,
+            Err(_) => None,
+        };
+        let hash = user.as_ref().and_then(|user| user.password_hash.clone());
+        let right = self.inner.hasher.check(password, hash).await?;
+        let now = self.now();
+        let Some(user) = user.filter(|_| right) else {
+            self.inner.attempts.lock().failed(name, from, now).map_err(Error::TooManyLogins)?;
+            return Err(Error::WrongLogin);
+        };
+        self.inner.attempts.lock().succeeded(name, from, now);
+        if !user.active {
+            return Err(Error::Disabled(user.name));
+        }
+        let session = self.issue(&user, Jti::new()).await?;
+        UserRepo::on(&self.inner.store).set_last_login(user.id, now).await?;
+        Ok(session)
+    }
+
+    /// Continues a session: the refresh token is spent, and two new tokens take its place.
+    ///
+    /// # Errors
+    /// [`Error::WrongRefreshToken`], also for one that was used before, which ends its session;
+    /// [`Error::Disabled`], [`Error::NotLeader`].
+    pub async fn refresh(&self, refresh_token: &str) -> Result<Session, Error> {
+        if !self.inner.settings.is_leader {
+            return Err(Error::NotLeader);
+        }
+        let known = self.known(refresh_token).await?;
+        let now = self.now();
+        if known.expires_at <= now {
+            return Err(Error::WrongRefreshToken);
+        }
+        let tokens = RefreshTokenRepo::on(&self.inner.store);
+        // Of two uses at the same time, only one revokes the token; the other one comes too late like any other.
+        if known.revoked_at.is_some() || !tokens.revoke(known.jti, now).await? {
+            if tokens.revoke_family(known.family, now).await? > 0 {
+                tracing::warn!(user = %known.user_id, "a refresh token was used twice: its session is revoked");
+            }
+            self.end_access(known.family);
+            return Err(Error::WrongRefreshToken);
+        }
+        let user = UserRepo::on(&self.inner.store).get_by_id(known.user_id).await?;
+        let user = user.ok_or(Error::WrongRefreshToken)?;
+        if !user.active {
+            return Err(Error::Disabled(user.name));
+        }
+        self.issue(&user, known.family).await
+    }
+
+    /// Ends a session: its refresh token and, on this node at once, its access tokens are refused. (Another node
+    /// refuses the access token when it expires.) A token that is not valid any more is no error: the session is over.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::NotLeader`].
+    pub async fn logout(&self, refresh_token: &str) -> Result<(), Error> {
+        if !self.inner.settings.is_leader {
+            return Err(Error::NotLeader);
+        }
+        match self.known(refresh_token).await {
+            Ok(known) => {
+                RefreshTokenRepo::on(&self.inner.store).revoke_family(known.family, self.now()).await?;
+                self.end_access(known.family);
+                Ok(())
+            }
+            Err(Error::WrongRefreshToken) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn issue(&self, user: &User, family: Jti) -> Result<Session, Error> {
+        let (settings, now) = (&self.inner.settings, self.now());
+        let signer = self.inner.signer.load_full().ok_or(Error::NotLeader)?;
+        let jti = Jti::new();
+        let refresh_token =
+            format!("{REFRESH_PREFIX}{}-{}", jti.0.simple(), secret_text::random(CHARS_FOR_256_BITS)?);
+        let kept = RefreshToken {
+            jti,
+            family,
+            user_id: user.id,
+            digest: sha256(refresh_token.as_bytes()),
+            created_at: now,
+            expires_at: now.plus(settings.refresh_token_ttl),
+            revoked_at: None,
+        };
+        RefreshTokenRepo::on(&self.inner.store).create(&kept).await?;
+        // A session may begin in the very moment in which all earlier ones were revoked.
+        let issued_at = now.max(user.tokens_valid_from);
+        let expires_at = now.plus(settings.access_token_ttl);
+        let claims = Claims { user: user.id, jti: Jti::new(), session: family, issued_at, expires_at };
+        let access_token = signer.sign(&claims)?;
+        Ok(Session { access_token, refresh_token, expires_in: settings.access_token_ttl })
+    }
+
+    async fn known(&self, refresh_token: &str) -> Result<RefreshToken, Error> {
+        let jti = refresh_token.strip_prefix(REFRESH_PREFIX).and_then(|rest| rest.split_once('-'));
+        let jti: Jti = jti.and_then(|(jti, _)| jti.parse().ok()).ok_or(Error::WrongRefreshToken)?;
+        let known = RefreshTokenRepo::on(&self.inner.store).get_by_jti(jti).await?;
+        let digest = sha256(refresh_token.as_bytes());
+        known.filter(|known| known.digest.ct_eq(&digest).into()).ok_or(Error::WrongRefreshToken)
+    }
+
+    fn end_access(&self, session: Jti) {
+        let until = self.now().plus(self.inner.settings.access_token_ttl);
+        self.inner.authenticator.end_session(session, until);
+    }
+}

@@ -1,0 +1,152 @@
+//! The start of a node's accounts: what is in the database comes into memory; what is missing at the very first start
+//! is made.
+
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::accounts::attempts::Attempts;
+use crate::accounts::audit::Actor;
+use crate::accounts::authenticate::Authenticator;
+use crate::accounts::error::Error;
+use crate::accounts::users::NewUser;
+use crate::accounts::{Accounts, Inner, Settings};
+use crate::crypto::password::Hasher;
+use crate::crypto::secret_text::{self, CHARS_FOR_256_BITS};
+use crate::crypto::token::{self, Signer};
+use crate::domain::clock::Clock;
+use crate::store::{MetaKey, MetaRepo, Store};
+
+/// The file of the local admin token, in the data directory.
+pub const ADMIN_TOKEN_FILE: &str = "admin.token";
+/// Characters of a generated password: 20 of base 62 carry 119 bits.
+const PASSWORD_CHARS: usize = 20;
+
+/// What the first start made.
+#[derive(Clone)]
+pub struct FirstStart {
+    /// The password of the user `admin`, if it was generated: for its owner's eyes, once.
+    pub generated_password: Option<String>,
+}
+
+impl fmt::Debug for FirstStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FirstStart(generated: {})", self.generated_password.is_some())
+    }
+}
+
+impl Accounts {
+    /// Reads users, groups and keys into memory, and starts the threads that hash passwords. A leader also gets its
+    /// signing key, made on the first start; a follower gets public keys from the leader ([`Accounts::adopt`]).
+    ///
+    /// # Errors
+    /// The database's, or [`Error::SigningKey`] when the stored key cannot be used.
+    pub async fn open(store: Store, settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let state = store.accounts_state().await?;
+        let authenticator = Authenticator::default();
+        authenticator.directory.replace(&state.users, &state.groups, &state.keys);
+        let inner = Inner {
+            authenticator,
+            store,
+            clock,
+            settings,
+            hasher: Hasher::start(settings.login_threads, settings.login_queue)?,
+            attempts: Mutex::new(Attempts::new(settings.attempts)),
+            signer: ArcSwapOption::empty(),
+            changing: tokio::sync::Mutex::default(),
+            version: watch::Sender::new(state.version),
+        };
+        let accounts = Self { inner: Arc::new(inner) };
+        if settings.is_leader {
+            accounts.load_signing_key().await?;
+        }
+        Ok(accounts)
+    }
+
+    /// Creates the user `admin` when there is no user at all. Without a password, one is generated and handed over
+    /// for being shown once.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a password that is too short, and the database's.
+    pub async fn first_start(&self, password: Option<String>) -> Result<Option<FirstStart>, Error> {
+        if self.counts().0 > 0 {
+            return Ok(None);
+        }
+        let generated = if password.is_none() { Some(secret_text::random(PASSWORD_CHARS)?) } else { None };
+        let password = password.or_else(|| generated.clone());
+        let admin = NewUser { name: "admin".to_owned(), password, is_admin: true, ..NewUser::default() };
+        self.create_user(&Actor::system(), admin).await?;
+        Ok(Some(FirstStart { generated_password: generated }))
+    }
+
+    /// Keeps a local admin token in `data_dir`, readable by its owner alone: the one that is there, or a new one.
+    /// Whoever can read the file administers this node without a login.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it can neither be read nor written.
+    pub fn keep_admin_token(&self, data_dir: &Path) -> Result<(), Error> {
+        let path = data_dir.join(ADMIN_TOKEN_FILE);
+        let failed = |reason| Error::File { path: path.display().to_string(), reason };
+        let kept = match std::fs::read_to_string(&path) {
+            Ok(text) if text.trim().len() >= CHARS_FOR_256_BITS => text.trim().to_owned(),
+            Ok(_) => String::new(),
+            Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(reason) => return Err(failed(reason)),
+        };
+        let token = if kept.is_empty() {
+            let token = format!("sp-admin-{}", secret_text::random(CHARS_FOR_256_BITS)?);
+            write_private(&path, &token).map_err(failed)?;
+            token
+        } else {
+            make_private(&path).map_err(failed)?;
+            kept
+        };
+        self.inner.authenticator.set_local_admin(&token);
+        Ok(())
+    }
+
+    async fn load_signing_key(&self) -> Result<(), Error> {
+        let fresh = STANDARD.encode(token::new_private_key()?);
+        let kept = MetaRepo::on(&self.inner.store).get_or_set(MetaKey::SigningKey, &fresh).await?;
+        let unreadable = |_| token::Error::Key("it is not stored as base64".to_owned());
+        let signer = Signer::new(&STANDARD.decode(kept).map_err(unreadable)?)?;
+        self.inner.authenticator.set_public_keys(&[signer.public()]);
+        self.inner.signer.store(Some(Arc::new(signer)));
+        Ok(())
+    }
+}
+
+/// Writes beside the file and moves it there, so that nobody ever reads half a token.
+fn write_private(path: &Path, token: &str) -> std::io::Result<()> {
+    let aside = path.with_extension("token.new");
+    match std::fs::remove_file(&aside) {
+        Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => return Err(reason),
+        _ => {}
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&aside)?;
+    writeln!(file, "{token}")?;
+    file.sync_all()?;
+    std::fs::rename(aside, path)
+}
+
+#[cfg(unix)]
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! Changes to users.
+
+use serde_json::{Value, json};
+
+use crate::accounts::audit::{Actor, of_user};
+use crate::accounts::error::Error;
+use crate::accounts::limits::LimitsChange;
+use crate::accounts::{Accounts, Change, names};
+use crate::domain::clock::Timestamp;
+use crate::domain::group::Limits;
+use crate::domain::ids::UserId;
+use crate::domain::user::{Role, User};
+use crate::store::{ApiKeyRepo, Ground, RefreshTokenRepo, UserRepo};
+
+/// The shortest password (NIST SP 800-63B).
+const PASSWORD_MIN: usize = 8;
+/// The longest; longer ones are no safer and cost more to hash.
+const PASSWORD_MAX: usize = 256;
+
+/// A user to be created.
+#[derive(Clone, Default)]
+pub struct NewUser {
+    /// Unique among users.
+    pub name: String,
+    /// Without one the user can use API keys, but not log in.
+    pub password: Option<String>,
+    /// The group, by id or name.
+    pub group: Option<String>,
+    /// Whether the user is an admin.
+    pub is_admin: bool,
+    /// The user's own limits.
+    pub limits: LimitsChange,
+}
+
+/// What to change of a user; `None` leaves it as it is.
+#[derive(Clone, Debug, Default)]
+pub struct UserChange {
+    /// A new name.
+    pub name: Option<String>,
+    /// Another group, by id or name, or none.
+    pub group: Option<Option<String>>,
+    /// Another role.
+    pub role: Option<Role>,
+    /// False: refused from the next request on, and every session ends.
+    pub active: Option<bool>,
+    /// Other limits.
+    pub limits: LimitsChange,
+}
+
+/// What went with a removed user.
+#[derive(Clone, Debug)]
+pub struct RemovedUser {
+    /// The user that was.
+    pub user: User,
+    /// The user's API keys, which are refused from now on.
+    pub keys: u64,
+    /// Sessions that ended.
+    pub sessions: u64,
+}
+
+impl Accounts {
+    /// Creates a user.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a bad name, password or limit, [`Error::NotFound`] for the group,
+    /// [`Error::Conflict`] when the name is taken.
+    pub async fn create_user(&self, actor: &Actor, new: NewUser) -> Result<User, Error> {
+        names::check("user", &new.name)?;
+        let limits = new.limits.apply(&Limits::default())?;
+        let password_hash = match new.password {
+            Some(password) => Some(self.hash(password).await?),
+            None => None,
+        };
+        let change = self.change().await?;
+        let group_id = match &new.group {
+            Some(named) => Some(change.group(named).await?.id),
+            None => None,
+        };
+        let user = User {
+            id: UserId::new(),
+            name: new.name,
+            group_id,
+            role: if new.is_admin { Role::Admin } else { Role::User },
+            active: true,
+            password_hash,
+            limits,
+            tokens_valid_from: change.now,
+            created_at: change.now,
+            updated_at: change.now,
+            last_login_at: None,
+        };
+        change.refuse_taken_name(&user.name).await?;
+        UserRepo::on(&change.tx).create(&user).await?;
+        change.audit(actor, "user.create", subject(&user), Value::Null, of_user(&user)).await?;
+        change.commit(|directory| directory.put_user(&user)).await?;
+        Ok(user)
+    }
+
+    /// Changes a user, named by id or name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Invalid`], [`Error::Conflict`] when the new name is taken or the last admin
+    /// would be lost.
+    pub async fn change_user(&self, actor: &Actor, named: &str, wanted: UserChange) -> Result<User, Error> {
+        if let Some(name) = &wanted.name {
+            names::check("user", name)?;
+        }
+        let change = self.change().await?;
+        let before = user(&change.tx, named).await?;
+        let mut after = User { updated_at: change.now, ..before.clone() };
+        if let Some(name) = wanted.name.filter(|name| *name != before.name) {
+            change.refuse_taken_name(&name).await?;
+            after.name = name;
+        }
+        after.group_id = match wanted.group {
+            None => before.group_id,
+            Some(None) => None,
+            Some(Some(named)) => Some(change.group(&named).await?.id),
+        };
+        after.role = wanted.role.unwrap_or(before.role);
+        after.active = wanted.active.unwrap_or(before.active);
+        after.limits = wanted.limits.apply(&before.limits)?;
+        if is_usable_admin(&before) && !is_usable_admin(&after) {
+            change.refuse_losing_last_admin()?;
+        }
+        if before.active && !after.active {
+            // Enabling the user again must not bring old sessions back to life.
+            after.tokens_valid_from = just_after(change.now, &before);
+            RefreshTokenRepo::on(&change.tx).revoke_all_for_user(before.id, change.now).await?;
+        }
+        UserRepo::on(&change.tx).update(&after).await?;
+        let action = match (before.active, after.active) {
+            (true, false) => "user.disable",
+            (false, true) => "user.enable",
+            _ => "user.change",
+        };
+        change.audit(actor, action, subject(&before), of_user(&before), of_user(&after)).await?;
+        change.commit(|directory| directory.put_user(&after)).await?;
+        Ok(after)
+    }
+
+    /// Removes a user with keys and sessions. Usage stays in the books, under the name it was booked on.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Conflict`] for the last admin.
+    pub async fn remove_user(&self, actor: &Actor, named: &str) -> Result<RemovedUser, Error> {
+        let change = self.change().await?;
+        let user = user(&change.tx, named).await?;
+        if is_usable_admin(&user) {
+            change.refuse_losing_last_admin()?;
+        }
+        let keys = ApiKeyRepo::on(&change.tx).delete_all_of(user.id).await?;
+        let sessions = RefreshTokenRepo::on(&change.tx).revoke_all_for_user(user.id, change.now).await?;
+        UserRepo::on(&change.tx).delete(user.id).await?;
+        let gone = json!({"keys": keys, "sessions": sessions});
+        change.audit(actor, "user.remove", subject(&user), of_user(&user), gone).await?;
+        change.commit(|directory| directory.remove_user(user.id)).await?;
+        Ok(RemovedUser { user, keys, sessions })
+    }
+
+    /// Sets a user's password. Every session of the user ends.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Invalid`] for a password that is too short or too long, [`Error::Busy`].
+    pub async fn set_password(&self, actor: &Actor, named: &str, password: String) -> Result<(), Error> {
+        let hash = self.hash(password).await?;
+        self.end_sessions(actor, named, "user.password", |user| user.password_hash = Some(hash)).await?;
+        Ok(())
+    }
+
+    /// Ends every session of a user: access and refresh tokens are refused from the next request on. API keys stay.
+    /// The answer is how many refresh tokens were in force.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn revoke_sessions(&self, actor: &Actor, named: &str) -> Result<u64, Error> {
+        self.end_sessions(actor, named, "user.revoke", |_| {}).await
+    }
+
+    async fn end_sessions(
+        &self,
+        actor: &Actor,
+        named: &str,
+        action: &str,
+        edit: impl FnOnce(&mut User),
+    ) -> Result<u64, Error> {
+        let change = self.change().await?;
+        let before = user(&change.tx, named).await?;
+        let mut after = before.clone();
+        edit(&mut after);
+        after.updated_at = change.now;
+        after.tokens_valid_from = just_after(change.now, &before);
+        let sessions = RefreshTokenRepo::on(&change.tx).revoke_all_for_user(before.id, change.now).await?;
+        UserRepo::on(&change.tx).update(&after).await?;
+        change
+            .audit(actor, action, subject(&before), Value::Null, json!({"sessions_ended": sessions}))
+            .await?;
+        change.commit(|directory| directory.put_user(&after)).await?;
+        Ok(sessions)
+    }
+
+    /// A user, by id or name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn user(&self, named: &str) -> Result<User, Error> {
+        user(&self.inner.store, named).await
+    }
+
+    async fn hash(&self, password: String) -> Result<String, Error> {
+        let length = password.chars().count();
+        if !(PASSWORD_MIN..=PASSWORD_MAX).contains(&length) {
+            let message = format!("password: use {PASSWORD_MIN} to {PASSWORD_MAX} characters");
+            return Err(Error::Invalid(message));
+        }
+        Ok(self.inner.hasher.hash(password).await?)
+    }
+}
+
+impl Change<'_> {
+    async fn refuse_taken_name(&self, name: &str) -> Result<(), Error> {
+        match UserRepo::on(&self.tx).get_by_name(name).await? {
+            Some(_) => Err(Error::Conflict(format!("user {name} exists already"))),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_losing_last_admin(&self) -> Result<(), Error> {
+        if self.accounts.inner.authenticator.directory.count_active_admins() > 1 {
+            return Ok(());
+        }
+        Err(Error::Conflict("this is the last active admin: make somebody else admin first".to_owned()))
+    }
+}
+
+/// A user, by id or name.
+pub(super) async fn user<G: Ground>(ground: &G, named: &str) -> Result<User, Error> {
+    let users = UserRepo::on(ground);
+    let found = match named.parse() {
+        Ok(id) => users.get_by_id(id).await?,
+        Err(_) if names::check("user", named).is_err() => None,
+        Err(_) => users.get_by_name(named).await?,
+    };
+    found.ok_or_else(|| Error::NotFound { what: "user", name: named.to_owned() })
+}
+
+fn is_usable_admin(user: &User) -> bool {
+    user.role == Role::Admin && user.active
+}
+
+/// A moment after every token that was issued until now.
+fn just_after(now: Timestamp, user: &User) -> Timestamp {
+    now.max(user.tokens_valid_from).plus(std::time::Duration::from_micros(1))
+}
+
+fn subject(user: &User) -> String {
+    format!("user {}", user.name)
+}
