@@ -68,6 +68,10 @@ async fn usage_logs(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let owed = "CREATE INDEX index_usage_logs_owed ON usage_logs (created_at, request_id) \
                 WHERE NOT synced AND set_aside IS NULL";
     manager.get_connection().execute_unprepared(owed).await?;
+    // what the leader refused: normally empty
+    let refused =
+        "CREATE INDEX index_usage_logs_set_aside ON usage_logs (created_at) WHERE set_aside IS NOT NULL";
+    manager.get_connection().execute_unprepared(refused).await?;
     Ok(())
 }
 

@@ -26,6 +26,7 @@ mod page;
 mod peers;
 mod refresh_tokens;
 mod transaction;
+pub mod usage;
 mod users;
 
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ pub use page::{Cursor, NotACursor, Page};
 pub use peers::PeerRepo;
 pub use refresh_tokens::{RefreshToken, RefreshTokenRepo};
 pub use transaction::Tx;
+pub use usage::UsageRepo;
 pub use users::{UserFilter, UserRepo};
 
 /// An open, migrated database. Cheap to clone: clones share the connections.

@@ -1,0 +1,146 @@
+//! Inserting into PostgreSQL. A batch travels as one array per column and is unnested there: one statement of one
+//! shape for any number of rows, one round trip each for logs and for each table of sums.
+
+use std::sync::LazyLock;
+
+use sea_orm::sqlx::postgres::PgArguments;
+use sea_orm::sqlx::{self, Arguments as _, PgConnection, PgPool, Postgres, Row as _};
+use uuid::Uuid;
+
+use crate::domain::ids::RequestId;
+use crate::domain::usage::UsageRecord;
+use crate::store::usage::insert::{COLUMNS, Inserted, PriceTexts, mark_new, sums_of_new};
+use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
+use crate::store::{Error, columns::count};
+
+/// The types of [`COLUMNS`] but the last: `synced` is the same for all rows.
+const TYPES: [&str; 29] = [
+    "uuid", "uuid", "text", "uuid", "text", "text", "text", "text", "text", "text", "bigint", "bigint",
+    "bigint", "bigint", "bigint", "bigint", "text", "text", "boolean", "bigint", "bigint", "bigint", "text",
+    "bigint", "text", "text", "text", "text", "bigint",
+];
+
+static LOGS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO usage_logs ({}) SELECT *, ${} FROM UNNEST({}) \
+         ON CONFLICT (request_id) DO NOTHING RETURNING request_id",
+        COLUMNS.join(", "),
+        COLUMNS.len(),
+        arrays(&TYPES)
+    )
+});
+static ROLLUPS: LazyLock<String> = LazyLock::new(|| {
+    let key = "hour, user_id, group_id, model, node";
+    let tail = add_to_existing("usage_rollups", key, &["user_name", "group_name"]);
+    let types =
+        [&["bigint", "uuid", "uuid", "text", "text", "text", "text"][..], &["bigint"; SUMS.len()]].concat();
+    let (columns, arrays) = (SUMS.join(", "), arrays(&types));
+    format!(
+        "INSERT INTO usage_rollups ({key}, user_name, group_name, {columns}) SELECT * FROM UNNEST({arrays}) {tail}"
+    )
+});
+static TOTALS: LazyLock<String> = LazyLock::new(|| {
+    let tail = add_to_existing("usage_totals", "hour, node", &[]);
+    let types = [&["bigint", "text"][..], &["bigint"; SUMS.len()]].concat();
+    let (columns, arrays) = (SUMS.join(", "), arrays(&types));
+    format!("INSERT INTO usage_totals (hour, node, {columns}) SELECT * FROM UNNEST({arrays}) {tail}")
+});
+
+/// `$1::type[], $2::type[], …`
+fn arrays(types: &[&str]) -> String {
+    let numbered = types.iter().enumerate().map(|(at, kind)| format!("${}::{kind}[]", at + 1));
+    numbered.collect::<Vec<_>>().join(", ")
+}
+
+pub(super) async fn insert(pool: &PgPool, records: &[UsageRecord], synced: bool) -> Result<Inserted, Error> {
+    let mut tx = pool.begin().await?;
+    let arguments = bind_logs(records, synced)?;
+    let taken = sqlx::query_with::<Postgres, _>(LOGS.as_str(), arguments).fetch_all(&mut *tx).await?;
+    let ids = taken.iter().map(|row| Ok(RequestId(row.try_get::<Uuid, _>(0)?)));
+    let inserted = mark_new(records, ids.collect::<Result<_, Error>>()?);
+    if inserted.new() > 0 {
+        insert_sums(&mut tx, &sums_of_new(records, &inserted)).await?;
+    }
+    tx.commit().await?;
+    Ok(inserted)
+}
+
+/// One array per column, in the order of [`COLUMNS`].
+fn bind_logs(records: &[UsageRecord], synced: bool) -> Result<PgArguments, Error> {
+    let mut prices = PriceTexts::<String>::default();
+    let price_texts = records.iter().map(|r| prices.text(&r.price)).collect::<Result<Vec<_>, _>>()?;
+    let mut columns = Columns(PgArguments::default());
+    columns.add(records, |r| r.request_id.0)?;
+    columns.add(records, |r| r.user_id.0)?;
+    columns.add(records, |r| &*r.user)?;
+    columns.add(records, |r| r.group_id.map(|id| id.0))?;
+    columns.add(records, |r| r.group.as_deref())?;
+    columns.add(records, |r| &*r.model)?;
+    columns.add(records, |r| &*r.actual_model)?;
+    columns.add(records, |r| r.provider.as_str())?;
+    columns.add(records, |r| &*r.target)?;
+    columns.add(records, |r| &*r.upstream_url)?;
+    columns.add(records, |r| count(r.tokens.input))?;
+    columns.add(records, |r| count(r.tokens.output))?;
+    columns.add(records, |r| count(r.tokens.cache_read))?;
+    columns.add(records, |r| count(r.tokens.cache_write))?;
+    columns.add(records, |r| count(r.tokens.cache_write_1h))?;
+    columns.add(records, |r| count(r.tokens.reasoning))?;
+    columns.add(records, |r| r.token_source.as_str())?;
+    columns.add(records, |r| r.outcome.as_str())?;
+    columns.add(records, |r| r.is_streaming)?;
+    columns.add(records, |r| i64::from(r.status_code))?;
+    columns.add(records, |r| count(r.duration_ms))?;
+    columns.add(records, |r| r.ttfb_ms.map(count))?;
+    columns.add(&price_texts, String::as_str)?;
+    columns.add(records, |r| r.cost_nanousd)?;
+    columns.add(records, |r| r.session_id.as_deref())?;
+    columns.add(records, |r| r.agent_id.as_deref())?;
+    columns.add(records, |r| r.client_request_id.as_deref())?;
+    columns.add(records, |r| r.source_node.as_str())?;
+    columns.add(records, |r| r.created_at.as_micros())?;
+    columns.0.add(synced).map_err(unbindable)?;
+    Ok(columns.0)
+}
+
+async fn insert_sums(connection: &mut PgConnection, rollups: &Rollups) -> Result<(), Error> {
+    let rows: Vec<_> = rollups.by_user.iter().collect();
+    let mut columns = Columns(PgArguments::default());
+    columns.add(&rows, |(key, _)| key.hour)?;
+    columns.add(&rows, |(key, _)| key.user)?;
+    columns.add(&rows, |(key, _)| key.group)?;
+    columns.add(&rows, |(key, _)| &*key.model)?;
+    columns.add(&rows, |(key, _)| &*key.node)?;
+    columns.add(&rows, |(_, (names, _))| &*names.user)?;
+    columns.add(&rows, |(_, (names, _))| &*names.group)?;
+    for at in 0..SUMS.len() {
+        columns.add(&rows, |(_, (_, sums))| sums.values()[at])?;
+    }
+    sqlx::query_with::<Postgres, _>(ROLLUPS.as_str(), columns.0).execute(&mut *connection).await?;
+
+    let rows: Vec<_> = rollups.by_node.iter().collect();
+    let mut columns = Columns(PgArguments::default());
+    columns.add(&rows, |((hour, _), _)| *hour)?;
+    columns.add(&rows, |((_, node), _)| &**node)?;
+    for at in 0..SUMS.len() {
+        columns.add(&rows, |(_, sums)| sums.values()[at])?;
+    }
+    sqlx::query_with::<Postgres, _>(TOTALS.as_str(), columns.0).execute(connection).await?;
+    Ok(())
+}
+
+/// Arguments of which each is a whole column.
+struct Columns(PgArguments);
+
+impl Columns {
+    fn add<'r, R, V>(&mut self, rows: &'r [R], value: impl Fn(&'r R) -> V) -> Result<(), Error>
+    where
+        Vec<V>: sqlx::Encode<'r, Postgres> + sqlx::Type<Postgres>,
+    {
+        self.0.add(rows.iter().map(value).collect::<Vec<_>>()).map_err(unbindable)
+    }
+}
+
+fn unbindable(error: sqlx::error::BoxDynError) -> Error {
+    Error::unreadable("a usage record", error)
+}

@@ -1,0 +1,168 @@
+//! Sums over windows of time: of everything, of one user, per user, group, model, node or day.
+
+use sea_orm::{ConnectionTrait as _, QueryResult, Statement, Value};
+use uuid::Uuid;
+
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::UserId;
+use crate::domain::summary::{StatRow, StatsBy, Totals, UserStatRow};
+use crate::store::usage::UsageRepo;
+use crate::store::usage::window::{Sums, Window};
+use crate::store::{Error, columns};
+
+/// PostgreSQL adds 64-bit integers up to `numeric`; the cast makes both databases answer with 64 bits, or fail.
+const ADDED_UP: &str = "CAST(COALESCE(SUM(input_tokens), 0) AS BIGINT) AS input, \
+                        CAST(COALESCE(SUM(output_tokens), 0) AS BIGINT) AS output, \
+                        CAST(COALESCE(SUM(request_count), 0) AS BIGINT) AS requests, \
+                        CAST(COALESCE(SUM(error_count), 0) AS BIGINT) AS errors, \
+                        CAST(COALESCE(SUM(cost_nanousd), 0) AS BIGINT) AS cost";
+const DAY: i64 = 24 * 3_600 * 1_000_000;
+
+impl UsageRepo<'_> {
+    /// What all logs of `[from, to)` add up to. Grows with hours × nodes.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn global_sum_tokens(&self, from: Timestamp, to: Timestamp) -> Result<Totals, Error> {
+        self.totals(Window::new(from, to), Sums::Totals, "", vec![]).await
+    }
+
+    /// What one user's logs of `[from, to)` add up to. Grows with hours × the models and nodes that the user used.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn sum_tokens(&self, user: UserId, from: Timestamp, to: Timestamp) -> Result<Totals, Error> {
+        self.totals(Window::new(from, to), Sums::Rollups, " AND user_id = $1", vec![user.0.into()]).await
+    }
+
+    /// What all logs of `[from, to)` cost, in nano-USD. Grows with hours × nodes.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn sum_cost_usd(&self, from: Timestamp, to: Timestamp) -> Result<i64, Error> {
+        Ok(self.global_sum_tokens(from, to).await?.cost_nanousd)
+    }
+
+    /// Totals per user of `[from, to)`, most tokens first, at most `limit`; users without logs do not occur.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn user_stats(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<UserStatRow>, Error> {
+        self.stats_by(StatsBy::User, from, to, limit).await
+    }
+
+    /// Totals of `[from, to)` per user, group, model or node, most tokens first, or per UTC day, newest first; at most
+    /// `limit` rows. Users and groups carry the name they have now, or had last when they are gone.
+    ///
+    /// Per node and day it grows with hours × nodes, else with the rollups in the window.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn stats_by(
+        &self,
+        by: StatsBy,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<StatRow>, Error> {
+        let window = Window::new(from, to);
+        if window.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut values = vec![];
+        let rows = window.rows(tables_for(by), "", &mut values);
+        values.push(columns::count(limit as u64).into());
+        let limit = values.len();
+        let sql = match by {
+            StatsBy::User => format!(
+                "SELECT t.*, COALESCE((SELECT name FROM users WHERE id = t.key), t.last_name) AS name FROM (\
+                 SELECT user_id AS key, MAX(user_name) AS last_name, {ADDED_UP} FROM ({rows}) AS r GROUP BY user_id \
+                 ORDER BY SUM(input_tokens + output_tokens) DESC, user_id LIMIT ${limit}) AS t"
+            ),
+            StatsBy::Group => format!(
+                "SELECT t.*, COALESCE((SELECT name FROM groups WHERE id = t.key), t.last_name) AS name FROM (\
+                 SELECT group_id AS key, MAX(group_name) AS last_name, {ADDED_UP} FROM ({rows}) AS r GROUP BY group_id \
+                 ORDER BY SUM(input_tokens + output_tokens) DESC, group_id LIMIT ${limit}) AS t"
+            ),
+            StatsBy::Model => format!(
+                "SELECT model AS key, {ADDED_UP} FROM ({rows}) AS r GROUP BY model \
+                 ORDER BY SUM(input_tokens + output_tokens) DESC, model LIMIT ${limit}"
+            ),
+            StatsBy::Node => format!(
+                "SELECT node AS key, {ADDED_UP} FROM ({rows}) AS r GROUP BY node \
+                 ORDER BY SUM(input_tokens + output_tokens) DESC, node LIMIT ${limit}"
+            ),
+            StatsBy::Day => format!(
+                "SELECT at - at % {DAY} AS key, {ADDED_UP} FROM ({rows}) AS r GROUP BY at - at % {DAY} \
+                 ORDER BY at - at % {DAY} DESC LIMIT ${limit}"
+            ),
+        };
+        let rows = self.0.reader.query_all_raw(self.statement(&sql, values)).await?;
+        rows.iter().map(|row| stat_row(by, row)).collect()
+    }
+
+    async fn totals(
+        &self,
+        window: Window,
+        sums: Sums,
+        and: &str,
+        mut values: Vec<Value>,
+    ) -> Result<Totals, Error> {
+        if window.is_empty() {
+            return Ok(Totals::default());
+        }
+        let rows = window.rows(sums, and, &mut values);
+        let sql = format!("SELECT {ADDED_UP} FROM ({rows}) AS r");
+        let row = self.0.reader.query_one_raw(self.statement(&sql, values)).await?;
+        row.map_or(Ok(Totals::default()), |row| added_up(&row))
+    }
+
+    pub(super) fn statement(&self, sql: &str, values: Vec<Value>) -> Statement {
+        Statement::from_sql_and_values(self.0.backend(), sql, values)
+    }
+}
+
+fn tables_for(by: StatsBy) -> Sums {
+    match by {
+        StatsBy::User | StatsBy::Group | StatsBy::Model => Sums::Rollups,
+        StatsBy::Node | StatsBy::Day => Sums::Totals,
+    }
+}
+
+fn added_up(row: &QueryResult) -> Result<Totals, Error> {
+    let number = |column: &str| row.try_get::<i64>("", column);
+    let (input, output) = (columns::counted(number("input")?), columns::counted(number("output")?));
+    Ok(Totals {
+        total_input: input,
+        total_output: output,
+        total_tokens: input.saturating_add(output),
+        request_count: columns::counted(number("requests")?),
+        error_count: columns::counted(number("errors")?),
+        cost_nanousd: number("cost")?,
+    })
+}
+
+fn stat_row(by: StatsBy, row: &QueryResult) -> Result<StatRow, Error> {
+    let (key, name) = match by {
+        StatsBy::User | StatsBy::Group => {
+            let id = row.try_get::<Uuid>("", "key")?;
+            let key = if id.is_nil() { String::new() } else { id.to_string() };
+            (key, row.try_get("", "name")?)
+        }
+        StatsBy::Model | StatsBy::Node => {
+            let key = row.try_get::<String>("", "key")?;
+            (key.clone(), key)
+        }
+        StatsBy::Day => {
+            let moment = Timestamp::from_micros(row.try_get("", "key")?).to_string();
+            let day = moment.split_once('T').map_or(moment.as_str(), |(day, _)| day).to_owned();
+            (day.clone(), day)
+        }
+    };
+    Ok(StatRow { key, name, totals: added_up(row)? })
+}

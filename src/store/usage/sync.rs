@@ -1,0 +1,169 @@
+//! What the leader has not acknowledged, and noting that it has.
+
+use sea_orm::sea_query::Expr;
+use sea_orm::sqlx;
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, ExprTrait as _, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Statement,
+};
+use uuid::Uuid;
+
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::RequestId;
+use crate::domain::usage::{UsageLog, UsageRecord};
+use crate::store::usage::{UsageRepo, row};
+use crate::store::{Error, columns, transaction};
+
+/// Word for word the condition of the partial index `index_usage_logs_owed`: SQLite uses it only then.
+const OWED: &str = "NOT synced AND set_aside IS NULL";
+/// Ids per statement.
+const CHUNK: usize = 1_000;
+
+impl UsageRepo<'_> {
+    /// What the leader has not acknowledged, oldest first, at most `limit`. Costs what it returns.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn list_unsynced(&self, limit: usize) -> Result<Vec<UsageRecord>, Error> {
+        self.list_unsynced_after(None, limit).await
+    }
+
+    /// The same, but only what comes after the record `after` in the order of time: several batches can be on their
+    /// way at once.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn list_unsynced_after(
+        &self,
+        after: Option<(Timestamp, RequestId)>,
+        limit: usize,
+    ) -> Result<Vec<UsageRecord>, Error> {
+        let mut select = owed();
+        if let Some((at, id)) = after {
+            let at = at.as_micros();
+            // The first condition is implied by the second; it is the one that the index understands.
+            select = select
+                .filter(row::Column::CreatedAt.gte(at))
+                .filter(row::Column::CreatedAt.gt(at).or(row::Column::RequestId.gt(id.0)));
+        }
+        let oldest_first = select.order_by_asc(row::Column::CreatedAt).order_by_asc(row::Column::RequestId);
+        let rows = oldest_first.limit(columns::page_rows(limit) - 1).all(&self.0.reader).await?;
+        rows.into_iter().map(|row| Ok(UsageLog::try_from(row)?.record)).collect()
+    }
+
+    /// Notes that the leader has these. Unknown ids are ignored. Costs the ids.
+    ///
+    /// # Errors
+    /// [`Error`] of the database; marking again is harmless.
+    pub async fn mark_synced(&self, ids: &[RequestId]) -> Result<(), Error> {
+        // One shape of statement for any number of ids: as one array, or as one JSON text where there are no arrays.
+        for ids in ids.chunks(CHUNK) {
+            if self.0.is_embedded() {
+                let sql = "UPDATE usage_logs SET synced = TRUE, set_aside = NULL WHERE NOT synced \
+                           AND request_id IN (SELECT unhex(value) FROM json_each($1))";
+                let pool = self.0.writer.get_sqlite_connection_pool();
+                sqlx::query(sql).bind(as_json(ids)).execute(pool).await?;
+            } else {
+                let sql = "UPDATE usage_logs SET synced = TRUE, set_aside = NULL WHERE NOT synced \
+                           AND request_id = ANY($1)";
+                let pool = self.0.writer.get_postgres_connection_pool();
+                let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+                sqlx::query(sql).bind(ids).execute(pool).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets records aside that the leader refuses, each with its reason: they are kept and no longer offered, until
+    /// [`mark_all_unsynced`](Self::mark_all_unsynced). Costs the ids.
+    ///
+    /// # Errors
+    /// [`Error`] of the database; then none is set aside.
+    pub async fn set_aside(&self, refused: &[(RequestId, String)]) -> Result<(), Error> {
+        let tx = transaction::begin(&self.0.writer).await?;
+        for (id, reason) in refused {
+            let note = row::Entity::update_many()
+                .col_expr(row::Column::SetAside, Expr::value(reason.replace('\0', "")));
+            let which = row::Column::RequestId.eq(id.0).and(row::Column::Synced.eq(false));
+            note.filter(which).exec(&tx).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// How many the leader has not acknowledged, those set aside not counted. Grows with that number.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn unsynced_count(&self) -> Result<u64, Error> {
+        Ok(owed().count(&self.0.reader).await?)
+    }
+
+    /// How many are set aside. Grows with that number.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn set_aside_count(&self) -> Result<u64, Error> {
+        let aside = row::Entity::find().filter(Expr::cust("set_aside IS NOT NULL"));
+        Ok(aside.count(&self.0.reader).await?)
+    }
+
+    /// When the oldest was made that the leader has not acknowledged; those set aside do not count. One look-up.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn oldest_unsynced(&self) -> Result<Option<Timestamp>, Error> {
+        let sql =
+            format!("SELECT created_at FROM usage_logs WHERE {OWED} ORDER BY created_at, request_id LIMIT 1");
+        let found = self.0.reader.query_one_raw(Statement::from_string(self.0.backend(), sql)).await?;
+        Ok(found.map(|row| row.try_get_by_index(0)).transpose()?.map(Timestamp::from_micros))
+    }
+
+    /// Marks everything as unsynced, set aside or not: the leader has lost its ledger. Works in transactions of at most `step`
+    /// rows, so that new records get in between; grows with the number of logs. Safe to repeat after a
+    /// crash. Returns how many were marked.
+    ///
+    /// # Errors
+    /// [`Error`] of the database; what was marked before stays marked.
+    pub async fn mark_all_unsynced(&self, step: u32) -> Result<u64, Error> {
+        let mut marked = 0;
+        let mut after = (i64::MIN, Uuid::nil());
+        while let Some(last) = self.place_after(after, step).await? {
+            let sql = "UPDATE usage_logs SET synced = FALSE, set_aside = NULL WHERE (created_at, request_id) > ($1, $2) \
+                       AND (created_at, request_id) <= ($3, $4) AND (synced OR set_aside IS NOT NULL)";
+            let values = [after.0.into(), after.1.into(), last.0.into(), last.1.into()];
+            let statement = Statement::from_sql_and_values(self.0.backend(), sql, values);
+            marked += self.0.writer.execute_raw(statement).await?.rows_affected();
+            after = last;
+        }
+        Ok(marked)
+    }
+
+    /// The place of the log that is `step` logs further than `after`, or of the last one.
+    async fn place_after(&self, after: (i64, Uuid), step: u32) -> Result<Option<(i64, Uuid)>, Error> {
+        let sql = "SELECT created_at, request_id FROM (SELECT created_at, request_id FROM usage_logs \
+                   WHERE (created_at, request_id) > ($1, $2) ORDER BY created_at, request_id LIMIT $3) AS step \
+                   ORDER BY created_at DESC, request_id DESC LIMIT 1";
+        let values = [after.0.into(), after.1.into(), i64::from(step).into()];
+        let statement = Statement::from_sql_and_values(self.0.backend(), sql, values);
+        let found = self.0.reader.query_one_raw(statement).await?;
+        Ok(found
+            .map(|row| Ok::<_, Error>((row.try_get_by_index(0)?, row.try_get_by_index(1)?)))
+            .transpose()?)
+    }
+}
+
+fn owed() -> Select<row::Entity> {
+    row::Entity::find().filter(Expr::cust(OWED))
+}
+
+fn as_json(ids: &[RequestId]) -> String {
+    let mut text = String::with_capacity(ids.len() * 35 + 2);
+    text.push('[');
+    for (at, id) in ids.iter().enumerate() {
+        text.push_str(if at == 0 { "\"" } else { ",\"" });
+        text.push_str(id.0.simple().encode_lower(&mut Uuid::encode_buffer()));
+        text.push('"');
+    }
+    text.push(']');
+    text
+}
