@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-use crate::metering::BYTES_PER_TOKEN;
+use crate::metering::meter::BYTES_PER_TOKEN;
 use crate::metering::skip::{Skip, Text};
 
 /// What the gateway reads of a request; everything else passes unread.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 use crate::metering::framing::Plain;
-use crate::metering::{End, Meter, Nothing, Progress, Reading};
+use crate::metering::meter::{End, Meter, Nothing, Progress, Reading};
 
 /// Brotli's own buffer; its window (at most 16 MiB, set by the sender) comes on top.
 const BROTLI_BUFFER: usize = 4 * 1024;

@@ -3,8 +3,8 @@
 use memchr::{memchr, memchr2};
 
 use crate::metering::json::Scanner;
+use crate::metering::meter::{End, Meter, Progress, Reading};
 use crate::metering::tally::{Passed, Tally};
-use crate::metering::{End, Meter, Progress, Reading};
 
 /// What ends a Chat Completions stream in place of a document.
 const DONE: &[u8] = b"[DONE]";
@@ -25,7 +25,7 @@ pub struct Plain {
 enum Framing {
     /// Nothing but white space has come.
     Unknown { by_line: bool },
-    /// JSON documents, one after the other. `by_line`: a new line starts afresh after one that was no JSON.
+    /// JSON documents, one after the other, or `by_line` one in each line.
     Documents { by_line: bool },
     /// Server-sent events.
     Events(Line),
@@ -67,34 +67,35 @@ impl Plain {
         self.broken = true;
     }
 
-    /// Tells the form of the answer from its first byte.
-    fn recognise(&mut self, bytes: &[u8], by_line: bool) {
-        let first =
-            bytes.iter().find(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0xEF | 0xBB | 0xBF));
-        match first {
-            Some(b'{' | b'[') => self.framing = Framing::Documents { by_line },
-            Some(_) => self.framing = Framing::Events(LINE_START),
-            None => {}
+    /// Tells the form of the answer from its first byte, and returns what comes from there on.
+    fn recognise<'b>(&mut self, bytes: &'b [u8], by_line: bool) -> &'b [u8] {
+        let blank = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0xEF | 0xBB | 0xBF);
+        let Some(start) = bytes.iter().position(|byte| !blank(byte)) else { return &[] };
+        self.framing = match bytes.get(start) {
+            Some(b'{' | b'[') => Framing::Documents { by_line },
+            _ => Framing::Events(LINE_START),
+        };
+        bytes.get(start..).unwrap_or_default()
+    }
+
+    fn documents(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let taken = self.scanner.feed(bytes, &mut self.tally);
+            bytes = bytes.get(taken..).unwrap_or_default();
+            let Some(next) = bytes.iter().position(|byte| !byte.is_ascii_whitespace()) else { return };
+            bytes = bytes.get(next..).unwrap_or_default();
+            self.scanner.restart();
         }
     }
 
-    fn documents(&mut self, mut bytes: &[u8], by_line: bool) {
-        while !bytes.is_empty() {
-            if by_line && self.scanner.is_broken() {
-                let Some(end) = memchr(b'\n', bytes) else { return };
-                self.scanner.restart();
-                bytes = bytes.get(end + 1..).unwrap_or_default();
-                continue;
-            }
-            let taken = self.scanner.feed(bytes, &mut self.tally);
-            bytes = bytes.get(taken..).unwrap_or_default();
-            let next = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
-            let Some(next) = next else { return };
-            bytes = bytes.get(next..).unwrap_or_default();
-            if self.scanner.is_over() {
-                self.scanner.restart();
-            }
+    /// A line holds one document, and a line that is none costs nothing but itself.
+    fn document_lines(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = memchr(b'\n', bytes) {
+            self.scanner.feed(bytes.get(..end).unwrap_or_default(), &mut self.tally);
+            self.scanner.restart();
+            bytes = bytes.get(end + 1..).unwrap_or_default();
         }
+        self.scanner.feed(bytes, &mut self.tally);
     }
 
     fn events(&mut self, mut bytes: &[u8], mut line: Line) {
@@ -221,12 +222,14 @@ impl Meter for Plain {
         if self.broken {
             return Progress::More;
         }
-        if let Framing::Unknown { by_line } = self.framing {
-            self.recognise(chunk, by_line);
-        }
+        let chunk = match self.framing {
+            Framing::Unknown { by_line } => self.recognise(chunk, by_line),
+            _ => chunk,
+        };
         match self.framing {
             Framing::Unknown { .. } => {}
-            Framing::Documents { by_line } => self.documents(chunk, by_line),
+            Framing::Documents { by_line: false } => self.documents(chunk),
+            Framing::Documents { by_line: true } => self.document_lines(chunk),
             Framing::Events(line) => self.events(chunk, line),
         }
         self.progress()

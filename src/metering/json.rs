@@ -166,7 +166,7 @@ impl Scanner {
                 *slot = (self.place, array);
                 self.depth += 1;
                 self.state = if array { State::Value } else { State::Key };
-                tally.entered(self.place);
+                tally.entered(self.place, array);
             }
             _ => self.state = State::OtherContainer { skip: Skip::inside(), counted },
         }
@@ -178,8 +178,8 @@ impl Scanner {
             Some(&(place, is_array)) if is_array == array => {
                 self.depth -= 1;
                 self.place = place;
-                if place == Place::Root && !array {
-                    tally.event_over();
+                if !array {
+                    tally.left(place);
                 }
                 self.next();
             }

@@ -1,41 +1,10 @@
 //! What has been seen of an answer so far, and what that makes of its token counts.
 
 use crate::domain::usage::{TokenSource, Tokens};
-use crate::metering::vocabulary::Place;
-use crate::metering::{BYTES_PER_TOKEN, End, Reading};
+use crate::metering::meter::{BYTES_PER_TOKEN, End, Reading};
+use crate::metering::vocabulary::{Count, Place};
 
-/// The counts that providers report. Each holds the last value that was reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Count {
-    /// Input; for Anthropic without what the cache classes hold.
-    Input,
-    /// Output.
-    Output,
-    /// Output of an answer that has only begun.
-    OutputSoFar,
-    /// Input and output.
-    Total,
-    /// Read from the cache, beside `Input` (Anthropic).
-    CacheRead,
-    /// Written to the cache, beside `Input` (Anthropic), all lifetimes.
-    CacheWrite,
-    /// The part of `CacheWrite` that lives 5 minutes.
-    CacheWrite5m,
-    /// The part of `CacheWrite` that lives 1 hour.
-    CacheWrite1h,
-    /// Read from the cache, a part of `Input` (OpenAI, Gemini).
-    Cached,
-    /// Written to the cache, a part of `Input` (`OpenRouter`).
-    CachedNow,
-    /// Results of built-in tools, beside `Input` (Gemini).
-    ToolInput,
-    /// Reasoning, a part of `Output` (OpenAI).
-    Reasoning,
-    /// Reasoning, beside `Output` (Gemini).
-    Thoughts,
-}
-
-const COUNTS: usize = Count::Thoughts as usize + 1;
+const COUNTS: usize = Count::StepCacheWrite as usize + 1;
 /// More tokens than any call can use: a larger count is nonsense and left out.
 const COUNT_MAX: u64 = 1_000_000_000_000;
 
@@ -67,8 +36,19 @@ pub struct Tally {
     stopped: bool,
     /// The event that is passing.
     event: Event,
+    /// What compaction used, beside the counts of the answer itself.
+    compaction: Compaction,
     /// What the request is worth as input, where the answer does not tell.
     input_estimate: u64,
+}
+
+/// What the compaction steps of an Anthropic answer used.
+#[derive(Clone, Copy, Debug, Default)]
+struct Compaction {
+    input: u64,
+    output: u64,
+    cache_read: u64,
+    cache_write: u64,
 }
 
 /// What has been seen of the event that is passing.
@@ -76,6 +56,10 @@ pub struct Tally {
 struct Event {
     reports_output: bool,
     says_why_stopped: bool,
+    /// It is the last one, once it has passed as a whole.
+    is_last: Option<bool>,
+    /// The sampling step that is being read is one of compaction.
+    compacts: bool,
 }
 
 /// How far the body has come, beside what was in it.
@@ -102,6 +86,7 @@ impl Tally {
             due: Due::BodyEnd,
             stopped: false,
             event: Event::default(),
+            compaction: Compaction::default(),
             input_estimate,
         }
     }
@@ -138,22 +123,57 @@ impl Tally {
             | b"transcript.text.done"
             | b"speech.audio.done"
             | b"image_generation.completed"
-            | b"image_edit.completed" => self.finish(),
+            | b"image_edit.completed" => self.event.is_last = Some(true),
             b"response.failed" => {
                 self.error = true;
-                self.finish();
+                self.event.is_last = Some(true);
             }
             b"error" => self.error = true,
+            b"compaction" => self.event.compacts = true,
             b"message_start" | b"response.created" if self.due == Due::BodyEnd => self.due = Due::FinalEvent,
             _ => {}
         }
     }
 
-    /// A container of interest begins.
-    pub fn entered(&mut self, place: Place) {
-        if place == Place::Choice && self.due == Due::BodyEnd {
-            self.due = Due::StopReason;
+    /// An array or object of interest begins.
+    pub fn entered(&mut self, place: Place, array: bool) {
+        match place {
+            Place::Choice if self.due == Due::BodyEnd => self.due = Due::StopReason,
+            Place::Iteration if array => self.compaction = Compaction::default(),
+            Place::Iteration => {
+                self.event.compacts = false;
+                self.clear_step();
+            }
+            _ => {}
         }
+    }
+
+    /// An object of interest ends.
+    pub fn left(&mut self, place: Place) {
+        match place {
+            Place::Root => self.event_over(),
+            Place::Iteration if self.event.compacts => self.add_step(),
+            _ => {}
+        }
+    }
+
+    fn clear_step(&mut self) {
+        for count in [Count::StepInput, Count::StepOutput, Count::StepCacheRead, Count::StepCacheWrite] {
+            if let Some(slot) = self.counts.get_mut(count as usize) {
+                *slot = None;
+            }
+        }
+    }
+
+    fn add_step(&mut self) {
+        let plus = |sum: u64, count| (sum + self.get(count).unwrap_or(0)).min(COUNT_MAX);
+        let sum = self.compaction;
+        self.compaction = Compaction {
+            input: plus(sum.input, Count::StepInput),
+            output: plus(sum.output, Count::StepOutput),
+            cache_read: plus(sum.cache_read, Count::StepCacheRead),
+            cache_write: plus(sum.cache_write, Count::StepCacheWrite),
+        };
     }
 
     /// The model has said why it stopped.
@@ -163,7 +183,7 @@ impl Tally {
 
     /// Ollama's `done`.
     pub fn done(&mut self, done: bool) {
-        self.due = if done { Due::Nothing } else { Due::FinalEvent };
+        self.event.is_last = Some(done);
     }
 
     /// The answer reported a failure.
@@ -171,16 +191,21 @@ impl Tally {
         self.error = true;
     }
 
-    /// The final event has come.
+    /// What stands in place of a final event has come.
     pub fn finish(&mut self) {
         self.due = Due::Nothing;
     }
 
     /// An event has passed as a whole.
-    pub fn event_over(&mut self) {
+    fn event_over(&mut self) {
         let event = std::mem::take(&mut self.event);
         if event.reports_output {
             self.content_reported = Some(self.content);
+        }
+        match event.is_last {
+            Some(true) => self.due = Due::Nothing,
+            Some(false) if self.due == Due::BodyEnd => self.due = Due::FinalEvent,
+            _ => {}
         }
         self.stopped = event.says_why_stopped || (self.stopped && self.due == Due::StopReason);
     }
@@ -252,8 +277,10 @@ impl Tally {
 
     /// Every input token, cached ones included.
     fn input(&self) -> Option<u64> {
-        let beside = [Some(self.cache_written()), self.get(Count::CacheRead), self.get(Count::ToolInput)];
-        let beside: u64 = beside.into_iter().flatten().sum();
+        let beside = [self.get(Count::CacheRead), self.get(Count::ToolInput)].into_iter().flatten();
+        let compaction = self.compaction;
+        let beside =
+            beside.chain([self.cache_written(), compaction.input, compaction.cache_read]).sum::<u64>();
         match self.get(Count::Input) {
             Some(input) => Some(input + beside),
             None => (beside > 0).then_some(beside),
@@ -263,7 +290,7 @@ impl Tally {
     /// What Anthropic wrote to its cache.
     fn cache_written(&self) -> u64 {
         let parts = [Count::CacheWrite5m, Count::CacheWrite1h].into_iter().filter_map(|part| self.get(part));
-        self.get(Count::CacheWrite).unwrap_or_else(|| parts.sum())
+        self.get(Count::CacheWrite).unwrap_or_else(|| parts.sum()) + self.compaction.cache_write
     }
 
     /// Every output token, reasoning included.
@@ -278,7 +305,7 @@ impl Tally {
         let beside = self
             .get(Count::Reasoning)
             .filter(|reasoning| *reasoning > 0 && self.get(Count::Total) == Some(input + output + reasoning));
-        Some(output + beside.unwrap_or(0))
+        Some(output + beside.unwrap_or(0) + self.compaction.output)
     }
 
     /// The classes within `input` and `output`; a part is never larger than its whole.
@@ -286,7 +313,8 @@ impl Tally {
         let get = |count| self.get(count).unwrap_or(0);
         let written = self.cache_written().max(get(Count::CachedNow)).min(input);
         let cache_write_1h = get(Count::CacheWrite1h).min(written);
-        let cache_read = get(Count::CacheRead).max(get(Count::Cached)).min(input - written);
+        let read = get(Count::CacheRead).max(get(Count::Cached)) + self.compaction.cache_read;
+        let cache_read = read.min(input - written);
         Tokens {
             input,
             output,

@@ -5,8 +5,6 @@
 //! references: Anthropic Messages and streaming; OpenAI Chat Completions, Responses, Completions, Embeddings;
 //! Gemini `GenerateContentResponse`; Ollama `docs/api.md`. Names that only compatible servers use are marked.
 
-use crate::metering::tally::Count;
-
 /// A place in an answer, and so what a value there means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -42,6 +40,8 @@ pub enum Place {
     InputDetails,
     /// OpenAI's `completion_tokens_details`, `output_tokens_details`.
     OutputDetails,
+    /// One of Anthropic's `iterations`: a sampling step within one answer.
+    Iteration,
     /// Gemini's `usageMetadata`.
     UsageMetadata,
     /// A string that the model produced: counted, never kept.
@@ -105,10 +105,50 @@ impl Place {
             Self::CacheCreation => cache_creation(key),
             Self::InputDetails => input_details(key),
             Self::OutputDetails => output_details(key),
+            Self::Iteration => iteration(key),
             Self::UsageMetadata => usage_metadata(key),
             _ => Self::Nothing,
         }
     }
+}
+
+/// The counts that providers report. Each holds the last value that was reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Input; for Anthropic without what the cache classes hold.
+    Input,
+    /// Output.
+    Output,
+    /// Output of an answer that has only begun.
+    OutputSoFar,
+    /// Input and output.
+    Total,
+    /// Read from the cache, beside `Input` (Anthropic).
+    CacheRead,
+    /// Written to the cache, beside `Input` (Anthropic), all lifetimes.
+    CacheWrite,
+    /// The part of `CacheWrite` that lives 5 minutes.
+    CacheWrite5m,
+    /// The part of `CacheWrite` that lives 1 hour.
+    CacheWrite1h,
+    /// Read from the cache, a part of `Input` (OpenAI, Gemini).
+    Cached,
+    /// Written to the cache, a part of `Input` (OpenAI, `OpenRouter`).
+    CachedNow,
+    /// Results of built-in tools, beside `Input` (Gemini).
+    ToolInput,
+    /// Reasoning, a part of `Output` (OpenAI).
+    Reasoning,
+    /// Reasoning, beside `Output` (Gemini).
+    Thoughts,
+    /// The same four of one sampling step (Anthropic): input without cache classes,
+    StepInput,
+    /// output,
+    StepOutput,
+    /// read from the cache,
+    StepCacheRead,
+    /// written to the cache.
+    StepCacheWrite,
 }
 
 fn root(key: &[u8]) -> Place {
@@ -229,6 +269,7 @@ fn usage(key: &[u8]) -> Place {
         b"cache_read_input_tokens" => Place::Number(Count::CacheRead),
         b"cache_creation_input_tokens" => Place::Number(Count::CacheWrite),
         b"cache_creation" => Place::CacheCreation,
+        b"iterations" => Place::Iteration,
         b"prompt_tokens_details" | b"input_tokens_details" => Place::InputDetails,
         b"completion_tokens_details" | b"output_tokens_details" => Place::OutputDetails,
         b"prompt_cache_hit_tokens" => Place::Number(Count::Cached), // DeepSeek
@@ -252,17 +293,29 @@ fn cache_creation(key: &[u8]) -> Place {
     }
 }
 
+/// Source: Anthropic, "Compaction": the counts beside `iterations` leave out what compaction used.
+fn iteration(key: &[u8]) -> Place {
+    match key {
+        b"type" => Place::Kind,
+        b"input_tokens" => Place::Number(Count::StepInput),
+        b"output_tokens" => Place::Number(Count::StepOutput),
+        b"cache_read_input_tokens" => Place::Number(Count::StepCacheRead),
+        b"cache_creation_input_tokens" => Place::Number(Count::StepCacheWrite),
+        _ => Place::Nothing,
+    }
+}
+
 fn input_details(key: &[u8]) -> Place {
     match key {
         b"cached_tokens" => Place::Number(Count::Cached),
-        b"cache_write_tokens" => Place::Number(Count::CachedNow), // OpenRouter
+        b"cache_write_tokens" => Place::Number(Count::CachedNow),
         _ => Place::Nothing,
     }
 }
 
 fn output_details(key: &[u8]) -> Place {
     match key {
-        b"reasoning_tokens" => Place::Number(Count::Reasoning),
+        b"reasoning_tokens" | b"thinking_tokens" => Place::Number(Count::Reasoning),
         _ => Place::Nothing,
     }
 }

@@ -1,8 +1,8 @@
 //! Anthropic Messages: answers and their streams. Source: Anthropic API, "Messages" and "Streaming messages".
 
 use crate::mock::answer::{ID, Made};
-use crate::mock::route::Wanted;
 use crate::mock::text;
+use crate::mock::wanted::Wanted;
 
 /// `POST /v1/messages`.
 pub fn message(wanted: &Wanted) -> Made {

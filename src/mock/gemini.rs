@@ -1,8 +1,8 @@
 //! Gemini `generateContent` and its streams. Source: Gemini API reference, `GenerateContentResponse`.
 
 use crate::mock::answer::{ID, Made};
-use crate::mock::route::Wanted;
 use crate::mock::text;
+use crate::mock::wanted::Wanted;
 
 /// `:generateContent`.
 pub fn content(wanted: &Wanted) -> Made {

@@ -8,7 +8,7 @@ use crate::domain::provider::Provider as Dialect;
 use crate::metering::ask;
 use crate::mock::answer::Made;
 use crate::mock::ollama::Shape;
-use crate::mock::route::Wanted;
+use crate::mock::wanted::Wanted;
 use crate::mock::{anthropic, errors, gemini, ollama, openai, responses};
 
 const ANTHROPIC_MODELS: [&str; 3] = ["claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"];

@@ -31,6 +31,7 @@ mod responses;
 mod route;
 mod steering;
 mod text;
+mod wanted;
 
 use std::io;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Ollama. Source: `docs/api.md` in ollama/ollama.
 
 use crate::mock::answer::Made;
-use crate::mock::route::Wanted;
 use crate::mock::text;
+use crate::mock::wanted::Wanted;
 
 const MOMENT: &str = "2026-11-22T10:00:00.000000Z";
 

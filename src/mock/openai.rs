@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::mock::answer::{ID, Made};
-use crate::mock::route::Wanted;
 use crate::mock::text;
+use crate::mock::wanted::Wanted;
 
 /// When everything was created: a moment in November 2026.
 pub const CREATED: u64 = 1_795_392_000;

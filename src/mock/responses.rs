@@ -2,8 +2,8 @@
 
 use crate::mock::answer::{ID, Made};
 use crate::mock::openai::CREATED;
-use crate::mock::route::Wanted;
 use crate::mock::text;
+use crate::mock::wanted::Wanted;
 
 /// `POST /v1/responses`.
 pub fn response(wanted: &Wanted) -> Made {

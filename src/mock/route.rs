@@ -15,6 +15,7 @@ use crate::mock::answer::{Body, Broken, Built, Ending, Made};
 use crate::mock::books::{Books, Connection, Served, Sums};
 use crate::mock::kind::{Call, Kind};
 use crate::mock::steering::{Encoding, Fail, Steering};
+use crate::mock::wanted::Wanted;
 use crate::mock::{coding, errors, headers};
 
 /// Largest request body that is read.
@@ -24,59 +25,6 @@ const BUILT_MAX: usize = 512;
 /// What an answer has that nobody steers.
 const OUTPUT_DEFAULT: u64 = 24;
 const EVENTS_DEFAULT: usize = 12;
-
-/// What an answer shall hold.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Wanted {
-    /// The model that was asked for.
-    pub model: Arc<str>,
-    /// All input tokens.
-    pub input: u64,
-    /// All output tokens.
-    pub output: u64,
-    /// Parts of the input: read from the cache,
-    pub cache_read: u64,
-    /// written for 5 minutes,
-    pub cache_write: u64,
-    /// written for 1 hour.
-    pub cache_write_1h: u64,
-    /// A part of the output.
-    pub reasoning: u64,
-    /// Pieces of text.
-    pub events: usize,
-    /// An OpenAI stream is asked for usage.
-    pub wants_usage: bool,
-}
-
-impl Wanted {
-    fn new(call: &Call, steering: &Steering, body: &[u8]) -> Self {
-        let asked = ask::scan(body);
-        let model = call.model.as_deref().or(asked.model.as_deref()).unwrap_or("mock-model");
-        let cached = steering.cache_read + steering.cache_write + steering.cache_write_1h;
-        let output = if call.kind.has_output() { steering.output.unwrap_or(OUTPUT_DEFAULT) } else { 0 };
-        Self {
-            model: model.into(),
-            input: steering.input.unwrap_or_else(|| asked.input_tokens_estimate()).max(cached),
-            output,
-            cache_read: steering.cache_read,
-            cache_write: steering.cache_write,
-            cache_write_1h: steering.cache_write_1h,
-            reasoning: steering.reasoning.min(output),
-            events: steering.events.unwrap_or(if output == 0 { 0 } else { EVENTS_DEFAULT }),
-            wants_usage: asked.wants_usage,
-        }
-    }
-
-    /// The model as a JSON string.
-    pub fn model_json(&self) -> String {
-        serde_json::Value::from(&*self.model).to_string()
-    }
-
-    /// Input that no cache class covers.
-    pub fn plain_input(&self) -> u64 {
-        self.input - self.cache_read - self.cache_write - self.cache_write_1h
-    }
-}
 
 /// What decides the bytes of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -148,7 +96,7 @@ impl Provider {
         let status = steering.status.or(call.kind.status());
         let key = Key {
             kind: call.kind,
-            wanted: Wanted::new(call, steering, body),
+            wanted: wanted(call, steering, body),
             encoding: steering.encoding,
             status,
             error_event: steering.fail == Some(Fail::ErrorEvent),
@@ -207,6 +155,25 @@ impl Provider {
             }
             _ => None,
         }
+    }
+}
+
+/// What a call shall be answered with: as steered, and as asked where nobody steers.
+fn wanted(call: &Call, steering: &Steering, body: &[u8]) -> Wanted {
+    let asked = ask::scan(body);
+    let model = call.model.as_deref().or(asked.model.as_deref()).unwrap_or("mock-model");
+    let cached = steering.cache_read + steering.cache_write + steering.cache_write_1h;
+    let output = if call.kind.has_output() { steering.output.unwrap_or(OUTPUT_DEFAULT) } else { 0 };
+    Wanted {
+        model: model.into(),
+        input: steering.input.unwrap_or_else(|| asked.input_tokens_estimate()).max(cached),
+        output,
+        cache_read: steering.cache_read,
+        cache_write: steering.cache_write,
+        cache_write_1h: steering.cache_write_1h,
+        reasoning: steering.reasoning.min(output),
+        events: steering.events.unwrap_or(if output == 0 { 0 } else { EVENTS_DEFAULT }),
+        wants_usage: asked.wants_usage,
     }
 }
 

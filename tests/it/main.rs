@@ -1,1 +1,2 @@
 //! Black-box tests: real nodes, real sockets, real databases.
+mod metering;

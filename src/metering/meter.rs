@@ -1,0 +1,77 @@
+//! What a meter is, and what it tells.
+
+use crate::domain::usage::{TokenSource, Tokens};
+
+/// Bytes of content that count as one token where a provider's count is missing.
+pub const BYTES_PER_TOKEN: u64 = 4;
+
+/// Reads along with one answer.
+pub trait Meter: Send {
+    /// Takes the next bytes of the body, as they came from the upstream (still compressed, if they are).
+    fn feed(&mut self, chunk: &[u8]) -> Progress;
+
+    /// What is known now that the answer has ended, or has to be accounted for.
+    fn reading(&mut self, end: End) -> Reading;
+}
+
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// More events may follow.
+    More,
+    /// The answer's final event lies in what has been fed; nothing that follows changes the reading. Answers
+    /// whose dialect has no final event (Gemini streams) end with their body and never get here.
+    Final,
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The upstream's body came to its proper end.
+    Body,
+    /// The upstream's body broke off.
+    UpstreamCut,
+    /// The caller hung up, and nobody reads on.
+    ClientGone,
+}
+
+/// What a meter makes of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Token counts, in the sense of the contract's section 8.
+    pub tokens: Tokens,
+    /// How good they are. [`TokenSource::None`] with a success status: there was nothing to count, or the meter
+    /// could not read the answer (see `readable`).
+    pub source: TokenSource,
+    /// The model that answered, where the answer says so.
+    pub model: Option<String>,
+    /// The answer reported a failure of its own although its status is a success: an `error` event, a failed response.
+    pub error_event: bool,
+    /// The caller could have had the whole answer: its final event passed, or its body ended where none is due.
+    pub complete: bool,
+    /// False when the meter was meant to read this answer and could not (unknown form, broken compression).
+    pub readable: bool,
+}
+
+/// The meter of an answer in which there is nothing to count.
+pub struct Nothing {
+    /// Whether there is nothing to count, rather than something that cannot be read.
+    pub readable: bool,
+}
+
+impl Meter for Nothing {
+    fn feed(&mut self, _chunk: &[u8]) -> Progress {
+        Progress::More
+    }
+
+    fn reading(&mut self, end: End) -> Reading {
+        Reading {
+            tokens: Tokens::default(),
+            source: TokenSource::None,
+            model: None,
+            error_event: false,
+            complete: end == End::Body,
+            readable: self.readable,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What an answer shall hold, whatever its dialect.
+
+use std::sync::Arc;
+
+/// What an answer shall hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// The model that was asked for.
+    pub model: Arc<str>,
+    /// All input tokens.
+    pub input: u64,
+    /// All output tokens.
+    pub output: u64,
+    /// Parts of the input: read from the cache,
+    pub cache_read: u64,
+    /// written for 5 minutes,
+    pub cache_write: u64,
+    /// written for 1 hour.
+    pub cache_write_1h: u64,
+    /// A part of the output.
+    pub reasoning: u64,
+    /// Pieces of text.
+    pub events: usize,
+    /// An OpenAI stream is asked for usage.
+    pub wants_usage: bool,
+}
+
+impl Wanted {
+    /// The model as a JSON string.
+    pub fn model_json(&self) -> String {
+        serde_json::Value::from(&*self.model).to_string()
+    }
+
+    /// Input that no cache class covers.
+    pub fn plain_input(&self) -> u64 {
+        self.input - self.cache_read - self.cache_write - self.cache_write_1h
+    }
+}

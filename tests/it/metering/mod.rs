@@ -1,0 +1,72 @@
+//! The meter against recorded provider answers: whatever way the bytes arrive, the counts are the same.
+
+mod answers;
+mod hostile;
+mod interrupted;
+mod usage_chunk;
+
+use std::path::PathBuf;
+
+use sproxy::domain::usage::{TokenSource, Tokens};
+use sproxy::metering::{AnswerHead, End, Endpoint, Meter, Progress, Reading, open};
+
+/// What the request is worth as input in all these tests, where the answer does not tell.
+const REQUEST_ESTIMATE: u64 = 1_111;
+
+/// A recorded answer of `tests/fixtures`.
+fn recorded(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The content type under which a provider sends an answer of this name.
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').expect("an extension").1 {
+        "sse" => "text/event-stream; charset=utf-8",
+        "ndjson" => "application/x-ndjson",
+        _ => "application/json",
+    }
+}
+
+fn meter(content_type: &str, content_encoding: Option<&str>) -> Box<dyn Meter> {
+    open(&AnswerHead {
+        endpoint: Endpoint::Inference,
+        status: 200,
+        content_type: Some(content_type),
+        content_encoding,
+        request_tokens_estimate: REQUEST_ESTIMATE,
+    })
+}
+
+/// The reading of an answer that came in these chunks and to its end.
+fn read<'a>(mut meter: Box<dyn Meter>, chunks: impl IntoIterator<Item = &'a [u8]>) -> Reading {
+    for chunk in chunks {
+        meter.feed(chunk);
+    }
+    meter.reading(End::Body)
+}
+
+/// The reading of an answer of which only these bytes came.
+fn read_until(bytes: &[u8], content_type: &str, end: End) -> (Reading, Progress) {
+    let mut meter = meter(content_type, None);
+    let progress = meter.feed(bytes);
+    (meter.reading(end), progress)
+}
+
+/// Input, output, read from cache, written to it for 5 minutes, for 1 hour, reasoning.
+fn tokens(counts: [u64; 6]) -> Tokens {
+    let [input, output, cache_read, cache_write, cache_write_1h, reasoning] = counts;
+    Tokens { input, output, cache_read, cache_write, cache_write_1h, reasoning }
+}
+
+/// A whole, successful answer with exact counts.
+fn exact(model: Option<&str>, counts: [u64; 6]) -> Reading {
+    Reading {
+        tokens: tokens(counts),
+        source: TokenSource::Reported,
+        model: model.map(str::to_owned),
+        error_event: false,
+        complete: true,
+        readable: true,
+    }
+}
