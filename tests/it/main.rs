@@ -1,2 +1,5 @@
 //! Black-box tests: real nodes, real sockets, real databases.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod metering;
