@@ -1,1 +1,145 @@
-//! (being built)
+//! A node's books: room for a record is reserved before money is spent, the record is written in groups, and nothing
+//! is ever dropped.
+//!
+//! The life of a record: [`Ledger::reserve`] gives a [`Reservation`] or says that the ledger is full;
+//! [`Reservation::record`] hands the record over without waiting and gives a [`Receipt`]; the [`UsageWriter`] commits
+//! what waits, one transaction per batch; [`Receipt::committed`] tells. The room is free again after the commit, so
+//! reservations, waiting records and the batch being written together never exceed `usage.queue`.
+
+mod bounds;
+mod intake;
+mod queue;
+mod retention;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::UsageConfig;
+use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::ids::RequestId;
+use crate::store::{Error, Store, UsageRepo};
+
+pub use intake::Taken;
+pub use queue::{Full, NotCommitted, Receipt, Reservation};
+pub use retention::Retention;
+pub use writer::UsageWriter;
+
+use queue::Queue;
+
+/// Rows that one step of [`Ledger::mark_all_unsynced`] touches: small enough that new records get in between.
+const MARK_STEP: u32 = 2_000;
+
+/// The ledger. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    store: Store,
+    queue: Arc<Queue>,
+    retention: Duration,
+}
+
+/// What the ledger is doing, for metrics. Cheap to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Places there are (`usage.queue`).
+    pub capacity: u64,
+    /// Places taken: reserved, waiting, or being written.
+    pub taken: u64,
+    /// Records waiting or being written.
+    pub queued: u64,
+    /// Records committed since the start.
+    pub committed_total: u64,
+    /// Transactions committed since the start.
+    pub batches_total: u64,
+    /// Batches that failed and were tried again.
+    pub retries_total: u64,
+    /// Reservations refused because every place was taken.
+    pub refused_total: u64,
+    /// Records that came after the writer had ended and could not be written. More than 0 is a defect.
+    pub lost_total: u64,
+}
+
+impl Ledger {
+    /// A ledger on `store`, and its writer, which has to be run. `synced_at_once`: this node is a leader, nobody else
+    /// has to be told of its records.
+    #[must_use]
+    pub fn open(
+        store: Store,
+        config: &UsageConfig,
+        synced_at_once: bool,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, UsageWriter) {
+        let queue = Arc::new(Queue::new(config.queue, config.commit_timeout, clock));
+        let ledger = Self { store: store.clone(), queue: queue.clone(), retention: config.retention };
+        (ledger, UsageWriter::new(store, queue, config.batch, synced_at_once))
+    }
+
+    /// Reserves room for one record. Never waits; costs one atomic addition.
+    ///
+    /// # Errors
+    /// [`Full`] when every place is taken, or when the node is shutting down.
+    pub fn reserve(&self) -> Result<Reservation, Full> {
+        Queue::reserve(&self.queue)
+    }
+
+    /// Waits until everything that was recorded before this call is committed.
+    ///
+    /// # Errors
+    /// [`NotCommitted`] when the writer ended first.
+    pub async fn flush(&self) -> Result<(), NotCommitted> {
+        self.queue.flush().await
+    }
+
+    /// Waits until the writer has ended: nothing is written after that.
+    pub async fn wait(&self) {
+        self.queue.closed().await;
+    }
+
+    /// Waits until something was committed since the last call: a reason to push.
+    pub async fn nudged(&self) {
+        self.queue.nudged().await;
+    }
+
+    /// A time up to which this node owes nothing: every record with `created_at` at or before it is committed, and
+    /// the leader has acknowledged it (records that the leader refused, and that were set aside, do not count as owed).
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn owes_nothing_through(&self) -> Result<Timestamp, Error> {
+        // Memory first: what moves from memory to the database in between is seen at least once.
+        let in_memory = self.queue.nothing_waits_before();
+        let in_database = self.usage().oldest_unsynced().await?;
+        let first_owed = in_database.map_or(in_memory, |oldest| oldest.min(in_memory));
+        Ok(first_owed.minus(Duration::from_micros(1)))
+    }
+
+    /// Marks everything as unsynced, in steps: the leader has lost its ledger. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`Error`] of the database; what was marked stays marked.
+    pub async fn mark_all_unsynced(&self) -> Result<u64, Error> {
+        let marked = self.usage().mark_all_unsynced(MARK_STEP).await?;
+        self.queue.nudge();
+        Ok(marked)
+    }
+
+    /// Notes that the leader has these.
+    ///
+    /// # Errors
+    /// [`Error`] of the database; marking again is harmless.
+    pub async fn mark_synced(&self, ids: &[RequestId]) -> Result<(), Error> {
+        self.usage().mark_synced(ids).await
+    }
+
+    /// Every query on usage.
+    #[must_use]
+    pub fn usage(&self) -> UsageRepo<'_> {
+        UsageRepo::on(&self.store)
+    }
+
+    /// What the ledger is doing.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        self.queue.gauges()
+    }
+}

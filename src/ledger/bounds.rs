@@ -1,0 +1,100 @@
+//! What a record may look like. A node brings its own records within bounds; a leader refuses what is outside, which
+//! no honest node sends.
+
+use std::sync::Arc;
+
+use crate::domain::usage::{Tokens, UsageRecord};
+
+/// Tokens of one class in one request. Nine million records of this size still add up in 64 bits.
+const TOKENS_MAX: u64 = 1_000_000_000_000;
+/// Cost of one request in nano-USD: a million dollars.
+const COST_MAX: i64 = 1_000_000_000_000_000;
+/// A model, a target, a URL, a caller's hint, bytes.
+const TEXT_MAX: usize = 512;
+/// 2020-01-01 and 2200-01-01, microseconds.
+const TIMES: std::ops::Range<i64> = 1_577_836_800_000_000..7_258_118_400_000_000;
+
+/// The record with everything within bounds: texts cut, NUL characters (which PostgreSQL cannot hold) replaced,
+/// counts and cost capped.
+pub(super) fn within(mut record: UsageRecord) -> UsageRecord {
+    for text in [
+        &mut record.user,
+        &mut record.model,
+        &mut record.actual_model,
+        &mut record.target,
+        &mut record.upstream_url,
+    ] {
+        shorten_shared(text);
+    }
+    if let Some(group) = &mut record.group {
+        shorten_shared(group);
+    }
+    for hint in [&mut record.session_id, &mut record.agent_id, &mut record.client_request_id] {
+        if let Some(better) = hint.as_deref().and_then(shortened) {
+            *hint = Some(better);
+        }
+    }
+    let Tokens { input, output, cache_read, cache_write, cache_write_1h, reasoning } = &mut record.tokens;
+    for count in [input, output, cache_read, cache_write, cache_write_1h, reasoning] {
+        *count = (*count).min(TOKENS_MAX);
+    }
+    record.cost_nanousd = record.cost_nanousd.clamp(0, COST_MAX);
+    record
+}
+
+/// Whether a record that came from another node is within bounds.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check(record: &UsageRecord) -> Result<(), String> {
+    let texts = [&record.user, &record.model, &record.actual_model, &record.target, &record.upstream_url];
+    let hints = [&record.session_id, &record.agent_id, &record.client_request_id];
+    let hints = hints.into_iter().filter_map(|hint| hint.as_deref()).chain(record.group.as_deref());
+    if let Some(text) =
+        texts.into_iter().map(|text| &**text).chain(hints).find(|text| shortened(text).is_some())
+    {
+        return Err(format!("a text of {} bytes is too long or contains NUL", text.len()));
+    }
+    let Tokens { input, output, cache_read, cache_write, cache_write_1h, reasoning } = record.tokens;
+    let counts = [input, output, cache_read, cache_write, cache_write_1h, reasoning];
+    if let Some(count) = counts.into_iter().find(|count| *count > TOKENS_MAX) {
+        return Err(format!("{count} tokens are more than {TOKENS_MAX}"));
+    }
+    if !(0..=COST_MAX).contains(&record.cost_nanousd) {
+        return Err(format!("a cost of {} nano-USD is not between 0 and {COST_MAX}", record.cost_nanousd));
+    }
+    if !TIMES.contains(&record.created_at.as_micros()) {
+        return Err(format!("{} is no plausible time: check that node's clock", record.created_at));
+    }
+    Ok(())
+}
+
+fn shorten_shared(text: &mut Arc<str>) {
+    if let Some(better) = shortened(text) {
+        *text = better.into();
+    }
+}
+
+/// The text within bounds, if it is not already.
+fn shortened(text: &str) -> Option<String> {
+    if text.len() <= TEXT_MAX && memchr::memchr(0, text.as_bytes()).is_none() {
+        return None;
+    }
+    let end = text.floor_char_boundary(TEXT_MAX);
+    let kept = text.get(..end).unwrap_or_default();
+    Some(kept.chars().map(|c| if c == '\0' { '?' } else { c }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_holds_no_nul() {
+        assert_eq!(shortened("claude-sonnet-4"), None);
+        assert_eq!(shortened("a\0b").as_deref(), Some("a?b"));
+        let long = shortened(&"é".repeat(TEXT_MAX)).expect("too long");
+        assert_eq!(long.len(), TEXT_MAX);
+        assert_eq!(shortened(&format!("x{}", "é".repeat(TEXT_MAX))).expect("too long").len(), TEXT_MAX - 1);
+    }
+}

@@ -1,0 +1,58 @@
+//! The leader's intake: records of other nodes.
+
+use crate::domain::ids::RequestId;
+use crate::domain::usage::UsageRecord;
+use crate::ledger::{Ledger, bounds};
+use crate::store::Error;
+use crate::store::usage::Inserted;
+
+/// What became of pushed records.
+#[derive(Debug)]
+pub struct Taken {
+    /// Those that could be accepted, in the order in which they came.
+    records: Vec<UsageRecord>,
+    /// For each of them whether it was new.
+    inserted: Inserted,
+    /// Those that never can be, each with the reason.
+    pub rejected: Vec<(RequestId, String)>,
+}
+
+impl Taken {
+    /// How many were new.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.inserted.new()
+    }
+
+    /// How many the ledger had already.
+    #[must_use]
+    pub fn duplicates(&self) -> usize {
+        self.inserted.duplicates()
+    }
+
+    /// Those that were new.
+    pub fn new_records(&self) -> impl Iterator<Item = &UsageRecord> {
+        self.inserted.new_of(&self.records)
+    }
+}
+
+impl Ledger {
+    /// Takes records of other nodes, each once, in one transaction. When it returns, they are committed and may be
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// [`Error`] of the database; then nothing was taken, and the same push can be repeated.
+    pub async fn take(&self, records: Vec<UsageRecord>) -> Result<Taken, Error> {
+        let mut rejected = Vec::new();
+        let mut acceptable = records;
+        acceptable.retain(|record| match bounds::check(record) {
+            Ok(()) => true,
+            Err(reason) => {
+                rejected.push((record.request_id, reason));
+                false
+            }
+        });
+        let inserted = self.usage().insert_batch(&acceptable, true).await?;
+        Ok(Taken { records: acceptable, inserted, rejected })
+    }
+}

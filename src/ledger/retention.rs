@@ -1,0 +1,67 @@
+//! Removes usage logs that are old and that nobody needs any more. Sums stay.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::clock::Clock;
+use crate::domain::ids::NodeId;
+use crate::ledger::Ledger;
+use crate::store::Error;
+
+/// Between two sweeps.
+const EVERY: Duration = Duration::from_mins(10);
+/// Logs removed in one transaction: a few milliseconds, so that the writer gets in between.
+const STEP: u32 = 1_000;
+/// Between two transactions of a sweep: the writer goes first.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// The retention task. `own` is this node's id.
+pub struct Retention {
+    /// Whose logs.
+    pub ledger: Ledger,
+    /// This node: what other nodes may still push again is kept longer.
+    pub own: NodeId,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Retention {
+    /// Sweeps at once and then every ten minutes, until it is asked to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                swept = self.sweep() => match swept {
+                    Ok(0) => {}
+                    Ok(removed) => tracing::info!(removed, "usage logs older than usage.retention removed"),
+                    Err(error) => tracing::warn!(%error, "old usage logs could not be removed; trying again later"),
+                },
+                () = stop.cancelled() => return,
+            }
+            tokio::select! {
+                () = sleep(EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Removes what is older than `usage.retention`, synced, and can never be pushed again. Returns how many. Safe to
+    /// repeat and to interrupt.
+    ///
+    /// # Errors
+    /// [`Error`] of the database; what was removed stays removed.
+    pub async fn sweep(&self) -> Result<u64, Error> {
+        let before = self.clock.now().minus(self.ledger.retention);
+        let mut removed = 0;
+        loop {
+            let step = self.ledger.usage().delete_synced_before(before, &self.own, STEP).await?;
+            removed += step;
+            if step < u64::from(STEP) {
+                return Ok(removed);
+            }
+            sleep(BREATH).await;
+        }
+    }
+}
