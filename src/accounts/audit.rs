@@ -4,8 +4,9 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::accounts::Change;
 use crate::accounts::error::Error;
+use crate::accounts::{Accounts, Change};
+use crate::domain::clock::Timestamp;
 use crate::domain::group::{Group, Limits};
 use crate::domain::principal::{Credential, Principal};
 use crate::domain::user::{ApiKey, User};
@@ -42,16 +43,45 @@ impl Change<'_> {
         before: Value,
         after: Value,
     ) -> Result<(), Error> {
-        let (before, after) = difference(before, after);
-        let entry = AuditEntry {
-            id: Uuid::now_v7(),
-            at: self.now,
-            actor: actor.0.clone(),
-            action: action.to_owned(),
-            subject,
-            detail: json!({"before": before, "after": after}).to_string(),
-        };
+        let entry = entry(self.now, actor, action, subject, before, after);
         Ok(AuditRepo::on(&self.tx).append(&entry).await?)
+    }
+}
+
+impl Accounts {
+    /// Notes a change that was made outside of accounts: to a peer or a target.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn note(
+        &self,
+        actor: &Actor,
+        action: &str,
+        subject: String,
+        before: Value,
+        after: Value,
+    ) -> Result<(), Error> {
+        let entry = entry(self.now(), actor, action, subject, before, after);
+        Ok(AuditRepo::on(&self.inner.store).append(&entry).await?)
+    }
+}
+
+fn entry(
+    at: Timestamp,
+    actor: &Actor,
+    action: &str,
+    subject: String,
+    before: Value,
+    after: Value,
+) -> AuditEntry {
+    let (before, after) = difference(before, after);
+    AuditEntry {
+        id: Uuid::now_v7(),
+        at,
+        actor: actor.0.clone(),
+        action: action.to_owned(),
+        subject,
+        detail: json!({"before": before, "after": after}).to_string(),
     }
 }
 

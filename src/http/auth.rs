@@ -1,0 +1,89 @@
+//! `/auth`: a password for two tokens, a refresh token for the next two, and their end.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::accounts::Session;
+use crate::http::control::ControlState;
+use crate::http::input::{From, Input};
+use crate::http::problem::{Answer, Signing};
+
+/// A name and a password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginInput {
+    /// The user's name.
+    #[schema(max_length = 128)]
+    username: String,
+    /// The user's password.
+    #[schema(max_length = 256)]
+    password: String,
+}
+
+/// A refresh token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshInput {
+    /// Good for one use.
+    refresh_token: String,
+}
+
+/// The tokens of a session (RFC 6749, section 5.1).
+#[derive(Serialize, ToSchema)]
+pub struct SessionView {
+    /// For `authorization: Bearer`, here and on the data plane.
+    access_token: String,
+    /// For `/auth/refresh`, once: using it a second time ends the session.
+    refresh_token: String,
+    /// Always `Bearer`.
+    token_type: &'static str,
+    /// Seconds until the access token expires.
+    expires_in: u64,
+}
+
+impl std::convert::From<Session> for SessionView {
+    fn from(session: Session) -> Self {
+        Self {
+            access_token: session.access_token,
+            refresh_token: session.refresh_token,
+            token_type: "Bearer",
+            expires_in: session.expires_in.as_secs(),
+        }
+    }
+}
+
+/// Begin a session.
+#[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginInput, security(()),
+    responses((status = 200, body = SessionView), Signing))]
+pub async fn login(
+    State(state): State<ControlState>,
+    From(address): From,
+    Input(input): Input<LoginInput>,
+) -> Answer<Json<SessionView>> {
+    let session = state.accounts.login(&input.username, input.password, address).await?;
+    Ok(Json(session.into()))
+}
+
+/// Continue a session: two new tokens for a refresh token, which is spent.
+#[utoipa::path(post, path = "/auth/refresh", tag = "auth", request_body = RefreshInput, security(()),
+    responses((status = 200, body = SessionView), Signing))]
+pub async fn refresh(
+    State(state): State<ControlState>,
+    Input(input): Input<RefreshInput>,
+) -> Answer<Json<SessionView>> {
+    Ok(Json(state.accounts.refresh(&input.refresh_token).await?.into()))
+}
+
+/// End a session: its refresh token is refused, and its access tokens on this node.
+#[utoipa::path(post, path = "/auth/logout", tag = "auth", request_body = RefreshInput, security(()),
+    responses((status = 204, description = "Ended, or over before"), Signing))]
+pub async fn logout(
+    State(state): State<ControlState>,
+    Input(input): Input<RefreshInput>,
+) -> Answer<StatusCode> {
+    state.accounts.logout(&input.refresh_token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

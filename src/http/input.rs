@@ -1,0 +1,116 @@
+//! What comes in on the control plane: who asks, and path, query and body as types. Whatever does not fit is refused
+//! here with a problem that says why, so that handlers only see what is right.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header;
+use axum::http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::principal::Principal;
+use crate::domain::user::Role;
+use crate::http::control::ControlState;
+use crate::http::problem::Refused;
+
+/// The largest body of a control-plane request; the largest sensible one is a user with a few hundred globs.
+const BODY_MAX: usize = 256 * 1024;
+
+/// The authenticated caller, whoever it is.
+pub struct Caller(pub Principal);
+
+/// The authenticated caller, who is an admin.
+pub struct Admin(pub Principal);
+
+/// Where the request comes from, as far as the socket knows.
+pub struct From(pub IpAddr);
+
+/// One segment of the path.
+pub struct Named<T>(pub T);
+
+/// The query, every parameter of which is known.
+pub struct Params<T>(pub T);
+
+/// The body, JSON whose every field is known.
+pub struct Input<T>(pub T);
+
+impl FromRequestParts<ControlState> for Caller {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, Refused> {
+        let credential = bearer(parts).ok_or_else(|| {
+            Failure::new(Kind::Unauthenticated, "send `authorization: Bearer KEY-or-access-token`")
+        })?;
+        Ok(Self(state.accounts.authenticate_operator(credential, state.clock.now())?))
+    }
+}
+
+impl FromRequestParts<ControlState> for Admin {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, Refused> {
+        let Caller(principal) = Caller::from_request_parts(parts, state).await?;
+        match principal.role {
+            Role::Admin => Ok(Self(principal)),
+            Role::User => Err(Failure::new(Kind::Forbidden, "this is for admins only").into()),
+        }
+    }
+}
+
+impl FromRequestParts<ControlState> for From {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &ControlState) -> Result<Self, Refused> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        // An IPv4 caller on a dual-stack socket is the same caller.
+        Ok(Self(peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip().to_canonical())))
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromRequestParts<ControlState> for Named<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, Refused> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(value)) => Ok(Self(value)),
+            Err(reason) => Err(Refused::invalid(reason.body_text())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<ControlState> for Params<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &ControlState) -> Result<Self, Refused> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(reason) => Err(Refused::invalid(reason.body_text())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<ControlState> for Input<T> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, _: &ControlState) -> Result<Self, Refused> {
+        let body = Limited::new(request.into_body(), BODY_MAX).collect().await.map_err(|reason| {
+            if reason.is::<LengthLimitError>() {
+                Failure::new(Kind::TooLarge, format!("the body is larger than {BODY_MAX} bytes"))
+            } else {
+                Failure::new(Kind::Invalid, "the body could not be read")
+            }
+        })?;
+        // The parser's message names the field and the place; it never repeats the value of a known field.
+        serde_json::from_slice(&body.to_bytes())
+            .map(Self)
+            .map_err(|reason| Refused::invalid(format!("the body is not what is expected: {reason}")))
+    }
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, credential) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
+}

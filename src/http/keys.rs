@@ -1,0 +1,144 @@
+//! `/admin/v1/keys`: everybody's API keys.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::accounts::{Accounts, Actor, CreatedKey, NewKey};
+use crate::domain::clock::Timestamp;
+use crate::domain::user::ApiKey;
+use crate::http::control::ControlState;
+use crate::http::input::{Admin, Input, Named, Params};
+use crate::http::paging::{List, limit, place};
+use crate::http::problem::{Answer, Changing, Reading};
+use crate::store::ApiKeyRepo;
+
+/// An API key as it is kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyView {
+    /// Never changes.
+    pub id: Uuid,
+    /// A label for people.
+    pub name: String,
+    /// Whose key it is.
+    pub user: String,
+    /// The first characters of the key, enough to recognise it.
+    pub prefix: String,
+    /// When it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it was last used, to within a minute or two.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    pub last_used_at: Option<Timestamp>,
+    /// Refused from this moment on; null: never expires.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl KeyView {
+    /// A key as the API shows it.
+    pub fn of(key: &ApiKey, accounts: &Accounts) -> Self {
+        let user = accounts.user_name(key.user_id).map(|name| name.to_string()).unwrap_or_default();
+        Self {
+            id: key.id.0,
+            name: key.name.clone(),
+            user,
+            prefix: key.prefix.clone(),
+            created_at: key.created_at,
+            last_used_at: key.last_used_at,
+            expires_at: key.expires_at,
+        }
+    }
+}
+
+/// A key that was just created.
+#[derive(Serialize, ToSchema)]
+pub struct CreatedKeyView {
+    /// The key itself: shown this once and kept nowhere.
+    key: String,
+    /// What is kept of it.
+    #[serde(flatten)]
+    kept: KeyView,
+}
+
+impl CreatedKeyView {
+    /// A new key as the API shows it, once.
+    pub fn of(created: &CreatedKey, accounts: &Accounts) -> Self {
+        Self { key: created.text.clone(), kept: KeyView::of(&created.key, accounts) }
+    }
+}
+
+/// A key to be created for somebody.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKeyInput {
+    /// Whose key it will be, by id or name.
+    user: String,
+    /// A label for people.
+    #[serde(default)]
+    #[schema(max_length = 128)]
+    name: Option<String>,
+    /// Refused from this moment on; null: never expires.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+}
+
+/// Which keys.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct KeyParams {
+    /// Only this user's, by id or name.
+    user: Option<String>,
+    /// Rows of the page; 50 without it.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// List keys, newest first.
+#[utoipa::path(get, path = "/admin/v1/keys", tag = "keys", params(KeyParams),
+    responses((status = 200, body = List<KeyView>), Reading))]
+pub async fn list(
+    State(state): State<ControlState>,
+    _: Admin,
+    Params(params): Params<KeyParams>,
+) -> Answer<Json<List<KeyView>>> {
+    let user = match &params.user {
+        Some(named) => Some(state.accounts.user(named).await?.id),
+        None => None,
+    };
+    let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
+    let page = ApiKeyRepo::on(&state.store).list(user, limit, place).await?;
+    Ok(Json(List::of(page, |key| KeyView::of(&key, &state.accounts))))
+}
+
+/// Create a key for a user. The key itself is in this answer and nowhere else.
+#[utoipa::path(post, path = "/admin/v1/keys", tag = "keys", request_body = NewKeyInput,
+    responses((status = 201, body = CreatedKeyView), Changing))]
+pub async fn create(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+    Input(input): Input<NewKeyInput>,
+) -> Answer<(StatusCode, Json<CreatedKeyView>)> {
+    let new = NewKey { name: input.name.unwrap_or_default(), expires_at: input.expires_at };
+    let created = state.accounts.create_key(&Actor::from(&admin), &input.user, new).await?;
+    Ok((StatusCode::CREATED, Json(CreatedKeyView::of(&created, &state.accounts))))
+}
+
+/// Revoke a key: it is refused from the next request on.
+#[utoipa::path(delete, path = "/admin/v1/keys/{id}", tag = "keys", params(("id" = String, Path, description = "Id")),
+    responses((status = 204, description = "Revoked"), Changing))]
+pub async fn revoke(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+    Named(id): Named<String>,
+) -> Answer<StatusCode> {
+    state.accounts.revoke_key(&Actor::from(&admin), &id, None).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,253 @@
+//! `/me`: everyone's own account.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::accounts::{Actor, NewKey};
+use crate::domain::clock::Timestamp;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::principal::{Credential, Principal};
+use crate::domain::usage::UsageFilter;
+use crate::domain::user::Role;
+use crate::http::control::ControlState;
+use crate::http::input::{Caller, Input, Named, Params};
+use crate::http::keys::{CreatedKeyView, KeyView};
+use crate::http::limits::{LimitsView, usd};
+use crate::http::paging::{List, PageParams, limit, place};
+use crate::http::problem::{Answer, Changing, Reading};
+use crate::http::stats::TotalsView;
+use crate::http::usage::UsageView;
+use crate::quota::{Status, SubjectId};
+use crate::store::{ApiKeyRepo, UsageRepo};
+
+/// Who you are.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MeView {
+    /// Your id; null for the local admin token, which is no user.
+    #[schema(required)]
+    id: Option<Uuid>,
+    /// Your name.
+    name: String,
+    /// What you may do here.
+    #[schema(value_type = String, pattern = "^(admin|user)$")]
+    role: Role,
+    /// The group whose limits you share.
+    #[schema(required)]
+    group: Option<String>,
+    /// How you proved it: `api_key`, `access_token` or `local_admin`.
+    credential: &'static str,
+    /// Your own limits, beside those of the group.
+    limits: LimitsView,
+    /// The limits of the group; null: no group.
+    #[schema(required)]
+    group_limits: Option<LimitsView>,
+}
+
+/// Your usage logs, and what they add up to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MyUsageView {
+    /// The sums of the whole window, whatever the page.
+    totals: TotalsView,
+    /// The rows, newest first.
+    items: Vec<UsageView>,
+    /// Ask with this as `cursor` for the next page; null: this was the last.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// What is used of your limits.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MyQuotaView {
+    /// Your own.
+    user: QuotaView,
+    /// Your group's, which the members share; null: no group.
+    #[schema(required)]
+    group: Option<QuotaView>,
+}
+
+/// Limits, what is used of them, and when they reset. A call is let through while what is used is below the limit.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct QuotaView {
+    /// The user or the group.
+    name: String,
+    /// The limits; null is unlimited, 0 is nothing.
+    limits: LimitsView,
+    /// What is used.
+    used: UsedView,
+    /// When the day turns (UTC).
+    #[schema(value_type = String, format = DateTime)]
+    day_resets_at: Timestamp,
+    /// When the month turns (UTC).
+    #[schema(value_type = String, format = DateTime)]
+    month_resets_at: Timestamp,
+}
+
+/// What is used.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UsedView {
+    /// Tokens of this UTC day, on all nodes.
+    daily_tokens: u64,
+    /// Tokens of this UTC month, on all nodes.
+    monthly_tokens: u64,
+    /// USD of this UTC month, on all nodes.
+    monthly_usd: f64,
+    /// Requests of the last 60 seconds on this node; 0 without such a limit.
+    rpm: u32,
+    /// Requests in flight on this node.
+    concurrent: u32,
+}
+
+impl QuotaView {
+    fn new(name: &str, status: &Status) -> Self {
+        Self {
+            name: name.to_owned(),
+            limits: LimitsView::from(&status.limits),
+            used: UsedView {
+                daily_tokens: status.used.daily_tokens,
+                monthly_tokens: status.used.monthly_tokens,
+                monthly_usd: usd(status.used.monthly_nanousd),
+                rpm: status.requests_last_minute,
+                concurrent: status.in_flight,
+            },
+            day_resets_at: status.day_resets_at,
+            month_resets_at: status.month_resets_at,
+        }
+    }
+}
+
+/// Which of your usage logs.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct MyUsageParams {
+    /// Not before this moment (RFC 3339, or a UTC day); without it, from the beginning.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Before this moment; without it, until now.
+    #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<Timestamp>,
+    /// Rows of the page; 50 without it.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A key to be created for yourself.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MyNewKeyInput {
+    /// A label for people.
+    #[serde(default)]
+    #[schema(max_length = 128)]
+    name: Option<String>,
+    /// Refused from this moment on; null: never expires.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+}
+
+/// Who am I?
+#[utoipa::path(get, path = "/me", tag = "me", responses((status = 200, body = MeView), Reading))]
+pub async fn show(Caller(me): Caller) -> Json<MeView> {
+    let (id, credential) = match me.credential {
+        Credential::ApiKey(_) => (Some(me.user_id.0), "api_key"),
+        Credential::AccessToken(_) => (Some(me.user_id.0), "access_token"),
+        Credential::LocalAdmin => (None, "local_admin"),
+    };
+    Json(MeView {
+        id,
+        name: me.user.to_string(),
+        role: me.role,
+        group: me.group.as_ref().map(|(_, name)| name.to_string()),
+        credential,
+        limits: LimitsView::from(me.allowance.limits()),
+        group_limits: me.group_allowance.as_ref().map(|group| LimitsView::from(group.limits())),
+    })
+}
+
+/// What did I use?
+#[utoipa::path(get, path = "/me/usage", tag = "me", params(MyUsageParams),
+    responses((status = 200, body = MyUsageView), Reading))]
+pub async fn usage(
+    State(state): State<ControlState>,
+    Caller(me): Caller,
+    Params(params): Params<MyUsageParams>,
+) -> Answer<Json<MyUsageView>> {
+    let me = a_user(&me)?;
+    let (from, to) = (params.from.unwrap_or(Timestamp::MIN), params.to.unwrap_or(Timestamp::MAX));
+    let filter =
+        UsageFilter { user_id: Some(me.user_id), from: params.from, to: params.to, ..UsageFilter::default() };
+    let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
+    let usage = UsageRepo::on(&state.store);
+    let totals = usage.sum_tokens(me.user_id, from, to).await?.into();
+    let List { items, next_cursor } = List::of(usage.query(&filter, limit, place).await?, UsageView::from);
+    Ok(Json(MyUsageView { totals, items, next_cursor }))
+}
+
+/// What may I still use?
+#[utoipa::path(get, path = "/me/quota", tag = "me", responses((status = 200, body = MyQuotaView), Reading))]
+pub async fn quota(State(state): State<ControlState>, Caller(me): Caller) -> Answer<Json<MyQuotaView>> {
+    let (me, now) = (a_user(&me)?, state.clock.now());
+    let user = state.quota.status(SubjectId::User(me.user_id), &me.allowance, now);
+    let group = me.group.as_ref().zip(me.group_allowance.as_ref()).map(|((id, name), allowance)| {
+        QuotaView::new(name, &state.quota.status(SubjectId::Group(*id), allowance, now))
+    });
+    Ok(Json(MyQuotaView { user: QuotaView::new(&me.user, &user), group }))
+}
+
+/// List my keys, newest first.
+#[utoipa::path(get, path = "/me/keys", tag = "me", params(PageParams),
+    responses((status = 200, body = List<KeyView>), Reading))]
+pub async fn list_keys(
+    State(state): State<ControlState>,
+    Caller(me): Caller,
+    Params(params): Params<PageParams>,
+) -> Answer<Json<List<KeyView>>> {
+    let me = a_user(&me)?;
+    let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
+    let page = ApiKeyRepo::on(&state.store).list(Some(me.user_id), limit, place).await?;
+    Ok(Json(List::of(page, |key| KeyView::of(&key, &state.accounts))))
+}
+
+/// Create a key for myself. The key itself is in this answer and nowhere else.
+#[utoipa::path(post, path = "/me/keys", tag = "me", request_body = MyNewKeyInput,
+    responses((status = 201, body = CreatedKeyView), Changing))]
+pub async fn create_key(
+    State(state): State<ControlState>,
+    Caller(me): Caller,
+    Input(input): Input<MyNewKeyInput>,
+) -> Answer<(StatusCode, Json<CreatedKeyView>)> {
+    let me = a_user(&me)?;
+    let new = NewKey { name: input.name.unwrap_or_default(), expires_at: input.expires_at };
+    let created = state.accounts.create_key(&Actor::from(me), &me.user_id.to_string(), new).await?;
+    Ok((StatusCode::CREATED, Json(CreatedKeyView::of(&created, &state.accounts))))
+}
+
+/// Revoke a key of mine: it is refused from the next request on.
+#[utoipa::path(delete, path = "/me/keys/{id}", tag = "me", params(("id" = String, Path, description = "Id")),
+    responses((status = 204, description = "Revoked"), Changing))]
+pub async fn revoke_key(
+    State(state): State<ControlState>,
+    Caller(me): Caller,
+    Named(id): Named<String>,
+) -> Answer<StatusCode> {
+    let me = a_user(&me)?;
+    state.accounts.revoke_key(&Actor::from(me), &id, Some(me.user_id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The local admin token belongs to nobody, so it has neither usage nor keys.
+fn a_user(me: &Principal) -> Result<&Principal, Failure> {
+    match me.credential {
+        Credential::ApiKey(_) | Credential::AccessToken(_) => Ok(me),
+        Credential::LocalAdmin => Err(Failure::new(
+            Kind::Forbidden,
+            "the local admin token is no user: use a user's key or access token",
+        )),
+    }
+}

@@ -1,0 +1,50 @@
+//! The `OpenAPI` document of the control plane, made from the handlers.
+
+use axum::Json;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi as _};
+
+use crate::http::{audit, auth, backup, groups, keys, me, peers, problem, stats, targets, usage, users};
+
+/// Collects what the handlers say of themselves.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(title = "sproxy control plane", description = "People, limits, usage and nodes of an sproxy gateway. \
+        Errors are RFC 9457 problem details. Times are RFC 3339 in UTC, windows half-open.", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    modifiers(&Credentials),
+    security(("bearer" = [])),
+    components(schemas(problem::Problem)),
+    paths(
+        auth::login, auth::refresh, auth::logout,
+        me::show, me::usage, me::quota, me::list_keys, me::create_key, me::revoke_key,
+        users::list, users::create, users::show, users::change, users::remove, users::set_password, users::revoke,
+        groups::list, groups::create, groups::show, groups::change, groups::remove,
+        keys::list, keys::create, keys::revoke,
+        usage::list, stats::total, stats::users, stats::groups, stats::models, stats::nodes, stats::days,
+        peers::list, peers::drain, peers::undrain, peers::forget,
+        targets::list, targets::drain, targets::undrain,
+        audit::list, backup::download, document,
+    )
+)]
+struct Collected;
+
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, document: &mut OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An API key, an access token, or the local admin token of the node"))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// This document. Needs no credential: it says nothing that the source does not.
+#[utoipa::path(get, path = "/admin/v1/openapi.json", tag = "openapi", security(()),
+    responses((status = 200, body = Object)))]
+pub async fn document() -> Json<OpenApi> {
+    Json(Collected::openapi())
+}

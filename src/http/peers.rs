@@ -1,0 +1,129 @@
+//! `/admin/v1/peers`: the nodes of the cluster.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use crate::accounts::Actor;
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::NodeId;
+use crate::domain::peer::Peer;
+use crate::domain::principal::Principal;
+use crate::http::control::ControlState;
+use crate::http::input::{Admin, Named};
+use crate::http::paging::List;
+use crate::http::problem::{Answer, Changing, Reading, Refused};
+
+/// A node as the registry knows it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PeerView {
+    /// Its name.
+    id: String,
+    /// How clients reach it.
+    addr: String,
+    /// Its share of traffic relative to the others.
+    weight: u32,
+    /// Heard of within three heartbeats, and has not left.
+    is_active: bool,
+    /// Should get no new traffic.
+    draining: bool,
+    /// When it first registered.
+    #[schema(value_type = String, format = DateTime)]
+    registered_at: Timestamp,
+    /// When it was last heard of.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    last_seen: Option<Timestamp>,
+    /// Usage logs it still owes, by its own word.
+    unsynced: u64,
+    /// Up to here it owes nothing.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    synced_through: Option<Timestamp>,
+    /// Its sproxy version.
+    version: String,
+}
+
+impl From<Peer> for PeerView {
+    fn from(peer: Peer) -> Self {
+        Self {
+            id: peer.id.to_string(),
+            addr: peer.addr,
+            weight: peer.weight,
+            is_active: peer.is_active,
+            draining: peer.draining,
+            registered_at: peer.registered_at,
+            last_seen: peer.last_seen,
+            unsynced: peer.unsynced,
+            synced_through: peer.synced_through,
+            version: peer.version,
+        }
+    }
+}
+
+/// List the nodes of the cluster.
+#[utoipa::path(get, path = "/admin/v1/peers", tag = "peers",
+    responses((status = 200, body = List<PeerView>), Reading))]
+pub async fn list(State(state): State<ControlState>, _: Admin) -> Answer<Json<List<PeerView>>> {
+    Ok(Json(List::whole(state.cluster.peers().into_iter().map(PeerView::from).collect())))
+}
+
+/// Give a node no new traffic; what it has in flight is finished.
+#[utoipa::path(post, path = "/admin/v1/peers/{id}/drain", tag = "peers",
+    params(("id" = String, Path, description = "The node's id")),
+    responses((status = 200, body = PeerView), Changing))]
+pub async fn drain(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+    Named(id): Named<String>,
+) -> Answer<Json<PeerView>> {
+    set_draining(&state, &admin, &id, true).await
+}
+
+/// Give a node traffic again.
+#[utoipa::path(post, path = "/admin/v1/peers/{id}/undrain", tag = "peers",
+    params(("id" = String, Path, description = "The node's id")),
+    responses((status = 200, body = PeerView), Changing))]
+pub async fn undrain(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+    Named(id): Named<String>,
+) -> Answer<Json<PeerView>> {
+    set_draining(&state, &admin, &id, false).await
+}
+
+/// Forget a node that is gone. Its usage stays in the books; if it comes back, it registers again.
+#[utoipa::path(delete, path = "/admin/v1/peers/{id}", tag = "peers",
+    params(("id" = String, Path, description = "The node's id")),
+    responses((status = 204, description = "Forgotten"), Changing))]
+pub async fn forget(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+    Named(id): Named<String>,
+) -> Answer<StatusCode> {
+    let id = parse(&id)?;
+    state.cluster.forget(&id).await?;
+    let subject = format!("peer {id}");
+    let (before, after) = (json!({"id": id}), json!(null));
+    state.accounts.note(&Actor::from(&admin), "peer.forget", subject, before, after).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn set_draining(
+    state: &ControlState,
+    admin: &Principal,
+    id: &str,
+    draining: bool,
+) -> Answer<Json<PeerView>> {
+    let id = parse(id)?;
+    let peer = state.cluster.drain(&id, draining).await?;
+    let action = if draining { "peer.drain" } else { "peer.undrain" };
+    let (before, after) = (json!(null), json!({"draining": draining}));
+    state.accounts.note(&Actor::from(admin), action, format!("peer {id}"), before, after).await?;
+    Ok(Json(peer.into()))
+}
+
+fn parse(id: &str) -> Answer<NodeId> {
+    id.parse().map_err(|_| Refused::not_found(format!("no such peer: {id}")))
+}

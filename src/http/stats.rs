@@ -1,0 +1,235 @@
+//! `/admin/v1/stats`: sums over usage logs, of the whole cluster.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::domain::clock::Timestamp;
+use crate::domain::summary::{StatRow, StatsBy, Totals};
+use crate::http::control::ControlState;
+use crate::http::input::{Admin, Params};
+use crate::http::paging::{List, limit};
+use crate::http::problem::{Answer, Reading};
+use crate::store::UsageRepo;
+
+/// Sums.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct TotalsView {
+    /// Input tokens.
+    pub total_input: u64,
+    /// Output tokens.
+    pub total_output: u64,
+    /// Both.
+    pub total_tokens: u64,
+    /// Usage logs.
+    pub request_count: u64,
+    /// Those that ended in an error.
+    pub error_count: u64,
+    /// Cost in nano-USD: 1 USD is 1,000,000,000.
+    pub cost_nanousd: i64,
+}
+
+impl From<Totals> for TotalsView {
+    fn from(totals: Totals) -> Self {
+        Self {
+            total_input: totals.total_input,
+            total_output: totals.total_output,
+            total_tokens: totals.total_tokens,
+            request_count: totals.request_count,
+            error_count: totals.error_count,
+            cost_nanousd: totals.cost_nanousd,
+        }
+    }
+}
+
+/// Sums of the whole cluster.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StatsView {
+    /// The sums.
+    #[serde(flatten)]
+    totals: TotalsView,
+    /// Up to here every active peer has said that it owes nothing: what the sums can be trusted for.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    complete_through: Option<Timestamp>,
+}
+
+/// Sums of one user.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserStatsView {
+    /// The user's id.
+    user_id: String,
+    /// The user's name.
+    user: String,
+    /// The sums.
+    #[serde(flatten)]
+    totals: TotalsView,
+}
+
+/// Sums of one group.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GroupStatsView {
+    /// The group's id; null: users without a group.
+    #[schema(required)]
+    group_id: Option<Uuid>,
+    /// The group's name; null: users without a group.
+    #[schema(required)]
+    group: Option<String>,
+    /// The sums.
+    #[serde(flatten)]
+    totals: TotalsView,
+}
+
+/// Sums of one model.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelStatsView {
+    /// The model that was asked for; empty: calls that name none.
+    model: String,
+    /// The sums.
+    #[serde(flatten)]
+    totals: TotalsView,
+}
+
+/// Sums of one node.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NodeStatsView {
+    /// The node that served.
+    node: String,
+    /// The sums.
+    #[serde(flatten)]
+    totals: TotalsView,
+}
+
+/// Sums of one UTC day.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DayStatsView {
+    /// The day, such as `2026-11-22`.
+    day: String,
+    /// The sums.
+    #[serde(flatten)]
+    totals: TotalsView,
+}
+
+/// Which window.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WindowParams {
+    /// Not before this moment (RFC 3339, or a UTC day); without it, from the beginning.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Before this moment; without it, until now.
+    #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<Timestamp>,
+}
+
+/// Which window, and how many rows of it.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TopParams {
+    /// Not before this moment (RFC 3339, or a UTC day); without it, from the beginning.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Before this moment; without it, until now.
+    #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<Timestamp>,
+    /// The most rows; 50 without it.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+/// Sums of everything.
+#[utoipa::path(get, path = "/admin/v1/stats", tag = "stats", params(WindowParams),
+    responses((status = 200, body = StatsView), Reading))]
+pub async fn total(
+    State(state): State<ControlState>,
+    _: Admin,
+    Params(params): Params<WindowParams>,
+) -> Answer<Json<StatsView>> {
+    // Asked before the sums: what is complete now is in them.
+    let complete_through = state.cluster.complete_through();
+    let (from, to) = window(params.from, params.to);
+    let totals = UsageRepo::on(&state.store).global_sum_tokens(from, to).await?;
+    Ok(Json(StatsView { totals: totals.into(), complete_through }))
+}
+
+/// Sums per user, the most tokens first.
+#[utoipa::path(get, path = "/admin/v1/stats/users", tag = "stats", params(TopParams),
+    responses((status = 200, body = List<UserStatsView>), Reading))]
+pub async fn users(
+    State(state): State<ControlState>,
+    _: Admin,
+    Params(params): Params<TopParams>,
+) -> Answer<Json<List<UserStatsView>>> {
+    let view = |row: StatRow| UserStatsView { user_id: row.key, user: row.name, totals: row.totals.into() };
+    top(&state, StatsBy::User, &params, view).await
+}
+
+/// Sums per group, the most tokens first.
+#[utoipa::path(get, path = "/admin/v1/stats/groups", tag = "stats", params(TopParams),
+    responses((status = 200, body = List<GroupStatsView>), Reading))]
+pub async fn groups(
+    State(state): State<ControlState>,
+    _: Admin,
+    Params(params): Params<TopParams>,
+) -> Answer<Json<List<GroupStatsView>>> {
+    let view = |row: StatRow| GroupStatsView {
+        group_id: row.key.parse().ok(),
+        group: Some(row.name).filter(|_| !row.key.is_empty()),
+        totals: row.totals.into(),
+    };
+    top(&state, StatsBy::Group, &params, view).await
+}
+
+/// Sums per model, the most tokens first.
+#[utoipa::path(get, path = "/admin/v1/stats/models", tag = "stats", params(TopParams),
+    responses((status = 200, body = List<ModelStatsView>), Reading))]
+pub async fn models(
+    State(state): State<ControlState>,
+    _: Admin,
+    Params(params): Params<TopParams>,
+) -> Answer<Json<List<ModelStatsView>>> {
+    let view = |row: StatRow| ModelStatsView { model: row.key, totals: row.totals.into() };
+    top(&state, StatsBy::Model, &params, view).await
+}
+
+/// Sums per node, the most tokens first.
+#[utoipa::path(get, path = "/admin/v1/stats/nodes", tag = "stats", params(TopParams),
+    responses((status = 200, body = List<NodeStatsView>), Reading))]
+pub async fn nodes(
+    State(state): State<ControlState>,
+    _: Admin,
+    Params(params): Params<TopParams>,
+) -> Answer<Json<List<NodeStatsView>>> {
+    let view = |row: StatRow| NodeStatsView { node: row.key, totals: row.totals.into() };
+    top(&state, StatsBy::Node, &params, view).await
+}
+
+/// Sums per UTC day, the latest first.
+#[utoipa::path(get, path = "/admin/v1/stats/days", tag = "stats", params(TopParams),
+    responses((status = 200, body = List<DayStatsView>), Reading))]
+pub async fn days(
+    State(state): State<ControlState>,
+    _: Admin,
+    Params(params): Params<TopParams>,
+) -> Answer<Json<List<DayStatsView>>> {
+    let view = |row: StatRow| DayStatsView { day: row.key, totals: row.totals.into() };
+    top(&state, StatsBy::Day, &params, view).await
+}
+
+async fn top<T>(
+    state: &ControlState,
+    by: StatsBy,
+    params: &TopParams,
+    view: impl FnMut(StatRow) -> T,
+) -> Answer<Json<List<T>>> {
+    let (from, to) = window(params.from, params.to);
+    let rows = UsageRepo::on(&state.store).stats_by(by, from, to, limit(params.limit)?).await?;
+    Ok(Json(List::whole(rows.into_iter().map(view).collect())))
+}
+
+fn window(from: Option<Timestamp>, to: Option<Timestamp>) -> (Timestamp, Timestamp) {
+    (from.unwrap_or(Timestamp::MIN), to.unwrap_or(Timestamp::MAX))
+}

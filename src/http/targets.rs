@@ -1,0 +1,105 @@
+//! `/admin/v1/targets`: the upstream addresses of this node.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use crate::accounts::Actor;
+use crate::domain::principal::Principal;
+use crate::domain::provider::Provider;
+use crate::http::control::ControlState;
+use crate::http::input::{Admin, Named};
+use crate::http::paging::List;
+use crate::http::problem::{Answer, Changing, Reading, Refused};
+use crate::upstream::TargetView;
+
+/// One upstream address. Never its key.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UpstreamTargetView {
+    /// Its name.
+    name: String,
+    /// Its dialect.
+    #[schema(value_type = String, pattern = "^(anthropic|openai|gemini|ollama)$")]
+    provider: Provider,
+    /// Its base URL.
+    url: String,
+    /// Its share of calls relative to the others that serve the same model.
+    weight: u32,
+    /// Globs of the models it serves.
+    models: Vec<String>,
+    /// Whether calls and checks find it up.
+    healthy: bool,
+    /// Whether it gets no new calls.
+    draining: bool,
+    /// Calls it is answering now, from this node.
+    in_flight: usize,
+    /// Whether it has a key.
+    has_key: bool,
+}
+
+impl From<TargetView> for UpstreamTargetView {
+    fn from(target: TargetView) -> Self {
+        Self {
+            name: target.name,
+            provider: target.provider,
+            url: target.url,
+            weight: target.weight,
+            models: target.models,
+            healthy: target.healthy,
+            draining: target.draining,
+            in_flight: target.in_flight,
+            has_key: target.has_key,
+        }
+    }
+}
+
+/// List this node's targets, in the order of the configuration.
+#[utoipa::path(get, path = "/admin/v1/targets", tag = "targets",
+    responses((status = 200, body = List<UpstreamTargetView>), Reading))]
+pub async fn list(State(state): State<ControlState>, _: Admin) -> Answer<Json<List<UpstreamTargetView>>> {
+    let targets = state.targets.targets().iter().map(|target| target.view().into());
+    Ok(Json(List::whole(targets.collect())))
+}
+
+/// Give a target no new calls from this node, until it is undrained or the node starts again.
+#[utoipa::path(post, path = "/admin/v1/targets/{name}/drain", tag = "targets",
+    params(("name" = String, Path, description = "The target's name")),
+    responses((status = 200, body = UpstreamTargetView), Changing))]
+pub async fn drain(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+    Named(name): Named<String>,
+) -> Answer<Json<UpstreamTargetView>> {
+    set_draining(&state, &admin, &name, true).await
+}
+
+/// Give a target calls again.
+#[utoipa::path(post, path = "/admin/v1/targets/{name}/undrain", tag = "targets",
+    params(("name" = String, Path, description = "The target's name")),
+    responses((status = 200, body = UpstreamTargetView), Changing))]
+pub async fn undrain(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+    Named(name): Named<String>,
+) -> Answer<Json<UpstreamTargetView>> {
+    set_draining(&state, &admin, &name, false).await
+}
+
+async fn set_draining(
+    state: &ControlState,
+    admin: &Principal,
+    name: &str,
+    draining: bool,
+) -> Answer<Json<UpstreamTargetView>> {
+    let missing = || Refused::not_found(format!("no such target: {name}"));
+    let target = state.targets.find(name).ok_or_else(missing)?;
+    if target.set_draining(draining) {
+        let action = if draining { "target.drain" } else { "target.undrain" };
+        let subject = format!("target {name} of {}", state.node);
+        let (before, after) = (json!({"draining": !draining}), json!({"draining": draining}));
+        state.accounts.note(&Actor::from(admin), action, subject, before, after).await?;
+    }
+    Ok(Json(target.view().into()))
+}

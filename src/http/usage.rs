@@ -1,0 +1,294 @@
+//! `/admin/v1/usage`: usage logs, in pages or all of them as a stream.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::domain::clock::Timestamp;
+use crate::domain::provider::Provider;
+use crate::domain::usage::{Outcome, TokenSource, UsageFilter, UsageLog};
+use crate::http::control::ControlState;
+use crate::http::input::{Admin, Params};
+use crate::http::paging::{List, limit, place};
+use crate::http::problem::{Answer, Reading};
+use crate::store::{Cursor, Store, UsageRepo};
+
+/// Rows that are read and written at a time by an export: what it holds in memory.
+const EXPORT_PIECE: usize = 1_000;
+
+/// The account of one request.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UsageView {
+    /// Minted by the node that served it.
+    pub request_id: Uuid,
+    /// Who called.
+    pub user_id: Uuid,
+    /// The caller's name at the time.
+    pub user: String,
+    /// The name of the caller's group at the time.
+    #[schema(required)]
+    pub group: Option<String>,
+    /// The model that was asked for.
+    pub model: String,
+    /// The model that answered.
+    pub actual_model: String,
+    /// The dialect.
+    #[schema(value_type = String, pattern = "^(anthropic|openai|gemini|ollama)$")]
+    pub provider: Provider,
+    /// The target's name; empty when none was reached.
+    pub target: String,
+    /// The target's base URL.
+    pub upstream_url: String,
+    /// Every input token the provider charges for.
+    pub input_tokens: u64,
+    /// Every output token.
+    pub output_tokens: u64,
+    /// Both.
+    pub total_tokens: u64,
+    /// Part of the input: read from the provider's cache.
+    pub cache_read_tokens: u64,
+    /// Part of the input: written to the provider's cache for 5 minutes.
+    pub cache_write_tokens: u64,
+    /// Part of the input: written to the provider's cache for 1 hour.
+    pub cache_write_1h_tokens: u64,
+    /// Part of the output: spent on reasoning.
+    pub reasoning_tokens: u64,
+    /// How good the counts are: `reported`, `estimated` or `none`.
+    #[schema(value_type = String)]
+    pub token_source: TokenSource,
+    /// How it ended: `ok`, `upstream_error`, `upstream_cut`, `client_gone`, `refused`, …
+    #[schema(value_type = String)]
+    pub outcome: Outcome,
+    /// Whether the answer was a stream of events.
+    pub is_streaming: bool,
+    /// The status that the caller saw.
+    pub status_code: u16,
+    /// From acceptance to the answer's end.
+    pub duration_ms: u64,
+    /// From acceptance to the first byte of the answer's body.
+    #[schema(required)]
+    pub ttfb_ms: Option<u64>,
+    /// Cost in nano-USD: 1 USD is 1,000,000,000.
+    pub cost_nanousd: i64,
+    /// The caller's session, where the client says it.
+    #[schema(required)]
+    pub session_id: Option<String>,
+    /// The caller's agent, where the client says it.
+    #[schema(required)]
+    pub agent_id: Option<String>,
+    /// The caller's own id of the request, where the client says it.
+    #[schema(required)]
+    pub client_request_id: Option<String>,
+    /// The node that served it.
+    pub source_node: String,
+    /// Whether the leader has it.
+    pub synced: bool,
+    /// When the answer ended.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+}
+
+impl From<UsageLog> for UsageView {
+    fn from(UsageLog { record, synced }: UsageLog) -> Self {
+        Self {
+            request_id: record.request_id.0,
+            user_id: record.user_id.0,
+            user: record.user.to_string(),
+            group: record.group.map(|name| name.to_string()),
+            model: record.model.to_string(),
+            actual_model: record.actual_model.to_string(),
+            provider: record.provider,
+            target: record.target.to_string(),
+            upstream_url: record.upstream_url.to_string(),
+            input_tokens: record.tokens.input,
+            output_tokens: record.tokens.output,
+            total_tokens: record.tokens.total(),
+            cache_read_tokens: record.tokens.cache_read,
+            cache_write_tokens: record.tokens.cache_write,
+            cache_write_1h_tokens: record.tokens.cache_write_1h,
+            reasoning_tokens: record.tokens.reasoning,
+            token_source: record.token_source,
+            outcome: record.outcome,
+            is_streaming: record.is_streaming,
+            status_code: record.status_code,
+            duration_ms: record.duration_ms,
+            ttfb_ms: record.ttfb_ms,
+            cost_nanousd: record.cost_nanousd,
+            session_id: record.session_id,
+            agent_id: record.agent_id,
+            client_request_id: record.client_request_id,
+            source_node: record.source_node.to_string(),
+            synced,
+            created_at: record.created_at,
+        }
+    }
+}
+
+/// Which usage logs, and how.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UsageParams {
+    /// Only this user's: a name of today, or an id, which also finds users that were removed.
+    user: Option<String>,
+    /// Only this group's, likewise.
+    group: Option<String>,
+    /// Only calls that asked for exactly this model.
+    model: Option<String>,
+    /// Only calls that this node served.
+    node: Option<String>,
+    /// Not before this moment (RFC 3339, or a UTC day).
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Before this moment.
+    #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<Timestamp>,
+    /// Rows of the page; 50 without it. An export gives every row without it.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// `json`, one page and the default; or `jsonl` or `csv`, every row as a stream.
+    #[param(inline)]
+    format: Option<Format>,
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One page.
+    #[default]
+    Json,
+    /// One object per line.
+    Jsonl,
+    /// A line of names, then one line per row. Texts that a spreadsheet would run get a `'` in front.
+    Csv,
+}
+
+/// List usage logs, newest first.
+#[utoipa::path(get, path = "/admin/v1/usage", tag = "usage", params(UsageParams),
+    responses((status = 200, content((List<UsageView> = "application/json"), (String = "application/jsonl"),
+        (String = "text/csv"))), Reading))]
+pub async fn list(
+    State(state): State<ControlState>,
+    _: Admin,
+    Params(params): Params<UsageParams>,
+) -> Answer<Response> {
+    let filter = filter(&state, &params).await?;
+    let from = place(params.cursor.as_deref())?;
+    match params.format.unwrap_or_default() {
+        Format::Json => {
+            let page = UsageRepo::on(&state.store).query(&filter, limit(params.limit)?, from).await?;
+            Ok(Json(List::of(page, UsageView::from)).into_response())
+        }
+        format => {
+            let most = match params.limit {
+                Some(_) => limit(params.limit)?,
+                None => usize::MAX,
+            };
+            Ok(export(state.store, filter, format, from, most))
+        }
+    }
+}
+
+async fn filter(state: &ControlState, params: &UsageParams) -> Answer<UsageFilter> {
+    let user_id = match &params.user {
+        None => None,
+        Some(named) => match named.parse() {
+            Ok(id) => Some(id),
+            Err(_) => Some(state.accounts.user(named).await?.id),
+        },
+    };
+    let group_id = match &params.group {
+        None => None,
+        Some(named) => match named.parse() {
+            Ok(id) => Some(id),
+            Err(_) => Some(state.accounts.group(named).await?.id),
+        },
+    };
+    let (model, node) = (params.model.clone(), params.node.clone());
+    Ok(UsageFilter { user_id, group_id, model, node, from: params.from, to: params.to })
+}
+
+/// Every row, piece by piece, as fast as the caller reads and no faster. An error of the database cuts the answer
+/// off, so that half an export is not taken for a whole one.
+fn export(store: Store, filter: UsageFilter, format: Format, from: Option<Cursor>, most: usize) -> Response {
+    struct Rest {
+        store: Store,
+        filter: UsageFilter,
+        from: Option<Cursor>,
+        left: usize,
+        is_first: bool,
+    }
+    let start = Some(Rest { store, filter, from, left: most, is_first: true });
+    let pieces = stream::try_unfold(start, move |rest| async move {
+        let Some(mut rest) = rest.filter(|rest| rest.left > 0) else { return Ok(None) };
+        let piece = rest.left.min(EXPORT_PIECE);
+        let page =
+            UsageRepo::on(&rest.store).query(&rest.filter, piece, rest.from).await.inspect_err(|error| {
+                tracing::error!(%error, "an export was cut off");
+            })?;
+        let bytes = match format {
+            Format::Csv => csv_lines(page.items, rest.is_first)?,
+            Format::Json | Format::Jsonl => json_lines(page.items)?,
+        };
+        rest.left -= piece;
+        rest.is_first = false;
+        rest.from = page.next;
+        let rest = rest.from.is_some().then_some(rest);
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Some((bytes, rest)))
+    });
+    let media_type = if format == Format::Csv { "text/csv; charset=utf-8" } else { "application/jsonl" };
+    ([(header::CONTENT_TYPE, media_type)], Body::from_stream(pieces)).into_response()
+}
+
+fn json_lines(rows: Vec<UsageLog>) -> Result<Bytes, serde_json::Error> {
+    let mut lines = Vec::new();
+    for row in rows {
+        serde_json::to_writer(&mut lines, &UsageView::from(row))?;
+        lines.push(b'\n');
+    }
+    Ok(lines.into())
+}
+
+fn csv_lines(
+    rows: Vec<UsageLog>,
+    with_names: bool,
+) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    let mut lines = csv::WriterBuilder::new().has_headers(with_names).from_writer(Vec::new());
+    if with_names && rows.is_empty() {
+        // The names come from a row; without one, they are written alone.
+        return Ok(Bytes::from_static(CSV_NAMES.as_bytes()));
+    }
+    for row in rows {
+        let mut view = UsageView::from(row);
+        for text in [&mut view.user, &mut view.model, &mut view.actual_model] {
+            disarm(text);
+        }
+        let hints = [&mut view.group, &mut view.session_id, &mut view.agent_id, &mut view.client_request_id];
+        hints.into_iter().flatten().for_each(disarm);
+        lines.serialize(view)?;
+    }
+    Ok(lines.into_inner()?.into())
+}
+
+/// Callers choose these texts, and a spreadsheet runs what begins like a formula.
+fn disarm(text: &mut String) {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        text.insert(0, '\'');
+    }
+}
+
+/// The first line of a CSV export.
+const CSV_NAMES: &str = "request_id,user_id,user,group,model,actual_model,provider,target,upstream_url,input_tokens,\
+output_tokens,total_tokens,cache_read_tokens,cache_write_tokens,cache_write_1h_tokens,reasoning_tokens,token_source,\
+outcome,is_streaming,status_code,duration_ms,ttfb_ms,cost_nanousd,session_id,agent_id,client_request_id,source_node,\
+synced,created_at\n";

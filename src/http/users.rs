@@ -1,0 +1,268 @@
+//! `/admin/v1/users`: people and services that may call.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::accounts::{Accounts, Actor, NewUser, UserChange};
+use crate::domain::clock::Timestamp;
+use crate::domain::user::{Role, User};
+use crate::http::control::ControlState;
+use crate::http::input::{Admin, Input, Named, Params};
+use crate::http::limits::{LimitsView, input_with_limits};
+use crate::http::paging::{List, limit, place};
+use crate::http::problem::{Answer, Changing, Reading};
+use crate::store::{UserFilter, UserRepo};
+
+/// A user.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserView {
+    /// Never changes.
+    pub id: Uuid,
+    /// Unique among users.
+    pub name: String,
+    /// The name of the group whose limits are shared; null: none.
+    #[schema(required)]
+    pub group: Option<String>,
+    /// The group's id.
+    #[schema(required)]
+    pub group_id: Option<Uuid>,
+    /// What the user may do here.
+    #[schema(value_type = String, pattern = "^(admin|user)$")]
+    pub role: Role,
+    /// False: refused everywhere.
+    pub active: bool,
+    /// Whether the user can log in; API keys work in any case.
+    pub has_password: bool,
+    /// The user's own limits, beside those of the group.
+    #[serde(flatten)]
+    pub limits: LimitsView,
+    /// When the user was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When the user last changed.
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Timestamp,
+    /// When the user last logged in with a password.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    pub last_login_at: Option<Timestamp>,
+}
+
+impl UserView {
+    /// A user as the API shows it.
+    pub fn of(user: &User, accounts: &Accounts) -> Self {
+        Self {
+            id: user.id.0,
+            name: user.name.clone(),
+            group: user.group_id.and_then(|id| accounts.group_name(id)).map(|name| name.to_string()),
+            group_id: user.group_id.map(|id| id.0),
+            role: user.role,
+            active: user.active,
+            has_password: user.password_hash.is_some(),
+            limits: LimitsView::from(&user.limits),
+            created_at: user.created_at,
+            updated_at: user.updated_at,
+            last_login_at: user.last_login_at,
+        }
+    }
+}
+
+input_with_limits! {
+    /// A user to be created. Limits that are absent are unlimited.
+    NewUserInput {
+        /// Unique among users: 1 to 128 characters, no slash, not in the form of an id.
+        #[schema(min_length = 1, max_length = 128)]
+        name: String,
+        /// 8 to 256 characters. Without one the user can use API keys, but not log in.
+        #[serde(default)]
+        #[schema(min_length = 8, max_length = 256)]
+        password: Option<String>,
+        /// The group, by id or name.
+        #[serde(default)]
+        group: Option<String>,
+        /// `admin` or `user`, the default.
+        #[serde(default)]
+        #[schema(value_type = Option<String>, pattern = "^(admin|user)$")]
+        role: Option<Role>,
+    }
+}
+
+input_with_limits! {
+    /// What to change of a user. What is absent stays as it is.
+    UserChangeInput {
+        /// A new name.
+        #[serde(default)]
+        #[schema(min_length = 1, max_length = 128)]
+        name: Option<String>,
+        /// Another group, by id or name; null: none.
+        #[serde(default, deserialize_with = "crate::http::limits::given")]
+        #[schema(value_type = Option<String>)]
+        group: Option<Option<String>>,
+        /// `admin` or `user`.
+        #[serde(default)]
+        #[schema(value_type = Option<String>, pattern = "^(admin|user)$")]
+        role: Option<Role>,
+        /// False: refused from the next request on, sessions end. True: let in again.
+        #[serde(default)]
+        active: Option<bool>,
+    }
+}
+
+/// A password to be set.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordInput {
+    /// 8 to 256 characters.
+    #[schema(min_length = 8, max_length = 256)]
+    password: String,
+}
+
+/// Which users.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UserParams {
+    /// Only members of this group, by id or name.
+    group: Option<String>,
+    /// Only active users, or only disabled ones.
+    active: Option<bool>,
+    /// Rows of the page; 50 without it.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// What went with a removed user.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RemovedUserView {
+    /// The user's id; usage logs keep it.
+    id: Uuid,
+    /// The user's name; usage logs keep it.
+    name: String,
+    /// API keys that are refused from now on.
+    keys_revoked: u64,
+    /// Sessions that ended.
+    sessions_ended: u64,
+    /// Always true: what the user used stays in the books.
+    usage_kept: bool,
+}
+
+/// What ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RevokedView {
+    /// Sessions that ended; their access tokens are refused as well.
+    sessions_ended: u64,
+}
+
+/// List users, newest first.
+#[utoipa::path(get, path = "/admin/v1/users", tag = "users", params(UserParams),
+    responses((status = 200, body = List<UserView>), Reading))]
+pub async fn list(
+    State(state): State<ControlState>,
+    _: Admin,
+    Params(params): Params<UserParams>,
+) -> Answer<Json<List<UserView>>> {
+    let group_id = match &params.group {
+        Some(named) => Some(state.accounts.group(named).await?.id),
+        None => None,
+    };
+    let filter = UserFilter { group_id, active: params.active };
+    let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
+    let page = UserRepo::on(&state.store).list(&filter, limit, place).await?;
+    Ok(Json(List::of(page, |user| UserView::of(&user, &state.accounts))))
+}
+
+/// Create a user.
+#[utoipa::path(post, path = "/admin/v1/users", tag = "users", request_body = NewUserInput,
+    responses((status = 201, body = UserView), Changing))]
+pub async fn create(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+    Input(input): Input<NewUserInput>,
+) -> Answer<(StatusCode, Json<UserView>)> {
+    let limits = input.limits()?;
+    let is_admin = input.role == Some(Role::Admin);
+    let new = NewUser { name: input.name, password: input.password, group: input.group, is_admin, limits };
+    let user = state.accounts.create_user(&Actor::from(&admin), new).await?;
+    Ok((StatusCode::CREATED, Json(UserView::of(&user, &state.accounts))))
+}
+
+/// Show a user.
+#[utoipa::path(get, path = "/admin/v1/users/{id}", tag = "users", params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200, body = UserView), Reading))]
+pub async fn show(
+    State(state): State<ControlState>,
+    _: Admin,
+    Named(named): Named<String>,
+) -> Answer<Json<UserView>> {
+    let user = state.accounts.user(&named).await?;
+    Ok(Json(UserView::of(&user, &state.accounts)))
+}
+
+/// Change a user: name, group, role, limits; disable or enable.
+#[utoipa::path(patch, path = "/admin/v1/users/{id}", tag = "users", request_body = UserChangeInput,
+    params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200, body = UserView), Changing))]
+pub async fn change(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+    Named(named): Named<String>,
+    Input(input): Input<UserChangeInput>,
+) -> Answer<Json<UserView>> {
+    let limits = input.limits()?;
+    let wanted =
+        UserChange { name: input.name, group: input.group, role: input.role, active: input.active, limits };
+    let user = state.accounts.change_user(&Actor::from(&admin), &named, wanted).await?;
+    Ok(Json(UserView::of(&user, &state.accounts)))
+}
+
+/// Remove a user: the API keys are revoked and the sessions end; usage stays in the books.
+#[utoipa::path(delete, path = "/admin/v1/users/{id}", tag = "users",
+    params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200, body = RemovedUserView), Changing))]
+pub async fn remove(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+    Named(named): Named<String>,
+) -> Answer<Json<RemovedUserView>> {
+    let removed = state.accounts.remove_user(&Actor::from(&admin), &named).await?;
+    state.quota.forget(crate::quota::SubjectId::User(removed.user.id));
+    Ok(Json(RemovedUserView {
+        id: removed.user.id.0,
+        name: removed.user.name,
+        keys_revoked: removed.keys,
+        sessions_ended: removed.sessions,
+        usage_kept: true,
+    }))
+}
+
+/// Set a user's password. Every session of the user ends; API keys stay.
+#[utoipa::path(post, path = "/admin/v1/users/{id}/password", tag = "users", request_body = PasswordInput,
+    params(("id" = String, Path, description = "Id or name")),
+    responses((status = 204, description = "Set"), Changing))]
+pub async fn set_password(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+    Named(named): Named<String>,
+    Input(input): Input<PasswordInput>,
+) -> Answer<StatusCode> {
+    state.accounts.set_password(&Actor::from(&admin), &named, input.password).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// End every session of a user: access and refresh tokens are refused from the next request on. API keys stay.
+#[utoipa::path(post, path = "/admin/v1/users/{id}/revoke", tag = "users",
+    params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200, body = RevokedView), Changing))]
+pub async fn revoke(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+    Named(named): Named<String>,
+) -> Answer<Json<RevokedView>> {
+    let sessions_ended = state.accounts.revoke_sessions(&Actor::from(&admin), &named).await?;
+    Ok(Json(RevokedView { sessions_ended }))
+}
