@@ -3,11 +3,15 @@
 mod audit;
 mod auth;
 mod backup;
+pub mod body;
 pub mod control;
+pub mod dispatch;
 mod groups;
+pub mod health;
 mod input;
 mod keys;
 mod limits;
+pub mod listen;
 mod me;
 mod openapi;
 mod paging;

@@ -1,1 +1,38 @@
-//! (being built)
+//! A node from its first to its last moment: bind → build → run → leave.
+
+mod build;
+mod signals;
+mod supervisor;
+
+use std::net::SocketAddr;
+
+pub use build::Error;
+pub use supervisor::EndedEarly;
+
+use crate::config::Config;
+use build::Node;
+use signals::Signals;
+
+/// Runs a node until it is asked to leave.
+///
+/// # Errors
+/// Whatever keeps it from starting, or a task of it that ended early.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let at_most = config.http.shutdown_timeout;
+    let (signals, watching) = Signals::listen().map_err(Error::Signals)?;
+    let watching = tokio::spawn(watching);
+    let node = tokio::select! {
+        built = Node::build(config) => built?,
+        () = signals.asked(1) => return Ok(()),
+    };
+    tracing::info!(
+        node = %node.id,
+        http = %node.http,
+        grpc = node.grpc.map(|address: SocketAddr| address.to_string()),
+        version = env!("CARGO_PKG_VERSION"),
+        "ready"
+    );
+    let ended = node.supervisor.run(signals.asked(1), signals.asked(2), at_most).await;
+    watching.abort();
+    ended.map_err(Error::EndedEarly)
+}

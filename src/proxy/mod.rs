@@ -1,1 +1,356 @@
-//! (being built)
+//! The data plane: the way of a request, from the caller to a provider and back, as one straight line in
+//! [`Gateway::serve`].
+//!
+//! Read what is asked → admit → reserve room in the ledger → send → let the answer through the tap → book → release
+//! its end. Every early return drops what it holds, which gives it back.
+
+mod account;
+mod body;
+mod credential;
+mod hangup;
+mod headers;
+mod intake;
+mod metrics;
+mod models;
+pub mod refusal;
+mod route;
+mod tap;
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body::Body as HttpBody;
+
+use crate::accounts::Accounts;
+use crate::config::{Durability, HangUp};
+use crate::domain::clock::Clock;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::{NodeId, RequestId};
+use crate::domain::price::PriceList;
+use crate::domain::provider::Provider;
+use crate::domain::usage::Outcome;
+use crate::ledger::Ledger;
+use crate::metering::usage_chunk::Remover;
+use crate::metering::{self, AnswerHead, Endpoint, ask};
+use crate::quota::{Ask, Quota};
+use crate::upstream::{Answer, Outgoing, SendError, Upstream, Wanted};
+
+use account::{Account, Books, Call, Hints};
+pub use body::{Aborted, Body};
+pub use hangup::Drainer;
+use hangup::Outliving;
+pub use intake::Budget;
+pub use metrics::Metrics;
+use models::ModelLists;
+pub use route::{Route, find as find_route};
+use tap::{Flow, Tap};
+
+/// Everything the way of a request needs.
+pub struct Gateway {
+    accounts: Accounts,
+    quota: Quota,
+    ledger: Ledger,
+    upstream: Arc<Upstream>,
+    models: ModelLists,
+    intake: Arc<Budget>,
+    drainer: Arc<Drainer>,
+    books: Arc<Books>,
+    durability: Durability,
+    node_header: HeaderValue,
+}
+
+/// What a [`Gateway`] is made of.
+pub struct Parts {
+    /// Who may call.
+    pub accounts: Accounts,
+    /// How much.
+    pub quota: Quota,
+    /// Where it is booked.
+    pub ledger: Ledger,
+    /// Where it goes.
+    pub upstream: Arc<Upstream>,
+    /// The memory for request bodies.
+    pub intake: Arc<Budget>,
+    /// Who reads the answers that nobody waits for.
+    pub drainer: Arc<Drainer>,
+    /// What it costs.
+    pub prices: Arc<PriceList>,
+    /// When the end of an answer is released.
+    pub durability: Durability,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// This node.
+    pub node: NodeId,
+}
+
+/// A request's head, as far as it matters here.
+#[derive(Debug)]
+pub struct Head<'q> {
+    /// Its method.
+    pub method: Method,
+    /// What stands behind the `?`.
+    pub query: Option<&'q str>,
+    /// Its headers.
+    pub headers: HeaderMap,
+}
+
+impl Gateway {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let node_header = HeaderValue::from_str(parts.node.as_str()).unwrap_or(HeaderValue::from_static("-"));
+        let books = Arc::new(Books {
+            quota: parts.quota.clone(),
+            prices: parts.prices,
+            clock: parts.clock,
+            metrics: Arc::new(Metrics::default()),
+            node: parts.node,
+        });
+        Self {
+            accounts: parts.accounts,
+            quota: parts.quota,
+            ledger: parts.ledger,
+            models: ModelLists::default(),
+            upstream: parts.upstream,
+            intake: parts.intake,
+            drainer: parts.drainer,
+            books,
+            durability: parts.durability,
+            node_header,
+        }
+    }
+
+    /// What the data plane counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.books.metrics
+    }
+
+    /// Answers one call on the data plane. `route` is what [`find_route`] made of its path.
+    pub async fn serve<B>(&self, route: Route<'_>, head: Head<'_>, body: B) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let request_id = RequestId::new();
+        let mut response = self.answer(request_id, route, head, body).await.unwrap_or_else(|failure| {
+            self.books.metrics.refused(failure.kind);
+            tracing::debug!(%request_id, provider = %route.provider, reason = %failure, "refused");
+            refusal::response(route.provider, &failure, request_id)
+        });
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let text = request_id.0.hyphenated().encode_lower(&mut text);
+        if let Ok(value) = HeaderValue::from_str(text) {
+            response.headers_mut().insert("x-sproxy-request-id", value);
+        }
+        response.headers_mut().insert("x-sproxy-node", self.node_header.clone());
+        response
+    }
+
+    async fn answer<B>(
+        &self,
+        request_id: RequestId,
+        route: Route<'_>,
+        head: Head<'_>,
+        body: B,
+    ) -> Result<Response<Body>, Failure>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let started = Instant::now();
+        let now = self.books.clock.now();
+        let credential = credential::find(&head.headers, head.query).ok_or_else(no_credential)?;
+        let principal = self.accounts.authenticate(credential, now).map_err(Failure::from)?;
+        if head.headers.contains_key(UPGRADE) {
+            return Ok(upgrade_refused());
+        }
+        if route.lists_models {
+            return Ok(self.models.list(&self.upstream, &principal, route.provider).await);
+        }
+        let (body, share) = self.intake.take_in(body).await?;
+        let asked = ask::scan(&body);
+        let model: Arc<str> = (route.provider == Provider::Gemini)
+            .then(|| ask::model_in_path(route.path))
+            .flatten()
+            .or(asked.model.as_deref())
+            .unwrap_or("")
+            .into();
+        let wanted = Wanted {
+            provider: route.provider,
+            model: Some(Arc::clone(&model)).filter(|model| !model.is_empty()),
+            affinity: head.headers.get("x-claude-code-session-id").map(affinity),
+        };
+        // Known before anything is admitted, reserved or sent: who is to answer, and so how it will be asked.
+        let target = self.upstream.choose(&wanted, &[]).map_err(|none| Failure::from(&none))?;
+        let hints = Hints::of(&head.headers);
+        let mut outgoing = outgoing(route, head, body.clone());
+        if route.endpoint == Endpoint::Free {
+            let answer = self.upstream.send(&wanted, &outgoing).await.map_err(|e| Failure::from(&e))?;
+            return Ok(models::passed_through(answer));
+        }
+        // The room first: it is given back if the call is not admitted, while a call that counts against a limit
+        // must be one that is really made.
+        let reservation = self.ledger.reserve().map_err(Failure::from)?;
+        let ask = Ask { model: &model, max_tokens: asked.max_tokens };
+        let admission = self.quota.admit(&principal, &ask, now).map_err(Failure::from)?;
+        let mut remover = None;
+        if route.endpoint == Endpoint::Inference
+            && target.include_usage()
+            && ask::knows_stream_options(route.path)
+            && let Some(asking) = ask::with_usage_requested(&body, &asked)
+        {
+            outgoing.body = asking;
+            // The one event has to be found in the clear.
+            outgoing.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            remover = Some(Remover::default());
+        }
+        let call = Call { request_id, principal, provider: route.provider, model, hints, started };
+        let mut account = Account::new(Arc::clone(&self.books), call, reservation, admission);
+        let metered = Metered { endpoint: route.endpoint, input_estimate: asked.input_tokens_estimate() };
+        if route.endpoint == Endpoint::Inference {
+            account.expect_input(metered.input_estimate);
+        }
+        let on_hangup = target.on_hangup();
+        let (sent, account) = self.send(wanted, outgoing, account, on_hangup, metered).await;
+        drop(share);
+        match sent {
+            Ok(answer) => self.let_through(answer, account, remover, metered, on_hangup).await,
+            Err(error) => {
+                let failure = Failure::from(&error);
+                tracing::warn!(%request_id, %error, "no answer from upstream");
+                let receipt = account.failed(outcome(&error), refusal::status(failure.kind).as_u16());
+                if let Some(receipt) = receipt.filter(|_| self.durability == Durability::Committed) {
+                    receipt.committed().await.map_err(Failure::from)?;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Sends the call; one whose caller may leave without stopping the work is sent so that it can be carried on.
+    async fn send(
+        &self,
+        wanted: Wanted,
+        outgoing: Outgoing,
+        account: Account,
+        on_hangup: HangUp,
+        metered: Metered,
+    ) -> (Result<Answer, SendError>, Account) {
+        if on_hangup == HangUp::Cancel {
+            return (self.upstream.send(&wanted, &outgoing).await, account);
+        }
+        let upstream = Arc::clone(&self.upstream);
+        let sending = Box::pin(async move { upstream.send(&wanted, &outgoing).await });
+        let receive = Box::new(move |answer, account| receive(answer, account, metered).1);
+        Outliving::new(sending, account, Arc::clone(&self.drainer), receive).await
+    }
+
+    async fn let_through(
+        &self,
+        answer: Answer,
+        account: Account,
+        remover: Option<Remover>,
+        metered: Metered,
+        on_hangup: HangUp,
+    ) -> Result<Response<Body>, Failure> {
+        let (mut head, mut flow) = receive(answer, account, metered);
+        headers::for_caller(&mut head.headers);
+        let remover = remover.filter(|_| flow.is_streaming && head.status.is_success());
+        if remover.is_some() {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        if flow.left == Some(0) {
+            // hyper does not ask for a body that has nothing in it, so its end is now.
+            let receipt = flow.settle_at_end(false);
+            if let Some(receipt) = receipt.filter(|_| self.durability == Durability::Committed)
+                && let Err(error) = receipt.committed().await
+            {
+                return Err(Failure::from(error));
+            }
+        }
+        let tap = Tap::new(flow, remover, self.durability, on_hangup, Arc::clone(&self.drainer));
+        Ok(Response::from_parts(head, Body::Tapped(Box::new(tap))))
+    }
+}
+
+/// What decides how an answer is metered, beside the answer itself.
+#[derive(Clone, Copy)]
+struct Metered {
+    endpoint: Endpoint,
+    input_estimate: u64,
+}
+
+/// Makes of an answer a flow with the meter that fits what it is.
+fn receive(answer: Answer, mut account: Account, metered: Metered) -> (http::response::Parts, Flow) {
+    let Answer { head, body, target } = answer;
+    let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let answer_head = AnswerHead {
+        endpoint: metered.endpoint,
+        status: head.status.as_u16(),
+        content_type: text(CONTENT_TYPE),
+        content_encoding: text(CONTENT_ENCODING),
+        request_tokens_estimate: metered.input_estimate,
+    };
+    let is_streaming = is_stream(answer_head.content_type);
+    let meter = metering::open(&answer_head);
+    account.answered(&target, head.status.as_u16(), is_streaming);
+    let left = body.exact_len();
+    let flow = Flow { body, meter, account, status: head.status, is_streaming, left };
+    (head, flow)
+}
+
+fn is_stream(content_type: Option<&str>) -> bool {
+    content_type.is_some_and(|kind| kind.starts_with("text/event-stream") || kind.contains("ndjson"))
+}
+
+fn outgoing(route: Route<'_>, head: Head<'_>, body: Bytes) -> Outgoing {
+    let query = match head.query {
+        Some(query) if credential::has_key(query) => credential::without_key(query),
+        other => other.map(str::to_owned),
+    };
+    let path_and_query = match query {
+        Some(query) => format!("{}?{query}", route.path),
+        None => route.path.to_owned(),
+    };
+    let mut headers = head.headers;
+    headers::for_upstream(&mut headers);
+    let is_free = route.endpoint == Endpoint::Free;
+    Outgoing { method: head.method, path_and_query, headers, body, tells_health: !is_free }
+}
+
+fn affinity(session: &HeaderValue) -> u64 {
+    let mut hasher = foldhash::fast::FixedState::with_seed(0).build_hasher();
+    hasher.write(session.as_bytes());
+    hasher.finish()
+}
+
+fn outcome(error: &SendError) -> Outcome {
+    match error {
+        SendError::NoTarget { .. } | SendError::NoneHealthy { .. } | SendError::Busy { .. } => {
+            Outcome::Refused
+        }
+        SendError::Connect { .. } => Outcome::UpstreamUnreachable,
+        SendError::Broken { .. } => Outcome::UpstreamCut,
+        SendError::Timeout { .. } => Outcome::UpstreamTimeout,
+    }
+}
+
+fn no_credential() -> Failure {
+    Failure::new(
+        Kind::Unauthenticated,
+        "no credential: send your sproxy key as `x-api-key`, `authorization: Bearer`, `x-goog-api-key` or `?key=`",
+    )
+}
+
+/// Codex probes for a WebSocket on `/v1/responses`; at this it falls back to POST at once.
+fn upgrade_refused() -> Response<Body> {
+    let mut response = Response::new(Body::from(
+        r#"{"error":{"message":"WebSockets are not served here: use POST","type":"invalid_request_error","param":null,"code":"upgrade_required"}}"#.to_owned(),
+    ));
+    *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -101,7 +101,7 @@ impl Upstream {
     ///
     /// # Errors
     /// The last attempt's.
-    pub async fn send(&self, wanted: &Wanted, outgoing: Outgoing) -> Result<Answer, SendError> {
+    pub async fn send(&self, wanted: &Wanted, outgoing: &Outgoing) -> Result<Answer, SendError> {
         let mut tried: Vec<Arc<Target>> = Vec::new();
         let mut failed = None;
         loop {
@@ -109,7 +109,7 @@ impl Upstream {
                 Ok(target) => target,
                 Err(none_left) => return Err(failed.unwrap_or(none_left)),
             };
-            match target.send(outgoing.clone()).await {
+            match target.send(outgoing).await {
                 Err(failure) if failure.never_began() => {
                     tracing::warn!(target = target.name(), error = %failure, "target failed, trying the next");
                     failed = Some(failure);

@@ -25,7 +25,7 @@ async fn probe(target: &Arc<Target>, path: &str) {
         body: Bytes::new(),
         tells_health: false,
     };
-    let found = match target.send(request).await {
+    let found = match target.send(&request).await {
         Ok(mut answer) => {
             let status = answer.head.status;
             // Read to the end, so that the connection can be used again.

@@ -226,7 +226,7 @@ impl Target {
     ///
     /// # Errors
     /// As [`SendError`] says.
-    pub async fn send(self: &Arc<Self>, outgoing: Outgoing) -> Result<Answer, SendError> {
+    pub async fn send(self: &Arc<Self>, outgoing: &Outgoing) -> Result<Answer, SendError> {
         let in_flight = self.enter()?;
         let tells_health = outgoing.tells_health;
         let sent = timeout(self.answer_timeout, self.exchange(outgoing)).await;
@@ -259,14 +259,14 @@ impl Target {
 
     async fn exchange(
         &self,
-        outgoing: Outgoing,
+        outgoing: &Outgoing,
     ) -> Result<(http::response::Parts, super::answer::AnswerBody), SendError> {
         if let Some(mut sender) = self.shared.sender() {
             let answer = sender.send_request(self.request(outgoing, Shape::Absolute)?).await;
             return answer.map(super::answer::multiplexed).map_err(|e| self.broken(&e, false));
         }
         while let Some(line) = self.parked.take().await {
-            match line.exchange(self.request(outgoing.clone(), Shape::Origin)?, &self.parked).await {
+            match line.exchange(self.request(outgoing, Shape::Origin)?, &self.parked).await {
                 Err(broken) if broken.unread => {
                     tracing::debug!(target = self.name(), error = %broken.error, "an idle connection was closed");
                 }
@@ -293,7 +293,7 @@ impl Target {
         SendError::Broken { target: self.name.to_string(), reason: error.to_string(), unread }
     }
 
-    fn request(&self, outgoing: Outgoing, shape: Shape) -> Result<Request<Full<Bytes>>, SendError> {
+    fn request(&self, outgoing: &Outgoing, shape: Shape) -> Result<Request<Full<Bytes>>, SendError> {
         let path = self.path(&outgoing.path_and_query);
         let uri: Result<Uri, _> = match shape {
             Shape::Origin => path.parse(),
@@ -303,13 +303,13 @@ impl Target {
                 format!("{scheme}://{host}{path}").parse()
             }
         };
-        let mut request = Request::new(Full::new(outgoing.body));
-        *request.method_mut() = outgoing.method;
+        let mut request = Request::new(Full::new(outgoing.body.clone()));
+        *request.method_mut() = outgoing.method.clone();
         *request.uri_mut() = uri.map_err(|e| SendError::Connect {
             target: self.name.to_string(),
             reason: format!("the path cannot be sent: {e}"),
         })?;
-        *request.headers_mut() = outgoing.headers;
+        *request.headers_mut() = outgoing.headers.clone();
         if matches!(shape, Shape::Origin) {
             request.headers_mut().insert(HOST, self.host.clone());
         }

@@ -1,0 +1,195 @@
+//! The demo's clients: all four dialects, JSON and streams, a few that hang up, a few errors.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::domain::ids::RequestId;
+use crate::domain::provider::Provider;
+
+const CLIENTS: usize = 24;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What a client knows of an answer that it received to the last byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Received {
+    /// Tokens the answer was made to cost.
+    pub(super) input: u64,
+    pub(super) output: u64,
+    /// Its status.
+    pub(super) status: u16,
+}
+
+/// The traffic and what has come of it.
+pub(super) struct Traffic {
+    total: u64,
+    begun: AtomicU64,
+    over: AtomicU64,
+    keys: Vec<String>,
+    nodes: Mutex<Vec<(String, String)>>,
+    http: reqwest::Client,
+    outcomes: Mutex<Outcomes>,
+}
+
+/// What clients have met.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcomes {
+    /// Complete answers, by the id that the node gave them.
+    pub(super) received: BTreeMap<RequestId, Received>,
+    /// Complete answers by node.
+    pub(super) served: BTreeMap<String, u64>,
+    /// Answers that clients left before they were complete.
+    pub(super) hung_up: u64,
+    /// Calls that failed or broke off, as when a node is killed.
+    pub(super) broken: u64,
+    /// The first answer that was not what was asked for, if any.
+    pub(super) surprise: Option<String>,
+}
+
+/// One request of the demo, decided by its number alone, so that every run is the same.
+struct Plan {
+    provider: Provider,
+    stream: bool,
+    hang_up: bool,
+    status: u16,
+    input: u64,
+    output: u64,
+}
+
+impl Plan {
+    fn of(number: u64) -> Self {
+        let provider = Provider::ALL[usize::try_from(number % 4).unwrap_or(0)];
+        let kind = (number / 4) % 25;
+        let stream = kind % 2 == 0;
+        Self {
+            provider,
+            stream,
+            hang_up: kind == 4,
+            status: if kind == 7 { 500 } else { 200 },
+            input: 10 + number % 4_000,
+            output: 1 + number % 700,
+        }
+    }
+
+    fn request(&self) -> (&'static str, Value) {
+        let stream = self.stream;
+        let said = json!([{ "role": "user", "content": "How much is the fish?" }]);
+        match self.provider {
+            Provider::Anthropic => (
+                "/v1/messages",
+                json!({ "model": "claude-sonnet-4-5", "max_tokens": 1024, "stream": stream, "messages": said }),
+            ),
+            Provider::Openai => {
+                ("/v1/chat/completions", json!({ "model": "gpt-5-mini", "stream": stream, "messages": said }))
+            }
+            Provider::Gemini => {
+                let path = if stream {
+                    "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
+                } else {
+                    "/v1beta/models/gemini-2.5-flash:generateContent"
+                };
+                (path, json!({ "contents": [{ "role": "user", "parts": [{ "text": "How much is the fish?" }] }] }))
+            }
+            Provider::Ollama => ("/api/chat", json!({ "model": "llama3.3", "stream": stream, "messages": said })),
+        }
+    }
+}
+
+impl Traffic {
+    pub(super) fn new(total: u64, keys: Vec<String>, nodes: Vec<(String, String)>) -> Self {
+        Self {
+            total,
+            begun: AtomicU64::new(0),
+            over: AtomicU64::new(0),
+            keys,
+            nodes: Mutex::new(nodes),
+            http: reqwest::Client::new(),
+            outcomes: Mutex::new(Outcomes::default()),
+        }
+    }
+
+    /// Tells clients where the nodes are now.
+    pub(super) fn nodes_are_at(&self, nodes: Vec<(String, String)>) {
+        *self.nodes.lock() = nodes;
+    }
+
+    /// Lets the clients begin.
+    pub(super) fn begin(self: &Arc<Self>) -> JoinSet<()> {
+        let mut clients = JoinSet::new();
+        for _ in 0..CLIENTS {
+            clients.spawn(Arc::clone(self).client());
+        }
+        clients
+    }
+
+    /// The share of the requests that are over, 0 to 1.
+    #[allow(clippy::cast_precision_loss, reason = "a share for people and acts, not a count")]
+    pub(super) fn progress(&self) -> f64 {
+        self.over.load(Ordering::Relaxed) as f64 / self.total as f64
+    }
+
+    pub(super) fn received(&self) -> Outcomes {
+        self.outcomes.lock().clone()
+    }
+
+    async fn client(self: Arc<Self>) {
+        loop {
+            let number = self.begun.fetch_add(1, Ordering::Relaxed);
+            if number >= self.total {
+                return;
+            }
+            let plan = Plan::of(number);
+            if self.call(number, &plan).await.is_err() {
+                self.outcomes.lock().broken += 1;
+                // A killed node takes a moment to come back; whoever calls it meanwhile waits like a client would.
+                sleep(PAUSE * 5).await;
+            }
+            self.over.fetch_add(1, Ordering::Relaxed);
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn call(&self, number: u64, plan: &Plan) -> Result<(), reqwest::Error> {
+        let (node, url) = {
+            let nodes = self.nodes.lock();
+            let at = usize::try_from(number / 100 + number).unwrap_or(0) % nodes.len().max(1);
+            nodes.get(at).cloned().unwrap_or_default()
+        };
+        let key = &self.keys[usize::try_from(number / 3).unwrap_or(0) % self.keys.len()];
+        let (path, body) = plan.request();
+        let mut request = self.http.post(format!("{url}{path}")).header("x-api-key", key).json(&body);
+        request = request.header("mock-input", plan.input).header("mock-output", plan.output);
+        if plan.status != 200 {
+            request = request.header("mock-status", plan.status);
+        }
+        if plan.stream {
+            request = request.header("mock-events", 8).header("mock-delay-ms", 10);
+        }
+        let answer = request.send().await?;
+        let status = answer.status().as_u16();
+        let id = answer.headers().get("x-sproxy-request-id").and_then(|id| id.to_str().ok()?.parse().ok());
+        if plan.hang_up && status == 200 {
+            let mut pieces = answer.bytes_stream();
+            pieces.next().await;
+            self.outcomes.lock().hung_up += 1;
+            return Ok(());
+        }
+        answer.bytes().await?;
+        let mut outcomes = self.outcomes.lock();
+        *outcomes.served.entry(node).or_default() += 1;
+        let Some(id) = id.filter(|_| status == plan.status) else {
+            outcomes.surprise.get_or_insert_with(|| format!("{path} answered {status}, not {}", plan.status));
+            return Ok(());
+        };
+        let tokens = if status == 200 { (plan.input, plan.output) } else { (0, 0) };
+        outcomes.received.insert(id, Received { input: tokens.0, output: tokens.1, status });
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! The body of any answer of this door.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::proxy;
+
+/// What one of the planes answered.
+pub enum Body {
+    /// The data plane.
+    Data(proxy::Body),
+    /// The control plane.
+    Control(axum::body::Body),
+}
+
+/// Why a body ended early, for hyper to close the connection on.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Data(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Control(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Data(body) => body.is_end_stream(),
+            Self::Control(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Data(body) => body.size_hint(),
+            Self::Control(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Which plane a request is for. The data plane is reached by a match on the path's first segment, without a router:
+//! its requests are the ones that have to be cheap.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use http::{HeaderValue, Method, Request, Response, header};
+use hyper::body::Incoming;
+use tower::ServiceExt;
+
+use super::body::Body;
+use crate::proxy::{self, Gateway, Head};
+
+/// Both planes.
+pub struct Dispatch {
+    gateway: Arc<Gateway>,
+    control: Router,
+}
+
+impl Dispatch {
+    /// A dispatch between the data plane and the control plane's routes.
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>, control: Router) -> Self {
+        Self { gateway, control }
+    }
+
+    /// Answers one request.
+    pub async fn call(self: Arc<Self>, request: Request<Incoming>, caller: SocketAddr) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        if let Some(route) = proxy::find_route(&head.method, head.uri.path(), &head.headers) {
+            let head = Head { method: head.method, query: head.uri.query(), headers: head.headers };
+            return self.gateway.serve(route, head, body).await.map(Body::Data);
+        }
+        if head.uri.path() == "/" && matches!(head.method, Method::GET | Method::HEAD) {
+            return probe(&head.method);
+        }
+        let mut request = Request::from_parts(head, axum::body::Body::new(body));
+        // Logins are limited by where they come from.
+        request.extensions_mut().insert(ConnectInfo(caller));
+        let answer: Result<_, Infallible> = self.control.clone().oneshot(request).await;
+        match answer {
+            Ok(response) => response.map(Body::Control),
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// Claude Code asks for the root before anything else, to see whether somebody is there.
+fn probe(method: &Method) -> Response<Body> {
+    let text = if *method == Method::HEAD { "" } else { "sproxy\n" };
+    let mut response = Response::new(Body::Data(proxy::Body::from(text.to_owned())));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}

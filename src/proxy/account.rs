@@ -1,0 +1,220 @@
+//! The account of one call, from its admission to the ledger. It cannot be forgotten: what is not settled when it
+//! goes out of scope is settled as a caller that hung up.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+
+use crate::domain::clock::Clock;
+use crate::domain::ids::{NodeId, RequestId};
+use crate::domain::price::PriceList;
+use crate::domain::principal::Principal;
+use crate::domain::provider::Provider;
+use crate::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
+use crate::ledger::{Receipt, Reservation};
+use crate::metering::Reading;
+use crate::proxy::metrics::Metrics;
+use crate::quota::{Admission, Quota};
+use crate::upstream::Target;
+
+/// What outlives the request and is the same for all of them.
+pub(super) struct Books {
+    pub(super) quota: Quota,
+    pub(super) prices: Arc<PriceList>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) node: NodeId,
+}
+
+/// What the call itself says.
+pub(super) struct Call {
+    pub(super) request_id: RequestId,
+    pub(super) principal: Principal,
+    pub(super) provider: Provider,
+    pub(super) model: Arc<str>,
+    pub(super) hints: Hints,
+    pub(super) started: Instant,
+}
+
+/// A caller's own words about itself: kept as hints, bounded, never trusted.
+#[derive(Default)]
+pub(super) struct Hints {
+    session_id: Option<String>,
+    agent_id: Option<String>,
+    client_request_id: Option<String>,
+}
+
+impl Hints {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self {
+            session_id: hint(headers, "x-claude-code-session-id"),
+            agent_id: hint(headers, "x-claude-code-agent-id"),
+            client_request_id: hint(headers, "x-request-id"),
+        }
+    }
+}
+
+fn hint(headers: &HeaderMap, name: &str) -> Option<String> {
+    const HINT_MAX: usize = 128;
+    let text = headers.get(name)?.to_str().ok()?;
+    Some(text.chars().take(HINT_MAX).collect())
+}
+
+/// An open account.
+pub(super) struct Account {
+    books: Arc<Books>,
+    /// None once it is settled.
+    open: Option<Open>,
+}
+
+struct Open {
+    call: Call,
+    reservation: Reservation,
+    _admission: Admission,
+    target: Option<Arc<Target>>,
+    status: u16,
+    is_streaming: bool,
+    ttfb: Option<Duration>,
+    /// What is known to be used if nothing more is heard.
+    so_far: Reading,
+}
+
+impl Account {
+    pub(super) fn new(books: Arc<Books>, call: Call, reservation: Reservation, admission: Admission) -> Self {
+        let open = Open {
+            call,
+            reservation,
+            _admission: admission,
+            target: None,
+            status: STATUS_CLIENT_GONE,
+            is_streaming: false,
+            ttfb: None,
+            so_far: nothing(),
+        };
+        Self { books, open: Some(open) }
+    }
+
+    /// The head of the answer is there.
+    pub(super) fn answered(&mut self, target: &Arc<Target>, status: u16, is_streaming: bool) {
+        if let Some(open) = &mut self.open {
+            open.target = Some(Arc::clone(target));
+            open.status = status;
+            open.is_streaming = is_streaming;
+        }
+    }
+
+    /// The first byte of the answer's body is there.
+    pub(super) fn first_byte(&mut self) {
+        if let Some(open) = &mut self.open
+            && open.ttfb.is_none()
+        {
+            open.ttfb = Some(open.call.started.elapsed());
+        }
+    }
+
+    /// What to book if the caller is gone before the upstream says anything.
+    pub(super) fn expect_input(&mut self, tokens: u64) {
+        if let Some(open) = &mut self.open {
+            let tokens = Tokens { input: tokens, ..Tokens::default() };
+            open.so_far = Reading { tokens, source: TokenSource::Estimated, ..nothing() };
+        }
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.open.is_none()
+    }
+
+    /// Books a call that got no answer.
+    pub(super) fn failed(mut self, outcome: Outcome, status: u16) -> Option<Receipt> {
+        if let Some(open) = &mut self.open {
+            open.status = status;
+        }
+        self.settle(outcome, nothing())
+    }
+
+    /// Hands the record to the ledger. Nothing can be refused here: the room was reserved before the call went out.
+    pub(super) fn settle(&mut self, outcome: Outcome, reading: Reading) -> Option<Receipt> {
+        let open = self.open.take()?;
+        let readable = reading.readable;
+        let (record, reservation) = open.into_record(&self.books, outcome, reading);
+        self.books.metrics.settled(&record, readable);
+        self.books.quota.charge(
+            record.user_id,
+            record.group_id,
+            record.tokens.total(),
+            record.cost_nanousd,
+            self.books.clock.now(),
+        );
+        Some(reservation.record(record))
+    }
+}
+
+/// nginx's word for it: the caller closed the connection before there was an answer.
+const STATUS_CLIENT_GONE: u16 = 499;
+
+impl Open {
+    fn into_record(self, books: &Books, outcome: Outcome, reading: Reading) -> (UsageRecord, Reservation) {
+        let Call { request_id, principal, provider, model, hints, started } = self.call;
+        let actual_model = match reading.model {
+            Some(answered) if *answered != *model => Arc::from(answered),
+            _ => Arc::clone(&model),
+        };
+        // What answered is what is charged; its name is often more exact than what was asked for.
+        let price = books.prices.known(&actual_model).unwrap_or_else(|| books.prices.find(&model));
+        let (group_id, group) = principal.group.unzip();
+        let none = || Arc::from("");
+        let record = UsageRecord {
+            request_id,
+            user_id: principal.user_id,
+            user: principal.user,
+            group_id,
+            group,
+            model,
+            actual_model,
+            provider,
+            target: self.target.as_ref().map_or_else(none, |target| target.shared_name()),
+            upstream_url: self.target.as_ref().map_or_else(none, |target| target.url()),
+            tokens: reading.tokens,
+            token_source: reading.source,
+            outcome,
+            is_streaming: self.is_streaming,
+            status_code: self.status,
+            duration_ms: millis(started.elapsed()),
+            ttfb_ms: self.ttfb.map(millis),
+            cost_nanousd: price.cost_nanousd(reading.tokens),
+            price,
+            session_id: hints.session_id,
+            agent_id: hints.agent_id,
+            client_request_id: hints.client_request_id,
+            source_node: books.node.clone(),
+            created_at: books.clock.now(),
+        };
+        (record, self.reservation)
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Some(open) = &self.open {
+            let so_far = open.so_far.clone();
+            self.settle(Outcome::ClientGone, so_far);
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What an answer that is no success, or that nobody can meter, counts as.
+pub(super) fn nothing() -> Reading {
+    Reading {
+        tokens: Tokens::default(),
+        source: TokenSource::None,
+        model: None,
+        error_event: false,
+        complete: false,
+        readable: true,
+    }
+}

@@ -1,0 +1,67 @@
+//! The body of what the data plane answers: bytes of our own, or an answer on its way through.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::tap::Tap;
+use crate::upstream::AnswerBody;
+
+/// A body on its way to a caller.
+pub enum Body {
+    /// The gateway's own words; none once they are said.
+    Own(Option<Bytes>),
+    /// A provider's answer, metered.
+    Tapped(Box<Tap>),
+    /// An answer that costs nothing and is in no book.
+    Relayed(Box<AnswerBody>),
+}
+
+/// An answer that could not be carried to its end. hyper closes the connection on it, which is how the caller learns
+/// that the answer is not whole.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Aborted(pub String);
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Self::Own(Some(text.into()))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        match self.get_mut() {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Tapped(tap) => tap.poll_piece(cx).map(|piece| piece.map(|bytes| bytes.map(Frame::data))),
+            Self::Relayed(answer) => answer.poll_piece(cx).map(|piece| {
+                piece.map(|bytes| bytes.map(Frame::data).map_err(|error| Aborted(error.to_string())))
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Tapped(tap) => tap.is_over(),
+            Self::Relayed(answer) => answer.exact_len() == Some(0),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Tapped(tap) => hint(tap.exact_len()),
+            Self::Relayed(answer) => hint(answer.exact_len()),
+        }
+    }
+}
+
+fn hint(len: Option<u64>) -> SizeHint {
+    len.map_or_else(SizeHint::default, SizeHint::with_exact)
+}

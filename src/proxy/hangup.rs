@@ -1,0 +1,119 @@
+//! Answers whose caller has hung up. With `on_hangup = "drain"` they are read to their end in the background and
+//! counted exactly, within bounds; with `"cancel"` dropping them closes the upstream connection.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::account::{Account, nothing};
+use super::tap::{Flow, Step};
+use crate::domain::usage::Outcome;
+use crate::upstream::{Answer, SendError};
+
+/// Answers read in the background at the same time; beyond that they are cancelled and estimated.
+const DRAINS_MAX: usize = 256;
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+const TIME_MAX: Duration = Duration::from_mins(10);
+
+/// Reads answers that nobody waits for.
+pub struct Drainer {
+    tasks: TaskTracker,
+    room: Arc<Semaphore>,
+}
+
+impl Drainer {
+    /// A drainer whose work is among `tasks`, so that leaving can wait for it.
+    #[must_use]
+    pub fn new(tasks: TaskTracker) -> Arc<Self> {
+        Arc::new(Self { tasks, room: Arc::new(Semaphore::new(DRAINS_MAX)) })
+    }
+
+    /// Reads `flow` to its end. Without room, or past a bound, it is dropped, which cancels the upstream's work and
+    /// settles the account with what is known.
+    pub(super) fn adopt(&self, mut flow: Flow) {
+        self.in_background(async move { drain(&mut flow).await });
+    }
+
+    fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+            self.tasks.spawn(async move {
+                if timeout(TIME_MAX, work).await.is_err() {
+                    tracing::info!("an answer without a caller took too long and was cancelled");
+                }
+                drop(permit);
+            });
+        }
+    }
+}
+
+async fn drain(flow: &mut Flow) {
+    let mut read = 0;
+    loop {
+        match poll_fn(|cx| flow.poll_step(cx, true)).await {
+            Step::More(piece) => read += piece.len(),
+            Step::Complete(..) | Step::Ended(_) | Step::Broken(_) => return,
+        }
+        if read > BYTES_MAX {
+            return;
+        }
+    }
+}
+
+type Receive = Box<dyn FnOnce(Answer, Account) -> Flow + Send>;
+type Sending = Pin<Box<dyn Future<Output = Result<Answer, SendError>> + Send>>;
+
+/// A call in flight that is carried on in the background if its caller goes away before there is an answer.
+pub(super) struct Outliving {
+    /// None once there is an answer.
+    rest: Option<Rest>,
+    drainer: Arc<Drainer>,
+}
+
+struct Rest {
+    sending: Sending,
+    account: Account,
+    /// Makes of an answer what can be drained.
+    receive: Receive,
+}
+
+impl Outliving {
+    pub(super) fn new(sending: Sending, account: Account, drainer: Arc<Drainer>, receive: Receive) -> Self {
+        Self { rest: Some(Rest { sending, account, receive }), drainer }
+    }
+}
+
+impl Future for Outliving {
+    type Output = (Result<Answer, SendError>, Account);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(mut rest) = self.rest.take() else { return Poll::Pending };
+        match rest.sending.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready((answer, rest.account)),
+            Poll::Pending => {
+                self.rest = Some(rest);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Outliving {
+    fn drop(&mut self) {
+        let Some(Rest { sending, mut account, receive }) = self.rest.take() else { return };
+        self.drainer.in_background(async move {
+            match sending.await {
+                Ok(answer) => drain(&mut receive(answer, account)).await,
+                Err(error) => {
+                    tracing::debug!(%error, "a call without a caller failed");
+                    account.settle(Outcome::ClientGone, nothing());
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,120 @@
+//! Which headers pass. Lists are open: what is not known to be somebody else's business goes through.
+
+use http::header::{self, HeaderMap, HeaderName};
+
+/// Connection-level headers (RFC 9110, section 7.6.1); whatever `connection` names joins them.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// What a caller proves itself with, in any dialect: it is ours, and never the provider's.
+const CALLER_CREDENTIALS: [HeaderName; 6] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("api-key"),
+    header::COOKIE,
+    header::PROXY_AUTHORIZATION,
+];
+
+/// Set anew for the next hop, or telling the provider about the inside of the company's network.
+const NOT_FOR_UPSTREAM: [HeaderName; 8] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// The provider's word to a browser about its own origin; from ours it would be wrong.
+const NOT_FOR_CALLER: [HeaderName; 9] = [
+    header::SET_COOKIE,
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_ALLOW_HEADERS,
+    header::ACCESS_CONTROL_ALLOW_METHODS,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+    header::ACCESS_CONTROL_MAX_AGE,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::ALT_SVC,
+];
+
+/// Leaves of a caller's headers what a provider should see.
+pub(super) fn for_upstream(headers: &mut HeaderMap) {
+    drop_hop_by_hop(headers);
+    for name in CALLER_CREDENTIALS.iter().chain(&NOT_FOR_UPSTREAM) {
+        headers.remove(name);
+    }
+}
+
+/// Leaves of a provider's headers what a caller should see.
+pub(super) fn for_caller(headers: &mut HeaderMap) {
+    drop_hop_by_hop(headers);
+    for name in &NOT_FOR_CALLER {
+        headers.remove(name);
+    }
+}
+
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // A caller must not be able to have the frame of the message itself taken away.
+        .filter(|name| !matches!(*name, header::CONTENT_LENGTH | header::HOST | header::CONTENT_TYPE))
+        .collect();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> HeaderMap {
+        let pairs = pairs.iter().map(|(n, v)| (n.parse::<HeaderName>().unwrap(), v.parse().unwrap()));
+        pairs.collect()
+    }
+
+    #[test]
+    fn what_is_unknown_passes_and_what_belongs_to_a_hop_or_a_caller_does_not() {
+        let mut headers = map(&[
+            ("connection", "keep-alive, x-hop"),
+            ("x-hop", "1"),
+            ("authorization", "Bearer secret"),
+            ("x-api-key", "secret"),
+            ("cookie", "secret"),
+            ("host", "gateway"),
+            ("anthropic-beta", "a,b"),
+            ("x-anything", "kept"),
+        ]);
+        for_upstream(&mut headers);
+        assert_eq!(headers, map(&[("anthropic-beta", "a,b"), ("x-anything", "kept")]));
+    }
+
+    #[test]
+    fn a_caller_sees_rate_limits_and_ids_but_no_cookies_and_no_cors_of_the_provider() {
+        let mut headers = map(&[
+            ("set-cookie", "a=b"),
+            ("access-control-allow-origin", "*"),
+            ("transfer-encoding", "chunked"),
+            ("request-id", "req_1"),
+            ("retry-after", "7"),
+        ]);
+        for_caller(&mut headers);
+        assert_eq!(headers, map(&[("request-id", "req_1"), ("retry-after", "7")]));
+    }
+}

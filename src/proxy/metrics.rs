@@ -1,0 +1,99 @@
+//! What the data plane counts.
+
+use std::time::Duration;
+
+use crate::domain::failure::Kind;
+use crate::domain::provider::Provider;
+use crate::domain::usage::{Outcome, TokenSource, UsageRecord};
+use crate::telemetry::{Counter, Exposition, Histogram};
+
+/// Counters of the data plane since the start of the process.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    requests: [[Counter; Outcome::ALL.len()]; Provider::ALL.len()],
+    refused: [Counter; Kind::ALL.len()],
+    input_tokens: Counter,
+    output_tokens: Counter,
+    cost_nanousd: Counter,
+    unmetered: Counter,
+    estimated: Counter,
+    duration: Histogram,
+    first_byte: Histogram,
+}
+
+impl Metrics {
+    /// A call came to its end and is in the books.
+    pub(super) fn settled(&self, record: &UsageRecord, readable: bool) {
+        self.requests[record.provider as usize][record.outcome as usize].increment();
+        self.input_tokens.add(record.tokens.input);
+        self.output_tokens.add(record.tokens.output);
+        self.cost_nanousd.add(u64::try_from(record.cost_nanousd).unwrap_or(0));
+        if !readable {
+            self.unmetered.increment();
+        }
+        if record.token_source == TokenSource::Estimated {
+            self.estimated.increment();
+        }
+        self.duration.observe(Duration::from_millis(record.duration_ms));
+        if let Some(ttfb) = record.ttfb_ms {
+            self.first_byte.observe(Duration::from_millis(ttfb));
+        }
+    }
+
+    /// A call was refused by the gateway itself.
+    pub(super) fn refused(&self, kind: Kind) {
+        self.refused[kind as usize].increment();
+    }
+
+    /// Writes them all.
+    pub fn expose(&self, to: &mut Exposition) {
+        let requests: Vec<_> = Provider::ALL
+            .iter()
+            .flat_map(|provider| Outcome::ALL.iter().map(move |outcome| (*provider, *outcome)))
+            .map(|(provider, outcome)| {
+                let labels = [("provider", provider.as_str()), ("outcome", outcome.as_str())];
+                (labels, self.requests[provider as usize][outcome as usize].get())
+            })
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        to.counters(
+            "sproxy_requests_total",
+            "Calls on the data plane that are in the books.",
+            requests.iter().map(|(labels, count)| (labels.as_slice(), *count)),
+        );
+        let refused: Vec<_> = Kind::ALL
+            .iter()
+            .map(|kind| ([("reason", kind.as_str())], self.refused[*kind as usize].get()))
+            .collect();
+        to.counters(
+            "sproxy_refused_total",
+            "Calls that the gateway itself refused or could not get an answer for.",
+            refused.iter().map(|(labels, count)| (labels.as_slice(), *count)),
+        );
+        to.counters(
+            "sproxy_tokens_total",
+            "Tokens in the books.",
+            [
+                (&[("class", "input")] as &[_], self.input_tokens.get()),
+                (&[("class", "output")] as &[_], self.output_tokens.get()),
+            ],
+        );
+        to.counter("sproxy_cost_nanousd_total", "Cost in the books, in nano-USD.", self.cost_nanousd.get());
+        to.counter(
+            "sproxy_unmetered_total",
+            "Successful answers that the meter could not read; they are booked without tokens.",
+            self.unmetered.get(),
+        );
+        to.counter("sproxy_estimated_total", "Records whose tokens are an estimate.", self.estimated.get());
+        to.histogram(
+            "sproxy_request_duration_seconds",
+            "From a call's arrival to its answer's end.",
+            &self.duration,
+        );
+        to.histogram(
+            "sproxy_first_byte_seconds",
+            "From a call's arrival to the first byte of its answer's body.",
+            &self.first_byte,
+        );
+    }
+}

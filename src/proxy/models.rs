@@ -1,0 +1,156 @@
+//! `/v1/models`: every model that the caller may use, in the caller's dialect. Targets whose globs are plain names
+//! are taken at their word; the others are asked, and their answer is kept for a minute.
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, Response};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::body::Body;
+use super::headers;
+use crate::domain::principal::Principal;
+use crate::domain::provider::Provider;
+use crate::upstream::{Answer, Outgoing, Target, Upstream};
+
+const KEPT: Duration = Duration::from_mins(1);
+/// Claude Code waits three seconds for the list.
+const ASKED_AT_MOST: Duration = Duration::from_millis(2_500);
+const LIST_MAX: usize = 4 * 1024 * 1024;
+
+/// What targets said when they were asked for their models.
+#[derive(Default)]
+pub struct ModelLists {
+    known: Mutex<HashMap<String, Known>>,
+}
+
+/// When a target said it, and what.
+type Known = (Instant, Arc<[String]>);
+
+impl ModelLists {
+    pub(super) async fn list(
+        &self,
+        upstream: &Upstream,
+        principal: &Principal,
+        provider: Provider,
+    ) -> Response<Body> {
+        // In OpenAI's shape the list is for any client, so it names what every dialect serves.
+        let asked = upstream
+            .targets()
+            .iter()
+            .filter(|target| provider == Provider::Openai || target.provider() == provider);
+        let lists = join_all(asked.map(|target| self.models_of(target))).await;
+        let models: BTreeSet<&str> = lists
+            .iter()
+            .flat_map(|list| list.iter())
+            .map(String::as_str)
+            .filter(|model| principal.permits_model(model))
+            .collect();
+        let body = match provider {
+            Provider::Anthropic => anthropic(&models),
+            Provider::Openai | Provider::Gemini | Provider::Ollama => openai(&models),
+        };
+        let mut response = Response::new(Body::from(body.to_string()));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+
+    async fn models_of(&self, target: &Arc<Target>) -> Arc<[String]> {
+        let globs = target.model_globs();
+        if !globs.iter().any(|glob| glob.contains(['*', '?', '[', '{'])) {
+            return globs.into();
+        }
+        let known = self.known.lock().get(target.name()).cloned();
+        if let Some((_, models)) = known.filter(|(since, _)| since.elapsed() < KEPT) {
+            return models;
+        }
+        let asked = timeout(ASKED_AT_MOST, ask(target)).await.unwrap_or_else(|_| Err("no answer".to_owned()));
+        let models: Arc<[String]> = match asked {
+            Ok(models) => models.into_iter().filter(|model| target.serves(Some(model))).collect(),
+            Err(reason) => {
+                tracing::info!(target = target.name(), %reason, "target does not say which models it has");
+                Arc::default()
+            }
+        };
+        self.known.lock().insert(target.name().to_owned(), (Instant::now(), Arc::clone(&models)));
+        models
+    }
+}
+
+/// Any dialect's list: `data[].id`, Gemini's and Ollama's `models[].name`.
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(default, alias = "models")]
+    data: Vec<ListedModel>,
+}
+
+#[derive(Deserialize)]
+struct ListedModel {
+    #[serde(alias = "name")]
+    id: String,
+}
+
+async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
+    let mut headers = HeaderMap::new();
+    let path = match target.provider() {
+        Provider::Anthropic => {
+            headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+            "/v1/models?limit=1000"
+        }
+        Provider::Openai => "/v1/models",
+        Provider::Gemini => "/v1beta/models?pageSize=1000",
+        Provider::Ollama => "/api/tags",
+    };
+    let request = Outgoing {
+        method: Method::GET,
+        path_and_query: path.to_owned(),
+        headers,
+        body: bytes::Bytes::new(),
+        tells_health: false,
+    };
+    let mut answer = target.send(&request).await.map_err(|e| e.to_string())?;
+    if !answer.head.status.is_success() {
+        return Err(format!("it answered {}", answer.head.status));
+    }
+    let mut text = Vec::new();
+    while let Some(piece) = poll_fn(|cx| answer.body.poll_piece(cx)).await {
+        text.extend_from_slice(&piece.map_err(|e| e.to_string())?);
+        if text.len() > LIST_MAX {
+            return Err("the list is too long".to_owned());
+        }
+    }
+    let listed: Listed = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+    Ok(listed.data.into_iter().map(|model| model.id.trim_start_matches("models/").to_owned()).collect())
+}
+
+/// <https://docs.anthropic.com/en/api/models-list>
+fn anthropic(models: &BTreeSet<&str>) -> Value {
+    let data: Vec<Value> = models
+        .iter()
+        .map(|id| json!({ "type": "model", "id": id, "display_name": id, "created_at": "1970-01-01T00:00:00Z" }))
+        .collect();
+    json!({ "data": data, "first_id": models.first(), "last_id": models.last(), "has_more": false })
+}
+
+/// <https://platform.openai.com/docs/api-reference/models/list>
+fn openai(models: &BTreeSet<&str>) -> Value {
+    let data: Vec<Value> = models
+        .iter()
+        .map(|id| json!({ "id": id, "object": "model", "created": 0, "owned_by": "sproxy" }))
+        .collect();
+    json!({ "object": "list", "data": data })
+}
+
+/// An answer that is passed on and not accounted for.
+pub(super) fn passed_through(answer: Answer) -> Response<Body> {
+    let Answer { mut head, body, .. } = answer;
+    headers::for_caller(&mut head.headers);
+    Response::from_parts(head, Body::Relayed(Box::new(body)))
+}

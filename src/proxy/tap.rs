@@ -1,0 +1,213 @@
+//! The tap: an answer flows through it untouched while a meter reads along. Under `durability = "committed"` its end
+//! is held until the record is in the database, so that nobody has an answer that the books do not know.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::account::Account;
+use super::body::Aborted;
+use super::hangup::Drainer;
+use crate::config::{Durability, HangUp};
+use crate::domain::usage::{Outcome, TokenSource};
+use crate::ledger::{NotCommitted, Receipt};
+use crate::metering::usage_chunk::Remover;
+use crate::metering::{End, Meter, Progress};
+use crate::upstream::AnswerBody;
+
+/// An answer on its way through.
+pub struct Tap {
+    /// None once it was left to a [`Drainer`].
+    flow: Option<Flow>,
+    /// Takes away the one event that the gateway asked for on the caller's behalf.
+    remover: Option<Remover>,
+    state: State,
+    durability: Durability,
+    on_hangup: HangUp,
+    drainer: Arc<Drainer>,
+}
+
+/// The parts of a tap that go on without a caller: the answer, what reads it, and the account it is for.
+pub(super) struct Flow {
+    pub(super) body: AnswerBody,
+    pub(super) meter: Box<dyn Meter>,
+    pub(super) account: Account,
+    pub(super) status: StatusCode,
+    pub(super) is_streaming: bool,
+    /// Bytes still to come, where the answer said how many.
+    pub(super) left: Option<u64>,
+}
+
+enum State {
+    Flowing,
+    /// The record is on its way to the database; these last bytes wait for it.
+    Held {
+        last: Option<Bytes>,
+        committed: Pin<Box<dyn Future<Output = Result<(), NotCommitted>> + Send>>,
+        ended: bool,
+    },
+    Over,
+}
+
+/// How the flow goes on after a piece.
+pub(super) enum Step {
+    /// More is to come.
+    More(Bytes),
+    /// These bytes make the answer complete; the account is settled.
+    Complete(Bytes, Option<Receipt>),
+    /// The answer has ended; the account is settled, now or before.
+    Ended(Option<Receipt>),
+    /// The answer broke off; the account is settled.
+    Broken(String),
+}
+
+impl Flow {
+    /// Passes on what has arrived. `caller_gone` only colours the record.
+    pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, caller_gone: bool) -> Poll<Step> {
+        let piece = match ready!(self.body.poll_piece(cx)) {
+            None => return Poll::Ready(Step::Ended(self.settle_at_end(caller_gone))),
+            Some(Err(error)) => {
+                let (end, outcome) = if caller_gone {
+                    (End::ClientGone, Outcome::ClientGone)
+                } else {
+                    (End::UpstreamCut, Outcome::UpstreamCut)
+                };
+                let reading = self.meter.reading(end);
+                self.account.settle(outcome, reading);
+                return Poll::Ready(Step::Broken(error.to_string()));
+            }
+            Some(Ok(piece)) => piece,
+        };
+        self.account.first_byte();
+        let progress = self.meter.feed(&piece);
+        self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
+        let complete = progress == Progress::Final || self.left == Some(0);
+        if !complete || self.account.is_settled() {
+            return Poll::Ready(Step::More(piece));
+        }
+        Poll::Ready(Step::Complete(piece, self.settle_at_end(caller_gone)))
+    }
+
+    /// Settles an answer that came to a clean end.
+    pub(super) fn settle_at_end(&mut self, caller_gone: bool) -> Option<Receipt> {
+        if self.account.is_settled() {
+            return None;
+        }
+        let reading = self.meter.reading(End::Body);
+        // Some compatible servers forget their closing event; with the usage reported nothing is missing.
+        let unfinished = self.is_streaming && !reading.complete && reading.source != TokenSource::Reported;
+        let outcome = match () {
+            () if !self.status.is_success() || reading.error_event => Outcome::UpstreamError,
+            () if caller_gone => Outcome::ClientGone,
+            () if unfinished => Outcome::UpstreamCut,
+            () => Outcome::Ok,
+        };
+        self.account.settle(outcome, reading)
+    }
+}
+
+/// Wherever a flow ends before its account is settled, nobody is left to read the answer.
+impl Drop for Flow {
+    fn drop(&mut self) {
+        if !self.account.is_settled() {
+            let reading = self.meter.reading(End::ClientGone);
+            self.account.settle(Outcome::ClientGone, reading);
+        }
+    }
+}
+
+impl Tap {
+    pub(super) fn new(
+        flow: Flow,
+        remover: Option<Remover>,
+        durability: Durability,
+        on_hangup: HangUp,
+        drainer: Arc<Drainer>,
+    ) -> Self {
+        Self { flow: Some(flow), remover, state: State::Flowing, durability, on_hangup, drainer }
+    }
+
+    /// Whether everything has been handed on.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    /// How many bytes are still to come, where that is known.
+    pub(super) fn exact_len(&self) -> Option<u64> {
+        if self.remover.is_some() { None } else { self.flow.as_ref().and_then(|flow| flow.left) }
+    }
+
+    /// The next bytes for the caller.
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
+        loop {
+            match &mut self.state {
+                State::Over => return Poll::Ready(None),
+                State::Held { last, committed, ended } => {
+                    let committed = ready!(committed.as_mut().poll(cx));
+                    let (last, ended) = (last.take(), *ended);
+                    self.state = if ended || committed.is_err() { State::Over } else { State::Flowing };
+                    if let Err(error) = committed {
+                        return Poll::Ready(Some(Err(Aborted(error.to_string()))));
+                    }
+                    if let Some(last) = last {
+                        return Poll::Ready(Some(Ok(last)));
+                    }
+                }
+                State::Flowing => {
+                    let Some(flow) = &mut self.flow else { return Poll::Ready(None) };
+                    match ready!(flow.poll_step(cx, false)) {
+                        Step::More(piece) => {
+                            let piece = self.for_caller(piece);
+                            if !piece.is_empty() {
+                                return Poll::Ready(Some(Ok(piece)));
+                            }
+                        }
+                        Step::Complete(piece, receipt) => {
+                            let piece = self.for_caller(piece);
+                            self.hold(Some(piece).filter(|piece| !piece.is_empty()), receipt, false);
+                        }
+                        Step::Ended(receipt) => {
+                            let rest =
+                                self.remover.as_mut().map(Remover::finish).filter(|rest| !rest.is_empty());
+                            self.hold(rest, receipt, true);
+                        }
+                        Step::Broken(reason) => {
+                            self.state = State::Over;
+                            tracing::warn!(%reason, "an answer broke off");
+                            return Poll::Ready(Some(Err(Aborted(reason))));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn for_caller(&mut self, piece: Bytes) -> Bytes {
+        match &mut self.remover {
+            Some(remover) => remover.pass(piece),
+            None => piece,
+        }
+    }
+
+    /// Keeps the last bytes back until the record is committed, if it has to be.
+    fn hold(&mut self, last: Option<Bytes>, receipt: Option<Receipt>, ended: bool) {
+        let receipt = receipt.filter(|_| self.durability == Durability::Committed);
+        let committed: Pin<Box<dyn Future<Output = _> + Send>> = match receipt {
+            Some(receipt) => Box::pin(receipt.committed()),
+            None => Box::pin(std::future::ready(Ok(()))),
+        };
+        self.state = State::Held { last, committed, ended };
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        let Some(flow) = self.flow.take() else { return };
+        if self.on_hangup == HangUp::Drain && !flow.account.is_settled() {
+            self.drainer.adopt(flow);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The promise that matters most: whatever is killed and whenever, an answer that a client has received completely is in
+//! the books, once, with what it cost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::harness::{Answer, Mock, Setup, until};
+
+/// Request id → (input, output) of the answers that clients have received to the last byte.
+type Received = Arc<Mutex<HashMap<String, (u64, u64)>>>;
+
+/// Calls until it is told to stop; failures are a killed node's, and simply tried again.
+async fn client(url: String, key: String, number: u64, received: Received, stop: Arc<AtomicBool>) {
+    let http = reqwest::Client::new();
+    let mut turn = number * 1_000_000;
+    while !stop.load(Ordering::Relaxed) {
+        turn += 1;
+        let (input, output) = (10 + turn % 997, 1 + turn % 89);
+        let stream = turn % 2 == 0;
+        let body = json!({ "model": "claude-sonnet-4-5", "max_tokens": 9, "stream": stream, "messages": [{ "role": "user", "content": "Hi" }] });
+        let request = http
+            .post(format!("{url}/v1/messages"))
+            .header("x-api-key", &key)
+            .header("mock-input", input)
+            .header("mock-output", output)
+            .header("mock-events", 3);
+        let Ok(response) = request.json(&body).send().await else { continue };
+        let answer = Answer::read(response).await;
+        // A stream is complete for its reader with its final event, whether or not the connection ends well.
+        let whole = if stream { answer.text().contains("message_stop") } else { answer.complete };
+        if answer.status == 200 && whole {
+            received.lock().await.insert(answer.id, (input, output));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_killed_again_and_again_under_load_has_booked_every_answer_that_was_received() {
+    let mock = Mock::start().await;
+    let mut node = Setup::with_targets_at(&mock.url()).section("log", "level = \"warn,sproxy=info\"").start().await;
+    let key = node.user_with_key("alice").await;
+    let (received, stop): (Received, _) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+    let clients: Vec<_> = (0..16)
+        .map(|n| tokio::spawn(client(node.url(""), key.clone(), n, Arc::clone(&received), Arc::clone(&stop))))
+        .collect();
+    for round in 1..=8 {
+        let before = received.lock().await.len();
+        until("more answers", async || (received.lock().await.len() > before + 60 * round).then_some(())).await;
+        node.kill().await;
+        node.restart().await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    let received = received.lock().await;
+    let rows = node.usage().await;
+    let mut booked: HashMap<&str, Vec<(u64, u64)>> = HashMap::new();
+    for row in &rows {
+        let tokens = (row["input_tokens"].as_u64().unwrap(), row["output_tokens"].as_u64().unwrap());
+        booked.entry(row["request_id"].as_str().unwrap()).or_default().push(tokens);
+    }
+    for (id, tokens) in received.iter() {
+        assert_eq!(booked.get(id.as_str()), Some(&vec![*tokens]), "{id}, of {} received", received.len());
+    }
+    let stats = node.get("/admin/v1/stats").await;
+    let sum = |field: &str| rows.iter().map(|row| row[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(stats["request_count"], json!(rows.len()));
+    assert_eq!(stats["total_tokens"], json!(sum("total_tokens")));
+    assert_eq!(stats["cost_nanousd"], json!(sum("cost_nanousd")));
+}
+
+#[tokio::test]
+async fn a_node_that_is_asked_to_leave_finishes_its_streams_and_books_them() {
+    let mock = Mock::start().await;
+    let mut node = Setup::with_targets_at(&mock.url()).start().await;
+    let key = node.user_with_key("alice").await;
+    let body = json!({ "model": "claude-sonnet-4-5", "max_tokens": 9, "stream": true, "messages": [{ "role": "user", "content": "Hi" }] });
+    let request = node.http.post(node.url("/v1/messages")).header("x-api-key", &key);
+    let request = request.header("mock-events", 20).header("mock-delay-ms", 50).header("mock-output", 20);
+    let mut response = request.json(&body).send().await.unwrap();
+    response.chunk().await.unwrap();
+    node.process.ask_to_leave().await;
+    let answer = Answer::read(response).await;
+    assert!(answer.complete && answer.text().contains("message_stop"), "{}", answer.text());
+    assert_eq!(node.process.ended().await, Some(0));
+    node.restart().await;
+    let row = node.usage_of(&answer).await;
+    assert_eq!((&row["outcome"], &row["output_tokens"]), (&json!("ok"), &json!(20)));
+}

@@ -1,0 +1,53 @@
+//! The official SDKs work against a node as against their provider, and what they used is booked. Runs for the SDKs
+//! that this machine's Python has (`SPROXY_PYTHON` names another interpreter).
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::harness::{Mock, Setup, until};
+
+async fn works_with(sdk: &str, module: &str) {
+    let python = std::env::var("SPROXY_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let probe = Command::new(&python).args(["-c", &format!("import {module}")]).output().await;
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        assert!(std::env::var_os("SPROXY_REQUIRE_SDKS").is_none(), "{python} has no module {module}");
+        eprintln!("skipped: {python} has no module {module}");
+        return;
+    }
+    let mock = Mock::start().await;
+    let node = Setup::with_targets_at(&mock.url()).start().await;
+    let key = node.user_with_key("developer").await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk/check.py");
+    let ran = Command::new(&python).args([script, sdk, &node.url(""), &key]).output().await.unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let expected: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    until("what the SDK used is booked", async || {
+        let rows = node.usage().await;
+        let ok: Vec<_> = rows.iter().filter(|row| row["outcome"] == "ok").collect();
+        let sum = |field: &str| ok.iter().map(|row| row[field].as_u64().unwrap()).sum::<u64>();
+        let booked = (ok.len() as u64, sum("input_tokens"), sum("output_tokens"));
+        let wanted = |field: &str| expected[field].as_u64().unwrap();
+        (booked == (wanted("requests"), wanted("input"), wanted("output"))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_anthropic_sdk_works() {
+    works_with("anthropic", "anthropic").await;
+}
+
+#[tokio::test]
+async fn the_openai_sdk_works() {
+    works_with("openai", "openai").await;
+}
+
+#[tokio::test]
+async fn the_gemini_sdk_works() {
+    works_with("gemini", "google.genai").await;
+}
+
+#[tokio::test]
+async fn the_ollama_sdk_works() {
+    works_with("ollama", "ollama").await;
+}
