@@ -1,1 +1,132 @@
-//! (being built)
+//! People at a terminal: one file per command. Results go to standard output, everything else to standard error.
+
+mod backup;
+mod client;
+mod completions;
+mod config;
+mod demo;
+mod error;
+mod export;
+mod group;
+mod key;
+mod limits;
+mod mock_provider;
+mod output;
+mod passwords;
+mod peer;
+mod serve;
+mod session;
+mod stats;
+mod target;
+mod usage;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use error::Error;
+
+/// An LLM gateway that a company runs itself
+#[derive(Debug, Parser)]
+#[command(name = "sproxy", version, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 64 wrong usage or configuration.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play a whole cluster on this machine: real traffic, a live table, and a verdict on the books
+    Demo(demo::DemoArgs),
+    /// Run a node
+    Serve(serve::ServeArgs),
+    /// Run a fake provider that speaks all four dialects, for demos, tests and benches
+    MockProvider(mock_provider::MockProviderArgs),
+    /// Check a configuration, show the effective one, print the commented defaults
+    Config(config::ConfigArgs),
+    /// People and services that may call
+    User(user::UserArgs),
+    /// Users who share limits
+    Group(group::GroupArgs),
+    /// API keys that callers prove themselves with
+    Key(key::KeyArgs),
+    /// The nodes of the cluster
+    Peer(peer::PeerArgs),
+    /// A node's upstream addresses
+    Target(target::TargetArgs),
+    /// Totals of tokens, requests and money
+    Stats(stats::StatsArgs),
+    /// Usage logs, one by one
+    Usage(usage::UsageArgs),
+    /// A consistent copy of a running node's database
+    Backup(backup::BackupArgs),
+    /// Completions for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs the command that this process was started with.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help and version are answers, not mistakes; without a terminal to print on, nothing is left to say.
+            let _ = answer.print();
+            let code = if answer.exit_code() == 0 { error::DONE } else { error::WRONG_USAGE };
+            return ExitCode::from(code);
+        }
+    };
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::from(error::DONE),
+        Err(reason) => {
+            let code = reason.exit_code();
+            if code != error::DONE {
+                output::note(&format!("sproxy: {reason}"));
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::io("starting the runtime"))?;
+    match command {
+        Command::Demo(args) => runtime.block_on(play(args)),
+        Command::Serve(args) => runtime.block_on(serve::run(args)),
+        Command::MockProvider(args) => runtime.block_on(mock_provider::run(args)),
+        Command::Config(args) => config::run(&args),
+        Command::User(args) => runtime.block_on(user::run(args)),
+        Command::Group(args) => runtime.block_on(group::run(args)),
+        Command::Key(args) => runtime.block_on(key::run(args)),
+        Command::Peer(args) => runtime.block_on(peer::run(args)),
+        Command::Target(args) => runtime.block_on(target::run(args)),
+        Command::Stats(args) => runtime.block_on(stats::run(args)),
+        Command::Usage(args) => runtime.block_on(usage::run(args)),
+        Command::Backup(args) => runtime.block_on(backup::run(args)),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+    }
+}
+
+/// Books that are not right are no error of the demo, but its exit code says so.
+async fn play(args: demo::DemoArgs) -> Result<(), Error> {
+    match demo::run(args).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::Verdict),
+        Err(reason) => Err(Error::Demo(reason.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

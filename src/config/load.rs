@@ -47,6 +47,14 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     reader.finish(config)
 }
 
+/// `node.data_dir` alone, as far as it can be read: who only looks for a node's files here does not need its secrets.
+#[must_use]
+pub fn data_dir() -> PathBuf {
+    let layers = layers(&Sources::default()).ok();
+    let value = layers.and_then(|layers| layers.find_value("node.data_dir").ok());
+    value.and_then(|value| checks::text_of(&value)).map_or_else(|| PathBuf::from("./data"), PathBuf::from)
+}
+
 fn layers(sources: &Sources) -> Result<Figment, Problems> {
     let mut figment = Figment::from(Toml::string(DEFAULTS));
     let default_file = Path::new("sproxy.toml");

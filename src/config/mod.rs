@@ -13,10 +13,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use load::{Sources, load};
+pub use load::{Sources, data_dir, load};
 pub use origin::{Problem, Problems};
 pub use secret::Secret;
-pub use show::show;
+pub use show::{json_of, show};
 
 use crate::domain::ids::NodeId;
 use crate::domain::price::PriceList;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::origin::{Problem, Problems};
 use super::{Config, Database, Durability, HangUp, Http2, LogFormat, Synchronous, TlsFiles};
 
 /// The configuration as it is in effect.
@@ -127,6 +128,17 @@ pub fn show(config: &Config) -> String {
         );
     }
     text
+}
+
+/// A configuration's text as JSON.
+///
+/// # Errors
+/// When it is no TOML.
+pub fn json_of(text: &str) -> Result<serde_json::Value, Problems> {
+    toml::from_str(text).map_err(|reason| {
+        let (key, origin) = ("the file".to_owned(), "configuration".to_owned());
+        Problems(vec![Problem { key, origin, reason: reason.message().to_owned() }])
+    })
 }
 
 fn quoted(text: &str) -> String {

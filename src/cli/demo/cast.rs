@@ -57,7 +57,8 @@ impl Cast {
         let directory = std::env::temp_dir().join(format!("sproxy-demo-{}", std::process::id()));
         fs::create_dir_all(&directory).map_err(|source| Error::Io { what: "making a directory", source })?;
         let directory = Directory(directory);
-        let mock = start(&["mock-provider", "--listen", "127.0.0.1:0"], &directory.0.join("mock.log")).await?;
+        let mock =
+            start(&["mock-provider", "--listen", "127.0.0.1:0"], &directory.0.join("mock.log")).await?;
         let mut cast = Self { directory, mock, nodes: Vec::new(), link: None, http: reqwest::Client::new() };
         for at in 1..=nodes {
             cast.add_node(at).await?;
@@ -76,7 +77,8 @@ impl Cast {
             // Followers and clients must find sp-1 again after its death, so it gets the ports it has for good.
             let (http, own) = (process.http.to_string(), grpc.to_string());
             self.write_config(&config, &name, None, (&http, &own))?;
-            let link = Link::to(grpc).await.map_err(|source| Error::Io { what: "opening the link", source })?;
+            let link =
+                Link::to(grpc).await.map_err(|source| Error::Io { what: "opening the link", source })?;
             self.link = Some(link);
         }
         self.nodes.push(Node { name, config, process });
@@ -91,6 +93,7 @@ impl Cast {
         listen: (&str, &str),
     ) -> Result<(), Error> {
         let target = |provider: &str| json!({ "name": provider, "provider": provider, "url": format!("http://{}", self.mock.http), "api_key": "held-by-the-gateway" });
+        let targets = ["anthropic", "openai", "gemini", "ollama"].map(target);
         let config = json!({
             "node": { "id": name, "data_dir": self.directory.0.join(name) },
             "http": { "listen": listen.0 },
@@ -102,9 +105,10 @@ impl Cast {
                 "sync_interval": "200ms",
             },
             "log": { "format": "json" },
-            "targets": ["anthropic", "openai", "gemini", "ollama"].map(target),
+            "targets": targets,
         });
-        let text = toml::to_string(&config).map_err(|e| Error::Node(format!("writing {name}'s configuration: {e}")))?;
+        let text = toml::to_string(&config)
+            .map_err(|e| Error::Node(format!("writing {name}'s configuration: {e}")))?;
         fs::write(path, text).map_err(|source| Error::Io { what: "writing a configuration", source })
     }
 
@@ -144,7 +148,8 @@ impl Cast {
 
     fn admin_token(&self) -> Result<String, Error> {
         let path = self.directory.0.join("sp-1").join("admin.token");
-        let token = fs::read_to_string(path).map_err(|source| Error::Io { what: "reading admin.token", source })?;
+        let token =
+            fs::read_to_string(path).map_err(|source| Error::Io { what: "reading admin.token", source })?;
         Ok(token.trim().to_owned())
     }
 
@@ -189,7 +194,8 @@ impl Cast {
 
 /// Starts this program with `arguments` and waits until it says where it listens. Its log goes to a file.
 async fn start(arguments: &[&str], log: &Path) -> Result<Process, Error> {
-    let program = std::env::current_exe().map_err(|source| Error::Io { what: "finding this program", source })?;
+    let program =
+        std::env::current_exe().map_err(|source| Error::Io { what: "finding this program", source })?;
     let mut child = Command::new(program)
         .args(arguments)
         .env("SPROXY_ADMIN_PASSWORD", "only-for-this-demo")

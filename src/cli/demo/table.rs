@@ -58,7 +58,8 @@ impl Table {
             return;
         }
         let booked = ask::<NodeStats>(cast, "/admin/v1/stats/nodes").await;
-        let booked: BTreeMap<String, u64> = booked.into_iter().map(|row| (row.node, row.request_count)).collect();
+        let booked: BTreeMap<String, u64> =
+            booked.into_iter().map(|row| (row.node, row.request_count)).collect();
         let peers = ask::<PeerStats>(cast, "/admin/v1/peers").await;
         let outcomes = traffic.received();
         let mut drawn = Drawn::new();

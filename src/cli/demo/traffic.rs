@@ -95,9 +95,14 @@ impl Plan {
                 } else {
                     "/v1beta/models/gemini-2.5-flash:generateContent"
                 };
-                (path, json!({ "contents": [{ "role": "user", "parts": [{ "text": "How much is the fish?" }] }] }))
+                (
+                    path,
+                    json!({ "contents": [{ "role": "user", "parts": [{ "text": "How much is the fish?" }] }] }),
+                )
             }
-            Provider::Ollama => ("/api/chat", json!({ "model": "llama3.3", "stream": stream, "messages": said })),
+            Provider::Ollama => {
+                ("/api/chat", json!({ "model": "llama3.3", "stream": stream, "messages": said }))
+            }
         }
     }
 }

@@ -1,0 +1,99 @@
+//! `sproxy key`: the API keys that callers prove themselves with.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::Query;
+use super::error::Error;
+use super::output::{note, print, text};
+use super::session::Session;
+use crate::domain::clock::{Clock, SystemClock, Timestamp};
+
+/// `sproxy key …`
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    #[command(flatten)]
+    session: Session,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a key and print it; nobody can show it again
+    Create {
+        /// Whose key it is: name or id
+        #[arg(long)]
+        user: String,
+        /// A label for people
+        #[arg(long, value_name = "LABEL", default_value = "")]
+        name: String,
+        /// When it stops working: a time such as 2027-01-01T00:00:00Z, a day, or a duration such as 90d
+        #[arg(long, value_name = "WHEN", value_parser = moment)]
+        expires: Option<Timestamp>,
+    },
+    /// Keys, newest first: their labels and first characters
+    List {
+        /// Only this user's: name or id
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// Refuse a key from its next use on
+    Revoke {
+        /// The key's id, as listed
+        id: String,
+    },
+}
+
+const KEYS: &str = "keys";
+
+/// Runs `sproxy key …`.
+///
+/// # Errors
+/// The node's refusal, or what keeps it from being asked.
+pub async fn run(args: KeyArgs) -> Result<(), Error> {
+    let (client, output) = (args.session.client()?, args.session.output());
+    match args.action {
+        Action::Create { user, name, expires } => {
+            let mut body = json!({ "user": user, "name": name });
+            if let Some(expires) = expires {
+                body["expires_at"] = json!(expires);
+            }
+            let made = client.post(&["admin", "v1", KEYS], Some(&body)).await?;
+            if output.is_json() {
+                return output.done(&made, "");
+            }
+            // The key alone on standard output, so that `KEY=$(sproxy key create …)` works.
+            note(&format!("a key of {user}; it is shown only this once:"));
+            print(made.get("key").and_then(Value::as_str).unwrap_or_default())
+        }
+        Action::List { user } => {
+            let query: Query = user.map(|user| ("user", user)).into_iter().collect();
+            let keys = client.list(&["admin", "v1", KEYS], &query, usize::MAX).await?;
+            let columns = [
+                text("id", "id"),
+                text("user", "user"),
+                text("label", "name"),
+                text("begins with", "prefix"),
+                text("created", "created_at"),
+                text("last used", "last_used_at"),
+                text("expires", "expires_at"),
+            ];
+            output.list(&keys, &columns)
+        }
+        Action::Revoke { id } => {
+            let answer = client.delete(&["admin", "v1", KEYS, &id]).await?;
+            output.done(&answer, &format!("key {id} is revoked: refused from its next use on"))
+        }
+    }
+}
+
+/// A moment, or a duration from now on.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(duration) = humantime::parse_duration(text) {
+        return Ok(SystemClock.now().plus(duration));
+    }
+    text.parse().map_err(|_| {
+        "a time such as 2027-01-01T00:00:00Z, a day such as 2027-01-01, or a duration such as 90d".to_owned()
+    })
+}

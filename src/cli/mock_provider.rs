@@ -1,0 +1,49 @@
+//! `sproxy mock-provider`: a fake provider for demos, tests and benches.
+
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+
+use clap::Args;
+use tokio::net::TcpListener;
+
+use super::error::Error;
+use crate::config::{LogConfig, LogFormat};
+use crate::{mock, telemetry};
+
+/// A fake provider that speaks all four dialects
+#[derive(Debug, Args)]
+pub struct MockProviderArgs {
+    /// Where to listen; port 0 takes a free one and logs it
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9100")]
+    listen: SocketAddr,
+}
+
+/// Serves until it is asked to stop.
+///
+/// # Errors
+/// When the address cannot be had.
+pub async fn run(args: MockProviderArgs) -> Result<(), Error> {
+    // A harness reads the log for the address; a person looks at it.
+    let format = if io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+    telemetry::log::set_up(&LogConfig { level: "info".to_owned(), format }).map_err(Error::Usage)?;
+    let what = format!("listening on {}", args.listen);
+    let listener = TcpListener::bind(args.listen).await.map_err(Error::io(what.clone()))?;
+    let address = listener.local_addr().map_err(Error::io(what))?;
+    tracing::info!(http = %address, "ready");
+    mock::serve(listener, asked_to_stop()).await.map_err(Error::io("serving"))
+}
+
+async fn asked_to_stop() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        return;
+    }
+    // Without a way to be asked, it runs until it is killed.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,77 @@
+//! `sproxy peer`: the nodes of the cluster as the registry knows them.
+
+use clap::{Args, Subcommand};
+
+use super::client::Query;
+use super::error::Error;
+use super::output::{count, text, yes_no};
+use super::session::Session;
+
+/// `sproxy peer …`
+#[derive(Debug, Args)]
+pub struct PeerArgs {
+    #[command(flatten)]
+    session: Session,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Every node: its address, when it was last seen, what it still owes
+    List,
+    /// Ask for no new traffic on a node
+    Drain {
+        /// The node's id, such as sp-2
+        id: String,
+    },
+    /// Let a drained node take traffic again
+    Undrain {
+        /// The node's id
+        id: String,
+    },
+    /// Take a node that will not come back out of the registry; its usage logs stay
+    Forget {
+        /// The node's id
+        id: String,
+    },
+}
+
+const PEERS: &str = "peers";
+
+/// Runs `sproxy peer …`.
+///
+/// # Errors
+/// The node's refusal, or what keeps it from being asked.
+pub async fn run(args: PeerArgs) -> Result<(), Error> {
+    let (client, output) = (args.session.client()?, args.session.output());
+    match args.action {
+        Action::List => {
+            let peers = client.list(&["admin", "v1", PEERS], &Query::new(), usize::MAX).await?;
+            let columns = [
+                text("id", "id"),
+                text("address", "addr"),
+                count("weight", "weight"),
+                yes_no("active", "is_active"),
+                yes_no("draining", "draining"),
+                count("owes", "unsynced"),
+                text("synced through", "synced_through"),
+                text("last seen", "last_seen"),
+                text("version", "version"),
+            ];
+            output.list(&peers, &columns)
+        }
+        Action::Drain { id } => {
+            let peer = client.post(&["admin", "v1", PEERS, &id, "drain"], None).await?;
+            output.done(&peer, &format!("{id} is draining"))
+        }
+        Action::Undrain { id } => {
+            let peer = client.post(&["admin", "v1", PEERS, &id, "undrain"], None).await?;
+            output.done(&peer, &format!("{id} takes traffic again"))
+        }
+        Action::Forget { id } => {
+            let answer = client.delete(&["admin", "v1", PEERS, &id]).await?;
+            output.done(&answer, &format!("{id} is forgotten"))
+        }
+    }
+}

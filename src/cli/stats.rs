@@ -1,0 +1,82 @@
+//! `sproxy stats`: what the whole cluster has used.
+
+use clap::{Args, ValueEnum};
+
+use super::client::Query;
+use super::error::Error;
+use super::output::{count, nanousd, text};
+use super::session::Session;
+use crate::domain::clock::Timestamp;
+
+/// Totals of tokens, requests and money
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    #[command(flatten)]
+    session: Session,
+    /// Not before: a time such as 2026-11-22T10:00:00Z, or a UTC day such as 2026-11-22
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    to: Option<Timestamp>,
+    /// Totals of each, instead of one for all
+    #[arg(long)]
+    by: Option<By>,
+    /// Most rows
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000), requires = "by")]
+    limit: u32,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum By {
+    User,
+    Group,
+    Model,
+    Node,
+    Day,
+}
+
+impl By {
+    /// The word for one, and the resource of all.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::User => ("user", "users"),
+            Self::Group => ("group", "groups"),
+            Self::Model => ("model", "models"),
+            Self::Node => ("node", "nodes"),
+            Self::Day => ("day", "days"),
+        }
+    }
+}
+
+/// Runs `sproxy stats`.
+///
+/// # Errors
+/// The node's refusal, or what keeps it from being asked.
+pub async fn run(args: StatsArgs) -> Result<(), Error> {
+    let (client, output) = (args.session.client()?, args.session.output());
+    let window = [("from", args.from), ("to", args.to)];
+    let mut query: Query =
+        window.into_iter().filter_map(|(name, time)| Some((name, time?.to_string()))).collect();
+    let sums = [
+        count("requests", "request_count"),
+        count("errors", "error_count"),
+        count("input", "total_input"),
+        count("output", "total_output"),
+        count("tokens", "total_tokens"),
+        nanousd("cost", "cost_nanousd"),
+    ];
+    let Some(by) = args.by else {
+        let totals = client.get(&["admin", "v1", "stats"], &query).await?;
+        let mut columns = sums.to_vec();
+        columns.push(text("complete through", "complete_through"));
+        return output.one(&totals, &columns);
+    };
+    let (one, all) = by.words();
+    query.push(("limit", args.limit.to_string()));
+    let answer = client.get(&["admin", "v1", "stats", all], &query).await?;
+    let rows = answer.get("items").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+    let mut columns = vec![text(one, one)];
+    columns.extend(sums);
+    output.list(&rows, &columns)
+}

@@ -1,0 +1,129 @@
+//! `sproxy usage`: usage logs, one by one, in the format that is asked for.
+
+use clap::{Args, ValueEnum};
+
+use super::client::{Client, Query};
+use super::error::Error;
+use super::export;
+use super::output::{Column, Output, count, nanousd, text};
+use super::session::Session;
+use crate::domain::clock::Timestamp;
+
+/// Usage logs, newest first
+#[derive(Debug, Args)]
+pub struct UsageArgs {
+    #[command(flatten)]
+    session: Session,
+    /// Only this user's: name or id
+    #[arg(long)]
+    user: Option<String>,
+    /// Only this group's: name or id
+    #[arg(long)]
+    group: Option<String>,
+    /// Only calls that asked for this model
+    #[arg(long)]
+    model: Option<String>,
+    /// Only what this node served
+    #[arg(long)]
+    node: Option<String>,
+    /// Not before: a time such as 2026-11-22T10:00:00Z, or a UTC day such as 2026-11-22
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    to: Option<Timestamp>,
+    /// Most rows; a table has 50 without it, every other format has all
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// How rows are written
+    #[arg(long, default_value = "table", conflicts_with = "json")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// One array
+    Json,
+    /// An object per line
+    Jsonl,
+    /// With a line of names first
+    Csv,
+}
+
+/// Rows of a table that does not ask for a number.
+const TABLE_ROWS: usize = 50;
+
+const COLUMNS: [Column; 10] = [
+    text("time", "created_at"),
+    text("user", "user"),
+    text("model", "model"),
+    text("node", "source_node"),
+    count("status", "status_code"),
+    text("outcome", "outcome"),
+    count("input", "input_tokens"),
+    count("output", "output_tokens"),
+    text("counted", "token_source"),
+    nanousd("cost", "cost_nanousd"),
+];
+
+/// Runs `sproxy usage`.
+///
+/// # Errors
+/// The node's refusal, or what keeps it from being asked.
+pub async fn run(args: UsageArgs) -> Result<(), Error> {
+    let client = args.session.client()?;
+    let query = args.query();
+    let json = args.session.output().is_json();
+    match args.format {
+        Format::Jsonl => stream(&client, query, "jsonl", args.limit).await,
+        Format::Csv => stream(&client, query, "csv", args.limit).await,
+        Format::Json => list(&client, &query, Output::new(true), args.limit.unwrap_or(usize::MAX)).await,
+        Format::Table if json => {
+            list(&client, &query, Output::new(true), args.limit.unwrap_or(usize::MAX)).await
+        }
+        Format::Table => list(&client, &query, Output::new(false), args.limit.unwrap_or(TABLE_ROWS)).await,
+    }
+}
+
+impl UsageArgs {
+    fn query(&self) -> Query {
+        let fields = [
+            ("user", self.user.clone()),
+            ("group", self.group.clone()),
+            ("model", self.model.clone()),
+            ("node", self.node.clone()),
+            ("from", self.from.map(|time| time.to_string())),
+            ("to", self.to.map(|time| time.to_string())),
+        ];
+        fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+const PATH: [&str; 3] = ["admin", "v1", "usage"];
+
+async fn list(client: &Client, query: &Query, output: Output, limit: usize) -> Result<(), Error> {
+    let rows = client.list(&PATH, query, limit).await?;
+    output.list(&rows, &COLUMNS)
+}
+
+/// The node's own stream, as it comes: any number of rows in bounded memory.
+async fn stream(
+    client: &Client,
+    mut query: Query,
+    format: &'static str,
+    limit: Option<usize>,
+) -> Result<(), Error> {
+    query.push(("format", format.to_owned()));
+    let head = usize::from(format == "csv");
+    let mut rows = export::Rows::new(limit.map(|limit| limit.saturating_add(head)));
+    let mut answer = client.stream(&PATH, &query).await?;
+    while let Some(piece) = answer.piece().await? {
+        export::write(rows.take(&piece))?;
+        if rows.are_over() {
+            break;
+        }
+    }
+    Ok(())
+}
