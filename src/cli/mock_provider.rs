@@ -7,8 +7,8 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use super::error::Error;
-use crate::config::{LogConfig, LogFormat};
-use crate::{mock, telemetry};
+use crate::mock;
+use crate::telemetry::log::{self, Format};
 
 /// A fake provider that speaks all four dialects
 #[derive(Debug, Args)]
@@ -24,8 +24,8 @@ pub struct MockProviderArgs {
 /// When the address cannot be had.
 pub async fn run(args: MockProviderArgs) -> Result<(), Error> {
     // A harness reads the log for the address; a person looks at it.
-    let format = if io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
-    telemetry::log::set_up(&LogConfig { level: "info".to_owned(), format }).map_err(Error::Usage)?;
+    let format = if io::stderr().is_terminal() { Format::Text } else { Format::Json };
+    log::set_up("info", format).map_err(Error::Usage)?;
     let what = format!("listening on {}", args.listen);
     let listener = TcpListener::bind(args.listen).await.map_err(Error::io(what.clone()))?;
     let address = listener.local_addr().map_err(Error::io(what))?;

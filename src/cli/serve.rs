@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::error::Error;
-use crate::config::{self, Sources};
-use crate::{node, telemetry};
+use crate::config::{self, LogFormat, Sources};
+use crate::node;
+use crate::telemetry::log::{self, Format};
 
 /// Run a node
 #[derive(Debug, Args)]
@@ -15,10 +16,10 @@ pub struct ServeArgs {
     /// The configuration file [default: ./sproxy.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// http.listen: where to serve; port 0 takes a free one and logs it
+    /// `http.listen`: where to serve; port 0 takes a free one and logs it
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// node.data_dir: where the database and the local admin token are kept
+    /// `node.data_dir`: where the database and the local admin token are kept
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
@@ -34,6 +35,10 @@ pub async fn run(args: ServeArgs) -> Result<(), Error> {
     ];
     let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     let config = config::load(&Sources { file: args.config, flags })?;
-    telemetry::log::set_up(&config.log).map_err(Error::Usage)?;
+    let format = match config.log.format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    log::set_up(&config.log.level, format).map_err(Error::Usage)?;
     Ok(node::run(config).await?)
 }
