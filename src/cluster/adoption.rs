@@ -7,18 +7,19 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::LedgerId;
 
 /// So long after its creation a ledger that was changed already, because an admin was faster than the followers, still
-/// takes a follower's state, beside its own.
+/// takes followers' states, beside its own.
 const YOUNG_FOR: Duration = Duration::from_hours(1);
 
 /// What a leader's state goes back to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// What it holds now.
     pub origin: Origin,
-    /// The version that it had when it was created, or had just adopted. Still the same: nobody has changed anything.
+    /// The version that it had when it was created, or had just taken a follower's state in place of its own. Still
+    /// the same: nobody has worked on it.
     pub untouched: u64,
-    /// The version of what was adopted, within `origin.adopted`.
-    pub adopted_version: u64,
+    /// Whose state it took last, and of which version.
+    pub adopted: Option<(LedgerId, u64)>,
 }
 
 /// How a follower's state is taken.
@@ -28,25 +29,34 @@ pub enum Adoption {
     Replace,
     /// Beside one's own. Where both have a name, the follower's stays.
     Merge,
+    /// Not at all, but it is of the same family: from now on the leader's own goes for its successor.
+    Supersede,
 }
 
 impl Standing {
-    /// Whether a leader of this standing takes what a follower offers, and how.
+    /// Whether a leader of this standing takes what a follower offers, and how. `offered` need say no more than whose
+    /// state it is, how new, and what it goes back to.
     #[must_use]
-    pub fn adopts(&self, ledger: LedgerId, version: u64, now: Timestamp) -> Option<Adoption> {
-        if ledger == self.origin.ledger || version == 0 {
+    pub fn adopts(&self, offered: &Origin, now: Timestamp) -> Option<Adoption> {
+        let own = &self.origin;
+        if offered.ledger == own.ledger || offered.version == 0 || offered.blank {
             return None;
         }
-        let untouched = self.origin.version == self.untouched;
-        match self.origin.adopted {
-            // Another follower of the same lost leader knows more than the first one did.
-            Some(adopted) if adopted == ledger && untouched && version > self.adopted_version => {
-                Some(Adoption::Replace)
-            }
-            None if untouched => Some(Adoption::Replace),
-            None if now.since(created_at(self.origin.ledger)) < YOUNG_FOR => Some(Adoption::Merge),
-            Some(_) | None => None,
+        let untouched = own.version == self.untouched;
+        if own.lineage.contains(&offered.ledger) {
+            // Another follower of the same lost leader may know more than the first one did.
+            let (ledger, version) = self.adopted?;
+            let newer = untouched && ledger == offered.ledger && offered.version > version;
+            return newer.then_some(Adoption::Replace);
         }
+        let descends = |(ledger, _): (LedgerId, u64)| offered.lineage.contains(&ledger);
+        if untouched && (own.lineage.is_empty() || self.adopted.is_some_and(descends)) {
+            return Some(Adoption::Replace);
+        }
+        if offered.lineage.iter().any(|ledger| own.lineage.contains(ledger) || *ledger == own.ledger) {
+            return Some(Adoption::Supersede);
+        }
+        (now.since(created_at(own.ledger)) < YOUNG_FOR).then_some(Adoption::Merge)
     }
 }
 
@@ -60,6 +70,9 @@ fn created_at(ledger: LedgerId) -> Timestamp {
 /// What a leader holds after the adoption of `offered`.
 #[must_use]
 pub fn adopted(own: &State, offered: State, how: Adoption) -> State {
+    if how == Adoption::Supersede {
+        return own.clone();
+    }
     let mut result = offered;
     // Tokens that the leader has signed since it started stay valid, and so do those of the lost leader.
     result.token_keys.extend(&own.token_keys);
@@ -93,38 +106,49 @@ mod tests {
     use crate::domain::ids::GroupId;
 
     fn standing(version: u64, untouched: u64, adopted: Option<(LedgerId, u64)>) -> Standing {
-        let ledger = LedgerId::new();
-        let origin = Origin { ledger, version, adopted: adopted.map(|(ledger, _)| ledger) };
-        Standing { origin, untouched, adopted_version: adopted.map_or(0, |(_, version)| version) }
+        let lineage = adopted.iter().map(|(ledger, _)| *ledger).collect();
+        let blank = adopted.is_none() && version == untouched;
+        Standing { origin: Origin { ledger: LedgerId::new(), version, lineage, blank }, untouched, adopted }
+    }
+
+    fn offer(ledger: LedgerId, version: u64, lineage: &[LedgerId]) -> Origin {
+        Origin { ledger, version, lineage: lineage.to_vec(), blank: false }
     }
 
     #[test]
     fn only_a_leader_without_a_past_takes_what_a_follower_offers() {
-        let lost = LedgerId::new();
+        let lost = offer(LedgerId::new(), 7, &[]);
         let fresh = standing(1, 1, None);
         let now = created_at(fresh.origin.ledger);
         let later = now.plus(YOUNG_FOR);
-        assert_eq!(fresh.adopts(lost, 7, later), Some(Adoption::Replace));
-        assert_eq!(fresh.adopts(lost, 0, now), None, "the follower has nothing");
-        assert_eq!(fresh.adopts(fresh.origin.ledger, 7, now), None, "its own");
-        let worked_on = standing(2, 1, None);
-        assert_eq!(worked_on.adopts(lost, 7, now), Some(Adoption::Merge), "an admin was faster");
+        assert_eq!(fresh.adopts(&lost, later), Some(Adoption::Replace));
         assert_eq!(
-            worked_on.adopts(lost, 7, later),
+            fresh.adopts(&Origin { blank: true, ..lost.clone() }, now),
             None,
-            "an established cluster takes no stranger's users"
+            "the follower has nothing"
         );
+        assert_eq!(fresh.adopts(&offer(fresh.origin.ledger, 7, &[]), now), None, "its own");
+        let worked_on = standing(2, 1, None);
+        assert_eq!(worked_on.adopts(&lost, now), Some(Adoption::Merge), "an admin was faster");
+        assert_eq!(worked_on.adopts(&lost, later), None, "an established cluster takes no stranger's users");
     }
 
     #[test]
     fn the_newest_state_of_the_lost_leader_wins_until_somebody_works_on_it() {
-        let (lost, foreign) = (LedgerId::new(), LedgerId::new());
+        let (lost, child, foreign) = (LedgerId::new(), LedgerId::new(), LedgerId::new());
         let adopted = standing(8, 8, Some((lost, 7)));
-        let now = created_at(adopted.origin.ledger);
-        assert_eq!(adopted.adopts(lost, 9, now), Some(Adoption::Replace));
-        assert_eq!(adopted.adopts(lost, 7, now), None);
-        assert_eq!(adopted.adopts(foreign, 9, now), None);
-        assert_eq!(standing(9, 8, Some((lost, 7))).adopts(lost, 9, now), None);
+        let later = created_at(adopted.origin.ledger).plus(YOUNG_FOR);
+        assert_eq!(adopted.adopts(&offer(lost, 9, &[]), later), Some(Adoption::Replace));
+        assert_eq!(adopted.adopts(&offer(lost, 7, &[]), later), None);
+        assert_eq!(
+            adopted.adopts(&offer(child, 2, &[lost]), later),
+            Some(Adoption::Replace),
+            "its successor"
+        );
+        assert_eq!(adopted.adopts(&offer(foreign, 9, &[]), later), None);
+        let worked_on = standing(9, 8, Some((lost, 7)));
+        assert_eq!(worked_on.adopts(&offer(lost, 9, &[]), later), None);
+        assert_eq!(worked_on.adopts(&offer(child, 2, &[lost]), later), Some(Adoption::Supersede));
     }
 
     #[test]

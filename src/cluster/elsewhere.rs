@@ -75,18 +75,26 @@ impl Tally {
             monthly_tokens: spent.tokens,
             monthly_nanousd: spent.nanousd,
         };
-        self.add_used(SubjectId::User(spent.user), &spent.node, used);
+        let add_used = |sum: &mut Used| add(sum, &used);
+        self.change(SubjectId::User(spent.user), &spent.node, add_used);
         if let Some(group) = spent.group {
-            self.add_used(SubjectId::Group(group), &spent.node, used);
+            self.change(SubjectId::Group(group), &spent.node, add_used);
         }
     }
 
-    /// Adds sums of the present windows, as the database has them when the leader starts.
-    pub fn add_used(&mut self, subject: SubjectId, node: &NodeId, used: Used) {
+    /// Sets what a subject used on a node in the present windows.
+    pub fn set_used(&mut self, subject: SubjectId, node: &NodeId, used: Used) {
+        self.change(subject, node, |sum| *sum = used);
+    }
+
+    fn change(&mut self, subject: SubjectId, node: &NodeId, change: impl FnOnce(&mut Used)) {
         let entry = self.subjects.entry(subject).or_default();
-        match entry.by_node.iter_mut().find(|(name, _)| name == node) {
-            Some((_, sum)) => add(sum, &used),
-            None => entry.by_node.push((node.clone(), used)),
+        if let Some((_, sum)) = entry.by_node.iter_mut().find(|(name, _)| name == node) {
+            change(sum);
+        } else {
+            let mut sum = Used::default();
+            change(&mut sum);
+            entry.by_node.push((node.clone(), sum));
         }
         self.changes.remove(&entry.changed);
         self.last_change += 1;

@@ -2,6 +2,7 @@
 //! any number of times; [`crate::cluster::run`] says when.
 
 use std::future::Future;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -96,6 +97,7 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
     /// [`CallError::Taken`] when another living process has the id; the leader away; the own database failing.
     pub async fn register(&self) -> Result<Session, Error> {
         let held = self.books.held().await?;
+        let offer = held.as_ref().filter(|origin| !origin.blank);
         let request = v1::RegisterRequest {
             node_id: self.identity.node_id.as_ref().map(NodeId::to_string).unwrap_or_default(),
             instance_id: self.identity.instance.to_string(),
@@ -103,8 +105,9 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             advertise_url: self.identity.addr.clone(),
             weight: self.identity.weight,
             version: self.identity.version.clone(),
-            state_ledger_id: held.map(|origin| origin.ledger.to_string()).unwrap_or_default(),
-            state_version: held.map_or(0, |origin| origin.version),
+            state_ledger_id: offer.map(|origin| origin.ledger.to_string()).unwrap_or_default(),
+            state_version: offer.map_or(0, |origin| origin.version),
+            state_lineage: offer.iter().flat_map(|held| &held.lineage).map(LedgerId::to_string).collect(),
         };
         let answer = self.leader.register(request).await?;
         let session = Session {
@@ -112,11 +115,12 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             instance: self.identity.instance,
             leader_id: parse("leader_id", &answer.leader_id).map_err(CallError::from)?,
             ledger: parse("ledger_id", &answer.ledger_id).map_err(CallError::from)?,
+            heartbeat: heartbeat(&answer),
         };
         if meet_ledger(&self.books, session.ledger).await? {
             tracing::info!(ledger = %session.ledger, "a new ledger at the leader: everything held is pushed");
         }
-        if let Some(origin) = held.filter(|_| answer.state_wanted) {
+        if let Some(origin) = offer.filter(|_| answer.state_wanted) {
             let parts = snapshot_to_wire(origin, &self.books.load().await?);
             let offered = self.leader.offer(parts).await?;
             tracing::warn!(adopted = offered.adopted, "the leader has lost its state: offered this node's");
@@ -193,8 +197,8 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
         Ok(v1::WatchStateRequest {
             node_id: session.node_id.to_string(),
             instance_id: session.instance.to_string(),
+            known_version: held.as_ref().map_or(0, |origin| origin.version),
             known_ledger_id: held.map(|origin| origin.ledger.to_string()).unwrap_or_default(),
-            known_version: held.map_or(0, |origin| origin.version),
         })
     }
 
@@ -224,8 +228,8 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
 
     async fn take_over(&self, origin: Origin, state: State) -> Result<Heard, Error> {
         let held = self.books.held().await?;
-        if held.is_some_and(|held| !held.may_become(origin)) {
-            self.report_stranger(held, origin);
+        if let Some(held) = held.filter(|held| !held.may_become(&origin)) {
+            self.report_stranger(&held, &origin);
             return Ok(Heard::Nothing);
         }
         self.books.replace(origin, state).await?;
@@ -249,9 +253,10 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
     }
 
     /// Users of another cluster are not taken over, and that should not go unseen.
-    fn report_stranger(&self, held: Option<Origin>, offered: Origin) {
-        let strange = held.is_some_and(|held| held.ledger != offered.ledger);
-        if strange && self.reported.lock().replace(offered.ledger) != Some(offered.ledger) {
+    fn report_stranger(&self, held: &Origin, offered: &Origin) {
+        if held.ledger != offered.ledger
+            && self.reported.lock().replace(offered.ledger) != Some(offered.ledger)
+        {
             tracing::error!(
                 ledger = %offered.ledger,
                 "the leader has users of another ledger and has not adopted this node's: they are not taken over. \
@@ -290,4 +295,10 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
     pub fn books(&self) -> &B {
         &self.books
     }
+}
+
+/// What the leader asks for, within what makes sense.
+fn heartbeat(answer: &v1::RegisterResponse) -> Duration {
+    let asked = answer.heartbeat_interval.and_then(|interval| Duration::try_from(interval).ok());
+    asked.unwrap_or(Duration::from_secs(5)).clamp(Duration::from_millis(10), Duration::from_mins(10))
 }

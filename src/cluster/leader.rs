@@ -8,8 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::cluster::adoption::{Standing, adopted};
+use crate::cluster::adoption::{Adoption, Standing, adopted};
 use crate::cluster::elsewhere::{News, Spent, Tally};
+use crate::cluster::pieces::lineage_from_wire;
 use crate::cluster::publisher::{Publisher, Update};
 use crate::cluster::registry::{Registration, Registry, Sign};
 use crate::cluster::state::{Origin, State};
@@ -17,7 +18,10 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{InstanceId, LedgerId, NodeId, RequestId};
 use crate::domain::peer::Peer;
+use crate::domain::quota::Used;
 use crate::domain::usage::UsageRecord;
+use crate::quota::SubjectId;
+use crate::telemetry::Counter;
 use crate::wire::malformed::{Malformed, parse, parse_some};
 use crate::wire::{moment, usage, v1};
 
@@ -42,18 +46,19 @@ pub trait LeaderBooks: Send + Sync + 'static {
     /// Everything that is replicated, and what it goes back to.
     fn load_state(&self) -> impl Future<Output = Result<(Standing, State), Failure>> + Send;
 
-    /// Takes a follower's state in place of one's own, in one transaction: with a version above both, and remembering
-    /// whose state it was.
-    fn adopt(&self, from: Origin, state: State) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Takes `state` in place of one's own, in one transaction with what is then remembered of it.
+    fn adopt(&self, standing: Standing, state: State) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// What became of records.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Taken {
-    /// New, and committed.
-    pub accepted: u64,
-    /// Those that the ledger held already.
-    pub duplicates: Vec<RequestId>,
+    /// What those used that were new and are committed.
+    pub accepted: Vec<Spent>,
+    /// How many the ledger held already.
+    pub duplicates: u64,
+    /// Those that it will never take, each with the reason.
+    pub rejected: Vec<(RequestId, String)>,
 }
 
 /// A leader on its books.
@@ -71,6 +76,18 @@ pub struct Leader<B> {
     adopting: tokio::sync::Mutex<()>,
     /// Goes up whenever there is something to tell watchers.
     news: watch::Sender<u64>,
+    metrics: Metrics,
+}
+
+/// Records that came from followers, by what became of them, since the start of the process.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// New and committed.
+    pub accepted: Counter,
+    /// Held already.
+    pub duplicates: Counter,
+    /// Never to be taken.
+    pub rejected: Counter,
 }
 
 impl<B: LeaderBooks> Leader<B> {
@@ -90,11 +107,12 @@ impl<B: LeaderBooks> Leader<B> {
         Ok(Self {
             registry: Mutex::new(Registry::new(id.clone(), heartbeat, kept, now)),
             tally: Mutex::new(Tally::new(now)),
-            publisher: Mutex::new(Publisher::new(standing.origin, state)),
+            ledger: standing.origin.ledger,
+            publisher: Mutex::new(Publisher::new(standing.origin.clone(), state)),
             standing: Mutex::new(standing),
             adopting: tokio::sync::Mutex::new(()),
             news: watch::Sender::new(0),
-            ledger: standing.origin.ledger,
+            metrics: Metrics::default(),
             id,
             heartbeat,
             books,
@@ -107,13 +125,12 @@ impl<B: LeaderBooks> Leader<B> {
     /// # Errors
     /// As [`Registry::register`]; [`Kind::Invalid`] for what cannot be read; what the database says.
     pub async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, Failure> {
-        let offered: Option<LedgerId> = parse_some("state_ledger_id", &request.state_ledger_id)?;
-        let version = request.state_version;
+        let offered = offered(&request)?;
         let now = self.clock.now();
         let peer = self.registry.lock().register(registration(request)?, now)?;
         self.books.keep_peers(vec![peer.clone()]).await?;
         self.tell();
-        let wanted = |ledger| self.standing.lock().adopts(ledger, version, now).is_some();
+        let wanted = |offered| self.standing.lock().adopts(&offered, now).is_some();
         tracing::info!(peer = %peer.id, addr = %peer.addr, version = %peer.version, "a node registered");
         Ok(v1::RegisterResponse {
             node_id: peer.id.to_string(),
@@ -177,9 +194,18 @@ impl<B: LeaderBooks> Leader<B> {
             }
         }
         let taken = self.take(records).await?;
+        rejected.extend(
+            taken
+                .rejected
+                .into_iter()
+                .map(|(id, reason)| v1::RejectedRecord { request_id: id.to_string(), reason }),
+        );
+        self.metrics.accepted.add(taken.accepted.len() as u64);
+        self.metrics.duplicates.add(taken.duplicates);
+        self.metrics.rejected.add(rejected.len() as u64);
         Ok(v1::PushUsageResponse {
-            accepted: taken.accepted,
-            duplicates: taken.duplicates.len() as u64,
+            accepted: taken.accepted.len() as u64,
+            duplicates: taken.duplicates,
             rejected,
             ledger_id: self.ledger.to_string(),
         })
@@ -191,16 +217,27 @@ impl<B: LeaderBooks> Leader<B> {
     /// [`Kind::Invalid`] for pieces that make no whole; what the database says.
     pub async fn offer(&self, origin: Origin, state: State) -> Result<v1::OfferStateResponse, Failure> {
         let _one_at_a_time = self.adopting.lock().await;
-        let standing = *self.standing.lock();
-        let Some(how) = standing.adopts(origin.ledger, origin.version, self.clock.now()) else {
+        let standing = self.standing.lock().clone();
+        let Some(how) = standing.adopts(&origin, self.clock.now()) else {
             return Ok(v1::OfferStateResponse { adopted: false });
         };
         tracing::warn!(
-            ledger = %origin.ledger, version = origin.version, users = state.users.len(),
-            "this leader's database is fresh: it adopts the state of a follower"
+            ledger = %origin.ledger, version = origin.version, users = state.users.len(), ?how,
+            "this leader's ledger is a new one: it takes the state that a follower holds"
         );
         let own = self.publisher.lock().state();
-        self.books.adopt(origin, adopted(&own, state, how)).await?;
+        let version = standing.origin.version.max(origin.version) + 1;
+        let standing = Standing {
+            untouched: if how == Adoption::Replace { version } else { 0 },
+            adopted: Some((origin.ledger, origin.version)),
+            origin: Origin {
+                ledger: self.ledger,
+                version,
+                lineage: standing.origin.lineage_with(&origin),
+                blank: false,
+            },
+        };
+        self.books.adopt(standing, adopted(&own, state, how)).await?;
         self.load_again().await?;
         Ok(v1::OfferStateResponse { adopted: true })
     }
@@ -217,8 +254,8 @@ impl<B: LeaderBooks> Leader<B> {
 
     async fn load_again(&self) -> Result<(), Failure> {
         let (standing, state) = self.books.load_state().await?;
+        self.publisher.lock().publish(standing.origin.clone(), state);
         *self.standing.lock() = standing;
-        self.publisher.lock().publish(standing.origin, state);
         self.tell();
         Ok(())
     }
@@ -236,9 +273,16 @@ impl<B: LeaderBooks> Leader<B> {
         self.tally.lock().news(since, node, limit, self.clock.now())
     }
 
-    /// Counts what a record of the leader's own ledger used, for its followers.
-    pub fn spent(&self, spent: &Spent) {
-        self.tally.lock().add(spent, self.clock.now());
+    /// Sets what the leader itself has answered for users and groups, for its followers.
+    pub fn spent_here(&self, sums: &[(SubjectId, Used)]) {
+        if sums.is_empty() {
+            return;
+        }
+        let mut tally = self.tally.lock();
+        for (subject, used) in sums {
+            tally.set_used(*subject, &self.id, *used);
+        }
+        drop(tally);
         self.tell();
     }
 
@@ -334,6 +378,18 @@ impl<B: LeaderBooks> Leader<B> {
         self.heartbeat
     }
 
+    /// What became of pushed records.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The leader's time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// What the leader keeps.
     #[must_use]
     pub fn books(&self) -> &B {
@@ -344,20 +400,14 @@ impl<B: LeaderBooks> Leader<B> {
         if records.is_empty() {
             return Ok(Taken::default());
         }
-        let mut spent: Vec<(RequestId, Spent)> =
-            records.iter().map(|r| (r.request_id, spent_by(r))).collect();
         let taken = self.books.take(records).await?;
-        if !taken.duplicates.is_empty() {
-            let known: std::collections::HashSet<_> = taken.duplicates.iter().collect();
-            spent.retain(|(id, _)| !known.contains(id));
-        }
-        let now = self.clock.now();
-        let mut tally = self.tally.lock();
-        for (_, spent) in &spent {
-            tally.add(spent, now);
-        }
-        drop(tally);
-        if !spent.is_empty() {
+        if !taken.accepted.is_empty() {
+            let now = self.clock.now();
+            let mut tally = self.tally.lock();
+            for spent in &taken.accepted {
+                tally.add(spent, now);
+            }
+            drop(tally);
             self.tell();
         }
         Ok(taken)
@@ -402,6 +452,13 @@ fn readable(log: v1::UsageLog, sender: &NodeId) -> Result<UsageRecord, Malformed
 
 fn speaker(node_id: &str, instance_id: &str) -> Result<(NodeId, InstanceId), Malformed> {
     Ok((parse("node_id", node_id)?, parse("instance_id", instance_id)?))
+}
+
+/// The state that a registering node can offer, if any.
+fn offered(request: &v1::RegisterRequest) -> Result<Option<Origin>, Malformed> {
+    let ledger = parse_some("state_ledger_id", &request.state_ledger_id)?;
+    let lineage = lineage_from_wire("state_lineage", &request.state_lineage)?;
+    Ok(ledger.map(|ledger| Origin { ledger, version: request.state_version, lineage, blank: false }))
 }
 
 fn registration(request: v1::RegisterRequest) -> Result<Registration, Failure> {

@@ -1,26 +1,40 @@
 //! The cluster's books: followers push what the leader has not seen, the leader takes each record once, and what a
 //! node needs to work alone comes back.
 //!
-//! How a node uses it (`stop` is cancelled when the background is to leave; every task returns soon after):
+//! Rules, pure: [`registry`], [`state`], [`adoption`], [`publisher`], [`elsewhere`]. The two sides, on small traits for
+//! their disks and the line between them, so that the simulation runs the same code: [`leader`], [`follower`] with
+//! [`sync`]. At work, on a database and gRPC, with their background tasks: [`lead`], [`follow`].
+//!
+//! How a node uses it; a [`Task`] is a name and a future for the supervisor, nothing is spawned here:
 //!
 //! ```text
-//! leader::start(leader::Parts { .. }) -> Result<(Leader, Vec<Task>), Error>
-//!     Leader: peers, drain, forget, complete_through, ledger_id, state; grpc::Services::new takes one
-//! follower::join(&follower::Parts { .. }) -> Result<NodeId, Error>      the id, asked of the leader if nobody knows it
-//! follower::start(follower::Parts { .. }) -> Result<(Follower, Vec<Task>), Error>
-//!     Follower: peers, status (last heard, stale, draining, refuses), metrics
-//! grpc::serve(listener, services, stop) -> Result<(), grpc::Error>
+//! leader:    let (lead, tasks) = lead::start(lead::Parts { .. }).await?;
+//!            grpc::serve(listener, grpc::Services::new(&lead, ..), tls, stop).await?;
+//! follower:  let link = Link::new(leader_url, secret, tls)?;
+//!            let id = known id, or follow::ask_for_id(&link, addr, weight, &store).await?;
+//!            let (follow, tasks) = follow::start(id, follow::Parts { .. }).await?;
+//! both:      peers(), not_ready(), expose(); lead: drain, forget, complete_through; follow: refuses, leaving
 //! ```
-//! A `Task` is a name and a boxed future for the supervisor; nothing is spawned here.
 
 pub mod adoption;
 pub mod calls;
 pub mod elsewhere;
+pub mod follow;
 pub mod follower;
+mod follower_disk;
+pub mod lead;
 pub mod leader;
+mod leader_disk;
+pub mod link;
+mod origin_note;
 pub mod pieces;
 pub mod publisher;
 pub mod registry;
 pub mod retry;
+pub mod share;
 pub mod state;
 pub mod sync;
+mod task;
+
+pub use leader_disk::LeaderDisk;
+pub use task::Task;

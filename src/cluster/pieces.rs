@@ -8,7 +8,7 @@ use crate::domain::ids::{LedgerId, UserId};
 use crate::wire::account::{
     group_from_wire, group_to_wire, key_from_wire, key_to_wire, user_from_wire, user_to_wire,
 };
-use crate::wire::malformed::{Malformed, parse, parse_some};
+use crate::wire::malformed::{Malformed, parse};
 use crate::wire::v1;
 
 /// How many users, groups or keys a piece holds at most.
@@ -19,11 +19,12 @@ const STATE_SIZE_MAX: usize = 10_000_000;
 
 /// A snapshot as it is sent.
 #[must_use]
-pub fn snapshot_to_wire(origin: Origin, state: &State) -> Vec<v1::AccountsPart> {
+pub fn snapshot_to_wire(origin: &Origin, state: &State) -> Vec<v1::AccountsPart> {
     let empty = || v1::AccountsPart {
         ledger_id: origin.ledger.to_string(),
         version: origin.version,
-        adopted_ledger_id: origin.adopted.map(|ledger| ledger.to_string()).unwrap_or_default(),
+        lineage: origin.lineage.iter().map(LedgerId::to_string).collect(),
+        blank: origin.blank,
         ..v1::AccountsPart::default()
     };
     let groups: Vec<_> = state.groups.values().map(group_to_wire).collect();
@@ -45,10 +46,10 @@ pub fn snapshot_to_wire(origin: Origin, state: &State) -> Vec<v1::AccountsPart> 
 
 /// A step from one version to a later one.
 #[must_use]
-pub fn step_to_wire(origin: Origin, step: &Step) -> v1::AccountsChange {
+pub fn step_to_wire(ledger: LedgerId, step: &Step) -> v1::AccountsChange {
     let change = &*step.change;
     v1::AccountsChange {
-        ledger_id: origin.ledger.to_string(),
+        ledger_id: ledger.to_string(),
         base_version: step.base,
         version: step.version,
         users: change.users.set.iter().map(|(_, user)| user_to_wire(user)).collect(),
@@ -100,7 +101,8 @@ impl Assembly {
         let origin = Origin {
             ledger: parse("ledger_id", &part.ledger_id)?,
             version: part.version,
-            adopted: parse_some("adopted_ledger_id", &part.adopted_ledger_id)?,
+            lineage: lineage_from_wire("lineage", &part.lineage)?,
+            blank: part.blank,
         };
         let mut state = match self.begun.take() {
             _ if part.first => State::default(),
@@ -129,6 +131,14 @@ impl Assembly {
         self.begun = Some((origin, state));
         Ok(None)
     }
+}
+
+/// The ledgers that a state goes back to.
+///
+/// # Errors
+/// [`Malformed`] for what is no ledger's id.
+pub fn lineage_from_wire(field: &'static str, ledgers: &[String]) -> Result<Vec<LedgerId>, Malformed> {
+    ledgers.iter().map(|ledger| parse(field, ledger)).collect()
 }
 
 fn token_keys_to_wire(keys: &BTreeSet<[u8; 32]>) -> Vec<Vec<u8>> {
@@ -179,7 +189,7 @@ mod tests {
     }
 
     fn origin() -> Origin {
-        Origin { ledger: LedgerId::new(), version: 3, adopted: Some(LedgerId::new()) }
+        Origin { ledger: LedgerId::new(), version: 3, lineage: vec![LedgerId::new()], blank: false }
     }
 
     #[test]
@@ -187,7 +197,7 @@ mod tests {
         for groups in [0, 1, PIECE_LEN_MAX, PIECE_LEN_MAX + 1] {
             let (origin, state) = (origin(), state(groups));
             let mut assembly = Assembly::default();
-            let whole = snapshot_to_wire(origin, &state)
+            let whole = snapshot_to_wire(&origin, &state)
                 .into_iter()
                 .find_map(|part| assembly.take(part).expect("readable"))
                 .expect("a last piece");
@@ -197,10 +207,10 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_broke_off_is_void() {
-        let mut parts = snapshot_to_wire(origin(), &state(PIECE_LEN_MAX * 2)).into_iter();
+        let mut parts = snapshot_to_wire(&origin(), &state(PIECE_LEN_MAX * 2)).into_iter();
         let mut assembly = Assembly::default();
         assert!(assembly.take(parts.next().expect("a piece")).expect("readable").is_none());
-        let mut others = snapshot_to_wire(origin(), &state(1));
+        let mut others = snapshot_to_wire(&origin(), &state(1));
         let last = others.pop().expect("a piece");
         assert!(assembly.take(last).is_err(), "the end of another snapshot");
         assert!(assembly.take(parts.next().expect("a piece")).is_err(), "the first one was thrown away");
@@ -211,7 +221,7 @@ mod tests {
         let (before, after, origin) = (state(3), state(2), origin());
         let change = before.change_to(&after);
         let step = Step { base: 2, version: 3, change: Arc::new(change.clone()) };
-        let read = step_from_wire(step_to_wire(origin, &step)).expect("readable");
+        let read = step_from_wire(step_to_wire(origin.ledger, &step)).expect("readable");
         assert_eq!(read, (origin.ledger, 2, 3, change));
     }
 }

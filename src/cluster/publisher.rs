@@ -53,7 +53,7 @@ impl Publisher {
     /// What is published now.
     #[must_use]
     pub fn origin(&self) -> Origin {
-        self.origin
+        self.origin.clone()
     }
 
     /// What is published now.
@@ -69,7 +69,8 @@ impl Publisher {
             return;
         }
         let change = self.state.change_to(&state);
-        if origin.adopted != self.origin.adopted
+        if origin.lineage != self.origin.lineage
+            || origin.blank != self.origin.blank
             || origin.ledger != self.origin.ledger
             || change.size() > STEP_SIZE_MAX
         {
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn a_node_that_knows_a_recent_version_gets_the_steps_and_any_other_the_whole() {
         let ledger = LedgerId::new();
-        let at = |version| Origin { ledger, version, adopted: None };
+        let at = |version| Origin { ledger, version, lineage: Vec::new(), blank: false };
         let mut publisher = Publisher::new(at(1), State::default());
         let mut replica = State::default();
         for version in [2, 5, 6] {
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn the_past_is_bounded_and_late_news_change_nothing() {
         let ledger = LedgerId::new();
-        let at = |version| Origin { ledger, version, adopted: None };
+        let at = |version| Origin { ledger, version, lineage: Vec::new(), blank: false };
         let mut publisher = Publisher::new(at(0), State::default());
         for version in 1..=STEPS_MAX as u64 + 10 {
             publisher.publish(at(version), with_group(&publisher.state()));

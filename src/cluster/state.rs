@@ -8,26 +8,43 @@ use crate::domain::group::Group;
 use crate::domain::ids::{GroupId, KeyId, LedgerId, UserId};
 use crate::domain::user::{ApiKey, User};
 
+/// The most ledgers that a lineage remembers.
+const LINEAGE_MAX: usize = 16;
+
 /// Whose state it is and how new. Versions grow within one ledger and say nothing across two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The leader's database that the state comes from.
     pub ledger: LedgerId,
     /// Grows with every change.
     pub version: u64,
-    /// The ledger whose state this one's goes back to, when its leader had lost its disk and adopted it.
-    pub adopted: Option<LedgerId>,
+    /// The ledgers that the state goes back to, the latest last: their leaders had lost them, and followers gave
+    /// what they held of them to the next one.
+    pub lineage: Vec<LedgerId>,
+    /// As it was created: nobody has worked on it, so nothing is lost with it.
+    pub blank: bool,
 }
 
 impl Origin {
     /// Whether a node that holds `self` may take `offered` in its place: only what is newer within one ledger, or what
-    /// a leader with a new ledger has adopted from the old one. So an empty leader never empties a follower.
+    /// goes back to it. So an empty leader never empties a follower.
     #[must_use]
-    pub fn may_become(self, offered: Self) -> bool {
+    pub fn may_become(&self, offered: &Self) -> bool {
         if self.ledger == offered.ledger {
             return offered.version > self.version;
         }
-        offered.adopted == Some(self.ledger)
+        self.blank || offered.lineage.contains(&self.ledger)
+    }
+
+    /// The lineage of a state that goes back to both this one's and `other`.
+    #[must_use]
+    pub fn lineage_with(&self, other: &Self) -> Vec<LedgerId> {
+        let mut lineage = self.lineage.clone();
+        for ledger in other.lineage.iter().chain([&other.ledger]) {
+            lineage.retain(|known| known != ledger);
+            lineage.push(*ledger);
+        }
+        lineage.split_off(lineage.len().saturating_sub(LINEAGE_MAX))
     }
 }
 
@@ -136,8 +153,8 @@ mod tests {
         (id, Group { id, name: name.to_owned(), limits: Limits::default(), created_at: at, updated_at: at })
     }
 
-    fn origin(ledger: LedgerId, version: u64, adopted: Option<LedgerId>) -> Origin {
-        Origin { ledger, version, adopted }
+    fn origin(ledger: LedgerId, version: u64, lineage: &[LedgerId]) -> Origin {
+        Origin { ledger, version, lineage: lineage.to_vec(), blank: false }
     }
 
     #[test]
@@ -158,12 +175,21 @@ mod tests {
     #[test]
     fn a_state_follows_only_a_newer_one_of_its_ledger_or_one_that_was_adopted_from_it() {
         let (old, new, foreign) = (LedgerId::new(), LedgerId::new(), LedgerId::new());
-        let held = origin(old, 7, None);
-        assert!(held.may_become(origin(old, 8, None)));
-        assert!(!held.may_become(origin(old, 7, None)));
-        assert!(!held.may_become(origin(old, 6, None)), "a change that comes late");
-        assert!(!held.may_become(origin(new, 100, None)), "an empty leader");
-        assert!(!held.may_become(origin(new, 100, Some(foreign))), "another cluster's");
-        assert!(held.may_become(origin(new, 8, Some(old))));
+        let held = origin(old, 7, &[]);
+        assert!(held.may_become(&origin(old, 8, &[])));
+        assert!(!held.may_become(&origin(old, 7, &[])));
+        assert!(!held.may_become(&origin(old, 6, &[])), "a change that comes late");
+        assert!(!held.may_become(&origin(new, 100, &[])), "an empty leader");
+        assert!(!held.may_become(&origin(new, 100, &[foreign])), "another cluster's");
+        assert!(held.may_become(&origin(new, 8, &[foreign, old])));
+        let blank = Origin { blank: true, ..held };
+        assert!(blank.may_become(&origin(new, 1, &[])), "nothing is lost");
+    }
+
+    #[test]
+    fn a_lineage_names_each_ledger_once_the_latest_last() {
+        let ids: Vec<LedgerId> = (0..4).map(|_| LedgerId::new()).collect();
+        let own = origin(ids[3], 1, &[ids[0], ids[1]]);
+        assert_eq!(own.lineage_with(&origin(ids[2], 1, &[ids[0]])), vec![ids[1], ids[0], ids[2]]);
     }
 }

@@ -1,6 +1,7 @@
 //! The follower's side of usage sync: what the leader has not acknowledged is pushed until it has.
 
 use std::future::Future;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -74,6 +75,8 @@ pub struct Session {
     pub leader_id: NodeId,
     /// The leader's ledger: what is pushed is meant for it, what it acknowledges holds for it.
     pub ledger: LedgerId,
+    /// How often the leader wants to hear of the follower.
+    pub heartbeat: Duration,
 }
 
 /// How a round of pushing went.

@@ -1,1 +1,13 @@
-//! (being built)
+//! The door for nodes and for programs that read statistics: gRPC, on the leader.
+
+mod access;
+mod cluster;
+mod serve;
+mod stats;
+mod status;
+mod watch;
+
+pub use access::Access;
+pub use cluster::ClusterService;
+pub use serve::{Error, ServerTls, Services, serve};
+pub use stats::StatsService;

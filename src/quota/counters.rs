@@ -193,6 +193,12 @@ impl Counters {
         }
     }
 
+    /// Used on this node alone.
+    pub(super) fn used_here(&mut self, now: Timestamp) -> Used {
+        self.here.turn(now);
+        self.here.used
+    }
+
     pub(super) fn requests_in_window(&mut self, now: Timestamp) -> u32 {
         self.window.count(now)
     }

@@ -11,7 +11,7 @@ mod counters;
 mod status;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -58,6 +58,8 @@ struct Inner {
     /// This node's share of per-minute and concurrency limits.
     share: Share,
     refused: Refused,
+    /// Whose sums have changed since [`Quota::take_charged`] was last asked; at most everyone's.
+    charged: Mutex<HashSet<SubjectId, foldhash::fast::RandomState>>,
 }
 
 /// Refusals per limit, since the start of the process.
@@ -127,6 +129,18 @@ impl Quota {
         if let Some(group) = group {
             self.counters(SubjectId::Group(group)).lock().charge(tokens, nanousd, at);
         }
+        let mut charged = self.inner.charged.lock();
+        charged.insert(SubjectId::User(user));
+        charged.extend(group.map(SubjectId::Group));
+    }
+
+    /// Whose sums were charged since this was last asked, and what they have used on this node around `now`; for the
+    /// other nodes, which are told by the leader.
+    #[must_use]
+    pub fn take_charged(&self, now: Timestamp) -> Vec<(SubjectId, Used)> {
+        let charged = std::mem::take(&mut *self.inner.charged.lock());
+        let here = |subject| self.existing(subject).map(|counters| (subject, counters.lock().used_here(now)));
+        charged.into_iter().filter_map(here).collect()
     }
 
     /// Sets what the ledger says was used in the windows around `as_of`: once, at start, before the first call.

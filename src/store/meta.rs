@@ -40,16 +40,16 @@ pub enum MetaKey {
     LeaderLedgerId,
     /// The ledger id within which the replicated state version counts.
     StateLedgerId,
-    /// The state version at which nobody had worked on this database yet.
-    StateUntouched,
-    /// Whose state this leader adopted when it had lost its own: ledger id and version.
-    StateAdopted,
+    /// What the replicated state goes back to; JSON, written by the cluster.
+    StateOrigin,
     /// The public keys of tokens that other leaders signed, Base64, comma-separated.
     TokenKeys,
     /// Runs of this process that the leader may know this node by, comma-separated.
     Instances,
     /// What other nodes had used when the leader last told, for a restart without it.
     UsageElsewhere,
+    /// When the leader was last heard of, microseconds.
+    LeaderHeardAt,
 }
 
 impl MetaKey {
@@ -61,11 +61,11 @@ impl MetaKey {
             Self::SigningKey => "signing_key",
             Self::LeaderLedgerId => "leader_ledger_id",
             Self::StateLedgerId => "state_ledger_id",
-            Self::StateUntouched => "state_untouched",
-            Self::StateAdopted => "state_adopted",
+            Self::StateOrigin => "state_origin",
             Self::TokenKeys => "token_keys",
             Self::Instances => "instances",
             Self::UsageElsewhere => "usage_elsewhere",
+            Self::LeaderHeardAt => "leader_heard_at",
         }
     }
 }

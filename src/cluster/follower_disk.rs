@@ -1,0 +1,107 @@
+//! A follower's books and its copy of the leader's state, on its database.
+
+use crate::accounts::Accounts;
+use crate::cluster::follower::Replica;
+use crate::cluster::origin_note::{as_accounts, as_state, held, notes_of_follower, token_keys};
+use crate::cluster::state::{Change, Origin, State};
+use crate::cluster::sync::{Debts, FollowerBooks, Place};
+use crate::crypto::token::PublicKey;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::{LedgerId, RequestId};
+use crate::domain::usage::UsageRecord;
+use crate::ledger::Ledger;
+use crate::store::{AccountsChange, MetaKey, MetaRepo, Store};
+
+/// The books.
+pub struct FollowerDisk {
+    store: Store,
+    ledger: Ledger,
+    accounts: Accounts,
+}
+
+impl FollowerDisk {
+    pub(super) fn new(store: Store, ledger: Ledger, accounts: Accounts) -> Self {
+        Self { store, ledger, accounts }
+    }
+}
+
+impl FollowerBooks for FollowerDisk {
+    async fn list_unsynced(&self, after: Option<Place>, limit: usize) -> Result<Vec<UsageRecord>, Failure> {
+        Ok(self.ledger.usage().list_unsynced_after(after, limit).await?)
+    }
+
+    async fn mark_synced(&self, ids: &[RequestId]) -> Result<(), Failure> {
+        Ok(self.ledger.mark_synced(ids).await?)
+    }
+
+    async fn set_aside(&self, rejected: &[(RequestId, String)]) -> Result<(), Failure> {
+        Ok(self.ledger.usage().set_aside(rejected).await?)
+    }
+
+    async fn mark_all_unsynced(&self) -> Result<(), Failure> {
+        self.ledger.mark_all_unsynced().await?;
+        Ok(())
+    }
+
+    async fn seen_ledger(&self) -> Result<Option<LedgerId>, Failure> {
+        let text = MetaRepo::on(&self.store).get(MetaKey::LeaderLedgerId).await?;
+        let read = |text: String| {
+            text.parse().map_err(|_| Failure::new(Kind::Internal, "meta.leader_ledger_id is no id"))
+        };
+        text.map(read).transpose()
+    }
+
+    async fn debts(&self) -> Result<Debts, Failure> {
+        let usage = self.ledger.usage();
+        let synced_through = Some(self.ledger.owes_nothing_through().await?);
+        Ok(Debts {
+            synced_through,
+            unsynced: usage.unsynced_count().await?,
+            oldest: usage.oldest_unsynced().await?,
+        })
+    }
+
+    async fn remember_ledger(&self, ledger: LedgerId) -> Result<(), Failure> {
+        Ok(MetaRepo::on(&self.store).set(MetaKey::LeaderLedgerId, &ledger.to_string()).await?)
+    }
+}
+
+impl Replica for FollowerDisk {
+    async fn held(&self) -> Result<Option<Origin>, Failure> {
+        held(&self.store).await
+    }
+
+    async fn load(&self) -> Result<State, Failure> {
+        Ok(as_state(self.store.accounts_state().await?, &token_keys(&self.store).await?))
+    }
+
+    async fn replace(&self, origin: Origin, state: State) -> Result<(), Failure> {
+        let notes = notes_of_follower(&origin, state.token_keys.iter());
+        let keys: Vec<PublicKey> = state.token_keys.iter().map(|key| PublicKey(*key)).collect();
+        let accounts = as_accounts(origin.version, state);
+        self.store.replace_accounts(&accounts, &notes).await?;
+        self.accounts.adopt(&accounts, &keys);
+        Ok(())
+    }
+
+    async fn step(&self, origin: Origin, change: Change) -> Result<(), Failure> {
+        let notes = notes_of_follower(&origin, change.token_keys.iter());
+        let keys: Vec<PublicKey> = change.token_keys.iter().map(|key| PublicKey(*key)).collect();
+        let step = AccountsChange {
+            version: origin.version,
+            users: values(change.users.set),
+            groups: values(change.groups.set),
+            keys: values(change.keys.set),
+            removed_users: change.users.removed,
+            removed_groups: change.groups.removed,
+            removed_keys: change.keys.removed,
+        };
+        self.store.change_accounts(&step, &notes).await?;
+        self.accounts.adopt(&self.store.accounts_state().await?, &keys);
+        Ok(())
+    }
+}
+
+fn values<K, V>(set: Vec<(K, V)>) -> Vec<V> {
+    set.into_iter().map(|(_, value)| value).collect()
+}

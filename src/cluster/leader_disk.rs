@@ -1,0 +1,70 @@
+//! A leader's books on its database.
+
+use crate::accounts::Accounts;
+use crate::cluster::adoption::Standing;
+use crate::cluster::leader::{LeaderBooks, Taken, spent_by};
+use crate::cluster::origin_note::{as_accounts, as_state, notes_of_leader, standing};
+use crate::cluster::state::State;
+use crate::crypto::token::PublicKey;
+use crate::domain::failure::Failure;
+use crate::domain::ids::NodeId;
+use crate::domain::peer::Peer;
+use crate::domain::usage::UsageRecord;
+use crate::ledger::Ledger;
+use crate::store::{PeerRepo, Store};
+
+/// The books.
+pub struct LeaderDisk {
+    store: Store,
+    ledger: Ledger,
+    accounts: Accounts,
+}
+
+impl LeaderDisk {
+    pub(super) fn new(store: Store, ledger: Ledger, accounts: Accounts) -> Self {
+        Self { store, ledger, accounts }
+    }
+}
+
+impl LeaderBooks for LeaderDisk {
+    async fn take(&self, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
+        let taken = self.ledger.take(records).await?;
+        Ok(Taken {
+            accepted: taken.new_records().map(spent_by).collect(),
+            duplicates: taken.duplicates() as u64,
+            rejected: taken.rejected,
+        })
+    }
+
+    async fn keep_peers(&self, peers: Vec<Peer>) -> Result<(), Failure> {
+        let tx = self.store.begin().await?;
+        for peer in &peers {
+            PeerRepo::on(&tx).upsert(peer).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn forget_peer(&self, id: NodeId) -> Result<(), Failure> {
+        PeerRepo::on(&self.store).delete(&id).await?;
+        Ok(())
+    }
+
+    async fn load_state(&self) -> Result<(Standing, State), Failure> {
+        let accounts = self.store.accounts_state().await?;
+        let standing = standing(&self.store, accounts.version).await?;
+        Ok((standing, as_state(accounts, &self.accounts.public_keys())))
+    }
+
+    async fn adopt(&self, standing: Standing, state: State) -> Result<(), Failure> {
+        let notes = notes_of_leader(&standing, &state);
+        // The leader's own key stays first: it signs.
+        let mut keys = self.accounts.public_keys();
+        keys.extend(state.token_keys.iter().map(|key| PublicKey(*key)));
+        keys.dedup_by_key(|key| key.0);
+        let accounts = as_accounts(standing.origin.version, state);
+        self.store.replace_accounts(&accounts, &notes).await?;
+        self.accounts.adopt(&accounts, &keys);
+        Ok(())
+    }
+}

@@ -1,0 +1,217 @@
+//! The follower's line to its leader: gRPC over HTTP/2, under TLS if the leader's address says `https`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::stream;
+use tonic::codec::CompressionEncoding;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Status, Streaming};
+
+use crate::cluster::calls::{CallError, LeaderCalls};
+use crate::config::ClusterTls;
+use crate::wire::v1;
+use crate::wire::v1::cluster_client::ClusterClient;
+
+/// How long the leader may take to answer; a push waits for a commit.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// A connection that does not answer a ping for so long is dead; the next call opens another.
+const PING_EVERY: Duration = Duration::from_secs(5);
+const PING_MAX: Duration = Duration::from_secs(5);
+/// Bytes in flight per stream and per connection: a batch fits without waiting for the leader's leave.
+const WINDOW: u32 = 4 << 20;
+
+/// The largest message that a node takes or sends, bytes.
+pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
+
+/// PEM texts for TLS to the leader.
+#[derive(Clone, Default)]
+pub struct LinkTls {
+    /// Who may vouch for the leader. None: whoever the public web trusts.
+    pub ca: Option<Vec<u8>>,
+    /// This node's certificate and key, for a leader that asks for one.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl LinkTls {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    /// A file that cannot be read, as a sentence.
+    pub fn read(config: &ClusterTls) -> Result<Self, String> {
+        let read = |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+        let identity =
+            config.identity.as_ref().map(|files| Ok::<_, String>((read(&files.cert)?, read(&files.key)?)));
+        Ok(Self { ca: config.ca.as_deref().map(read).transpose()?, identity: identity.transpose()? })
+    }
+}
+
+impl std::fmt::Debug for LinkTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkTls").field("identity", &self.identity.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// A link cannot be made of what the configuration says.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The leader's address is none.
+    #[error("cluster.leader: {0}")]
+    Address(tonic::transport::Error),
+    /// The certificates or the key cannot be used.
+    #[error("cluster.tls: {0}")]
+    Tls(tonic::transport::Error),
+    /// The secret cannot be sent in a header.
+    #[error("cluster.secret: has characters that no header can carry")]
+    Secret,
+}
+
+/// Puts the cluster's secret on every call.
+#[derive(Clone)]
+struct Credential(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Credential {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(secret) = &self.0 {
+            request.metadata_mut().insert("authorization", secret.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// A line to the leader. Connects when it is first used, and again after it broke. Cheap to clone.
+#[derive(Clone)]
+pub struct Link {
+    client: ClusterClient<InterceptedService<Channel, Credential>>,
+}
+
+impl Link {
+    /// A line to `leader`, an `http` or `https` URL.
+    ///
+    /// # Errors
+    /// When the address, the certificates or the secret cannot be used.
+    pub fn new(leader: &str, secret: Option<&str>, tls: Option<&LinkTls>) -> Result<Self, Error> {
+        let mut endpoint = Endpoint::from_shared(leader.to_owned())
+            .map_err(Error::Address)?
+            .connect_timeout(CONNECT_MAX)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_MAX)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW);
+        if leader.starts_with("https://") {
+            let none = LinkTls::default();
+            endpoint = endpoint.tls_config(client_tls(tls.unwrap_or(&none))).map_err(Error::Tls)?;
+        }
+        let secret = secret.map(|secret| format!("Bearer {secret}").parse::<MetadataValue<Ascii>>());
+        let mut secret = secret.transpose().map_err(|_| Error::Secret)?;
+        if let Some(value) = &mut secret {
+            value.set_sensitive(true);
+        }
+        let client = ClusterClient::with_interceptor(endpoint.connect_lazy(), Credential(secret))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .send_compressed(CompressionEncoding::Zstd);
+        Ok(Self { client })
+    }
+
+    /// `WatchState`: the stream of what the leader has to tell. It has no deadline; who reads it knows how often a sign
+    /// of life has to come.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn watch(
+        &self,
+        request: v1::WatchStateRequest,
+    ) -> Result<Streaming<v1::StateUpdate>, CallError> {
+        let mut client = self.client.clone();
+        within(client.watch_state(request)).await
+    }
+}
+
+impl LeaderCalls for Link {
+    async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, CallError> {
+        let mut client = self.client.clone();
+        within(client.register(timed(request))).await
+    }
+
+    async fn heartbeat(&self, request: v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, CallError> {
+        let mut client = self.client.clone();
+        within(client.heartbeat(timed(request))).await
+    }
+
+    async fn leave(&self, request: v1::LeaveRequest) -> Result<v1::LeaveResponse, CallError> {
+        let mut client = self.client.clone();
+        within(client.leave(timed(request))).await
+    }
+
+    async fn push(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, CallError> {
+        let mut client = self.client.clone();
+        within(client.push_usage(timed(request))).await
+    }
+
+    async fn offer(&self, parts: Vec<v1::AccountsPart>) -> Result<v1::OfferStateResponse, CallError> {
+        let mut client = self.client.clone();
+        within(client.offer_state(timed(stream::iter(parts)))).await
+    }
+}
+
+/// What a status of the leader means to a follower.
+#[must_use]
+pub fn call_error(status: &Status) -> CallError {
+    let text = status.message().to_owned();
+    match status.code() {
+        Code::NotFound => CallError::Unknown(text),
+        Code::AlreadyExists => CallError::Taken(text),
+        Code::InvalidArgument
+        | Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented => CallError::Refused(format!("{}: {text}", status.code())),
+        Code::Ok => CallError::Nonsense("an error that is none".to_owned()),
+        Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => CallError::Away(format!("{}: {text}", status.code())),
+    }
+}
+
+/// Waits for an answer, for the connection too, and no longer than [`ANSWER_MAX`].
+async fn within<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, Status>> + Send,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(ANSWER_MAX, call).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(call_error(&status)),
+        Err(_) => Err(CallError::Away("no answer in time".to_owned())),
+    }
+}
+
+/// The deadline goes along, so that the leader need not finish what nobody waits for.
+fn timed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(ANSWER_MAX);
+    request
+}
+
+fn client_tls(tls: &LinkTls) -> ClientTlsConfig {
+    let config = match &tls.ca {
+        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)),
+        None => ClientTlsConfig::new().trust_anchors(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    };
+    match &tls.identity {
+        Some((certificate, key)) => config.identity(Identity::from_pem(certificate, key)),
+        None => config,
+    }
+}

@@ -1,0 +1,69 @@
+//! Who may call: nodes by the cluster's secret, readers of statistics by that or as an admin.
+
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use crate::accounts::Accounts;
+use crate::domain::clock::Clock;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::user::Role;
+use crate::grpc::status::status;
+
+/// What proves that a caller may call.
+#[derive(Clone)]
+pub struct Access {
+    /// None: this node listens on loopback only, and any process of this machine may be a follower.
+    secret: Option<Arc<str>>,
+    accounts: Accounts,
+    clock: Arc<dyn Clock>,
+}
+
+impl Access {
+    /// Access by `secret`, and for statistics by the credentials of admins.
+    #[must_use]
+    pub fn new(secret: Option<&str>, accounts: Accounts, clock: Arc<dyn Clock>) -> Self {
+        Self { secret: secret.map(Arc::from), accounts, clock }
+    }
+
+    /// A node speaks.
+    #[allow(clippy::result_large_err, reason = "tonic's handlers return a Status")]
+    pub(super) fn node(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        if self.secret.is_none() || self.is_secret(bearer(metadata).unwrap_or_default()) {
+            return Ok(());
+        }
+        Err(status(Failure::new(Kind::Unauthenticated, "authorization: Bearer <cluster.secret> is required")))
+    }
+
+    /// Someone wants to read statistics.
+    #[allow(clippy::result_large_err, reason = "tonic's handlers return a Status")]
+    pub(super) fn reader(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        let Some(credential) = bearer(metadata) else {
+            let text =
+                "authorization: Bearer with the cluster's secret or an admin's token or key is required";
+            return Err(status(Failure::new(Kind::Unauthenticated, text)));
+        };
+        if self.is_secret(credential) {
+            return Ok(());
+        }
+        let caller = self.accounts.authenticate_operator(credential, self.clock.now()).map_err(status)?;
+        match caller.role {
+            Role::Admin => Ok(()),
+            Role::User => {
+                Err(status(Failure::new(Kind::Forbidden, "statistics of the cluster are for admins")))
+            }
+        }
+    }
+
+    fn is_secret(&self, offered: &str) -> bool {
+        self.secret.as_ref().is_some_and(|secret| bool::from(secret.as_bytes().ct_eq(offered.as_bytes())))
+    }
+}
+
+fn bearer(metadata: &MetadataMap) -> Option<&str> {
+    let value = metadata.get("authorization")?.to_str().ok()?;
+    let (scheme, credential) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(credential.trim())
+}

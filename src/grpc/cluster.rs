@@ -1,0 +1,115 @@
+//! The service `Cluster`: what nodes say to their leader.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::cluster::leader::{Leader, LeaderBooks};
+use crate::cluster::pieces::Assembly;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::LedgerId;
+use crate::domain::peer::Peer;
+use crate::grpc::access::Access;
+use crate::grpc::status::status;
+use crate::grpc::watch::Watch;
+use crate::wire::malformed::parse_some;
+use crate::wire::v1;
+use crate::wire::v1::cluster_server::Cluster;
+
+/// Batches that are decoded and wait for their commit at the same time, of all followers together. More wait in line
+/// until their deadline: this bounds the leader's memory whatever its followers owe.
+const PUSHES_MAX: usize = 32;
+
+/// The leader's side of the service.
+pub struct ClusterService<B> {
+    leader: Arc<Leader<B>>,
+    own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
+    access: Access,
+    pushes: Semaphore,
+    stop: CancellationToken,
+}
+
+impl<B: LeaderBooks> ClusterService<B> {
+    /// Answers for `leader`; `own_peer` is the leader as a peer among the others. Watchers are let go at `stop`.
+    pub fn new(
+        leader: Arc<Leader<B>>,
+        own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
+        access: Access,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { leader, own_peer, access, pushes: Semaphore::new(PUSHES_MAX), stop }
+    }
+}
+
+#[tonic::async_trait]
+impl<B: LeaderBooks> Cluster for ClusterService<B> {
+    async fn register(
+        &self,
+        request: Request<v1::RegisterRequest>,
+    ) -> Result<Response<v1::RegisterResponse>, Status> {
+        self.access.node(request.metadata())?;
+        self.leader.register(request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<v1::HeartbeatRequest>,
+    ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        self.access.node(request.metadata())?;
+        self.leader.heartbeat(request.get_ref()).map(Response::new).map_err(status)
+    }
+
+    async fn leave(&self, request: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveResponse>, Status> {
+        self.access.node(request.metadata())?;
+        self.leader.leave(request.get_ref()).await.map(Response::new).map_err(status)
+    }
+
+    async fn push_usage(
+        &self,
+        request: Request<v1::PushUsageRequest>,
+    ) -> Result<Response<v1::PushUsageResponse>, Status> {
+        self.access.node(request.metadata())?;
+        let _place = self.pushes.acquire().await.map_err(|_| stopping())?;
+        self.leader.push(request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    type WatchStateStream = Pin<Box<dyn Stream<Item = Result<v1::StateUpdate, Status>> + Send>>;
+
+    async fn watch_state(
+        &self,
+        request: Request<v1::WatchStateRequest>,
+    ) -> Result<Response<Self::WatchStateStream>, Status> {
+        self.access.node(request.metadata())?;
+        let request = request.into_inner();
+        let node = self.leader.watcher(&request).map_err(status)?;
+        let ledger: Option<LedgerId> =
+            parse_some("known_ledger_id", &request.known_ledger_id).map_err(status)?;
+        let known = ledger.map(|ledger| (ledger, request.known_version));
+        let (leader, own_peer) = (Arc::clone(&self.leader), Arc::clone(&self.own_peer));
+        let watch = Watch::new(leader, own_peer, node, known, self.stop.clone());
+        Ok(Response::new(Box::pin(watch.into_stream())))
+    }
+
+    async fn offer_state(
+        &self,
+        request: Request<Streaming<v1::AccountsPart>>,
+    ) -> Result<Response<v1::OfferStateResponse>, Status> {
+        self.access.node(request.metadata())?;
+        let mut parts = request.into_inner();
+        let mut assembly = Assembly::default();
+        while let Some(part) = parts.message().await? {
+            if let Some((origin, state)) = assembly.take(part).map_err(status)? {
+                return self.leader.offer(origin, state).await.map(Response::new).map_err(status);
+            }
+        }
+        Err(status(Failure::new(Kind::Invalid, "the state ended before its last piece")))
+    }
+}
+
+fn stopping() -> Status {
+    status(Failure::new(Kind::Unavailable, "the leader is shutting down"))
+}

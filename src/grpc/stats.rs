@@ -1,0 +1,180 @@
+//! The service `Stats`: what the cluster has used, for programs.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, stream};
+use tonic::{Request, Response, Status};
+
+use crate::cluster::lead::Lead;
+use crate::domain::clock::Timestamp;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::{GroupId, UserId};
+use crate::domain::summary::GlobalStats;
+use crate::domain::usage::UsageFilter;
+use crate::grpc::access::Access;
+use crate::grpc::status::status;
+use crate::store::{Cursor, GroupRepo, Store, UsageRepo, UserRepo};
+use crate::wire::summary::{global_to_wire, peer_to_wire, user_row_to_wire};
+use crate::wire::usage::log_to_wire;
+use crate::wire::v1::stats_server::Stats;
+use crate::wire::{moment, v1};
+
+/// Users in a list that asks for no number.
+const USERS_DEFAULT: u32 = 100;
+const USERS_MAX: u32 = 10_000;
+/// Usage logs that are read at once while they are streamed.
+const PAGE: usize = 500;
+
+/// The service on the leader's ledger.
+pub struct StatsService {
+    lead: Lead,
+    store: Store,
+    access: Access,
+}
+
+impl StatsService {
+    /// Answers from `store`, which is the leader's.
+    #[must_use]
+    pub fn new(lead: Lead, store: Store, access: Access) -> Self {
+        Self { lead, store, access }
+    }
+
+    async fn filter(&self, asked: &v1::UsageFilter) -> Result<UsageFilter, Failure> {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Ok(UsageFilter {
+            user_id: match some(&asked.user) {
+                Some(user) => Some(self.user(&user).await?),
+                None => None,
+            },
+            group_id: match some(&asked.group) {
+                Some(group) => Some(self.group(&group).await?),
+                None => None,
+            },
+            model: some(&asked.model),
+            node: some(&asked.node),
+            from: asked.from.map(moment::from_wire),
+            to: asked.to.map(moment::from_wire),
+        })
+    }
+
+    /// Whoever is gone has logs all the same: an id need not be known.
+    async fn user(&self, name: &str) -> Result<UserId, Failure> {
+        match (name.parse(), UserRepo::on(&self.store).get_by_name(name).await?) {
+            (_, Some(user)) => Ok(user.id),
+            (Ok(id), None) => Ok(id),
+            (Err(_), None) => Err(Failure::new(Kind::NotFound, format!("there is no user {name}"))),
+        }
+    }
+
+    async fn group(&self, name: &str) -> Result<GroupId, Failure> {
+        match (name.parse(), GroupRepo::on(&self.store).get_by_name(name).await?) {
+            (_, Some(group)) => Ok(group.id),
+            (Ok(id), None) => Ok(id),
+            (Err(_), None) => Err(Failure::new(Kind::NotFound, format!("there is no group {name}"))),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Stats for StatsService {
+    async fn get_global_stats(
+        &self,
+        request: Request<v1::GetGlobalStatsRequest>,
+    ) -> Result<Response<v1::GlobalStats>, Status> {
+        self.access.reader(request.metadata())?;
+        let (from, to) = window(request.get_ref().from, request.get_ref().to);
+        // First how far the sums can be trusted, then the sums: what comes in between makes them no less complete.
+        let complete_through = self.lead.complete_through();
+        let totals = UsageRepo::on(&self.store).global_sum_tokens(from, to).await.map_err(status)?;
+        Ok(Response::new(global_to_wire(&GlobalStats { totals, complete_through })))
+    }
+
+    async fn list_user_stats(
+        &self,
+        request: Request<v1::ListUserStatsRequest>,
+    ) -> Result<Response<v1::ListUserStatsResponse>, Status> {
+        self.access.reader(request.metadata())?;
+        let asked = request.into_inner();
+        let (from, to) = window(asked.from, asked.to);
+        let limit = if asked.limit == 0 { USERS_DEFAULT } else { asked.limit.min(USERS_MAX) };
+        let rows = UsageRepo::on(&self.store).user_stats(from, to, limit as usize).await.map_err(status)?;
+        Ok(Response::new(v1::ListUserStatsResponse { items: rows.iter().map(user_row_to_wire).collect() }))
+    }
+
+    async fn list_peers(
+        &self,
+        request: Request<v1::ListPeersRequest>,
+    ) -> Result<Response<v1::ListPeersResponse>, Status> {
+        self.access.reader(request.metadata())?;
+        let peers = self.lead.peers().iter().map(peer_to_wire).collect();
+        Ok(Response::new(v1::ListPeersResponse { peers }))
+    }
+
+    type QueryUsageStream = Pin<Box<dyn Stream<Item = Result<v1::UsageLog, Status>> + Send>>;
+
+    async fn query_usage(
+        &self,
+        request: Request<v1::UsageFilter>,
+    ) -> Result<Response<Self::QueryUsageStream>, Status> {
+        self.access.reader(request.metadata())?;
+        let asked = request.into_inner();
+        let filter = self.filter(&asked).await.map_err(status)?;
+        let left = if asked.limit == 0 { u64::MAX } else { asked.limit };
+        let pages = Pages {
+            store: self.store.clone(),
+            filter,
+            left,
+            next: Next::First,
+            logs: Vec::new().into_iter(),
+        };
+        Ok(Response::new(Box::pin(stream::unfold(pages, Pages::next))))
+    }
+}
+
+/// Usage logs, read page by page as the caller takes them.
+struct Pages {
+    store: Store,
+    filter: UsageFilter,
+    left: u64,
+    next: Next,
+    logs: std::vec::IntoIter<v1::UsageLog>,
+}
+
+enum Next {
+    First,
+    From(Cursor),
+    End,
+}
+
+impl Pages {
+    async fn next(mut self) -> Option<(Result<v1::UsageLog, Status>, Self)> {
+        if self.left == 0 {
+            return None;
+        }
+        loop {
+            if let Some(log) = self.logs.next() {
+                self.left -= 1;
+                return Some((Ok(log), self));
+            }
+            let cursor = match std::mem::replace(&mut self.next, Next::End) {
+                Next::First => None,
+                Next::From(cursor) => Some(cursor),
+                Next::End => return None,
+            };
+            match UsageRepo::on(&self.store).query(&self.filter, PAGE, cursor).await {
+                Ok(page) => {
+                    self.next = page.next.map_or(Next::End, Next::From);
+                    self.logs = page.items.iter().map(log_to_wire).collect::<Vec<_>>().into_iter();
+                }
+                Err(error) => return Some((Err(status(error)), self)),
+            }
+        }
+    }
+}
+
+fn window(
+    from: Option<prost_types::Timestamp>,
+    to: Option<prost_types::Timestamp>,
+) -> (Timestamp, Timestamp) {
+    (from.map_or(Timestamp::MIN, moment::from_wire), to.map_or(Timestamp::MAX, moment::from_wire))
+}

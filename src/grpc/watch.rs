@@ -1,0 +1,156 @@
+//! `WatchState`: what a follower has to be told, as it happens.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::cluster::leader::{Leader, LeaderBooks};
+use crate::cluster::pieces::{snapshot_to_wire, step_to_wire};
+use crate::cluster::publisher::Update;
+use crate::cluster::share::usage_to_wire;
+use crate::domain::ids::{LedgerId, NodeId};
+use crate::domain::peer::Peer;
+use crate::wire::summary::peer_to_wire;
+use crate::wire::v1::state_update::Update as Message;
+use crate::wire::{moment, v1};
+
+/// What happens within this time is told together: a burst of changes costs one message.
+const TOGETHER: Duration = Duration::from_millis(25);
+
+/// Subjects in one message.
+const SUBJECTS_MAX: usize = 1_000;
+
+/// One follower's view of the leader's news.
+pub(super) struct Watch<B> {
+    pub(super) leader: Arc<Leader<B>>,
+    pub(super) own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
+    pub(super) node: NodeId,
+    pub(super) known: Option<(LedgerId, u64)>,
+    pub(super) news: watch::Receiver<u64>,
+    pub(super) stop: CancellationToken,
+    usage_through: u64,
+    peers: Vec<Peer>,
+    queue: VecDeque<v1::StateUpdate>,
+}
+
+impl<B: LeaderBooks> Watch<B> {
+    pub(super) fn new(
+        leader: Arc<Leader<B>>,
+        own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
+        node: NodeId,
+        known: Option<(LedgerId, u64)>,
+        stop: CancellationToken,
+    ) -> Self {
+        let news = leader.news();
+        Self {
+            leader,
+            own_peer,
+            node,
+            known,
+            news,
+            stop,
+            usage_through: 0,
+            peers: Vec::new(),
+            queue: VecDeque::new(),
+        }
+    }
+
+    /// The messages, until the leader stops.
+    pub(super) fn into_stream(self) -> impl Stream<Item = Result<v1::StateUpdate, Status>> + Send {
+        stream::unfold(self, |mut watch| async move {
+            let update = watch.next().await?;
+            Some((Ok(update), watch))
+        })
+    }
+
+    async fn next(&mut self) -> Option<v1::StateUpdate> {
+        loop {
+            if let Some(update) = self.queue.pop_front() {
+                return Some(update);
+            }
+            self.news.mark_unchanged();
+            self.gather();
+            if !self.queue.is_empty() {
+                continue;
+            }
+            let stop = self.stop.clone();
+            let news = timeout(self.leader.heartbeat_interval(), self.news.changed());
+            match stop.run_until_cancelled(news).await {
+                None | Some(Ok(Err(_))) => return None,
+                Some(Ok(Ok(()))) => sleep(TOGETHER).await,
+                // Nothing new: a sign of life, with what heartbeats of others have said meanwhile.
+                Some(Err(_)) => self.tell_peers(),
+            }
+        }
+    }
+
+    fn gather(&mut self) {
+        self.gather_accounts();
+        self.gather_usage();
+        if self.peers_differ() {
+            self.tell_peers();
+        }
+    }
+
+    fn gather_accounts(&mut self) {
+        let (origin, update) = self.leader.update_for(self.known);
+        match update {
+            Update::None => return,
+            Update::Steps(steps) => {
+                let steps = steps.iter().map(|step| Message::Change(step_to_wire(origin.ledger, step)));
+                self.queue.extend(steps.map(message));
+            }
+            Update::Snapshot(state) => {
+                let parts = snapshot_to_wire(&origin, &state).into_iter().map(Message::Snapshot);
+                self.queue.extend(parts.map(message));
+            }
+        }
+        self.known = Some((origin.ledger, origin.version));
+    }
+
+    fn gather_usage(&mut self) {
+        loop {
+            let news = self.leader.usage_elsewhere(self.usage_through, &self.node, SUBJECTS_MAX);
+            if news.through == self.usage_through {
+                return;
+            }
+            self.usage_through = news.through;
+            if !news.subjects.is_empty() {
+                let subjects = news.subjects.into_iter().map(|(id, used)| usage_to_wire(id, used)).collect();
+                let as_of = Some(moment::to_wire(self.leader.now()));
+                self.queue.push_back(message(Message::Usage(v1::UsageElsewhere { as_of, subjects })));
+            }
+        }
+    }
+
+    /// Who is there and may have traffic; not what changes with every heartbeat.
+    fn peers_differ(&self) -> bool {
+        let constant =
+            |peer: &Peer| (peer.id.clone(), peer.addr.clone(), peer.weight, peer.is_active, peer.draining);
+        let present = self.present_peers();
+        !present.iter().map(constant).eq(self.peers.iter().map(constant))
+    }
+
+    fn present_peers(&self) -> Vec<Peer> {
+        let mut peers = self.leader.peers();
+        peers.insert(0, (self.own_peer)());
+        peers
+    }
+
+    fn tell_peers(&mut self) {
+        self.peers = self.present_peers();
+        let peers = self.peers.iter().map(peer_to_wire).collect();
+        self.queue.push_back(message(Message::Peers(v1::PeerList { peers })));
+    }
+}
+
+fn message(update: Message) -> v1::StateUpdate {
+    v1::StateUpdate { update: Some(update) }
+}
