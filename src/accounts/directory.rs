@@ -102,10 +102,8 @@ impl Directory {
     ) -> Result<Principal, Error> {
         let tables = self.tables.read();
         let person = tables.users.get(&id).ok_or(Error::UnknownCredential)?;
-        if issued_at < person.tokens_valid_from {
-            return Err(Error::Revoked);
-        }
-        tables.principal(person, credential)
+        let principal = tables.principal(person, credential)?;
+        if issued_at < person.tokens_valid_from { Err(Error::Revoked) } else { Ok(principal) }
     }
 
     /// Takes a new or changed user in.

@@ -58,7 +58,7 @@ pub trait Cluster: Send + Sync {
     fn peers(&self) -> Vec<Peer>;
 
     /// Up to here every active peer has said that it owes nothing.
-    fn complete_through(&self) -> Option<Timestamp>;
+    fn complete_through(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Failure>>;
 
     /// Sets whether a peer should get new traffic. Only a leader is asked.
     fn drain<'a>(&'a self, id: &'a NodeId, draining: bool) -> BoxFuture<'a, Result<Peer, Failure>>;

@@ -12,7 +12,7 @@ use crate::http::{audit, auth, backup, groups, keys, me, peers, problem, stats, 
 #[openapi(
     info(title = "sproxy control plane", description = "People, limits, usage and nodes of an sproxy gateway. \
         Errors are RFC 9457 problem details. Times are RFC 3339 in UTC, windows half-open.", license(name = "Apache-2.0", identifier = "Apache-2.0")),
-    modifiers(&Credentials),
+    modifiers(&Credentials, &OperationIds),
     security(("bearer" = [])),
     components(schemas(problem::Problem)),
     paths(
@@ -39,6 +39,29 @@ impl Modify for Credentials {
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Names every operation by its method and path; the handlers' own names repeat.
+struct OperationIds;
+
+impl Modify for OperationIds {
+    fn modify(&self, document: &mut OpenApi) {
+        for (path, item) in &mut document.paths.paths {
+            let words = path.split(['/', '{', '}', '.']).filter(|word| !word.is_empty());
+            let words = words.filter(|word| !matches!(*word, "admin" | "v1")).collect::<Vec<_>>().join("_");
+            let operations = [
+                ("get", &mut item.get),
+                ("post", &mut item.post),
+                ("patch", &mut item.patch),
+                ("delete", &mut item.delete),
+            ];
+            for (method, operation) in operations {
+                if let Some(operation) = operation {
+                    operation.operation_id = Some(format!("{method}_{words}"));
+                }
+            }
+        }
     }
 }
 

@@ -149,7 +149,7 @@ pub async fn total(
     Params(params): Params<WindowParams>,
 ) -> Answer<Json<StatsView>> {
     // Asked before the sums: what is complete now is in them.
-    let complete_through = state.cluster.complete_through();
+    let complete_through = state.cluster.complete_through().await?;
     let (from, to) = window(params.from, params.to);
     let totals = UsageRepo::on(&state.store).global_sum_tokens(from, to).await?;
     Ok(Json(StatsView { totals: totals.into(), complete_through }))

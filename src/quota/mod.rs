@@ -143,7 +143,7 @@ impl Quota {
         charged.into_iter().filter_map(here).collect()
     }
 
-    /// Sets what the ledger says was used in the windows around `as_of`: once, at start, before the first call.
+    /// Sets what the ledger says was used in the windows around `as_of`.
     pub fn fill(&self, subject: SubjectId, used: Used, as_of: Timestamp) {
         self.counters(subject).lock().fill(used, as_of);
     }
