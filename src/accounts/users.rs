@@ -8,7 +8,7 @@ use crate::accounts::limits::LimitsChange;
 use crate::accounts::{Accounts, Change, names};
 use crate::domain::clock::Timestamp;
 use crate::domain::group::Limits;
-use crate::domain::ids::UserId;
+use crate::domain::ids::{GroupId, UserId};
 use crate::domain::user::{Role, User};
 use crate::store::{ApiKeyRepo, Ground, RefreshTokenRepo, UserRepo};
 
@@ -62,8 +62,8 @@ impl Accounts {
     /// Creates a user.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a bad name, password or limit, [`Error::NotFound`] for the group,
-    /// [`Error::Conflict`] when the name is taken.
+    /// [`Error::Invalid`] for a bad name, password or limit or a group that does not exist, [`Error::Conflict`] when
+    /// the name is taken.
     pub async fn create_user(&self, actor: &Actor, new: NewUser) -> Result<User, Error> {
         names::check("user", &new.name)?;
         let limits = new.limits.apply(&Limits::default())?;
@@ -73,7 +73,7 @@ impl Accounts {
         };
         let change = self.change().await?;
         let group_id = match &new.group {
-            Some(named) => Some(change.group(named).await?.id),
+            Some(named) => Some(change.group_to_join(named).await?),
             None => None,
         };
         let user = User {
@@ -115,7 +115,7 @@ impl Accounts {
         after.group_id = match wanted.group {
             None => before.group_id,
             Some(None) => None,
-            Some(Some(named)) => Some(change.group(&named).await?.id),
+            Some(Some(named)) => Some(change.group_to_join(&named).await?),
         };
         after.role = wanted.role.unwrap_or(before.role);
         after.active = wanted.active.unwrap_or(before.active);
@@ -218,6 +218,15 @@ impl Accounts {
 }
 
 impl Change<'_> {
+    /// A group that does not exist is a mistake in the request here, not a resource that is missing.
+    async fn group_to_join(&self, named: &str) -> Result<GroupId, Error> {
+        match self.group(named).await {
+            Ok(group) => Ok(group.id),
+            Err(Error::NotFound { .. }) => Err(Error::Invalid(format!("group: there is no group {named}"))),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn refuse_taken_name(&self, name: &str) -> Result<(), Error> {
         match UserRepo::on(&self.tx).get_by_name(name).await? {
             Some(_) => Err(Error::Conflict(format!("user {name} exists already"))),

@@ -102,8 +102,13 @@ impl<T: DeserializeOwned> FromRequest<ControlState> for Input<T> {
                 Failure::new(Kind::Invalid, "the body could not be read")
             }
         })?;
+        let body = body.to_bytes();
+        // The parser would also take an array for an object, field by field.
+        if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Err(Refused::invalid("the body has to be a JSON object"));
+        }
         // The parser's message names the field and the place; it never repeats the value of a known field.
-        serde_json::from_slice(&body.to_bytes())
+        serde_json::from_slice(&body)
             .map(Self)
             .map_err(|reason| Refused::invalid(format!("the body is not what is expected: {reason}")))
     }

@@ -98,6 +98,7 @@ pub struct KeyParams {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^([0-9a-f]+-[0-9a-f]{32})?$")]
     cursor: Option<String>,
 }
 

@@ -20,6 +20,7 @@ pub struct PageParams {
     #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^([0-9a-f]+-[0-9a-f]{32})?$")]
     pub cursor: Option<String>,
 }
 
@@ -60,11 +61,12 @@ pub fn limit(asked: Option<u32>) -> Answer<usize> {
     }
 }
 
-/// The place that a cursor stands for.
+/// The place that a cursor stands for; an empty one stands for the start.
 ///
 /// # Errors
 /// 400 for a text that no page gave.
 pub fn place(cursor: Option<&str>) -> Answer<Option<Cursor>> {
+    let cursor = cursor.filter(|cursor| !cursor.is_empty());
     cursor
         .map(str::parse)
         .transpose()

@@ -154,6 +154,7 @@ pub struct UsageParams {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^([0-9a-f]+-[0-9a-f]{32})?$")]
     cursor: Option<String>,
     /// `json`, one page and the default; or `jsonl` or `csv`, every row as a stream.
     #[param(inline)]

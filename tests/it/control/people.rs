@@ -52,7 +52,8 @@ async fn an_unknown_field_a_bad_name_and_a_bad_limit_are_refused_with_the_reason
     assert!(refused(json!({"name": "x", "monthly_usd": -0.5})).await.contains("monthly_usd"));
     assert!(refused(json!({"name": "x", "models": ["[a"]})).await.contains("models"));
     assert!(refused(json!({"name": "x", "password": "short"})).await.contains("password"));
-    plane.post("/admin/v1/users", json!({"name": "x", "group": "none"})).await.problem(404, "not-found");
+    assert!(refused(json!({"name": "x", "group": "none"})).await.contains("no group none"));
+    assert!(refused(json!(["x"])).await.contains("object"));
     plane.get("/admin/v1/users/x").await.problem(404, "not-found");
 }
 

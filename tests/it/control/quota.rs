@@ -74,9 +74,9 @@ async fn counters_are_exact_after_a_restart_and_across_the_turn_of_a_day_and_a_m
         ("2026-12-01T00:00:00Z", 0, 0),
     ] {
         let plane = Plane::start_in(dir, now).await;
-        let used = plane.call("GET", "/me/quota", &key, None).await.expect(200)["user"]["used"].clone();
+        let mine = plane.call("GET", "/me/quota", &key, None).await.expect(200)["user"]["used"].clone();
         assert_eq!(
-            (&used["daily_tokens"], &used["monthly_tokens"]),
+            (&mine["daily_tokens"], &mine["monthly_tokens"]),
             (&json!(daily), &json!(monthly)),
             "{now}"
         );
