@@ -222,6 +222,13 @@ impl Follow {
         self.shared.peers.lock().clone()
     }
 
+    /// How the leader's HTTP side is reached, once this node has heard from it.
+    #[must_use]
+    pub fn leader_addr(&self) -> Option<String> {
+        let leader = self.shared.follower.session()?.leader_id;
+        self.shared.peers.lock().iter().find(|peer| peer.id == leader).map(|peer| peer.addr.clone())
+    }
+
     /// Why this node should get no traffic; none: it may.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {

@@ -17,6 +17,7 @@ mod openapi;
 mod paging;
 mod peers;
 pub mod problem;
+pub mod relay;
 mod stats;
 mod targets;
 mod usage;

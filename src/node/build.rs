@@ -5,24 +5,31 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::role::Role;
 use super::supervisor::{EndedEarly, Stage, Supervisor};
 use crate::accounts::{self, Accounts};
-use crate::config::{self, Config, Database};
+use crate::cluster::link::{Link, LinkTls};
+use crate::cluster::{self};
+use crate::config::{self, Config, Database, Secret};
 use crate::domain::clock::{Clock, SystemClock};
-use crate::domain::ids::NodeId;
+use crate::domain::failure::Failure;
+use crate::domain::ids::{NodeId, NotANodeId};
+use crate::grpc;
+use crate::http::control::{self, ControlState};
 use crate::http::dispatch::Dispatch;
-use crate::http::health::{self, ClusterHealth, Health};
+use crate::http::health::{self, Health};
 use crate::http::listen::{self, Door, Limits};
-use crate::ledger::{Ledger, Retention};
-use crate::proxy::{Budget, Drainer, Gateway, Parts};
+use crate::http::relay;
+use crate::ledger::{Ledger, Retention, UsageWriter};
+use crate::proxy::{Budget, Drainer, Gateway, Parts, Refuses};
 use crate::quota::{Quota, SubjectId};
 use crate::store::usage::Source;
 use crate::store::{self, Location, MetaKey, MetaRepo, Store, UsageRepo};
-use crate::telemetry::Exposition;
 use crate::upstream::{Upstream, probe_all};
 
 /// Why a node does not run.
@@ -43,6 +50,9 @@ pub enum Error {
     /// A certificate, a target, an address: something configured that cannot be used.
     #[error("{0}")]
     Unusable(String),
+    /// The cluster: the database below it, or a leader that will not have this node.
+    #[error("{0}")]
+    Cluster(#[from] Failure),
     /// A task of the node ended by itself.
     #[error(transparent)]
     EndedEarly(EndedEarly),
@@ -56,54 +66,40 @@ pub(super) struct Node {
     pub(super) supervisor: Supervisor,
 }
 
+/// What every part of a node is made with.
+struct Base {
+    id: NodeId,
+    store: Store,
+    accounts: Accounts,
+    quota: Quota,
+    ledger: Ledger,
+    upstream: Arc<Upstream>,
+    clock: Arc<dyn Clock>,
+    /// How others reach this node's HTTP side.
+    addr: String,
+}
+
 impl Node {
     pub(super) async fn build(config: Config) -> Result<Self, Error> {
         let listener = listen::bind(config.http.listen).await?;
         let http = listener.local_addr()?;
         let tls = config.http.tls.as_ref().map(|tls| listen::tls(&tls.cert, &tls.key)).transpose();
         let tls = tls.map_err(Error::Unusable)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = open_store(&config).await?;
-        let is_leader = config.cluster.leader.is_none();
-        let id = own_id(&config, &store).await?;
-        let accounts = open_accounts(&config, &store, is_leader, &clock).await?;
-        let quota = Quota::new();
-        fill_quota(&quota, &store, &*clock).await?;
-        let (ledger, writer) = Ledger::open(store.clone(), &config.usage, is_leader, Arc::clone(&clock));
-        let upstream =
-            Upstream::new(&config.targets, Arc::clone(&clock)).map_err(|e| Error::Unusable(e.to_string()))?;
-        let upstream = Arc::new(upstream);
-        if config.targets.is_empty() {
-            tracing::warn!(
-                "no target is configured: every call will be told that no target serves its model"
-            );
-        }
+        let grpc_listener = match config.cluster.leader {
+            None => Some(listen::bind(config.cluster.listen).await?),
+            Some(_) => None,
+        };
+        let grpc = grpc_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let mut supervisor = Supervisor::new();
+        let (base, link, writer) = foundation(&config, http, tls.is_some()).await?;
+        let role = match link {
+            None => lead(&config, &base, grpc_listener, &mut supervisor).await?,
+            Some(link) => follow(&config, &base, link, &mut supervisor).await?,
+        };
+        supervisor.spawn(Stage::Ledger, "ledger writer", |stop| writer.run(stop));
+        background(&mut supervisor, &base);
         let drained = TaskTracker::new();
-        let gateway = Arc::new(Gateway::new(Parts {
-            accounts: accounts.clone(),
-            quota: quota.clone(),
-            ledger: ledger.clone(),
-            upstream: Arc::clone(&upstream),
-            intake: Budget::new(config.http.max_buffered_bytes, config.http.max_body_bytes),
-            drainer: Drainer::new(drained.clone()),
-            prices: Arc::new(config.prices),
-            durability: config.usage.durability,
-            clock: Arc::clone(&clock),
-            node: id.clone(),
-        }));
-        let limits =
-            Limits { connections: config.http.max_connections, header_timeout: config.http.header_timeout };
-        let health = Arc::new(Health {
-            gateway: Arc::clone(&gateway),
-            ledger: ledger.clone(),
-            upstream: Arc::clone(&upstream),
-            quota: quota.clone(),
-            leaving: supervisor.stop_of(Stage::Doors),
-            cluster: Arc::new(Alone),
-        });
-        let control = health::router(health);
-        let dispatch = Arc::new(Dispatch::new(gateway, control));
+        let (dispatch, limits) = doors(config, &base, role, &supervisor, drained.clone());
         let door = Door::new(listener, tls, dispatch, limits);
         supervisor.spawn(Stage::Doors, "http", |stop| async move {
             let connections = TaskTracker::new();
@@ -113,11 +109,168 @@ impl Node {
                 tasks.wait().await;
             }
         });
-        supervisor.spawn(Stage::Ledger, "writer", |stop| writer.run(stop));
-        let retention = Retention { ledger, own: id.clone(), clock };
-        background(&mut supervisor, &upstream, &accounts, retention);
-        Ok(Self { id, http, grpc: None, supervisor })
+        Ok(Self { id: base.id, http, grpc, supervisor })
     }
+}
+
+/// The parts that do not depend on the role, and a follower's link to its leader.
+async fn foundation(
+    config: &Config,
+    http: SocketAddr,
+    is_tls: bool,
+) -> Result<(Base, Option<Link>, UsageWriter), Error> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = open_store(config).await?;
+    let scheme = if is_tls { "https" } else { "http" };
+    let addr = config.cluster.advertise.clone().unwrap_or_else(|| format!("{scheme}://{http}"));
+    let link = config.cluster.leader.as_ref().map(|leader| link(config, leader)).transpose()?;
+    let id = own_id(config, &store, link.as_ref(), &addr).await?;
+    let accounts = open_accounts(config, &store, link.is_none(), &clock).await?;
+    let quota = Quota::new();
+    fill_quota(&quota, &store, &id, &*clock).await?;
+    let (ledger, writer) = Ledger::open(store.clone(), &config.usage, link.is_none(), Arc::clone(&clock));
+    let upstream =
+        Upstream::new(&config.targets, Arc::clone(&clock)).map_err(|e| Error::Unusable(e.to_string()))?;
+    if config.targets.is_empty() {
+        tracing::warn!("no target is configured: every call will be told that no target serves its model");
+    }
+    let base = Base { id, store, accounts, quota, ledger, upstream: Arc::new(upstream), clock, addr };
+    Ok((base, link, writer))
+}
+
+fn link(config: &Config, leader: &str) -> Result<Link, Error> {
+    let tls = config.cluster.tls.as_ref().map(LinkTls::read).transpose().map_err(Error::Unusable)?;
+    let secret = config.cluster.secret.as_ref().map(Secret::expose);
+    Link::new(leader, secret, tls.as_ref()).map_err(|e| Error::Unusable(e.to_string()))
+}
+
+async fn lead(
+    config: &Config,
+    base: &Base,
+    listener: Option<TcpListener>,
+    supervisor: &mut Supervisor,
+) -> Result<Role, Error> {
+    let parts = cluster::lead::Parts {
+        id: base.id.clone(),
+        addr: base.addr.clone(),
+        weight: config.cluster.weight,
+        heartbeat_interval: config.cluster.heartbeat_interval,
+        store: base.store.clone(),
+        ledger: base.ledger.clone(),
+        accounts: base.accounts.clone(),
+        quota: base.quota.clone(),
+        clock: Arc::clone(&base.clock),
+    };
+    let (lead, tasks) = cluster::lead::start(parts).await?;
+    run(supervisor, tasks);
+    let Some(listener) = listener else { return Ok(Role::Leader(lead)) };
+    let tls = config.cluster.tls.as_ref().map(grpc::ServerTls::read).transpose().map_err(Error::Unusable)?;
+    let secret = config.cluster.secret.as_ref().map(Secret::expose);
+    let stop = supervisor.stop_of(Stage::Doors);
+    let services = grpc::Services::new(&lead, &base.store, &base.accounts, secret, &base.clock, stop);
+    supervisor.spawn(Stage::Doors, "grpc", |stop| async move {
+        if let Err(error) = grpc::serve(listener, services, tls, stop).await {
+            tracing::error!(%error, "gRPC is not served any more");
+        }
+    });
+    Ok(Role::Leader(lead))
+}
+
+async fn follow(
+    config: &Config,
+    base: &Base,
+    link: Link,
+    supervisor: &mut Supervisor,
+) -> Result<Role, Error> {
+    let ledger = base.ledger.clone();
+    let parts = cluster::follow::Parts {
+        link,
+        addr: base.addr.clone(),
+        weight: config.cluster.weight,
+        sync_interval: config.cluster.sync_interval,
+        sync_batch: config.cluster.sync_batch,
+        max_staleness: config.cluster.max_staleness,
+        refuse_when_stale: config.cluster.refuse_when_stale,
+        store: base.store.clone(),
+        ledger: base.ledger.clone(),
+        accounts: base.accounts.clone(),
+        quota: base.quota.clone(),
+        clock: Arc::clone(&base.clock),
+        in_flight: Arc::new(move || {
+            let books = ledger.gauges();
+            u32::try_from(books.taken.saturating_sub(books.queued)).unwrap_or(u32::MAX)
+        }),
+    };
+    let (follow, tasks) = cluster::follow::start(base.id.clone(), parts).await?;
+    run(supervisor, tasks);
+    let leaving = follow.clone();
+    supervisor.spawn(Stage::Doors, "farewell", |stop| async move {
+        stop.cancelled().await;
+        leaving.leaving();
+    });
+    Ok(Role::Follower(follow))
+}
+
+fn run(supervisor: &mut Supervisor, tasks: Vec<cluster::Task>) {
+    for task in tasks {
+        supervisor.spawn(Stage::Background, task.name, task.run);
+    }
+}
+
+/// Both planes, health and metrics.
+fn doors(
+    config: Config,
+    base: &Base,
+    role: Role,
+    supervisor: &Supervisor,
+    drained: TaskTracker,
+) -> (Arc<Dispatch>, Limits) {
+    let stale = role.clone();
+    let refuses = config.cluster.refuse_when_stale.then(|| -> Refuses { Arc::new(move || stale.refuses()) });
+    let gateway = Arc::new(Gateway::new(Parts {
+        accounts: base.accounts.clone(),
+        quota: base.quota.clone(),
+        ledger: base.ledger.clone(),
+        upstream: Arc::clone(&base.upstream),
+        intake: Budget::new(config.http.max_buffered_bytes, config.http.max_body_bytes),
+        drainer: Drainer::new(drained),
+        prices: Arc::new(config.prices),
+        durability: config.usage.durability,
+        clock: Arc::clone(&base.clock),
+        node: base.id.clone(),
+        refuses,
+    }));
+    let role = Arc::new(role);
+    let health = Arc::new(Health {
+        gateway: Arc::clone(&gateway),
+        ledger: base.ledger.clone(),
+        upstream: Arc::clone(&base.upstream),
+        quota: base.quota.clone(),
+        leaving: supervisor.stop_of(Stage::Doors),
+        cluster: Arc::clone(&role) as _,
+    });
+    let relay = match &*role {
+        Role::Leader(_) => None,
+        Role::Follower(follow) => {
+            let follow = follow.clone();
+            Some(relay::to_leader(Arc::new(move || follow.leader_addr())))
+        }
+    };
+    let control = control::router(ControlState {
+        accounts: base.accounts.clone(),
+        quota: base.quota.clone(),
+        store: base.store.clone(),
+        targets: Arc::clone(&base.upstream),
+        cluster: role,
+        relay,
+        clock: Arc::clone(&base.clock),
+        node: base.id.clone(),
+        data_dir: config.node.data_dir,
+    });
+    let routes = health::router(health).merge(control);
+    let limits =
+        Limits { connections: config.http.max_connections, header_timeout: config.http.header_timeout };
+    (Arc::new(Dispatch::new(gateway, routes)), limits)
 }
 
 /// The name of a leader that is given none.
@@ -139,19 +292,23 @@ async fn open_store(config: &Config) -> Result<Store, Error> {
     Ok(Store::open(&location).await?)
 }
 
-/// The name in the configuration, else the one this database knows, else a leader's default.
-async fn own_id(config: &Config, store: &Store) -> Result<NodeId, Error> {
+/// The name in the configuration, else the one this database knows, else a leader's default or what the leader gives.
+async fn own_id(config: &Config, store: &Store, link: Option<&Link>, addr: &str) -> Result<NodeId, Error> {
     let meta = MetaRepo::on(store);
-    let known = meta.get(MetaKey::NodeId).await?;
-    let text = config
-        .node
-        .id
-        .as_ref()
-        .map(|id| id.as_str().to_owned())
-        .or(known)
-        .unwrap_or_else(|| FIRST.to_owned());
+    let known = match &config.node.id {
+        Some(id) => Some(id.as_str().to_owned()),
+        None => meta.get(MetaKey::NodeId).await?,
+    };
+    let text = match (known, link) {
+        (Some(text), _) => text,
+        (None, None) => FIRST.to_owned(),
+        (None, Some(link)) => {
+            tracing::info!("asking the leader for a name");
+            return Ok(cluster::follow::ask_for_id(link, addr, config.cluster.weight, store).await?);
+        }
+    };
     meta.set(MetaKey::NodeId, &text).await?;
-    text.parse().map_err(|e: crate::domain::ids::NotANodeId| Error::Unusable(e.to_string()))
+    text.parse().map_err(|e: NotANodeId| Error::Unusable(e.to_string()))
 }
 
 async fn open_accounts(
@@ -179,9 +336,10 @@ fn show_once(password: &str) {
     eprintln!("first start: the password of the user `admin` is {password} (shown only now)");
 }
 
-async fn fill_quota(quota: &Quota, store: &Store, clock: &dyn Clock) -> Result<(), Error> {
+/// Limits go on from what this node has booked; what others have used comes from the leader.
+async fn fill_quota(quota: &Quota, store: &Store, own: &NodeId, clock: &dyn Clock) -> Result<(), Error> {
     let now = clock.now();
-    let used = UsageRepo::on(store).used(now, Source::All).await?;
+    let used = UsageRepo::on(store).used(now, Source::Only(own)).await?;
     for (user, used) in used.users {
         quota.fill(SubjectId::User(user), used, now);
     }
@@ -196,21 +354,16 @@ const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// Between two rounds of housekeeping.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
 
-fn background(
-    supervisor: &mut Supervisor,
-    upstream: &Arc<Upstream>,
-    accounts: &Accounts,
-    retention: Retention,
-) {
-    let upstream = Arc::clone(upstream);
-    supervisor.spawn(Stage::Background, "probe", |stop| {
+fn background(supervisor: &mut Supervisor, base: &Base) {
+    let upstream = Arc::clone(&base.upstream);
+    supervisor.spawn(Stage::Background, "target checks", |stop| {
         repeat(PROBE_EVERY, stop, move || {
             let upstream = Arc::clone(&upstream);
             async move { probe_all(&upstream).await }
         })
     });
-    let accounts = accounts.clone();
-    supervisor.spawn(Stage::Background, "tidy", |stop| {
+    let accounts = base.accounts.clone();
+    supervisor.spawn(Stage::Background, "accounts upkeep", |stop| {
         repeat(TIDY_EVERY, stop, move || {
             let accounts = accounts.clone();
             async move {
@@ -220,6 +373,8 @@ fn background(
             }
         })
     });
+    let retention =
+        Retention { ledger: base.ledger.clone(), own: base.id.clone(), clock: Arc::clone(&base.clock) };
     supervisor.spawn(Stage::Background, "retention", |stop| retention.run(stop));
 }
 
@@ -237,15 +392,4 @@ async fn repeat<F: Future<Output = ()>>(
             () = stop.cancelled() => return work().await,
         }
     }
-}
-
-/// The cluster's side of a node that is alone.
-struct Alone;
-
-impl ClusterHealth for Alone {
-    fn not_ready(&self) -> Option<String> {
-        None
-    }
-
-    fn expose(&self, _: &mut Exposition) {}
 }

@@ -1,6 +1,7 @@
 //! A node from its first to its last moment: bind → build → run → leave.
 
 mod build;
+mod role;
 mod signals;
 mod supervisor;
 

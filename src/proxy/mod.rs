@@ -18,7 +18,7 @@ mod tap;
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
@@ -61,6 +61,7 @@ pub struct Gateway {
     books: Arc<Books>,
     durability: Durability,
     node_header: HeaderValue,
+    refuses: Option<Refuses>,
 }
 
 /// What a [`Gateway`] is made of.
@@ -85,7 +86,12 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// This node.
     pub node: NodeId,
+    /// Whether calls are to be refused because what this node knows is too old; none: never.
+    pub refuses: Option<Refuses>,
 }
+
+/// Says whether calls are to be refused because what the node knows of users and limits is too old.
+pub type Refuses = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A request's head, as far as it matters here.
 #[derive(Debug)]
@@ -121,6 +127,7 @@ impl Gateway {
             books,
             durability: parts.durability,
             node_header,
+            refuses: parts.refuses,
         }
     }
 
@@ -164,6 +171,9 @@ impl Gateway {
         let now = self.books.clock.now();
         let credential = credential::find(&head.headers, head.query).ok_or_else(no_credential)?;
         let principal = self.accounts.authenticate(credential, now).map_err(Failure::from)?;
+        if self.refuses.as_ref().is_some_and(|refuses| refuses()) {
+            return Err(stale());
+        }
         if head.headers.contains_key(UPGRADE) {
             return Ok(upgrade_refused());
         }
@@ -336,6 +346,14 @@ fn outcome(error: &SendError) -> Outcome {
         SendError::Broken { .. } => Outcome::UpstreamCut,
         SendError::Timeout { .. } => Outcome::UpstreamTimeout,
     }
+}
+
+fn stale() -> Failure {
+    Failure::new(
+        Kind::Unavailable,
+        "this node has not heard from its leader for longer than cluster.max_staleness",
+    )
+    .retry_after(Duration::from_secs(5))
 }
 
 fn no_credential() -> Failure {

@@ -23,7 +23,7 @@ use crate::config::TargetConfig;
 use crate::domain::clock::Clock;
 use crate::domain::provider::Provider;
 
-pub use answer::{Answer, AnswerBody};
+pub use answer::{Answer, AnswerBody, BodyError};
 pub use error::SendError;
 pub use probe::probe_all;
 pub use target::{Target, TargetView};

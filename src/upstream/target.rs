@@ -19,8 +19,8 @@ use super::error::{BadTarget, SendError};
 use super::health::Health;
 use super::line::{Line, Parked};
 use super::shared::Shared;
-use crate::config::{HangUp, TargetConfig};
-use crate::domain::clock::{Clock, Timestamp};
+use crate::config::{HangUp, Http2, TargetConfig};
+use crate::domain::clock::{Clock, SystemClock, Timestamp};
 use crate::domain::provider::Provider;
 
 /// One upstream address.
@@ -124,6 +124,32 @@ impl Target {
             shared: Shared::new(),
             clock,
         })
+    }
+
+    /// The leader's HTTP side, for what a follower relays; credentials are the caller's own.
+    ///
+    /// # Errors
+    /// A URL that cannot be used.
+    pub fn for_leader(url: &str) -> Result<Arc<Self>, BadTarget> {
+        let config = TargetConfig {
+            name: "leader".to_owned(),
+            // Of the dialect only the header for a key would be used, and there is no key.
+            provider: Provider::Openai,
+            url: url.to_owned(),
+            api_key: None,
+            weight: 1,
+            models: Vec::new(),
+            health_path: None,
+            include_usage: false,
+            on_hangup: HangUp::Cancel,
+            connect_timeout: Duration::from_secs(2),
+            answer_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_mins(1),
+            max_connections: 1_024,
+            http2: Http2::No,
+            ca_file: None,
+        };
+        Self::new(&config, Arc::new(SystemClock)).map(Arc::new)
     }
 
     /// Its name.

@@ -41,7 +41,8 @@ async fn client(url: String, key: String, number: u64, received: Received, stop:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_killed_again_and_again_under_load_has_booked_every_answer_that_was_received() {
     let mock = Mock::start().await;
-    let mut node = Setup::with_targets_at(&mock.url()).section("log", "level = \"warn,sproxy=info\"").start().await;
+    let mut node =
+        Setup::with_targets_at(&mock.url()).section("log", "level = \"warn,sproxy=info\"").start().await;
     let key = node.user_with_key("alice").await;
     let (received, stop): (Received, _) = (Arc::default(), Arc::new(AtomicBool::new(false)));
     let clients: Vec<_> = (0..16)
@@ -49,7 +50,8 @@ async fn a_node_killed_again_and_again_under_load_has_booked_every_answer_that_w
         .collect();
     for round in 1..=8 {
         let before = received.lock().await.len();
-        until("more answers", async || (received.lock().await.len() > before + 60 * round).then_some(())).await;
+        until("more answers", async || (received.lock().await.len() > before + 60 * round).then_some(()))
+            .await;
         node.kill().await;
         node.restart().await;
     }

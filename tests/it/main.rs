@@ -3,5 +3,9 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod control;
+mod crash;
+mod harness;
 mod metering;
 mod mock;
+mod proxy;
+mod sdk;

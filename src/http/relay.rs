@@ -1,0 +1,111 @@
+//! A follower's way to the leader's HTTP side: what only the leader can answer is sent there as it is, and its answer
+//! comes back as it is, with `x-sproxy-scope: cluster`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, to_bytes};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderValue, Request};
+use http_body::{Body as HttpBody, Frame};
+use parking_lot::Mutex;
+
+use super::control;
+use super::problem::Refused;
+use crate::domain::failure::{Failure, Kind};
+use crate::upstream::{AnswerBody, BodyError, Outgoing, Target};
+
+/// The largest request that is relayed; the control plane takes none that is larger.
+const BODY_MAX: usize = 1024 * 1024;
+const SCOPE: &str = "x-sproxy-scope";
+/// Marks what has been relayed once: two followers that take each other for the leader must not play tennis.
+const RELAYED: &str = "x-sproxy-relayed";
+
+/// How the leader's HTTP side is reached now; none: it is not known yet.
+pub type LeaderAddress = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// A relay to wherever the leader is at the time.
+#[must_use]
+pub fn to_leader(address: LeaderAddress) -> control::Relay {
+    let known: Arc<Mutex<Option<(String, Arc<Target>)>>> = Arc::default();
+    Arc::new(move |request| {
+        let (address, known) = (Arc::clone(&address), Arc::clone(&known));
+        Box::pin(async move {
+            match relay(request, &address, &known).await {
+                Ok(response) => response,
+                Err(failure) => Refused::from(failure).into_response(),
+            }
+        })
+    })
+}
+
+async fn relay(
+    request: Request<Body>,
+    address: &LeaderAddress,
+    known: &Mutex<Option<(String, Arc<Target>)>>,
+) -> Result<Response, Failure> {
+    if request.headers().contains_key(RELAYED) {
+        return Err(Failure::new(
+            Kind::Unavailable,
+            "this node is a follower too: check cluster.advertise of the leader",
+        ));
+    }
+    let target = leader(address, known)?;
+    let (head, body) = request.into_parts();
+    let body = to_bytes(body, BODY_MAX).await.map_err(|_| {
+        Failure::new(Kind::TooLarge, format!("a request to the leader has at most {BODY_MAX} bytes"))
+    })?;
+    let mut headers = head.headers;
+    for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+    headers.insert(RELAYED, HeaderValue::from_static("1"));
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let outgoing = Outgoing { method: head.method, path_and_query: path, headers, body, tells_health: false };
+    let answer = target.send(&outgoing).await.map_err(|error| {
+        tracing::warn!(%error, "cannot relay to the leader");
+        Failure::new(Kind::Unavailable, "the leader cannot be reached from this follower; try again later")
+            .retry_after(std::time::Duration::from_secs(1))
+    })?;
+    let mut head = answer.head;
+    head.headers.remove(TRANSFER_ENCODING);
+    head.headers.insert(SCOPE, HeaderValue::from_static("cluster"));
+    Ok(Response::from_parts(head, Body::new(Relayed(answer.body))))
+}
+
+fn leader(
+    address: &LeaderAddress,
+    known: &Mutex<Option<(String, Arc<Target>)>>,
+) -> Result<Arc<Target>, Failure> {
+    let unknown = || {
+        Failure::new(Kind::Unavailable, "this follower has not heard from its leader yet; try again later")
+    };
+    let url = address().ok_or_else(unknown)?;
+    let mut known = known.lock();
+    if let Some((_, target)) = known.as_ref().filter(|(at, _)| *at == url) {
+        return Ok(Arc::clone(target));
+    }
+    let target = Target::for_leader(&url).map_err(|error| {
+        tracing::error!(%error, "the leader's address cannot be used");
+        Failure::new(Kind::Internal, "the leader's address cannot be used; see the node's log")
+    })?;
+    *known = Some((url, Arc::clone(&target)));
+    Ok(target)
+}
+
+struct Relayed(AnswerBody);
+
+impl HttpBody for Relayed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.0.poll_piece(cx).map(|piece| piece.map(|bytes| bytes.map(Frame::data)))
+    }
+}

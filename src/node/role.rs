@@ -1,0 +1,82 @@
+//! What a node is in the cluster: the leader, or a follower. Here the cluster's handles become what the doors ask for.
+
+use futures_util::future::BoxFuture;
+
+use crate::cluster::follow::Follow;
+use crate::cluster::lead::Lead;
+use crate::domain::clock::Timestamp;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::NodeId;
+use crate::domain::peer::Peer;
+use crate::http::control::Cluster;
+use crate::http::health::ClusterHealth;
+use crate::telemetry::Exposition;
+
+/// The role, with its handle.
+#[derive(Clone)]
+pub(super) enum Role {
+    /// Takes usage logs, keeps the registry, serves the cluster's totals.
+    Leader(Lead),
+    /// Pushes its usage logs and follows the leader's state.
+    Follower(Follow),
+}
+
+impl ClusterHealth for Role {
+    fn not_ready(&self) -> Option<String> {
+        match self {
+            Self::Leader(lead) => lead.not_ready(),
+            Self::Follower(follow) => follow.not_ready(),
+        }
+    }
+
+    fn expose(&self, to: &mut Exposition) {
+        match self {
+            Self::Leader(lead) => lead.expose(to),
+            Self::Follower(follow) => follow.expose(to),
+        }
+    }
+}
+
+impl Cluster for Role {
+    fn peers(&self) -> Vec<Peer> {
+        match self {
+            Self::Leader(lead) => lead.peers(),
+            Self::Follower(follow) => follow.peers(),
+        }
+    }
+
+    fn complete_through(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Failure>> {
+        let known = match self {
+            Self::Leader(lead) => lead.complete_through(),
+            Self::Follower(_) => None,
+        };
+        Box::pin(std::future::ready(Ok(known)))
+    }
+
+    fn drain<'a>(&'a self, id: &'a NodeId, draining: bool) -> BoxFuture<'a, Result<Peer, Failure>> {
+        Box::pin(async move { self.leader()?.drain(id, draining).await })
+    }
+
+    fn forget<'a>(&'a self, id: &'a NodeId) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move { self.leader()?.forget(id).await })
+    }
+}
+
+impl Role {
+    fn leader(&self) -> Result<&Lead, Failure> {
+        match self {
+            Self::Leader(lead) => Ok(lead),
+            Self::Follower(_) => {
+                Err(Failure::new(Kind::Unavailable, "only the leader changes the registry of peers"))
+            }
+        }
+    }
+
+    /// Whether calls are to be refused because this follower's state is too old.
+    pub(super) fn refuses(&self) -> bool {
+        match self {
+            Self::Leader(_) => false,
+            Self::Follower(follow) => follow.refuses(),
+        }
+    }
+}
