@@ -10,5 +10,6 @@ pub mod principal;
 pub mod provider;
 pub mod quota;
 pub mod summary;
+pub mod tokens;
 pub mod usage;
 pub mod user;

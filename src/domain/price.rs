@@ -5,7 +5,7 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::usage::Tokens;
+use crate::domain::tokens::Tokens;
 
 /// 1 USD per million tokens, in pico-USD per token.
 const PICO_PER_TOKEN_OF_USD_PER_MILLION: f64 = 1e6;

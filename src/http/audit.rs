@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
-use crate::http::control::ControlState;
 use crate::http::input::{Admin, Params};
 use crate::http::paging::{List, PageParams, limit, place};
 use crate::http::problem::{Answer, Reading};
+use crate::http::state::ControlState;
 use crate::store::{AuditEntry, AuditRepo};
 
 /// One change.

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::accounts::Session;
-use crate::http::control::ControlState;
 use crate::http::input::{From, Input};
 use crate::http::problem::{Answer, Signing};
+use crate::http::state::ControlState;
 
 /// A name and a password.
 #[derive(Deserialize, ToSchema)]

@@ -15,9 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::domain::failure::{Failure, Kind};
-use crate::http::control::ControlState;
 use crate::http::input::Admin;
 use crate::http::problem::{Answer, Reading};
+use crate::http::state::ControlState;
 
 const PIECE: usize = 64 * 1024;
 const NAME_START: &str = "backup-";

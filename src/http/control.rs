@@ -1,6 +1,5 @@
 //! The control plane: every route on one screen.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,63 +8,15 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
-use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use crate::accounts::Accounts;
-use crate::domain::clock::{Clock, Timestamp};
-use crate::domain::failure::Failure;
-use crate::domain::ids::NodeId;
-use crate::domain::peer::Peer;
 use crate::http::problem::Refused;
 use crate::http::{audit, auth, backup, groups, keys, me, openapi, peers, stats, targets, usage, users};
-use crate::quota::Quota;
-use crate::store::Store;
-use crate::upstream::Upstream;
+
+pub use crate::http::state::{Cluster, ControlState, Relay};
 
 /// Says that an answer is what this node knows, not what the cluster knows.
 const SCOPE: HeaderName = HeaderName::from_static("x-sproxy-scope");
-
-/// What the handlers work on.
-#[derive(Clone)]
-pub struct ControlState {
-    /// Users, groups and keys.
-    pub accounts: Accounts,
-    /// What users and groups have used of what.
-    pub quota: Quota,
-    /// Lists, usage and statistics.
-    pub store: Store,
-    /// This node's targets.
-    pub targets: Arc<Upstream>,
-    /// The other nodes.
-    pub cluster: Arc<dyn Cluster>,
-    /// On a follower: how a request gets to the leader. None on the leader.
-    pub relay: Option<Relay>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// This node.
-    pub node: NodeId,
-    /// Where a backup is put together.
-    pub data_dir: PathBuf,
-}
-
-/// Takes a request to the leader and brings its answer back. What goes wrong on the way is a problem as well.
-pub type Relay = Arc<dyn Fn(Request) -> BoxFuture<'static, Response> + Send + Sync>;
-
-/// The cluster as this node sees it: a leader its registry, a follower what it was told.
-pub trait Cluster: Send + Sync {
-    /// Every peer, by id.
-    fn peers(&self) -> Vec<Peer>;
-
-    /// Up to here every active peer has said that it owes nothing.
-    fn complete_through(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Failure>>;
-
-    /// Sets whether a peer should get new traffic. Only a leader is asked.
-    fn drain<'a>(&'a self, id: &'a NodeId, draining: bool) -> BoxFuture<'a, Result<Peer, Failure>>;
-
-    /// Forgets a peer. Only a leader is asked.
-    fn forget<'a>(&'a self, id: &'a NodeId) -> BoxFuture<'a, Result<(), Failure>>;
-}
 
 /// Every route of the control plane.
 pub fn router(state: ControlState) -> Router {

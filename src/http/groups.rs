@@ -10,11 +10,11 @@ use uuid::Uuid;
 use crate::accounts::{Actor, GroupChange, NewGroup};
 use crate::domain::clock::Timestamp;
 use crate::domain::group::Group;
-use crate::http::control::ControlState;
 use crate::http::input::{Admin, Input, Named, Params};
 use crate::http::limits::{LimitsView, input_with_limits};
 use crate::http::paging::{List, PageParams, limit, place};
 use crate::http::problem::{Answer, Changing, Reading};
+use crate::http::state::ControlState;
 use crate::quota::SubjectId;
 use crate::store::GroupRepo;
 

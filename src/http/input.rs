@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::principal::Principal;
 use crate::domain::user::Role;
-use crate::http::control::ControlState;
 use crate::http::problem::Refused;
+use crate::http::state::ControlState;
 
 /// The largest body of a control-plane request; the largest sensible one is a user with a few hundred globs.
 const BODY_MAX: usize = 256 * 1024;

@@ -10,10 +10,10 @@ use uuid::Uuid;
 use crate::accounts::{Accounts, Actor, CreatedKey, NewKey};
 use crate::domain::clock::Timestamp;
 use crate::domain::user::ApiKey;
-use crate::http::control::ControlState;
 use crate::http::input::{Admin, Input, Named, Params};
 use crate::http::paging::{List, limit, place};
 use crate::http::problem::{Answer, Changing, Reading};
+use crate::http::state::ControlState;
 use crate::store::ApiKeyRepo;
 
 /// An API key as it is kept.

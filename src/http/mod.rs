@@ -18,6 +18,7 @@ mod paging;
 mod peers;
 pub mod problem;
 pub mod relay;
+mod state;
 mod stats;
 mod targets;
 mod usage;

@@ -12,10 +12,10 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::NodeId;
 use crate::domain::peer::Peer;
 use crate::domain::principal::Principal;
-use crate::http::control::ControlState;
 use crate::http::input::{Admin, Named};
 use crate::http::paging::List;
 use crate::http::problem::{Answer, Changing, Reading, Refused};
+use crate::http::state::ControlState;
 
 /// A node as the registry knows it.
 #[derive(Debug, Serialize, ToSchema)]

@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
 use crate::domain::summary::{StatRow, StatsBy, Totals};
-use crate::http::control::ControlState;
 use crate::http::input::{Admin, Params};
 use crate::http::paging::{List, limit};
 use crate::http::problem::{Answer, Reading};
+use crate::http::state::ControlState;
 use crate::store::UsageRepo;
 
 /// Sums.

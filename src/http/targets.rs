@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 use crate::accounts::Actor;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
-use crate::http::control::ControlState;
 use crate::http::input::{Admin, Named};
 use crate::http::paging::List;
 use crate::http::problem::{Answer, Changing, Reading, Refused};
+use crate::http::state::ControlState;
 use crate::upstream::TargetView;
 
 /// One upstream address. Never its key.

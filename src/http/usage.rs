@@ -14,10 +14,10 @@ use uuid::Uuid;
 use crate::domain::clock::Timestamp;
 use crate::domain::provider::Provider;
 use crate::domain::usage::{Outcome, TokenSource, UsageFilter, UsageLog};
-use crate::http::control::ControlState;
 use crate::http::input::{Admin, Params};
 use crate::http::paging::{List, limit, place};
 use crate::http::problem::{Answer, Reading};
+use crate::http::state::ControlState;
 use crate::store::{Cursor, Store, UsageRepo};
 
 /// Rows that are read and written at a time by an export: what it holds in memory.

@@ -10,11 +10,11 @@ use uuid::Uuid;
 use crate::accounts::{Accounts, Actor, NewUser, UserChange};
 use crate::domain::clock::Timestamp;
 use crate::domain::user::{Role, User};
-use crate::http::control::ControlState;
 use crate::http::input::{Admin, Input, Named, Params};
 use crate::http::limits::{LimitsView, input_with_limits};
 use crate::http::paging::{List, limit, place};
 use crate::http::problem::{Answer, Changing, Reading};
+use crate::http::state::ControlState;
 use crate::store::{UserFilter, UserRepo};
 
 /// A user.

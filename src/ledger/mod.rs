@@ -7,6 +7,7 @@
 //! reservations, waiting records and the batch being written together never exceed `usage.queue`.
 
 mod bounds;
+mod gauges;
 mod intake;
 mod queue;
 mod retention;
@@ -20,6 +21,7 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::RequestId;
 use crate::store::{Error, Store, UsageRepo};
 
+pub use gauges::Gauges;
 pub use intake::Taken;
 pub use queue::{Full, NotCommitted, Receipt, Reservation};
 pub use retention::Retention;
@@ -36,27 +38,6 @@ pub struct Ledger {
     store: Store,
     queue: Arc<Queue>,
     retention: Duration,
-}
-
-/// What the ledger is doing, for metrics. Cheap to take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gauges {
-    /// Places there are (`usage.queue`).
-    pub capacity: u64,
-    /// Places taken: reserved, waiting, or being written.
-    pub taken: u64,
-    /// Records waiting or being written.
-    pub queued: u64,
-    /// Records committed since the start.
-    pub committed_total: u64,
-    /// Transactions committed since the start.
-    pub batches_total: u64,
-    /// Batches that failed and were tried again.
-    pub retries_total: u64,
-    /// Reservations refused because every place was taken.
-    pub refused_total: u64,
-    /// Records that came after the writer had ended and could not be written. More than 0 is a defect.
-    pub lost_total: u64,
 }
 
 impl Ledger {

@@ -15,7 +15,8 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::usage::UsageRecord;
-use crate::ledger::{Gauges, bounds};
+use crate::ledger::bounds;
+use crate::ledger::gauges::Gauges;
 
 /// A clock that was set back by more than this is believed; less is jitter, and time stands still meanwhile.
 const JITTER: Duration = Duration::from_secs(60);

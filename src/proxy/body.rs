@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::aborted::Aborted;
 use super::tap::Tap;
 use crate::upstream::AnswerBody;
 
@@ -18,12 +19,6 @@ pub enum Body {
     /// An answer that costs nothing and is in no book.
     Relayed(Box<AnswerBody>),
 }
-
-/// An answer that could not be carried to its end. hyper closes the connection on it, which is how the caller learns
-/// that the answer is not whole.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Aborted(pub String);
 
 impl From<String> for Body {
     fn from(text: String) -> Self {

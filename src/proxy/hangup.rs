@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::account::{Account, nothing};
-use super::tap::{Flow, Step};
+use super::flow::{Flow, Step};
 use crate::domain::usage::Outcome;
 use crate::upstream::{Answer, SendError};
 

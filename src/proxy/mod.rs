@@ -4,9 +4,11 @@
 //! Read what is asked → admit → reserve room in the ledger → send → let the answer through the tap → book → release
 //! its end. Every early return drops what it holds, which gives it back.
 
+mod aborted;
 mod account;
 mod body;
 mod credential;
+mod flow;
 mod hangup;
 mod headers;
 mod intake;
@@ -39,15 +41,17 @@ use crate::metering::{self, AnswerHead, Endpoint, ask};
 use crate::quota::{Ask, Quota};
 use crate::upstream::{Answer, Outgoing, SendError, Upstream, Wanted};
 
+pub use aborted::Aborted;
 use account::{Account, Books, Call, Hints};
-pub use body::{Aborted, Body};
+pub use body::Body;
+use flow::Flow;
 pub use hangup::Drainer;
 use hangup::Outliving;
 pub use intake::Budget;
 pub use metrics::Metrics;
 use models::ModelLists;
 pub use route::{Route, find as find_route};
-use tap::{Flow, Tap};
+use tap::Tap;
 
 /// Everything the way of a request needs.
 pub struct Gateway {

@@ -19,6 +19,7 @@ mod audit;
 mod backup;
 mod columns;
 mod error;
+mod ground;
 mod groups;
 mod meta;
 mod open;
@@ -31,12 +32,13 @@ mod users;
 
 use std::path::PathBuf;
 
-use sea_orm::{DatabaseConnection, DatabaseExecutor, DbBackend};
+use sea_orm::{DatabaseConnection, DbBackend};
 
 pub use accounts_state::{AccountsChange, AccountsState};
 pub use api_keys::ApiKeyRepo;
 pub use audit::{AuditEntry, AuditRepo};
 pub use error::Error;
+pub use ground::Ground;
 pub use groups::GroupRepo;
 pub use meta::{MetaKey, MetaRepo};
 pub use open::{Location, Synchronous};
@@ -77,38 +79,4 @@ impl Store {
     fn backend(&self) -> DbBackend {
         self.writer.get_database_backend()
     }
-}
-
-/// What repositories can stand on: a [`Store`] or a [`Tx`].
-pub trait Ground: Send + Sync + private::Sealed {
-    #[doc(hidden)]
-    fn reads(&self) -> DatabaseExecutor<'_>;
-    #[doc(hidden)]
-    fn writes(&self) -> DatabaseExecutor<'_>;
-}
-
-impl Ground for Store {
-    fn reads(&self) -> DatabaseExecutor<'_> {
-        (&self.reader).into()
-    }
-
-    fn writes(&self) -> DatabaseExecutor<'_> {
-        (&self.writer).into()
-    }
-}
-
-impl Ground for Tx {
-    fn reads(&self) -> DatabaseExecutor<'_> {
-        self.inner().into()
-    }
-
-    fn writes(&self) -> DatabaseExecutor<'_> {
-        self.inner().into()
-    }
-}
-
-mod private {
-    pub trait Sealed {}
-    impl Sealed for super::Store {}
-    impl Sealed for super::Tx {}
 }

@@ -3,10 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    DatabaseConnection, DatabaseExecutor, DatabaseTransaction, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait as _,
 };
 
-use crate::store::{Error, MetaKey, MetaRepo, Store};
+use crate::store::ground::private;
+use crate::store::{Error, Ground, MetaKey, MetaRepo, Store};
 
 /// A transaction that can change accounts. Dropping it rolls it back.
 ///
@@ -71,6 +73,18 @@ impl Tx {
     pub(super) async fn commit_at(self, version: u64) -> Result<(), Error> {
         MetaRepo::on(&self).set(MetaKey::StateVersion, &version.to_string()).await?;
         Ok(self.inner.commit().await?)
+    }
+}
+
+impl private::Sealed for Tx {}
+
+impl Ground for Tx {
+    fn reads(&self) -> DatabaseExecutor<'_> {
+        self.inner().into()
+    }
+
+    fn writes(&self) -> DatabaseExecutor<'_> {
+        self.inner().into()
     }
 }
 

@@ -66,11 +66,16 @@ pub(super) fn multiplexed(answer: http::Response<Incoming>) -> (Parts, AnswerBod
     (head, AnswerBody::reading(From::Multiplexed(incoming)))
 }
 
-impl AnswerBody {
-    pub(super) fn exclusive(line: Box<Line>, incoming: Incoming, home: Arc<Parked>) -> Self {
-        Self::reading(From::Exclusive { line, incoming, home })
-    }
+/// The body drives the line, and brings it back to `home` at its end.
+pub(super) fn exclusive(
+    (answer, line): (http::Response<Incoming>, Box<Line>),
+    home: Arc<Parked>,
+) -> (Parts, AnswerBody) {
+    let (head, incoming) = answer.into_parts();
+    (head, AnswerBody::reading(From::Exclusive { line, incoming, home }))
+}
 
+impl AnswerBody {
     fn reading(from: From) -> Self {
         Self { from, failed: None, pause: None, in_flight: None }
     }

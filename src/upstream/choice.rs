@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Wanted;
+use super::call::Wanted;
 use super::error::SendError;
 use super::target::Target;
 use crate::domain::clock::Timestamp;

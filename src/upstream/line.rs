@@ -6,18 +6,17 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 
-use super::answer::AnswerBody;
 use super::connect::Stream;
 
 /// Connections that were idle longer are not trusted any more: servers close them about then.
@@ -58,12 +57,11 @@ impl Line {
         polled
     }
 
-    /// Sends a request and waits for the answer's head; the body brings the line back to `home`.
+    /// Sends a request and waits for the answer's head. Whoever reads its body drives the line that comes back with it.
     pub(super) async fn exchange(
         mut self: Box<Self>,
         request: Request<Full<Bytes>>,
-        home: &Arc<Parked>,
-    ) -> Result<(http::response::Parts, AnswerBody), Broken> {
+    ) -> Result<(Response<Incoming>, Box<Self>), Broken> {
         let mut sending = pin!(self.sender.send_request(request));
         let answered = poll_fn(|cx| {
             // The answer may be there although the connection has ended, so the connection's own error, which
@@ -83,10 +81,7 @@ impl Line {
         })
         .await;
         match answered {
-            Ok(answer) => {
-                let (head, incoming) = answer.into_parts();
-                Ok((head, AnswerBody::exclusive(self, incoming, Arc::clone(home))))
-            }
+            Ok(answer) => Ok((answer, self)),
             Err(error) => Err(Broken { unread: error.is_canceled(), error }),
         }
     }

@@ -4,24 +4,22 @@
 //! drives it (see [`line`]), so a chunk travels from socket to socket in one poll of one task.
 
 mod answer;
+mod call;
 mod choice;
 mod connect;
 mod error;
 mod health;
 mod line;
 mod probe;
+mod send;
 mod shared;
 mod target;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method};
-
 use crate::config::TargetConfig;
 use crate::domain::clock::Clock;
-use crate::domain::provider::Provider;
 
 pub use answer::{Answer, AnswerBody, BodyError};
 pub use error::SendError;
@@ -36,31 +34,7 @@ pub struct Upstream {
     turn: AtomicU64,
 }
 
-/// What to send: the caller's request without the caller's credentials.
-#[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// The caller's method.
-    pub method: Method,
-    /// Path and query below the target's base URL, beginning with a slash.
-    pub path_and_query: String,
-    /// End-to-end headers only; the target's own credential and `host` are added on the way.
-    pub headers: HeaderMap,
-    /// The whole body.
-    pub body: Bytes,
-    /// Whether what becomes of it says anything about the target's health.
-    pub tells_health: bool,
-}
-
-/// Which targets may take a call.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    /// The dialect of the call.
-    pub provider: Provider,
-    /// The model it names, if any.
-    pub model: Option<Arc<str>>,
-    /// Calls with the same value go to the same target while it is healthy, for the sake of prompt caches.
-    pub affinity: Option<u64>,
-}
+pub use call::{Outgoing, Wanted};
 
 impl Upstream {
     /// The targets of the configuration. Nothing is dialled yet.

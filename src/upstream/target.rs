@@ -4,20 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use http::header::{AUTHORIZATION, HOST, HeaderName};
-use http::{HeaderValue, Request, Uri};
-use http_body_util::Full;
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderValue, Uri};
 use serde::Serialize;
-use tokio::time::timeout;
 
-use super::Outgoing;
-use super::answer::Answer;
-use super::connect::{Dialer, Link};
-use super::error::{BadTarget, SendError};
+use super::connect::Dialer;
+use super::error::BadTarget;
 use super::health::Health;
-use super::line::{Line, Parked};
+use super::line::Parked;
 use super::shared::Shared;
 use crate::config::{HangUp, Http2, TargetConfig};
 use crate::domain::clock::{Clock, SystemClock, Timestamp};
@@ -33,21 +28,21 @@ pub struct Target {
     model_globs: Vec<String>,
     /// The base URL's path without a trailing slash, and without the version that requests bring along.
     base_path: String,
-    host: HeaderValue,
-    credential: Option<(HeaderName, HeaderValue)>,
+    pub(super) host: HeaderValue,
+    pub(super) credential: Option<(HeaderName, HeaderValue)>,
     include_usage: bool,
     on_hangup: HangUp,
     health_path: Option<String>,
-    answer_timeout: Duration,
+    pub(super) answer_timeout: Duration,
     idle_timeout: Duration,
-    max_connections: usize,
+    pub(super) max_connections: usize,
     pub(super) health: Health,
     draining: AtomicBool,
-    in_flight: Arc<AtomicUsize>,
-    dialer: Dialer,
-    parked: Arc<Parked>,
-    shared: Shared,
-    clock: Arc<dyn Clock>,
+    pub(super) in_flight: Arc<AtomicUsize>,
+    pub(super) dialer: Dialer,
+    pub(super) parked: Arc<Parked>,
+    pub(super) shared: Shared,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// A target as the API shows it; never its key.
@@ -74,7 +69,7 @@ pub struct TargetView {
 }
 
 /// A call that a target is working on; giving it back is its drop.
-pub(super) struct InFlight(Arc<AtomicUsize>);
+pub(super) struct InFlight(pub(super) Arc<AtomicUsize>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -247,107 +242,9 @@ impl Target {
         }
     }
 
-    /// Sends one request and waits for the answer's head. A connection that had been idle and turns out to be
-    /// closed is replaced once: nobody can have read the request.
-    ///
-    /// # Errors
-    /// As [`SendError`] says.
-    pub async fn send(self: &Arc<Self>, outgoing: &Outgoing) -> Result<Answer, SendError> {
-        let in_flight = self.enter()?;
-        let tells_health = outgoing.tells_health;
-        let sent = timeout(self.answer_timeout, self.exchange(outgoing)).await;
-        let result = sent.unwrap_or_else(|_| {
-            Err(SendError::Timeout { target: self.name.to_string(), limit: self.answer_timeout })
-        });
-        match result {
-            Ok((head, body)) => {
-                if tells_health {
-                    self.health.answered();
-                }
-                Ok(Answer::new(head, body, Arc::clone(self), in_flight))
-            }
-            Err(failure) => {
-                if tells_health {
-                    self.health.failed(self.clock.now());
-                }
-                Err(failure)
-            }
-        }
-    }
-
-    fn enter(&self) -> Result<InFlight, SendError> {
-        let in_flight = InFlight(Arc::clone(&self.in_flight));
-        if self.in_flight.fetch_add(1, Ordering::Relaxed) >= self.max_connections {
-            return Err(SendError::Busy { target: self.name.to_string(), limit: self.max_connections });
-        }
-        Ok(in_flight)
-    }
-
-    async fn exchange(
-        &self,
-        outgoing: &Outgoing,
-    ) -> Result<(http::response::Parts, super::answer::AnswerBody), SendError> {
-        if let Some(mut sender) = self.shared.sender() {
-            let answer = sender.send_request(self.request(outgoing, Shape::Absolute)?).await;
-            return answer.map(super::answer::multiplexed).map_err(|e| self.broken(&e, false));
-        }
-        while let Some(line) = self.parked.take().await {
-            match line.exchange(self.request(outgoing, Shape::Origin)?, &self.parked).await {
-                Err(broken) if broken.unread => {
-                    tracing::debug!(target = self.name(), error = %broken.error, "an idle connection was closed");
-                }
-                answered => return answered.map_err(|broken| self.broken(&broken.error, false)),
-            }
-        }
-        match self.dialer.dial().await {
-            Err(reason) => Err(SendError::Connect { target: self.name.to_string(), reason }),
-            Ok(Link::Exclusive(stream)) => {
-                let line = Line::open(stream).await.map_err(|e| self.broken(&e, true))?;
-                let answer = line.exchange(self.request(outgoing, Shape::Origin)?, &self.parked).await;
-                answer.map_err(|broken| self.broken(&broken.error, false))
-            }
-            Ok(Link::Multiplexed(stream)) => {
-                let mut sender = self.shared.open(stream).await.map_err(|e| self.broken(&e, true))?;
-                let answer = sender.send_request(self.request(outgoing, Shape::Absolute)?).await;
-                answer.map(super::answer::multiplexed).map_err(|e| self.broken(&e, false))
-            }
-        }
-    }
-
-    fn broken(&self, error: &hyper::Error, unread: bool) -> SendError {
-        let unread = unread || error.is_canceled();
-        SendError::Broken { target: self.name.to_string(), reason: error.to_string(), unread }
-    }
-
-    fn request(&self, outgoing: &Outgoing, shape: Shape) -> Result<Request<Full<Bytes>>, SendError> {
-        let path = self.path(&outgoing.path_and_query);
-        let uri: Result<Uri, _> = match shape {
-            Shape::Origin => path.parse(),
-            Shape::Absolute => {
-                let scheme = if self.dialer.is_tls() { "https" } else { "http" };
-                let host = self.host.to_str().unwrap_or_default();
-                format!("{scheme}://{host}{path}").parse()
-            }
-        };
-        let mut request = Request::new(Full::new(outgoing.body.clone()));
-        *request.method_mut() = outgoing.method.clone();
-        *request.uri_mut() = uri.map_err(|e| SendError::Connect {
-            target: self.name.to_string(),
-            reason: format!("the path cannot be sent: {e}"),
-        })?;
-        *request.headers_mut() = outgoing.headers.clone();
-        if matches!(shape, Shape::Origin) {
-            request.headers_mut().insert(HOST, self.host.clone());
-        }
-        if let Some((name, value)) = &self.credential {
-            request.headers_mut().insert(name, value.clone());
-        }
-        Ok(request)
-    }
-
     /// The path below the base URL. People write base URLs with and without the version (`…/v1`); requests always
     /// bring it, so that it must not stand twice.
-    fn path(&self, path_and_query: &str) -> String {
+    pub(super) fn path(&self, path_and_query: &str) -> String {
         let version = self.base_path.rfind('/').map_or("", |at| &self.base_path[at..]);
         let repeated = matches!(version, "/v1" | "/v1beta" | "/api")
             && path_and_query
@@ -357,13 +254,6 @@ impl Target {
             if repeated { &self.base_path[..self.base_path.len() - version.len()] } else { &*self.base_path };
         [base, path_and_query].concat()
     }
-}
-
-/// How a request names its target: HTTP/1.1 in origin form beside a `host` header, HTTP/2 in absolute form.
-#[derive(Clone, Copy)]
-enum Shape {
-    Origin,
-    Absolute,
 }
 
 fn credential(

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod config;
+mod architecture;
 mod control;
 mod crash;
 mod harness;

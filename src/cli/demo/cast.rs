@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::Error;
+use super::error::Error;
 use super::link::Link;
 
 const START_MAX: Duration = Duration::from_secs(30);

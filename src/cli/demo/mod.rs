@@ -2,6 +2,7 @@
 //! the cluster what life does, and then compares what clients received with what sp-1 has booked.
 
 mod cast;
+mod error;
 mod link;
 mod table;
 mod traffic;
@@ -14,6 +15,7 @@ use clap::Args;
 use tokio::time::{Instant, sleep};
 
 use cast::Cast;
+pub use error::Error;
 use table::Table;
 use traffic::Traffic;
 
@@ -29,30 +31,6 @@ pub struct DemoArgs {
     /// Print the verdict as JSON, and nothing else
     #[arg(long)]
     json: bool,
-}
-
-/// The demo could not be played; its verdict is not an error but an exit code.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The operating system.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// Why it failed.
-        source: std::io::Error,
-    },
-    /// A call to a node.
-    #[error("{what}: {source}")]
-    Call {
-        /// What was tried.
-        what: &'static str,
-        /// Why it failed.
-        source: reqwest::Error,
-    },
-    /// A node that does not do what it must.
-    #[error("{0}")]
-    Node(String),
 }
 
 /// How long the cluster may take to catch up when the traffic is over.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
 use super::cast::Cast;
+use super::error::Error;
 use super::traffic::{Outcomes, Received};
 use crate::domain::ids::RequestId;
 

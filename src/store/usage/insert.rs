@@ -4,71 +4,10 @@
 //! statement has one of a few fixed shapes, so that each is parsed once per connection. What is sent differs between
 //! the databases, since each has its own cheapest way; what results is the same.
 
-use crate::domain::ids::RequestId;
-use crate::domain::price::Price;
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::{UsageRepo, postgres, rollup::Rollups, sqlite};
-use crate::store::{Error, columns};
-
-/// The columns of `usage_logs` in the order in which both databases are given them.
-pub(super) const COLUMNS: [&str; 30] = [
-    "request_id",
-    "user_id",
-    "user_name",
-    "group_id",
-    "group_name",
-    "model",
-    "actual_model",
-    "provider",
-    "target",
-    "upstream_url",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "reasoning_tokens",
-    "token_source",
-    "outcome",
-    "is_streaming",
-    "status_code",
-    "duration_ms",
-    "ttfb_ms",
-    "price",
-    "cost_nanousd",
-    "session_id",
-    "agent_id",
-    "client_request_id",
-    "source_node",
-    "created_at",
-    "synced",
-];
-
-/// What became of a batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inserted {
-    /// For each record, in order: whether it was new. A record that occurs twice in one batch is new once.
-    pub is_new: Vec<bool>,
-}
-
-impl Inserted {
-    /// How many were new.
-    #[must_use]
-    pub fn new(&self) -> usize {
-        self.is_new.iter().filter(|new| **new).count()
-    }
-
-    /// How many were there already.
-    #[must_use]
-    pub fn duplicates(&self) -> usize {
-        self.is_new.len() - self.new()
-    }
-
-    /// Those of `records`, the batch this came from, that were new.
-    pub fn new_of<'r>(&'r self, records: &'r [UsageRecord]) -> impl Iterator<Item = &'r UsageRecord> {
-        records.iter().zip(&self.is_new).filter(|(_, new)| **new).map(|(record, _)| record)
-    }
-}
+use crate::store::Error;
+use crate::store::usage::batch::Inserted;
+use crate::store::usage::{UsageRepo, postgres, sqlite};
 
 impl UsageRepo<'_> {
     /// Inserts those of `records` whose `request_id` is not in the database yet and adds them to the sums, all in one
@@ -88,39 +27,5 @@ impl UsageRepo<'_> {
         } else {
             postgres::insert(self.0.writer.get_postgres_connection_pool(), records, synced).await
         }
-    }
-}
-
-/// Marks which records were new, given the ids that the database took in.
-pub(super) fn mark_new(records: &[UsageRecord], mut taken: std::collections::HashSet<RequestId>) -> Inserted {
-    Inserted { is_new: records.iter().map(|record| taken.remove(&record.request_id)).collect() }
-}
-
-/// The sums of what was new.
-pub(super) fn sums_of_new(records: &[UsageRecord], inserted: &Inserted) -> Rollups {
-    let mut rollups = Rollups::default();
-    for record in inserted.new_of(records) {
-        rollups.add(record);
-    }
-    rollups
-}
-
-/// Prices as JSON. A batch knows few different ones, so each is written out once.
-#[derive(Default)]
-pub(super) struct PriceTexts<T>(Vec<(Price, T)>);
-
-impl<T: Clone + From<String>> PriceTexts<T> {
-    /// More prices than this in one batch are not looked up but written out again.
-    const REMEMBERED: usize = 16;
-
-    pub(super) fn text(&mut self, price: &Price) -> Result<T, Error> {
-        if let Some((_, text)) = self.0.iter().find(|(known, _)| known == price) {
-            return Ok(text.clone());
-        }
-        let text = T::from(columns::to_json("usage_logs.price", price)?);
-        if self.0.len() < Self::REMEMBERED {
-            self.0.push((*price, text.clone()));
-        }
-        Ok(text)
     }
 }

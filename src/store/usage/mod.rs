@@ -17,6 +17,7 @@
 //! Sums outlive logs: retention removes logs, not sums. A window older than retention is exact where it begins and
 //! ends on whole hours.
 
+mod batch;
 mod insert;
 mod logs;
 mod postgres;
@@ -29,7 +30,7 @@ mod sync;
 mod used;
 mod window;
 
-pub use insert::Inserted;
+pub use batch::Inserted;
 pub use used::{Source, UsedTotals};
 
 use crate::store::Store;

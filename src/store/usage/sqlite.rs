@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::domain::ids::RequestId;
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::insert::{COLUMNS, Inserted, PriceTexts, mark_new, sums_of_new};
+use crate::store::usage::batch::{COLUMNS, Inserted, PriceTexts, mark_new, sums_of_new};
 use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
 use crate::store::{Error, columns};
 

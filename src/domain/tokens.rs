@@ -1,0 +1,29 @@
+//! Token counts, in the classes that providers price.
+
+use serde::{Deserialize, Serialize};
+
+/// Token counts of one request. `cache_read`, `cache_write` and `cache_write_1h` are disjoint parts of
+/// `input`; `reasoning` is part of `output`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Every input token the provider charges for, cached ones included.
+    pub input: u64,
+    /// Every output token, reasoning included.
+    pub output: u64,
+    /// Input tokens read from the provider's cache.
+    pub cache_read: u64,
+    /// Input tokens written to the provider's cache for 5 minutes.
+    pub cache_write: u64,
+    /// Input tokens written to the provider's cache for 1 hour.
+    pub cache_write_1h: u64,
+    /// Output tokens spent on reasoning.
+    pub reasoning: u64,
+}
+
+impl Tokens {
+    /// Input and output together.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+}

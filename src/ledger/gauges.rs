@@ -1,0 +1,22 @@
+//! What the ledger tells about itself.
+
+/// What the ledger is doing, for metrics. Cheap to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Places there are (`usage.queue`).
+    pub capacity: u64,
+    /// Places taken: reserved, waiting, or being written.
+    pub taken: u64,
+    /// Records waiting or being written.
+    pub queued: u64,
+    /// Records committed since the start.
+    pub committed_total: u64,
+    /// Transactions committed since the start.
+    pub batches_total: u64,
+    /// Batches that failed and were tried again.
+    pub retries_total: u64,
+    /// Reservations refused because every place was taken.
+    pub refused_total: u64,
+    /// Records that came after the writer had ended and could not be written. More than 0 is a defect.
+    pub lost_total: u64,
+}

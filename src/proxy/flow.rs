@@ -1,0 +1,90 @@
+//! An answer on its way with its meter and its account: what goes on even if nobody waits for it any more.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::account::Account;
+use crate::domain::usage::{Outcome, TokenSource};
+use crate::ledger::Receipt;
+use crate::metering::{End, Meter, Progress};
+use crate::upstream::AnswerBody;
+
+/// The parts of a tap that go on without a caller: the answer, what reads it, and the account it is for.
+pub(super) struct Flow {
+    pub(super) body: AnswerBody,
+    pub(super) meter: Box<dyn Meter>,
+    pub(super) account: Account,
+    pub(super) status: StatusCode,
+    pub(super) is_streaming: bool,
+    /// Bytes still to come, where the answer said how many.
+    pub(super) left: Option<u64>,
+}
+
+/// How the flow goes on after a piece.
+pub(super) enum Step {
+    /// More is to come.
+    More(Bytes),
+    /// These bytes make the answer complete; the account is settled.
+    Complete(Bytes, Option<Receipt>),
+    /// The answer has ended; the account is settled, now or before.
+    Ended(Option<Receipt>),
+    /// The answer broke off; the account is settled.
+    Broken(String),
+}
+
+impl Flow {
+    /// Passes on what has arrived. `caller_gone` only colours the record.
+    pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, caller_gone: bool) -> Poll<Step> {
+        let piece = match ready!(self.body.poll_piece(cx)) {
+            None => return Poll::Ready(Step::Ended(self.settle_at_end(caller_gone))),
+            Some(Err(error)) => {
+                let (end, outcome) = if caller_gone {
+                    (End::ClientGone, Outcome::ClientGone)
+                } else {
+                    (End::UpstreamCut, Outcome::UpstreamCut)
+                };
+                let reading = self.meter.reading(end);
+                self.account.settle(outcome, reading);
+                return Poll::Ready(Step::Broken(error.to_string()));
+            }
+            Some(Ok(piece)) => piece,
+        };
+        self.account.first_byte();
+        let progress = self.meter.feed(&piece);
+        self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
+        let complete = progress == Progress::Final || self.left == Some(0);
+        if !complete || self.account.is_settled() {
+            return Poll::Ready(Step::More(piece));
+        }
+        Poll::Ready(Step::Complete(piece, self.settle_at_end(caller_gone)))
+    }
+
+    /// Settles an answer that came to a clean end.
+    pub(super) fn settle_at_end(&mut self, caller_gone: bool) -> Option<Receipt> {
+        if self.account.is_settled() {
+            return None;
+        }
+        let reading = self.meter.reading(End::Body);
+        // Some compatible servers forget their closing event; with the usage reported nothing is missing.
+        let unfinished = self.is_streaming && !reading.complete && reading.source != TokenSource::Reported;
+        let outcome = match () {
+            () if !self.status.is_success() || reading.error_event => Outcome::UpstreamError,
+            () if caller_gone => Outcome::ClientGone,
+            () if unfinished => Outcome::UpstreamCut,
+            () => Outcome::Ok,
+        };
+        self.account.settle(outcome, reading)
+    }
+}
+
+/// Wherever a flow ends before its account is settled, nobody is left to read the answer.
+impl Drop for Flow {
+    fn drop(&mut self) {
+        if !self.account.is_settled() {
+            let reading = self.meter.reading(End::ClientGone);
+            self.account.settle(Outcome::ClientGone, reading);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! A call: what is to be sent, and which targets may take it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use crate::domain::provider::Provider;
+
+/// What to send: the caller's request without the caller's credentials.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The caller's method.
+    pub method: Method,
+    /// Path and query below the target's base URL, beginning with a slash.
+    pub path_and_query: String,
+    /// End-to-end headers only; the target's own credential and `host` are added on the way.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+    /// Whether what becomes of it says anything about the target's health.
+    pub tells_health: bool,
+}
+
+/// Which targets may take a call.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The dialect of the call.
+    pub provider: Provider,
+    /// The model it names, if any.
+    pub model: Option<Arc<str>>,
+    /// Calls with the same value go to the same target while it is healthy, for the sake of prompt caches.
+    pub affinity: Option<u64>,
+}

@@ -1,0 +1,287 @@
+//! Holds the source to the architecture: floors, no circles, small files, each third-party crate in its place.
+
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use source::File;
+
+/// Each module and its floor; a module imports strictly lower floors.
+const FLOORS: [(&str, u8); 18] = [
+    ("domain", 0),
+    ("config", 1),
+    ("crypto", 1),
+    ("metering", 1),
+    ("store", 1),
+    ("telemetry", 1),
+    ("wire", 1),
+    ("accounts", 2),
+    ("ledger", 2),
+    ("quota", 2),
+    ("upstream", 2),
+    ("cluster", 3),
+    ("proxy", 3),
+    ("grpc", 4),
+    ("http", 4),
+    ("mock", 4),
+    ("node", 5),
+    ("cli", 6),
+];
+
+/// Third-party paths, and the only places that may use them.
+const PLACES: [(&str, &[&str]); 23] = [
+    ("argon2", &["crypto"]),
+    ("aws_lc_rs", &["crypto"]),
+    ("axum", &["http", "mock"]),
+    ("backoff", &["cluster::retry"]),
+    ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("comfy_table", &["cli"]),
+    ("figment", &["config"]),
+    ("hyper::client", &["upstream"]),
+    ("hyper_util::client", &["upstream"]),
+    ("jsonwebtoken", &["crypto"]),
+    ("migrations", &["store"]),
+    ("prost", &["wire", "cluster", "grpc"]),
+    ("prost_types", &["wire", "cluster", "grpc"]),
+    ("reqwest", &["cli"]),
+    ("rpassword", &["cli"]),
+    ("sea_orm", &["store"]),
+    ("sqlx", &["store"]),
+    ("tonic::transport::Channel", &["cluster"]),
+    ("tonic::transport::Endpoint", &["cluster"]),
+    ("tonic::transport::Server", &["grpc"]),
+    ("tonic_health", &["grpc"]),
+    ("tonic_reflection", &["grpc"]),
+];
+
+/// The longest that a file may be.
+const LINES_MAX: usize = 500;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The library's files, without the two roots and without files of tests.
+fn library() -> Vec<File> {
+    let roots = ["src/lib.rs", "src/main.rs"];
+    let mut files = source::files_below(root(), &root().join("src"));
+    files.retain(|(name, _)| !roots.contains(&name.as_str()) && !name.ends_with("/tests.rs"));
+    source::read(&files)
+}
+
+#[test]
+fn a_module_imports_strictly_lower_floors() {
+    assert_none(&floor_breaches(&library()));
+}
+
+#[test]
+fn the_files_of_a_module_form_no_circle() {
+    assert_none(&circles(&library()));
+}
+
+#[test]
+fn each_third_party_crate_has_its_place() {
+    assert_none(&misplaced(&library()));
+}
+
+#[test]
+fn no_file_is_longer_than_500_lines() {
+    let mut files = source::files_below(root(), &root().join("src"));
+    files.extend(source::files_below(root(), &root().join("migrations")));
+    let long =
+        files.iter().map(|(name, text)| (name, text.lines().count())).filter(|(_, lines)| *lines > LINES_MAX);
+    assert_none(&long.map(|(name, lines)| format!("{name} has {lines} lines")).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    let files = ["src", "migrations", "tests", "benches"].map(|directory| root().join(directory));
+    let files = files.iter().filter(|path| path.is_dir()).flat_map(|path| source::files_below(root(), path));
+    let silent =
+        files.filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| format!("{name} does not"));
+    assert_none(&silent.collect::<Vec<_>>());
+}
+
+fn assert_none(problems: &[String]) {
+    assert!(problems.is_empty(), "\n  {}\n", problems.join("\n  "));
+}
+
+fn floor_breaches(files: &[File]) -> Vec<String> {
+    let floors = BTreeMap::from(FLOORS);
+    let mut breaches = Vec::new();
+    for file in files {
+        let Some(own) = floors.get(file.module[0].as_str()) else {
+            breaches.push(format!("{}: the module `{}` is on no floor", file.name, file.module[0]));
+            continue;
+        };
+        for used in file.uses.iter().filter(|used| used.path[0] == "crate" && used.path.len() > 1) {
+            let other = used.path[1].as_str();
+            if other == file.module[0] {
+                continue;
+            }
+            match floors.get(other) {
+                Some(floor) if floor < own => {}
+                Some(floor) => breaches.push(format!(
+                    "{}:{}: `{}` (floor {own}) uses `{other}` (floor {floor}); only lower floors may be used",
+                    file.name, used.line, file.module[0]
+                )),
+                None => breaches.push(format!("{}:{}: `{other}` is on no floor", file.name, used.line)),
+            }
+        }
+    }
+    breaches
+}
+
+fn misplaced(files: &[File]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for file in files {
+        let here = file.module.join("::");
+        for used in &file.uses {
+            let path = used.path.join("::");
+            let lies_in = |place: &str| within(&here, place);
+            let rule = PLACES.iter().find(|(third_party, _)| within(&path, third_party));
+            if let Some((third_party, places)) =
+                rule.filter(|(_, places)| !places.iter().any(|place| lies_in(place)))
+            {
+                let places = places.join(", ");
+                breaches.push(format!("{}:{}: `{third_party}` belongs to {places}", file.name, used.line));
+            }
+        }
+    }
+    breaches
+}
+
+/// Whether `path` is `place` or lies below it.
+fn within(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+fn circles(files: &[File]) -> Vec<String> {
+    let uses = file_uses(files);
+    let (mut circles, mut done) = (BTreeSet::new(), BTreeSet::new());
+    for file in uses.keys() {
+        follow(file, &uses, &mut Vec::new(), &mut done, &mut circles);
+    }
+    circles.into_iter().collect()
+}
+
+/// Which file of a module uses which others of it. A module file that only passes a name on does not use it; who takes
+/// the name from there uses the file that it comes from.
+fn file_uses(files: &[File]) -> BTreeMap<&str, BTreeSet<&str>> {
+    let by_module: BTreeMap<&[String], &str> =
+        files.iter().map(|file| (file.module.as_slice(), file.name.as_str())).collect();
+    let passed_on = source::passed_on(files);
+    let mut uses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for file in files {
+        let own = uses.entry(&file.name).or_default();
+        for used in file.uses.iter().filter(|used| used.path[0] == "crate" && !used.passes_on) {
+            let mut path = &used.path[1..];
+            while path.len() > 1 {
+                let split = (1..path.len()).rev().find(|split| by_module.contains_key(&path[..*split]));
+                let Some(split) = split else { break };
+                match passed_on.get(&(path[..split].to_vec(), path[split].clone())) {
+                    Some(origin) if origin[0] == "crate" && origin[1..] != *path => path = &origin[1..],
+                    _ => break,
+                }
+            }
+            let target = (1..=path.len()).rev().find_map(|length| by_module.get(&path[..length]));
+            own.extend(target.filter(|target| **target != file.name && path[0] == file.module[0]));
+        }
+    }
+    uses
+}
+
+fn follow<'f>(
+    file: &'f str,
+    uses: &BTreeMap<&'f str, BTreeSet<&'f str>>,
+    way: &mut Vec<&'f str>,
+    done: &mut BTreeSet<&'f str>,
+    circles: &mut BTreeSet<String>,
+) {
+    if let Some(begin) = way.iter().position(|passed| *passed == file) {
+        circles.insert(format!("{} → {file}", way[begin..].join(" → ")));
+        return;
+    }
+    if done.contains(file) {
+        return;
+    }
+    way.push(file);
+    for next in uses.get(file).into_iter().flatten() {
+        follow(next, uses, way, done, circles);
+    }
+    way.pop();
+    done.insert(file);
+}
+
+/// The rules themselves, tried on sources that break them.
+mod rules {
+    use super::*;
+
+    fn library_of(files: &[(&str, &str)]) -> Vec<File> {
+        source::read(
+            &files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect::<Vec<_>>(),
+        )
+    }
+
+    #[test]
+    fn a_higher_floor_is_seen_wherever_it_is_named() {
+        for text in [
+            "use crate::http::Door;",
+            "use crate::{domain::Id, http::{Door, Bell}};",
+            "fn open() { crate::http::open(); }",
+            "fn open(door: &super::http::Door) {}",
+            "use crate::proxy;",
+        ] {
+            let files =
+                library_of(&[("src/proxy/mod.rs", ""), ("src/http/mod.rs", ""), ("src/cluster.rs", text)]);
+            assert!(!floor_breaches(&files).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn comments_strings_and_tests_do_not_count() {
+        let text = r##"
+            //! [`crate::http`]
+            /* crate::http::x */
+            use crate::{config, domain::ids::Id};
+            const WORDS: (&str, &str, char) = ("crate::http::x", r#"crate::"http"::x"#, '"');
+            fn lives<'a>(x: &'a str) -> &'a str { x }
+            #[cfg(test)]
+            mod tests { use crate::http::Door; fn f() { if true {} } }
+        "##;
+        assert_eq!(floor_breaches(&library_of(&[("src/cluster/mod.rs", text)])), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_crate_out_of_its_place_is_seen() {
+        let files = library_of(&[
+            ("src/cluster/retry.rs", "use backoff::ExponentialBackoff;"),
+            ("src/cluster/sync.rs", "fn f() { backoff::future::retry(); }"),
+            ("src/proxy/mod.rs", "use hyper::{body::Body, client::conn};"),
+        ]);
+        let seen = misplaced(&files);
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        assert!(seen[0].contains("cluster/sync.rs:1") && seen[1].contains("proxy/mod.rs:1"), "{seen:?}");
+    }
+
+    #[test]
+    fn a_circle_is_seen_even_through_names_that_are_passed_on() {
+        let files = library_of(&[
+            ("src/quota/mod.rs", "mod a;\nmod b;\npub use a::A;\npub use b::B;"),
+            ("src/quota/a.rs", "use super::B;\npub struct A;"),
+            ("src/quota/b.rs", "use super::a::A;\npub struct B;"),
+        ]);
+        assert_eq!(circles(&files), ["src/quota/a.rs → src/quota/b.rs → src/quota/a.rs"]);
+    }
+
+    #[test]
+    fn passing_names_on_is_no_circle() {
+        let files = library_of(&[
+            ("src/quota/mod.rs", "mod a;\npub use a::A;\npub struct Shared;"),
+            ("src/quota/a.rs", "use super::Shared;\npub struct A(Shared);"),
+        ]);
+        assert_eq!(circles(&files), Vec::<String>::new());
+    }
+}
