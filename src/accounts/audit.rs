@@ -33,7 +33,7 @@ impl From<&Principal> for Actor {
     }
 }
 
-impl Change<'_> {
+impl Change {
     /// Writes an entry into the change's transaction. `before` and `after` are null for what was or is not there.
     pub(super) async fn audit(
         &self,

@@ -69,6 +69,9 @@ pub enum Error {
     /// A stored password cannot be read, or the machine cannot hash.
     #[error("password hashing failed: {0}")]
     Hashing(password::Error),
+    /// The process is going down.
+    #[error("a change was interrupted: {0}")]
+    Interrupted(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -108,9 +111,11 @@ impl From<Error> for Failure {
             Error::Conflict(_) => Self::new(Kind::Conflict, message),
             Error::NotLeader => Self::new(Kind::Unavailable, message),
             Error::Store(error) => error.into(),
-            Error::Randomness(_) | Error::SigningKey(_) | Error::Hashing(_) | Error::File { .. } => {
-                Self::new(Kind::Internal, message)
-            }
+            Error::Randomness(_)
+            | Error::SigningKey(_)
+            | Error::Hashing(_)
+            | Error::Interrupted(_)
+            | Error::File { .. } => Self::new(Kind::Internal, message),
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::accounts::audit::{Actor, of_group};
+use crate::accounts::directory::Directory;
 use crate::accounts::error::Error;
 use crate::accounts::limits::LimitsChange;
 use crate::accounts::{Accounts, Change, names};
@@ -52,8 +53,7 @@ impl Accounts {
         let group = Group { id: GroupId::new(), name: new.name, limits, created_at, updated_at };
         GroupRepo::on(&change.tx).create(&group).await?;
         change.audit(actor, "group.create", subject(&group), Value::Null, of_group(&group)).await?;
-        change.commit(|directory| directory.put_group(&group)).await?;
-        Ok(group)
+        change.commit(group, Directory::put_group).await
     }
 
     /// Changes a group, named by id or name.
@@ -79,8 +79,7 @@ impl Accounts {
         after.limits = wanted.limits.apply(&before.limits)?;
         GroupRepo::on(&change.tx).update(&after).await?;
         change.audit(actor, "group.change", subject(&before), of_group(&before), of_group(&after)).await?;
-        change.commit(|directory| directory.put_group(&after)).await?;
-        Ok(after)
+        change.commit(after, Directory::put_group).await
     }
 
     /// Removes a group. With members only if `force` says so: they would be free of the group's limits.
@@ -103,13 +102,13 @@ impl Accounts {
         let gone = json!({"members_left": left.iter().map(|user| &user.name).collect::<Vec<_>>()});
         change.audit(actor, "group.remove", subject(&group), of_group(&group), gone).await?;
         let members = u64::try_from(left.len()).unwrap_or(u64::MAX);
-        let follow = |directory: &super::directory::Directory| {
-            for user in &left {
+        let follow = |directory: &Directory, (group, left): &(Group, Vec<User>)| {
+            for user in left {
                 directory.put_user(user);
             }
             directory.remove_group(group.id);
         };
-        change.commit(follow).await?;
+        let (group, _) = change.commit((group, left), follow).await?;
         Ok(RemovedGroup { group, members })
     }
 
@@ -122,7 +121,7 @@ impl Accounts {
     }
 }
 
-impl Change<'_> {
+impl Change {
     pub(super) async fn group(&self, named: &str) -> Result<Group, Error> {
         group(&self.tx, named).await
     }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::accounts::audit::{Actor, of_key};
+use crate::accounts::directory::Directory;
 use crate::accounts::error::Error;
 use crate::accounts::users::user;
 use crate::accounts::{Accounts, names};
@@ -67,7 +68,7 @@ impl Accounts {
         };
         ApiKeyRepo::on(&change.tx).create(&key).await?;
         change.audit(actor, "key.create", subject(&key), Value::Null, of_key(&key, &owner.name)).await?;
-        change.commit(|directory| directory.put_key(&key)).await?;
+        let key = change.commit(key, Directory::put_key).await?;
         Ok(CreatedKey { key, user: owner, text: generated.text })
     }
 
@@ -85,7 +86,7 @@ impl Accounts {
         ApiKeyRepo::on(&change.tx).delete(id).await?;
         let was = of_key(&key, owner.as_deref().unwrap_or_default());
         change.audit(actor, "key.revoke", subject(&key), was, Value::Null).await?;
-        change.commit(|directory| directory.remove_key(id)).await
+        change.commit(id, |directory, id| directory.remove_key(*id)).await.map(drop)
     }
 }
 

@@ -45,6 +45,7 @@ use crate::domain::principal::Principal;
 use crate::store::{AccountsState, Store, Tx};
 use attempts::Attempts;
 use authenticate::Authenticator;
+use directory::Directory;
 
 /// What accounts need to know from the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +94,7 @@ struct Inner {
     attempts: Mutex<Attempts>,
     signer: ArcSwapOption<Signer>,
     /// Held over a change and the directory's update, so that both happen in the same order.
-    changing: tokio::sync::Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
     /// The state version after the last change; followers are told when it moves.
     version: watch::Sender<u64>,
 }
@@ -161,13 +162,13 @@ impl Accounts {
     }
 
     /// Begins a change: nobody else changes anything until the guard is dropped.
-    async fn change(&self) -> Result<Change<'_>, Error> {
+    async fn change(&self) -> Result<Change, Error> {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
-        let turn = self.inner.changing.lock().await;
+        let turn = Arc::clone(&self.inner.changing).lock_owned().await;
         let tx = self.inner.store.begin().await?;
-        Ok(Change { accounts: self, tx, now: self.inner.clock.now(), _turn: turn })
+        Ok(Change { accounts: self.clone(), tx, now: self.inner.clock.now(), _turn: turn })
     }
 
     fn now(&self) -> Timestamp {
@@ -176,19 +177,37 @@ impl Accounts {
 }
 
 /// A change that is being made: its transaction, its time, and the right to make it.
-struct Change<'a> {
-    accounts: &'a Accounts,
+struct Change {
+    accounts: Accounts,
     tx: Tx,
     now: Timestamp,
-    _turn: tokio::sync::MutexGuard<'a, ()>,
+    _turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
-impl Change<'_> {
-    /// Commits, then lets the directory follow, while it is still this change's turn.
-    async fn commit(self, follow: impl FnOnce(&directory::Directory)) -> Result<(), Error> {
-        let version = self.tx.commit().await?;
-        follow(&self.accounts.inner.authenticator.directory);
-        self.accounts.inner.version.send_replace(version);
-        Ok(())
+impl Change {
+    /// Commits, then lets the directory follow in what changed, while it is still this change's turn.
+    ///
+    /// In a task of its own: a caller who hangs up takes the request's future down at any `await`, and a change that
+    /// was committed must not be missing from the directory.
+    async fn commit<T: Send + 'static>(self, changed: T, follow: fn(&Directory, &T)) -> Result<T, Error> {
+        let done = tokio::spawn(async move {
+            let inner = &self.accounts.inner;
+            match self.tx.commit().await {
+                Ok(version) => {
+                    follow(&inner.authenticator.directory, &changed);
+                    inner.version.send_replace(version);
+                    Ok(changed)
+                }
+                Err(error) => {
+                    // A server that died during the commit may have made the change: what it says now is what holds.
+                    if let Ok(state) = inner.store.accounts_state().await {
+                        inner.authenticator.directory.replace(&state.users, &state.groups, &state.keys);
+                        inner.version.send_replace(state.version);
+                    }
+                    Err(error.into())
+                }
+            }
+        });
+        done.await.unwrap_or_else(|stopped| Err(Error::Interrupted(stopped.to_string())))
     }
 }

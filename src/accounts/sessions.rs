@@ -64,7 +64,9 @@ impl Accounts {
             return Err(Error::Disabled(user.name));
         }
         let session = self.issue(&user, Jti::new()).await?;
-        UserRepo::on(&self.inner.store).set_last_login(user.id, now).await?;
+        if let Err(error) = UserRepo::on(&self.inner.store).set_last_login(user.id, now).await {
+            tracing::warn!(%error, "the time of a login could not be noted");
+        }
         Ok(session)
     }
 

@@ -60,7 +60,7 @@ impl Accounts {
             hasher: Hasher::start(settings.login_threads, settings.login_queue)?,
             attempts: Mutex::new(Attempts::new(settings.attempts)),
             signer: ArcSwapOption::empty(),
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
             version: watch::Sender::new(state.version),
         };
         let accounts = Self { inner: Arc::new(inner) };

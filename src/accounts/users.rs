@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::accounts::audit::{Actor, of_user};
+use crate::accounts::directory::Directory;
 use crate::accounts::error::Error;
 use crate::accounts::limits::LimitsChange;
 use crate::accounts::{Accounts, Change, names};
@@ -92,8 +93,7 @@ impl Accounts {
         change.refuse_taken_name(&user.name).await?;
         UserRepo::on(&change.tx).create(&user).await?;
         change.audit(actor, "user.create", subject(&user), Value::Null, of_user(&user)).await?;
-        change.commit(|directory| directory.put_user(&user)).await?;
-        Ok(user)
+        change.commit(user, Directory::put_user).await
     }
 
     /// Changes a user, named by id or name.
@@ -135,8 +135,7 @@ impl Accounts {
             _ => "user.change",
         };
         change.audit(actor, action, subject(&before), of_user(&before), of_user(&after)).await?;
-        change.commit(|directory| directory.put_user(&after)).await?;
-        Ok(after)
+        change.commit(after, Directory::put_user).await
     }
 
     /// Removes a user with keys and sessions. Usage stays in the books, under the name it was booked on.
@@ -154,7 +153,7 @@ impl Accounts {
         UserRepo::on(&change.tx).delete(user.id).await?;
         let gone = json!({"keys": keys, "sessions": sessions});
         change.audit(actor, "user.remove", subject(&user), of_user(&user), gone).await?;
-        change.commit(|directory| directory.remove_user(user.id)).await?;
+        let user = change.commit(user, |directory, user| directory.remove_user(user.id)).await?;
         Ok(RemovedUser { user, keys, sessions })
     }
 
@@ -195,7 +194,7 @@ impl Accounts {
         change
             .audit(actor, action, subject(&before), Value::Null, json!({"sessions_ended": sessions}))
             .await?;
-        change.commit(|directory| directory.put_user(&after)).await?;
+        change.commit(after, Directory::put_user).await?;
         Ok(sessions)
     }
 
@@ -217,7 +216,7 @@ impl Accounts {
     }
 }
 
-impl Change<'_> {
+impl Change {
     /// A group that does not exist is a mistake in the request here, not a resource that is missing.
     async fn group_to_join(&self, named: &str) -> Result<GroupId, Error> {
         match self.group(named).await {

@@ -1,5 +1,7 @@
 //! Users and groups.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::Plane;
@@ -138,4 +140,26 @@ async fn every_change_is_in_the_audit_log_with_what_was_and_what_is() {
         all["items"].as_array().expect("rows").iter().map(|row| row["action"].clone()).collect();
     assert_eq!(actions, ["group.change", "group.create", "key.create", "user.create", "user.create"]);
     assert_eq!(all["items"][4]["actor"], "system");
+}
+
+#[tokio::test]
+async fn a_change_whose_caller_hangs_up_is_made_wholly_or_not_at_all() {
+    let plane = Plane::start().await;
+    let key = plane.user_with_key("alice").await;
+    for round in 0..200_u64 {
+        let change = plane.patch("/admin/v1/users/alice", json!({"active": round % 2 == 1}));
+        let _ = tokio::time::timeout(Duration::from_micros(round * 25), change).await;
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let written = plane.get("/admin/v1/users/alice").await.expect(200)["active"] == json!(true);
+            let let_in = plane.call("GET", "/me", &key, None).await.status == 200;
+            if written == let_in {
+                break;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "round {round}: active in the database: {written}, let in: {let_in}"
+            );
+        }
+    }
 }
