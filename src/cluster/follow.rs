@@ -353,7 +353,7 @@ impl Shared {
         match timeout(FAREWELL_MAX, last).await {
             Ok(Ok(())) => tracing::info!("everything is pushed; left the cluster"),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "left without the leader; what is owed is pushed after the next start")
+                tracing::warn!(%error, "left without the leader; what is owed is pushed after the next start");
             }
             Err(_) => tracing::warn!("the leader took too long; what is owed is pushed after the next start"),
         }
@@ -459,7 +459,7 @@ impl Shared {
     async fn keep_once(&self) -> Result<(), Failure> {
         let meta = MetaRepo::on(&self.parts.store);
         meta.set(MetaKey::LeaderHeardAt, &self.heard_at.load(Ordering::Relaxed).to_string()).await?;
-        let kept = self.elsewhere.lock().to_keep();
+        let kept = self.elsewhere.lock().take_news();
         if let Some(text) = kept {
             meta.set(MetaKey::UsageElsewhere, &text).await?;
         }

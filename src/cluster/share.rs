@@ -57,7 +57,7 @@ impl Elsewhere {
     }
 
     /// The whole as a text to keep, if anything came since this was last asked.
-    pub(super) fn to_keep(&mut self) -> Option<String> {
+    pub(super) fn take_news(&mut self) -> Option<String> {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
@@ -117,8 +117,8 @@ mod tests {
         };
         let mut elsewhere = Elsewhere::default();
         elsewhere.hear(told, &Quota::new()).expect("readable");
-        let kept = elsewhere.to_keep().expect("something new");
-        assert!(elsewhere.to_keep().is_none(), "nothing new");
+        let kept = elsewhere.take_news().expect("something new");
+        assert!(elsewhere.take_news().is_none(), "nothing new");
         let quota = Quota::new();
         Elsewhere::from_kept(&kept, &quota);
         assert_eq!((quota.used(alice, as_of), quota.used(research, as_of)), (used, used));

@@ -11,3 +11,4 @@ pub use access::Access;
 pub use cluster::ClusterService;
 pub use serve::{Error, ServerTls, Services, serve};
 pub use stats::StatsService;
+pub use status::status;

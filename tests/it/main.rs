@@ -10,3 +10,4 @@ mod metering;
 mod mock;
 mod proxy;
 mod sdk;
+mod simulation;

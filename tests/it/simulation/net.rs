@@ -1,0 +1,180 @@
+//! The simulated network between followers and their leader: calls get lost, late, repeated and out of order, answers
+//! too, and links are cut.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, Either, select};
+use sproxy::cluster::calls::{CallError, LeaderCalls};
+use sproxy::cluster::leader::Leader;
+use sproxy::cluster::link::call_error;
+use sproxy::cluster::pieces::{Assembly, snapshot_to_wire, step_to_wire};
+use sproxy::cluster::publisher::Update;
+use sproxy::domain::failure::{Failure, Kind};
+use sproxy::wire::v1::state_update::Update as Message;
+use sproxy::wire::{malformed, v1};
+use tokio::sync::oneshot;
+
+use super::disks::{LeaderDisk, Shared, lock};
+use super::scheduler::{Owner, World};
+
+/// How long a follower waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Calls on their way belong to nobody: they arrive even when both sides have died.
+const WIRE: Owner = 0;
+
+/// The leader that is up, if any, and whose tasks its work is.
+pub type Up = Shared<Option<(Owner, Arc<Leader<LeaderDisk>>)>>;
+
+#[derive(Clone)]
+pub struct Net {
+    pub world: World,
+    pub up: Up,
+    /// Followers whose link is cut.
+    pub cut: Shared<BTreeSet<usize>>,
+    /// How many calls and answers of a thousand get lost, and how many calls arrive twice. At 0 nothing is late either.
+    pub loss: Shared<u64>,
+}
+
+impl Net {
+    fn loss(&self) -> u64 {
+        *lock(&self.loss)
+    }
+}
+
+/// One follower's line.
+#[derive(Clone)]
+pub struct Line {
+    pub net: Net,
+    pub follower: usize,
+}
+
+type Handler<Q, A> = fn(Arc<Leader<LeaderDisk>>, Q) -> BoxFuture<'static, Result<A, Failure>>;
+
+impl Line {
+    /// One call with everything that can happen to it.
+    async fn call<Q, A>(&self, request: Q, handler: Handler<Q, A>) -> Result<A, CallError>
+    where
+        Q: Clone + Send + 'static,
+        A: Send + 'static,
+    {
+        let world = &self.net.world;
+        let (sender, receiver) = oneshot::channel();
+        let sender = Arc::new(Mutex::new(Some(sender)));
+        let copies = if world.chance(self.net.loss()) { 2 } else { 1 };
+        for _ in 0..copies {
+            let (line, request, sender) = (self.clone(), request.clone(), Arc::clone(&sender));
+            if !world.chance(self.net.loss()) {
+                world.spawn(WIRE, async move { line.deliver(request, handler, sender).await });
+            }
+        }
+        match select(receiver, Box::pin(world.sleep(PATIENCE))).await {
+            Either::Left((Ok(answer), _)) => {
+                answer.map_err(|failure| call_error(&sproxy::grpc::status(failure)))
+            }
+            Either::Left((Err(_), waiting)) => {
+                waiting.await;
+                Err(CallError::Away("nobody answers".to_owned()))
+            }
+            Either::Right(_) => Err(CallError::Away("no answer in time".to_owned())),
+        }
+    }
+
+    async fn deliver<Q, A>(self, request: Q, handler: Handler<Q, A>, sender: Answer<A>)
+    where
+        Q: Send + 'static,
+        A: Send + 'static,
+    {
+        self.delay().await;
+        let up = lock(&self.net.up).clone();
+        let Some((owner, leader)) = up.filter(|_| !self.is_cut()) else { return };
+        let world = self.net.world.clone();
+        world.spawn(owner, async move {
+            let answer = handler(leader, request).await;
+            let world = self.net.world.clone();
+            world.spawn(WIRE, async move {
+                self.delay().await;
+                if !self.is_cut()
+                    && !self.net.world.chance(self.net.loss())
+                    && let Some(sender) = lock(&sender).take()
+                {
+                    let _ = sender.send(answer);
+                }
+            });
+        });
+    }
+
+    /// Mostly short; now and then longer than anybody waits.
+    async fn delay(&self) {
+        let world = &self.net.world;
+        if self.net.loss() > 0 && world.chance(20) {
+            world.sleep_millis(1_000, 30_000).await;
+        } else {
+            world.sleep_millis(1, 60).await;
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        lock(&self.net.cut).contains(&self.follower)
+    }
+
+    /// What the leader would tell a watcher now.
+    pub async fn watch(&self, request: v1::WatchStateRequest) -> Result<Vec<v1::StateUpdate>, CallError> {
+        self.call(request, |leader, request| Box::pin(async move { news(&leader, &request) })).await
+    }
+}
+
+type Answer<A> = Arc<Mutex<Option<oneshot::Sender<Result<A, Failure>>>>>;
+
+fn news(
+    leader: &Leader<LeaderDisk>,
+    request: &v1::WatchStateRequest,
+) -> Result<Vec<v1::StateUpdate>, Failure> {
+    leader.watcher(request)?;
+    let ledger = malformed::parse_some("known_ledger_id", &request.known_ledger_id)?;
+    let (origin, update) = leader.update_for(ledger.map(|ledger| (ledger, request.known_version)));
+    let messages: Vec<Message> = match update {
+        Update::None => Vec::new(),
+        Update::Steps(steps) => {
+            steps.iter().map(|step| Message::Change(step_to_wire(origin.ledger, step))).collect()
+        }
+        Update::Snapshot(state) => {
+            snapshot_to_wire(&origin, &state).into_iter().map(Message::Snapshot).collect()
+        }
+    };
+    Ok(messages.into_iter().map(|update| v1::StateUpdate { update: Some(update) }).collect())
+}
+
+impl LeaderCalls for Line {
+    async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, CallError> {
+        self.call(request, |leader, request| Box::pin(async move { leader.register(request).await })).await
+    }
+
+    async fn heartbeat(&self, request: v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, CallError> {
+        self.call(request, |leader, request| Box::pin(async move { leader.heartbeat(&request) })).await
+    }
+
+    async fn leave(&self, request: v1::LeaveRequest) -> Result<v1::LeaveResponse, CallError> {
+        self.call(request, |leader, request| Box::pin(async move { leader.leave(&request).await })).await
+    }
+
+    async fn push(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, CallError> {
+        self.call(request, |leader, request| Box::pin(async move { leader.push(request).await })).await
+    }
+
+    async fn offer(&self, parts: Vec<v1::AccountsPart>) -> Result<v1::OfferStateResponse, CallError> {
+        self.call(parts, |leader, parts| {
+            Box::pin(async move {
+                let mut assembly = Assembly::default();
+                for part in parts {
+                    if let Some((origin, state)) = assembly.take(part)? {
+                        return leader.offer(origin, state).await;
+                    }
+                }
+                Err(Failure::new(Kind::Invalid, "no last piece"))
+            })
+        })
+        .await
+    }
+}
