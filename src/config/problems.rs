@@ -1,18 +1,15 @@
-//! Where a value came from, and what is wrong with it.
+//! What is wrong with a configuration: all of it at once, each with its key and where the value came from.
 
 use std::fmt;
-
-use figment::Figment;
-use figment::value::Tag;
 
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The setting, such as `http.listen` or `targets[0].url`.
+    /// The setting, such as `http.listen` or `targets[0].url`; for a file that cannot be read, the file or the line.
     pub key: String,
-    /// Where its value came from.
+    /// Where its value came from: `defaults`, a file's path, a variable's name, a flag.
     pub origin: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and what would be right. Never a secret.
     pub reason: String,
 }
 
@@ -33,17 +30,5 @@ impl fmt::Display for Problems {
         let count = self.0.len();
         write!(f, "{count} problem{} in the configuration:", if count == 1 { "" } else { "s" })?;
         self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
-    }
-}
-
-/// The origin of a value, in words: a file, an environment variable, a flag.
-pub(super) fn origin(figment: &Figment, tag: Tag, key: &str) -> String {
-    let Some(metadata) = figment.get_metadata(tag) else { return "not set".to_owned() };
-    match (&metadata.source, metadata.name.as_ref()) {
-        (Some(figment::Source::File(path)), _) => path.display().to_string(),
-        (_, name) if name.contains("environment") => {
-            format!("SPROXY_{}", key.replace('.', "__").to_uppercase())
-        }
-        (_, name) => name.to_owned(),
     }
 }

@@ -1,0 +1,85 @@
+//! `[cluster]`: who leads, who follows, and what nodes prove themselves with.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::secret::Secret;
+use super::sections::{ClusterConfig, ClusterTls};
+use super::table::Table;
+
+/// The fewest characters of `cluster.secret` that keep guessing hopeless.
+const SECRET_MIN: usize = 32;
+
+pub(super) fn read(table: &Table<'_>) -> ClusterConfig {
+    let listen = table.address("listen");
+    let leader = url(table, "leader", "http://sp-1:9001");
+    let max_staleness = table.duration("max_staleness", Duration::ZERO);
+    ClusterConfig {
+        listen,
+        secret: secret(table, listen, leader.as_deref()),
+        leader,
+        advertise: url(table, "advertise", "http://sp-2:9000"),
+        weight: table.number("weight", 0, 1_000_000),
+        heartbeat_interval: table.duration("heartbeat_interval", Duration::from_millis(50)),
+        sync_interval: table.duration("sync_interval", Duration::from_millis(10)),
+        sync_batch: table.size("sync_batch", 1, 5_000),
+        max_staleness: Some(max_staleness).filter(|limit| !limit.is_zero()),
+        refuse_when_stale: table.flag("refuse_when_stale"),
+        tls: tls(table),
+    }
+}
+
+fn secret(table: &Table<'_>, listen: SocketAddr, leader: Option<&str>) -> Option<Secret> {
+    // A leader whose URL has no host has been noted by itself.
+    let leader_is_near = leader.and_then(host).is_none_or(|host| is_loopback(&host));
+    let beyond_loopback = !listen.ip().is_loopback() || !leader_is_near;
+    let given = match table.secret("secret") {
+        Ok(Some(given)) => given,
+        Ok(None) => {
+            if beyond_loopback {
+                table.wrong(
+                    "secret",
+                    "has to be set as soon as cluster.listen or cluster.leader is not loopback: 32 or more characters, the same on every node",
+                );
+            }
+            return None;
+        }
+        Err(_) => return None,
+    };
+    if given.secret.expose().chars().count() < SECRET_MIN {
+        table.wrong(&given.key, format!("has to have at least {SECRET_MIN} characters"));
+    }
+    if http::HeaderValue::from_str(given.secret.expose()).is_err() {
+        table.wrong(&given.key, "cannot be sent in a header: use visible ASCII characters");
+    }
+    Some(given.secret)
+}
+
+fn tls(table: &Table<'_>) -> Option<ClusterTls> {
+    let identity = table.tls_files();
+    let ca = table.file("tls_ca");
+    let client_auth = table.flag("tls_client_auth");
+    if client_auth && ca.is_none() {
+        table.wrong("tls_ca", "has to be set when cluster.tls_client_auth is true");
+    }
+    (identity.is_some() || ca.is_some()).then_some(ClusterTls { identity, ca, client_auth })
+}
+
+fn url(table: &Table<'_>, key: &str, example: &str) -> Option<String> {
+    let url = table.optional(key)?;
+    if host(&url).is_none() {
+        table.wrong(key, format!("`{url}` is no URL such as {example}"));
+    }
+    Some(url)
+}
+
+/// The host of an `http` or `https` URL.
+fn host(url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    matches!(uri.scheme_str(), Some("http" | "https")).then(|| uri.host().map(str::to_owned)).flatten()
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}

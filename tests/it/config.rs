@@ -1,0 +1,240 @@
+//! Configuration as its writer meets it: which layer wins, what is refused, and where each problem is said to come from.
+
+use std::io::Write;
+
+use sproxy::config::{self, Config, Database, Environment, Http2, Problem, Problems, Sources};
+use tempfile::NamedTempFile;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().expect("a file");
+    file.write_all(text.as_bytes()).expect("written");
+    file
+}
+
+fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, Problems> {
+    let file = file(text);
+    let sources = Sources { file: Some(file.path().to_owned()), flags: Vec::new() };
+    config::load_from(&sources, &environment.iter().copied().collect())
+}
+
+fn loaded(text: &str, environment: &[(&str, &str)]) -> Config {
+    load(text, environment).expect("right")
+}
+
+/// The problems of a wrong configuration, with the file's path as `FILE`.
+fn problems(text: &str, environment: &[(&str, &str)]) -> Vec<Problem> {
+    let file = file(text);
+    let path = file.path().display().to_string();
+    let sources = Sources { file: Some(file.path().to_owned()), flags: Vec::new() };
+    let found = config::load_from(&sources, &environment.iter().copied().collect()).expect_err("wrong");
+    let named = |text: String| text.replace(&path, "FILE");
+    let found = found.0.into_iter().map(|problem| Problem { origin: named(problem.origin), ..problem });
+    found.collect()
+}
+
+/// The one problem: key, origin, reason.
+fn problem(text: &str, environment: &[(&str, &str)]) -> (String, String, String) {
+    let mut found = problems(text, environment);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let Problem { key, origin, reason } = found.remove(0);
+    (key, origin, reason)
+}
+
+fn target(lines: &str) -> String {
+    format!("[[targets]]\nname = \"t\"\nprovider = \"openai\"\nurl = \"http://127.0.0.1:1\"\n{lines}\n")
+}
+
+#[test]
+fn the_defaults_are_right_and_what_is_shown_can_be_read_again() {
+    let text = target("models = [\"gpt-*\"]\nhttp2_only = true");
+    let config = loaded(&text, &[]);
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:9000");
+    assert_eq!(config.targets[0].http2, Http2::Only);
+    let shown = config::show(&config);
+    assert_eq!(config::show(&loaded(&shown, &[])), shown);
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file() {
+    let file = file("[http]\nlisten = \"127.0.0.1:1\"\nmax_connections = 5\nmax_body_bytes = 7\n");
+    let environment: Environment =
+        [("SPROXY_HTTP__LISTEN", "127.0.0.1:2"), ("SPROXY_HTTP__MAX_CONNECTIONS", "6")].into_iter().collect();
+    let flags = vec![("http.listen", "127.0.0.1:3".to_owned())];
+    let config = config::load_from(&Sources { file: Some(file.path().into()), flags }, &environment);
+    let http = config.expect("right").http;
+    assert_eq!((http.listen.port(), http.max_connections, http.max_body_bytes), (3, 6, 7));
+}
+
+#[test]
+fn the_environment_holds_text_that_nobody_guesses_at() {
+    let digits = "01234567890123456789012345678901";
+    for secret in [digits, "[abcdefghijklmnopqrstuvwxyz012345", "\"quoted-0123456789-0123456789-0123\""] {
+        let config = loaded("", &[("SPROXY_CLUSTER__SECRET", secret)]);
+        assert_eq!(config.cluster.secret.expect("a secret").expose(), secret);
+    }
+    // Without the double underscore a name is no configuration.
+    loaded("", &[("SPROXY_TOKEN", "x"), ("SPROXY_ADMIN_PASSWORD", "y")]);
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_key_and_origin() {
+    let text = "[http]\nlisten = \"nowhere\"\n[usage]\nbatch = 0\n";
+    let environment = [("SPROXY_USAGE__QUEUE", "many"), ("SPROXY_CLUSTER__LISTEN", "0.0.0.0:9001")];
+    let mut found: Vec<_> = problems(text, &environment).into_iter().map(|p| (p.key, p.origin)).collect();
+    found.sort();
+    let expected = [
+        ("cluster.secret", "defaults"),
+        ("http.listen", "FILE"),
+        ("usage.batch", "FILE"),
+        ("usage.queue", "SPROXY_USAGE__QUEUE"),
+    ];
+    assert_eq!(found, expected.map(|(key, origin)| (key.to_owned(), origin.to_owned())));
+}
+
+#[test]
+fn a_key_that_does_not_exist_is_refused_with_the_one_that_was_meant() {
+    let (key, origin, reason) = problem("[http]\nlistn = \"127.0.0.1:1\"\n", &[]);
+    assert_eq!((key.as_str(), origin.as_str()), ("http.listn", "FILE"));
+    assert!(reason.contains("`http.listen`"), "{reason}");
+
+    let (key, origin, _) = problem("", &[("SPROXY_CLUSTRE__SECRET", SECRET)]);
+    assert_eq!((key.as_str(), origin.as_str()), ("clustre.secret", "SPROXY_CLUSTRE__SECRET"));
+
+    let (key, _, reason) = problem("[htpt]\n", &[]);
+    assert_eq!((key.as_str(), reason.as_str()), ("htpt", "there is no such section; did you mean `http`?"));
+
+    let (key, _, reason) = problem(&target("wieght = 1"), &[]);
+    assert_eq!(key, "targets[0].wieght");
+    assert!(reason.contains("`weight`"), "{reason}");
+
+    let (key, _, reason) = problem("http = 3\n", &[]);
+    assert_eq!((key.as_str(), reason.as_str()), ("http", "has to be a section: write [http]"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_does_not_hide_the_problems_of_other_layers() {
+    let environment = [("SPROXY_HTTP__LISTEN", "nowhere"), ("SPROXY_CLUSTER__LISTEN", "0.0.0.0:9001")];
+    let found = problems("[http]\nlisten = \"127.0.0.1:1\"\nsecret = \"hush\" oops\n", &environment);
+    // The secret may well stand in the file: that it is missing is not said.
+    let keys: Vec<_> = found.iter().map(|p| (p.key.as_str(), p.origin.as_str())).collect();
+    assert_eq!(keys, [("line 3", "FILE"), ("http.listen", "SPROXY_HTTP__LISTEN")]);
+    assert!(!format!("{found:?}").contains("hush"));
+
+    let sources = Sources { file: Some("/nowhere/sproxy.toml".into()), flags: Vec::new() };
+    let found = config::load_from(&sources, &Environment::default()).expect_err("no file").0;
+    assert_eq!((found[0].key.as_str(), found[0].origin.as_str()), ("/nowhere/sproxy.toml", "--config"));
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn a_node_that_can_be_reached_from_elsewhere_needs_the_clusters_secret() {
+    for lines in [
+        "listen = \"0.0.0.0:9001\"",
+        "leader = \"http://sp-1:9001\"",
+        "listen = \"0.0.0.0:9001\"\nleader = \"http://127.0.0.1:9001\"",
+    ] {
+        let (key, ..) = problem(&format!("[cluster]\n{lines}\n"), &[]);
+        assert_eq!(key, "cluster.secret", "{lines}");
+        loaded(&format!("[cluster]\n{lines}\n"), &[("SPROXY_CLUSTER__SECRET", SECRET)]);
+    }
+    loaded("[cluster]\nlisten = \"[::1]:9001\"\nleader = \"http://localhost:9001\"\n", &[]);
+}
+
+#[test]
+fn a_secret_may_be_given_by_variable_or_file_and_its_problems_name_that_key() {
+    let secret = file(&format!("{SECRET}\n"));
+    let by_file = format!("[cluster]\nsecret_file = \"{}\"\n", secret.path().display());
+    assert_eq!(loaded(&by_file, &[]).cluster.secret.expect("a secret").expose(), SECRET);
+
+    let by_env = "[cluster]\nsecret_env = \"OURS\"\n";
+    assert_eq!(loaded(by_env, &[("OURS", SECRET)]).cluster.secret.expect("a secret").expose(), SECRET);
+    for environment in [&[][..], &[("OURS", "short")]] {
+        let (key, origin, reason) = problem(by_env, environment);
+        assert_eq!((key.as_str(), origin.as_str()), ("cluster.secret_env", "FILE"));
+        assert!(!reason.contains("short"), "{reason}");
+    }
+
+    let (key, ..) = problem("[store]\nurl_env = \"DATABASE\"\n", &[("DATABASE", "mysql://somewhere")]);
+    assert_eq!(key, "store.url_env");
+    let config = loaded("[store]\nurl_env = \"DATABASE\"\n", &[("DATABASE", "postgres://u:hush@h/d")]);
+    assert!(
+        matches!(&config.store.database, Database::Postgres(url) if url.expose() == "postgres://u:hush@h/d")
+    );
+    assert!(!format!("{config:?}{}", config::show(&config)).contains("hush"));
+}
+
+#[test]
+fn a_higher_layers_secret_replaces_a_lower_one_but_two_in_one_layer_are_a_problem() {
+    let by_env = "[cluster]\nsecret_env = \"OURS\"\n";
+    let config = loaded(by_env, &[("SPROXY_CLUSTER__SECRET", SECRET)]);
+    assert_eq!(config.cluster.secret.expect("a secret").expose(), SECRET);
+
+    let both = target("api_key = \"a\"\napi_key_env = \"OURS\"");
+    let (key, origin, reason) = problem(&both, &[("OURS", SECRET)]);
+    assert_eq!((key.as_str(), origin.as_str()), ("targets[0].api_key_env", "FILE"));
+    assert!(reason.contains("targets[0].api_key"), "{reason}");
+    let environment = [("SPROXY_CLUSTER__SECRET", SECRET), ("SPROXY_CLUSTER__SECRET_FILE", "/nowhere")];
+    assert_eq!(problem("", &environment).1, "SPROXY_CLUSTER__SECRET_FILE");
+}
+
+#[test]
+fn a_log_level_is_checked_before_anything_runs() {
+    for level in ["inof", "info,sproxy=loud", "", "info,,"] {
+        let (key, ..) = problem(&format!("[log]\nlevel = \"{level}\"\n"), &[]);
+        assert_eq!(key, "log.level", "{level}");
+    }
+    for level in ["info", "off", "INFO", "info,sproxy::cluster=debug", "warn,hyper=error"] {
+        assert_eq!(loaded(&format!("[log]\nlevel = \"{level}\"\n"), &[]).log.level, level);
+    }
+}
+
+#[test]
+fn a_targets_values_have_bounds() {
+    for (lines, key) in [
+        ("max_connections = 0", "max_connections"),
+        ("weight = -1", "weight"),
+        ("weight = 1.5", "weight"),
+        ("models = []", "models"),
+        ("models = [\"[\"]", "models"),
+        ("models = \"gpt\"", "models"),
+        ("idle_timeout = \"0s\"", "idle_timeout"),
+        ("idle_timeout = \"1000y\"", "idle_timeout"),
+        ("on_hangup = \"wait\"", "on_hangup"),
+        ("health_path = \"up\"", "health_path"),
+        ("include_usage = \"perhaps\"", "include_usage"),
+        ("api_key = \"a\\nb\"", "api_key"),
+        ("ca_file = \"/nowhere\"", "ca_file"),
+    ] {
+        assert_eq!(problem(&target(lines), &[]).0, format!("targets[0].{key}"), "{lines}");
+    }
+    let twice = format!("{}{}", target(""), target(""));
+    assert_eq!(problem(&twice, &[]).0, "targets[1].name");
+    let keys: Vec<String> = problems("[[targets]]\n", &[]).into_iter().map(|p| p.key).collect();
+    assert_eq!(keys, ["targets[0].name", "targets[0].provider", "targets[0].url"]);
+}
+
+#[test]
+fn a_wrong_choice_is_told_the_right_ones() {
+    let text = "[[targets]]\nname = \"t\"\nprovider = \"antropic\"\nurl = \"http://h\"\n";
+    let (_, _, reason) = problem(text, &[]);
+    assert_eq!(reason, "`antropic` is no provider: use anthropic, openai, gemini or ollama");
+    let (_, _, reason) = problem("[usage]\ndurability = \"maybe\"\n", &[]);
+    assert_eq!(reason, "`maybe` is none of committed, buffered");
+}
+
+#[test]
+fn without_a_target_the_providers_own_variables_make_the_obvious_ones() {
+    let environment = [("ANTHROPIC_API_KEY", "sk-1"), ("OPENAI_API_KEY", " "), ("OLLAMA_HOST", "0.0.0.0")];
+    let targets = loaded("", &environment).targets;
+    let made: Vec<_> = targets.iter().map(|target| (target.name.as_str(), target.url.as_str())).collect();
+    assert_eq!(made, [("anthropic", "https://api.anthropic.com"), ("ollama", "http://127.0.0.1:11434")]);
+    assert_eq!(targets[0].api_key.as_ref().expect("a key").expose(), "sk-1");
+    assert!(targets[1].api_key.is_none());
+
+    assert_eq!(loaded(&target(""), &environment).targets.len(), 1);
+    assert!(loaded("targets = []\n", &environment).targets.is_empty());
+    let (key, origin, _) = problem("", &[("OLLAMA_HOST", "ftp://gpu.example")]);
+    assert_eq!((key.as_str(), origin.as_str()), ("targets[0].url", "OLLAMA_HOST"));
+}
