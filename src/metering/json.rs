@@ -1,58 +1,54 @@
 //! A JSON scanner that can stop and go on at any byte, keeps next to nothing, and tells a [`Tally`] what the
 //! vocabulary names. Its memory is fixed, whatever it is fed; what is no JSON makes it wait for the next start.
+//!
+//! It is the hot loop of a streamed answer, so every step has a quick way for what lies in one piece in front
+//! of it, and a slow one, by state, for what is cut by the end of a chunk.
 
-use crate::metering::skip::{Skip, Text};
+use crate::metering::beginning::Beginning;
+use crate::metering::position::{Position, State};
+use crate::metering::skip::{self, Skip, Text};
 use crate::metering::tally::Tally;
 use crate::metering::vocabulary::Place;
 
-/// Containers of interest inside one another; the vocabulary needs nine, arrays included.
-const DEPTH_MAX: usize = 24;
 /// The longest key of interest has 27 bytes.
 const KEY_MAX: usize = 32;
 /// Longest string that is kept: names of models, kinds of events.
 const WORD_MAX: usize = 200;
 
-/// Where the scanner stands between two bytes.
-#[derive(Clone, Copy, Debug)]
-enum State {
-    /// Before a value, or the end of an array.
-    Value,
-    /// Before a key, or the end of an object.
-    Key,
-    /// Inside a key.
-    KeyText { escaped: bool },
-    /// Between key and value.
-    Colon,
-    /// Inside a string that the model produced.
-    Content { escaped: bool },
-    /// Inside a string that is kept.
-    Word { escaped: bool },
-    /// Inside a string that is skipped.
-    OtherText(Text),
-    /// Inside a container that is skipped, or counted as a whole.
-    OtherContainer { skip: Skip, counted: bool },
-    /// Inside a token count.
-    Digits { value: u64, whole: bool },
-    /// Inside a number, `true`, `false` or `null` of no interest.
-    OtherScalar,
-    /// Behind the end of the outermost value.
-    Over,
-    /// What came is no JSON.
-    Broken,
-}
-
 /// The scanner of one document after the other.
 #[derive(Debug)]
 pub struct Scanner {
-    state: State,
-    /// Where the value stands that is being read or comes next.
-    place: Place,
-    /// The containers around it, outermost first, and whether each is an array.
-    around: [(Place, bool); DEPTH_MAX],
-    depth: usize,
+    at: Position,
+    /// How documents begin here, up to their content, and where that leads.
+    beginning: Beginning,
+    leads_to: Position,
+    lesson: Option<Lesson>,
+    /// The byte before was a backslash, inside a key, a content or a word.
+    escaped: bool,
+    skip: Skip,
+    text: Text,
+    digits: Digits,
     word: [u8; WORD_MAX],
     word_len: usize,
     started: bool,
+}
+
+/// A beginning that is being learnt. Positions are what lay before the scanner then, as it counts its way down.
+#[derive(Clone, Copy, Debug)]
+struct Lesson {
+    /// What the tally had been told before the document. A beginning that tells it something new is not learnt:
+    /// it could not be skipped.
+    told: u64,
+    number: Option<(usize, usize)>,
+    content: Option<usize>,
+}
+
+/// A token count as far as it has been read.
+#[derive(Clone, Copy, Debug)]
+struct Digits {
+    value: u64,
+    /// No fraction and no exponent so far.
+    whole: bool,
 }
 
 impl Scanner {
@@ -60,10 +56,14 @@ impl Scanner {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            state: State::Value,
-            place: Place::Root,
-            around: [(Place::Nothing, false); DEPTH_MAX],
-            depth: 0,
+            at: Position::START,
+            beginning: Beginning::unknown(),
+            leads_to: Position::START,
+            lesson: None,
+            escaped: false,
+            skip: Skip::inside(),
+            text: Text::inside(),
+            digits: Digits { value: 0, whole: true },
             word: [0; WORD_MAX],
             word_len: 0,
             started: false,
@@ -72,17 +72,14 @@ impl Scanner {
 
     /// Before the next document, whatever became of this one.
     pub fn restart(&mut self) {
-        self.state = State::Value;
-        self.place = Place::Root;
-        self.depth = 0;
-        self.word_len = 0;
+        self.at = Position::START;
         self.started = false;
     }
 
     /// Whether the document's outermost value has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Over) || (self.depth == 0 && matches!(self.state, State::OtherScalar))
+        self.at.state == State::Over || (self.at.is_outermost() && self.at.state == State::OtherScalar)
     }
 
     /// Whether nothing of the document has come yet but white space.
@@ -94,243 +91,291 @@ impl Scanner {
     /// Whether what came is no JSON.
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        matches!(self.state, State::Broken)
+        self.at.state == State::Broken
     }
 
     /// Takes the document's next bytes, up to its end at most; returns how many.
     pub fn feed(&mut self, bytes: &[u8], tally: &mut Tally) -> usize {
         let mut rest = bytes;
+        if !self.started {
+            rest = self.begin(bytes, tally);
+        }
         while !rest.is_empty() {
-            rest = match self.state {
+            rest = match self.at.state {
                 State::Value => self.value(rest, tally),
                 State::Key => self.key(rest, tally),
-                State::KeyText { escaped } => self.key_text(rest, escaped),
+                State::KeyText => self.key_text(rest),
                 State::Colon => self.colon(rest),
-                State::Content { escaped } => self.content(rest, escaped, tally),
-                State::Word { escaped } => self.word(rest, escaped, tally),
-                State::OtherText(text) => self.other_text(rest, text),
-                State::OtherContainer { skip, counted } => self.other_container(rest, skip, counted, tally),
-                State::Digits { value, whole } => self.digits(rest, value, whole, tally),
+                State::Content => self.content(rest, tally),
+                State::Word => self.word(rest, tally),
+                State::OtherText => self.other_text(rest),
+                State::OtherContainer => self.other_container(rest, tally),
+                State::Digits => self.digits(rest, tally),
                 State::OtherScalar => self.other_scalar(rest),
-                State::Over => return bytes.len() - rest.len(),
-                State::Broken => return bytes.len(),
+                State::Over | State::Broken => break,
             };
         }
-        bytes.len()
+        if let Some(lesson) = self.lesson.take() {
+            self.learn(bytes, lesson);
+        }
+        if self.is_broken() { bytes.len() } else { bytes.len() - rest.len() }
     }
 
-    fn value<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
-        let Some((&first, rest)) = bytes.split_first() else { return bytes };
-        if is_space(first) || (first == b',' && self.depth > 0) {
+    /// Gets over the beginning of a document if it is a known one, and else gets ready to learn it.
+    fn begin<'b>(&mut self, bytes: &'b [u8], tally: &Tally) -> &'b [u8] {
+        if let Some(rest) = self.beginning.behind(bytes) {
+            self.at = self.leads_to;
+            self.escaped = false;
+            self.started = true;
             return rest;
         }
-        self.started = true;
-        match first {
-            b'"' => {
-                self.word_len = 0;
-                self.state = match self.place {
-                    Place::Model | Place::Kind | Place::StopReason | Place::Error => {
-                        State::Word { escaped: false }
-                    }
-                    place if place.is_content_text() => State::Content { escaped: false },
-                    _ => State::OtherText(Text::inside()),
-                };
-            }
-            b'{' => self.open(false, tally),
-            b'[' => self.open(true, tally),
-            b']' => return self.close(true, rest, tally),
-            b'0'..=b'9' if matches!(self.place, Place::Number(_)) => {
-                self.state = State::Digits { value: 0, whole: true };
-                return bytes;
-            }
-            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
-                if self.place == Place::Done {
-                    tally.done(first == b't');
-                }
-                self.state = State::OtherScalar;
-            }
-            _ => self.state = State::Broken,
-        }
-        rest
+        self.lesson = Some(Lesson { told: tally.told(), number: None, content: None });
+        bytes
     }
 
-    /// Behind the opening bracket of an array or object.
-    fn open(&mut self, array: bool, tally: &mut Tally) {
-        if self.place == Place::Error && !array {
-            tally.error();
+    fn learn(&mut self, bytes: &[u8], lesson: Lesson) {
+        let place = |before: usize| bytes.len() - before;
+        if let Some(content) = lesson.content
+            && let Some(beginning) = bytes.get(..place(content))
+        {
+            self.beginning.learn(beginning, lesson.number.map(|(start, end)| (place(start), place(end))));
         }
-        let entered = self.place.has_members() || (array && self.place != Place::Nothing);
-        let counted = self.place == Place::ContentJson;
-        match self.around.get_mut(self.depth) {
-            Some(slot) if entered && !counted => {
-                *slot = (self.place, array);
-                self.depth += 1;
-                self.state = if array { State::Value } else { State::Key };
-                tally.entered(self.place, array);
-            }
-            _ => self.state = State::OtherContainer { skip: Skip::inside(), counted },
-        }
-    }
-
-    /// At the closing bracket of an array or object.
-    fn close<'b>(&mut self, array: bool, rest: &'b [u8], tally: &mut Tally) -> &'b [u8] {
-        match self.depth.checked_sub(1).and_then(|depth| self.around.get(depth)) {
-            Some(&(place, is_array)) if is_array == array => {
-                self.depth -= 1;
-                self.place = place;
-                if !array {
-                    tally.left(place);
-                }
-                self.next();
-            }
-            _ => self.state = State::Broken,
-        }
-        rest
-    }
-
-    /// Behind a value: what comes next depends on the container around it.
-    fn next(&mut self) {
-        self.state = match self.depth.checked_sub(1).and_then(|depth| self.around.get(depth)) {
-            None => State::Over,
-            Some(&(place, true)) => {
-                self.place = place;
-                State::Value
-            }
-            Some(&(_, false)) => State::Key,
-        };
     }
 
     fn key<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
         let Some((&first, rest)) = bytes.split_first() else { return bytes };
         match first {
-            b'"' => {
-                let end = rest.iter().take(KEY_MAX).position(|&byte| byte == b'"' || byte == b'\\');
-                if let Some(end) = end
-                    && rest.get(end) == Some(&b'"')
-                {
-                    self.place = self.member(rest.get(..end).unwrap_or_default());
-                    self.state = State::Colon;
-                    return rest.get(end + 1..).unwrap_or_default();
-                }
-                self.word_len = 0;
-                self.state = State::KeyText { escaped: false };
+            b'"' => {}
+            b'}' => {
+                self.close(false, tally);
+                return rest;
             }
-            b'}' => return self.close(false, rest, tally),
-            b',' => {}
-            _ if is_space(first) => {}
-            _ => self.state = State::Broken,
+            b',' | b' ' | b'\n' | b'\r' | b'\t' => return rest,
+            _ => {
+                self.at.state = State::Broken;
+                return rest;
+            }
         }
+        if let Some(end) = skip::special(rest)
+            && let Some((key, [b'"', behind @ ..])) = rest.split_at_checked(end)
+        {
+            self.at.place = self.member(key);
+            return match behind {
+                [b':', value @ ..] if !value.is_empty() => self.value(value, tally),
+                _ => {
+                    self.at.state = State::Colon;
+                    behind
+                }
+            };
+        }
+        self.word_len = 0;
+        self.escaped = false;
+        self.at.state = State::KeyText;
         rest
     }
 
-    /// A key that is long, has an escape, or lies in two chunks. An escape is kept as it stands, so that such a
-    /// key equals no name: no provider writes one.
-    fn key_text<'b>(&mut self, bytes: &'b [u8], escaped: bool) -> &'b [u8] {
+    /// A key that has an escape or lies in two chunks. An escape is kept as it stands, so that such a key
+    /// equals no name: no provider writes one.
+    fn key_text<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let Some((&first, rest)) = bytes.split_first() else { return bytes };
-        if first == b'"' && !escaped {
-            self.place = self.member(self.word.get(..self.word_len).unwrap_or_default());
-            self.state = State::Colon;
+        if first == b'"' && !self.escaped {
+            self.at.place = self.member(self.word.get(..self.word_len).unwrap_or_default());
+            self.at.state = State::Colon;
         } else {
             self.keep(first, KEY_MAX);
-            self.state = State::KeyText { escaped: first == b'\\' && !escaped };
+            self.escaped = first == b'\\' && !self.escaped;
         }
         rest
     }
 
     fn member(&self, key: &[u8]) -> Place {
-        let around = self.depth.checked_sub(1).and_then(|depth| self.around.get(depth));
-        around.map_or(Place::Nothing, |(place, _)| place.member(key))
+        self.at.innermost().map_or(Place::Nothing, |(place, _)| place.member(key))
     }
 
     fn colon<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let Some((&first, rest)) = bytes.split_first() else { return bytes };
         match first {
-            b':' => self.state = State::Value,
+            b':' => self.at.state = State::Value,
             _ if is_space(first) => {}
-            _ => self.state = State::Broken,
+            _ => self.at.state = State::Broken,
         }
         rest
+    }
+
+    fn value<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+        let Some((&first, rest)) = bytes.split_first() else { return bytes };
+        self.at.state = State::Value;
+        if is_space(first) || (first == b',' && !self.at.is_outermost()) {
+            return rest;
+        }
+        self.started = true;
+        match first {
+            b'"' => return self.string(rest, tally),
+            b'{' | b'[' => return self.open(first == b'[', rest, tally),
+            b']' => self.close(true, tally),
+            b'0'..=b'9' if matches!(self.at.place, Place::Number(_)) => {
+                self.digits = Digits { value: 0, whole: true };
+                return self.digits(bytes, tally);
+            }
+            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
+                if self.at.place == Place::Done {
+                    tally.done(first == b't');
+                }
+                let behind = self.other_scalar(rest);
+                self.number_passed(bytes, behind);
+                return behind;
+            }
+            _ => self.at.state = State::Broken,
+        }
+        rest
+    }
+
+    /// Behind the opening quote of a string that is a value.
+    fn string<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+        self.escaped = false;
+        if self.at.place == Place::Nothing {
+            self.text = Text::inside();
+            self.other_text(bytes)
+        } else if self.at.place.is_content_text() {
+            self.content_begins(bytes.len(), tally);
+            self.content(bytes, tally)
+        } else if self.at.place.is_word() {
+            self.word_len = 0;
+            self.word(bytes, tally)
+        } else {
+            self.text = Text::inside();
+            self.other_text(bytes)
+        }
+    }
+
+    /// The first content of a document is where its beginning ends.
+    fn content_begins(&mut self, before: usize, tally: &Tally) {
+        self.at.state = State::Content;
+        match &mut self.lesson {
+            Some(lesson) if lesson.content.is_none() && lesson.told == tally.told() => {
+                lesson.content = Some(before);
+                self.leads_to = self.at;
+            }
+            _ => {}
+        }
+    }
+
+    /// Behind the opening bracket of an array or object.
+    fn open<'b>(&mut self, array: bool, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+        if self.at.place == Place::Error && !array {
+            tally.error();
+        }
+        if self.at.enter(array) {
+            tally.entered(self.at.place, array);
+            bytes
+        } else {
+            self.skip = Skip::inside();
+            self.other_container(bytes, tally)
+        }
+    }
+
+    /// Behind the closing bracket of an array or object.
+    fn close(&mut self, array: bool, tally: &mut Tally) {
+        match self.at.leave(array) {
+            Some(place) if !array => tally.left(place),
+            Some(_) => {}
+            None => self.at.state = State::Broken,
+        }
     }
 
     /// Counts what the model produced. An escape counts as one byte, and hexadecimal digits for themselves.
-    fn content<'b>(&mut self, bytes: &'b [u8], escaped: bool, tally: &mut Tally) -> &'b [u8] {
-        if escaped {
-            self.state = State::Content { escaped: false };
+    fn content<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+        self.at.state = State::Content;
+        let mut rest = bytes;
+        if self.escaped && !rest.is_empty() {
+            self.escaped = false;
             tally.content(1);
-            return bytes.get(1..).unwrap_or_default();
+            rest = behind(rest, 0);
         }
-        let Some(end) = memchr::memchr2(b'"', b'\\', bytes) else {
-            tally.content(bytes.len());
-            return &[];
-        };
-        tally.content(end);
-        if bytes.get(end) == Some(&b'"') {
-            self.next();
-        } else {
-            self.state = State::Content { escaped: true };
+        while let Some(end) = skip::special(rest) {
+            tally.content(end);
+            if rest.get(end) == Some(&b'"') {
+                self.at.next();
+                return behind(rest, end);
+            }
+            if rest.len() == end + 1 {
+                self.escaped = true;
+                return &[];
+            }
+            tally.content(1);
+            rest = behind(rest, end + 1);
         }
-        bytes.get(end + 1..).unwrap_or_default()
+        tally.content(rest.len());
+        &[]
     }
 
-    fn word<'b>(&mut self, bytes: &'b [u8], escaped: bool, tally: &mut Tally) -> &'b [u8] {
+    /// Keeps a string, as far as it may matter, and tells what it says.
+    fn word<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+        self.at.state = State::Word;
+        if self.word_len == 0
+            && !self.escaped
+            && let Some(end) = skip::special(bytes)
+            && let Some((word, [b'"', rest @ ..])) = bytes.split_at_checked(end)
+        {
+            tell(self.at.place, word, tally);
+            self.at.next();
+            return rest;
+        }
         let mut rest = bytes;
-        let mut escaped = escaped;
         while let Some((&first, behind)) = rest.split_first() {
             rest = behind;
-            if escaped || !matches!(first, b'"' | b'\\') {
+            if self.escaped || !matches!(first, b'"' | b'\\') {
                 self.keep(first, WORD_MAX);
-                escaped = false;
+                self.escaped = false;
             } else if first == b'\\' {
-                escaped = true;
+                self.escaped = true;
             } else {
-                let word = self.word.get(..self.word_len).unwrap_or_default();
-                match self.place {
-                    Place::Kind => tally.kind(word),
-                    Place::Model => tally.model(word),
-                    Place::StopReason => tally.stop_reason(),
-                    Place::Error if !word.is_empty() => tally.error(),
-                    _ => {}
-                }
-                self.next();
-                return rest;
+                tell(self.at.place, self.word.get(..self.word_len).unwrap_or_default(), tally);
+                self.at.next();
+                break;
             }
         }
-        self.state = State::Word { escaped };
         rest
     }
 
-    fn other_text<'b>(&mut self, bytes: &'b [u8], mut text: Text) -> &'b [u8] {
-        let taken = text.feed(bytes);
-        if text.is_over() {
-            self.next();
-        } else {
-            self.state = State::OtherText(text);
+    fn other_text<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        self.at.state = State::OtherText;
+        let taken = self.text.feed(bytes);
+        if self.text.is_over() {
+            self.at.next();
         }
         bytes.get(taken..).unwrap_or_default()
     }
 
-    fn other_container<'b>(
-        &mut self,
-        bytes: &'b [u8],
-        mut skip: Skip,
-        counted: bool,
-        tally: &mut Tally,
-    ) -> &'b [u8] {
-        let taken = skip.feed(bytes);
-        if counted {
+    fn other_container<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+        self.at.state = State::OtherContainer;
+        let taken = self.skip.feed(bytes);
+        if self.at.place == Place::ContentJson {
             tally.content(taken);
         }
-        if skip.is_over() {
-            self.next();
-        } else {
-            self.state = State::OtherContainer { skip, counted };
+        if self.skip.is_over() {
+            self.at.next();
         }
         bytes.get(taken..).unwrap_or_default()
     }
 
-    /// A token count. A fraction or an exponent is no count; what cannot be one is left out.
-    fn digits<'b>(&mut self, bytes: &'b [u8], value: u64, whole: bool, tally: &mut Tally) -> &'b [u8] {
-        let (mut value, mut whole, mut rest) = (value, whole, bytes);
+    /// The first number of a document may be another one in the next.
+    fn number_passed(&mut self, bytes: &[u8], behind: &[u8]) {
+        let number = bytes.get(..bytes.len() - behind.len()).unwrap_or_default();
+        if let Some(lesson) = &mut self.lesson
+            && lesson.number.is_none()
+            && lesson.content.is_none()
+            && number.iter().all(u8::is_ascii_digit)
+        {
+            lesson.number = Some((bytes.len(), behind.len()));
+        }
+    }
+
+    /// A token count. A fraction is cut off; what has an exponent cannot be one and is left out.
+    fn digits<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+        self.at.state = State::Digits;
+        let Digits { mut value, mut whole } = self.digits;
+        let mut rest = bytes;
         while let Some((&first, behind)) = rest.split_first() {
             match first {
                 b'0'..=b'9' if whole => {
@@ -340,23 +385,24 @@ impl Scanner {
                 b'e' | b'E' => (value, whole) = (u64::MAX, false),
                 b'0'..=b'9' | b'+' | b'-' => {}
                 _ => {
-                    if let Place::Number(count) = self.place {
+                    if let Place::Number(count) = self.at.place {
                         tally.count(count, value);
                     }
-                    self.next();
+                    self.at.next();
                     return rest;
                 }
             }
             rest = behind;
         }
-        self.state = State::Digits { value, whole };
+        self.digits = Digits { value, whole };
         rest
     }
 
     fn other_scalar<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        self.at.state = State::OtherScalar;
         let end = bytes.iter().position(|&byte| matches!(byte, b',' | b']' | b'}') || is_space(byte));
         let Some(end) = end else { return &[] };
-        self.next();
+        self.at.next();
         bytes.get(end..).unwrap_or_default()
     }
 
@@ -368,6 +414,22 @@ impl Scanner {
             self.word_len += 1;
         }
     }
+}
+
+/// Tells what a kept string says at its place.
+fn tell(place: Place, word: &[u8], tally: &mut Tally) {
+    match place {
+        Place::Kind => tally.kind(word),
+        Place::Model => tally.model(word),
+        Place::StopReason => tally.stop_reason(),
+        Place::Error if !word.is_empty() => tally.error(),
+        _ => {}
+    }
+}
+
+/// What comes behind the byte at `at`.
+fn behind(bytes: &[u8], at: usize) -> &[u8] {
+    bytes.get(at + 1..).unwrap_or_default()
 }
 
 fn is_space(byte: u8) -> bool {

@@ -12,11 +12,14 @@
 //! an Anthropic-shaped one from an OpenAI-compatible server, is metered all the same.
 
 pub mod ask;
+mod beginning;
+mod block;
 mod coding;
 mod endpoint;
 mod framing;
 mod json;
 mod meter;
+mod position;
 mod skip;
 mod tally;
 pub mod usage_chunk;

@@ -40,6 +40,8 @@ pub struct Tally {
     compaction: Compaction,
     /// What the request is worth as input, where the answer does not tell.
     input_estimate: u64,
+    /// How often something new was told.
+    told: u64,
 }
 
 /// What the compaction steps of an Anthropic answer used.
@@ -88,16 +90,25 @@ impl Tally {
             event: Event::default(),
             compaction: Compaction::default(),
             input_estimate,
+            told: 0,
         }
+    }
+
+    /// Grows with everything that is told and makes a difference.
+    #[must_use]
+    pub fn told(&self) -> u64 {
+        self.told
     }
 
     /// `bytes` more of content have passed.
     pub fn content(&mut self, bytes: usize) {
         self.content = self.content.saturating_add(bytes as u64);
+        self.told += 1;
     }
 
     /// A count was reported.
     pub fn count(&mut self, count: Count, value: u64) {
+        self.told += 1;
         if value > COUNT_MAX {
             return;
         }
@@ -111,6 +122,7 @@ impl Tally {
     pub fn model(&mut self, name: &[u8]) {
         if self.model.is_none() && !name.is_empty() {
             self.model = Some(String::from_utf8_lossy(name).into_owned());
+            self.told += 1;
         }
     }
 
@@ -131,8 +143,9 @@ impl Tally {
             b"error" => self.error = true,
             b"compaction" => self.event.compacts = true,
             b"message_start" | b"response.created" if self.due == Due::BodyEnd => self.due = Due::FinalEvent,
-            _ => {}
+            _ => return,
         }
+        self.told += 1;
     }
 
     /// An array or object of interest begins.
@@ -144,8 +157,9 @@ impl Tally {
                 self.event.compacts = false;
                 self.clear_step();
             }
-            _ => {}
+            _ => return,
         }
+        self.told += 1;
     }
 
     /// An object of interest ends.
@@ -153,8 +167,9 @@ impl Tally {
         match place {
             Place::Root => self.event_over(),
             Place::Iteration if self.event.compacts => self.add_step(),
-            _ => {}
+            _ => return,
         }
+        self.told += 1;
     }
 
     fn clear_step(&mut self) {
@@ -178,21 +193,25 @@ impl Tally {
 
     /// The model has said why it stopped.
     pub fn stop_reason(&mut self) {
+        self.told += 1;
         self.event.says_why_stopped = true;
     }
 
     /// Ollama's `done`.
     pub fn done(&mut self, done: bool) {
+        self.told += 1;
         self.event.is_last = Some(done);
     }
 
     /// The answer reported a failure.
     pub fn error(&mut self) {
+        self.told += 1;
         self.error = true;
     }
 
     /// What stands in place of a final event has come.
     pub fn finish(&mut self) {
+        self.told += 1;
         self.due = Due::Nothing;
     }
 

@@ -1,5 +1,7 @@
 //! Takes the usage chunk that the gateway asked for out of an OpenAI stream whose caller did not ask for it.
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr2, memmem};
 use serde::Deserialize;
@@ -114,15 +116,20 @@ fn is_usage_chunk(event: &[u8]) -> bool {
         choices: Vec<IgnoredAny>,
         usage: Option<IgnoredAny>,
     }
-    let may_be = event.len() <= EVENT_MAX
-        && memmem::find(event, b"\"usage\"").is_some_and(|at| {
-            let value = event.get(at + 7..).unwrap_or_default();
-            value.iter().find(|byte| !matches!(byte, b' ' | b':')) != Some(&b'n')
-        });
-    if !may_be {
+    if event.len() > EVENT_MAX || !names_usage(event) {
         return false;
     }
     let data = event.split(|byte| matches!(byte, b'\n' | b'\r')).find_map(|line| line.strip_prefix(b"data:"));
     data.and_then(|data| serde_json::from_slice::<Chunk>(data).ok())
         .is_some_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
+}
+
+/// Whether an event has a usage that is not null, as far as can be told without parsing it.
+fn names_usage(event: &[u8]) -> bool {
+    const KEY: &str = "\"usage\"";
+    static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(KEY));
+    FINDER.find(event).is_some_and(|at| {
+        let value = event.get(at + KEY.len()..).unwrap_or_default();
+        value.iter().find(|byte| !matches!(byte, b' ' | b':')) != Some(&b'n')
+    })
 }

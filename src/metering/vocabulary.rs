@@ -86,6 +86,12 @@ impl Place {
         matches!(self, Self::Content | Self::ContentJson | Self::Delta | Self::Block | Self::Response)
     }
 
+    /// Whether a string here is kept, to be understood.
+    #[must_use]
+    pub fn is_word(self) -> bool {
+        matches!(self, Self::Model | Self::Kind | Self::StopReason | Self::Error)
+    }
+
     /// Where the member `key` of an object here stands.
     #[must_use]
     pub fn member(self, key: &[u8]) -> Self {

@@ -1,0 +1,104 @@
+//! Where in a JSON document a scanner stands, in a form that can be copied and taken up again.
+
+use crate::metering::vocabulary::Place;
+
+/// Containers of interest inside one another; the vocabulary needs nine, arrays included.
+const DEPTH_MAX: usize = 16;
+
+/// Where the scanner stands between two bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Before a value, or the end of an array.
+    Value,
+    /// Before a key, or the end of an object.
+    Key,
+    /// Inside a key whose beginning is kept.
+    KeyText,
+    /// Between key and value.
+    Colon,
+    /// Inside a string that the model produced.
+    Content,
+    /// Inside a string that is kept.
+    Word,
+    /// Inside a string that is skipped.
+    OtherText,
+    /// Inside a container that is skipped, or counted as a whole.
+    OtherContainer,
+    /// Inside a token count.
+    Digits,
+    /// Inside a number, `true`, `false` or `null` of no interest.
+    OtherScalar,
+    /// Behind the end of the outermost value.
+    Over,
+    /// What came is no JSON.
+    Broken,
+}
+
+/// Where in a document the scanner stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    /// Between which bytes.
+    pub state: State,
+    /// Where the value stands that is being read or comes next.
+    pub place: Place,
+    /// The containers around it, outermost first; their number, and which are arrays.
+    around: [Place; DEPTH_MAX],
+    depth: usize,
+    arrays: u32,
+}
+
+impl Position {
+    /// Before a document.
+    pub const START: Self = Self {
+        state: State::Value,
+        place: Place::Root,
+        around: [Place::Nothing; DEPTH_MAX],
+        depth: 0,
+        arrays: 0,
+    };
+
+    /// The container around the present value, and whether it is an array.
+    pub fn innermost(&self) -> Option<(Place, bool)> {
+        let index = self.depth.checked_sub(1)?;
+        Some((*self.around.get(index)?, self.arrays >> index & 1 == 1))
+    }
+
+    /// Whether the present value is outermost.
+    pub fn is_outermost(&self) -> bool {
+        self.depth == 0
+    }
+
+    /// Goes into the array or object at the present place; false if there is nothing of interest in it.
+    pub fn enter(&mut self, array: bool) -> bool {
+        let of_interest = self.place.has_members() || (array && self.place != Place::Nothing);
+        if !of_interest || self.place == Place::ContentJson {
+            return false;
+        }
+        let Some(slot) = self.around.get_mut(self.depth) else { return false };
+        *slot = self.place;
+        self.arrays = self.arrays & !(1 << self.depth) | u32::from(array) << self.depth;
+        self.depth += 1;
+        self.state = if array { State::Value } else { State::Key };
+        true
+    }
+
+    /// Leaves the innermost array or object, and tells its place; none if it is not of that kind.
+    pub fn leave(&mut self, array: bool) -> Option<Place> {
+        let (place, _) = self.innermost().filter(|(_, is_array)| *is_array == array)?;
+        self.depth -= 1;
+        self.next();
+        Some(place)
+    }
+
+    /// Behind a value: what comes next depends on the container around it.
+    pub fn next(&mut self) {
+        self.state = match self.innermost() {
+            None => State::Over,
+            Some((place, true)) => {
+                self.place = place;
+                State::Value
+            }
+            Some((_, false)) => State::Key,
+        };
+    }
+}
