@@ -77,7 +77,7 @@ pub(super) fn no_such<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> St
 fn hint<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> String {
     let nearest = known.map(|known| (distance(key, known), known)).min();
     nearest
-        .filter(|(distance, _)| *distance <= 3 && *distance < key.len())
+        .filter(|(distance, _)| *distance <= 3 && *distance * 2 <= key.len())
         .map_or_else(String::new, |(_, meant)| format!("; did you mean `{meant}`?"))
 }
 

@@ -158,11 +158,12 @@ fn health_path(table: &Table<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layers;
     use super::*;
 
     #[test]
     fn people_are_told_every_key_and_default() {
-        let told = super::super::DEFAULTS.split_once("# [[targets]]\n").expect("the section").1;
+        let told = layers::DEFAULTS.split_once("# [[targets]]\n").expect("the section").1;
         let told: Vec<&str> = told.lines().map(|line| line.trim_start_matches("# ")).collect();
         let told: Dict = toml::from_str(&told.join("\n")).expect("TOML once it is no comment");
         let defaults: Dict = toml::from_str(DEFAULTS).expect("TOML");

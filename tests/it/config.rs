@@ -114,6 +114,27 @@ fn a_key_that_does_not_exist_is_refused_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn a_hint_is_given_only_when_something_is_near() {
+    assert_eq!(problem("[foo]\n", &[]).2, "there is no such section");
+}
+
+#[test]
+fn a_written_price_replaces_the_built_in_one_and_a_wrong_one_is_named() {
+    let text = "[prices]\n\"claude-sonnet-4*\" = { input = 7.0, output = 8.0 }\n";
+    let rates = loaded(text, &[]).prices.find("claude-sonnet-4").base;
+    assert_eq!((rates.input, rates.output, rates.cache_read), (7_000_000, 8_000_000, 7_000_000));
+    for (entry, key) in [
+        ("{ input = 7.0 }", ""),
+        ("{ input = -1.0, output = 8.0 }", ".input"),
+        ("{ input = 1.0, output = 8.0, cach_read = 1.0 }", ".cach_read"),
+        ("7.0", ""),
+    ] {
+        let (found, origin, _) = problem(&format!("[prices]\n\"m*\" = {entry}\n"), &[]);
+        assert_eq!((found, origin.as_str()), (format!("prices.\"m*\"{key}"), "FILE"), "{entry}");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_does_not_hide_the_problems_of_other_layers() {
     let environment = [("SPROXY_HTTP__LISTEN", "nowhere"), ("SPROXY_CLUSTER__LISTEN", "0.0.0.0:9001")];
     let found = problems("[http]\nlisten = \"127.0.0.1:1\"\nsecret = \"hush\" oops\n", &environment);
