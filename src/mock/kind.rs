@@ -75,19 +75,24 @@ impl Call {
     pub fn of(parts: &Parts) -> Self {
         let path = parts.uri.path();
         let has = |name: &str| parts.headers.contains_key(name);
-        let kind = match path.split_once("/v1beta/") {
-            Some(_) => gemini_kind(path, parts.uri.query().unwrap_or_default()),
-            None if path.contains("/api/") => ollama_kind(path),
-            None if parts.method != Method::POST && has("upgrade") => Kind::Upgrade,
-            None if path == "/" => Kind::Root,
-            None => v1_kind(path, has("anthropic-version")),
+        // Newer clients of Gemini use /v1/ as everybody else does; the verb and the credential give them away.
+        let is_gemini = !path.contains("/openai/")
+            && (path.contains("/v1beta/")
+                || has("x-goog-api-key")
+                || (path.contains("/v1/models/") && path.contains(':')));
+        let kind = match path {
+            "/" => Kind::Root,
+            _ if is_gemini => gemini_kind(path, parts.uri.query().unwrap_or_default()),
+            _ if path.contains("/api/") => ollama_kind(path),
+            _ if parts.method != Method::POST && has("upgrade") => Kind::Upgrade,
+            _ => v1_kind(path, has("anthropic-version")),
         };
         Self { kind, model: ask::model_in_path(path).map(str::to_owned) }
     }
 }
 
 fn v1_kind(path: &str, anthropic: bool) -> Kind {
-    let name = path.rsplit_once("/v1/").map_or("", |(_, name)| name);
+    let name = path.rsplit_once("/v1/").or(path.rsplit_once("/v1beta/openai/")).map_or("", |(_, name)| name);
     match name {
         "messages" => Kind::Messages { stream: false },
         "messages/count_tokens" => Kind::CountTokens,

@@ -63,6 +63,7 @@ fn calls() -> Vec<(&'static str, Value)> {
         ("/v1/responses", json!({"model": "m", "input": "x"})),
         ("/v1/responses", json!({"model": "m", "input": "x", "stream": true})),
         ("/v1beta/models/m:generateContent", json!({"contents": []})),
+        ("/v1/models/m:generateContent", json!({"contents": []})),
         ("/v1beta/models/m:streamGenerateContent", json!({"contents": []})),
         ("/v1beta/models/m:streamGenerateContent?alt=sse", json!({"contents": []})),
         ("/api/chat", chat(false)),
