@@ -287,7 +287,25 @@ mod tests {
             accounts.authenticate(&text, now().plus(Duration::from_secs(seconds))).expect("known");
         }
         let noted = [(key.id, now()), (key.id, now().plus(Duration::from_mins(1)))];
-        assert_eq!(accounts.directory.take_used(), noted);
-        assert!(accounts.directory.take_used().is_empty());
+        assert_eq!(accounts.directory.take_used(usize::MAX), noted);
+        assert!(accounts.directory.take_used(usize::MAX).is_empty());
+    }
+
+    #[test]
+    fn a_use_that_another_node_saw_counts_if_it_is_later_than_what_is_known() {
+        let accounts = Authenticator::default();
+        let alice = user("alice");
+        let (text, key) = key_of(&alice, None);
+        accounts.directory.replace(&[alice], &[], std::slice::from_ref(&key));
+        accounts.authenticate(&text, now()).expect("known");
+        let (before, after) = (now().minus(Duration::from_secs(1)), now().plus(Duration::from_secs(1)));
+        accounts.directory.note_used(&[
+            (key.id, before),
+            (KeyId::new(), after),
+            (key.id, after),
+            (key.id, after),
+        ]);
+        assert_eq!(accounts.directory.take_used(1), [(key.id, now())]);
+        assert_eq!(accounts.directory.take_used(9), [(key.id, after)]);
     }
 }

@@ -191,13 +191,27 @@ impl Directory {
         (tables.users.len(), tables.groups.len(), tables.keys.len())
     }
 
-    /// The keys used since this was last asked, with the time of use to within a minute.
-    pub fn take_used(&self) -> Vec<(KeyId, Timestamp)> {
-        std::mem::take(&mut self.used.lock())
+    /// At most `most` of the keys used since this was last asked, with the time of use to within a minute.
+    pub fn take_used(&self, most: usize) -> Vec<(KeyId, Timestamp)> {
+        let mut used = self.used.lock();
+        let most = most.min(used.len());
+        used.drain(..most).collect()
+    }
+
+    /// Notes uses that another node saw, as far as they are later than what is known.
+    pub fn note_used(&self, uses: &[(KeyId, Timestamp)]) {
+        let tables = self.tables.read();
+        for (id, at) in uses {
+            let key = tables.digests.get(id).and_then(|digest| tables.keys.get(digest));
+            let known = key.map(|key| key.last_used_micros.fetch_max(at.as_micros(), Ordering::Relaxed));
+            if known.is_some_and(|known| known < at.as_micros()) {
+                self.used.lock().push((*id, *at));
+            }
+        }
     }
 
     /// Puts back what [`Directory::take_used`] gave and could not be written.
-    pub fn put_back_used(&self, unwritten: Vec<(KeyId, Timestamp)>) {
+    pub fn put_back_used(&self, unwritten: &[(KeyId, Timestamp)]) {
         self.used.lock().extend(unwritten);
     }
 

@@ -22,7 +22,7 @@ use crate::crypto::password::Hasher;
 use crate::crypto::secret_text::{self, CHARS_FOR_256_BITS};
 use crate::crypto::token::{self, Signer};
 use crate::domain::clock::Clock;
-use crate::store::{MetaKey, MetaRepo, Store};
+use crate::store::{MetaKey, MetaRepo, RefreshTokenRepo, Store};
 
 /// The file of the local admin token, in the data directory.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
@@ -66,6 +66,7 @@ impl Accounts {
         let accounts = Self { inner: Arc::new(inner) };
         if settings.is_leader {
             accounts.load_signing_key().await?;
+            accounts.load_ended_sessions().await?;
         }
         Ok(accounts)
     }
@@ -109,6 +110,15 @@ impl Accounts {
             kept
         };
         self.inner.authenticator.set_local_admin(&token);
+        Ok(())
+    }
+
+    /// Sessions that ended shortly before a restart stay ended: access tokens of theirs may still be about.
+    async fn load_ended_sessions(&self) -> Result<(), Error> {
+        let (now, ttl) = (self.now(), self.inner.settings.access_token_ttl);
+        for session in RefreshTokenRepo::on(&self.inner.store).ended_families(now.minus(ttl)).await? {
+            self.inner.authenticator.end_session(session, now.plus(ttl));
+        }
         Ok(())
     }
 

@@ -2,28 +2,56 @@
 
 use crate::accounts::Accounts;
 use crate::accounts::error::Error;
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::KeyId;
 use crate::store::{ApiKeyRepo, RefreshTokenRepo};
 
-/// The most refresh tokens removed in one statement, so that the writer is never held for long.
-const REMOVED_AT_ONCE: u64 = 1_000;
+/// The most rows written or removed in one transaction, so that the database's writer is never held for long.
+const ROWS_AT_ONCE: usize = 500;
 
 impl Accounts {
-    /// Writes down when keys were last used, in one transaction, and removes expired refresh tokens. Safe at any time
-    /// and any number of times; once a minute is right, and once more at the end.
+    /// Forgets sessions that are over and removes expired refresh tokens. A leader also writes down when keys were last
+    /// used; a follower tells the leader instead ([`Accounts::take_key_uses`]). Safe at any time and any number of
+    /// times; once a minute is right, and once more at the end.
     ///
     /// # Errors
     /// The database's; what could not be written is kept for the next time.
     pub async fn tidy(&self) -> Result<(), Error> {
-        let uses = self.inner.authenticator.directory.take_used();
-        if !uses.is_empty()
-            && let Err(error) = ApiKeyRepo::on(&self.inner.store).set_last_used(&uses).await
-        {
-            self.inner.authenticator.directory.put_back_used(uses);
-            return Err(error.into());
-        }
         self.inner.authenticator.forget_ended(self.now());
-        let tokens = RefreshTokenRepo::on(&self.inner.store);
-        while tokens.delete_expired(self.now(), REMOVED_AT_ONCE).await? == REMOVED_AT_ONCE {}
+        if self.inner.settings.is_leader {
+            self.write_key_uses().await?;
+        }
+        let (tokens, most) = (RefreshTokenRepo::on(&self.inner.store), ROWS_AT_ONCE as u64);
+        while tokens.delete_expired(self.now(), most).await? == most {}
         Ok(())
+    }
+
+    /// At most `most` of the keys used on this node since this was last asked, with the time of use to within a minute.
+    #[must_use]
+    pub fn take_key_uses(&self, most: usize) -> Vec<(KeyId, Timestamp)> {
+        self.inner.authenticator.directory.take_used(most)
+    }
+
+    /// Puts back what [`Accounts::take_key_uses`] gave and the leader was not told.
+    pub fn put_back_key_uses(&self, untold: &[(KeyId, Timestamp)]) {
+        self.inner.authenticator.directory.put_back_used(untold);
+    }
+
+    /// Notes uses that a follower tells of; unknown keys and what is known already are passed over.
+    pub fn note_key_uses(&self, uses: &[(KeyId, Timestamp)]) {
+        self.inner.authenticator.directory.note_used(uses);
+    }
+
+    async fn write_key_uses(&self) -> Result<(), Error> {
+        loop {
+            let uses = self.take_key_uses(ROWS_AT_ONCE);
+            if uses.is_empty() {
+                return Ok(());
+            }
+            if let Err(error) = ApiKeyRepo::on(&self.inner.store).set_last_used(&uses).await {
+                self.put_back_key_uses(&uses);
+                return Err(error.into());
+            }
+        }
     }
 }

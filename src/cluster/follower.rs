@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::cluster::calls::{CallError, LeaderCalls};
 use crate::cluster::pieces::{Assembly, snapshot_to_wire, step_from_wire};
 use crate::cluster::state::{Change, Origin, State};
-use crate::cluster::sync::{Error, FollowerBooks, Pushed, Session, meet_ledger, push_all};
+use crate::cluster::sync::{Error, FollowerBooks, KEY_USES_MAX, Pushed, Session, meet_ledger, push_all};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{InstanceId, LedgerId, NodeId};
 use crate::domain::peer::Peer;
@@ -153,6 +153,10 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
         // In this order: what is owed now is owed to the ledger of this session or of a later one, never an earlier.
         let Some(session) = self.session() else { return Ok(None) };
         let debts = self.books.debts().await?;
+        let uses = self.books.take_key_uses(KEY_USES_MAX);
+        let told = uses
+            .iter()
+            .map(|(key, at)| v1::KeyUse { key_id: key.to_string(), at: Some(moment::to_wire(*at)) });
         let request = v1::HeartbeatRequest {
             node_id: session.node_id.to_string(),
             instance_id: session.instance.to_string(),
@@ -162,10 +166,12 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             draining,
             synced_through: debts.synced_through.map(moment::to_wire),
             ledger_id: session.ledger.to_string(),
+            key_uses: told.collect(),
         };
         match self.leader.heartbeat(request).await {
             Ok(answer) => Ok(Some(answer.draining)),
             Err(error) => {
+                self.books.put_back_key_uses(&uses);
                 self.doubt(&session, &error);
                 Err(error.into())
             }

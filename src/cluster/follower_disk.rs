@@ -6,8 +6,9 @@ use crate::cluster::origin_note::{as_accounts, as_state, held, notes_of_follower
 use crate::cluster::state::{Change, Origin, State};
 use crate::cluster::sync::{Debts, FollowerBooks, Place};
 use crate::crypto::token::PublicKey;
+use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
-use crate::domain::ids::{LedgerId, RequestId};
+use crate::domain::ids::{KeyId, LedgerId, RequestId};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::Ledger;
 use crate::store::{AccountsChange, MetaKey, MetaRepo, Store};
@@ -49,6 +50,14 @@ impl FollowerBooks for FollowerDisk {
             text.parse().map_err(|_| Failure::new(Kind::Internal, "meta.leader_ledger_id is no id"))
         };
         text.map(read).transpose()
+    }
+
+    fn take_key_uses(&self, most: usize) -> Vec<(KeyId, Timestamp)> {
+        self.accounts.take_key_uses(most)
+    }
+
+    fn put_back_key_uses(&self, untold: &[(KeyId, Timestamp)]) {
+        self.accounts.put_back_key_uses(untold);
     }
 
     async fn debts(&self) -> Result<Debts, Failure> {

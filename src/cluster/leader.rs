@@ -14,9 +14,10 @@ use crate::cluster::pieces::lineage_from_wire;
 use crate::cluster::publisher::{Publisher, Update};
 use crate::cluster::registry::{Registration, Registry, Sign};
 use crate::cluster::state::{Origin, State};
+use crate::cluster::sync::KEY_USES_MAX;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, Kind};
-use crate::domain::ids::{InstanceId, LedgerId, NodeId, RequestId};
+use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
 use crate::domain::peer::Peer;
 use crate::domain::quota::Used;
 use crate::domain::usage::UsageRecord;
@@ -42,6 +43,11 @@ pub trait LeaderBooks: Send + Sync + 'static {
 
     /// Forgets a peer.
     fn forget_peer(&self, id: NodeId) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Notes when API keys were used on a follower. A leader without keys has nothing to note.
+    fn note_key_uses(&self, uses: &[(KeyId, Timestamp)]) {
+        let _ = uses;
+    }
 
     /// Everything that is replicated, and what it goes back to.
     fn load_state(&self) -> impl Future<Output = Result<(Standing, State), Failure>> + Send;
@@ -154,6 +160,7 @@ impl<B: LeaderBooks> Leader<B> {
             draining: request.draining,
         };
         let peer = self.registry.lock().heartbeat(&id, instance, sign, self.clock.now())?;
+        self.books.note_key_uses(&key_uses(request));
         self.tell();
         Ok(v1::HeartbeatResponse { draining: peer.draining })
     }
@@ -452,6 +459,12 @@ fn readable(log: v1::UsageLog, sender: &NodeId) -> Result<UsageRecord, Malformed
 
 fn speaker(node_id: &str, instance_id: &str) -> Result<(NodeId, InstanceId), Malformed> {
     Ok((parse("node_id", node_id)?, parse("instance_id", instance_id)?))
+}
+
+/// A hint for people: what cannot be read is passed over, what is too much is not looked at.
+fn key_uses(request: &v1::HeartbeatRequest) -> Vec<(KeyId, Timestamp)> {
+    let uses = request.key_uses.iter().take(KEY_USES_MAX);
+    uses.filter_map(|told| Some((told.key_id.parse().ok()?, moment::from_wire(told.at?)))).collect()
 }
 
 /// The state that a registering node can offer, if any.

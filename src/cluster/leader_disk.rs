@@ -6,8 +6,9 @@ use crate::cluster::leader::{LeaderBooks, Taken, spent_by};
 use crate::cluster::origin_note::{as_accounts, as_state, notes_of_leader, standing};
 use crate::cluster::state::State;
 use crate::crypto::token::PublicKey;
+use crate::domain::clock::Timestamp;
 use crate::domain::failure::Failure;
-use crate::domain::ids::NodeId;
+use crate::domain::ids::{KeyId, NodeId};
 use crate::domain::peer::Peer;
 use crate::domain::usage::UsageRecord;
 use crate::ledger::Ledger;
@@ -48,6 +49,10 @@ impl LeaderBooks for LeaderDisk {
     async fn forget_peer(&self, id: NodeId) -> Result<(), Failure> {
         PeerRepo::on(&self.store).delete(&id).await?;
         Ok(())
+    }
+
+    fn note_key_uses(&self, uses: &[(KeyId, Timestamp)]) {
+        self.accounts.note_key_uses(uses);
     }
 
     async fn load_state(&self) -> Result<(Standing, State), Failure> {

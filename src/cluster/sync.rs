@@ -10,13 +10,16 @@ use prost::Message;
 use crate::cluster::calls::{CallError, LeaderCalls};
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::Failure;
-use crate::domain::ids::{InstanceId, LedgerId, NodeId, RequestId};
+use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
 use crate::domain::usage::UsageRecord;
 use crate::wire::malformed::parse;
 use crate::wire::{usage, v1};
 
 /// Batches on their way to the leader at the same time: one being committed there, the others on the way or in line.
 pub const BATCHES_IN_FLIGHT: usize = 4;
+
+/// The most uses of API keys that one heartbeat tells of.
+pub const KEY_USES_MAX: usize = 1_000;
 
 /// A request is closed when its records are larger than this, long before the leader's limit on a message.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
@@ -59,6 +62,17 @@ pub trait FollowerBooks: Send + Sync {
 
     /// What is owed.
     fn debts(&self) -> impl Future<Output = Result<Debts, Failure>> + Send;
+
+    /// At most `most` of the API keys used here since this was last asked. A follower without keys has none to tell of.
+    fn take_key_uses(&self, most: usize) -> Vec<(KeyId, Timestamp)> {
+        let _ = most;
+        Vec::new()
+    }
+
+    /// Puts back what the leader could not be told.
+    fn put_back_key_uses(&self, untold: &[(KeyId, Timestamp)]) {
+        let _ = untold;
+    }
 
     /// Remembers the leader's ledger that `synced` refers to from now on.
     fn remember_ledger(&self, ledger: LedgerId) -> impl Future<Output = Result<(), Failure>> + Send;

@@ -24,13 +24,13 @@ pub struct LimitsView {
     #[schema(required)]
     pub monthly_tokens: Option<u64>,
     /// Requests in any 60 seconds.
-    #[schema(required)]
+    #[schema(required, value_type = Option<u64>)]
     pub rpm: Option<u32>,
     /// USD per UTC calendar month.
     #[schema(required)]
     pub monthly_usd: Option<f64>,
     /// Requests in flight at the same time.
-    #[schema(required)]
+    #[schema(required, value_type = Option<u64>)]
     pub concurrent: Option<u32>,
     /// The largest `max_tokens` that a request may ask for.
     #[schema(required)]
@@ -59,7 +59,7 @@ macro_rules! input_with_limits {
             pub monthly_tokens: Option<Option<u64>>,
             /// Requests in any 60 seconds; null is unlimited.
             #[serde(default, deserialize_with = "crate::http::limits::given")]
-            #[schema(value_type = Option<u32>, minimum = 0, maximum = 4_294_967_295_i64)]
+            #[schema(value_type = Option<u64>, minimum = 0, maximum = 4_294_967_295_i64)]
             pub rpm: Option<Option<u32>>,
             /// USD per UTC calendar month, to the nano-USD; null is unlimited.
             #[serde(default, deserialize_with = "crate::http::limits::given")]
@@ -67,7 +67,7 @@ macro_rules! input_with_limits {
             pub monthly_usd: Option<Option<f64>>,
             /// Requests in flight at the same time; null is unlimited.
             #[serde(default, deserialize_with = "crate::http::limits::given")]
-            #[schema(value_type = Option<u32>, minimum = 0, maximum = 4_294_967_295_i64)]
+            #[schema(value_type = Option<u64>, minimum = 0, maximum = 4_294_967_295_i64)]
             pub concurrent: Option<Option<u32>>,
             /// The largest `max_tokens` that a request may ask for; null is unlimited.
             #[serde(default, deserialize_with = "crate::http::limits::given")]

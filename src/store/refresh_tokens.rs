@@ -86,6 +86,20 @@ impl<'a, G: Ground> RefreshTokenRepo<'a, G> {
         row::Entity::find_by_id(jti.0).one(&self.0.reads()).await?.map(from_row).transpose()
     }
 
+    /// Families of which nothing is good any more and something was revoked at or after `since`: sessions that ended.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn ended_families(&self, since: Timestamp) -> Result<Vec<Jti>, Error> {
+        use sea_orm::{ExprTrait as _, QuerySelect as _};
+        let families = row::Entity::find().select_only().column(row::Column::Family);
+        let nothing_good = row::Column::RevokedAt.count().eq(row::Column::Jti.count());
+        let recently = row::Column::RevokedAt.max().gte(since.as_micros());
+        let ended = families.group_by(row::Column::Family).having(nothing_good).having(recently);
+        let ids = ended.into_tuple::<Uuid>().all(&self.0.reads()).await?;
+        Ok(ids.into_iter().map(Jti).collect())
+    }
+
     /// Revokes a token. Returns true if it was good until this call: of two callers that use the same token at once,
     /// one gets true.
     ///

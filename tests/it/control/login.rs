@@ -116,12 +116,17 @@ async fn refresh_tokens_expire_and_are_removed() {
 }
 
 #[tokio::test]
-async fn access_tokens_hold_over_a_restart() {
+async fn access_tokens_hold_over_a_restart_and_ended_sessions_stay_ended() {
     let plane = Plane::start().await;
     let session = plane.login("admin", ADMIN_PASSWORD).await.expect(200);
+    let session = refresh(&plane, &session).await.expect(200);
+    let ended = plane.login("admin", ADMIN_PASSWORD).await.expect(200);
+    let logout = json!({"refresh_token": ended["refresh_token"]});
+    plane.call("POST", "/auth/logout", "", Some(logout)).await.expect(204);
     plane.store.close().await;
     let plane = Plane::start_in(plane.dir, "2026-11-22T10:30:00Z").await;
     plane.call("GET", "/me", text(&session, "access_token"), None).await.expect(200);
+    plane.call("GET", "/me", text(&ended, "access_token"), None).await.problem(401, "unauthenticated");
 }
 
 #[tokio::test]
