@@ -9,12 +9,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::error::Error;
 use super::link::Link;
 
 const START_MAX: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_millis(20);
 /// At most what a cluster of loopback nodes needs; the secret is needed only beyond loopback, but shows how it is set.
 const SECRET: &str = "a-secret-of-the-demo-that-nobody-needs";
 
@@ -129,7 +130,26 @@ impl Cast {
             let key = made["key"].as_str().ok_or_else(|| Error::Node("sp-1 made no key".to_owned()))?;
             keys.push(key.to_owned());
         }
+        self.known_everywhere(&keys).await?;
         Ok(keys)
+    }
+
+    /// Waits until every node lets everyone in: a change takes a moment to reach the followers.
+    async fn known_everywhere(&self, keys: &[String]) -> Result<(), Error> {
+        let deadline = Instant::now() + START_MAX;
+        for (name, url) in self.urls() {
+            for key in keys {
+                let ask =
+                    || self.http.get(format!("{url}/v1/models")).bearer_auth(key).timeout(START_MAX).send();
+                while !ask().await.is_ok_and(|answer| answer.status().is_success()) {
+                    if Instant::now() > deadline {
+                        return Err(Error::Node(format!("{name} did not hear of the users in time")));
+                    }
+                    sleep(RETRY).await;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn post(&self, path: &str, body: &Value) -> Result<Value, Error> {
