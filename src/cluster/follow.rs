@@ -15,12 +15,13 @@ use crate::cluster::follower_disk::FollowerDisk;
 use crate::cluster::link::Link;
 use crate::cluster::origin_note::token_keys;
 use crate::cluster::retry::Retry;
+use crate::cluster::runs::{only, runs};
 use crate::cluster::share::{Elsewhere, share_of_limits};
 use crate::cluster::sync::{Error, FollowerBooks, Pushed, Session};
 use crate::cluster::task::{Task, pause};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
-use crate::domain::ids::{InstanceId, NodeId};
+use crate::domain::ids::NodeId;
 use crate::domain::peer::Peer;
 use crate::ledger::Ledger;
 use crate::quota::Quota;
@@ -35,8 +36,6 @@ const FAREWELL_MAX: Duration = Duration::from_secs(5);
 const KEEP_EVERY: Duration = Duration::from_secs(5);
 /// So many missed heartbeats of the leader's stream and it is opened anew.
 const SILENCE_MAX: u32 = 3;
-/// Runs that are remembered between two registrations.
-const FORMER_MAX: usize = 16;
 
 /// What a follower is made of.
 pub struct Parts {
@@ -114,40 +113,6 @@ struct Metrics {
     set_aside: Gauge,
 }
 
-/// The id of a follower that has none: asks the leader for one until it answers, and keeps it. A node without an id
-/// cannot book anything, so this comes before everything else; with an id no leader is needed.
-///
-/// # Errors
-/// The own database failing, or a leader that refuses for good.
-pub async fn ask_for_id(link: &Link, addr: &str, weight: u32, store: &Store) -> Result<NodeId, Failure> {
-    use crate::cluster::calls::LeaderCalls;
-    use crate::wire::malformed::parse;
-    use crate::wire::v1;
-
-    let runs = runs(store).await?;
-    let mut retry = Retry::new();
-    loop {
-        let request = v1::RegisterRequest {
-            instance_id: runs.0.to_string(),
-            former_instance_ids: runs.1.iter().map(InstanceId::to_string).collect(),
-            advertise_url: addr.to_owned(),
-            weight,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..v1::RegisterRequest::default()
-        };
-        match link.register(request).await {
-            Ok(answer) => {
-                let id: NodeId = parse("node_id", &answer.node_id)?;
-                MetaRepo::on(store).set(MetaKey::NodeId, id.as_str()).await?;
-                return Ok(id);
-            }
-            Err(error @ (CallError::Refused(_) | CallError::Nonsense(_))) => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "waiting for the leader to give this node an id"),
-        }
-        tokio::time::sleep(retry.wait()).await;
-    }
-}
-
 /// Opens a follower on its database. Its tasks have to be run. Works without the leader.
 ///
 /// # Errors
@@ -201,18 +166,6 @@ pub async fn start(id: NodeId, parts: Parts) -> Result<(Follow, Vec<Task>), Fail
         Task::new("cluster notes", |stop| keep.keep(stop)),
     ];
     Ok((Follow { shared }, tasks))
-}
-
-/// This run of the process, and those before it that the leader may still know the node by. Written down before the
-/// leader hears of it, so that a node that dies in between finds its place again.
-async fn runs(store: &Store) -> Result<(InstanceId, Vec<InstanceId>), Failure> {
-    let kept = MetaRepo::on(store).get(MetaKey::Instances).await?.unwrap_or_default();
-    let former: Vec<InstanceId> = kept.split(',').filter_map(|id| id.parse().ok()).collect();
-    let instance = InstanceId::new();
-    let all = former.iter().chain([&instance]).map(InstanceId::to_string).collect::<Vec<_>>();
-    let last = all.len().saturating_sub(FORMER_MAX);
-    MetaRepo::on(store).set(MetaKey::Instances, &all[last..].join(",")).await?;
-    Ok((instance, former))
 }
 
 impl Follow {
@@ -364,8 +317,7 @@ impl Shared {
         self.metrics.registrations.increment();
         self.heard();
         if let Some(session) = self.follower.session() {
-            let meta = MetaRepo::on(&self.parts.store);
-            if let Err(error) = meta.set(MetaKey::Instances, &session.instance.to_string()).await {
+            if let Err(error) = only(session.instance, &self.parts.store).await {
                 tracing::warn!(%error, "this run could not be written down");
             }
         }

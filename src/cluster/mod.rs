@@ -11,7 +11,7 @@
 //! leader:    let (lead, tasks) = lead::start(lead::Parts { .. }).await?;
 //!            grpc::serve(listener, grpc::Services::new(&lead, ..), tls, stop).await?;
 //! follower:  let link = Link::new(leader_url, secret, tls)?;
-//!            let id = known id, or follow::ask_for_id(&link, addr, weight, &store).await?;
+//!            let id = known id, or ask_for_id(&link, addr, weight, &store).await?;
 //!            let (follow, tasks) = follow::start(id, follow::Parts { .. }).await?;
 //! both:      peers(), not_ready(), expose(); lead: drain, forget, complete_through; follow: refuses, leaving
 //! ```
@@ -31,10 +31,12 @@ pub mod pieces;
 pub mod publisher;
 pub mod registry;
 pub mod retry;
+mod runs;
 pub mod share;
 pub mod state;
 pub mod sync;
 mod task;
 
 pub use leader_disk::LeaderDisk;
+pub use runs::ask_for_id;
 pub use task::Task;

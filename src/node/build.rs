@@ -304,7 +304,7 @@ async fn own_id(config: &Config, store: &Store, link: Option<&Link>, addr: &str)
         (None, None) => FIRST.to_owned(),
         (None, Some(link)) => {
             tracing::info!("asking the leader for a name");
-            return Ok(cluster::follow::ask_for_id(link, addr, config.cluster.weight, store).await?);
+            return Ok(cluster::ask_for_id(link, addr, config.cluster.weight, store).await?);
         }
     };
     meta.set(MetaKey::NodeId, &text).await?;

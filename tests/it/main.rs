@@ -4,9 +4,11 @@
 
 mod architecture;
 mod cli;
+mod cluster;
 mod config;
 mod control;
 mod crash;
+mod deploy;
 mod harness;
 mod metering;
 mod mock;

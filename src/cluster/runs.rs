@@ -1,0 +1,63 @@
+//! Who a follower is to its leader: its name, this run of its process, and the runs before it.
+
+use crate::cluster::calls::{CallError, LeaderCalls};
+use crate::cluster::link::Link;
+use crate::cluster::retry::Retry;
+use crate::domain::failure::Failure;
+use crate::domain::ids::{InstanceId, NodeId};
+use crate::store::{MetaKey, MetaRepo, Store};
+use crate::wire::malformed::parse;
+use crate::wire::v1;
+
+/// Runs that are remembered between two registrations.
+const FORMER_MAX: usize = 16;
+
+/// The id of a follower that has none: asks the leader for one until it answers, and keeps it. A node without an id
+/// cannot book anything, so this comes before everything else; with an id no leader is needed.
+///
+/// # Errors
+/// The own database failing, or a leader that refuses for good.
+pub async fn ask_for_id(link: &Link, addr: &str, weight: u32, store: &Store) -> Result<NodeId, Failure> {
+    let runs = runs(store).await?;
+    let mut retry = Retry::new();
+    loop {
+        let request = v1::RegisterRequest {
+            instance_id: runs.0.to_string(),
+            former_instance_ids: runs.1.iter().map(InstanceId::to_string).collect(),
+            advertise_url: addr.to_owned(),
+            weight,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..v1::RegisterRequest::default()
+        };
+        match link.register(request).await {
+            Ok(answer) => {
+                let id: NodeId = parse("node_id", &answer.node_id)?;
+                MetaRepo::on(store).set(MetaKey::NodeId, id.as_str()).await?;
+                return Ok(id);
+            }
+            Err(error @ (CallError::Refused(_) | CallError::Nonsense(_))) => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "waiting for the leader to give this node an id"),
+        }
+        tokio::time::sleep(retry.wait()).await;
+    }
+}
+
+/// This run of the process, and those before it that the leader may still know the node by. Written down before the
+/// leader hears of it, so that a node that dies in between finds its place again.
+pub(super) async fn runs(store: &Store) -> Result<(InstanceId, Vec<InstanceId>), Failure> {
+    let kept = MetaRepo::on(store).get(MetaKey::Instances).await?.unwrap_or_default();
+    let former: Vec<InstanceId> = kept.split(',').filter_map(|id| id.parse().ok()).collect();
+    let instance = InstanceId::new();
+    let all = former.iter().chain([&instance]).map(InstanceId::to_string).collect::<Vec<_>>();
+    let last = all.len().saturating_sub(FORMER_MAX);
+    MetaRepo::on(store).set(MetaKey::Instances, &all[last..].join(",")).await?;
+    Ok((instance, former))
+}
+
+/// Forgets the runs before `instance`: the leader knows this one now.
+///
+/// # Errors
+/// What the database says.
+pub(super) async fn only(instance: InstanceId, store: &Store) -> Result<(), Failure> {
+    Ok(MetaRepo::on(store).set(MetaKey::Instances, &instance.to_string()).await?)
+}

@@ -1,0 +1,180 @@
+//! A cluster of real processes: one leader, followers, and everything that has to hold between them.
+
+mod books;
+mod grpc;
+mod state;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::harness::{Answer, Mock, Node, Setup, until};
+
+/// What every node here is set up with: things happen fast.
+const PACE: &str = "heartbeat_interval = \"300ms\"\nsync_interval = \"200ms\"";
+
+async fn leader(mock: &Mock) -> Node {
+    quiet(Setup::with_targets_at(&mock.url()).section("cluster", PACE)).start().await
+}
+
+fn follower_setup(mock: &Mock, leader: &Node) -> Setup {
+    let line = format!("leader = \"http://{}\"", leader.grpc.expect("a leader serves gRPC"));
+    quiet(Setup::with_targets_at(&mock.url()).section("cluster", PACE).section("cluster", &line))
+}
+
+async fn follower(mock: &Mock, leader: &Node, id: &str) -> Node {
+    let node = follower_setup(mock, leader).section("node", &format!("id = \"{id}\"")).start().await;
+    ready(&node).await;
+    node
+}
+
+fn quiet(setup: Setup) -> Setup {
+    setup.section("log", "level = \"warn,sproxy=info\"")
+}
+
+/// Waits until a node may take traffic: a follower has heard of the users then.
+async fn ready(node: &Node) {
+    until("the node is ready", async || {
+        let answer = node.http.get(node.url("/readyz")).send().await.ok()?;
+        answer.status().is_success().then_some(())
+    })
+    .await;
+}
+
+async fn ask(node: &Node, key: &str) -> Answer {
+    let body = json!({ "model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [{ "role": "user", "content": "Hi" }] });
+    node.ask(key, "/v1/messages", &[("mock-input", "70"), ("mock-output", "30")], &body).await
+}
+
+/// Waits until the leader's totals count `requests`.
+async fn booked(leader: &Node, requests: usize) -> Value {
+    until(&format!("{requests} requests are booked"), async || {
+        let stats = leader.get("/admin/v1/stats").await;
+        (stats["request_count"] == json!(requests)).then_some(stats)
+    })
+    .await
+}
+
+async fn peer(leader: &Node, id: &str) -> Option<Value> {
+    let peers = leader.get("/admin/v1/peers").await;
+    peers["items"].as_array().unwrap().iter().find(|peer| peer["id"] == json!(id)).cloned()
+}
+
+/// Request id → (input, output) of the answers that clients have received to the last byte.
+type Received = Arc<Mutex<HashMap<String, (u64, u64)>>>;
+
+/// Clients that call nodes until they are stopped; failures are a killed node's, and simply tried again.
+struct Traffic {
+    received: Received,
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Traffic {
+    fn on(nodes: &[&Node], key: &str, clients: usize) -> Self {
+        let (received, stop): (Received, _) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let client = |n: usize| {
+            let url = nodes[n % nodes.len()].url("/v1/messages");
+            tokio::spawn(call(url, key.to_owned(), n as u64, Arc::clone(&received), Arc::clone(&stop)))
+        };
+        let clients = (0..clients).map(client).collect();
+        Self { received, stop, clients }
+    }
+
+    async fn received(&self) -> usize {
+        self.received.lock().await.len()
+    }
+
+    async fn more(&self, answers: usize) {
+        let before = self.received().await;
+        until("more answers", async || (self.received().await >= before + answers).then_some(())).await;
+    }
+
+    async fn end(self) -> HashMap<String, (u64, u64)> {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.await.unwrap();
+        }
+        self.received.lock().await.clone()
+    }
+}
+
+async fn call(url: String, key: String, number: u64, received: Received, stop: Arc<AtomicBool>) {
+    let http = reqwest::Client::new();
+    let mut turn = number * 1_000_000;
+    while !stop.load(Ordering::Relaxed) {
+        turn += 1;
+        let (input, output) = (10 + turn % 997, 1 + turn % 89);
+        let body = json!({ "model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [{ "role": "user", "content": "Hi" }] });
+        let request = http
+            .post(&url)
+            .header("x-api-key", &key)
+            .header("mock-input", input)
+            .header("mock-output", output);
+        let Ok(response) = request.json(&body).send().await else { continue };
+        let answer = Answer::read(response).await;
+        if answer.status == 200 && answer.complete {
+            received.lock().await.insert(answer.id, (input, output));
+        }
+    }
+}
+
+/// Everything that was received is in the leader's ledger, once; and the leader's totals are the sum of its rows.
+async fn compare_books(leader: &Node, received: &HashMap<String, (u64, u64)>) {
+    let missing = until("every answer is booked", async || {
+        let rows = leader.usage().await;
+        let ids: HashMap<&str, &Value> =
+            rows.iter().map(|row| (row["request_id"].as_str().unwrap(), row)).collect();
+        assert_eq!(ids.len(), rows.len(), "no request id is there twice");
+        received.keys().all(|id| ids.contains_key(id.as_str())).then_some(rows)
+    })
+    .await;
+    let booked: HashMap<&str, (u64, u64)> = missing
+        .iter()
+        .map(|row| {
+            let count = |field: &str| row[field].as_u64().unwrap();
+            (row["request_id"].as_str().unwrap(), (count("input_tokens"), count("output_tokens")))
+        })
+        .collect();
+    for (id, tokens) in received {
+        assert_eq!(booked[id.as_str()], *tokens, "{id}");
+    }
+}
+
+/// Waits until nobody owes anything, then holds the leader's totals against its rows and the nodes' own totals.
+async fn settled(leader: &Node, nodes: &[&Node]) {
+    until("nobody owes anything", async || {
+        let peers = leader.get("/admin/v1/peers").await;
+        let owes = |peer: &Value| peer["is_active"] == json!(true) && peer["unsynced"] != json!(0);
+        let behind = peers["items"].as_array().unwrap().iter().any(owes);
+        let mut requests = 0;
+        for node in nodes {
+            requests +=
+                node.usage().await.iter().filter(|row| row["source_node"] == node_name(row, node)).count();
+        }
+        (!behind && leader.usage().await.len() == requests).then_some(())
+    })
+    .await;
+    let (rows, stats) = (leader.usage().await, leader.get("/admin/v1/stats").await);
+    let sum = |field: &str| rows.iter().map(|row| row[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(stats["request_count"], json!(rows.len()));
+    assert_eq!(stats["total_tokens"], json!(sum("total_tokens")));
+    assert_eq!(stats["cost_nanousd"], json!(sum("cost_nanousd")));
+}
+
+/// A follower's ledger holds nothing but its own logs; of the leader's only its own count.
+fn node_name(row: &Value, node: &Node) -> Value {
+    if node.grpc.is_some() { json!("sp-1") } else { row["source_node"].clone() }
+}
+
+async fn disable(leader: &Node, user: &str) {
+    let answer = leader
+        .call(Method::PATCH, &format!("/admin/v1/users/{user}"), Some(json!({ "active": false })))
+        .await;
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+}

@@ -1,0 +1,90 @@
+//! What followers take over from the leader, and what limits mean across nodes.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{ask, booked, disable, follower, follower_setup, leader, peer};
+use crate::harness::{Mock, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_reaches_every_node_at_once_and_so_does_a_removal() {
+    let mock = Mock::start().await;
+    let one = leader(&mock).await;
+    let two = follower(&mock, &one, "sp-2").await;
+    let key = one.user_with_key("alice").await;
+    let began = Instant::now();
+    until("the key holds", async || (ask(&two, &key).await.status == 200).then_some(())).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    disable(&one, "alice").await;
+    until("alice is refused", async || (ask(&two, &key).await.status == 403).then_some(())).await;
+    let gone = one.call(Method::DELETE, "/admin/v1/users/alice", None).await;
+    assert!(gone.status().is_success());
+    until("alice is gone", async || (ask(&two, &key).await.status == 401).then_some(())).await;
+    let again = one.user_with_key("alice").await;
+    until("a new alice may call", async || (ask(&two, &again).await.status == 200).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_used_on_one_node_counts_on_every_other() {
+    let mock = Mock::start().await;
+    let one = leader(&mock).await;
+    let (two, three) = (follower(&mock, &one, "sp-2").await, follower(&mock, &one, "sp-3").await);
+    one.post("/admin/v1/users", json!({ "name": "alice", "daily_tokens": 250 })).await;
+    let key = one.key_of("alice").await;
+    until("the key holds", async || (ask(&two, &key).await.status == 200).then_some(())).await;
+    for node in [&two, &two] {
+        assert_eq!(ask(node, &key).await.status, 200);
+    }
+    assert_eq!(ask(&two, &key).await.status, 429);
+    let began = Instant::now();
+    for node in [&one, &three] {
+        until("the others have heard of it", async || {
+            let quota = node.http.get(node.url("/me/quota")).bearer_auth(&key).send().await.unwrap();
+            (quota.json::<Value>().await.unwrap()["user"]["used"]["daily_tokens"] == json!(300)).then_some(())
+        })
+        .await;
+        assert_eq!(ask(node, &key).await.status, 429);
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(booked(&one, 3).await["total_tokens"], json!(300));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_living_process_under_one_id_is_refused_with_the_address_of_the_first() {
+    let mock = Mock::start().await;
+    let one = leader(&mock).await;
+    let key = one.user_with_key("alice").await;
+    let two = follower(&mock, &one, "sp-2").await;
+    let impostor = follower_setup(&mock, &one).section("node", "id = \"sp-2\"").start().await;
+    let address = format!("http://{}", two.address);
+    until("the second one says why", async || impostor.log().contains(&address).then_some(())).await;
+    assert_eq!(impostor.http.get(impostor.url("/readyz")).send().await.unwrap().status(), 503);
+    assert_eq!(ask(&two, &key).await.status, 200);
+    booked(&one, 1).await;
+    assert_eq!(peer(&one, "sp-2").await.unwrap()["addr"], json!(address));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drained_silent_and_leaving_peers_are_told_apart() {
+    let mock = Mock::start().await;
+    let one = leader(&mock).await;
+    let (mut two, three) = (follower(&mock, &one, "sp-2").await, follower(&mock, &one, "sp-3").await);
+    one.call(Method::POST, "/admin/v1/peers/sp-2/drain", None).await;
+    until("sp-2 takes no more traffic", async || {
+        let answer = two.http.get(two.url("/readyz")).send().await.unwrap();
+        (answer.status() == 503).then_some(())
+    })
+    .await;
+    let drained = peer(&one, "sp-2").await.unwrap();
+    assert_eq!((drained["draining"].clone(), drained["is_active"].clone()), (json!(true), json!(true)));
+    three.process.ask_to_leave().await;
+    until("sp-3 has left", async || (peer(&one, "sp-3").await?["is_active"] == json!(false)).then_some(()))
+        .await;
+    two.kill().await;
+    until("sp-2 is silent", async || (peer(&one, "sp-2").await?["is_active"] == json!(false)).then_some(()))
+        .await;
+    assert!(one.call(Method::DELETE, "/admin/v1/peers/sp-3", None).await.status().is_success());
+    assert!(peer(&one, "sp-3").await.is_none());
+}
