@@ -1,0 +1,152 @@
+//! What a follower owes and has paid, and what retention may remove, on both databases.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use sproxy::domain::clock::Timestamp;
+use sproxy::domain::ids::RequestId;
+use sproxy::domain::peer::Peer;
+use sproxy::domain::usage::{UsageFilter, UsageRecord};
+use sproxy::store::{PeerRepo, UsageRepo};
+
+use crate::store_database::{TestDatabase, on_both};
+use crate::store_records::{at, node, record};
+
+fn series(count: u64) -> Vec<UsageRecord> {
+    let start = at("2026-11-22T10:00:00Z");
+    (0..count).map(|n| record(start.plus(Duration::from_secs(n / 3)))).collect()
+}
+
+fn ids(records: &[UsageRecord]) -> Vec<RequestId> {
+    records.iter().map(|record| record.request_id).collect()
+}
+
+on_both! {
+    async fn what_is_owed_is_listed_oldest_first_until_it_is_marked(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let records = series(30);
+        usage.insert_batch(&records[15..], false).await.expect("inserted");
+        usage.insert_batch(&records[..15], false).await.expect("inserted");
+        assert_eq!(usage.unsynced_count().await.expect("a count"), 30);
+        assert_eq!(usage.oldest_unsynced().await.expect("a time"), Some(records[0].created_at));
+        let first = usage.list_unsynced(10).await.expect("a list");
+        assert_eq!(first.len(), 10);
+        assert!(first.is_sorted_by_key(|record| (record.created_at, record.request_id)));
+        let last = first.last().map(|record| (record.created_at, record.request_id));
+        let second = usage.list_unsynced_after(last, 100).await.expect("a list");
+        let both: HashSet<_> = ids(&first).into_iter().chain(ids(&second)).collect();
+        assert_eq!((second.len(), both.len()), (20, 30), "the second list goes on where the first ended");
+        usage.mark_synced(&ids(&second)).await.expect("marked");
+        usage.mark_synced(&ids(&second)).await.expect("marking again is harmless");
+        usage.mark_synced(&[RequestId::new()]).await.expect("an unknown id is ignored");
+        usage.mark_synced(&[]).await.expect("nothing is nothing");
+        assert_eq!(usage.list_unsynced(100).await.expect("a list"), first);
+        usage.mark_synced(&ids(&first)).await.expect("marked");
+        assert_eq!(usage.oldest_unsynced().await.expect("a time"), None);
+        let page = usage.query(&UsageFilter::default(), 100, None).await.expect("a page");
+        assert!(page.items.iter().all(|log| log.synced));
+    }
+
+    async fn a_refused_record_is_kept_and_no_longer_offered(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let records = series(5);
+        usage.insert_batch(&records, false).await.expect("inserted");
+        let refused = [(records[0].request_id, "a reason \0 with a NUL".to_owned())];
+        usage.set_aside(&refused).await.expect("set aside");
+        assert_eq!(ids(&usage.list_unsynced(10).await.expect("a list")).len(), 4);
+        assert_eq!(usage.oldest_unsynced().await.expect("a time"), Some(records[1].created_at));
+        let counts = (usage.unsynced_count().await.expect("a count"), usage.set_aside_count().await.expect("a count"));
+        assert_eq!(counts, (4, 1));
+        assert!(!usage.get(records[0].request_id).await.expect("read").expect("kept").synced);
+    }
+
+    async fn everything_is_owed_again_when_the_leader_lost_its_ledger(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let records = series(103);
+        usage.insert_batch(&records, false).await.expect("inserted");
+        usage.mark_synced(&ids(&records[..100])).await.expect("marked");
+        usage.set_aside(&[(records[101].request_id, "no".to_owned())]).await.expect("set aside");
+        assert_eq!(usage.mark_all_unsynced(10).await.expect("marked"), 101);
+        assert_eq!(usage.unsynced_count().await.expect("a count"), 103);
+        assert_eq!(usage.set_aside_count().await.expect("a count"), 0);
+        assert_eq!(usage.mark_all_unsynced(10).await.expect("marked"), 0, "repeating changes nothing");
+    }
+
+    async fn retention_removes_old_synced_logs_and_keeps_the_sums(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let cutoff = at("2026-11-22T10:00:10Z");
+        let records = series(60); // 30 of them before the cutoff
+        usage.insert_batch(&records, false).await.expect("inserted");
+        usage.mark_synced(&ids(&records[5..])).await.expect("marked");
+        usage.set_aside(&[(records[0].request_id, "no".to_owned())]).await.expect("set aside");
+        let (from, to) = (at("2026-11-22"), at("2026-11-23"));
+        let before = usage.global_sum_tokens(from, to).await.expect("sums");
+        assert_eq!(usage.delete_synced_before(cutoff, &node("sp-1"), 20).await.expect("removed"), 20, "bounded");
+        assert_eq!(usage.delete_synced_before(cutoff, &node("sp-1"), 20).await.expect("removed"), 5);
+        assert_eq!(usage.delete_synced_before(cutoff, &node("sp-1"), 20).await.expect("removed"), 0);
+        let left = usage.query(&UsageFilter::default(), 100, None).await.expect("a page").items;
+        let left: HashSet<_> = left.iter().map(|log| log.record.request_id).collect();
+        let expected = records.iter().enumerate().filter(|(n, record)| *n < 5 || record.created_at >= cutoff);
+        assert_eq!(left, expected.map(|(_, record)| record.request_id).collect());
+        assert_eq!(usage.global_sum_tokens(from, to).await.expect("sums"), before);
+    }
+
+    async fn the_leader_keeps_a_log_as_long_as_its_node_may_push_it_again(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let peers = PeerRepo::on(&db.store);
+        let mut theirs = record(at("2026-11-01T10:00:00Z"));
+        theirs.source_node = node("sp-2");
+        usage.insert_batch(std::slice::from_ref(&theirs), true).await.expect("inserted");
+        let leader = node("sp-1");
+        let sweep = || usage.delete_synced_before(at("2026-11-22"), &leader, 10);
+        for (owes_nothing_through, removed) in
+            [(None, 0), (Some("2026-11-01T09:59:59Z"), 0), (Some("2026-11-01T10:00:00Z"), 1)]
+        {
+            peers.upsert(&peer("sp-2", owes_nothing_through.map(at))).await.expect("noted");
+            assert_eq!(sweep().await.expect("swept"), removed, "{owes_nothing_through:?}");
+        }
+        // a node that nobody knows any more cannot push
+        theirs.request_id = RequestId::new();
+        usage.insert_batch(std::slice::from_ref(&theirs), true).await.expect("inserted");
+        peers.upsert(&peer("sp-2", None)).await.expect("noted");
+        assert_eq!(sweep().await.expect("swept"), 0);
+        assert!(peers.delete(&node("sp-2")).await.expect("forgotten"));
+        assert_eq!(sweep().await.expect("swept"), 1);
+    }
+
+    async fn a_peer_is_written_down_and_overwritten_but_registers_once(db: TestDatabase) {
+        let peers = PeerRepo::on(&db.store);
+        let first = peer("sp-2", None);
+        peers.upsert(&first).await.expect("noted");
+        let later = Peer {
+            registered_at: at("2026-12-01"),
+            weight: 7,
+            is_active: false,
+            unsynced: 12,
+            instance_id: Some(sproxy::domain::ids::InstanceId::new()),
+            ..peer("sp-2", Some(at("2026-12-02")))
+        };
+        peers.upsert(&later).await.expect("noted");
+        peers.upsert(&peer("sp-1", None)).await.expect("noted");
+        let expected = Peer { registered_at: first.registered_at, ..later };
+        assert_eq!(peers.get(&node("sp-2")).await.expect("read"), Some(expected.clone()));
+        assert_eq!(peers.list().await.expect("a list"), [peer("sp-1", None), expected]);
+        assert!(!peers.delete(&node("sp-9")).await.expect("nothing to forget"));
+    }
+}
+
+fn peer(id: &str, synced_through: Option<Timestamp>) -> Peer {
+    Peer {
+        id: node(id),
+        addr: "http://10.0.0.2:9000".to_owned(),
+        weight: 50,
+        is_active: true,
+        draining: false,
+        registered_at: at("2026-10-01"),
+        last_seen: None,
+        unsynced: 0,
+        synced_through,
+        version: "0.1.0".to_owned(),
+        instance_id: None,
+    }
+}
