@@ -174,12 +174,25 @@ async fn migrate(connection: &DatabaseConnection) -> Result<(), Error> {
         }
         _ => {
             tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
+            refuse_other_encodings(&tx).await?;
             refuse_foreign_schema(&tx).await?;
         }
     }
     migrations::up(&tx).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// A model's name may hold any character; a record that the database could never hold would be tried for ever.
+async fn refuse_other_encodings(tx: &DatabaseTransaction) -> Result<(), Error> {
+    let statement = sea_orm::Statement::from_string(DbBackend::Postgres, "SHOW server_encoding");
+    let row = tx.query_one_raw(statement).await?;
+    let encoding = row.map(|row| row.try_get_by_index::<String>(0)).transpose()?.unwrap_or_default();
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let message = format!("the PostgreSQL database is encoded in {encoding}; create it WITH ENCODING 'UTF8'");
+    Err(Error::Unsupported(message))
 }
 
 /// A PostgreSQL database that has a table `users` but was never migrated by us is someone else's.

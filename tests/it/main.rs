@@ -18,6 +18,7 @@ mod sdk;
 mod simulation;
 mod store_accounts;
 mod store_database;
+mod store_open;
 mod store_records;
 mod store_sync;
 mod store_usage;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sproxy::store::{Location, Store, Synchronous};
+use sproxy::store::{Error, Location, Store, Synchronous};
 use tempfile::TempDir;
 
 use crate::postgres::Postgres;
@@ -42,6 +42,22 @@ impl TestDatabase {
     /// Another store on the same database, as another process would have it.
     pub async fn second_store(&self) -> Store {
         Store::open(&self.location).await.expect("a migrated database opens")
+    }
+
+    /// The same, if it can be opened.
+    pub async fn try_second_store(&self) -> Result<Store, Error> {
+        Store::open(&self.location).await
+    }
+
+    /// Notes a migration that this version does not know.
+    pub async fn pretend_newer(&self) {
+        let sql = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m30000101_000001_future', 1)";
+        let url = match &self.location {
+            Location::Sqlite { path, .. } => format!("sqlite://{}", path.display()),
+            Location::Postgres { url } => url.clone(),
+        };
+        let database = sea_orm::Database::connect(url).await.expect("a connection");
+        sea_orm::ConnectionTrait::execute_unprepared(&database, sql).await.expect("noted");
     }
 
     /// SQLite's file.
