@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, Row as _};
+use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, SqlxPostgresConnector,
     SqlxSqliteConnector,
@@ -107,6 +107,7 @@ async fn sqlite(path: &Path, synchronous: Synchronous) -> Result<Store, Error> {
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
+            .before_acquire(|connection, _| Box::pin(async move { is_free(connection).await }))
     };
     let writer = pool(1).connect_with(options.clone().pragma("cache_size", "-16384")).await;
     let writer = writer.map_err(|error| at(error.into()))?;
@@ -116,6 +117,16 @@ async fn sqlite(path: &Path, synchronous: Synchronous) -> Result<Store, Error> {
         reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(reader),
         file: Some(path.to_owned()),
     })
+}
+
+/// False for a connection that still believes to be in a transaction; the pool then opens another. A failed write (a
+/// full disk) makes SQLite itself roll back, the driver's own rollback then fails, and it would go on counting a
+/// transaction that is no more: every later one would be refused, for ever.
+async fn is_free(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        connection.ping().await?; // a transaction that was dropped a moment ago is rolled back by now
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 /// Creates the file readable by its owner alone: it holds password hashes. SQLite gives its side files the same mode.

@@ -10,6 +10,8 @@ mod control;
 mod crash;
 mod deploy;
 mod harness;
+mod ledger;
+mod ledger_crash;
 mod metering;
 mod mock;
 mod postgres;
