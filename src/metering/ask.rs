@@ -23,15 +23,52 @@ pub struct Asked<'a> {
     pub wants_usage: bool,
     /// Where usage could be asked for.
     splice: Option<Splice>,
-    /// Length of the body.
-    length: usize,
+    /// What the body consists of.
+    weight: Weight,
 }
 
 impl Asked<'_> {
-    /// What the input is worth in tokens if nobody says: one for every [`BYTES_PER_TOKEN`] bytes of the body.
+    /// What the input is worth in tokens if nobody says: one for every [`BYTES_PER_TOKEN`] bytes of the body, and for
+    /// an embedded file (an image in base64) of a large body [`TOKENS_PER_FILE`] instead.
     #[must_use]
     pub fn input_tokens_estimate(&self) -> u64 {
-        (self.length as u64).div_ceil(BYTES_PER_TOKEN)
+        (self.weight.text as u64).div_ceil(BYTES_PER_TOKEN) + self.weight.files as u64 * TOKENS_PER_FILE
+    }
+}
+
+/// Tokens of an embedded file: about what providers charge for a large image.
+pub const TOKENS_PER_FILE: u64 = 1_600;
+/// Bodies up to here are taken for text; it is not worth looking for files in them.
+const SMALL: usize = 256 * 1024;
+/// A string of at least this length, without a blank or an escape at its beginning, is a file.
+const FILE_MIN: usize = 4 * 1024;
+
+/// Bytes of text, and how many embedded files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Weight {
+    text: usize,
+    files: usize,
+}
+
+impl Weight {
+    fn of(body: &[u8]) -> Self {
+        let mut weight = Self { text: body.len(), files: 0 };
+        if body.len() <= SMALL {
+            return weight;
+        }
+        let mut start = 0;
+        for quote in memchr::memchr_iter(b'"', body) {
+            let between = body.get(start..quote).unwrap_or_default();
+            if between.len() >= FILE_MIN
+                && let Some(beginning) = between.get(..FILE_MIN)
+                && beginning.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'\\')
+            {
+                weight.text -= between.len();
+                weight.files += 1;
+            }
+            start = quote + 1;
+        }
+        weight
     }
 }
 
@@ -46,9 +83,10 @@ struct Splice {
 /// broken, what could be read up to there.
 #[must_use]
 pub fn scan(body: &[u8]) -> Asked<'_> {
-    let mut asked = Asked { length: body.len(), ..Asked::default() };
+    let mut asked = Asked { weight: Weight::of(body), ..Asked::default() };
     if body.starts_with(b"--") {
         asked.model = model_in_form(body);
+        asked.weight = Weight { text: 0, files: 1 };
         return asked;
     }
     let mut stream_options = None;
@@ -264,6 +302,16 @@ mod tests {
     }
 
     #[test]
+    fn an_image_in_a_large_body_is_worth_an_image_and_not_its_bytes() {
+        let text = "words and more words. ".repeat(20_000);
+        let image = "iVBORw0KGgo".repeat(100_000);
+        let body = format!(r#"{{"model":"m","text":"{text}","data":"{image}"}}"#);
+        let estimate = scan(body.as_bytes()).input_tokens_estimate();
+        let of_text = text.len() as u64 / 4;
+        assert!((of_text..of_text + TOKENS_PER_FILE + 50).contains(&estimate), "{estimate}");
+    }
+
+    #[test]
     fn keys_and_values_with_escapes_mean_what_they_say_and_the_last_of_two_models_counts() {
         let asked = scan(br#"{"model":"cheap","mod\u0065l":"dear\/er"}"#);
         assert_eq!(asked.model.as_deref(), Some("dear/er"));
@@ -319,6 +367,7 @@ mod tests {
     fn a_form_names_its_model_too() {
         let body = b"--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--x--\r\n";
         assert_eq!(scan(body).model.as_deref(), Some("whisper-1"));
+        assert_eq!(scan(body).input_tokens_estimate(), TOKENS_PER_FILE, "a form carries a file");
         assert_eq!(model_in_path("/v1beta/models/gemini-3-pro:generateContent"), Some("gemini-3-pro"));
         assert_eq!(model_in_path("/v1beta/models"), None);
     }
