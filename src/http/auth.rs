@@ -56,6 +56,10 @@ impl std::convert::From<Session> for SessionView {
 }
 
 /// Begin a session.
+///
+/// Failures are limited: after five, a name has to wait before its next attempt from the same address, twice as long
+/// every time, at most five minutes; an address with a hundred failures in ten minutes gets one attempt per name. Both
+/// are answered with 429 and `retry-after`; 503 means that more passwords wait to be checked than this node takes on.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginInput, security(()),
     responses((status = 200, body = SessionView), Signing))]
 pub async fn login(

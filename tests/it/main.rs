@@ -12,6 +12,7 @@ mod deploy;
 mod harness;
 mod ledger;
 mod ledger_crash;
+mod limits;
 mod metering;
 mod mock;
 mod postgres;
