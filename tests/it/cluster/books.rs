@@ -2,15 +2,31 @@
 
 use serde_json::json;
 
-use super::{Traffic, ask, booked, compare_books, follower, follower_setup, leader, peer, ready, settled};
-use crate::harness::{Mock, until};
+use super::{
+    Traffic, ask, booked, compare_books, follower, follower_setup, leader, leader_setup, peer, ready, settled,
+};
+use crate::harness::{Mock, Node, until};
+use crate::postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_killed_again_and_again_under_load_lose_nothing_and_book_nothing_twice() {
     let mock = Mock::start().await;
-    let mut one = leader(&mock).await;
+    let one = leader(&mock).await;
+    kill_under_load(&mock, one).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_holds_for_a_leader_on_postgresql() {
+    let Some(server) = Postgres::shared() else { return };
+    let mock = Mock::start().await;
+    let url = format!("url = \"{}\"", server.new_database());
+    let one = leader_setup(&mock).section("store", &url).start().await;
+    kill_under_load(&mock, one).await;
+}
+
+async fn kill_under_load(mock: &Mock, mut one: Node) {
     let key = one.user_with_key("alice").await;
-    let (mut two, mut three) = (follower(&mock, &one, "sp-2").await, follower(&mock, &one, "sp-3").await);
+    let (mut two, mut three) = (follower(mock, &one, "sp-2").await, follower(mock, &one, "sp-3").await);
     let traffic = Traffic::on(&[&one, &two, &three], &key, 12);
     for round in 0..6 {
         traffic.more(150).await;

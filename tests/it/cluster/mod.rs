@@ -19,7 +19,11 @@ use crate::harness::{Answer, Mock, Node, Setup, until};
 const PACE: &str = "heartbeat_interval = \"300ms\"\nsync_interval = \"200ms\"";
 
 async fn leader(mock: &Mock) -> Node {
-    quiet(Setup::with_targets_at(&mock.url()).section("cluster", PACE)).start().await
+    leader_setup(mock).start().await
+}
+
+fn leader_setup(mock: &Mock) -> Setup {
+    quiet(Setup::with_targets_at(&mock.url()).section("cluster", PACE))
 }
 
 fn follower_setup(mock: &Mock, leader: &Node) -> Setup {
