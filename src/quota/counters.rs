@@ -152,10 +152,6 @@ impl Counters {
         }
     }
 
-    pub(super) fn give_request_back(&mut self, at: Timestamp) {
-        self.window.remove(at);
-    }
-
     pub(super) fn release(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }

@@ -71,7 +71,6 @@ struct Refused([AtomicU64; LimitKind::ALL.len()]);
 pub struct Admission {
     user: Shared,
     group: Option<Shared>,
-    at: Timestamp,
 }
 
 impl Quota {
@@ -120,7 +119,7 @@ impl Quota {
             counters.take(allowance.limits(), now);
         }
         drop((user, shared));
-        Ok(Admission { user: user_counters, group: group_counters, at: now })
+        Ok(Admission { user: user_counters, group: group_counters })
     }
 
     /// Counts what a finished call used, at the moment of its record.
@@ -200,15 +199,6 @@ impl Quota {
 impl Refused {
     fn count(&self, limit: LimitKind) {
         self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Admission {
-    /// Undoes the admission of a call that never went out, its place in the requests per minute included.
-    pub fn undo(self) {
-        for counters in [Some(&self.user), self.group.as_ref()].into_iter().flatten() {
-            counters.lock().give_request_back(self.at);
-        }
     }
 }
 

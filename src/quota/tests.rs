@@ -99,14 +99,6 @@ fn no_sixty_seconds_see_more_requests_than_the_limit() {
 }
 
 #[test]
-fn an_undone_call_does_not_use_up_the_rate() {
-    let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
-    let alice = caller(Limits { rpm: Some(1), ..Limits::default() }, None);
-    quota.admit(&alice, &ASK, now).expect("free").undo();
-    assert!(quota.admit(&alice, &ASK, now).is_ok());
-}
-
-#[test]
 fn zero_is_nothing_and_models_and_max_tokens_are_checked_without_counting() {
     let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
     let limit = |limits| quota.admit(&caller(limits, None), &ASK, now).expect_err("refused").limit;

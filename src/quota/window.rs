@@ -49,16 +49,6 @@ impl Window {
         }
     }
 
-    /// Takes back a request that was added at `at`.
-    pub(super) fn remove(&mut self, at: Timestamp) {
-        let at = at.as_micros();
-        let entry = self.entries.iter_mut().rev().find(|entry| entry.first <= at && entry.count > 0);
-        if let Some(entry) = entry {
-            entry.count -= 1;
-            self.count -= 1;
-        }
-    }
-
     /// When fewer than `limit` requests will be left in the window; a minute from now for a limit of 0.
     pub(super) fn free_at(&self, limit: u32, now: Timestamp) -> Timestamp {
         let mut left = self.count;
@@ -111,16 +101,5 @@ mod tests {
         assert!(window.entries.len() <= 601, "{} entries", window.entries.len());
         let exact = 60_000..=60_100;
         assert!(exact.contains(&window.count(at(119_999))));
-    }
-
-    #[test]
-    fn a_request_taken_back_does_not_count() {
-        let mut window = Window::default();
-        window.add(at(0));
-        window.add(at(1_000));
-        window.remove(at(0));
-        assert_eq!(window.count(at(1_000)), 1);
-        assert_eq!(window.count(at(60_500)), 1);
-        assert_eq!(window.count(at(61_000)), 0);
     }
 }
