@@ -128,6 +128,9 @@ impl Error {
 impl From<Error> for Failure {
     /// What the database said stays in the log; a caller only learns what kind of failure it is.
     fn from(error: Error) -> Self {
+        if !matches!(error, Error::Conflict(_) | Error::Unsupported(_)) {
+            tracing::error!(%error, "the database could not do what was asked");
+        }
         match error {
             Error::Conflict(message) => Self::new(Kind::Conflict, message),
             Error::Unsupported(message) => Self::new(Kind::Conflict, message),
