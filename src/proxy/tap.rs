@@ -34,6 +34,8 @@ enum State {
         committed: Pin<Box<dyn Future<Output = Result<(), NotCommitted>> + Send>>,
         ended: bool,
     },
+    /// The answer broke off; what came before is being written.
+    Broken(String),
     Over,
 }
 
@@ -63,6 +65,11 @@ impl Tap {
         loop {
             match &mut self.state {
                 State::Over => return Poll::Ready(None),
+                State::Broken(reason) => {
+                    let aborted = Aborted(std::mem::take(reason));
+                    self.state = State::Over;
+                    return Poll::Ready(Some(Err(aborted)));
+                }
                 State::Held { last, committed, ended } => {
                     let committed = ready!(committed.as_mut().poll(cx));
                     let (last, ended) = (last.take(), *ended);
@@ -93,9 +100,11 @@ impl Tap {
                             self.hold(rest, receipt, true);
                         }
                         Step::Broken(reason) => {
-                            self.state = State::Over;
                             tracing::warn!(%reason, "an answer broke off");
-                            return Poll::Ready(Some(Err(Aborted(reason))));
+                            self.state = State::Broken(reason);
+                            // hyper drops what it has not written yet when a body fails. Pending lets it write first.
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
                         }
                     }
                 }

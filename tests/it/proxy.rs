@@ -331,9 +331,12 @@ async fn a_full_ledger_refuses_before_the_upstream_is_called() {
     let mock = Mock::start().await;
     let node = Setup::with_targets_at(&mock.url()).section("usage", "queue = 1").start().await;
     let key = node.user_with_key("alice").await;
-    let hanging =
-        node.http.post(node.url("/v1/messages")).header("x-api-key", &key).header("mock-fail", "hang");
-    let hanging = tokio::spawn(hanging.json(&ask()).send());
+    let hanging = node.http.post(node.url("/v1/messages")).header("x-api-key", &key);
+    let hanging = hanging.header("mock-fail", "hang").json(&ask());
+    // It takes the one place as soon as it is free.
+    let hanging = tokio::spawn(async move {
+        while hanging.try_clone().unwrap().send().await.is_ok_and(|answer| answer.status() == 503) {}
+    });
     let refused = until("a refusal", async || {
         let answer = node.ask(&key, "/v1/messages", &[], &ask()).await;
         (answer.status == 503).then_some(answer)

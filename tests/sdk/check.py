@@ -75,15 +75,17 @@ def gemini(base, key):
     def client(key, **headers):
         return genai.Client(api_key=key, http_options=types.HttpOptions(base_url=base, headers=headers))
 
-    tokens = {"mock-input": "21", "mock-output": "7"}
-    answer = client(key, **tokens).models.generate_content(model="gemini-2.5-flash", contents="Hello")
+    steered = client(key, **{"mock-input": "21", "mock-output": "7"})
+    answer = steered.models.generate_content(model="gemini-2.5-flash", contents="Hello")
     assert answer.text and answer.usage_metadata.prompt_token_count == 21, answer
-    chunks = list(client(key, **tokens).models.generate_content_stream(model="gemini-2.5-flash", contents="Hello"))
+    chunks = list(steered.models.generate_content_stream(model="gemini-2.5-flash", contents="Hello"))
     assert "".join(chunk.text or "" for chunk in chunks)
-    assert client(key).models.count_tokens(model="gemini-2.5-flash", contents="Hello").total_tokens > 0
+    plain = client(key)
+    assert plain.models.count_tokens(model="gemini-2.5-flash", contents="Hello").total_tokens > 0
+    stranger = client("sk-sp-nobody")
     raises(
         errors.ClientError,
-        lambda: client("sk-sp-nobody").models.generate_content(model="gemini-2.5-flash", contents="Hello"),
+        lambda: stranger.models.generate_content(model="gemini-2.5-flash", contents="Hello"),
     )
     return {"requests": 2, "input": 42, "output": 14}
 

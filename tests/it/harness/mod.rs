@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use process::{Process, SPROXY};
+pub use process::Process;
 pub use provider::Scripted;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// The program under test.
-pub const SPROXY: &str = env!("CARGO_BIN_EXE_sproxy");
+const SPROXY: &str = env!("CARGO_BIN_EXE_sproxy");
 
 /// A running child.
 pub struct Process {
