@@ -28,8 +28,9 @@ pub(super) fn read(reading: &Reading<'_>, written: Option<&Value>) -> PriceList 
         None => &empty,
     };
     let mut fallback = Price::default();
-    let mut entries = Vec::new();
-    for (glob, value) in built_in.iter().chain(written) {
+    let mut layers = [Vec::new(), Vec::new()];
+    let built_in = built_in.iter().map(|entry| (0, entry));
+    for (layer, (glob, value)) in built_in.chain(written.iter().map(|entry| (1, entry))) {
         let key = format!("prices.\"{glob}\"");
         if globset::Glob::new(glob).is_err() {
             reading.wrong(&key, value.tag(), "is no glob");
@@ -39,11 +40,11 @@ pub(super) fn read(reading: &Reading<'_>, written: Option<&Value>) -> PriceList 
         if glob == DEFAULT {
             fallback = price;
         } else {
-            entries.push((glob.clone(), price));
+            layers[layer].push((glob.clone(), price));
         }
     }
     // Every glob has been tried above, so the list can be made; if not, every model costs the default.
-    PriceList::new(entries, fallback).unwrap_or_else(|error| {
+    PriceList::new(layers.into_iter(), fallback).unwrap_or_else(|error| {
         reading.wrong("prices", Tag::Default, error.to_string());
         PriceList::flat(fallback)
     })

@@ -94,17 +94,23 @@ pub struct PriceList {
 }
 
 impl PriceList {
-    /// A list from `(glob, price)` pairs. Of several globs that fit a model, the one with the most literal
-    /// characters decides; among equals, the later one, so that an override placed last wins.
+    /// A list from layers of `(glob, price)` pairs. Any glob of a later layer that fits a model beats those of earlier
+    /// ones: what somebody writes holds, however exact the list is that came with the binary. Within a layer the glob
+    /// with the most literal characters decides.
     ///
     /// # Errors
     /// The glob that cannot be read, with the reason.
-    pub fn new(entries: Vec<(String, Price)>, fallback: Price) -> Result<Self, globset::Error> {
-        let mut ranked = entries;
-        ranked.reverse();
-        ranked.sort_by_key(|(glob, _)| {
-            std::cmp::Reverse(glob.bytes().filter(|b| !matches!(b, b'*' | b'?')).count())
-        });
+    pub fn new(
+        layers: impl DoubleEndedIterator<Item = Vec<(String, Price)>>,
+        fallback: Price,
+    ) -> Result<Self, globset::Error> {
+        let mut ranked = Vec::new();
+        for mut layer in layers.rev() {
+            layer.sort_by_key(|(glob, _)| {
+                std::cmp::Reverse(glob.bytes().filter(|b| !matches!(b, b'*' | b'?')).count())
+            });
+            ranked.extend(layer);
+        }
         let mut globs = GlobSetBuilder::new();
         for (glob, _) in &ranked {
             globs.add(GlobBuilder::new(glob).build()?);
@@ -185,14 +191,17 @@ mod tests {
 
     #[test]
     fn the_most_specific_glob_decides_and_an_unknown_model_is_never_free() {
-        let entries = vec![
+        let built_in = vec![
             ("gpt-5*".to_owned(), usd(1.0, 1.0)),
             ("gpt-5-mini*".to_owned(), usd(2.0, 2.0)),
-            ("gpt-5*".to_owned(), usd(3.0, 3.0)),
+            ("o3*".to_owned(), usd(4.0, 4.0)),
+            ("o3-pro*".to_owned(), usd(5.0, 5.0)),
         ];
-        let list = PriceList::new(entries, usd(9.0, 9.0)).expect("globs");
-        assert_eq!(*list.find("gpt-5-mini-2026"), usd(2.0, 2.0));
-        assert_eq!(*list.find("gpt-5.1"), usd(3.0, 3.0), "a later entry overrides an earlier one");
+        let written = vec![("gpt-5*".to_owned(), usd(3.0, 3.0))];
+        let list = PriceList::new([built_in, written].into_iter(), usd(9.0, 9.0)).expect("globs");
+        assert_eq!(*list.find("gpt-5.1"), usd(3.0, 3.0));
+        assert_eq!(*list.find("gpt-5-mini-2026"), usd(3.0, 3.0), "what is written beats what is built in");
+        assert_eq!(*list.find("o3-pro-2026"), usd(5.0, 5.0));
         assert_eq!(*list.find("something-else"), usd(9.0, 9.0));
     }
 

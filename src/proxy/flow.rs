@@ -84,7 +84,9 @@ impl Drop for Flow {
     fn drop(&mut self) {
         if !self.account.is_settled() {
             let reading = self.meter.reading(End::ClientGone);
-            self.account.settle(Outcome::ClientGone, reading);
+            // Dialects without a closing event end with their last chunk: whoever leaves after that has had it all.
+            let whole = reading.complete && !reading.error_event && self.status.is_success();
+            self.account.settle(if whole { Outcome::Ok } else { Outcome::ClientGone }, reading);
         }
     }
 }

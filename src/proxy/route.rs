@@ -23,7 +23,8 @@ pub struct Route<'r> {
 pub fn find<'r>(method: &Method, path: &'r str, headers: &HeaderMap) -> Option<Route<'r>> {
     let (provider, path) = split(path, headers)?;
     let endpoint = Endpoint::of(provider, method, path);
-    let lists_models = path == "/v1/models" && matches!(*method, Method::GET | Method::HEAD);
+    let lists_models =
+        path == "/v1/models" && provider != Provider::Gemini && matches!(*method, Method::GET | Method::HEAD);
     Some(Route { provider, path, endpoint, lists_models })
 }
 
@@ -32,8 +33,19 @@ fn split<'r>(path: &'r str, headers: &HeaderMap) -> Option<(Provider, &'r str)> 
     let rest = &path[1 + first.len()..];
     match first {
         "v1" if rest.len() > 1 => {
-            let anthropic = below(rest, "/messages") || headers.contains_key("anthropic-version");
-            Some((if anthropic { Provider::Anthropic } else { Provider::Openai }, path))
+            let provider = match rest {
+                _ if below(rest, "/messages") || headers.contains_key("anthropic-version") => {
+                    Provider::Anthropic
+                }
+                // Google's newer SDKs call the stable version of their API: `/v1/models/MODEL:verb`.
+                _ if below(rest, "/models")
+                    && (rest.contains(':') || headers.contains_key("x-goog-api-key")) =>
+                {
+                    Provider::Gemini
+                }
+                _ => Provider::Openai,
+            };
+            Some((provider, path))
         }
         "v1beta" if rest.len() > 1 => Some((Provider::Gemini, path)),
         "api" if rest.len() > 1 => Some((Provider::Ollama, path)),
@@ -72,6 +84,7 @@ mod tests {
                 Inference,
             ),
             ("POST /v1beta/models/g:countTokens", Gemini, "/v1beta/models/g:countTokens", Free),
+            ("POST /v1/models/g:generateContent", Gemini, "/v1/models/g:generateContent", Inference),
             ("POST /api/chat", Ollama, "/api/chat", Inference),
             ("GET /api/tags", Ollama, "/api/tags", Free),
             ("POST /ollama/api/generate", Ollama, "/api/generate", Inference),
