@@ -316,10 +316,10 @@ impl Shared {
     async fn registered(&self) {
         self.metrics.registrations.increment();
         self.heard();
-        if let Some(session) = self.follower.session() {
-            if let Err(error) = only(session.instance, &self.parts.store).await {
-                tracing::warn!(%error, "this run could not be written down");
-            }
+        if let Some(session) = self.follower.session()
+            && let Err(error) = only(session.instance, &self.parts.store).await
+        {
+            tracing::warn!(%error, "this run could not be written down");
         }
     }
 

@@ -5,6 +5,14 @@
 //! their disks and the line between them, so that the simulation runs the same code: [`leader`], [`follower`] with
 //! [`sync`]. At work, on a database and gRPC, with their background tasks: [`lead`], [`follow`].
 //!
+//! How far nodes may be apart while all are in touch: a record is pushed 20 ms after its commit, what it used is told
+//! to the other followers 25 ms after the leader's commit and to the leader's own limits within 100 ms; a change of users
+//! or limits is told 25 ms after its commit. So a quota can be overrun by what the nodes serve in about a quarter of a
+//! second, and by what is in flight. Requests per minute are shared out by weight and never overrun.
+//!
+//! Memory: at most four batches of a backlog on a follower, 32 pushes on the leader, whatever is owed; the leader holds
+//! the replicated state once, to see what a change changes.
+//!
 //! How a node uses it; a [`Task`] is a name and a future for the supervisor, nothing is spawned here:
 //!
 //! ```text
