@@ -85,20 +85,17 @@ async fn exchange(socket: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> 
     let status = head.get(9..12)?.parse().ok()?;
     let length =
         head.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next()?.parse::<usize>().ok());
-    match length {
-        Some(length) => {
-            let mut left = length.checked_sub(filled - head_end)?;
-            while left > 0 {
-                left = left.checked_sub(some(socket.read(buffer).await)?)?;
-            }
+    if let Some(length) = length {
+        let mut left = length.checked_sub(filled - head_end)?;
+        while left > 0 {
+            left = left.checked_sub(some(socket.read(buffer).await)?)?;
         }
-        None => {
-            let mut tail = [0; 5];
-            keep_tail(&mut tail, &buffer[head_end..filled]);
-            while &tail != b"0\r\n\r\n" {
-                let read = some(socket.read(buffer).await)?;
-                keep_tail(&mut tail, &buffer[..read]);
-            }
+    } else {
+        let mut tail = [0; 5];
+        keep_tail(&mut tail, &buffer[head_end..filled]);
+        while &tail != b"0\r\n\r\n" {
+            let read = some(socket.read(buffer).await)?;
+            keep_tail(&mut tail, &buffer[..read]);
         }
     }
     Some(status)

@@ -12,6 +12,12 @@
     clippy::expect_used,
     reason = "a bench talks and may stop"
 )]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures are rounded anyway"
+)]
 
 mod lanes;
 mod load;

@@ -68,10 +68,11 @@ fn node(directory: &Path, name: &'static str, durability: &str, mock: SocketAddr
     let data = directory.join(durability);
     let config = directory.join(format!("{durability}.toml"));
     let text = format!(
-        "[node]\nid = \"sp-1\"\ndata_dir = {data:?}\n[http]\nlisten = \"{http}\"\n[cluster]\nlisten = \"{grpc}\"\n\
+        "[node]\nid = \"sp-1\"\ndata_dir = \"{}\"\n[http]\nlisten = \"{http}\"\n[cluster]\nlisten = \"{grpc}\"\n\
          [usage]\ndurability = \"{durability}\"\n[log]\nlevel = \"warn\"\n\
          [[targets]]\nname = \"a\"\nprovider = \"anthropic\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n\
-         [[targets]]\nname = \"o\"\nprovider = \"openai\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n"
+         [[targets]]\nname = \"o\"\nprovider = \"openai\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n",
+        data.display()
     );
     fs::write(&config, text).unwrap();
     let child = spawn(

@@ -27,10 +27,13 @@ const RELAYED: &str = "x-sproxy-relayed";
 /// How the leader's HTTP side is reached now; none: it is not known yet.
 pub type LeaderAddress = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
+/// The leader's address as it was last, and the line to it.
+type Known = Option<(String, Arc<Target>)>;
+
 /// A relay to wherever the leader is at the time.
 #[must_use]
 pub fn to_leader(address: LeaderAddress) -> control::Relay {
-    let known: Arc<Mutex<Option<(String, Arc<Target>)>>> = Arc::default();
+    let known: Arc<Mutex<Known>> = Arc::default();
     Arc::new(move |request| {
         let (address, known) = (Arc::clone(&address), Arc::clone(&known));
         Box::pin(async move {
@@ -45,7 +48,7 @@ pub fn to_leader(address: LeaderAddress) -> control::Relay {
 async fn relay(
     request: Request<Body>,
     address: &LeaderAddress,
-    known: &Mutex<Option<(String, Arc<Target>)>>,
+    known: &Mutex<Known>,
 ) -> Result<Response, Failure> {
     if request.headers().contains_key(RELAYED) {
         return Err(Failure::new(
@@ -76,10 +79,7 @@ async fn relay(
     Ok(Response::from_parts(head, Body::new(Relayed(answer.body))))
 }
 
-fn leader(
-    address: &LeaderAddress,
-    known: &Mutex<Option<(String, Arc<Target>)>>,
-) -> Result<Arc<Target>, Failure> {
+fn leader(address: &LeaderAddress, known: &Mutex<Known>) -> Result<Arc<Target>, Failure> {
     let unknown = || {
         Failure::new(Kind::Unavailable, "this follower has not heard from its leader yet; try again later")
     };

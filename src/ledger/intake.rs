@@ -21,7 +21,7 @@ impl Taken {
     /// How many were new.
     #[must_use]
     pub fn accepted(&self) -> usize {
-        self.inserted.new()
+        self.inserted.added()
     }
 
     /// How many the ledger had already.

@@ -19,7 +19,7 @@ use crate::ledger::bounds;
 use crate::ledger::gauges::Gauges;
 
 /// A clock that was set back by more than this is believed; less is jitter, and time stands still meanwhile.
-const JITTER: Duration = Duration::from_secs(60);
+const JITTER: Duration = Duration::from_mins(1);
 
 /// No room in the ledger: the request must not be sent upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +133,7 @@ impl fmt::Debug for Reservation {
 impl Reservation {
     /// Hands the record over. Never waits and never fails: the room was reserved. Stamps `created_at` with the present
     /// moment, and brings what no database or leader would take (endless texts, absurd counts) within bounds.
+    #[must_use]
     pub fn record(self, record: UsageRecord) -> Receipt {
         let queue = self.0.0.clone();
         let (told, committed) = oneshot::channel();
@@ -187,12 +188,11 @@ impl Queue {
             return Err(Full::Closed);
         }
         let one_more = |taken| (taken < this.capacity).then_some(taken + 1);
-        match this.taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more) {
-            Ok(_) => Ok(Reservation(Place(this.clone()))),
-            Err(_) => {
-                this.refused.fetch_add(1, Ordering::Relaxed);
-                Err(Full::NoPlace(this.capacity))
-            }
+        if this.taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok() {
+            Ok(Reservation(Place(this.clone())))
+        } else {
+            this.refused.fetch_add(1, Ordering::Relaxed);
+            Err(Full::NoPlace(this.capacity))
         }
     }
 

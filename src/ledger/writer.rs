@@ -14,7 +14,7 @@ use crate::store::{Error, Store, UsageRepo};
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 /// A transaction that takes longer is given up and tried again: the database's machine is gone without a word.
-const TRANSACTION_MAX: Duration = Duration::from_secs(60);
+const TRANSACTION_MAX: Duration = Duration::from_mins(1);
 /// How long the writer, asked to end, waits for reservations that are still out.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
 

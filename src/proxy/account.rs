@@ -39,6 +39,7 @@ pub(super) struct Call {
 
 /// A caller's own words about itself: kept as hints, bounded, never trusted.
 #[derive(Default)]
+#[allow(clippy::struct_field_names, reason = "the names of the columns")]
 pub(super) struct Hints {
     session_id: Option<String>,
     agent_id: Option<String>,

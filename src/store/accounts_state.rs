@@ -56,12 +56,13 @@ impl Store {
     /// # Errors
     /// [`Error`] of the database.
     pub async fn accounts_state(&self) -> Result<AccountsState, Error> {
-        let options = match self.is_embedded() {
-            true => TransactionOptions::default(), // a read transaction of SQLite sees one moment anyhow
-            false => TransactionOptions {
+        let options = if self.is_embedded() {
+            TransactionOptions::default()
+        } else {
+            TransactionOptions {
                 isolation_level: Some(IsolationLevel::RepeatableRead),
                 ..TransactionOptions::default()
-            },
+            }
         };
         let tx = Tx::reading(self.reader.begin_with_options(options).await?);
         let state = AccountsState {

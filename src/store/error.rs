@@ -132,8 +132,7 @@ impl From<Error> for Failure {
             tracing::error!(%error, "the database could not do what was asked");
         }
         match error {
-            Error::Conflict(message) => Self::new(Kind::Conflict, message),
-            Error::Unsupported(message) => Self::new(Kind::Conflict, message),
+            Error::Conflict(message) | Error::Unsupported(message) => Self::new(Kind::Conflict, message),
             Error::Value { .. } => {
                 Self::new(Kind::Internal, "a stored value cannot be read; see the node's log")
             }

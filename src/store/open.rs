@@ -179,15 +179,12 @@ async fn postgres(url: &str) -> Result<Store, Error> {
 /// write lock, or an advisory lock of PostgreSQL.
 async fn migrate(connection: &DatabaseConnection) -> Result<(), Error> {
     let tx = transaction::begin(connection).await?;
-    match connection.get_database_backend() {
-        DbBackend::Sqlite => {
-            tx.execute_unprepared(&format!("PRAGMA application_id = {APPLICATION_ID}")).await?;
-        }
-        _ => {
-            tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
-            refuse_other_encodings(&tx).await?;
-            refuse_foreign_schema(&tx).await?;
-        }
+    if connection.get_database_backend() == DbBackend::Sqlite {
+        tx.execute_unprepared(&format!("PRAGMA application_id = {APPLICATION_ID}")).await?;
+    } else {
+        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
+        refuse_other_encodings(&tx).await?;
+        refuse_foreign_schema(&tx).await?;
     }
     migrations::up(&tx).await?;
     tx.commit().await?;

@@ -83,7 +83,7 @@ impl<'a, G: Ground> RefreshTokenRepo<'a, G> {
     /// # Errors
     /// [`Error`] of the database.
     pub async fn get_by_jti(&self, jti: Jti) -> Result<Option<RefreshToken>, Error> {
-        row::Entity::find_by_id(jti.0).one(&self.0.reads()).await?.map(from_row).transpose()
+        row::Entity::find_by_id(jti.0).one(&self.0.reads()).await?.as_ref().map(from_row).transpose()
     }
 
     /// Families of which nothing is good any more and something was revoked at or after `since`: sessions that ended.
@@ -151,7 +151,7 @@ impl<'a, G: Ground> RefreshTokenRepo<'a, G> {
     }
 }
 
-fn from_row(row: row::Model) -> Result<RefreshToken, Error> {
+fn from_row(row: &row::Model) -> Result<RefreshToken, Error> {
     Ok(RefreshToken {
         jti: Jti(row.jti),
         family: Jti(row.family),

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::harness::{Mock, Node, SPROXY, Setup};
+use crate::harness::{Mock, Node, Setup};
+
+const SPROXY: &str = env!("CARGO_BIN_EXE_sproxy");
 
 /// A command that has ended.
 struct Ended {

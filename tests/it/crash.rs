@@ -20,7 +20,7 @@ async fn client(url: String, key: String, number: u64, received: Received, stop:
     while !stop.load(Ordering::Relaxed) {
         turn += 1;
         let (input, output) = (10 + turn % 997, 1 + turn % 89);
-        let stream = turn % 2 == 0;
+        let stream = turn.is_multiple_of(2);
         let body = json!({ "model": "claude-sonnet-4-5", "max_tokens": 9, "stream": stream, "messages": [{ "role": "user", "content": "Hi" }] });
         let request = http
             .post(format!("{url}/v1/messages"))

@@ -41,7 +41,7 @@ async fn ledger_at(path: &Path, queue: usize) -> Ledger {
         durability: Durability::Committed,
         queue,
         batch: 50,
-        commit_timeout: Duration::from_secs(60),
+        commit_timeout: Duration::from_mins(1),
         retention: Duration::from_hours(24),
     };
     let (ledger, writer) = Ledger::open(store, &config, false, Arc::new(SystemClock));
@@ -140,7 +140,7 @@ async fn fills_the_disk() {
     let mut limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
     limit.current = limit.maximum;
     rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).expect("room");
-    tokio::time::timeout(Duration::from_secs(60), ledger.flush()).await.expect("in time").expect("flushed");
+    tokio::time::timeout(Duration::from_mins(1), ledger.flush()).await.expect("in time").expect("flushed");
     let sums = ledger.usage().global_sum_tokens(at("2020-01-01"), at("2100-01-01")).await.expect("sums");
     assert_eq!(sums, sum(&booked));
     println!("every record is there");

@@ -1,6 +1,7 @@
 //! Black-box tests: real nodes, real sockets, real databases.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test says what it skips")]
 
 mod architecture;
 mod cli;

@@ -325,7 +325,8 @@ on_both! {
         assert_eq!(db.store.accounts_state().await.expect("a state"), next);
 
         let mut contradiction = next.clone();
-        contradiction.users[3].name = contradiction.users[4].name.clone();
+        let taken = contradiction.users[4].name.clone();
+        contradiction.users[3].name = taken;
         contradiction.version = 41;
         let error = db.store.replace_accounts(&contradiction, &[]).await.expect_err("two of one name");
         assert!(matches!(error, Error::Conflict(_)), "{error:?}");

@@ -56,14 +56,14 @@ on_both! {
         forged.tokens.input = 1_000_000;
         mixed.push(forged);
         let inserted = usage.insert_batch(&mixed, true).await.expect("inserted");
-        assert_eq!((inserted.new(), inserted.duplicates()), (90, 6));
+        assert_eq!((inserted.added(), inserted.duplicates()), (90, 6));
         let taken: HashSet<_> = inserted.new_of(&mixed).map(|record| record.request_id).collect();
         assert_eq!(taken, new.iter().map(|record| record.request_id).collect());
         let again = usage.insert_batch(&mixed, true).await.expect("inserted");
-        assert_eq!((again.new(), again.duplicates()), (0, mixed.len()));
+        assert_eq!((again.added(), again.duplicates()), (0, mixed.len()));
         let totals = usage.global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await.expect("sums");
         assert_eq!(totals, sum(old.iter().chain(&new)), "the first row holds");
-        assert_eq!(usage.insert_batch(&[], true).await.expect("nothing").new(), 0);
+        assert_eq!(usage.insert_batch(&[], true).await.expect("nothing").added(), 0);
     }
 
     async fn sums_of_any_window_equal_the_sum_of_its_logs(db: TestDatabase) {
@@ -135,7 +135,7 @@ on_both! {
             let page = usage.query(&UsageFilter::default(), 7, cursor).await.expect("a page");
             seen.extend(page.items.iter().map(|log| (log.record.created_at, log.record.request_id)));
             // newer ones and older ones come in between
-            let newer = record(start.plus(Duration::from_secs(3_600)));
+            let newer = record(start.plus(Duration::from_hours(1)));
             usage.insert_batch(&[newer], true).await.expect("inserted");
             match page.next {
                 Some(next) => cursor = Some(next.to_string().parse().expect("a cursor reads back")),
@@ -227,7 +227,7 @@ on_both! {
                         Err(error) => assert!(error.is_temporary(), "{error}"),
                     }
                 };
-                new += inserted.new();
+                new += inserted.added();
             }
             new
         };

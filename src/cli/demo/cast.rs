@@ -188,12 +188,12 @@ impl Cast {
 
     /// Kills a node with SIGKILL and starts it again on its own data; its name.
     pub(super) async fn kill_and_restart(&mut self, at: usize) -> Result<String, Error> {
-        let none = || Error::Node(format!("there is no node {at}"));
-        let node = self.nodes.get_mut(at).ok_or_else(none)?;
+        let missing = || Error::Node(format!("there is no node {at}"));
+        let node = self.nodes.get_mut(at).ok_or_else(missing)?;
         node.process.child.kill().await.map_err(|source| Error::Io { what: "killing a node", source })?;
         let (name, config) = (node.name.clone(), node.config.clone());
         let process = self.start_node(&config, &name).await?;
-        self.nodes.get_mut(at).ok_or_else(none)?.process = process;
+        self.nodes.get_mut(at).ok_or_else(missing)?.process = process;
         Ok(name)
     }
 

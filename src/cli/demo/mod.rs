@@ -34,7 +34,7 @@ pub struct DemoArgs {
 }
 
 /// How long the cluster may take to catch up when the traffic is over.
-const CATCH_UP_MAX: Duration = Duration::from_secs(60);
+const CATCH_UP_MAX: Duration = Duration::from_mins(1);
 
 /// Plays the demo; true if the books are right.
 ///

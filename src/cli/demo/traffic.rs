@@ -67,7 +67,7 @@ impl Plan {
     fn of(number: u64) -> Self {
         let provider = Provider::ALL[usize::try_from(number % 4).unwrap_or(0)];
         let kind = (number / 4) % 25;
-        let stream = kind % 2 == 0;
+        let stream = kind.is_multiple_of(2);
         Self {
             provider,
             stream,

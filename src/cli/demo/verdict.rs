@@ -63,11 +63,11 @@ pub(super) async fn compare(cast: &Cast, outcomes: &Outcomes) -> Result<Verdict,
     let export = cast.get("/admin/v1/usage?format=jsonl").await?.text().await.map_err(failed)?;
     let stats: Stats = cast.get("/admin/v1/stats").await?.json().await.map_err(failed)?;
     let mut books: HashMap<RequestId, (u64, Received)> = HashMap::new();
-    let (mut tokens, mut cost, mut rows) = (0, 0, 0);
+    let (mut tokens, mut nanousd, mut rows) = (0, 0, 0);
     for line in export.lines().filter(|line| !line.is_empty()) {
         let log: Log = serde_json::from_str(line).map_err(|e| Error::Node(format!("sp-1's export: {e}")))?;
         tokens += log.input_tokens + log.output_tokens;
-        cost += log.cost_nanousd;
+        nanousd += log.cost_nanousd;
         rows += 1;
         let booked = Received { input: log.input_tokens, output: log.output_tokens, status: log.status_code };
         books.entry(log.request_id).or_insert((0, booked)).0 += 1;
@@ -76,7 +76,8 @@ pub(super) async fn compare(cast: &Cast, outcomes: &Outcomes) -> Result<Verdict,
         received: outcomes.received.len() as u64,
         booked: rows,
         double: books.values().filter(|(times, _)| *times > 1).count() as u64,
-        totals_agree: (stats.total_tokens, stats.request_count, stats.cost_nanousd) == (tokens, rows, cost),
+        totals_agree: (stats.total_tokens, stats.request_count, stats.cost_nanousd)
+            == (tokens, rows, nanousd),
         total_tokens: stats.total_tokens,
         cost_nanousd: stats.cost_nanousd,
         surprise: outcomes.surprise.clone(),

@@ -50,14 +50,14 @@ pub struct Inserted {
 impl Inserted {
     /// How many were new.
     #[must_use]
-    pub fn new(&self) -> usize {
+    pub fn added(&self) -> usize {
         self.is_new.iter().filter(|new| **new).count()
     }
 
     /// How many were there already.
     #[must_use]
     pub fn duplicates(&self) -> usize {
-        self.is_new.len() - self.new()
+        self.is_new.len() - self.added()
     }
 
     /// Those of `records`, the batch this came from, that were new.

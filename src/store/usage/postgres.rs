@@ -58,7 +58,7 @@ pub(super) async fn insert(pool: &PgPool, records: &[UsageRecord], synced: bool)
     let taken = sqlx::query_with::<Postgres, _>(LOGS.as_str(), arguments).fetch_all(&mut *tx).await?;
     let ids = taken.iter().map(|row| Ok(RequestId(row.try_get::<Uuid, _>(0)?)));
     let inserted = mark_new(records, ids.collect::<Result<_, Error>>()?);
-    if inserted.new() > 0 {
+    if inserted.added() > 0 {
         insert_sums(&mut tx, &sums_of_new(records, &inserted)).await?;
     }
     tx.commit().await?;

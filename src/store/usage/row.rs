@@ -13,6 +13,7 @@ use crate::store::error::Error;
 /// A usage log as the database has it.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "usage_logs")]
+#[allow(clippy::struct_field_names, reason = "the fields are the table's columns")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub request_id: Uuid,

@@ -122,7 +122,7 @@ impl UsageRepo<'_> {
         row.map_or(Ok(Totals::default()), |row| added_up(&row))
     }
 
-    pub(super) fn statement(&self, sql: &str, values: Vec<Value>) -> Statement {
+    pub(super) fn statement(self, sql: &str, values: Vec<Value>) -> Statement {
         Statement::from_sql_and_values(self.0.backend(), sql, values)
     }
 }

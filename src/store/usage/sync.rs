@@ -146,9 +146,7 @@ impl UsageRepo<'_> {
         let values = [after.0.into(), after.1.into(), i64::from(step).into()];
         let statement = Statement::from_sql_and_values(self.0.backend(), sql, values);
         let found = self.0.reader.query_one_raw(statement).await?;
-        Ok(found
-            .map(|row| Ok::<_, Error>((row.try_get_by_index(0)?, row.try_get_by_index(1)?)))
-            .transpose()?)
+        found.map(|row| Ok::<_, Error>((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).transpose()
     }
 }
 

@@ -243,7 +243,7 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
         while let Some(token) = tokens.get(at) {
             at += 1;
             depth += i32::from(token.text == "{") - i32::from(token.text == "}");
-            if (token.text == "}" && depth == 0) || (token.text == ";" && depth == 0) {
+            if depth == 0 && matches!(token.text.as_str(), "}" | ";") {
                 break;
             }
         }

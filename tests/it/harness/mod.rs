@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use process::Process;
+pub use process::{Process, SPROXY};
 pub use provider::Scripted;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, interval};
 
 /// How long a condition may take to come true; long, because machines are slow and a true test does not wait.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Waits until `condition` gives a value.
 pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
@@ -122,7 +122,7 @@ impl Setup {
                 writeln!(section, "{line}").unwrap();
             }
         };
-        add("node", format!("data_dir = {:?}", self.data_dir()));
+        add("node", format!("data_dir = \"{}\"", self.data_dir().display()));
         add("http", format!("listen = \"{http}\""));
         add("cluster", format!("listen = \"{grpc}\""));
         add("log", "format = \"json\"".to_owned());

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// The program under test.
-const SPROXY: &str = env!("CARGO_BIN_EXE_sproxy");
+pub const SPROXY: &str = env!("CARGO_BIN_EXE_sproxy");
 
 /// A running child.
 pub struct Process {
@@ -57,7 +57,7 @@ impl Process {
                 log.push('\n');
             }
         });
-        match timeout(Duration::from_secs(60), listening).await {
+        match timeout(Duration::from_mins(1), listening).await {
             Ok(Ok(found)) => (Self { child, log }, found),
             _ => panic!("sproxy {arguments:?} did not start:\n{}", log.lock().unwrap()),
         }
