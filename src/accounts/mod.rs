@@ -1,6 +1,6 @@
 //! Who may call: everyone's credentials in memory, and every change to users, groups and keys.
 //!
-//! A request is authenticated from the [`directory`] alone. A change is one transaction with its audit entry; when it
+//! A request is authenticated from the `directory` alone. A change is one transaction with its audit entry; when it
 //! is committed, the directory follows, so it holds from the next request on. Only the leader changes anything: it
 //! has the key that signs access tokens. Followers take over what the leader has ([`Accounts::adopt`]).
 

@@ -1,5 +1,5 @@
 //! The follower: who it is to its leader, what it pushes, what it takes over. Every method may be called at any time and
-//! any number of times; [`crate::cluster::run`] says when.
+//! any number of times; `crate::cluster::follow` says when.
 
 use std::future::Future;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! A call is admitted while what is used is below every limit of its user and of its group. All limits are
 //! checked before anything is taken, so a refused call costs nothing. What is in flight may pass a limit, nothing
-//! after it. Requests per minute are a sliding window: at most that many in any 60 seconds ([`window`]).
+//! after it. Requests per minute are a sliding window: at most that many in any 60 seconds (`window`).
 //!
 //! Counters start from the ledger's rollups ([`Quota::fill`]), so they are exact after a restart; what other nodes
 //! used comes from the leader ([`Quota::set_elsewhere`]) and is set, never added.

@@ -4,7 +4,7 @@ use sea_orm::DatabaseExecutor;
 
 use crate::store::Store;
 
-/// What repositories can stand on: a [`Store`] or a [`Tx`].
+/// What repositories can stand on: a [`Store`] or a [`Tx`](crate::store::Tx).
 pub trait Ground: Send + Sync + private::Sealed {
     #[doc(hidden)]
     fn reads(&self) -> DatabaseExecutor<'_>;

@@ -1,7 +1,7 @@
 //! The upstream side: which target gets a call, and how the call gets there.
 //!
 //! A gateway's cost is decided here. The connection to the upstream is not a task of its own: the answer's body
-//! drives it (see [`line`]), so a chunk travels from socket to socket in one poll of one task.
+//! drives it (see `line`), so a chunk travels from socket to socket in one poll of one task.
 
 mod answer;
 mod call;
@@ -30,7 +30,7 @@ pub use target::{Target, TargetView};
 pub struct Upstream {
     targets: Vec<Arc<Target>>,
     clock: Arc<dyn Clock>,
-    /// Steps through the weights; see [`choice::pick`].
+    /// Steps through the weights; see `choice::choose`.
     turn: AtomicU64,
 }
 
