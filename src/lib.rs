@@ -1,4 +1,44 @@
-//! sproxy.
+//! sproxy: an LLM gateway that a company runs itself. This is the architecture, top to bottom.
+//!
+//! Every caller proves itself with a credential of its own and speaks the provider's API; the call passes through
+//! untouched, a meter reads along, and the account of it is in the books before the caller has its last byte. Nodes
+//! form a cluster: sp-1 leads, the others follow, each with its own database; the leader answers for all.
+//!
+//! # Floors
+//!
+//! A module imports strictly lower floors, and the files of a module form no circle (`tests/it/architecture.rs`).
+//!
+//! | floor | modules | what for |
+//! |---|---|---|
+//! | 6 | [`cli`] | people at a terminal |
+//! | 5 | [`node`] | wiring, supervision, leaving |
+//! | 4 | [`http`], [`grpc`], [`mock`] | the doors; a fake provider |
+//! | 3 | [`proxy`], [`cluster`] | the two flows: answer a request; keep the cluster's books |
+//! | 2 | [`accounts`], [`quota`], [`upstream`], [`ledger`] | the gateway's own rules |
+//! | 1 | [`config`], [`store`], [`metering`], [`crypto`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
+//! | 0 | [`domain`] | nouns and pure rules |
+//!
+//! # A request, as a straight line
+//!
+//! A door reads the head and finds the route → the principal comes from memory ([`accounts`]) → what is asked is read
+//! (model, stream; nothing else is parsed) → [`quota`] admits → [`ledger`] reserves room for the record → [`upstream`]
+//! sends, and fails over only while nobody can have begun to work → the answer flows through the tap while a meter
+//! reads along → the record is committed → the last bytes are released. An early return drops what was reserved.
+//!
+//! # A usage record, as a straight line
+//!
+//! The last byte, an error or a hang-up makes the reservation a record → the ledger's writer commits what waits, one
+//! transaction per batch, with the sums of what was new, and tells those who wait → a follower pushes what the leader
+//! has not acknowledged → the leader makes the same insert, where a `request_id` that it has is no news, and
+//! acknowledges after the commit. A crash anywhere in between repeats a step harmlessly.
+//!
+//! # What holds everywhere
+//!
+//! - No upper floor sees a type of the database, and no lower floor sees one of a door.
+//! - Every queue, wait and body has a limit, and every limit has a refusal.
+//! - A failure has a kind ([`domain::failure`]); each door translates it once.
+//! - The time is an argument or a [`domain::clock::Clock`].
+//! - No secret is in a log, an error, an answer or a `Debug` form.
 
 pub mod domain;
 
