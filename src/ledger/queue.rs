@@ -245,11 +245,11 @@ impl Queue {
             line.in_hand_since = None;
         }
         self.batches.fetch_add(1, Ordering::Relaxed);
-        self.committed.send_modify(|committed| *committed += count);
         for Waiter { told, place } in batch.waiters {
             drop(place);
             let _nobody_waits = told.send(());
         }
+        self.committed.send_modify(|committed| *committed += count);
         self.nudge();
     }
 
