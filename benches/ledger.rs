@@ -181,7 +181,7 @@ async fn through_the_ledger(store: Store, records: Vec<UsageRecord>) {
         durability: Durability::Committed,
         queue: 10_000,
         batch: BATCH,
-        commit_timeout: Duration::from_secs(60),
+        commit_timeout: Duration::from_mins(1),
         retention: Duration::from_hours(24),
     };
     let (ledger, writer) = Ledger::open(store, &config, true, Arc::new(SystemClock));
