@@ -45,7 +45,7 @@ pub async fn run(args: DemoArgs) -> Result<bool, Error> {
     let keys = cast.hire().await?;
     let mut table = Table::new(!args.json);
     table.say(&format!(
-        "{} node(s) are up; dashboard of sp-1: {}; {} requests begin",
+        "{} node(s) are up, sp-1 at {}; {} requests begin",
         args.nodes,
         cast.leader_url(),
         args.requests
