@@ -37,6 +37,7 @@ impl Drainer {
     /// Reads `flow` to its end. Without room, or past a bound, it is dropped, which cancels the upstream's work and
     /// settles the account with what is known.
     pub(super) fn adopt(&self, mut flow: Flow) {
+        tracing::debug!("a caller has left; the answer is read to its end");
         self.in_background(async move { drain(&mut flow).await });
     }
 

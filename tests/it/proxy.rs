@@ -213,6 +213,8 @@ async fn with_drain_an_answer_is_counted_exactly_although_its_caller_has_left() 
     let mut response = request.send().await.unwrap();
     response.chunk().await.unwrap();
     drop(response);
+    // Before that the gateway would rightly take the caller for one that has had the whole answer.
+    until("the hang-up is noticed", async || node.log().contains("a caller has left").then_some(())).await;
     provider.chunk(DELTA).chunk(STOP).end();
     let row = until("the drained record", async || node.usage().await.pop()).await;
     assert_eq!(
