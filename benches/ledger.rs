@@ -155,20 +155,17 @@ async fn ours(location: &Location, way: Way, records: &[UsageRecord]) -> Run {
     let store = Store::open(location).await.expect("opened");
     // The first statements are parsed, and caches filled, before the clock runs.
     UsageRepo::on(&store).insert_batch(&self::records(BATCH), true).await.expect("inserted");
-    let run = match way {
-        Way::Ledger => {
-            let (records, store) = (records.to_vec(), store.clone());
-            let start = Start::now();
-            through_the_ledger(store, records).await;
-            start.stop()
+    let run = if matches!(way, Way::Ledger) {
+        let (records, store) = (records.to_vec(), store.clone());
+        let start = Start::now();
+        through_the_ledger(store, records).await;
+        start.stop()
+    } else {
+        let start = Start::now();
+        for batch in records.chunks(BATCH) {
+            UsageRepo::on(&store).insert_batch(batch, true).await.expect("inserted");
         }
-        _ => {
-            let start = Start::now();
-            for batch in records.chunks(BATCH) {
-                UsageRepo::on(&store).insert_batch(batch, true).await.expect("inserted");
-            }
-            start.stop()
-        }
+        start.stop()
     };
     let totals = UsageRepo::on(&store).global_sum_tokens(at("2026-01-01"), at("2100-01-01")).await;
     assert_eq!(totals.expect("sums").request_count, (records.len() + BATCH) as u64);
