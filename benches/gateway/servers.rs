@@ -1,6 +1,7 @@
 //! The servers side by side: the mock provider, nginx in front of it if it is installed, and two nodes.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -20,7 +21,7 @@ pub struct Server {
 pub struct Servers {
     pub all: Vec<Server>,
     children: Vec<Child>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Drop for Servers {
@@ -34,73 +35,72 @@ impl Drop for Servers {
 }
 
 impl Servers {
+    /// Whatever starts here ends with the value, also when a later one does not start.
     pub fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let mut servers =
+            Self { all: Vec::new(), children: Vec::new(), directory: tempfile::tempdir().unwrap() };
         let mock = free_address();
-        let mut children =
-            vec![spawn(Command::new(SPROXY).args(["mock-provider", "--listen", &mock.to_string()]))];
+        let pid = servers.spawn(Command::new(SPROXY).args(["mock-provider", "--listen", &mock.to_string()]));
         await_port(mock);
-        let mut all = vec![Server { name: "direct", address: mock, key: None, pid: children[0].id() }];
-        let nginx = free_address();
-        let config = directory.path().join("nginx.conf");
-        fs::write(&config, nginx_config(directory.path(), nginx, mock)).unwrap();
+        servers.all.push(Server { name: "direct", address: mock, key: None, pid });
         let nginx_runs = Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok();
         if nginx_runs {
-            children.push(spawn(Command::new("nginx").args(["-e", "/dev/null", "-c"]).arg(&config)));
-            await_port(nginx);
-            all.push(Server { name: "nginx", address: nginx, key: None, pid: children[1].id() });
+            servers.nginx(mock);
         } else {
             println!("nginx is not installed: figures stand without a ratio");
         }
         for (name, durability) in [("sproxy committed", "committed"), ("sproxy buffered", "buffered")] {
-            let (child, server) = node(directory.path(), name, durability, mock);
-            children.push(child);
-            all.push(server);
+            servers.node(name, durability, mock);
         }
-        Self { all, children, _directory: directory }
+        servers
+    }
+
+    fn spawn(&mut self, command: &mut Command) -> u32 {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().expect("a process");
+        let pid = child.id();
+        self.children.push(child);
+        pid
+    }
+
+    fn nginx(&mut self, mock: SocketAddr) {
+        let address = free_address();
+        let config = self.directory.path().join("nginx.conf");
+        fs::write(&config, nginx_config(self.directory.path(), address, mock)).unwrap();
+        let pid = self.spawn(Command::new("nginx").args(["-e", "/dev/null", "-c"]).arg(&config));
+        await_port(address);
+        self.all.push(Server { name: "nginx", address, key: None, pid });
+    }
+
+
+    fn node(&mut self, name: &'static str, durability: &str, mock: SocketAddr) {
+        let (http, grpc) = (free_address(), free_address());
+        let data = self.directory.path().join(durability);
+        let config = self.directory.path().join(format!("{durability}.toml"));
+        let text = format!(
+            "[node]\nid = \"sp-1\"\ndata_dir = \"{}\"\n[http]\nlisten = \"{http}\"\n[cluster]\nlisten = \"{grpc}\"\n\
+             [usage]\ndurability = \"{durability}\"\n[log]\nlevel = \"warn\"\n\
+             [[targets]]\nname = \"a\"\nprovider = \"anthropic\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n\
+             [[targets]]\nname = \"o\"\nprovider = \"openai\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n",
+            data.display()
+        );
+        fs::write(&config, text).unwrap();
+        let mut serve = Command::new(SPROXY);
+        serve.args(["serve", "--config"]).arg(&config).env("SPROXY_ADMIN_PASSWORD", "a password of the bench");
+        let pid = self.spawn(&mut serve);
+        await_ready(http);
+        let server = format!("http://{http}");
+        let created = Command::new(SPROXY)
+            .args(["key", "create", "--user", "admin", "--json", "--server", &server, "--data-dir"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        let created: serde_json::Value = serde_json::from_slice(&created.stdout).expect("a key");
+        let key = created["key"].as_str().map(str::to_owned);
+        self.all.push(Server { name, address: http, key, pid });
     }
 }
 
 const SPROXY: &str = env!("CARGO_BIN_EXE_sproxy");
-
-fn node(directory: &Path, name: &'static str, durability: &str, mock: SocketAddr) -> (Child, Server) {
-    let (http, grpc) = (free_address(), free_address());
-    let data = directory.join(durability);
-    let config = directory.join(format!("{durability}.toml"));
-    let text = format!(
-        "[node]\nid = \"sp-1\"\ndata_dir = \"{}\"\n[http]\nlisten = \"{http}\"\n[cluster]\nlisten = \"{grpc}\"\n\
-         [usage]\ndurability = \"{durability}\"\n[log]\nlevel = \"warn\"\n\
-         [[targets]]\nname = \"a\"\nprovider = \"anthropic\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n\
-         [[targets]]\nname = \"o\"\nprovider = \"openai\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n",
-        data.display()
-    );
-    fs::write(&config, text).unwrap();
-    let child = spawn(
-        Command::new(SPROXY)
-            .args(["serve", "--config"])
-            .arg(&config)
-            .env("SPROXY_ADMIN_PASSWORD", "a password of the bench"),
-    );
-    await_port(http);
-    let created = Command::new(SPROXY)
-        .args([
-            "key",
-            "create",
-            "--user",
-            "admin",
-            "--json",
-            "--server",
-            &format!("http://{http}"),
-            "--data-dir",
-        ])
-        .arg(&data)
-        .output()
-        .unwrap();
-    let created: serde_json::Value = serde_json::from_slice(&created.stdout).expect("a key");
-    let key = created["key"].as_str().map(str::to_owned);
-    let pid = child.id();
-    (child, Server { name, address: http, key, pid })
-}
 
 fn nginx_config(directory: &Path, listen: SocketAddr, mock: SocketAddr) -> String {
     let directory = directory.display();
@@ -115,10 +115,6 @@ fn nginx_config(directory: &Path, listen: SocketAddr, mock: SocketAddr) -> Strin
     )
 }
 
-fn spawn(command: &mut Command) -> Child {
-    command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().expect("a process")
-}
-
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -128,6 +124,18 @@ fn await_port(address: SocketAddr) {
     while TcpStream::connect(address).is_err() {
         assert!(Instant::now() < deadline, "nothing listens on {address}");
         std::thread::yield_now();
+    }
+}
+
+/// A node binds its socket before it has opened its database: it may be used once it says so.
+fn await_ready(address: SocketAddr) {
+    await_port(address);
+    let mut answer = String::new();
+    while !answer.starts_with("HTTP/1.1 200") {
+        let mut socket = TcpStream::connect(address).expect("a connection");
+        answer.clear();
+        socket.write_all(b"GET /readyz HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").expect("a request");
+        socket.read_to_string(&mut answer).expect("an answer");
     }
 }
 
