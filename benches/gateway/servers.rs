@@ -71,7 +71,6 @@ impl Servers {
         self.all.push(Server { name: "nginx", address, key: None, pid });
     }
 
-
     fn node(&mut self, name: &'static str, durability: &str, mock: SocketAddr) {
         let (http, grpc) = (free_address(), free_address());
         let data = self.directory.path().join(durability);
@@ -85,7 +84,10 @@ impl Servers {
         );
         fs::write(&config, text).unwrap();
         let mut serve = Command::new(SPROXY);
-        serve.args(["serve", "--config"]).arg(&config).env("SPROXY_ADMIN_PASSWORD", "a password of the bench");
+        serve
+            .args(["serve", "--config"])
+            .arg(&config)
+            .env("SPROXY_ADMIN_PASSWORD", "a password of the bench");
         let pid = self.spawn(&mut serve);
         await_ready(http);
         let server = format!("http://{http}");
@@ -134,7 +136,9 @@ fn await_ready(address: SocketAddr) {
     while !answer.starts_with("HTTP/1.1 200") {
         let mut socket = TcpStream::connect(address).expect("a connection");
         answer.clear();
-        socket.write_all(b"GET /readyz HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").expect("a request");
+        socket
+            .write_all(b"GET /readyz HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n")
+            .expect("a request");
         socket.read_to_string(&mut answer).expect("an answer");
     }
 }

@@ -11,6 +11,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::domain::failure::{Failure, Kind};
+use crate::proxy::refusal;
 
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -66,31 +67,13 @@ impl Refused {
 impl<E: Into<Failure>> From<E> for Refused {
     fn from(error: E) -> Self {
         let failure = error.into();
-        Self { status: status_of(failure.kind), failure }
+        Self { status: refusal::status(failure.kind), failure }
     }
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.failure.fmt(f)
-    }
-}
-
-/// The status of each kind of failure; the data plane answers with the same.
-#[must_use]
-pub fn status_of(kind: Kind) -> StatusCode {
-    match kind {
-        Kind::Invalid => StatusCode::BAD_REQUEST,
-        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Kind::Forbidden => StatusCode::FORBIDDEN,
-        Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::Conflict => StatusCode::CONFLICT,
-        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Kind::QuotaSpent | Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::Upstream => StatusCode::BAD_GATEWAY,
-        Kind::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -151,7 +134,7 @@ fn documented(kinds: &[Kind]) -> BTreeMap<String, RefOr<utoipa::openapi::Respons
         let content = ContentBuilder::new().schema(Some(schema)).build();
         ResponseBuilder::new().description(words_of(kind).1).content(MEDIA_TYPE, content).build()
     };
-    kinds.iter().map(|kind| (status_of(*kind).as_str().to_owned(), problem(*kind).into())).collect()
+    kinds.iter().map(|kind| (refusal::status(*kind).as_str().to_owned(), problem(*kind).into())).collect()
 }
 
 impl IntoResponse for Refused {
