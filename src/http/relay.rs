@@ -67,7 +67,14 @@ async fn relay(
     }
     headers.insert(RELAYED, HeaderValue::from_static("1"));
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let outgoing = Outgoing { method: head.method, path_and_query: path, headers, body, tells_health: false };
+    let outgoing = Outgoing {
+        method: head.method,
+        path_and_query: path,
+        headers,
+        body,
+        asking: None,
+        tells_health: false,
+    };
     let answer = target.send(&outgoing).await.map_err(|error| {
         tracing::warn!(%error, "cannot relay to the leader");
         Failure::new(Kind::Unavailable, "the leader cannot be reached from this follower; try again later")

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as HttpBody;
 
@@ -39,7 +39,7 @@ use crate::ledger::Ledger;
 use crate::metering::usage_chunk::Remover;
 use crate::metering::{self, AnswerHead, Endpoint, ask};
 use crate::quota::{Ask, Quota};
-use crate::upstream::{Answer, Outgoing, SendError, Upstream, Wanted};
+use crate::upstream::{Answer, Outgoing, SendError, Target, Upstream, Wanted};
 
 pub use aborted::Aborted;
 use account::{Account, Books, Call, Hints};
@@ -197,41 +197,31 @@ impl Gateway {
             model: Some(Arc::clone(&model)).filter(|model| !model.is_empty()),
             affinity: head.headers.get("x-claude-code-session-id").map(affinity),
         };
-        // Known before anything is admitted, reserved or sent: who is to answer, and so how it will be asked.
-        let target = self.upstream.choose(&wanted, &[]).map_err(|none| Failure::from(&none))?;
+        // Nothing is admitted, reserved or sent for a model that nobody serves.
+        let first = self.upstream.choose(&wanted).map_err(|none| Failure::from(&none))?;
         let hints = Hints::of(&head.headers);
-        let mut outgoing = outgoing(route, head, body.clone());
+        let outgoing = outgoing(route, head, &body, &asked);
         if route.endpoint == Endpoint::Free {
-            let answer = self.upstream.send(&wanted, &outgoing).await.map_err(|e| Failure::from(&e))?;
-            return Ok(models::passed_through(answer));
+            let sent = self.upstream.send(first, &wanted, &outgoing).await;
+            return Ok(models::passed_through(sent.map_err(|e| Failure::from(&e))?));
         }
         // The room first: it is given back if the call is not admitted, while a call that counts against a limit
         // must be one that is really made.
         let reservation = self.ledger.reserve().map_err(Failure::from)?;
         let ask = Ask { model: &model, max_tokens: asked.max_tokens };
         let admission = self.quota.admit(&principal, &ask, now).map_err(Failure::from)?;
-        let mut remover = None;
-        if route.endpoint == Endpoint::Inference
-            && target.include_usage()
-            && ask::knows_stream_options(route.path)
-            && let Some(asking) = ask::with_usage_requested(&body, &asked)
-        {
-            outgoing.body = asking;
-            // The one event has to be found in the clear.
-            outgoing.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            remover = Some(Remover::default());
-        }
         let call = Call { request_id, principal, provider: route.provider, model, hints, started };
         let mut account = Account::new(Arc::clone(&self.books), call, reservation, admission);
-        let metered = Metered { endpoint: route.endpoint, input_estimate: asked.input_tokens_estimate() };
+        let input_estimate = asked.input_tokens_estimate();
+        let metered =
+            Metered { endpoint: route.endpoint, input_estimate, usage_asked: outgoing.asking.is_some() };
         if route.endpoint == Endpoint::Inference {
-            account.expect_input(metered.input_estimate);
+            account.expect_input(input_estimate);
         }
-        let on_hangup = target.on_hangup();
-        let (sent, account) = self.send(wanted, outgoing, account, on_hangup, metered).await;
+        let (sent, account) = self.send(first, wanted, outgoing, account, metered).await;
         drop(share);
         match sent {
-            Ok(answer) => self.let_through(answer, account, remover, metered, on_hangup).await,
+            Ok(answer) => self.let_through(answer, account, metered).await,
             Err(error) => {
                 let failure = Failure::from(&error);
                 tracing::warn!(%request_id, %error, "no answer from upstream");
@@ -247,17 +237,17 @@ impl Gateway {
     /// Sends the call; one whose caller may leave without stopping the work is sent so that it can be carried on.
     async fn send(
         &self,
+        first: Arc<Target>,
         wanted: Wanted,
         outgoing: Outgoing,
         account: Account,
-        on_hangup: HangUp,
         metered: Metered,
     ) -> (Result<Answer, SendError>, Account) {
-        if on_hangup == HangUp::Cancel {
-            return (self.upstream.send(&wanted, &outgoing).await, account);
+        if first.on_hangup() == HangUp::Cancel {
+            return (self.upstream.send(first, &wanted, &outgoing).await, account);
         }
         let upstream = Arc::clone(&self.upstream);
-        let sending = Box::pin(async move { upstream.send(&wanted, &outgoing).await });
+        let sending = Box::pin(async move { upstream.send(first, &wanted, &outgoing).await });
         let receive = Box::new(move |answer, account| receive(answer, account, metered).1);
         Outliving::new(sending, account, Arc::clone(&self.drainer), receive).await
     }
@@ -266,13 +256,13 @@ impl Gateway {
         &self,
         answer: Answer,
         account: Account,
-        remover: Option<Remover>,
         metered: Metered,
-        on_hangup: HangUp,
     ) -> Result<Response<Body>, Failure> {
+        let target = Arc::clone(&answer.target);
         let (mut head, mut flow) = receive(answer, account, metered);
         headers::for_caller(&mut head.headers);
-        let remover = remover.filter(|_| flow.is_streaming && head.status.is_success());
+        let usage_asked = metered.usage_asked && target.include_usage();
+        let remover = (usage_asked && flow.is_streaming && head.status.is_success()).then(Remover::default);
         if remover.is_some() {
             head.headers.remove(CONTENT_LENGTH);
         }
@@ -285,7 +275,7 @@ impl Gateway {
                 return Err(Failure::from(error));
             }
         }
-        let tap = Tap::new(flow, remover, self.durability, on_hangup, Arc::clone(&self.drainer));
+        let tap = Tap::new(flow, remover, self.durability, target.on_hangup(), Arc::clone(&self.drainer));
         Ok(Response::from_parts(head, Body::Tapped(Box::new(tap))))
     }
 }
@@ -295,6 +285,8 @@ impl Gateway {
 struct Metered {
     endpoint: Endpoint,
     input_estimate: u64,
+    /// Targets that are to be asked were asked for usage on the caller's behalf.
+    usage_asked: bool,
 }
 
 /// Makes of an answer a flow with the meter that fits what it is.
@@ -320,7 +312,7 @@ fn is_stream(content_type: Option<&str>) -> bool {
     content_type.is_some_and(|kind| kind.starts_with("text/event-stream") || kind.contains("ndjson"))
 }
 
-fn outgoing(route: Route<'_>, head: Head<'_>, body: Bytes) -> Outgoing {
+fn outgoing(route: Route<'_>, head: Head<'_>, body: &Bytes, asked: &ask::Asked<'_>) -> Outgoing {
     let query = match head.query {
         Some(query) if credential::has_key(query) => credential::without_key(query),
         other => other.map(str::to_owned),
@@ -331,8 +323,10 @@ fn outgoing(route: Route<'_>, head: Head<'_>, body: Bytes) -> Outgoing {
     };
     let mut headers = head.headers;
     headers::for_upstream(&mut headers);
-    let is_free = route.endpoint == Endpoint::Free;
-    Outgoing { method: head.method, path_and_query, headers, body, tells_health: !is_free }
+    let may_ask = route.endpoint == Endpoint::Inference && ask::knows_stream_options(route.path);
+    let asking = if may_ask { ask::with_usage_requested(body, asked) } else { None };
+    let tells_health = route.endpoint != Endpoint::Free;
+    Outgoing { method: head.method, path_and_query, headers, body: body.clone(), asking, tells_health }
 }
 
 fn affinity(session: &HeaderValue) -> u64 {

@@ -113,6 +113,7 @@ async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
         path_and_query: path.to_owned(),
         headers,
         body: bytes::Bytes::new(),
+        asking: None,
         tells_health: false,
     };
     let mut answer = target.send(&request).await.map_err(|e| e.to_string())?;

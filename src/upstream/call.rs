@@ -18,6 +18,8 @@ pub struct Outgoing {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// The body that asks for the usage of a stream as well, for targets that are to be asked.
+    pub asking: Option<Bytes>,
     /// Whether what becomes of it says anything about the target's health.
     pub tells_health: bool,
 }

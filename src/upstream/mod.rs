@@ -61,36 +61,41 @@ impl Upstream {
         self.targets.iter().find(|target| target.name() == name)
     }
 
-    /// Chooses the target for the next attempt, leaving out those already `tried`.
+    /// Chooses the target that a call goes to first.
     ///
     /// # Errors
     /// [`SendError::NoTarget`] when none serves the model, [`SendError::NoneHealthy`] when none of those that do
     /// may be used now.
-    pub fn choose(&self, wanted: &Wanted, tried: &[Arc<Target>]) -> Result<Arc<Target>, SendError> {
-        choice::choose(&self.targets, wanted, tried, &self.turn, self.clock.now())
+    pub fn choose(&self, wanted: &Wanted) -> Result<Arc<Target>, SendError> {
+        self.choose_but(&[], wanted)
     }
 
-    /// Sends to one target after the other until one answers. Another is tried only while it is certain that none
-    /// has begun to work: once a request may have been read, its failure is the caller's to see.
+    /// Sends to the target that was chosen first, and if need be to one after the other until one answers. Another is
+    /// tried only while it is certain that none has begun to work: once a request may have been read, its failure is
+    /// the caller's to see.
     ///
     /// # Errors
     /// The last attempt's.
-    pub async fn send(&self, wanted: &Wanted, outgoing: &Outgoing) -> Result<Answer, SendError> {
+    pub async fn send(
+        &self,
+        first: Arc<Target>,
+        wanted: &Wanted,
+        outgoing: &Outgoing,
+    ) -> Result<Answer, SendError> {
+        let mut target = first;
         let mut tried: Vec<Arc<Target>> = Vec::new();
-        let mut failed = None;
         loop {
-            let target = match self.choose(wanted, &tried) {
-                Ok(target) => target,
-                Err(none_left) => return Err(failed.unwrap_or(none_left)),
-            };
-            match target.send(outgoing).await {
-                Err(failure) if failure.never_began() => {
-                    tracing::warn!(target = target.name(), error = %failure, "target failed, trying the next");
-                    failed = Some(failure);
-                    tried.push(target);
-                }
+            let failure = match target.send(outgoing).await {
+                Err(failure) if failure.never_began() => failure,
                 answered => return answered,
-            }
+            };
+            tracing::warn!(target = target.name(), error = %failure, "target failed, trying the next");
+            tried.push(target);
+            target = self.choose_but(&tried, wanted).map_err(|_none_left| failure)?;
         }
+    }
+
+    fn choose_but(&self, tried: &[Arc<Target>], wanted: &Wanted) -> Result<Arc<Target>, SendError> {
+        choice::choose(&self.targets, wanted, tried, &self.turn, self.clock.now())
     }
 }

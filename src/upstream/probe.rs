@@ -23,6 +23,7 @@ async fn probe(target: &Arc<Target>, path: &str) {
         path_and_query: path.to_owned(),
         headers: HeaderMap::new(),
         body: Bytes::new(),
+        asking: None,
         tells_health: false,
     };
     let found = match target.send(&request).await {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{ACCEPT_ENCODING, HOST};
 use http::response::Parts;
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::timeout;
@@ -108,13 +108,18 @@ impl Target {
                 format!("{scheme}://{host}{path}").parse()
             }
         };
-        let mut request = Request::new(Full::new(outgoing.body.clone()));
+        let asking = outgoing.asking.as_ref().filter(|_| self.include_usage());
+        let mut request = Request::new(Full::new(asking.unwrap_or(&outgoing.body).clone()));
         *request.method_mut() = outgoing.method.clone();
         *request.uri_mut() = uri.map_err(|e| SendError::Connect {
             target: self.name().to_string(),
             reason: format!("the path cannot be sent: {e}"),
         })?;
         *request.headers_mut() = outgoing.headers.clone();
+        if asking.is_some() {
+            // What the caller has not asked for is taken out of the answer again, and has to be found in the clear.
+            request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if matches!(shape, Shape::Origin) {
             request.headers_mut().insert(HOST, self.host.clone());
         }

@@ -1,5 +1,6 @@
 //! The way of a request, from outside: what passes untouched, what is booked, what is refused and how.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -243,6 +244,33 @@ async fn the_usage_chunk_that_only_the_gateway_asked_for_is_not_seen_by_the_call
         (&row["input_tokens"], &row["output_tokens"], &row["outcome"]),
         (&json!(9), &json!(2), &json!("ok"))
     );
+}
+
+#[tokio::test]
+async fn each_target_is_asked_for_usage_as_its_own_configuration_says() {
+    let mock = Mock::start().await;
+    let target = |name: &str, url: &str, include_usage: bool| {
+        format!(
+            "[[targets]]\nname = \"{name}\"\nprovider = \"openai\"\nurl = \"{url}\"\ninclude_usage = {include_usage}\n"
+        )
+    };
+    let (gone, there) = ("http://127.0.0.1:9", mock.url());
+    let targets =
+        [target("gone", gone, true), target("asked", &there, true), target("spared", &there, false)];
+    let node = Setup::with_targets(&targets.concat()).start().await;
+    let key = node.user_with_key("alice").await;
+    let body =
+        json!({ "model": "gpt-5-mini", "stream": true, "messages": [{ "role": "user", "content": "Hi" }] });
+    let mut met = BTreeSet::new();
+    for _ in 0..12 {
+        let answer = node.ask(&key, "/v1/chat/completions", &[], &body).await;
+        assert!(!answer.text().contains("usage\":{"), "the caller has not asked: {}", answer.text());
+        let row = node.usage_of(&answer).await;
+        let told = if row["target"] == json!("asked") { "reported" } else { "estimated" };
+        assert_eq!(row["token_source"], json!(told), "of {}", row["target"]);
+        met.insert(row["target"].to_string());
+    }
+    assert_eq!(met.len(), 2, "both targets that are there were met: {met:?}");
 }
 
 #[tokio::test]
