@@ -35,7 +35,8 @@ impl HttpBody for Body {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Tapped(tap) => tap.poll_piece(cx).map(|piece| piece.map(|bytes| bytes.map(Frame::data))),
             Self::Relayed(answer) => answer.poll_piece(cx).map(|piece| {
-                piece.map(|bytes| bytes.map(Frame::data).map_err(|error| Aborted(error.to_string())))
+                piece
+                    .map(|bytes| bytes.map(Frame::data).map_err(|error| Aborted::BrokeOff(error.to_string())))
             }),
         }
     }

@@ -259,23 +259,15 @@ impl Gateway {
         metered: Metered,
     ) -> Result<Response<Body>, Failure> {
         let target = Arc::clone(&answer.target);
-        let (mut head, mut flow) = receive(answer, account, metered);
+        let (mut head, flow) = receive(answer, account, metered);
         headers::for_caller(&mut head.headers);
         let usage_asked = metered.usage_asked && target.include_usage();
         let remover = (usage_asked && flow.is_streaming && head.status.is_success()).then(Remover::default);
         if remover.is_some() {
             head.headers.remove(CONTENT_LENGTH);
         }
-        if flow.left == Some(0) {
-            // hyper does not ask for a body that has nothing in it, so its end is now.
-            let receipt = flow.settle_at_end(false);
-            if let Some(receipt) = receipt.filter(|_| self.durability == Durability::Committed)
-                && let Err(error) = receipt.committed().await
-            {
-                return Err(Failure::from(error));
-            }
-        }
-        let tap = Tap::new(flow, remover, self.durability, target.on_hangup(), Arc::clone(&self.drainer));
+        let mut tap = Tap::new(flow, remover, self.durability, target.on_hangup(), Arc::clone(&self.drainer));
+        tap.begin().await?;
         Ok(Response::from_parts(head, Body::Tapped(Box::new(tap))))
     }
 }

@@ -1,6 +1,7 @@
 //! The tap: an answer flows through it untouched while a meter reads along. Under `durability = "committed"` its end
 //! is held until the record is in the database, so that nobody has an answer that the books do not know.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,6 +21,8 @@ pub struct Tap {
     flow: Option<Flow>,
     /// Takes away the one event that the gateway asked for on the caller's behalf.
     remover: Option<Remover>,
+    /// What [`Tap::begin`] has found there already.
+    ahead: Option<Bytes>,
     state: State,
     durability: Durability,
     on_hangup: HangUp,
@@ -47,26 +50,48 @@ impl Tap {
         on_hangup: HangUp,
         drainer: Arc<Drainer>,
     ) -> Self {
-        Self { flow: Some(flow), remover, state: State::Flowing, durability, on_hangup, drainer }
+        Self { flow: Some(flow), remover, ahead: None, state: State::Flowing, durability, on_hangup, drainer }
+    }
+
+    /// Takes what has arrived together with the answer's head, without waiting for more, so that both go out as one
+    /// piece. An answer that is there as a whole waits here for its record.
+    ///
+    /// # Errors
+    /// [`Aborted`]: nothing of the answer may be shown.
+    pub(super) async fn begin(&mut self) -> Result<(), Aborted> {
+        let first = poll_fn(|cx| match self.poll_through(cx) {
+            Poll::Pending if !matches!(self.state, State::Held { .. }) => Poll::Ready(None),
+            polled => polled,
+        });
+        self.ahead = first.await.transpose()?;
+        Ok(())
     }
 
     /// Whether everything has been handed on.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.state, State::Over)
+        self.ahead.is_none() && matches!(self.state, State::Over)
     }
 
     /// How many bytes are still to come, where that is known.
     pub(super) fn exact_len(&self) -> Option<u64> {
-        if self.remover.is_some() { None } else { self.flow.as_ref().and_then(|flow| flow.left) }
+        let left = self.flow.as_ref().filter(|_| self.remover.is_none())?.left?;
+        Some(left + self.ahead.as_ref().map_or(0, |ahead| ahead.len() as u64))
     }
 
     /// The next bytes for the caller.
     pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
+        match self.ahead.take() {
+            Some(ahead) => Poll::Ready(Some(Ok(ahead))),
+            None => self.poll_through(cx),
+        }
+    }
+
+    fn poll_through(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
         loop {
             match &mut self.state {
                 State::Over => return Poll::Ready(None),
                 State::Broken(reason) => {
-                    let aborted = Aborted(std::mem::take(reason));
+                    let aborted = Aborted::BrokeOff(std::mem::take(reason));
                     self.state = State::Over;
                     return Poll::Ready(Some(Err(aborted)));
                 }
@@ -75,7 +100,7 @@ impl Tap {
                     let (last, ended) = (last.take(), *ended);
                     self.state = if ended || committed.is_err() { State::Over } else { State::Flowing };
                     if let Err(error) = committed {
-                        return Poll::Ready(Some(Err(Aborted(error.to_string()))));
+                        return Poll::Ready(Some(Err(error.into())));
                     }
                     if let Some(last) = last {
                         return Poll::Ready(Some(Ok(last)));
