@@ -27,7 +27,7 @@ async fn the_same_holds_for_a_leader_on_postgresql() {
 async fn kill_under_load(mock: &Mock, mut one: Node) {
     let key = one.user_with_key("alice").await;
     let (mut two, mut three) = (follower(mock, &one, "sp-2").await, follower(mock, &one, "sp-3").await);
-    let traffic = Traffic::on(&[&one, &two, &three], &key, 12);
+    let mut traffic = Traffic::on(&[&one, &two, &three], &key, 12);
     for round in 0..6 {
         traffic.more(150).await;
         let victim = match round % 3 {

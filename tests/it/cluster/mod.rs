@@ -1,8 +1,11 @@
 //! A cluster of real processes: one leader, followers, and everything that has to hold between them.
 
+mod acknowledgements;
 mod books;
+mod chaos;
 mod grpc;
 mod state;
+mod verdict;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +16,8 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::harness::{Answer, Mock, Node, Setup, until};
+use crate::harness::{Answer, Link, Mock, Node, Setup, until};
+use verdict::{Verdict, verdict};
 
 /// What every node here is set up with: things happen fast.
 const PACE: &str = "heartbeat_interval = \"300ms\"\nsync_interval = \"200ms\"";
@@ -27,12 +31,23 @@ fn leader_setup(mock: &Mock) -> Setup {
 }
 
 fn follower_setup(mock: &Mock, leader: &Node) -> Setup {
-    let line = format!("leader = \"http://{}\"", leader.grpc.expect("a leader serves gRPC"));
+    follower_of(mock, &format!("http://{}", leader.grpc.expect("a leader serves gRPC")))
+}
+
+fn follower_of(mock: &Mock, leader: &str) -> Setup {
+    let line = format!("leader = \"{leader}\"");
     quiet(Setup::with_targets_at(&mock.url()).section("cluster", PACE).section("cluster", &line))
 }
 
 async fn follower(mock: &Mock, leader: &Node, id: &str) -> Node {
     let node = follower_setup(mock, leader).section("node", &format!("id = \"{id}\"")).start().await;
+    ready(&node).await;
+    node
+}
+
+/// A follower whose line to its leader is in the test's hand.
+async fn follower_behind(link: &Link, mock: &Mock, id: &str) -> Node {
+    let node = follower_of(mock, &link.url()).section("node", &format!("id = \"{id}\"")).start().await;
     ready(&node).await;
     node
 }
@@ -72,7 +87,7 @@ async fn peer(leader: &Node, id: &str) -> Option<Value> {
 /// Request id → (input, output) of the answers that clients have received to the last byte.
 type Received = Arc<Mutex<HashMap<String, (u64, u64)>>>;
 
-/// Clients that call nodes until they are stopped; failures are a killed node's, and simply tried again.
+/// Clients that call one node after the other until they are stopped; failures are a killed node's, and nothing more.
 struct Traffic {
     received: Received,
     stop: Arc<AtomicBool>,
@@ -82,9 +97,10 @@ struct Traffic {
 impl Traffic {
     fn on(nodes: &[&Node], key: &str, clients: usize) -> Self {
         let (received, stop): (Received, _) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let urls: Vec<String> = nodes.iter().map(|node| node.url("/v1/messages")).collect();
         let client = |n: usize| {
-            let url = nodes[n % nodes.len()].url("/v1/messages");
-            tokio::spawn(call(url, key.to_owned(), n as u64, Arc::clone(&received), Arc::clone(&stop)))
+            let work = call(urls.clone(), key.to_owned(), n, Arc::clone(&received), Arc::clone(&stop));
+            tokio::spawn(work)
         };
         let clients = (0..clients).map(client).collect();
         Self { received, stop, clients }
@@ -99,55 +115,54 @@ impl Traffic {
         until("more answers", async || (self.received().await >= before + answers).then_some(())).await;
     }
 
-    async fn end(self) -> HashMap<String, (u64, u64)> {
+    async fn end(&mut self) -> HashMap<String, (u64, u64)> {
         self.stop.store(true, Ordering::Relaxed);
-        for client in self.clients {
+        for client in self.clients.drain(..) {
             client.await.unwrap();
         }
         self.received.lock().await.clone()
     }
 }
 
-async fn call(url: String, key: String, number: u64, received: Received, stop: Arc<AtomicBool>) {
+async fn call(urls: Vec<String>, key: String, number: usize, received: Received, stop: Arc<AtomicBool>) {
     let http = reqwest::Client::new();
     let mut turn = number * 1_000_000;
     while !stop.load(Ordering::Relaxed) {
         turn += 1;
-        let (input, output) = (10 + turn % 997, 1 + turn % 89);
-        let body = json!({ "model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [{ "role": "user", "content": "Hi" }] });
+        let url = &urls[turn % urls.len()];
+        let turn = turn as u64;
+        let (input, output, stream) = (10 + turn % 997, 1 + turn % 89, turn.is_multiple_of(2));
+        let body = json!({ "model": "claude-sonnet-4-5", "max_tokens": 9, "stream": stream, "messages": [{ "role": "user", "content": "Hi" }] });
         let request = http
-            .post(&url)
+            .post(url)
             .header("x-api-key", &key)
             .header("mock-input", input)
             .header("mock-output", output);
         let Ok(response) = request.json(&body).send().await else { continue };
         let answer = Answer::read(response).await;
-        if answer.status == 200 && answer.complete {
+        // A stream is complete for its reader with its final event, whether or not the connection ends well.
+        let whole = if stream { answer.text().contains("message_stop") } else { answer.complete };
+        if answer.status == 200 && whole {
             received.lock().await.insert(answer.id, (input, output));
         }
     }
 }
 
-/// Everything that was received is in the leader's ledger, once; and the leader's totals are the sum of its rows.
+/// Everything that was received is in the leader's ledger, once, with what it cost.
 async fn compare_books(leader: &Node, received: &HashMap<String, (u64, u64)>) {
-    let missing = until("every answer is booked", async || {
+    let rows = until("every answer is booked", async || {
         let rows = leader.usage().await;
-        let ids: HashMap<&str, &Value> =
-            rows.iter().map(|row| (row["request_id"].as_str().unwrap(), row)).collect();
-        assert_eq!(ids.len(), rows.len(), "no request id is there twice");
-        received.keys().all(|id| ids.contains_key(id.as_str())).then_some(rows)
+        verdict(&rows, received).lost.is_empty().then_some(rows)
     })
     .await;
-    let booked: HashMap<&str, (u64, u64)> = missing
-        .iter()
-        .map(|row| {
-            let count = |field: &str| row[field].as_u64().unwrap();
-            (row["request_id"].as_str().unwrap(), (count("input_tokens"), count("output_tokens")))
-        })
-        .collect();
-    for (id, tokens) in received {
-        assert_eq!(booked[id.as_str()], *tokens, "{id}");
-    }
+    assert_eq!(verdict(&rows, received), Verdict::default());
+}
+
+/// A counter or gauge of a node.
+async fn metric(node: &Node, name: &str) -> u64 {
+    let text = node.call(Method::GET, "/metrics", None).await.text().await.unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or_else(|| panic!("no metric {name}:\n{text}"))
 }
 
 /// Waits until nobody owes anything, then holds the leader's totals against its rows and the nodes' own totals.

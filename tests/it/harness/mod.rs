@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+mod link;
 mod process;
 mod provider;
 
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use link::{Link, Mode};
 pub use process::{Process, SPROXY};
 pub use provider::Scripted;
 use reqwest::{Method, Response};
