@@ -6,9 +6,17 @@
 //! [`sync`]. At work, on a database and gRPC, with their background tasks: [`lead`], [`follow`].
 //!
 //! How far nodes may be apart while all are in touch: a record is pushed 20 ms after its commit, what it used is told
-//! to the other followers 25 ms after the leader's commit and to the leader's own limits within 100 ms; a change of users
-//! or limits is told 25 ms after its commit. So a quota can be overrun by what the nodes serve in about a quarter of a
-//! second, and by what is in flight. Requests per minute are shared out by weight and never overrun.
+//! to the other followers 25 ms after the leader's commit and to the leader's own limits within 100 ms; what the leader
+//! itself served is told to the followers within 125 ms; a change of users or limits is told 25 ms after its commit.
+//! Requests per minute are shared out by weight and never overrun.
+//!
+//! By how much a quota (tokens, money) can be overrun: a node admits a call while what it served itself and what it was
+//! last told of the others are together below the limit. So the total passes the limit at most by what is in flight at
+//! that moment on all nodes, and by what the other nodes have served since the last news of them that a node has. In
+//! touch that news is as old as said above, two commits and two short messages more: about a tenth of a second of
+//! traffic, a quarter on a busy machine. A node that is out of touch knows of the others what it knew then and can spend
+//! what that left, no more: N nodes that never hear of each other can use N times the limit. Who wants no more than a
+//! moment of that sets `cluster.max_staleness` and `cluster.refuse_when_stale`.
 //!
 //! Memory: at most four batches of a backlog on a follower, 32 pushes on the leader, whatever is owed; the leader holds
 //! the replicated state once, to see what a change changes.

@@ -4,6 +4,7 @@ mod acknowledgements;
 mod books;
 mod chaos;
 mod grpc;
+mod overrun;
 mod state;
 mod verdict;
 
