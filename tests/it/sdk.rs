@@ -4,16 +4,10 @@
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::harness::{Mock, Setup, until};
+use crate::harness::{Mock, Setup, python_with, until};
 
 async fn works_with(sdk: &str, module: &str) {
-    let python = std::env::var("SPROXY_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let probe = Command::new(&python).args(["-c", &format!("import {module}")]).output().await;
-    if !probe.is_ok_and(|probe| probe.status.success()) {
-        assert!(std::env::var_os("SPROXY_REQUIRE_SDKS").is_none(), "{python} has no module {module}");
-        eprintln!("skipped: {python} has no module {module}");
-        return;
-    }
+    let Some(python) = python_with(module).await else { return };
     let mock = Mock::start().await;
     let node = Setup::with_targets_at(&mock.url()).start().await;
     let key = node.user_with_key("developer").await;

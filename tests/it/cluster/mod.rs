@@ -5,6 +5,7 @@ mod books;
 mod chaos;
 mod grpc;
 mod overrun;
+mod reflection;
 mod state;
 mod verdict;
 

@@ -6,6 +6,7 @@
 mod link;
 mod process;
 mod provider;
+mod python;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use link::{Link, Mode};
 pub use process::{Process, SPROXY};
 pub use provider::Scripted;
+pub use python::python_with;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
