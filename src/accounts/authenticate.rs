@@ -159,6 +159,7 @@ mod tests {
     use crate::domain::group::{Group, Limits};
     use crate::domain::ids::{GroupId, Jti, KeyId};
     use crate::domain::user::{ApiKey, User};
+    use crate::store::AccountsChange;
 
     fn now() -> Timestamp {
         "2026-11-22T10:00:00Z".parse().expect("a time")
@@ -237,6 +238,38 @@ mod tests {
         assert!(accounts.authenticate(&alices, now()).is_err());
         assert!(accounts.authenticate(&bobs, now()).is_ok());
         assert_eq!(accounts.directory.counts(), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_step_brings_what_is_new_or_different_and_takes_what_is_gone() {
+        let accounts = Authenticator::default();
+        let (mut alice, bob, carol) = (user("alice"), user("bob"), user("carol"));
+        let ((alices, a), (bobs, b), (carols, c)) =
+            (key_of(&alice, None), key_of(&bob, None), key_of(&carol, None));
+        let (renewed, mut after) = key_of(&alice, None);
+        accounts.directory.replace(&[alice.clone(), bob.clone()], &[], &[a.clone(), b]);
+        let limits = Limits { rpm: Some(7), ..Limits::default() };
+        let group =
+            Group { id: GroupId::new(), name: "g".into(), limits, created_at: now(), updated_at: now() };
+        alice.group_id = Some(group.id);
+        after.id = a.id;
+        accounts.directory.step(&AccountsChange {
+            users: vec![alice, carol],
+            groups: vec![group.clone()],
+            keys: vec![after, c],
+            removed_users: vec![bob.id],
+            ..AccountsChange::default()
+        });
+        assert!(accounts.authenticate(&bobs, now()).is_err(), "gone with its owner");
+        assert!(accounts.authenticate(&alices, now()).is_err(), "another key has its place");
+        assert_eq!(&*accounts.authenticate(&carols, now()).expect("new").user, "carol");
+        let alice = accounts.authenticate(&renewed, now()).expect("changed");
+        assert_eq!(alice.group_allowance.expect("a group").limits().rpm, Some(7));
+        assert_eq!(accounts.directory.counts(), (2, 1, 2));
+        let gone = AccountsChange { removed_groups: vec![group.id], ..AccountsChange::default() };
+        accounts.directory.step(&AccountsChange { removed_keys: vec![a.id], ..gone });
+        assert!(accounts.authenticate(&renewed, now()).is_err());
+        assert_eq!(accounts.directory.counts(), (2, 0, 1));
     }
 
     #[test]

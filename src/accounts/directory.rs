@@ -20,6 +20,7 @@ use crate::domain::ids::{GroupId, KeyId, UserId};
 use crate::domain::principal::{Credential, Principal};
 use crate::domain::quota::Allowance;
 use crate::domain::user::{ApiKey, Role, User};
+use crate::store::AccountsChange;
 
 /// How exactly `last_used_at` is kept: a key in use is noted once in this time.
 const LAST_USED_GRAIN: Duration = Duration::from_mins(1);
@@ -114,11 +115,7 @@ impl Directory {
 
     /// Forgets a user and the user's keys.
     pub fn remove_user(&self, id: UserId) {
-        let mut tables = self.tables.write();
-        tables.users.remove(&id);
-        for key in tables.keys_of.remove(&id).unwrap_or_default() {
-            tables.forget_digest(key);
-        }
+        self.tables.write().remove_user(id);
     }
 
     /// Takes a new or changed group in.
@@ -140,6 +137,27 @@ impl Directory {
     /// Forgets a key.
     pub fn remove_key(&self, id: KeyId) {
         self.tables.write().remove_key(id);
+    }
+
+    /// Takes one step of another node's accounts, all of it at one moment. Costs what changes.
+    pub fn step(&self, change: &AccountsChange) {
+        let people: Vec<_> = change.users.iter().map(|user| Arc::new(Person::new(user))).collect();
+        let circles: Vec<_> = change.groups.iter().map(|group| Arc::new(Circle::new(group))).collect();
+        let mut tables = self.tables.write();
+        for id in &change.removed_users {
+            tables.remove_user(*id);
+        }
+        for id in &change.removed_groups {
+            tables.groups.remove(id);
+        }
+        for id in change.removed_keys.iter().copied().chain(change.keys.iter().map(|key| key.id)) {
+            tables.remove_key(id);
+        }
+        tables.users.extend(people.into_iter().map(|person| (person.id, person)));
+        tables.groups.extend(circles.into_iter().map(|circle| (circle.id, circle)));
+        for key in &change.keys {
+            tables.put_key(key);
+        }
     }
 
     /// Replaces everything.
@@ -258,6 +276,13 @@ impl Tables {
         self.keys.insert(key.digest, Arc::new(entry));
         if self.digests.insert(key.id, key.digest).is_none() {
             self.keys_of.entry(key.user_id).or_default().push(key.id);
+        }
+    }
+
+    fn remove_user(&mut self, id: UserId) {
+        self.users.remove(&id);
+        for key in self.keys_of.remove(&id).unwrap_or_default() {
+            self.forget_digest(key);
         }
     }
 

@@ -42,7 +42,7 @@ use crate::crypto::token::{PublicKey, Signer};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::principal::Principal;
-use crate::store::{AccountsState, Store, Tx};
+use crate::store::{AccountsChange, AccountsState, Store, Tx};
 use attempts::Attempts;
 use authenticate::Authenticator;
 use directory::Directory;
@@ -135,12 +135,24 @@ impl Accounts {
     }
 
     /// Takes over what the leader has, after it was written to this node's database. Holds from the next request on.
+    /// Grows with the number of users and keys.
     pub fn adopt(&self, state: &AccountsState, keys: &[PublicKey]) {
         self.inner.authenticator.directory.replace(&state.users, &state.groups, &state.keys);
+        self.adopted(state.version, keys);
+    }
+
+    /// Takes over one step of the leader's, after it was written to this node's database. Holds from the next request
+    /// on. Costs what changes, whatever else there is.
+    pub fn adopt_step(&self, change: &AccountsChange, keys: &[PublicKey]) {
+        self.inner.authenticator.directory.step(change);
+        self.adopted(change.version, keys);
+    }
+
+    fn adopted(&self, version: u64, keys: &[PublicKey]) {
         if self.public_keys() != keys {
             self.inner.authenticator.set_public_keys(keys);
         }
-        self.inner.version.send_replace(state.version);
+        self.inner.version.send_replace(version);
     }
 
     /// The name of a user as it is now.
