@@ -1,12 +1,12 @@
 //! Table `api_keys`. A revoked key is a row less: what is not there cannot be let in by mistake.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::{ExprTrait as _, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{IntoActiveModel, QueryOrder};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{KeyId, UserId};
 use crate::domain::user::ApiKey;
-use crate::store::{Cursor, Error, Ground, Page, Tx, columns};
+use crate::store::{Cursor, Error, Ground, Page, Tx, columns, page};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -78,13 +78,8 @@ impl<'a, G: Ground> ApiKeyRepo<'a, G> {
         if let Some(user) = user {
             select = select.filter(row::Column::UserId.eq(user.0));
         }
-        if let Some(Cursor { at, id }) = from {
-            let at = at.as_micros();
-            let older = row::Column::CreatedAt.lt(at);
-            select = select.filter(older.or(row::Column::CreatedAt.eq(at).and(row::Column::Id.lt(id))));
-        }
-        let select = select.order_by_desc(row::Column::CreatedAt).order_by_desc(row::Column::Id);
-        let rows = select.limit(columns::page_rows(limit)).all(&self.0.reads()).await?;
+        let place = (row::Column::CreatedAt, row::Column::Id);
+        let rows = page::newest_first(select, place, limit, from).all(&self.0.reads()).await?;
         let keys = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(keys, limit, |key| Cursor { at: key.created_at, id: key.id.0 }))
     }

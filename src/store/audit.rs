@@ -1,10 +1,10 @@
 //! Table `audit`: who changed what, appended in the same transaction as the change.
 
+use sea_orm::IntoActiveModel;
 use sea_orm::entity::prelude::*;
-use sea_orm::{ExprTrait as _, IntoActiveModel, QueryOrder, QuerySelect};
 
 use crate::domain::clock::Timestamp;
-use crate::store::{Cursor, Error, Ground, Page, columns};
+use crate::store::{Cursor, Error, Ground, Page, page};
 
 mod row {
     use sea_orm::entity::prelude::*;
@@ -78,16 +78,8 @@ impl<'a, G: Ground> AuditRepo<'a, G> {
     /// # Errors
     /// [`Error`] of the database.
     pub async fn page(&self, limit: usize, from: Option<Cursor>) -> Result<Page<AuditEntry>, Error> {
-        let mut select = row::Entity::find();
-        if let Some(Cursor { at, id }) = from {
-            let at = at.as_micros();
-            // The first condition is implied by the second; it is the one that the index understands.
-            select = select
-                .filter(row::Column::At.lte(at))
-                .filter(row::Column::At.lt(at).or(row::Column::Id.lt(id)));
-        }
-        let select = select.order_by_desc(row::Column::At).order_by_desc(row::Column::Id);
-        let rows = select.limit(columns::page_rows(limit)).all(&self.0.reads()).await?;
+        let place = (row::Column::At, row::Column::Id);
+        let rows = page::newest_first(row::Entity::find(), place, limit, from).all(&self.0.reads()).await?;
         let entries = rows.into_iter().map(from_row).collect();
         Ok(Page::cut(entries, limit, |entry: &AuditEntry| Cursor { at: entry.at, id: entry.id }))
     }

@@ -42,6 +42,14 @@ impl Error {
         matches!(self, Self::Unavailable(_))
     }
 
+    /// What a database said to a user or group that has to have a name of its own.
+    pub(super) fn unless_taken(error: DbErr, kind: &str, name: &str) -> Self {
+        match Self::from(error) {
+            Self::Conflict(_) => Self::Conflict(format!("a {kind} named {name} exists already")),
+            other => other,
+        }
+    }
+
     pub(super) fn unreadable(what: &str, reason: impl std::fmt::Display) -> Self {
         Self::Value { what: what.to_owned(), reason: reason.to_string() }
     }

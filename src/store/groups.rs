@@ -1,13 +1,13 @@
 //! Table `groups`.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::{ExprTrait as _, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{IntoActiveModel, QueryOrder};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::group::Group;
 use crate::domain::ids::GroupId;
 use crate::store::users::row as user_row;
-use crate::store::{Cursor, Error, Ground, Page, Tx, columns};
+use crate::store::{Cursor, Error, Ground, Page, Tx, columns, page};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -62,14 +62,8 @@ impl<'a, G: Ground> GroupRepo<'a, G> {
     /// # Errors
     /// [`Error`] of the database.
     pub async fn list(&self, limit: usize, from: Option<Cursor>) -> Result<Page<Group>, Error> {
-        let mut select = row::Entity::find();
-        if let Some(Cursor { at, id }) = from {
-            let at = at.as_micros();
-            let older = row::Column::CreatedAt.lt(at);
-            select = select.filter(older.or(row::Column::CreatedAt.eq(at).and(row::Column::Id.lt(id))));
-        }
-        let select = select.order_by_desc(row::Column::CreatedAt).order_by_desc(row::Column::Id);
-        let rows = select.limit(columns::page_rows(limit)).all(&self.0.reads()).await?;
+        let place = (row::Column::CreatedAt, row::Column::Id);
+        let rows = page::newest_first(row::Entity::find(), place, limit, from).all(&self.0.reads()).await?;
         let groups = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(groups, limit, |group| Cursor { at: group.created_at, id: group.id.0 }))
     }
@@ -92,7 +86,7 @@ impl GroupRepo<'_, Tx> {
     pub async fn create(&self, group: &Group) -> Result<(), Error> {
         self.0.touches_state();
         let insert = row::Entity::insert(to_row(group)?.into_active_model());
-        insert.exec_without_returning(self.0.inner()).await.map_err(|error| taken(error, &group.name))?;
+        insert.exec_without_returning(self.0.inner()).await.map_err(taken(&group.name))?;
         Ok(())
     }
 
@@ -104,7 +98,7 @@ impl GroupRepo<'_, Tx> {
         self.0.touches_state();
         let row = to_row(group)?.into_active_model().reset_all();
         let update = row::Entity::update_many().set(row).filter(row::Column::Id.eq(group.id.0));
-        let done = update.exec(self.0.inner()).await.map_err(|error| taken(error, &group.name))?;
+        let done = update.exec(self.0.inner()).await.map_err(taken(&group.name))?;
         Ok(done.rows_affected > 0)
     }
 
@@ -130,11 +124,8 @@ impl GroupRepo<'_, Tx> {
     }
 }
 
-fn taken(error: DbErr, name: &str) -> Error {
-    match Error::from(error) {
-        Error::Conflict(_) => Error::Conflict(format!("a group named {name} exists already")),
-        other => other,
-    }
+fn taken(name: &str) -> impl FnOnce(DbErr) -> Error {
+    move |error| Error::unless_taken(error, "group", name)
 }
 
 pub(super) fn to_row(group: &Group) -> Result<row::Model, Error> {

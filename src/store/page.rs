@@ -4,9 +4,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sea_orm::{
+    ColumnTrait, EntityTrait, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select,
+};
 use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
+use crate::store::columns;
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +34,22 @@ impl<T> Page<T> {
     pub fn map<U>(self, turn: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(turn).collect(), next: self.next }
     }
+}
+
+/// The rows of a page: newest first by `at`, then by `id`; those after `from`, and one more than `limit` to learn whether
+/// there is another page.
+pub(super) fn newest_first<E: EntityTrait>(
+    mut select: Select<E>,
+    (at, id): (impl ColumnTrait, impl ColumnTrait),
+    limit: usize,
+    from: Option<Cursor>,
+) -> Select<E> {
+    if let Some(from) = from {
+        let micros = from.at.as_micros();
+        // The first condition is implied by the second; it is the one that an index understands.
+        select = select.filter(at.lte(micros)).filter(at.lt(micros).or(id.lt(from.id)));
+    }
+    select.order_by_desc(at).order_by_desc(id).limit(columns::page_rows(limit))
 }
 
 /// A place in a list ordered by time, then id. Its text form is opaque to callers.

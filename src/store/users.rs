@@ -1,12 +1,12 @@
 //! Table `users`.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::{ActiveValue::Set, ExprTrait as _, IntoActiveModel, QueryOrder, QuerySelect};
+use sea_orm::{ActiveValue::Set, IntoActiveModel, QueryOrder};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::user::User;
-use crate::store::{Cursor, Error, Ground, Page, Tx, columns};
+use crate::store::{Cursor, Error, Ground, Page, Tx, columns, page};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -88,13 +88,8 @@ impl<'a, G: Ground> UserRepo<'a, G> {
         if let Some(active) = filter.active {
             select = select.filter(row::Column::Active.eq(active));
         }
-        if let Some(Cursor { at, id }) = from {
-            let at = at.as_micros();
-            let older = row::Column::CreatedAt.lt(at);
-            select = select.filter(older.or(row::Column::CreatedAt.eq(at).and(row::Column::Id.lt(id))));
-        }
-        let select = select.order_by_desc(row::Column::CreatedAt).order_by_desc(row::Column::Id);
-        let rows = select.limit(columns::page_rows(limit)).all(&self.0.reads()).await?;
+        let place = (row::Column::CreatedAt, row::Column::Id);
+        let rows = page::newest_first(select, place, limit, from).all(&self.0.reads()).await?;
         let users = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(users, limit, |user| Cursor { at: user.created_at, id: user.id.0 }))
     }
@@ -145,7 +140,7 @@ impl UserRepo<'_, Tx> {
     pub async fn create(&self, user: &User) -> Result<(), Error> {
         self.0.touches_state();
         let insert = row::Entity::insert(to_row(user)?.into_active_model());
-        insert.exec_without_returning(self.0.inner()).await.map_err(|error| taken(error, &user.name))?;
+        insert.exec_without_returning(self.0.inner()).await.map_err(taken(&user.name))?;
         Ok(())
     }
 
@@ -160,7 +155,7 @@ impl UserRepo<'_, Tx> {
         row.last_login_at = sea_orm::ActiveValue::NotSet;
         row.id = Set(user.id.0);
         let update = row::Entity::update_many().set(row).filter(row::Column::Id.eq(user.id.0));
-        let done = update.exec(self.0.inner()).await.map_err(|error| taken(error, &user.name))?;
+        let done = update.exec(self.0.inner()).await.map_err(taken(&user.name))?;
         Ok(done.rows_affected > 0)
     }
 
@@ -182,11 +177,8 @@ impl UserRepo<'_, Tx> {
     }
 }
 
-fn taken(error: DbErr, name: &str) -> Error {
-    match Error::from(error) {
-        Error::Conflict(_) => Error::Conflict(format!("a user named {name} exists already")),
-        other => other,
-    }
+fn taken(name: &str) -> impl FnOnce(DbErr) -> Error {
+    move |error| Error::unless_taken(error, "user", name)
 }
 
 pub(super) fn to_row(user: &User) -> Result<row::Model, Error> {

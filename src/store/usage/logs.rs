@@ -1,13 +1,11 @@
 //! Reading usage logs, page by page.
 
-use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
 use crate::domain::ids::RequestId;
 use crate::domain::usage::{UsageFilter, UsageLog};
 use crate::store::usage::{UsageRepo, row};
-use crate::store::{Cursor, Error, Page, columns};
+use crate::store::{Cursor, Error, Page, page};
 
 impl UsageRepo<'_> {
     /// A page of usage logs, newest first, starting after `from`.
@@ -42,15 +40,8 @@ impl UsageRepo<'_> {
         if let Some(to) = filter.to {
             select = select.filter(row::Column::CreatedAt.lt(to.as_micros()));
         }
-        if let Some(Cursor { at, id }) = from {
-            let at = at.as_micros();
-            // The first condition is implied by the second; it is the one that the index understands.
-            select = select
-                .filter(row::Column::CreatedAt.lte(at))
-                .filter(row::Column::CreatedAt.lt(at).or(row::Column::RequestId.lt(id)));
-        }
-        let newest_first = select.order_by_desc(row::Column::CreatedAt).order_by_desc(row::Column::RequestId);
-        let rows = newest_first.limit(columns::page_rows(limit)).all(&self.0.reader).await?;
+        let order = (row::Column::CreatedAt, row::Column::RequestId);
+        let rows = page::newest_first(select, order, limit, from).all(&self.0.reader).await?;
         let logs = rows.into_iter().map(UsageLog::try_from).collect::<Result<Vec<_>, _>>()?;
         let place = |log: &UsageLog| Cursor { at: log.record.created_at, id: log.record.request_id.0 };
         Ok(Page::cut(logs, limit, place))
