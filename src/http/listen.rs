@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::dispatch::Dispatch;
+use super::lanes::Lanes;
 
 /// Streams of one HTTP/2 connection at the same time.
 const STREAMS_MAX: u32 = 1_000;
@@ -32,6 +33,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// One listening socket and what is behind it.
 pub struct Door {
     listener: TcpListener,
+    lanes: Lanes,
     tls: Option<TlsAcceptor>,
     dispatch: Arc<Dispatch>,
     builder: auto::Builder<TokioExecutor>,
@@ -52,6 +54,7 @@ impl Door {
     #[must_use]
     pub fn new(
         listener: TcpListener,
+        lanes: Lanes,
         tls: Option<TlsAcceptor>,
         dispatch: Arc<Dispatch>,
         limits: Limits,
@@ -64,7 +67,7 @@ impl Door {
             .max_concurrent_streams(STREAMS_MAX)
             .keep_alive_interval(Duration::from_secs(30));
         let room = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        Self { listener, tls, dispatch, builder, room }
+        Self { listener, lanes, tls, dispatch, builder, room }
     }
 
     /// Accepts until `stop`. Connections go on in `tasks`: they finish the request they are at, and close.
@@ -75,9 +78,10 @@ impl Door {
                 accepted = door.listener.accept() => accepted,
                 () = stop.cancelled() => return,
             };
-            match accepted {
+            match accepted.and_then(|(socket, caller)| Ok((socket.into_std()?, caller))) {
                 Ok((socket, caller)) => {
-                    tasks.spawn(Arc::clone(&door).welcome(socket, caller, stop.clone()));
+                    let serving = Arc::clone(&door).welcome(socket, caller, stop.clone());
+                    door.lanes.serve(tasks.track_future(serving));
                 }
                 Err(error) => {
                     // Out of file descriptors, mostly: it passes when connections close.
@@ -88,22 +92,45 @@ impl Door {
         }
     }
 
-    async fn welcome(self: Arc<Self>, mut socket: TcpStream, caller: SocketAddr, stop: CancellationToken) {
+    async fn welcome(
+        self: Arc<Self>,
+        socket: std::net::TcpStream,
+        caller: SocketAddr,
+        stop: CancellationToken,
+    ) {
+        let socket = TcpStream::from_std(socket).and_then(|socket| {
+            socket.set_nodelay(true)?;
+            Ok(socket)
+        });
+        let mut socket = match socket {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::debug!(%error, "a connection was gone before it began");
+                return;
+            }
+        };
         let Ok(_place) = self.room.try_acquire() else {
             let _ = timeout(HANDSHAKE_MAX, socket.write_all(full().as_bytes())).await;
             return;
         };
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "a connection was gone before it began");
-            return;
-        }
         match &self.tls {
             None => self.serve(socket, caller, stop).await,
-            Some(tls) => match timeout(HANDSHAKE_MAX, tls.accept(socket)).await {
-                Ok(Ok(stream)) => self.serve(stream, caller, stop).await,
-                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                Err(_) => tracing::debug!("a TLS handshake took too long"),
-            },
+            // In a box, or every connection in clear would take the room of one under TLS.
+            Some(tls) => Box::pin(self.serve_under_tls(tls, socket, caller, stop)).await,
+        }
+    }
+
+    async fn serve_under_tls(
+        &self,
+        tls: &TlsAcceptor,
+        socket: TcpStream,
+        caller: SocketAddr,
+        stop: CancellationToken,
+    ) {
+        match timeout(HANDSHAKE_MAX, tls.accept(socket)).await {
+            Ok(Ok(stream)) => self.serve(stream, caller, stop).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 

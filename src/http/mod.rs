@@ -10,6 +10,7 @@ mod groups;
 pub mod health;
 mod input;
 mod keys;
+pub mod lanes;
 mod limits;
 pub mod listen;
 mod me;

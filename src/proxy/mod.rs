@@ -182,7 +182,7 @@ impl Gateway {
             return Ok(upgrade_refused());
         }
         if route.lists_models {
-            return Ok(self.models.list(&self.upstream, &principal, route.provider).await);
+            return Ok(Box::pin(self.models.list(&self.upstream, &principal, route.provider)).await);
         }
         let (body, share) = self.intake.take_in(body).await?;
         let asked = ask::scan(&body);
@@ -218,7 +218,14 @@ impl Gateway {
         if route.endpoint == Endpoint::Inference {
             account.expect_input(input_estimate);
         }
-        let (sent, account) = self.send(first, wanted, outgoing, account, metered).await;
+        let (sent, account) = match first.on_hangup() {
+            HangUp::Cancel => {
+                let sent = self.upstream.send(first, &wanted, &outgoing).await;
+                drop(outgoing);
+                (sent, account)
+            }
+            HangUp::Drain => self.send_whatever_happens(first, wanted, outgoing, account, metered).await,
+        };
         drop(share);
         match sent {
             Ok(answer) => self.let_through(answer, account, metered).await,
@@ -234,22 +241,19 @@ impl Gateway {
         }
     }
 
-    /// Sends the call; one whose caller may leave without stopping the work is sent so that it can be carried on.
-    async fn send(
+    /// Sends a call that is carried on if its caller leaves before there is an answer.
+    fn send_whatever_happens(
         &self,
         first: Arc<Target>,
         wanted: Wanted,
         outgoing: Outgoing,
         account: Account,
         metered: Metered,
-    ) -> (Result<Answer, SendError>, Account) {
-        if first.on_hangup() == HangUp::Cancel {
-            return (self.upstream.send(first, &wanted, &outgoing).await, account);
-        }
+    ) -> Outliving {
         let upstream = Arc::clone(&self.upstream);
         let sending = Box::pin(async move { upstream.send(first, &wanted, &outgoing).await });
         let receive = Box::new(move |answer, account| receive(answer, account, metered).1);
-        Outliving::new(sending, account, Arc::clone(&self.drainer), receive).await
+        Outliving::new(sending, account, Arc::clone(&self.drainer), receive)
     }
 
     async fn let_through(
