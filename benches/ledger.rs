@@ -1,5 +1,6 @@
-//! How fast usage is booked: records per second into SQLite and PostgreSQL, next to the same rows written by a bare
-//! prepared-statement loop (transactions of 500, same schema, no sums), which is what the database itself costs.
+//! How fast usage is booked: records per second into SQLite and PostgreSQL, in transactions of several sizes, next to
+//! the same rows written by a bare prepared-statement loop (same sizes, same schema, no sums), which is what the
+//! database itself costs. Transactions are small when callers wait for their commit, and large in a backlog.
 //!
 //! `cargo bench --bench ledger [-- RECORDS]` prints a table and writes `target/bench-ledger.json`. The ways of writing
 //! take turns, each on a fresh database, and the middle one of several rounds counts. CPU is that of this process: for
@@ -37,11 +38,17 @@ use tokio_util::sync::CancellationToken;
 use postgres::Postgres;
 use store_records::{Dice, at, group, node, user};
 
-/// Rows per transaction.
-const BATCH: usize = 500;
+/// Most rows per transaction of the ledger.
+const BATCH_MAX: usize = 500;
+/// Callers who record and wait for the commit, each one record at a time.
+const CALLERS: usize = 64;
 const ROUNDS: usize = 5;
 const USERS: u64 = 200;
 const MODELS: u64 = 4;
+
+/// The allocator of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The ways of writing.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,18 +57,44 @@ enum Way {
     Bare,
     /// The store's insert, sums included.
     Batches,
-    /// Through the ledger: reserve, record, group commit, sums included.
+    /// Through the ledger: reserve, record, group commit, sums included; nobody waits.
     Ledger,
+    /// The same, with callers who wait for the commit of each record.
+    Callers,
 }
 
-const WAYS: [(Way, &str); 3] =
-    [(Way::Bare, "bare prepared inserts"), (Way::Batches, "insert_batch"), (Way::Ledger, "ledger")];
+/// A way of writing, rows per transaction, and the part of the records that is written so: what is slow writes fewer.
+/// The ledger's transactions are as large as what has gathered. Each is compared to the bare inserts above it.
+const CASES: [(Way, usize, usize); 10] = [
+    (Way::Bare, 1, 8),
+    (Way::Batches, 1, 8),
+    (Way::Bare, 15, 2),
+    (Way::Batches, 15, 2),
+    (Way::Callers, 15, 2),
+    (Way::Bare, 60, 1),
+    (Way::Batches, 60, 1),
+    (Way::Bare, 500, 1),
+    (Way::Batches, 500, 1),
+    (Way::Ledger, 500, 1),
+];
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare prepared inserts",
+            Self::Batches => "insert_batch",
+            Self::Ledger => "ledger, nobody waits",
+            Self::Callers => "ledger, 64 callers wait",
+        }
+    }
+}
 
 /// What one run took.
 #[derive(Clone, Copy)]
 struct Run {
     wall: Duration,
     cpu: Duration,
+    transactions: u64,
 }
 
 fn main() {
@@ -69,33 +102,36 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let records = records(count);
     println!(
-        "{count} records of {USERS} users and {MODELS} models, {BATCH} per transaction, median of {ROUNDS}\n"
+        "{count} records of {USERS} users and {MODELS} models, the smaller transactions fewer; median of {ROUNDS}\n"
     );
-    println!("{:12} {:24} {:>12} {:>12} {:>9}", "database", "way", "records/s", "CPU µs each", "of bare");
+    println!(
+        "{:12} {:24} {:>17} {:>12} {:>12} {:>9}",
+        "database", "way", "rows/transaction", "records/s", "CPU µs each", "of bare"
+    );
     let mut results = Vec::new();
-    results.extend(compare("sqlite", &records, |way| {
+    results.extend(compare("sqlite", &records, |way, batch, records| {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("bench.db");
         let location = Location::Sqlite { path: path.clone(), synchronous: Synchronous::Normal };
         match way {
             Way::Bare => {
                 runtime.block_on(async { Store::open(&location).await.expect("opened").close().await });
-                bare_sqlite(&path, &records)
+                bare_sqlite(&path, batch, records)
             }
-            _ => runtime.block_on(ours(&location, way, &records)),
+            _ => runtime.block_on(ours(&location, way, batch, records)),
         }
     }));
     if let Some(server) = Postgres::start() {
-        results.extend(compare("postgresql", &records, |way| {
+        results.extend(compare("postgresql", &records, |way, batch, records| {
             let url = server.new_database();
             let location = Location::Postgres { url: url.clone() };
             runtime.block_on(async {
                 match way {
                     Way::Bare => {
                         Store::open(&location).await.expect("opened").close().await;
-                        bare_postgres(&url, &records).await
+                        bare_postgres(&url, batch, records).await
                     }
-                    _ => ours(&location, way, &records).await,
+                    _ => ours(&location, way, batch, records).await,
                 }
             })
         }));
@@ -105,27 +141,32 @@ fn main() {
         .expect("written");
 }
 
-/// Runs every way in turns and prints the middle run of each.
+/// Runs every case in turns and prints the middle run of each.
 fn compare(
     database: &str,
     records: &[UsageRecord],
-    mut run: impl FnMut(Way) -> Run,
+    mut run: impl FnMut(Way, usize, &[UsageRecord]) -> Run,
 ) -> Vec<serde_json::Value> {
-    let mut runs = WAYS.map(|_| Vec::new());
+    let mut runs = CASES.map(|_| Vec::new());
     for _ in 0..ROUNDS {
-        for ((way, _), runs) in WAYS.iter().zip(&mut runs) {
-            runs.push(run(*way));
+        for ((way, batch, part), runs) in CASES.iter().zip(&mut runs) {
+            runs.push(run(*way, *batch, &records[..records.len() / part]));
         }
     }
-    let mut bare = None;
-    let rows = WAYS.iter().zip(&mut runs).map(|((_, name), runs)| {
+    let mut bare = 1.0;
+    let rows = CASES.iter().zip(&mut runs).map(|((way, _, part), runs)| {
         runs.sort_by_key(|run| run.wall);
         let middle = runs[runs.len() / 2];
-        let rate = records.len() as f64 / middle.wall.as_secs_f64();
-        let cpu = middle.cpu.as_secs_f64() * 1e6 / records.len() as f64;
-        let ratio = rate / *bare.get_or_insert(rate);
-        println!("{database:12} {name:24} {rate:>12.0} {cpu:>12.1} {ratio:>9.2}");
-        json!({"database": database, "way": name, "records_per_s": rate, "cpu_us_per_record": cpu, "of_bare": ratio})
+        let count = (records.len() / part) as f64;
+        let rate = count / middle.wall.as_secs_f64();
+        let cpu = middle.cpu.as_secs_f64() * 1e6 / count;
+        if *way == Way::Bare {
+            bare = rate;
+        }
+        let (name, batch, ratio) = (way.name(), count / middle.transactions as f64, rate / bare);
+        println!("{database:12} {name:24} {batch:>17.0} {rate:>12.0} {cpu:>12.1} {ratio:>9.2}");
+        json!({"database": database, "way": name, "rows_per_transaction": batch, "records_per_s": rate,
+               "cpu_us_per_record": cpu, "of_bare": ratio})
     });
     rows.collect()
 }
@@ -151,51 +192,68 @@ fn records(count: usize) -> Vec<UsageRecord> {
     (0..count as u64).map(|n| made(start.plus(Duration::from_micros(n * 700)))).collect()
 }
 
-async fn ours(location: &Location, way: Way, records: &[UsageRecord]) -> Run {
+async fn ours(location: &Location, way: Way, batch: usize, records: &[UsageRecord]) -> Run {
     let store = Store::open(location).await.expect("opened");
     // The first statements are parsed, and caches filled, before the clock runs.
-    UsageRepo::on(&store).insert_batch(&self::records(BATCH), true).await.expect("inserted");
-    let run = if matches!(way, Way::Ledger) {
-        let (records, store) = (records.to_vec(), store.clone());
-        let start = Start::now();
-        through_the_ledger(store, records).await;
-        start.stop()
-    } else {
-        let start = Start::now();
-        for batch in records.chunks(BATCH) {
-            UsageRepo::on(&store).insert_batch(batch, true).await.expect("inserted");
+    UsageRepo::on(&store).insert_batch(&self::records(BATCH_MAX), true).await.expect("inserted");
+    let run = match way {
+        Way::Ledger | Way::Callers => through_the_ledger(store.clone(), records.to_vec(), way).await,
+        Way::Bare | Way::Batches => {
+            let start = Start::now();
+            for batch in records.chunks(batch) {
+                UsageRepo::on(&store).insert_batch(batch, true).await.expect("inserted");
+            }
+            start.stop(records.len().div_ceil(batch) as u64)
         }
-        start.stop()
     };
     let totals = UsageRepo::on(&store).global_sum_tokens(at("2026-01-01"), at("2100-01-01")).await;
-    assert_eq!(totals.expect("sums").request_count, (records.len() + BATCH) as u64);
+    assert_eq!(totals.expect("sums").request_count, (records.len() + BATCH_MAX) as u64);
     store.close().await;
     run
 }
 
-async fn through_the_ledger(store: Store, records: Vec<UsageRecord>) {
+async fn through_the_ledger(store: Store, records: Vec<UsageRecord>, way: Way) -> Run {
     let config = UsageConfig {
         durability: Durability::Committed,
         queue: 10_000,
-        batch: BATCH,
+        batch: BATCH_MAX,
         commit_timeout: Duration::from_mins(1),
         retention: Duration::from_hours(24),
     };
     let (ledger, writer) = Ledger::open(store, &config, true, Arc::new(SystemClock));
     let stop = CancellationToken::new();
     let writing = tokio::spawn(writer.run(stop.clone()));
-    for record in records {
-        let reservation = loop {
-            match ledger.reserve() {
-                Ok(reservation) => break reservation,
-                Err(_) => ledger.nudged().await,
-            }
-        };
-        drop(reservation.record(record));
+    let start = Start::now();
+    if way == Way::Callers {
+        let share = records.len().div_ceil(CALLERS);
+        let callers = records.chunks(share).map(|mine| tokio::spawn(call(ledger.clone(), mine.to_vec())));
+        for caller in callers.collect::<Vec<_>>() {
+            caller.await.expect("no panic");
+        }
+    } else {
+        for record in records {
+            let reservation = loop {
+                match ledger.reserve() {
+                    Ok(reservation) => break reservation,
+                    Err(_) => ledger.nudged().await,
+                }
+            };
+            drop(reservation.record(record));
+        }
+        ledger.flush().await.expect("flushed");
     }
-    ledger.flush().await.expect("flushed");
+    let run = start.stop(ledger.gauges().batches_total);
     stop.cancel();
     writing.await.expect("no panic");
+    run
+}
+
+/// A caller whose answers end one after the other, each when its record is committed.
+async fn call(ledger: Ledger, records: Vec<UsageRecord>) {
+    for record in records {
+        let receipt = ledger.reserve().expect("room").record(record);
+        receipt.committed().await.expect("committed");
+    }
 }
 
 const COLUMNS: &str = "request_id, user_id, user_name, group_id, group_name, model, actual_model, provider, target, \
@@ -209,16 +267,17 @@ fn insert() -> String {
 }
 
 /// What SQLite itself takes: no thread in between, the same settings.
-fn bare_sqlite(path: &Path, records: &[UsageRecord]) -> Run {
+fn bare_sqlite(path: &Path, batch: usize, records: &[UsageRecord]) -> Run {
     let mut connection = rusqlite::Connection::open(path).expect("opened");
     connection
         .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384")
         .expect("settings");
     let price = serde_json::to_string(&*records[0].price).expect("JSON");
+    let insert = insert();
     let start = Start::now();
-    for batch in records.chunks(BATCH) {
+    for batch in records.chunks(batch) {
         let transaction = connection.transaction().expect("begun");
-        let mut statement = transaction.prepare(&insert()).expect("prepared");
+        let mut statement = transaction.prepare_cached(&insert).expect("prepared");
         for record in batch {
             bind(&mut statement, record, &price).expect("bound");
             statement.raw_execute().expect("inserted");
@@ -226,7 +285,7 @@ fn bare_sqlite(path: &Path, records: &[UsageRecord]) -> Run {
         drop(statement);
         transaction.commit().expect("committed");
     }
-    start.stop()
+    start.stop(records.len().div_ceil(batch) as u64)
 }
 
 fn bind(statement: &mut rusqlite::Statement<'_>, r: &UsageRecord, price: &str) -> rusqlite::Result<()> {
@@ -263,13 +322,13 @@ fn bind(statement: &mut rusqlite::Statement<'_>, r: &UsageRecord, price: &str) -
 }
 
 /// What PostgreSQL takes when every row is a statement of its own.
-async fn bare_postgres(url: &str, records: &[UsageRecord]) -> Run {
+async fn bare_postgres(url: &str, batch: usize, records: &[UsageRecord]) -> Run {
     let mut connection = sqlx::PgConnection::connect(url).await.expect("connected");
     let price = serde_json::to_string(&*records[0].price).expect("JSON");
     let sql = insert();
     let count = |n: u64| n.cast_signed();
     let start = Start::now();
-    for batch in records.chunks(BATCH) {
+    for batch in records.chunks(batch) {
         let mut transaction = connection.begin().await.expect("begun");
         for r in batch {
             let query = sqlx::query(sqlx::AssertSqlSafe(sql.as_str()))
@@ -307,7 +366,7 @@ async fn bare_postgres(url: &str, records: &[UsageRecord]) -> Run {
         }
         transaction.commit().await.expect("committed");
     }
-    start.stop()
+    start.stop(records.len().div_ceil(batch) as u64)
 }
 
 /// Wall clock and this process's CPU time at the start of a run.
@@ -321,8 +380,8 @@ impl Start {
         Self { wall: Instant::now(), cpu: cpu() }
     }
 
-    fn stop(self) -> Run {
-        Run { wall: self.wall.elapsed(), cpu: cpu().saturating_sub(self.cpu) }
+    fn stop(self, transactions: u64) -> Run {
+        Run { wall: self.wall.elapsed(), cpu: cpu().saturating_sub(self.cpu), transactions }
     }
 }
 
