@@ -101,7 +101,8 @@ impl<'a, G: Ground> ApiKeyRepo<'a, G> {
     /// [`Error`] of the database.
     pub async fn set_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), Error> {
         use sea_orm::TransactionTrait;
-        let tx = self.0.writes().begin().await?;
+        let writes = self.0.writes().await?;
+        let tx = writes.begin().await?;
         for (id, at) in uses {
             let set =
                 row::Entity::update_many().col_expr(row::Column::LastUsedAt, Expr::value(at.as_micros()));

@@ -69,7 +69,7 @@ impl<'a, G: Ground> AuditRepo<'a, G> {
             subject: entry.subject,
             detail: entry.detail,
         };
-        row::Entity::insert(row.into_active_model()).exec_without_returning(&self.0.writes()).await?;
+        row::Entity::insert(row.into_active_model()).exec_without_returning(&*self.0.writes().await?).await?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 
-use crate::store::{Error, Store, open};
+use crate::store::{Embedded, Error, Store, open};
 
 impl Store {
     /// Writes a consistent copy of a SQLite database to `path`, which must not exist, while everything keeps running:
@@ -15,7 +15,7 @@ impl Store {
     /// [`Error::Unsupported`] on PostgreSQL, [`Error::Conflict`] when `path` exists, [`Error::Unavailable`] when it
     /// cannot be written.
     pub async fn backup(&self, path: &Path) -> Result<(), Error> {
-        let Some(database) = &self.file else {
+        let Some(Embedded { file: database, .. }) = &self.embedded else {
             let message =
                 "this node's database is PostgreSQL: back it up with pg_dump, which is consistent as well";
             return Err(Error::Unsupported(message.to_owned()));

@@ -85,6 +85,17 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        match &error {
+            rusqlite::Error::SqliteFailure(failure, _) => {
+                Self::of_sqlite(failure.extended_code.cast_unsigned() & 0xff, error.to_string())
+            }
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
 impl Error {
     fn of_driver(error: &sqlx::Error) -> Self {
         match error {

@@ -96,7 +96,10 @@ impl<'a, G: Ground> MetaRepo<'a, G> {
     pub async fn set(&self, key: MetaKey, value: &str) -> Result<(), Error> {
         let row = row::ActiveModel { key: Set(key.as_str().to_owned()), value: Set(value.to_owned()) };
         let overwrite = OnConflict::column(row::Column::Key).update_column(row::Column::Value).to_owned();
-        row::Entity::insert(row).on_conflict(overwrite).exec_without_returning(&self.0.writes()).await?;
+        row::Entity::insert(row)
+            .on_conflict(overwrite)
+            .exec_without_returning(&*self.0.writes().await?)
+            .await?;
         Ok(())
     }
 
@@ -108,8 +111,8 @@ impl<'a, G: Ground> MetaRepo<'a, G> {
     pub async fn get_or_set(&self, key: MetaKey, value: &str) -> Result<String, Error> {
         let row = row::ActiveModel { key: Set(key.as_str().to_owned()), value: Set(value.to_owned()) };
         let keep = OnConflict::column(row::Column::Key).do_nothing().to_owned();
-        row::Entity::insert(row).on_conflict(keep).exec_without_returning(&self.0.writes()).await?;
-        let row = row::Entity::find_by_id(key.as_str()).one(&self.0.writes()).await?;
+        row::Entity::insert(row).on_conflict(keep).exec_without_returning(&*self.0.writes().await?).await?;
+        let row = row::Entity::find_by_id(key.as_str()).one(&*self.0.writes().await?).await?;
         row.map(|row| row.value).ok_or_else(|| Error::Failed(format!("meta.{} vanished", key.as_str())))
     }
 
@@ -125,7 +128,7 @@ impl<'a, G: Ground> MetaRepo<'a, G> {
     pub(super) async fn increase(&self, key: MetaKey) -> Result<u64, Error> {
         let sql = "INSERT INTO meta (key, value) VALUES ($1, '1') ON CONFLICT (key) DO UPDATE \
                    SET value = CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT) RETURNING value";
-        let connection = self.0.writes();
+        let connection = self.0.writes().await?;
         let statement =
             Statement::from_sql_and_values(connection.get_database_backend(), sql, [key.as_str().into()]);
         let row = connection.query_one_raw(statement).await?;

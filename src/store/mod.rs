@@ -27,6 +27,7 @@ mod page;
 mod peers;
 mod refresh_tokens;
 mod transaction;
+mod turn;
 pub mod usage;
 mod users;
 
@@ -49,30 +50,53 @@ pub use transaction::Tx;
 pub use usage::UsageRepo;
 pub use users::{UserFilter, UserRepo};
 
+use turn::{Turn, Turns};
+use usage::Inserter;
+
 /// An open, migrated database. Cheap to clone: clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// On SQLite one connection, because SQLite has one writer; on PostgreSQL the same pool as `reader`.
+    /// Everything but the insert of usage is written here. On SQLite one connection; on PostgreSQL the same pool as
+    /// `reader`.
     writer: DatabaseConnection,
     reader: DatabaseConnection,
-    /// SQLite's file.
-    file: Option<PathBuf>,
+    embedded: Option<Embedded>,
+}
+
+/// What only SQLite has.
+#[derive(Clone, Debug)]
+struct Embedded {
+    file: PathBuf,
+    /// Its two connections that write take turns.
+    turns: Turns,
+    usage: Inserter,
 }
 
 impl Store {
     /// True when the database is SQLite: on this machine, one writer, backed up by [`Store::backup`].
     #[must_use]
     pub fn is_embedded(&self) -> bool {
-        self.file.is_some()
+        self.embedded.is_some()
     }
 
     /// Closes every connection, after what they are doing is done. On SQLite this also folds the write-ahead log
     /// into the database file.
     pub async fn close(&self) {
+        if let Some(embedded) = &self.embedded {
+            embedded.usage.close().await;
+        }
         for connection in [&self.reader, &self.writer] {
             if let Err(error) = connection.close_by_ref().await {
                 tracing::warn!(%error, "a database connection did not close cleanly");
             }
+        }
+    }
+
+    /// Waits for the turn to write.
+    async fn turn(&self) -> Result<Turn, Error> {
+        match &self.embedded {
+            Some(embedded) => embedded.turns.next().await,
+            None => Ok(Turn::not_needed()),
         }
     }
 

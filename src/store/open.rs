@@ -3,17 +3,18 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, SqlxPostgresConnector,
     SqlxSqliteConnector,
 };
 
-use crate::store::{Error, Store, transaction};
+use crate::store::turn::{PATIENCE, Turns};
+use crate::store::usage::Inserter;
+use crate::store::{Embedded, Error, Store, transaction};
 
 /// Marks a SQLite file as ours (`PRAGMA application_id`): "sprx".
 const APPLICATION_ID: i32 = 0x7370_7278;
@@ -21,10 +22,6 @@ const APPLICATION_ID: i32 = 0x7370_7278;
 const MIGRATION_LOCK: i64 = 0x7370_726f_7879;
 const READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 10;
-/// How long a call waits for a connection, or for another process that holds the SQLite write lock.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// What the write-ahead log may keep on disk after a checkpoint, bytes.
-const JOURNAL_KEPT: &str = "67108864";
 
 /// Where the database is.
 #[derive(Clone)]
@@ -90,15 +87,9 @@ async fn sqlite(path: &Path, synchronous: Synchronous) -> Result<Store, Error> {
     create_private(path).map_err(|e| Error::Unavailable(format!("{}: {e}", path.display())))?;
     // Looked at before anything is changed: `journal_mode` would already write into someone else's file.
     refuse_foreign_file(path).await.map_err(at)?;
-    let options = plain(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(match synchronous {
-            Synchronous::Normal => SqliteSynchronous::Normal,
-            Synchronous::Full => SqliteSynchronous::Full,
-        })
-        .foreign_keys(true)
-        .pragma("journal_size_limit", JOURNAL_KEPT)
-        .pragma("temp_store", "memory");
+    let options = settings(synchronous)
+        .into_iter()
+        .fold(plain(path), |options, (name, value)| options.pragma(name, value));
     let pool = |connections| {
         // Connections live as long as the store: a new one would have to parse the schema and fill its caches again.
         SqlitePoolOptions::new()
@@ -109,14 +100,29 @@ async fn sqlite(path: &Path, synchronous: Synchronous) -> Result<Store, Error> {
             .max_lifetime(None)
             .before_acquire(|connection, _| Box::pin(async move { is_free(connection).await }))
     };
-    let writer = pool(1).connect_with(options.clone().pragma("cache_size", "-16384")).await;
-    let writer = writer.map_err(|error| at(error.into()))?;
+    let writer = pool(1).connect_with(options.clone()).await.map_err(|error| at(error.into()))?;
+    let usage = Inserter::open(path, &settings(synchronous)).map_err(at)?;
     let reader = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
     Ok(Store {
         writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
         reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(reader),
-        file: Some(path.to_owned()),
+        embedded: Some(Embedded { file: path.to_owned(), turns: Turns::new(), usage }),
     })
+}
+
+/// What every connection to SQLite is told.
+fn settings(synchronous: Synchronous) -> [(&'static str, &'static str); 5] {
+    let synchronous = match synchronous {
+        Synchronous::Normal => "NORMAL",
+        Synchronous::Full => "FULL",
+    };
+    [
+        ("journal_mode", "WAL"),
+        ("synchronous", synchronous),
+        ("foreign_keys", "ON"),
+        ("journal_size_limit", "67108864"), // what the write-ahead log may keep on disk after a checkpoint, bytes
+        ("temp_store", "MEMORY"),
+    ]
 }
 
 /// False for a connection that still believes to be in a transaction; the pool then opens another. A failed write (a
@@ -172,7 +178,7 @@ async fn postgres(url: &str) -> Result<Store, Error> {
         .connect_with(options)
         .await?;
     let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
-    Ok(Store { writer: connection.clone(), reader: connection, file: None })
+    Ok(Store { writer: connection.clone(), reader: connection, embedded: None })
 }
 
 /// Runs what is missing of the migrations in one transaction, under a lock that other processes wait for: SQLite's

@@ -82,7 +82,7 @@ impl<'a, G: Ground> PeerRepo<'a, G> {
             ])
             .to_owned();
         let insert = row::Entity::insert(to_row(peer).into_active_model()).on_conflict(overwrite);
-        insert.exec_without_returning(&self.0.writes()).await?;
+        insert.exec_without_returning(&*self.0.writes().await?).await?;
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl<'a, G: Ground> PeerRepo<'a, G> {
     /// # Errors
     /// [`Error`] of the database.
     pub async fn delete(&self, id: &NodeId) -> Result<bool, Error> {
-        Ok(row::Entity::delete_by_id(id.as_str()).exec(&self.0.writes()).await?.rows_affected > 0)
+        Ok(row::Entity::delete_by_id(id.as_str()).exec(&*self.0.writes().await?).await?.rows_affected > 0)
     }
 }
 

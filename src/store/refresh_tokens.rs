@@ -74,7 +74,7 @@ impl<'a, G: Ground> RefreshTokenRepo<'a, G> {
             expires_at: token.expires_at.as_micros(),
             revoked_at: columns::micros(token.revoked_at),
         };
-        row::Entity::insert(row.into_active_model()).exec_without_returning(&self.0.writes()).await?;
+        row::Entity::insert(row.into_active_model()).exec_without_returning(&*self.0.writes().await?).await?;
         Ok(())
     }
 
@@ -139,14 +139,14 @@ impl<'a, G: Ground> RefreshTokenRepo<'a, G> {
             .limit(most)
             .into_query();
         let delete = row::Entity::delete_many().filter(row::Column::Jti.in_subquery(expired));
-        Ok(delete.exec(&self.0.writes()).await?.rows_affected)
+        Ok(delete.exec(&*self.0.writes().await?).await?.rows_affected)
     }
 
     async fn revoke_where(&self, which: sea_orm::sea_query::SimpleExpr, at: Timestamp) -> Result<u64, Error> {
         let update: UpdateMany<row::Entity> =
             row::Entity::update_many().col_expr(row::Column::RevokedAt, Expr::value(at.as_micros()));
         let still_good = row::Column::RevokedAt.is_null();
-        let done = update.filter(which).filter(still_good).exec(&self.0.writes()).await?;
+        let done = update.filter(which).filter(still_good).exec(&*self.0.writes().await?).await?;
         Ok(done.rows_affected)
     }
 }

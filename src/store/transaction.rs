@@ -7,7 +7,8 @@ use sea_orm::{
     TransactionTrait as _,
 };
 
-use crate::store::ground::private;
+use crate::store::ground::{Writing, private};
+use crate::store::turn::Turn;
 use crate::store::{Error, Ground, MetaKey, MetaRepo, Store};
 
 /// A transaction that can change accounts. Dropping it rolls it back.
@@ -16,6 +17,7 @@ use crate::store::{Error, Ground, MetaKey, MetaRepo, Store};
 #[derive(Debug)]
 pub struct Tx {
     inner: DatabaseTransaction,
+    _turn: Turn,
     /// Whether anything that followers replicate has changed.
     changes_state: AtomicBool,
 }
@@ -26,7 +28,8 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when the writer stays busy for five seconds or the server is away.
     pub async fn begin(&self) -> Result<Tx, Error> {
-        Ok(Tx { inner: begin(&self.writer).await?, changes_state: AtomicBool::new(false) })
+        let turn = self.turn().await?;
+        Ok(Tx { inner: begin(&self.writer).await?, _turn: turn, changes_state: AtomicBool::new(false) })
     }
 }
 
@@ -58,7 +61,7 @@ impl Tx {
 
     /// A transaction that only reads, for a view of several tables as of one moment.
     pub(super) fn reading(inner: DatabaseTransaction) -> Self {
-        Self { inner, changes_state: AtomicBool::new(false) }
+        Self { inner, _turn: Turn::not_needed(), changes_state: AtomicBool::new(false) }
     }
 
     pub(super) fn inner(&self) -> &DatabaseTransaction {
@@ -83,8 +86,9 @@ impl Ground for Tx {
         self.inner().into()
     }
 
-    fn writes(&self) -> DatabaseExecutor<'_> {
-        self.inner().into()
+    async fn writes(&self) -> Result<Writing<'_>, Error> {
+        // Its turn began with it.
+        Ok(Writing::new(self.inner(), Turn::not_needed()))
     }
 }
 

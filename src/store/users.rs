@@ -127,7 +127,7 @@ impl<'a, G: Ground> UserRepo<'a, G> {
     /// [`Error`] of the database.
     pub async fn set_last_login(&self, id: UserId, at: Timestamp) -> Result<(), Error> {
         let set = row::Entity::update_many().col_expr(row::Column::LastLoginAt, Expr::value(at.as_micros()));
-        set.filter(row::Column::Id.eq(id.0)).exec(&self.0.writes()).await?;
+        set.filter(row::Column::Id.eq(id.0)).exec(&*self.0.writes().await?).await?;
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ const FLOORS: [(&str, u8); 18] = [
 ];
 
 /// Third-party paths, and the only places that may use them.
-const PLACES: [(&str, &[&str]); 23] = [
+const PLACES: [(&str, &[&str]); 24] = [
     ("argon2", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
     ("axum", &["http", "mock"]),
@@ -47,6 +47,7 @@ const PLACES: [(&str, &[&str]); 23] = [
     ("prost_types", &["wire", "cluster", "grpc"]),
     ("reqwest", &["cli"]),
     ("rpassword", &["cli"]),
+    ("rusqlite", &["store"]),
     ("sea_orm", &["store"]),
     ("sqlx", &["store"]),
     ("tonic::transport::Channel", &["cluster"]),

@@ -8,8 +8,8 @@ use sproxy::domain::ids::RequestId;
 use sproxy::domain::quota::Used;
 use sproxy::domain::summary::{StatsBy, Totals};
 use sproxy::domain::usage::{UsageFilter, UsageRecord};
-use sproxy::store::UsageRepo;
 use sproxy::store::usage::Source;
+use sproxy::store::{MetaKey, MetaRepo, UsageRepo};
 
 use crate::store_database::{TestDatabase, on_both};
 use crate::store_records::{Dice, at, group, node, record, sum, user};
@@ -252,6 +252,46 @@ on_both! {
         let cost = usage.sum_cost_usd(at("2026-11-22"), at("2026-11-23")).await.expect("a sum");
         assert_eq!(cost, (1 << 53) + 2);
     }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_handed_over_is_booked_though_its_caller_stops_waiting() {
+    let db = TestDatabase::sqlite().await;
+    let usage = UsageRepo::on(&db.store);
+    let now = at("2026-11-22T10:00:00Z");
+    let (left, waited_for) = ([record(now)], [record(now)]);
+    let unfinished = usage.insert_batch(&left, true);
+    assert!(futures_util::FutureExt::now_or_never(unfinished).is_none(), "handed over, not done");
+    usage.insert_batch(&waited_for, true).await.expect("inserted");
+    let totals = usage.global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await.expect("sums");
+    assert_eq!(totals, sum(left.iter().chain(&waited_for)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_gets_its_turn_while_usage_is_booked_without_a_break() {
+    let db = TestDatabase::sqlite().await;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let booking = async {
+        let mut booked = Vec::new();
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            let batch: Vec<_> = (0..100).map(|_| record(at("2026-11-22T10:00:00Z"))).collect();
+            UsageRepo::on(&db.store).insert_batch(&batch, true).await.expect("inserted");
+            booked.extend(batch);
+        }
+        booked
+    };
+    let changing = async {
+        for _ in 0..20 {
+            let tx = db.store.begin().await.expect("its turn");
+            MetaRepo::on(&tx).set(MetaKey::NodeId, "sp-1").await.expect("set");
+            tx.commit().await.expect("committed");
+            MetaRepo::on(&db.store).set(MetaKey::NodeId, "sp-2").await.expect("its turn");
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    let (booked, ()) = tokio::join!(booking, changing);
+    let totals = UsageRepo::on(&db.store).global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await;
+    assert_eq!(totals.expect("sums"), sum(&booked));
 }
 
 /// What statistics should say, added up here.

@@ -7,7 +7,7 @@
 use crate::domain::usage::UsageRecord;
 use crate::store::Error;
 use crate::store::usage::batch::Inserted;
-use crate::store::usage::{UsageRepo, postgres, sqlite};
+use crate::store::usage::{UsageRepo, postgres};
 
 impl UsageRepo<'_> {
     /// Inserts those of `records` whose `request_id` is not in the database yet and adds them to the sums, all in one
@@ -22,10 +22,9 @@ impl UsageRepo<'_> {
         if records.is_empty() {
             return Ok(Inserted::default());
         }
-        if self.0.is_embedded() {
-            sqlite::insert(self.0.writer.get_sqlite_connection_pool(), records, synced).await
-        } else {
-            postgres::insert(self.0.writer.get_postgres_connection_pool(), records, synced).await
+        match &self.0.embedded {
+            Some(embedded) => embedded.usage.insert(self.0.turn().await?, records, synced).await,
+            None => postgres::insert(self.0.writer.get_postgres_connection_pool(), records, synced).await,
         }
     }
 }

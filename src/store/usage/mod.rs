@@ -31,6 +31,7 @@ mod used;
 mod window;
 
 pub use batch::Inserted;
+pub(super) use sqlite::Inserter;
 pub use used::{Source, UsedTotals};
 
 use crate::store::Store;

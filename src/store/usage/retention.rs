@@ -4,8 +4,8 @@ use sea_orm::{ConnectionTrait as _, Statement};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::NodeId;
-use crate::store::Error;
 use crate::store::usage::UsageRepo;
+use crate::store::{Error, Ground as _};
 
 impl UsageRepo<'_> {
     /// Removes at most `most` synced logs made before `before`, the oldest first; returns how many. Logs that are
@@ -30,6 +30,6 @@ impl UsageRepo<'_> {
                      ORDER BY l.created_at LIMIT $3)";
         let values = [before.as_micros().into(), own.as_str().into(), i64::from(most).into()];
         let statement = Statement::from_sql_and_values(self.0.backend(), sql, values);
-        Ok(self.0.writer.execute_raw(statement).await?.rows_affected())
+        Ok(self.0.writes().await?.execute_raw(statement).await?.rows_affected())
     }
 }

@@ -1,204 +1,192 @@
-//! Inserting into SQLite. A statement costs a switch to the connection's thread and back, so rows go in statements of
-//! 1, 2, 4, … 64 rows: at most seven shapes however large a batch is, each parsed once.
+//! Inserting into SQLite. A statement through the pool of connections costs two switches of threads, which is more than
+//! SQLite itself needs for a row. So usage has a connection of its own, and a whole batch is one visit of one thread
+//! to it: a row is one prepared statement.
 
-use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use sea_orm::sqlx::sqlite::{SqliteArguments, SqliteQueryResult};
-use sea_orm::sqlx::{self, Arguments as _, Row as _, Sqlite, SqliteConnection, SqlitePool};
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags, Statement, ToSql, TransactionBehavior};
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use crate::domain::ids::RequestId;
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::batch::{COLUMNS, Inserted, PriceTexts, mark_new, sums_of_new};
-use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
-use crate::store::{Error, columns};
+use crate::store::turn::{PATIENCE, Turn};
+use crate::store::usage::batch::{COLUMNS, Inserted, PriceTexts, sums_of_new};
+use crate::store::usage::rollup::{Rollups, SUMS, Sums, add_to_existing};
+use crate::store::{Error, columns::count};
 
-/// Rows in the largest statement, a power of two.
-const ROWS_MAX: usize = 64;
+/// What the connection keeps of the database in memory: 16 MB, in SQLite's way to say so.
+const CACHE: (&str, &str) = ("cache_size", "-16384");
 
-static LOGS: LazyLock<Shapes> = LazyLock::new(|| {
-    Shapes::new("usage_logs", &COLUMNS.join(", "), COLUMNS.len(), "ON CONFLICT (request_id) DO NOTHING")
+static LOG: LazyLock<String> = LazyLock::new(|| {
+    row("usage_logs", &COLUMNS.join(", "), COLUMNS.len(), "ON CONFLICT (request_id) DO NOTHING")
 });
-static ROLLUPS: LazyLock<Shapes> = LazyLock::new(|| {
+static ROLLUP: LazyLock<String> = LazyLock::new(|| {
     let key = "hour, user_id, group_id, model, node";
     let tail = add_to_existing("usage_rollups", key, &["user_name", "group_name"]);
     let columns = format!("{key}, user_name, group_name, {}", SUMS.join(", "));
-    Shapes::new("usage_rollups", &columns, 7 + SUMS.len(), &tail)
+    row("usage_rollups", &columns, 7 + SUMS.len(), &tail)
 });
-static TOTALS: LazyLock<Shapes> = LazyLock::new(|| {
+static TOTAL: LazyLock<String> = LazyLock::new(|| {
     let tail = add_to_existing("usage_totals", "hour, node", &[]);
-    Shapes::new("usage_totals", &format!("hour, node, {}", SUMS.join(", ")), 2 + SUMS.len(), &tail)
+    row("usage_totals", &format!("hour, node, {}", SUMS.join(", ")), 2 + SUMS.len(), &tail)
 });
 
-pub(super) async fn insert(
-    pool: &SqlitePool,
+fn row(table: &str, columns: &str, width: usize, tail: &str) -> String {
+    format!("INSERT INTO {table} ({columns}) VALUES (?{}) {tail}", ",?".repeat(width - 1))
+}
+
+/// The connection that inserts usage. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Inserter(Arc<Mutex<Option<Connection>>>);
+
+impl Inserter {
+    /// Opens the database in `file`, which is there.
+    pub fn open(file: &Path, settings: &[(&str, &str)]) -> Result<Self, Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(file, flags)?;
+        connection.busy_timeout(PATIENCE)?;
+        for (name, value) in settings.iter().chain(&[CACHE]) {
+            connection.execute_batch(&format!("PRAGMA {name} = {value}"))?;
+        }
+        Ok(Self(Arc::new(Mutex::new(Some(connection)))))
+    }
+
+    /// Inserts a batch during `turn`. Once begun it is carried out, even when nobody waits for it any more.
+    pub async fn insert(&self, turn: Turn, records: &[UsageRecord], synced: bool) -> Result<Inserted, Error> {
+        let connection = self.0.clone();
+        let records = records.to_vec();
+        let visit = spawn_blocking(move || {
+            let inserted = match connection.lock().as_mut() {
+                Some(connection) => insert_in_one(connection, &records, synced),
+                None => Err(Error::Unavailable("it is closed".to_owned())),
+            };
+            drop(turn);
+            inserted
+        });
+        visit.await.unwrap_or_else(|broken| Err(Error::Unavailable(broken.to_string())))
+    }
+
+    /// Closes the connection, after what it is doing is done.
+    pub async fn close(&self) {
+        let connection = self.0.clone();
+        let closing = spawn_blocking(move || drop(connection.lock().take()));
+        if let Err(error) = closing.await {
+            tracing::warn!(%error, "the connection that inserts usage did not close cleanly");
+        }
+    }
+}
+
+/// One transaction: the logs, and the sums of those that were new.
+fn insert_in_one(
+    connection: &mut Connection,
     records: &[UsageRecord],
     synced: bool,
 ) -> Result<Inserted, Error> {
-    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
-    let inserted = insert_logs(&mut tx, records, synced).await?;
-    let rollups = sums_of_new(records, &inserted);
-    insert_sums(&mut tx, &rollups).await?;
-    tx.commit().await?;
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let inserted = insert_logs(&tx, records, synced)?;
+    add_sums(&tx, &sums_of_new(records, &inserted))?;
+    tx.commit()?;
     Ok(inserted)
 }
 
-async fn insert_logs(
-    connection: &mut SqliteConnection,
-    records: &[UsageRecord],
-    synced: bool,
-) -> Result<Inserted, Error> {
+fn insert_logs(tx: &Connection, records: &[UsageRecord], synced: bool) -> Result<Inserted, Error> {
     let mut prices = PriceTexts::<Arc<str>>::default();
+    let mut statement = tx.prepare_cached(&LOG)?;
     let mut inserted = Inserted { is_new: Vec::with_capacity(records.len()) };
-    for rows in pieces(records) {
-        let mut arguments = SqliteArguments::default();
-        arguments.reserve(rows.len() * COLUMNS.len(), 0);
-        for record in rows {
-            bind_log(&mut arguments, record, prices.text(&record.price)?, synced).map_err(unbindable)?;
-        }
-        let done = LOGS.execute(connection, rows.len(), arguments).await?;
-        inserted.is_new.extend(which_are_new(connection, rows, &done).await?.is_new);
+    for record in records {
+        bind_log(&mut Values::of(&mut statement), record, &prices.text(&record.price)?, synced)?;
+        inserted.is_new.push(statement.raw_execute()? > 0);
     }
     Ok(inserted)
 }
 
-/// Which of `rows` the statement took in. Nearly always all of them, and then the database need not be asked. Else
-/// they are the ones with the last row numbers: nobody else writes during this transaction, and SQLite numbers rows
-/// upwards without gaps.
-async fn which_are_new(
-    connection: &mut SqliteConnection,
-    rows: &[UsageRecord],
-    done: &SqliteQueryResult,
-) -> Result<Inserted, Error> {
-    let new = done.rows_affected();
-    if new == 0 {
-        return Ok(Inserted { is_new: vec![false; rows.len()] });
-    }
-    if usize::try_from(new).is_ok_and(|new| new == rows.len()) {
-        return Ok(Inserted { is_new: vec![true; rows.len()] });
-    }
-    let last = done.last_insert_rowid();
-    let taken = sqlx::query("SELECT request_id FROM usage_logs WHERE rowid > $1 AND rowid <= $2")
-        .bind(last.saturating_sub(columns::count(new)))
-        .bind(last)
-        .fetch_all(connection)
-        .await?;
-    let ids = taken.iter().map(|row| Ok(RequestId(row.try_get::<Uuid, _>(0)?)));
-    Ok(mark_new(rows, ids.collect::<Result<_, Error>>()?))
-}
-
+/// In the order of [`COLUMNS`].
 fn bind_log(
-    arguments: &mut SqliteArguments,
+    values: &mut Values<'_, '_>,
     record: &UsageRecord,
-    price: Arc<str>,
+    price: &str,
     synced: bool,
-) -> Result<(), sqlx::error::BoxDynError> {
+) -> rusqlite::Result<()> {
     let tokens = &record.tokens;
-    arguments.add(record.request_id.0)?;
-    arguments.add(record.user_id.0)?;
-    arguments.add(record.user.clone())?;
-    arguments.add(record.group_id.map(|id| id.0))?;
-    arguments.add(record.group.clone())?;
-    arguments.add(record.model.clone())?;
-    arguments.add(record.actual_model.clone())?;
-    arguments.add(record.provider.as_str())?;
-    arguments.add(record.target.clone())?;
-    arguments.add(record.upstream_url.clone())?;
-    arguments.add(columns::count(tokens.input))?;
-    arguments.add(columns::count(tokens.output))?;
-    arguments.add(columns::count(tokens.cache_read))?;
-    arguments.add(columns::count(tokens.cache_write))?;
-    arguments.add(columns::count(tokens.cache_write_1h))?;
-    arguments.add(columns::count(tokens.reasoning))?;
-    arguments.add(record.token_source.as_str())?;
-    arguments.add(record.outcome.as_str())?;
-    arguments.add(record.is_streaming)?;
-    arguments.add(i64::from(record.status_code))?;
-    arguments.add(columns::count(record.duration_ms))?;
-    arguments.add(record.ttfb_ms.map(columns::count))?;
-    arguments.add(price)?;
-    arguments.add(record.cost_nanousd)?;
-    arguments.add(record.session_id.as_deref())?;
-    arguments.add(record.agent_id.as_deref())?;
-    arguments.add(record.client_request_id.as_deref())?;
-    arguments.add(record.source_node.shared())?;
-    arguments.add(record.created_at.as_micros())?;
-    arguments.add(synced)
+    values.id(record.request_id.0)?;
+    values.id(record.user_id.0)?;
+    values.add(&*record.user)?;
+    values.add(record.group_id.as_ref().map(|id| id.0.as_bytes().as_slice()))?;
+    values.add(record.group.as_deref())?;
+    values.add(&*record.model)?;
+    values.add(&*record.actual_model)?;
+    values.add(record.provider.as_str())?;
+    values.add(&*record.target)?;
+    values.add(&*record.upstream_url)?;
+    values.add(count(tokens.input))?;
+    values.add(count(tokens.output))?;
+    values.add(count(tokens.cache_read))?;
+    values.add(count(tokens.cache_write))?;
+    values.add(count(tokens.cache_write_1h))?;
+    values.add(count(tokens.reasoning))?;
+    values.add(record.token_source.as_str())?;
+    values.add(record.outcome.as_str())?;
+    values.add(record.is_streaming)?;
+    values.add(record.status_code)?;
+    values.add(count(record.duration_ms))?;
+    values.add(record.ttfb_ms.map(count))?;
+    values.add(price)?;
+    values.add(record.cost_nanousd)?;
+    values.add(record.session_id.as_deref())?;
+    values.add(record.agent_id.as_deref())?;
+    values.add(record.client_request_id.as_deref())?;
+    values.add(record.source_node.as_str())?;
+    values.add(record.created_at.as_micros())?;
+    values.add(synced)
 }
 
-async fn insert_sums(connection: &mut SqliteConnection, rollups: &Rollups) -> Result<(), Error> {
-    let by_user: Vec<_> = rollups.by_user.iter().collect();
-    for rows in pieces(&by_user) {
-        let mut arguments = SqliteArguments::default();
-        for (key, (names, sums)) in rows {
-            let texts = [&key.model, &key.node, &names.user, &names.group];
-            arguments.add(key.hour).map_err(unbindable)?;
-            arguments.add(key.user).map_err(unbindable)?;
-            arguments.add(key.group).map_err(unbindable)?;
-            for text in texts {
-                arguments.add(text.clone()).map_err(unbindable)?;
-            }
-            for value in sums.values() {
-                arguments.add(value).map_err(unbindable)?;
-            }
+fn add_sums(tx: &Connection, rollups: &Rollups) -> Result<(), Error> {
+    let mut statement = tx.prepare_cached(&ROLLUP)?;
+    for (key, (names, sums)) in &rollups.by_user {
+        let mut values = Values::of(&mut statement);
+        values.add(key.hour)?;
+        values.id(key.user)?;
+        values.id(key.group)?;
+        for text in [&key.model, &key.node, &names.user, &names.group] {
+            values.add(&**text)?;
         }
-        ROLLUPS.execute(connection, rows.len(), arguments).await?;
+        values.sums(sums)?;
+        statement.raw_execute()?;
     }
-    let by_node: Vec<_> = rollups.by_node.iter().collect();
-    for rows in pieces(&by_node) {
-        let mut arguments = SqliteArguments::default();
-        for ((hour, node), sums) in rows {
-            arguments.add(*hour).map_err(unbindable)?;
-            arguments.add(node.clone()).map_err(unbindable)?;
-            for value in sums.values() {
-                arguments.add(value).map_err(unbindable)?;
-            }
-        }
-        TOTALS.execute(connection, rows.len(), arguments).await?;
+    let mut statement = tx.prepare_cached(&TOTAL)?;
+    for ((hour, node), sums) in &rollups.by_node {
+        let mut values = Values::of(&mut statement);
+        values.add(*hour)?;
+        values.add(&**node)?;
+        values.sums(sums)?;
+        statement.raw_execute()?;
     }
     Ok(())
 }
 
-fn unbindable(error: sqlx::error::BoxDynError) -> Error {
-    Error::unreadable("a usage record", error)
+/// The parameters of a statement, filled from the first on.
+struct Values<'s, 'c> {
+    statement: &'s mut Statement<'c>,
+    filled: usize,
 }
 
-/// `rows` in pieces whose sizes are powers of two, the largest first.
-fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let size = rows.len().checked_ilog2().map(|log| (1 << log).min(ROWS_MAX))?;
-        let (piece, rest) = rows.split_at(size);
-        rows = rest;
-        Some(piece)
-    })
-}
-
-/// One statement in its sizes of 1, 2, 4, … rows.
-struct Shapes(Vec<String>);
-
-impl Shapes {
-    fn new(table: &str, columns: &str, width: usize, tail: &str) -> Self {
-        let row = format!("(?{})", ",?".repeat(width - 1));
-        let sizes = (0..=ROWS_MAX.ilog2()).map(|log| {
-            let mut sql = format!("INSERT INTO {table} ({columns}) VALUES {row}");
-            for _ in 1..(1 << log) {
-                let _ = write!(sql, ",{row}");
-            }
-            sql + " " + tail
-        });
-        Self(sizes.collect())
+impl<'s, 'c> Values<'s, 'c> {
+    fn of(statement: &'s mut Statement<'c>) -> Self {
+        Self { statement, filled: 0 }
     }
 
-    async fn execute(
-        &'static self,
-        connection: &mut SqliteConnection,
-        rows: usize,
-        arguments: SqliteArguments,
-    ) -> Result<SqliteQueryResult, Error> {
-        let shape = rows.checked_ilog2().and_then(|log| self.0.get(log as usize));
-        let sql: &'static str =
-            shape.ok_or_else(|| Error::Failed(format!("no statement for {rows} rows")))?;
-        Ok(sqlx::query_with::<Sqlite, _>(sql, arguments).execute(connection).await?)
+    fn add(&mut self, value: impl ToSql) -> rusqlite::Result<()> {
+        self.filled += 1;
+        self.statement.raw_bind_parameter(self.filled, value)
+    }
+
+    fn id(&mut self, id: Uuid) -> rusqlite::Result<()> {
+        self.add(id.as_bytes().as_slice())
+    }
+
+    fn sums(&mut self, sums: &Sums) -> rusqlite::Result<()> {
+        sums.values().into_iter().try_for_each(|sum| self.add(sum))
     }
 }

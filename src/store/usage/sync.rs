@@ -12,7 +12,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::RequestId;
 use crate::domain::usage::{UsageLog, UsageRecord};
 use crate::store::usage::{UsageRepo, row};
-use crate::store::{Error, columns, transaction};
+use crate::store::{Error, Ground as _, columns};
 
 /// Word for word the condition of the partial index `index_usage_logs_owed`: SQLite uses it only then.
 const OWED: &str = "NOT synced AND set_aside IS NULL";
@@ -61,6 +61,7 @@ impl UsageRepo<'_> {
             if self.0.is_embedded() {
                 let sql = "UPDATE usage_logs SET synced = TRUE, set_aside = NULL WHERE NOT synced \
                            AND request_id IN (SELECT unhex(value) FROM json_each($1))";
+                let _turn = self.0.turn().await?;
                 let pool = self.0.writer.get_sqlite_connection_pool();
                 sqlx::query(sql).bind(as_json(ids)).execute(pool).await?;
             } else {
@@ -80,14 +81,14 @@ impl UsageRepo<'_> {
     /// # Errors
     /// [`Error`] of the database; then none is set aside.
     pub async fn set_aside(&self, refused: &[(RequestId, String)]) -> Result<(), Error> {
-        let tx = transaction::begin(&self.0.writer).await?;
+        let tx = self.0.begin().await?;
         for (id, reason) in refused {
             let note = row::Entity::update_many()
                 .col_expr(row::Column::SetAside, Expr::value(reason.replace('\0', "")));
             let which = row::Column::RequestId.eq(id.0).and(row::Column::Synced.eq(false));
-            note.filter(which).exec(&tx).await?;
+            note.filter(which).exec(tx.inner()).await?;
         }
-        Ok(tx.commit().await?)
+        tx.commit().await.map(drop)
     }
 
     /// How many the leader has not acknowledged, those set aside not counted. Grows with that number.
@@ -132,7 +133,7 @@ impl UsageRepo<'_> {
                        AND (created_at, request_id) <= ($3, $4) AND (synced OR set_aside IS NOT NULL)";
             let values = [after.0.into(), after.1.into(), last.0.into(), last.1.into()];
             let statement = Statement::from_sql_and_values(self.0.backend(), sql, values);
-            marked += self.0.writer.execute_raw(statement).await?.rows_affected();
+            marked += self.0.writes().await?.execute_raw(statement).await?.rows_affected();
             after = last;
         }
         Ok(marked)

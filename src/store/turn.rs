@@ -1,0 +1,48 @@
+//! Whose turn it is to write into SQLite, which has one writer. Who comes while another writes stands in line here,
+//! in the order of arrival; SQLite itself would let them try again after ever longer sleeps, and the unlucky starve.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::store::Error;
+
+/// How long a call waits for its turn, for a connection, or for another process that holds the SQLite write lock.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The line of those who want to write. Clones are the same line.
+#[derive(Clone, Debug)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+/// The right to write, until it is dropped.
+#[derive(Debug)]
+pub struct Turn(
+    #[allow(dead_code, reason = "held, and given back by its drop")] Option<OwnedSemaphorePermit>,
+);
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+
+    /// Waits for the turn to write.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it does not come within [`PATIENCE`].
+    pub(super) async fn next(&self) -> Result<Turn, Error> {
+        match timeout(PATIENCE, self.0.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Turn(Some(permit))),
+            Ok(Err(closed)) => Err(Error::Unavailable(closed.to_string())),
+            Err(_) => Err(Error::Unavailable(format!("the writer was busy for {PATIENCE:?}"))),
+        }
+    }
+}
+
+impl Turn {
+    /// For those who cannot stand in each other's way: on PostgreSQL, or inside a transaction that has its turn.
+    pub(super) fn not_needed() -> Self {
+        Self(None)
+    }
+}
