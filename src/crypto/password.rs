@@ -4,6 +4,7 @@
 //! memory is `threads` × 19 MiB and only while they work, they yield to everything else (on Unix they run nicer),
 //! and no more than a fixed number of jobs wait for them. What comes on top is refused at once.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -16,6 +17,11 @@ use tokio::sync::oneshot;
 /// How much nicer than the rest of the process the threads are: a tenth of a share, while others want the processor.
 #[cfg(unix)]
 const NICER: i32 = 10;
+
+/// Checked in place of a hash that does not exist, so that an unknown user costs what a known one does. Made up: no
+/// password is known to fit it.
+const DECOY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdC4uLg$bm9ib2R5J3MgcGFzc3dvcmQgZml0cyB0aGlzIGhhc2g";
 
 /// Why a password could not be hashed or checked.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +41,6 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Hasher {
     jobs: SyncSender<Job>,
-    /// Checked in place of a hash that does not exist, so that an unknown user costs what a known one does.
-    decoy: Arc<str>,
 }
 
 impl fmt::Debug for Hasher {
@@ -47,16 +51,15 @@ impl fmt::Debug for Hasher {
 
 enum Job {
     Hash { password: String, done: oneshot::Sender<Result<String, Error>> },
-    Check { password: String, hash: Arc<str>, done: oneshot::Sender<Result<bool, Error>> },
+    Check { password: String, hash: Cow<'static, str>, done: oneshot::Sender<Result<bool, Error>> },
 }
 
 impl Hasher {
     /// Starts `threads` threads (at least one), for which at most `queue` jobs may wait.
     ///
     /// # Errors
-    /// [`Error::Gone`] when no thread can be started, [`Error::Argon2`] when the machine cannot hash.
+    /// [`Error::Gone`] when no thread can be started.
     pub fn start(threads: usize, queue: usize) -> Result<Self, Error> {
-        let decoy = hash("nobody's password")?.into();
         let (jobs, waiting) = sync_channel(queue);
         let waiting = Arc::new(Mutex::new(waiting));
         for number in 0..threads.max(1) {
@@ -66,7 +69,7 @@ impl Hasher {
                 .spawn(move || work(&waiting))
                 .map_err(|_| Error::Gone)?;
         }
-        Ok(Self { jobs, decoy })
+        Ok(Self { jobs })
     }
 
     /// The argon2id hash of a password, in PHC form, with a random salt.
@@ -85,7 +88,7 @@ impl Hasher {
     /// [`Error`].
     pub async fn check(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
         let exists = hash.is_some();
-        let hash = hash.map_or_else(|| self.decoy.clone(), Into::into);
+        let hash = hash.map_or(Cow::Borrowed(DECOY), Cow::Owned);
         let (done, result) = oneshot::channel();
         self.submit(Job::Check { password, hash, done })?;
         Ok(result.await.map_err(|_| Error::Gone)?? && exists)
@@ -144,6 +147,13 @@ mod tests {
         assert!(hasher.check("correct horse".to_owned(), Some(hash.clone())).await.expect("checked"));
         assert!(!hasher.check("wrong horse".to_owned(), Some(hash)).await.expect("checked"));
         assert!(!hasher.check("nobody's password".to_owned(), None).await.expect("checked"));
+    }
+
+    #[test]
+    fn the_decoy_costs_what_a_hash_of_today_costs() {
+        let cost = |hash: &str| hash.rsplitn(3, '$').nth(2).map(ToOwned::to_owned);
+        assert_eq!(cost(DECOY), cost(&hash("x").expect("hashed")));
+        assert!(!check("nobody's password", DECOY).expect("a hash that can be checked"));
     }
 
     #[tokio::test]
