@@ -24,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::dispatch::Dispatch;
-use super::lanes::Lanes;
 
 /// Streams of one HTTP/2 connection at the same time.
 const STREAMS_MAX: u32 = 1_000;
@@ -33,7 +32,6 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// One listening socket and what is behind it.
 pub struct Door {
     listener: TcpListener,
-    lanes: Lanes,
     tls: Option<TlsAcceptor>,
     dispatch: Arc<Dispatch>,
     builder: auto::Builder<TokioExecutor>,
@@ -54,7 +52,6 @@ impl Door {
     #[must_use]
     pub fn new(
         listener: TcpListener,
-        lanes: Lanes,
         tls: Option<TlsAcceptor>,
         dispatch: Arc<Dispatch>,
         limits: Limits,
@@ -67,7 +64,7 @@ impl Door {
             .max_concurrent_streams(STREAMS_MAX)
             .keep_alive_interval(Duration::from_secs(30));
         let room = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        Self { listener, lanes, tls, dispatch, builder, room }
+        Self { listener, tls, dispatch, builder, room }
     }
 
     /// Accepts until `stop`. Connections go on in `tasks`: they finish the request they are at, and close.
@@ -78,10 +75,9 @@ impl Door {
                 accepted = door.listener.accept() => accepted,
                 () = stop.cancelled() => return,
             };
-            match accepted.and_then(|(socket, caller)| Ok((socket.into_std()?, caller))) {
+            match accepted {
                 Ok((socket, caller)) => {
-                    let serving = Arc::clone(&door).welcome(socket, caller, stop.clone());
-                    door.lanes.serve(tasks.track_future(serving));
+                    tasks.spawn(Arc::clone(&door).welcome(socket, caller, stop.clone()));
                 }
                 Err(error) => {
                     // Out of file descriptors, mostly: it passes when connections close.
@@ -92,27 +88,15 @@ impl Door {
         }
     }
 
-    async fn welcome(
-        self: Arc<Self>,
-        socket: std::net::TcpStream,
-        caller: SocketAddr,
-        stop: CancellationToken,
-    ) {
-        let socket = TcpStream::from_std(socket).and_then(|socket| {
-            socket.set_nodelay(true)?;
-            Ok(socket)
-        });
-        let mut socket = match socket {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::debug!(%error, "a connection was gone before it began");
-                return;
-            }
-        };
+    async fn welcome(self: Arc<Self>, mut socket: TcpStream, caller: SocketAddr, stop: CancellationToken) {
         let Ok(_place) = self.room.try_acquire() else {
             let _ = timeout(HANDSHAKE_MAX, socket.write_all(full().as_bytes())).await;
             return;
         };
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a connection was gone before it began");
+            return;
+        }
         match &self.tls {
             None => self.serve(socket, caller, stop).await,
             // In a box, or every connection in clear would take the room of one under TLS.

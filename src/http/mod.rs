@@ -10,7 +10,6 @@ mod groups;
 pub mod health;
 mod input;
 mod keys;
-pub mod lanes;
 mod limits;
 pub mod listen;
 mod me;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,7 +23,6 @@ use crate::grpc;
 use crate::http::control::{self, ControlState};
 use crate::http::dispatch::Dispatch;
 use crate::http::health::{self, Health};
-use crate::http::lanes::Lanes;
 use crate::http::listen::{self, Door, Limits};
 use crate::http::relay;
 use crate::ledger::{Ledger, Retention, UsageWriter};
@@ -102,7 +100,7 @@ impl Node {
         background(&mut supervisor, &base);
         let drained = TaskTracker::new();
         let (dispatch, limits) = doors(config, &base, role, &supervisor, drained.clone());
-        let door = Door::new(listener, Lanes::start()?, tls, dispatch, limits);
+        let door = Door::new(listener, tls, dispatch, limits);
         supervisor.spawn(Stage::Doors, "http", |stop| async move {
             let connections = TaskTracker::new();
             door.run(stop, connections.clone()).await;
@@ -272,7 +270,7 @@ fn doors(
     let routes = health::router(health).merge(control);
     let limits =
         Limits { connections: config.http.max_connections, header_timeout: config.http.header_timeout };
-    (Arc::new(Dispatch::new(gateway, routes, Handle::current())), limits)
+    (Arc::new(Dispatch::new(gateway, routes)), limits)
 }
 
 /// The name of a leader that is given none.

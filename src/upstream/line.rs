@@ -4,11 +4,9 @@
 //! switch per chunk, which is most of what a streaming gateway costs. Here the request and then the answer's body
 //! poll the connection themselves, and everything that has arrived goes on as one piece.
 
-use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -34,7 +32,6 @@ pub(super) struct Line {
     driver: Driver,
     /// The driver has come to its end and must not be polled again.
     ended: bool,
-    opened_by: ThreadId,
 }
 
 /// An exchange that failed.
@@ -45,10 +42,9 @@ pub(super) struct Broken {
 }
 
 impl Line {
-    /// Speaks over a fresh connection.
     pub(super) async fn open(stream: Stream) -> hyper::Result<Box<Self>> {
         let (sender, driver) = Builder::new().handshake(TokioIo::new(stream)).await?;
-        Ok(Box::new(Self { sender, driver, ended: false, opened_by: thread::current().id() }))
+        Ok(Box::new(Self { sender, driver, ended: false }))
     }
 
     /// Lets the connection read and write what it can.
@@ -91,46 +87,25 @@ impl Line {
     }
 }
 
-/// The idle connections of one target. A connection is watched by the thread that opened it, and costs a wake-up more
-/// when another one uses it, so each thread has its own; it takes another's before it opens a new one.
+/// The idle connections of one target, the last used first.
 pub(super) struct Parked {
-    lines: Mutex<Idle>,
+    lines: Mutex<Vec<(Box<Line>, Instant)>>,
     max: usize,
-}
-
-#[derive(Default)]
-struct Idle {
-    /// By the thread that opened them, the last used last.
-    by_thread: HashMap<ThreadId, Vec<(Box<Line>, Instant)>, foldhash::fast::RandomState>,
-    count: usize,
-}
-
-impl Idle {
-    fn pop(&mut self, thread: ThreadId) -> Option<(Box<Line>, Instant)> {
-        let own = self.by_thread.get_mut(&thread).and_then(Vec::pop);
-        let line = own.or_else(|| self.by_thread.values_mut().find_map(Vec::pop))?;
-        self.count -= 1;
-        Some(line)
-    }
-
-    fn push(&mut self, line: Box<Line>) {
-        self.count += 1;
-        self.by_thread.entry(line.opened_by).or_default().push((line, Instant::now()));
-    }
 }
 
 impl Parked {
     pub(super) fn new(max: usize) -> Self {
-        Self { lines: Mutex::default(), max: max.min(PARKED_MAX) }
+        Self { lines: Mutex::new(Vec::new()), max: max.min(PARKED_MAX) }
     }
 
     /// A connection that is still open as far as can be seen.
     pub(super) async fn take(&self) -> Option<Box<Line>> {
-        let thread = thread::current().id();
         loop {
-            let (mut line, since) = self.lines.lock().pop(thread)?;
+            let (mut line, since) = self.lines.lock().pop()?;
             if since.elapsed() > IDLE_MAX {
-                continue;
+                // The ones below have been idle even longer.
+                self.lines.lock().clear();
+                return None;
             }
             let open = poll_fn(|cx| {
                 let open = line.drive(cx).is_pending() && !line.sender.is_closed();
@@ -149,8 +124,8 @@ impl Parked {
             return;
         }
         let mut lines = self.lines.lock();
-        if lines.count < self.max {
-            lines.push(line);
+        if lines.len() < self.max {
+            lines.push((line, Instant::now()));
         }
     }
 }
