@@ -62,17 +62,22 @@ impl Lane {
     }
 }
 
+/// Open streams at most; fewer where the system gives fewer descriptors, of which a node needs two for each.
+const STREAMS_MAX: usize = 10_000;
+/// How long a node has to give memory back that its callers have left.
+const CALM: Duration = Duration::from_secs(30);
+
 /// Memory per open stream: how much a node's resident set grows while streams are open, and where it comes back to.
 pub async fn open_streams(servers: &Servers) -> String {
-    const STREAMS: usize = 2_000;
     let Some(server) = servers.all.iter().find(|server| server.name == "sproxy buffered") else {
         return String::new();
     };
-    let slow = Lane { delay_ms: 1_000, events: 20, ..lane("open", 1_000, true, 1) };
+    let count = STREAMS_MAX.min(descriptors().saturating_sub(2_000) / 2);
+    let slow = Lane { delay_ms: 2_000, events: 10, ..lane("open", 1_000, true, 1) };
     let request = slow.request(server);
     let before = server.rss_kb();
-    let mut open = Vec::with_capacity(STREAMS);
-    for _ in 0..STREAMS {
+    let mut open = Vec::with_capacity(count);
+    for _ in 0..count {
         let mut socket = TcpStream::connect(server.address).await.expect("a connection");
         socket.write_all(&request).await.expect("a request");
         open.push(socket);
@@ -85,12 +90,26 @@ pub async fn open_streams(servers: &Servers) -> String {
     }
     let loaded = server.rss_kb();
     drop(open);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(CALM).await;
+    let mb = |kb: u64| kb as f64 / 1024.0;
     format!(
-        "{STREAMS} open streams: {flowing} flowing, {:.1} KB each; resident {:.1} MB before, {:.1} MB open, {:.1} MB after",
-        loaded.saturating_sub(before) as f64 / STREAMS as f64,
-        before as f64 / 1024.0,
-        loaded as f64 / 1024.0,
-        server.rss_kb() as f64 / 1024.0
+        "resident {:.1} MB idle after the start, {:.1} MB after the load above; {count} open streams, of which {flowing} \
+         flow: {:.1} MB, {:.1} KB for each; {:.1} MB {CALM:?} after they are gone",
+        mb(server.idle_kb),
+        mb(before),
+        mb(loaded),
+        loaded.saturating_sub(before) as f64 / count as f64,
+        mb(server.rss_kb()),
     )
+}
+
+/// How many descriptors this process, and so each of its children, may have.
+fn descriptors() -> usize {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _stays_as_it_is = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile)
+        .current
+        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }

@@ -14,6 +14,8 @@ pub struct Server {
     pub name: &'static str,
     pub address: SocketAddr,
     pub key: Option<String>,
+    /// Resident memory when it was ready, KB.
+    pub idle_kb: u64,
     pid: u32,
 }
 
@@ -42,7 +44,7 @@ impl Servers {
         let mock = free_address();
         let pid = servers.spawn(Command::new(SPROXY).args(["mock-provider", "--listen", &mock.to_string()]));
         await_port(mock);
-        servers.all.push(Server { name: "direct", address: mock, key: None, pid });
+        servers.all.push(Server::new("direct", mock, pid));
         let nginx_runs = Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok();
         if nginx_runs {
             servers.nginx(mock);
@@ -68,7 +70,7 @@ impl Servers {
         fs::write(&config, nginx_config(self.directory.path(), address, mock)).unwrap();
         let pid = self.spawn(Command::new("nginx").args(["-e", "/dev/null", "-c"]).arg(&config));
         await_port(address);
-        self.all.push(Server { name: "nginx", address, key: None, pid });
+        self.all.push(Server::new("nginx", address, pid));
     }
 
     fn node(&mut self, name: &'static str, durability: &str, mock: SocketAddr) {
@@ -90,6 +92,7 @@ impl Servers {
             .env("SPROXY_ADMIN_PASSWORD", "a password of the bench");
         let pid = self.spawn(&mut serve);
         await_ready(http);
+        let ready = Server::new(name, http, pid);
         let server = format!("http://{http}");
         let created = Command::new(SPROXY)
             .args(["key", "create", "--user", "admin", "--json", "--server", &server, "--data-dir"])
@@ -98,7 +101,7 @@ impl Servers {
             .unwrap();
         let created: serde_json::Value = serde_json::from_slice(&created.stdout).expect("a key");
         let key = created["key"].as_str().map(str::to_owned);
-        self.all.push(Server { name, address: http, key, pid });
+        self.all.push(Server { key, ..ready });
     }
 }
 
@@ -144,6 +147,12 @@ fn await_ready(address: SocketAddr) {
 }
 
 impl Server {
+    fn new(name: &'static str, address: SocketAddr, pid: u32) -> Self {
+        let mut server = Self { name, address, key: None, idle_kb: 0, pid };
+        server.idle_kb = server.rss_kb();
+        server
+    }
+
     /// User and system time so far of the process and its children, microseconds.
     pub fn cpu_us(&self) -> f64 {
         processes(self.pid).iter().map(|pid| ticks(*pid)).sum::<f64>() * 10_000.0

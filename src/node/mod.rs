@@ -1,6 +1,7 @@
 //! A node from its first to its last moment: bind → build → run → leave.
 
 mod build;
+mod descriptors;
 mod role;
 mod signals;
 mod supervisor;
@@ -20,6 +21,7 @@ use signals::Signals;
 /// Whatever keeps it from starting, or a task of it that ended early.
 pub async fn run(config: Config) -> Result<(), Error> {
     let at_most = config.http.shutdown_timeout;
+    descriptors::raise(config.http.max_connections);
     let (signals, watching) = Signals::listen().map_err(Error::Signals)?;
     let watching = tokio::spawn(watching);
     let node = tokio::select! {
