@@ -11,6 +11,10 @@ use crate::domain::peer::Peer;
 /// A peer that misses so many heartbeats in a row is inactive.
 pub const MISSED_MAX: u32 = 3;
 
+/// A registry without a past gives no id away for so long: its leader may have lost its disk, and the nodes that have ids,
+/// which notice a new leader and ask again within that time ([`crate::cluster::retry`]), come first.
+pub const SETTLING: Duration = Duration::from_secs(5);
+
 /// The most peers a registry holds; one more has to wait until an admin forgets another.
 pub const PEERS_MAX: usize = 10_000;
 
@@ -65,6 +69,11 @@ pub enum Error {
     /// A peer that lives cannot be forgotten.
     #[error("{0} is active: stop it first, or drain it")]
     Active(NodeId),
+    /// Who has an id may come, who wants one has to wait.
+    #[error(
+        "this leader's registry is new: nodes that have an id come first, others are given one from {0} on"
+    )]
+    Settling(Timestamp),
     /// The registry is full.
     #[error("there are {PEERS_MAX} peers already: forget one first")]
     Full,
@@ -75,7 +84,7 @@ impl From<Error> for Failure {
         let kind = match error {
             Error::Taken { .. } | Error::Leader(_) | Error::Active(_) => Kind::Conflict,
             Error::Unknown(_) | Error::NoSuchPeer(_) => Kind::NotFound,
-            Error::Full => Kind::Unavailable,
+            Error::Settling(_) | Error::Full => Kind::Unavailable,
         };
         Self::new(kind, error.to_string())
     }
@@ -104,27 +113,32 @@ pub struct Registry {
     leader: NodeId,
     heartbeat: Duration,
     entries: BTreeMap<NodeId, Entry>,
+    /// From here on ids are given to nodes that have none.
+    settled_at: Timestamp,
 }
 
 impl Registry {
     /// The registry as it was kept. Peers that were active get three heartbeats from `now` to be heard of.
     #[must_use]
     pub fn new(leader: NodeId, heartbeat: Duration, kept: Vec<Peer>, now: Timestamp) -> Self {
-        let entries = kept
+        let entries: BTreeMap<NodeId, Entry> = kept
             .into_iter()
             .filter(|peer| peer.id != leader)
             .map(|peer| (peer.id.clone(), Entry { peer, drains_itself: false, silent_since: now }))
             .collect();
-        Self { leader, heartbeat, entries }
+        let settling = if entries.is_empty() { SETTLING } else { Duration::ZERO };
+        Self { leader, heartbeat, entries, settled_at: now.plus(settling) }
     }
 
     /// Registers a node, or registers it again. The answer is the peer to keep, before the node is told.
     ///
     /// # Errors
-    /// [`Error::Taken`] while another run lives under the id, [`Error::Full`], [`Error::Leader`].
+    /// [`Error::Taken`] while another run lives under the id, [`Error::Settling`] for a node that wants an id too early,
+    /// [`Error::Full`], [`Error::Leader`].
     pub fn register(&mut self, node: Registration, now: Timestamp) -> Result<Peer, Error> {
         let id = match node.node_id.clone().or_else(|| self.known_run(&node)) {
             Some(id) => id,
+            None if now < self.settled_at => return Err(Error::Settling(self.settled_at)),
             None => self.next_free(),
         };
         if id == self.leader {

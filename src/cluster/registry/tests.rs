@@ -32,11 +32,23 @@ fn nodes_without_an_id_get_the_next_free_one_and_the_same_one_again_when_the_ans
     let mut registry = registry();
     registry.register(node(Some("sp-3"), InstanceId::new()), at(0)).expect("free");
     let first = InstanceId::new();
-    assert_eq!(registry.register(node(None, first), at(1)).expect("given").id, id("sp-2"));
-    assert_eq!(registry.register(node(None, first), at(2)).expect("again").id, id("sp-2"));
+    assert_eq!(registry.register(node(None, first), at(21)).expect("given").id, id("sp-2"));
+    assert_eq!(registry.register(node(None, first), at(22)).expect("again").id, id("sp-2"));
     let restarted = Registration { former: vec![first], ..node(None, InstanceId::new()) };
-    assert_eq!(registry.register(restarted, at(3)).expect("the same node").id, id("sp-2"));
-    assert_eq!(registry.register(node(None, InstanceId::new()), at(4)).expect("given").id, id("sp-4"));
+    assert_eq!(registry.register(restarted, at(23)).expect("the same node").id, id("sp-2"));
+    assert_eq!(registry.register(node(None, InstanceId::new()), at(24)).expect("given").id, id("sp-4"));
+}
+
+#[test]
+fn a_leader_that_may_have_lost_its_disk_gives_no_id_away_before_its_owner_could_come_back() {
+    let mut fresh = registry();
+    let newcomer = node(None, InstanceId::new());
+    let early = fresh.register(newcomer.clone(), at(4)).expect_err("too early");
+    assert_eq!(early, Error::Settling(at(5)));
+    fresh.register(node(Some("sp-2"), InstanceId::new()), at(4)).expect("it has its id");
+    assert_eq!(fresh.register(newcomer.clone(), at(5)).expect("given").id, id("sp-3"));
+    let mut restarted = Registry::new(id("sp-1"), HEARTBEAT, fresh.kept(), at(100));
+    assert_eq!(restarted.register(node(None, InstanceId::new()), at(100)).expect("given").id, id("sp-4"));
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The books: whatever is killed and whenever, the leader's ledger equals what the clients received.
 
 use serde_json::json;
+use sproxy::wire::v1::cluster_client::ClusterClient;
+use tonic::Code;
 
+use super::grpc::{channel, registration};
 use super::{
-    Traffic, ask, booked, compare_books, follower, follower_setup, leader, leader_setup, peer, ready, settled,
+    Traffic, ask, booked, compare_books, follower, follower_behind, follower_setup, leader, leader_setup,
+    peer, ready, settled,
 };
-use crate::harness::{Mock, Node, until};
+use crate::harness::{Link, Mock, Mode, Node, until};
 use crate::postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,4 +123,29 @@ async fn a_node_without_an_id_is_given_the_next_one_and_keeps_it() {
     let three = follower_setup(&mock, &one).start().await;
     ready(&three).await;
     assert!(peer(&one, "sp-3").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_lost_its_disk_gives_nobody_the_id_of_a_node_that_lives() {
+    let mock = Mock::start().await;
+    let mut one = leader(&mock).await;
+    let key = one.user_with_key("alice").await;
+    let link = Link::to(one.grpc.unwrap()).await;
+    let two = follower_behind(&link, &mock, "sp-2").await;
+    assert_eq!(ask(&two, &key).await.status, 200);
+    booked(&one, 1).await;
+    link.set(Mode::Cut);
+    one.kill().await;
+    std::fs::remove_dir_all(one.data_dir()).unwrap();
+    one.restart().await;
+    let mut cluster = ClusterClient::new(channel(&one).await);
+    let early = cluster.register(registration("", uuid::Uuid::now_v7())).await.unwrap_err();
+    assert_eq!(early.code(), Code::Unavailable, "{early}");
+    link.set(Mode::Open);
+    let newcomer = follower_setup(&mock, &one).start().await;
+    ready(&newcomer).await;
+    booked(&one, 1).await;
+    assert_eq!(ask(&newcomer, &key).await.header("x-sproxy-node"), "sp-3");
+    assert_eq!(ask(&two, &key).await.header("x-sproxy-node"), "sp-2");
+    booked(&one, 3).await;
 }

@@ -13,7 +13,7 @@ use crate::harness::{Mock, Node, Setup, until};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-async fn channel(node: &Node) -> Channel {
+pub(super) async fn channel(node: &Node) -> Channel {
     let address = format!("http://{}", node.grpc.expect("a leader"));
     Channel::from_shared(address).unwrap().connect().await.unwrap()
 }
@@ -25,7 +25,7 @@ fn with<T>(credential: &str, message: T) -> Request<T> {
     request
 }
 
-fn registration(node_id: &str, instance: uuid::Uuid) -> v1::RegisterRequest {
+pub(super) fn registration(node_id: &str, instance: uuid::Uuid) -> v1::RegisterRequest {
     v1::RegisterRequest {
         node_id: node_id.to_owned(),
         instance_id: instance.to_string(),
