@@ -11,6 +11,7 @@ mod columns;
 mod m20261123_000001_accounts;
 mod m20261123_000002_usage;
 mod m20261123_000003_cluster;
+mod m20261123_000004_usage_by_time;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000001_accounts::Migration),
             Box::new(m20261123_000002_usage::Migration),
             Box::new(m20261123_000003_cluster::Migration),
+            Box::new(m20261123_000004_usage_by_time::Migration),
         ]
     }
 }

@@ -179,6 +179,36 @@ on_both! {
         }
     }
 
+    async fn pages_of_one_user_show_every_log_once_across_the_hours(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let mut dice = Dice(13);
+        let mut records: Vec<_> = (0..300).map(|_| dice.record(at("2026-11-20"), DAY)).collect();
+        // the hour's edges, and hours in which nobody else does anything
+        for moment in ["2026-11-20T23:59:59.999999Z", "2026-11-21T00:00:00Z", "2026-11-23T12:00:00Z"] {
+            records.extend([record(at(moment)), record(at(moment)), record(at(moment))]);
+        }
+        usage.insert_batch(&records, true).await.expect("inserted");
+        let mine = records.iter().filter(|record| record.user_id == user(1));
+        let mut expected: Vec<_> = mine.map(|record| (record.created_at, record.request_id)).collect();
+        expected.sort_by(|one, other| other.cmp(one));
+        let filter = UsageFilter { user_id: Some(user(1)), ..UsageFilter::default() };
+        for limit in [1, 2, 7, 1_000] {
+            let (mut seen, mut cursor) = (Vec::new(), None);
+            loop {
+                let page = usage.query(&filter, limit, cursor).await.expect("a page");
+                seen.extend(page.items.iter().map(|log| (log.record.created_at, log.record.request_id)));
+                cursor = page.next;
+                if cursor.is_none() {
+                    break;
+                }
+                assert_eq!(page.items.len(), limit, "a page with a next one is full");
+            }
+            assert_eq!(seen, expected, "{limit} at a time");
+        }
+        let nobody = UsageFilter { user_id: Some(user(999)), ..UsageFilter::default() };
+        assert_eq!(usage.query(&nobody, 5, None).await.expect("a page").items, []);
+    }
+
     async fn quotas_start_from_what_was_used_since_day_and_month_began(db: TestDatabase) {
         let usage = UsageRepo::on(&db.store);
         let now = at("2027-01-02T12:00:00Z");

@@ -7,7 +7,7 @@
 //!
 //! | query | grows with |
 //! |---|---|
-//! | a page of logs | the page; with a filter by group, model or node also the logs it passes over |
+//! | a page of logs | the page; with a filter by user, group, model or node also the other logs of the hours it is from |
 //! | totals, per node, per day | hours in the window × nodes |
 //! | per user, group, model; what quotas start from | hours in the window × who used which model on which node |
 //! | one user's totals | hours in the window × that user's models and nodes |
