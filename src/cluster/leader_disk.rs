@@ -1,5 +1,7 @@
 //! A leader's books on its database.
 
+use tokio::sync::Mutex;
+
 use crate::accounts::Accounts;
 use crate::cluster::adoption::Standing;
 use crate::cluster::leader::{LeaderBooks, Taken, spent_by};
@@ -19,17 +21,24 @@ pub struct LeaderDisk {
     store: Store,
     ledger: Ledger,
     accounts: Accounts,
+    /// One push at a time into an embedded database, which has one writer: the node's own records, for whose commit
+    /// callers wait, then stand in line behind one batch, and not behind those of all followers.
+    intake: Mutex<()>,
 }
 
 impl LeaderDisk {
-    pub(super) fn new(store: Store, ledger: Ledger, accounts: Accounts) -> Self {
-        Self { store, ledger, accounts }
+    /// The books of the node whose ledger and accounts these are.
+    #[must_use]
+    pub fn new(store: Store, ledger: Ledger, accounts: Accounts) -> Self {
+        Self { store, ledger, accounts, intake: Mutex::new(()) }
     }
 }
 
 impl LeaderBooks for LeaderDisk {
     async fn take(&self, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
+        let turn = if self.store.is_embedded() { Some(self.intake.lock().await) } else { None };
         let taken = self.ledger.take(records).await?;
+        drop(turn);
         Ok(Taken {
             accepted: taken.new_records().map(spent_by).collect(),
             duplicates: taken.duplicates() as u64,

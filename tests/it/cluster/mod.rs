@@ -4,6 +4,7 @@ mod acknowledgements;
 mod books;
 mod chaos;
 mod grpc;
+mod intake;
 mod overrun;
 mod reflection;
 mod state;
