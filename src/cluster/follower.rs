@@ -139,7 +139,7 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             None => self.register().await?,
         };
         let result = push_all(&self.books, &self.leader, &session, self.batch_max).await;
-        if let Err(Error::Call(error)) = &result {
+        if let Err(error) = &result {
             self.doubt(&session, error);
         }
         result
@@ -172,8 +172,9 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             Ok(answer) => Ok(Some(answer.draining)),
             Err(error) => {
                 self.books.put_back_key_uses(&uses);
+                let error = error.into();
                 self.doubt(&session, &error);
-                Err(error.into())
+                Err(error)
             }
         }
     }
@@ -272,8 +273,8 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
     }
 
     /// A leader that does not know this node is asked anew with the next round.
-    fn doubt(&self, session: &Session, error: &CallError) {
-        if matches!(error, CallError::Unknown(_)) {
+    pub fn doubt(&self, session: &Session, error: &Error) {
+        if matches!(error, Error::Call(CallError::Unknown(_))) {
             self.session.send_if_modified(|held| held.take_if(|held| held == session).is_some());
         }
     }

@@ -6,14 +6,14 @@ use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
 const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// The waits between attempts that failed.
 #[derive(Debug)]
 pub struct Retry(ExponentialBackoff);
 
 impl Retry {
-    /// From a tenth of a second to five seconds, each wait up to half longer or shorter so that nodes which lost the
+    /// From a tenth of a second to two seconds, each wait up to half longer or shorter so that nodes which lost the
     /// leader together do not come back together. It never gives up.
     #[must_use]
     pub fn new() -> Self {
