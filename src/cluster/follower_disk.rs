@@ -106,7 +106,7 @@ impl Replica for FollowerDisk {
             removed_keys: change.keys.removed,
         };
         self.store.change_accounts(&step, &notes).await?;
-        self.accounts.adopt(&self.store.accounts_state().await?, &keys);
+        self.accounts.adopt_step(&step, &keys);
         Ok(())
     }
 }

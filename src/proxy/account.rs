@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::domain::clock::Clock;
 use crate::domain::ids::{NodeId, RequestId};
@@ -49,14 +49,19 @@ pub(super) struct Hints {
 impl Hints {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         Self {
-            session_id: hint(headers, "x-claude-code-session-id"),
-            agent_id: hint(headers, "x-claude-code-agent-id"),
-            client_request_id: hint(headers, "x-request-id"),
+            session_id: hint(headers, &SESSION_ID),
+            agent_id: hint(headers, &AGENT_ID),
+            client_request_id: hint(headers, &CLIENT_REQUEST_ID),
         }
     }
 }
 
-fn hint(headers: &HeaderMap, name: &str) -> Option<String> {
+/// Claude Code's name of a conversation.
+pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("x-claude-code-session-id");
+const AGENT_ID: HeaderName = HeaderName::from_static("x-claude-code-agent-id");
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+fn hint(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     const HINT_MAX: usize = 128;
     let text = headers.get(name)?.to_str().ok()?;
     Some(text.chars().take(HINT_MAX).collect())

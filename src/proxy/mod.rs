@@ -195,7 +195,7 @@ impl Gateway {
         let wanted = Wanted {
             provider: route.provider,
             model: Some(Arc::clone(&model)).filter(|model| !model.is_empty()),
-            affinity: head.headers.get("x-claude-code-session-id").map(affinity),
+            affinity: head.headers.get(account::SESSION_ID).map(affinity),
         };
         // Nothing is admitted, reserved or sent for a model that nobody serves.
         let first = self.upstream.choose(&wanted).map_err(|none| Failure::from(&none))?;

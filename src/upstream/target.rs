@@ -210,7 +210,8 @@ impl Target {
     /// Whether it serves `model`; a call that names none is served by every target of its dialect.
     #[must_use]
     pub fn serves(&self, model: Option<&str>) -> bool {
-        model.is_none_or(|model| self.models.is_match(model))
+        let serves_all = || self.model_globs.iter().any(|glob| glob == "*");
+        model.is_none_or(|model| serves_all() || self.models.is_match(model))
     }
 
     pub(super) fn is_usable(&self) -> bool {
