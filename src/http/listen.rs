@@ -125,7 +125,8 @@ impl Door {
         let dispatch = Arc::clone(&self.dispatch);
         let service = service_fn(move |request: Request<Incoming>| {
             let dispatch = Arc::clone(&dispatch);
-            async move { Ok::<_, Infallible>(dispatch.call(request, caller).await) }
+            // In a box that goes when the answer begins: hyper holds room for this as long as the connection lasts.
+            Box::pin(async move { Ok::<_, Infallible>(dispatch.call(request, caller).await) })
         });
         let mut connection = std::pin::pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
