@@ -37,7 +37,13 @@ pub(super) enum Step {
 impl Flow {
     /// Passes on what has arrived. `caller_gone` only colours the record.
     pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, caller_gone: bool) -> Poll<Step> {
-        let piece = match ready!(self.body.poll_piece(cx)) {
+        let polled = self.body.poll_piece(cx);
+        if self.left == Some(0) && !self.account.is_settled() {
+            // Nothing was to come, and nobody asks again for a body that has nothing in it: its end is now, whether
+            // the connection has said so yet or not.
+            return Poll::Ready(Step::Ended(self.settle_at_end(caller_gone)));
+        }
+        let piece = match ready!(polled) {
             None => return Poll::Ready(Step::Ended(self.settle_at_end(caller_gone))),
             Some(Err(error)) => {
                 let (end, outcome) = if caller_gone {
@@ -62,7 +68,7 @@ impl Flow {
     }
 
     /// Settles an answer that came to a clean end.
-    pub(super) fn settle_at_end(&mut self, caller_gone: bool) -> Option<Receipt> {
+    fn settle_at_end(&mut self, caller_gone: bool) -> Option<Receipt> {
         if self.account.is_settled() {
             return None;
         }

@@ -161,6 +161,17 @@ async fn an_error_answer_passes_with_its_headers_and_costs_nothing() {
 }
 
 #[tokio::test]
+async fn an_answer_with_nothing_in_it_is_whole_and_in_the_books() {
+    let provider = Scripted::start().await;
+    let (node, key) = before(&provider).await;
+    provider.write("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n");
+    let answer = node.ask(&key, "/v1/messages", &[], &ask()).await;
+    assert_eq!((answer.status, answer.body.len(), answer.complete), (202, 0, true));
+    let row = node.usage_of(&answer).await;
+    assert_eq!((&row["outcome"], &row["status_code"]), (&json!("ok"), &json!(202)));
+}
+
+#[tokio::test]
 async fn a_caller_that_hangs_up_is_booked_with_what_passed() {
     let provider = Scripted::start().await;
     let (node, key) = before(&provider).await;
