@@ -37,7 +37,12 @@ impl Dispatch {
         if head.uri.path() == "/" && matches!(head.method, Method::GET | Method::HEAD) {
             return probe(&head.method);
         }
-        let mut request = Request::from_parts(head, axum::body::Body::new(body));
+        // In a box, or every call of the data plane would take the room of one here.
+        Box::pin(self.control(Request::from_parts(head, body), caller)).await
+    }
+
+    async fn control(&self, request: Request<Incoming>, caller: SocketAddr) -> Response<Body> {
+        let mut request = request.map(axum::body::Body::new);
         // Logins are limited by where they come from.
         request.extensions_mut().insert(ConnectInfo(caller));
         let answer: Result<_, Infallible> = self.control.clone().oneshot(request).await;

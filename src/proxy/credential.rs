@@ -1,19 +1,22 @@
 //! Where callers put their credential: any provider's customary place, on every path.
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 /// The credential of a request, if it brings one: `x-api-key`, `authorization: Bearer`, `x-goog-api-key`,
 /// or `?key=`, in this order.
 pub(super) fn find<'r>(headers: &'r HeaderMap, query: Option<&'r str>) -> Option<&'r str> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let header = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let bearer = || {
         let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     };
-    header("x-api-key")
+    header(&X_API_KEY)
         .or_else(bearer)
-        .or_else(|| header("x-goog-api-key"))
+        .or_else(|| header(&X_GOOG_API_KEY))
         .or_else(|| query?.split('&').find_map(|pair| pair.strip_prefix("key=")))
         .filter(|credential| !credential.is_empty())
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as HttpBody;
 
@@ -52,6 +52,9 @@ pub use metrics::Metrics;
 use models::ModelLists;
 pub use route::{Route, find as find_route};
 use tap::Tap;
+
+const X_SPROXY_REQUEST_ID: HeaderName = HeaderName::from_static("x-sproxy-request-id");
+const X_SPROXY_NODE: HeaderName = HeaderName::from_static("x-sproxy-node");
 
 /// Everything the way of a request needs.
 pub struct Gateway {
@@ -155,9 +158,9 @@ impl Gateway {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = request_id.0.hyphenated().encode_lower(&mut text);
         if let Ok(value) = HeaderValue::from_str(text) {
-            response.headers_mut().insert("x-sproxy-request-id", value);
+            response.headers_mut().insert(X_SPROXY_REQUEST_ID, value);
         }
-        response.headers_mut().insert("x-sproxy-node", self.node_header.clone());
+        response.headers_mut().insert(X_SPROXY_NODE, self.node_header.clone());
         response
     }
 
@@ -270,9 +273,10 @@ impl Gateway {
         if remover.is_some() {
             head.headers.remove(CONTENT_LENGTH);
         }
-        let mut tap = Tap::new(flow, remover, self.durability, target.on_hangup(), Arc::clone(&self.drainer));
+        let drainer = Arc::clone(&self.drainer);
+        let mut tap = Box::new(Tap::new(flow, remover, self.durability, target.on_hangup(), drainer));
         tap.begin().await?;
-        Ok(Response::from_parts(head, Body::Tapped(Box::new(tap))))
+        Ok(Response::from_parts(head, Body::Tapped(tap)))
     }
 }
 
