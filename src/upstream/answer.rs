@@ -9,9 +9,9 @@ use bytes::{Bytes, BytesMut};
 use http::response::Parts;
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::line::{Line, Parked};
+use super::pause::Pause;
 use super::target::{InFlight, Target};
 
 /// The most that is handed on as one piece; more waits in the kernel, which is the backpressure.
@@ -130,7 +130,7 @@ impl AnswerBody {
         }
         let Some(pause) = &mut self.pause else { return Poll::Pending };
         ready!(pause.poll_exceeded(cx));
-        let limit = pause.limit;
+        let limit = pause.limit();
         self.close();
         Poll::Ready(Some(Err(BodyError::Paused(limit))))
     }
@@ -201,40 +201,5 @@ impl Piece {
 
     fn take(self) -> Option<Bytes> {
         if self.rest.is_empty() { self.first } else { Some(self.rest.freeze()) }
-    }
-}
-
-/// The time limit between two pieces. The timer is armed only when a wait begins, and then moved at most once per
-/// limit: arming it anew for every chunk would cost more than passing the chunk on.
-struct Pause {
-    limit: Duration,
-    since: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
-}
-
-impl Pause {
-    fn new(limit: Duration) -> Self {
-        Self { limit, since: Instant::now(), timer: None, waiting: false }
-    }
-
-    fn over(&mut self) {
-        self.waiting = false;
-    }
-
-    fn poll_exceeded(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.waiting {
-            self.waiting = true;
-            self.since = Instant::now();
-        }
-        loop {
-            let deadline = self.since + self.limit;
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-            ready!(timer.as_mut().poll(cx));
-            if deadline <= Instant::now() {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
     }
 }

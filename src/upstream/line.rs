@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 
 use super::connect::Stream;
+use super::pause::Pause;
 
 /// Connections that were idle longer are not trusted any more: servers close them about then.
 const IDLE_MAX: Duration = Duration::from_secs(55);
@@ -30,21 +31,29 @@ type Driver = Connection<TokioIo<Stream>, Full<Bytes>>;
 pub(super) struct Line {
     sender: SendRequest<Full<Bytes>>,
     driver: Driver,
+    /// How long an answer may let itself be waited for.
+    pause: Pause,
     /// The driver has come to its end and must not be polled again.
     ended: bool,
 }
 
-/// An exchange that failed.
-pub(super) struct Broken {
-    pub(super) error: hyper::Error,
-    /// The connection was closed before the request went out, so nobody can have read it.
-    pub(super) unread: bool,
+/// Why an exchange failed.
+pub(super) enum Failed {
+    /// The connection broke.
+    Broken {
+        error: hyper::Error,
+        /// It was closed before the request went out, so nobody can have read it.
+        unread: bool,
+    },
+    /// No answer came in time.
+    Late,
 }
 
 impl Line {
-    pub(super) async fn open(stream: Stream) -> hyper::Result<Box<Self>> {
+    /// A line whose answers may each take `answer_max` to begin.
+    pub(super) async fn open(stream: Stream, answer_max: Duration) -> hyper::Result<Box<Self>> {
         let (sender, driver) = Builder::new().handshake(TokioIo::new(stream)).await?;
-        Ok(Box::new(Self { sender, driver, ended: false }))
+        Ok(Box::new(Self { sender, driver, pause: Pause::new(answer_max), ended: false }))
     }
 
     /// Lets the connection read and write what it can.
@@ -61,7 +70,7 @@ impl Line {
     pub(super) async fn exchange(
         mut self: Box<Self>,
         request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Box<Self>), Broken> {
+    ) -> Result<(Response<Incoming>, Box<Self>), Failed> {
         let mut sending = pin!(self.sender.send_request(request));
         let answered = poll_fn(|cx| {
             // The answer may be there although the connection has ended, so the connection's own error, which
@@ -75,15 +84,15 @@ impl Line {
             };
             match (sending.as_mut().poll(cx), driven) {
                 (Poll::Ready(Ok(answer)), _) => Poll::Ready(Ok(answer)),
-                (Poll::Ready(Err(_)), Poll::Ready(Err(e))) | (Poll::Ready(Err(e)), _) => Poll::Ready(Err(e)),
-                (Poll::Pending, _) => Poll::Pending,
+                (Poll::Ready(Err(_)), Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => {
+                    Poll::Ready(Err(Failed::Broken { unread: error.is_canceled(), error }))
+                }
+                (Poll::Pending, _) => self.pause.poll_exceeded(cx).map(|()| Err(Failed::Late)),
             }
         })
         .await;
-        match answered {
-            Ok(answer) => Ok((answer, self)),
-            Err(error) => Err(Broken { unread: error.is_canceled(), error }),
-        }
+        self.pause.over();
+        answered.map(|answer| (answer, self))
     }
 }
 
@@ -104,7 +113,8 @@ impl Parked {
             let (mut line, since) = self.lines.lock().pop()?;
             if since.elapsed() > IDLE_MAX {
                 // The ones below have been idle even longer.
-                self.lines.lock().clear();
+                let others = std::mem::take(&mut *self.lines.lock());
+                drop(others);
                 return None;
             }
             let open = poll_fn(|cx| {
@@ -116,6 +126,19 @@ impl Parked {
                 return Some(line);
             }
         }
+    }
+
+    /// Closes the connections that are not trusted any more.
+    pub(super) fn close_idle(&self) {
+        let mut lines = self.lines.lock();
+        // The last used come last.
+        let kept_from = lines.partition_point(|(_, since)| since.elapsed() > IDLE_MAX);
+        let closed: Vec<_> = lines.drain(..kept_from).collect();
+        if lines.len() < lines.capacity() / 4 {
+            lines.shrink_to_fit();
+        }
+        drop(lines);
+        drop(closed); // outside the lock: each one is a call to the system
     }
 
     /// Takes a line back whose answer has been read to its end, if it can carry another.

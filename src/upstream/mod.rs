@@ -10,6 +10,7 @@ mod connect;
 mod error;
 mod health;
 mod line;
+mod pause;
 mod probe;
 mod send;
 mod shared;
@@ -92,6 +93,13 @@ impl Upstream {
             tracing::warn!(target = target.name(), error = %failure, "target failed, trying the next");
             tried.push(target);
             target = self.choose_but(&tried, wanted).map_err(|_none_left| failure)?;
+        }
+    }
+
+    /// Closes connections that have been idle for too long to be used again. Idempotent; the caller ticks it.
+    pub fn close_idle(&self) {
+        for target in &self.targets {
+            target.parked.close_idle();
         }
     }
 

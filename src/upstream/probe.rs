@@ -2,13 +2,18 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, Method};
+use tokio::time::timeout;
 
 use super::target::Target;
 use super::{Outgoing, Upstream};
+
+/// A target that takes longer to say that it is well is not.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Checks every target that has a `health_path`, at the same time. Idempotent; the caller ticks it.
 pub async fn probe_all(upstream: &Upstream) {
@@ -26,15 +31,8 @@ async fn probe(target: &Arc<Target>, path: &str) {
         asking: None,
         tells_health: false,
     };
-    let found = match target.send(&request).await {
-        Ok(mut answer) => {
-            let status = answer.head.status;
-            // Read to the end, so that the connection can be used again.
-            while poll_fn(|cx| answer.body.poll_piece(cx)).await.is_some_and(|piece| piece.is_ok()) {}
-            if status.is_success() { Ok(()) } else { Err(format!("answered {status}")) }
-        }
-        Err(error) => Err(error.to_string()),
-    };
+    let late = || Err(format!("no answer within {}", humantime::format_duration(ANSWER_MAX)));
+    let found = timeout(ANSWER_MAX, ask(target, &request)).await.unwrap_or_else(|_| late());
     let up = found.is_ok();
     if target.health.checked(up) {
         match found {
@@ -42,4 +40,12 @@ async fn probe(target: &Arc<Target>, path: &str) {
             Err(reason) => tracing::warn!(target = target.name(), %reason, "target is down"),
         }
     }
+}
+
+async fn ask(target: &Arc<Target>, request: &Outgoing) -> Result<(), String> {
+    let mut answer = target.send(request).await.map_err(|error| error.to_string())?;
+    let status = answer.head.status;
+    // Read to the end, so that the connection can be used again.
+    while poll_fn(|cx| answer.body.poll_piece(cx)).await.is_some_and(|piece| piece.is_ok()) {}
+    if status.is_success() { Ok(()) } else { Err(format!("answered {status}")) }
 }

@@ -9,13 +9,14 @@ use http::response::Parts;
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
 use tokio::time::timeout;
 
 use super::answer::{Answer, AnswerBody, exclusive, multiplexed};
 use super::call::Outgoing;
 use super::connect::Link;
 use super::error::SendError;
-use super::line::{Broken, Line};
+use super::line::{Failed, Line};
 use super::target::{InFlight, Target};
 
 impl Target {
@@ -27,11 +28,7 @@ impl Target {
     pub async fn send(self: &Arc<Self>, outgoing: &Outgoing) -> Result<Answer, SendError> {
         let in_flight = self.enter()?;
         let tells_health = outgoing.tells_health;
-        let sent = timeout(self.answer_timeout, self.exchange(outgoing)).await;
-        let result = sent.unwrap_or_else(|_| {
-            Err(SendError::Timeout { target: self.name().to_string(), limit: self.answer_timeout })
-        });
-        match result {
+        match self.exchange(outgoing).await {
             Ok((head, body)) => {
                 if tells_health {
                     self.health.answered();
@@ -56,41 +53,61 @@ impl Target {
     }
 
     async fn exchange(&self, outgoing: &Outgoing) -> Result<(Parts, AnswerBody), SendError> {
-        if let Some(mut sender) = self.shared.sender() {
-            let answer = sender.send_request(self.request(outgoing, Shape::Absolute)?).await;
-            return answer.map(multiplexed).map_err(|e| self.broken(&e, false));
+        if let Some(sender) = self.shared.sender() {
+            // In a box, as below.
+            return Box::pin(self.exchange_on_shared(sender, outgoing)).await;
         }
         while let Some(line) = self.parked.take().await {
             match line.exchange(self.request(outgoing, Shape::Origin)?).await {
-                Err(broken) if broken.unread => {
-                    tracing::debug!(target = self.name(), error = %broken.error, "an idle connection was closed");
+                Err(Failed::Broken { error, unread: true }) => {
+                    tracing::debug!(target = self.name(), %error, "an idle connection was closed");
                 }
                 answered => return self.received(answered),
             }
         }
+        // In a box: most calls find a connection, and would carry the room for opening one along.
+        Box::pin(self.exchange_on_new(outgoing)).await
+    }
+
+    async fn exchange_on_new(&self, outgoing: &Outgoing) -> Result<(Parts, AnswerBody), SendError> {
         match self.dialer.dial().await {
             Err(reason) => Err(SendError::Connect { target: self.name().to_string(), reason }),
             Ok(Link::Exclusive(stream)) => {
-                let line = Line::open(stream).await.map_err(|e| self.broken(&e, true))?;
+                let line = Line::open(stream, self.answer_timeout).await;
+                let line = line.map_err(|e| self.broken(&e, true))?;
                 let answer = line.exchange(self.request(outgoing, Shape::Origin)?).await;
                 self.received(answer)
             }
             Ok(Link::Multiplexed(stream)) => {
-                let mut sender = self.shared.open(stream).await.map_err(|e| self.broken(&e, true))?;
-                let answer = sender.send_request(self.request(outgoing, Shape::Absolute)?).await;
-                answer.map(multiplexed).map_err(|e| self.broken(&e, false))
+                let sender = self.shared.open(stream).await.map_err(|e| self.broken(&e, true))?;
+                self.exchange_on_shared(sender, outgoing).await
             }
         }
+    }
+
+    async fn exchange_on_shared(
+        &self,
+        mut sender: SendRequest<Full<Bytes>>,
+        outgoing: &Outgoing,
+    ) -> Result<(Parts, AnswerBody), SendError> {
+        let sending = sender.send_request(self.request(outgoing, Shape::Absolute)?);
+        let answer = timeout(self.answer_timeout, sending).await.map_err(|_| self.late())?;
+        answer.map(multiplexed).map_err(|e| self.broken(&e, false))
     }
 
     /// An answer's head and body, or why there is none.
     fn received(
         &self,
-        answered: Result<(Response<Incoming>, Box<Line>), Broken>,
+        answered: Result<(Response<Incoming>, Box<Line>), Failed>,
     ) -> Result<(Parts, AnswerBody), SendError> {
-        answered
-            .map(|answer| exclusive(answer, Arc::clone(&self.parked)))
-            .map_err(|broken| self.broken(&broken.error, false))
+        answered.map(|answer| exclusive(answer, Arc::clone(&self.parked))).map_err(|failed| match failed {
+            Failed::Broken { error, .. } => self.broken(&error, false),
+            Failed::Late => self.late(),
+        })
+    }
+
+    fn late(&self) -> SendError {
+        SendError::Timeout { target: self.name().to_string(), limit: self.answer_timeout }
     }
 
     fn broken(&self, error: &hyper::Error, unread: bool) -> SendError {
