@@ -5,14 +5,11 @@
 //! and no more than a fixed number of jobs wait for them. What comes on top is refused at once.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// How much nicer than the rest of the process the threads are: a tenth of a share, while others want the processor.
 #[cfg(unix)]
@@ -29,47 +26,30 @@ pub enum Error {
     /// More jobs wait than this node takes on.
     #[error("too many passwords wait to be checked")]
     Busy,
-    /// No thread could be started, or none is left.
-    #[error("the threads that hash passwords are gone")]
+    /// No thread could be started, or it broke.
+    #[error("no thread could hash the password")]
     Gone,
     /// The library refused.
     #[error("argon2: {0}")]
     Argon2(String),
 }
 
-/// Hashes and checks passwords. Cheap to clone; the threads end with the last clone.
-#[derive(Clone)]
+/// Hashes and checks passwords. Clones share its limits.
+#[derive(Clone, Debug)]
 pub struct Hasher {
-    jobs: SyncSender<Job>,
-}
-
-impl fmt::Debug for Hasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hasher")
-    }
-}
-
-enum Job {
-    Hash { password: String, done: oneshot::Sender<Result<String, Error>> },
-    Check { password: String, hash: Cow<'static, str>, done: oneshot::Sender<Result<bool, Error>> },
+    /// One for each thread that may work.
+    turns: Arc<Semaphore>,
+    /// One for each job that may work or wait.
+    places: Arc<Semaphore>,
 }
 
 impl Hasher {
-    /// Starts `threads` threads (at least one), for which at most `queue` jobs may wait.
-    ///
-    /// # Errors
-    /// [`Error::Gone`] when no thread can be started.
-    pub fn start(threads: usize, queue: usize) -> Result<Self, Error> {
-        let (jobs, waiting) = sync_channel(queue);
-        let waiting = Arc::new(Mutex::new(waiting));
-        for number in 0..threads.max(1) {
-            let waiting = waiting.clone();
-            std::thread::Builder::new()
-                .name(format!("password-{number}"))
-                .spawn(move || work(&waiting))
-                .map_err(|_| Error::Gone)?;
-        }
-        Ok(Self { jobs })
+    /// For `threads` threads at a time (at least one), for which at most `queue` jobs may wait.
+    #[must_use]
+    pub fn new(threads: usize, queue: usize) -> Self {
+        let turns = threads.max(1);
+        let places = turns.saturating_add(queue).min(Semaphore::MAX_PERMITS);
+        Self { turns: Arc::new(Semaphore::new(turns)), places: Arc::new(Semaphore::new(places)) }
     }
 
     /// The argon2id hash of a password, in PHC form, with a random salt.
@@ -77,9 +57,7 @@ impl Hasher {
     /// # Errors
     /// [`Error`].
     pub async fn hash(&self, password: String) -> Result<String, Error> {
-        let (done, result) = oneshot::channel();
-        self.submit(Job::Hash { password, done })?;
-        result.await.map_err(|_| Error::Gone)?
+        self.on_a_thread(move || hash(&password)).await
     }
 
     /// Whether a password fits a hash. Without a hash the same work is done and the answer is no.
@@ -89,33 +67,30 @@ impl Hasher {
     pub async fn check(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
         let exists = hash.is_some();
         let hash = hash.map_or(Cow::Borrowed(DECOY), Cow::Owned);
+        Ok(self.on_a_thread(move || check(&password, &hash)).await? && exists)
+    }
+
+    /// Does the work on a thread that ends with it: one that stayed would keep the memory it had.
+    async fn on_a_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Error::Busy)?;
+        // A caller that hangs up while it waits here costs nothing more.
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Gone)?;
         let (done, result) = oneshot::channel();
-        self.submit(Job::Check { password, hash, done })?;
-        Ok(result.await.map_err(|_| Error::Gone)?? && exists)
-    }
-
-    fn submit(&self, job: Job) -> Result<(), Error> {
-        self.jobs.try_send(job).map_err(|refused| match refused {
-            std::sync::mpsc::TrySendError::Full(_) => Error::Busy,
-            std::sync::mpsc::TrySendError::Disconnected(_) => Error::Gone,
-        })
-    }
-}
-
-fn work(waiting: &Mutex<Receiver<Job>>) {
-    // Linux has niceness per thread. Where it cannot be had, the small number of threads has to do.
-    #[cfg(unix)]
-    let _ = rustix::process::nice(NICER);
-    loop {
-        let next = waiting.lock().recv();
-        match next {
-            // Nobody listens any more when the caller has hung up: then there is nothing to do.
-            Ok(Job::Hash { done, .. }) if done.is_closed() => {}
-            Ok(Job::Check { done, .. }) if done.is_closed() => {}
-            Ok(Job::Hash { password, done }) => drop(done.send(hash(&password))),
-            Ok(Job::Check { password, hash, done }) => drop(done.send(check(&password, &hash))),
-            Err(_) => return,
-        }
+        let thread = std::thread::Builder::new().name("password".to_owned());
+        thread
+            .spawn(move || {
+                // Linux has niceness per thread. Where it cannot be had, the small number of threads has to do.
+                #[cfg(unix)]
+                let _ = rustix::process::nice(NICER);
+                let worked = work();
+                drop((turn, place));
+                let _ = done.send(worked);
+            })
+            .map_err(|_| Error::Gone)?;
+        result.await.map_err(|_| Error::Gone)?
     }
 }
 
@@ -141,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_fits_its_own_hash_only_and_no_hash_at_all_fits_nothing() {
-        let hasher = Hasher::start(1, 8).expect("threads");
+        let hasher = Hasher::new(1, 8);
         let hash = hasher.hash("correct horse".to_owned()).await.expect("hashed");
         assert!(hash.starts_with("$argon2id$"));
         assert!(hasher.check("correct horse".to_owned(), Some(hash.clone())).await.expect("checked"));
@@ -158,7 +133,7 @@ mod tests {
 
     #[tokio::test]
     async fn more_jobs_than_may_wait_are_refused_at_once() {
-        let hasher = Hasher::start(1, 8).expect("threads");
+        let hasher = Hasher::new(1, 8);
         let all = (0..32).map(|_| hasher.check("x".to_owned(), None));
         let results = futures_util::future::join_all(all).await;
         assert!(results.iter().any(|r| matches!(r, Err(Error::Busy))));

@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::memory;
 use super::role::Role;
 use super::supervisor::{EndedEarly, Stage, Supervisor};
 use crate::accounts::{self, Accounts};
@@ -359,8 +360,14 @@ fn background(supervisor: &mut Supervisor, base: &Base) {
     supervisor.spawn(Stage::Background, "target checks", |stop| {
         repeat(PROBE_EVERY, stop, move || {
             let upstream = Arc::clone(&upstream);
-            async move { probe_all(&upstream).await }
+            async move {
+                upstream.close_idle();
+                probe_all(&upstream).await;
+            }
         })
+    });
+    supervisor.spawn(Stage::Background, "memory", |stop| {
+        repeat(memory::INTERVAL, stop, || async { memory::give_back() })
     });
     let accounts = base.accounts.clone();
     supervisor.spawn(Stage::Background, "accounts upkeep", |stop| {

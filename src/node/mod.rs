@@ -2,6 +2,7 @@
 
 mod build;
 mod descriptors;
+pub mod memory;
 mod role;
 mod signals;
 mod supervisor;

@@ -30,7 +30,7 @@ const FLOORS: [(&str, u8); 18] = [
 ];
 
 /// Third-party paths, and the only places that may use them.
-const PLACES: [(&str, &[&str]); 24] = [
+const PLACES: [(&str, &[&str]); 25] = [
     ("argon2", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
     ("axum", &["http", "mock"]),
@@ -42,6 +42,7 @@ const PLACES: [(&str, &[&str]); 24] = [
     ("hyper::client", &["upstream"]),
     ("hyper_util::client", &["upstream"]),
     ("jsonwebtoken", &["crypto"]),
+    ("libmimalloc_sys", &["node::memory"]),
     ("migrations", &["store"]),
     ("prost", &["wire", "cluster", "grpc"]),
     ("prost_types", &["wire", "cluster", "grpc"]),
