@@ -2,7 +2,7 @@
 //!
 //! The allocator gives back what a thread has freed when that thread next asks for or frees something, so that a
 //! thread without work would keep what it had at its busiest. Each one gives it back before it goes to sleep, but not
-//! more often than every [`INTERVAL`]: under load it would only be fetched again. What threads that have ended leave
+//! more often than once a second: under load it would only be fetched again. What threads that have ended leave
 //! behind is given back by the others; a task of the node sees to it that one of them wakes.
 
 use std::cell::Cell;
