@@ -181,6 +181,7 @@ fn settings() -> Settings {
         refresh_token_ttl: Duration::from_hours(24),
         login_threads: 1,
         login_queue: 1,
+        after_hashing: || (),
         attempts: AttemptRules::default(),
         is_leader: true,
     }

@@ -58,6 +58,8 @@ pub struct Settings {
     pub login_threads: usize,
     /// Passwords that may wait for them.
     pub login_queue: usize,
+    /// Called on a thread that has hashed a password, before it ends: the node gives memory back there.
+    pub after_hashing: fn(),
     /// How many failed logins are borne.
     pub attempts: AttemptRules,
     /// Whether this node may change accounts and sign access tokens.
@@ -65,7 +67,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// From the configuration, for a leader or a follower.
+    /// From the configuration, for a leader or a follower. Nothing happens after hashing.
     #[must_use]
     pub fn new(config: &AuthConfig, is_leader: bool) -> Self {
         Self {
@@ -73,6 +75,7 @@ impl Settings {
             refresh_token_ttl: config.refresh_token_ttl,
             login_threads: config.login_threads,
             login_queue: config.login_queue,
+            after_hashing: || (),
             attempts: AttemptRules::default(),
             is_leader,
         }

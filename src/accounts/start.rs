@@ -57,7 +57,7 @@ impl Accounts {
             store,
             clock,
             settings,
-            hasher: Hasher::new(settings.login_threads, settings.login_queue),
+            hasher: Hasher::new(settings.login_threads, settings.login_queue, settings.after_hashing),
             attempts: Mutex::new(Attempts::new(settings.attempts)),
             signer: ArcSwapOption::empty(),
             changing: Arc::default(),

@@ -318,7 +318,10 @@ async fn open_accounts(
     is_leader: bool,
     clock: &Arc<dyn Clock>,
 ) -> Result<Accounts, Error> {
-    let settings = accounts::Settings::new(&config.auth, is_leader);
+    let settings = accounts::Settings {
+        after_hashing: memory::give_back,
+        ..accounts::Settings::new(&config.auth, is_leader)
+    };
     let accounts = Accounts::open(store.clone(), settings, Arc::clone(clock)).await?;
     accounts.keep_admin_token(&config.node.data_dir)?;
     if is_leader {

@@ -108,6 +108,7 @@ impl Plane {
             refresh_token_ttl: Duration::from_hours(24),
             login_threads: 2,
             login_queue: 16,
+            after_hashing: || (),
             attempts: AttemptRules::default(),
             is_leader: true,
         };
