@@ -47,6 +47,15 @@ pub struct Limits {
     pub header_timeout: Duration,
 }
 
+/// How connections learn that the node leaves.
+#[derive(Clone)]
+struct Leave {
+    /// Finish the requests you are at.
+    stop: CancellationToken,
+    /// Close.
+    give_up: CancellationToken,
+}
+
 impl Door {
     /// A door on a socket that is bound already.
     #[must_use]
@@ -67,17 +76,19 @@ impl Door {
         Self { listener, tls, dispatch, builder, room }
     }
 
-    /// Accepts until `stop`. Connections go on in `tasks`: they finish the request they are at, and close.
-    pub async fn run(self, stop: CancellationToken, tasks: TaskTracker) {
+    /// Accepts until `stop`. Connections go on in `tasks`: they finish the requests they are at, and close; with
+    /// `give_up` they close at once.
+    pub async fn run(self, stop: CancellationToken, give_up: CancellationToken, tasks: TaskTracker) {
         let door = Arc::new(self);
+        let leave = Leave { stop, give_up };
         loop {
             let accepted = tokio::select! {
                 accepted = door.listener.accept() => accepted,
-                () = stop.cancelled() => return,
+                () = leave.stop.cancelled() => return,
             };
             match accepted {
                 Ok((socket, caller)) => {
-                    tasks.spawn(Arc::clone(&door).welcome(socket, caller, stop.clone()));
+                    tasks.spawn(Arc::clone(&door).welcome(socket, caller, leave.clone()));
                 }
                 Err(error) => {
                     // Out of file descriptors, mostly: it passes when connections close.
@@ -88,7 +99,7 @@ impl Door {
         }
     }
 
-    async fn welcome(self: Arc<Self>, mut socket: TcpStream, caller: SocketAddr, stop: CancellationToken) {
+    async fn welcome(self: Arc<Self>, mut socket: TcpStream, caller: SocketAddr, leave: Leave) {
         let Ok(_place) = self.room.try_acquire() else {
             let _ = timeout(HANDSHAKE_MAX, socket.write_all(full().as_bytes())).await;
             return;
@@ -98,27 +109,21 @@ impl Door {
             return;
         }
         match &self.tls {
-            None => self.serve(socket, caller, stop).await,
+            None => self.serve(socket, caller, leave).await,
             // In a box, or every connection in clear would take the room of one under TLS.
-            Some(tls) => Box::pin(self.serve_under_tls(tls, socket, caller, stop)).await,
+            Some(tls) => Box::pin(self.serve_under_tls(tls, socket, caller, leave)).await,
         }
     }
 
-    async fn serve_under_tls(
-        &self,
-        tls: &TlsAcceptor,
-        socket: TcpStream,
-        caller: SocketAddr,
-        stop: CancellationToken,
-    ) {
+    async fn serve_under_tls(&self, tls: &TlsAcceptor, socket: TcpStream, caller: SocketAddr, leave: Leave) {
         match timeout(HANDSHAKE_MAX, tls.accept(socket)).await {
-            Ok(Ok(stream)) => self.serve(stream, caller, stop).await,
+            Ok(Ok(stream)) => self.serve(stream, caller, leave).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn serve<S>(&self, stream: S, caller: SocketAddr, stop: CancellationToken)
+    async fn serve<S>(&self, stream: S, caller: SocketAddr, leave: Leave)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -131,9 +136,12 @@ impl Door {
         let mut connection = std::pin::pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = stop.cancelled() => {
+            () = leave.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    ended = connection => ended,
+                    () = leave.give_up.cancelled() => return,
+                }
             }
         };
         if let Err(error) = ended {

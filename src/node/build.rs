@@ -100,11 +100,12 @@ impl Node {
         supervisor.spawn(Stage::Ledger, "ledger writer", |stop| writer.run(stop));
         background(&mut supervisor, &base);
         let drained = TaskTracker::new();
+        let give_up = supervisor.giving_up();
         let (dispatch, limits) = doors(config, &base, role, &supervisor, drained.clone());
         let door = Door::new(listener, tls, dispatch, limits);
         supervisor.spawn(Stage::Doors, "http", |stop| async move {
             let connections = TaskTracker::new();
-            door.run(stop, connections.clone()).await;
+            door.run(stop, give_up, connections.clone()).await;
             for tasks in [connections, drained] {
                 tasks.close();
                 tasks.wait().await;
@@ -169,8 +170,10 @@ async fn lead(
     let secret = config.cluster.secret.as_ref().map(Secret::expose);
     let stop = supervisor.stop_of(Stage::Doors);
     let services = grpc::Services::new(&lead, &base.store, &base.accounts, secret, &base.clock, stop);
+    let give_up = supervisor.giving_up();
     supervisor.spawn(Stage::Doors, "grpc", |stop| async move {
-        if let Err(error) = grpc::serve(listener, services, tls, stop).await {
+        let served = give_up.run_until_cancelled(grpc::serve(listener, services, tls, stop)).await;
+        if let Some(Err(error)) = served {
             tracing::error!(%error, "gRPC is not served any more");
         }
     });
@@ -234,7 +237,7 @@ fn doors(
         ledger: base.ledger.clone(),
         upstream: Arc::clone(&base.upstream),
         intake: Budget::new(config.http.max_buffered_bytes, config.http.max_body_bytes),
-        drainer: Drainer::new(drained),
+        drainer: Drainer::new(drained, supervisor.giving_up()),
         prices: Arc::new(config.prices),
         durability: config.usage.durability,
         clock: Arc::clone(&base.clock),

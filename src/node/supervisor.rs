@@ -1,11 +1,12 @@
 //! Who owns the background tasks: each has a name and a stage. One that ends before it is asked takes the node down;
-//! leaving goes stage by stage, under one deadline.
+//! leaving goes stage by stage. What callers may still have of it is limited by the configuration; the books have time
+//! of their own after that, so that no stream can use it up.
 
 use std::fmt;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// The order in which tasks are asked to end.
@@ -19,11 +20,14 @@ pub enum Stage {
     Background,
 }
 
-const STAGES: [Stage; 3] = [Stage::Doors, Stage::Ledger, Stage::Background];
+/// How long each stage may take, once the doors were told to give up.
+const STAGE_MAX: Duration = Duration::from_secs(5);
 
 /// The tasks of a node.
 pub struct Supervisor {
     stages: [Tasks; 3],
+    give_up: CancellationToken,
+    stage_max: Duration,
 }
 
 #[derive(Default)]
@@ -41,7 +45,7 @@ impl Supervisor {
     /// No tasks yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { stages: Default::default() }
+        Self { stages: Default::default(), give_up: CancellationToken::new(), stage_max: STAGE_MAX }
     }
 
     /// Starts a task. It gets the token that asks it to end, and is then waited for.
@@ -63,7 +67,14 @@ impl Supervisor {
         self.stages[stage as usize].stop.clone()
     }
 
-    /// Runs until `leave` is done or a task ends early, then asks all to end. `now` cuts the waiting short.
+    /// The token that ends what doors have begun and may not finish: its time is over.
+    #[must_use]
+    pub fn giving_up(&self) -> CancellationToken {
+        self.give_up.clone()
+    }
+
+    /// Runs until `leave` is done or a task ends early, then asks all to end. What the doors have begun may go on for
+    /// `at_most`, or until `now`.
     ///
     /// # Errors
     /// The task that ended early.
@@ -77,18 +88,24 @@ impl Supervisor {
             ended = self.any_ended() => Some(ended),
             () = leave => None,
         };
-        if let Some(ended) = &early {
-            tracing::error!(task = %ended.0, "a task ended by itself; the node goes down");
+        match &early {
+            Some(ended) => tracing::error!(task = %ended.0, "a task ended by itself; the node goes down"),
+            None => tracing::info!(?at_most, "asked to leave; streams may go on for a while"),
         }
-        let deadline = Instant::now() + at_most;
-        let stopped = tokio::select! {
-            stopped = self.stop_all(deadline) => stopped,
-            () = now => {
-                tracing::warn!("leaving at once");
-                Ok(())
-            }
-        };
-        early.map_or(stopped, Err)
+        let [doors, ledger, background] = &mut self.stages;
+        doors.stop.cancel();
+        tokio::select! {
+            () = doors.all_ended() => {}
+            () = sleep(at_most) => tracing::warn!("what has not ended yet is given up"),
+            () = now => tracing::warn!("asked to leave at once; what has not ended yet is given up"),
+        }
+        self.give_up.cancel();
+        for (stage, tasks) in
+            [(Stage::Doors, doors), (Stage::Ledger, ledger), (Stage::Background, background)]
+        {
+            tasks.end(stage, self.stage_max).await;
+        }
+        early.map_or(Ok(()), Err)
     }
 
     async fn any_ended(&mut self) -> EndedEarly {
@@ -101,23 +118,23 @@ impl Supervisor {
         };
         EndedEarly(ended.map_or_else(|panic| panic.to_string(), str::to_owned))
     }
+}
 
-    async fn stop_all(&mut self, deadline: Instant) -> Result<(), EndedEarly> {
-        for (stage, tasks) in STAGES.iter().zip(&mut self.stages) {
-            tasks.stop.cancel();
-            tracing::debug!(%stage, "ending");
-            let ended = timeout_at(deadline, async {
-                while let Some(ended) = tasks.running.join_next().await {
-                    if let Err(panic) = ended {
-                        tracing::error!(%panic, "a task failed while it was ending");
-                    }
-                }
-            });
-            if ended.await.is_err() {
-                tracing::warn!(%stage, left = tasks.running.len(), "tasks did not end in time");
+impl Tasks {
+    /// Asks them to end and waits until they have, but not for ever.
+    async fn end(&mut self, stage: Stage, at_most: Duration) {
+        self.stop.cancel();
+        if timeout(at_most, self.all_ended()).await.is_err() {
+            tracing::warn!(%stage, left = self.running.len(), "tasks did not end in time");
+        }
+    }
+
+    async fn all_ended(&mut self) {
+        while let Some(ended) = self.running.join_next().await {
+            if let Err(panic) = ended {
+                tracing::error!(%panic, "a task failed while it was ending");
             }
         }
-        Ok(())
     }
 }
 
@@ -170,9 +187,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_will_not_end_is_left_behind_at_the_deadline() {
+    async fn doors_that_do_not_end_are_told_to_give_up_and_the_books_still_have_their_time() {
         let mut supervisor = Supervisor::new();
-        supervisor.spawn(Stage::Doors, "stubborn", |_| pending());
+        let give_up = supervisor.giving_up();
+        supervisor.spawn(Stage::Doors, "http", |_| async move { give_up.cancelled().await });
+        let written = Arc::new(Mutex::new(false));
+        let writer = Arc::clone(&written);
+        supervisor.spawn(Stage::Ledger, "writer", |stop| async move {
+            stop.cancelled().await;
+            *writer.lock().unwrap() = true;
+        });
         supervisor.run(ready(()), pending(), Duration::from_millis(20)).await.unwrap();
+        assert!(*written.lock().unwrap());
+    }
+
+    #[tokio::test]
+    async fn tasks_that_will_not_end_are_left_behind() {
+        let mut supervisor = Supervisor { stage_max: Duration::from_millis(20), ..Supervisor::new() };
+        for stage in [Stage::Doors, Stage::Ledger, Stage::Background] {
+            supervisor.spawn(stage, "stubborn", |_| pending());
+        }
+        supervisor.run(ready(()), ready(()), Duration::from_hours(1)).await.unwrap();
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::account::{Account, nothing};
@@ -25,13 +26,14 @@ const TIME_MAX: Duration = Duration::from_mins(10);
 pub struct Drainer {
     tasks: TaskTracker,
     room: Arc<Semaphore>,
+    give_up: CancellationToken,
 }
 
 impl Drainer {
-    /// A drainer whose work is among `tasks`, so that leaving can wait for it.
+    /// A drainer whose work is among `tasks`, so that leaving can wait for it, until `give_up`.
     #[must_use]
-    pub fn new(tasks: TaskTracker) -> Arc<Self> {
-        Arc::new(Self { tasks, room: Arc::new(Semaphore::new(DRAINS_MAX)) })
+    pub fn new(tasks: TaskTracker, give_up: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { tasks, room: Arc::new(Semaphore::new(DRAINS_MAX)), give_up })
     }
 
     /// Reads `flow` to its end. Without room, or past a bound, it is dropped, which cancels the upstream's work and
@@ -43,9 +45,14 @@ impl Drainer {
 
     fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+            let work = self.give_up.clone().run_until_cancelled_owned(timeout(TIME_MAX, work));
             self.tasks.spawn(async move {
-                if timeout(TIME_MAX, work).await.is_err() {
-                    tracing::info!("an answer without a caller took too long and was cancelled");
+                match work.await {
+                    Some(Ok(())) => {}
+                    Some(Err(_)) => {
+                        tracing::info!("an answer without a caller took too long and was cancelled")
+                    }
+                    None => tracing::debug!("an answer without a caller was cancelled: the node leaves"),
                 }
                 drop(permit);
             });

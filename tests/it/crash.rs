@@ -94,3 +94,65 @@ async fn a_node_that_is_asked_to_leave_finishes_its_streams_and_books_them() {
     let row = node.usage_of(&answer).await;
     assert_eq!((&row["outcome"], &row["output_tokens"]), (&json!("ok"), &json!(20)));
 }
+
+/// What has begun has spent money, whether the node could finish it or not.
+async fn leaves_with_calls_under_way_and_books_them(on_hangup: &str, signals: usize, shutdown_timeout: &str) {
+    let mock = Mock::start().await;
+    let target = format!(
+        "[[targets]]\nname = \"a\"\nprovider = \"anthropic\"\nurl = \"{}\"\napi_key = \"k\"\non_hangup = \"{on_hangup}\"\n",
+        mock.url()
+    );
+    let setup = Setup::with_targets(&target);
+    let mut node = setup.section("http", &format!("shutdown_timeout = \"{shutdown_timeout}\"")).start().await;
+    let key = node.user_with_key("alice").await;
+    let ask = |stream: bool| {
+        let body = json!({ "model": "claude-sonnet-4-5", "max_tokens": 9, "stream": stream, "messages": [{ "role": "user", "content": "Hi" }] });
+        let request = node.http.post(node.url("/v1/messages")).header("x-api-key", &key).json(&body);
+        // A year of silence before the answer, or after the first event of the stream.
+        request.header("mock-input", 7).header("mock-events", 9).header("mock-delay-ms", 31_536_000_000_u64)
+    };
+    let silent = tokio::spawn(ask(false).send());
+    let mut stream = ask(true).send().await.unwrap();
+    stream.chunk().await.unwrap();
+    until("both calls are under way", async || {
+        let metrics = reqwest::get(node.url("/metrics")).await.unwrap().text().await.unwrap();
+        metrics
+            .lines()
+            .any(|line| line.starts_with("sproxy_target_in_flight") && line.ends_with(" 2"))
+            .then_some(())
+    })
+    .await;
+    for signal in 1..=signals {
+        node.process.ask_to_leave().await;
+        until("the signal is heard", async || {
+            (node.log().matches("asked to leave").count() >= signal).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(node.process.ended().await, Some(0));
+    assert!(silent.await.unwrap().is_err(), "nothing can have answered it");
+    node.restart().await;
+    let rows = node.usage().await;
+    let booked = |is_streaming| rows.iter().find(|row| row["is_streaming"] == json!(is_streaming)).unwrap();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    for row in [booked(true), booked(false)] {
+        assert_eq!(row["outcome"], json!("client_gone"));
+        assert!(row["input_tokens"].as_u64() > Some(0), "{row}");
+    }
+    assert_eq!(booked(true)["input_tokens"], json!(7), "the stream has said so");
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_books_the_streams_that_it_could_not_finish() {
+    leaves_with_calls_under_way_and_books_them("cancel", 1, "200ms").await;
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_books_what_it_would_have_read_to_the_end_without_a_caller() {
+    leaves_with_calls_under_way_and_books_them("drain", 1, "200ms").await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_asked_twice_ends_its_streams_at_once_and_books_them() {
+    leaves_with_calls_under_way_and_books_them("cancel", 2, "1h").await;
+}
