@@ -88,9 +88,10 @@ impl Supervisor {
             ended = self.any_ended() => Some(ended),
             () = leave => None,
         };
-        match &early {
-            Some(ended) => tracing::error!(task = %ended.0, "a task ended by itself; the node goes down"),
-            None => tracing::info!(?at_most, "asked to leave; streams may go on for a while"),
+        if let Some(ended) = &early {
+            tracing::error!(task = %ended.0, "a task ended by itself; the node goes down");
+        } else {
+            tracing::info!(?at_most, "asked to leave; streams may go on for a while");
         }
         let [doors, ledger, background] = &mut self.stages;
         doors.stop.cancel();

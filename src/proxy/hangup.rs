@@ -50,7 +50,7 @@ impl Drainer {
                 match work.await {
                     Some(Ok(())) => {}
                     Some(Err(_)) => {
-                        tracing::info!("an answer without a caller took too long and was cancelled")
+                        tracing::info!("an answer without a caller took too long and was cancelled");
                     }
                     None => tracing::debug!("an answer without a caller was cancelled: the node leaves"),
                 }
