@@ -2,11 +2,15 @@
 //! what the others used. Pure; on the leader only.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, NodeId, UserId};
 use crate::domain::quota::Used;
 use crate::quota::SubjectId;
+
+/// How far ahead a node's clock may be and still be believed that a day or a month has begun.
+const AHEAD_MAX: Duration = Duration::from_mins(1);
 
 /// What a record adds to its user's and its group's windows.
 #[derive(Clone, Debug)]
@@ -64,9 +68,10 @@ impl Tally {
         }
     }
 
-    /// Adds what a record that is new to the ledger used. What lies before a window is not of it.
+    /// Adds what a record that is new to the ledger used. What lies before a window is not of it; what lies after it
+    /// counts in it: a node whose clock is wrong ends nobody else's day.
     pub fn add(&mut self, spent: &Spent, now: Timestamp) {
-        self.turn(now.max(spent.at));
+        self.turn(now.max(spent.at.min(now.plus(AHEAD_MAX))));
         if spent.at < self.month {
             return;
         }
@@ -183,6 +188,22 @@ mod tests {
         tally.add(&spent("sp-1", user, 3, "2026-12-01T00:00:01Z"), at("2026-12-01T00:00:01Z"));
         let news = tally.news(place, &node("sp-2"), 9, at("2026-12-01T00:00:01Z"));
         assert_eq!(news.subjects[0].1.monthly_tokens, 3);
+    }
+
+    #[test]
+    fn a_node_whose_clock_is_a_month_ahead_does_not_end_the_month_of_the_others() {
+        let now = at("2026-11-22T12:00:00Z");
+        let user = UserId::new();
+        let mut tally = Tally::new(now);
+        tally.add(&spent("sp-2", user, 1, "2026-11-22T11:00:00Z"), now);
+        tally.add(&spent("sp-3", user, 2, "2026-12-22T12:00:00Z"), now);
+        tally.add(&spent("sp-2", user, 4, "2026-11-22T12:00:00Z"), now);
+        let told = tally.news(0, &node("sp-1"), 9, now).subjects[0].1;
+        assert_eq!((told.daily_tokens, told.monthly_tokens), (7, 7));
+        let almost = at("2026-11-30T23:59:59.9Z");
+        tally.add(&spent("sp-3", user, 8, "2026-12-01T00:00:00Z"), almost);
+        let told = tally.news(0, &node("sp-1"), 9, at("2026-12-01T00:00:01Z")).subjects[0].1;
+        assert_eq!(told.monthly_tokens, 8, "a little ahead is the new month's");
     }
 
     #[test]

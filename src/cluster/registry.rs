@@ -183,7 +183,9 @@ impl Registry {
         entry.heard(now);
         entry.drains_itself = sign.draining;
         entry.peer.unsynced = sign.unsynced;
-        entry.peer.synced_through = entry.peer.synced_through.max(sign.synced_through);
+        // Nobody can owe nothing of what is still to come: a clock that is ahead must not make totals look complete.
+        let through = sign.synced_through.map(|through| through.min(now));
+        entry.peer.synced_through = entry.peer.synced_through.max(through);
         Ok(entry.peer.clone())
     }
 

@@ -149,6 +149,20 @@ fn totals_are_complete_as_far_as_the_active_peer_that_is_furthest_behind() {
 }
 
 #[test]
+fn a_peer_whose_clock_is_ahead_does_not_make_totals_look_complete_that_are_not() {
+    let mut registry = registry();
+    let instance = InstanceId::new();
+    registry.register(node(Some("sp-2"), instance), at(0)).unwrap();
+    let mut owes_nothing = |through, now| {
+        let sign = Sign { synced_through: Some(at(through)), ..Sign::default() };
+        registry.heartbeat(&id("sp-2"), instance, sign, at(now)).unwrap();
+        registry.complete_through(Some(at(now)))
+    };
+    assert_eq!(owes_nothing(3_600, 10), Some(at(10)));
+    assert_eq!(owes_nothing(15, 20), Some(at(15)), "its clock was set right");
+}
+
+#[test]
 fn only_what_does_not_live_can_be_forgotten_and_nobody_can_be_the_leader() {
     let mut registry = registry();
     let run = InstanceId::new();
