@@ -1,5 +1,7 @@
 //! The leader's intake: records of other nodes.
 
+use std::sync::Arc;
+
 use crate::domain::ids::RequestId;
 use crate::domain::usage::UsageRecord;
 use crate::ledger::{Ledger, bounds};
@@ -10,7 +12,7 @@ use crate::store::usage::Inserted;
 #[derive(Debug)]
 pub struct Taken {
     /// Those that could be accepted, in the order in which they came.
-    records: Vec<UsageRecord>,
+    records: Arc<Vec<UsageRecord>>,
     /// For each of them whether it was new.
     inserted: Inserted,
     /// Those that never can be, each with the reason.
@@ -52,7 +54,8 @@ impl Ledger {
                 false
             }
         });
-        let inserted = self.usage().insert_batch(&acceptable, true).await?;
-        Ok(Taken { records: acceptable, inserted, rejected })
+        let records = Arc::new(acceptable);
+        let inserted = self.usage().insert_shared(&records, true).await?;
+        Ok(Taken { records, inserted, rejected })
     }
 }

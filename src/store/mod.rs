@@ -51,7 +51,7 @@ pub use usage::UsageRepo;
 pub use users::{UserFilter, UserRepo};
 
 use turn::{Turn, Turns};
-use usage::Inserter;
+use usage::Connections;
 
 /// An open, migrated database. Cheap to clone: clones share the connections.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ struct Embedded {
     file: PathBuf,
     /// Its two connections that write take turns.
     turns: Turns,
-    usage: Inserter,
+    usage: Connections,
 }
 
 impl Store {

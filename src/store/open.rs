@@ -13,7 +13,7 @@ use sea_orm::{
 };
 
 use crate::store::turn::{PATIENCE, Turns};
-use crate::store::usage::Inserter;
+use crate::store::usage::Connections;
 use crate::store::{Embedded, Error, Store, transaction};
 
 /// Marks a SQLite file as ours (`PRAGMA application_id`): "sprx".
@@ -101,7 +101,7 @@ async fn sqlite(path: &Path, synchronous: Synchronous) -> Result<Store, Error> {
             .before_acquire(|connection, _| Box::pin(async move { is_free(connection).await }))
     };
     let writer = pool(1).connect_with(options.clone()).await.map_err(|error| at(error.into()))?;
-    let usage = Inserter::open(path, &settings(synchronous)).map_err(at)?;
+    let usage = Connections::open(path, &settings(synchronous)).map_err(at)?;
     let reader = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
     Ok(Store {
         writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),

@@ -18,8 +18,10 @@
 //! ends on whole hours.
 
 mod batch;
+mod connections;
 mod insert;
 mod logs;
+mod owed;
 mod postgres;
 mod retention;
 mod rollup;
@@ -31,7 +33,7 @@ mod used;
 mod window;
 
 pub use batch::Inserted;
-pub(super) use sqlite::Inserter;
+pub(super) use connections::Connections;
 pub use used::{Source, UsedTotals};
 
 use crate::store::Store;

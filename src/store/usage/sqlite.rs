@@ -1,24 +1,14 @@
-//! Inserting into SQLite. A statement through the pool of connections costs two switches of threads, which is more than
-//! SQLite itself needs for a row. So usage has a connection of its own, and a whole batch is one visit of one thread
-//! to it: a row is one prepared statement.
+//! Inserting into SQLite: a row is one prepared statement, and a whole batch one visit to the connection.
 
-use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags, Statement, ToSql, TransactionBehavior};
-use tokio::task::spawn_blocking;
+use rusqlite::{Connection, Statement, ToSql, TransactionBehavior};
 use uuid::Uuid;
 
 use crate::domain::usage::UsageRecord;
-use crate::store::turn::{PATIENCE, Turn};
 use crate::store::usage::batch::{COLUMNS, Inserted, PriceTexts, sums_of_new};
 use crate::store::usage::rollup::{Rollups, SUMS, Sums, add_to_existing};
 use crate::store::{Error, columns::count};
-
-/// What the connection keeps of the database in memory: 4 MB, in SQLite's way to say so. New rows go to the ends of the
-/// tables and of the indexes, so that more would hardly be read again.
-const CACHE: (&str, &str) = ("cache_size", "-4096");
 
 static LOG: LazyLock<String> = LazyLock::new(|| {
     row("usage_logs", &COLUMNS.join(", "), COLUMNS.len(), "ON CONFLICT (request_id) DO NOTHING")
@@ -38,49 +28,8 @@ fn row(table: &str, columns: &str, width: usize, tail: &str) -> String {
     format!("INSERT INTO {table} ({columns}) VALUES (?{}) {tail}", ",?".repeat(width - 1))
 }
 
-/// The connection that inserts usage. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Inserter(Arc<Mutex<Option<Connection>>>);
-
-impl Inserter {
-    /// Opens the database in `file`, which is there.
-    pub fn open(file: &Path, settings: &[(&str, &str)]) -> Result<Self, Error> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(file, flags)?;
-        connection.busy_timeout(PATIENCE)?;
-        for (name, value) in settings.iter().chain(&[CACHE]) {
-            connection.execute_batch(&format!("PRAGMA {name} = {value}"))?;
-        }
-        Ok(Self(Arc::new(Mutex::new(Some(connection)))))
-    }
-
-    /// Inserts a batch during `turn`. Once begun it is carried out, even when nobody waits for it any more.
-    pub async fn insert(&self, turn: Turn, records: &[UsageRecord], synced: bool) -> Result<Inserted, Error> {
-        let connection = self.0.clone();
-        let records = records.to_vec();
-        let visit = spawn_blocking(move || {
-            let inserted = match connection.lock().as_mut() {
-                Some(connection) => insert_in_one(connection, &records, synced),
-                None => Err(Error::Unavailable("it is closed".to_owned())),
-            };
-            drop(turn);
-            inserted
-        });
-        visit.await.unwrap_or_else(|broken| Err(Error::Unavailable(broken.to_string())))
-    }
-
-    /// Closes the connection, after what it is doing is done.
-    pub async fn close(&self) {
-        let connection = self.0.clone();
-        let closing = spawn_blocking(move || drop(connection.lock().take()));
-        if let Err(error) = closing.await {
-            tracing::warn!(%error, "the connection that inserts usage did not close cleanly");
-        }
-    }
-}
-
 /// One transaction: the logs, and the sums of those that were new.
-fn insert_in_one(
+pub(super) fn insert(
     connection: &mut Connection,
     records: &[UsageRecord],
     synced: bool,

@@ -11,12 +11,11 @@ use uuid::Uuid;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::RequestId;
 use crate::domain::usage::{UsageLog, UsageRecord};
-use crate::store::usage::{UsageRepo, row};
+use crate::store::usage::owed::OWED;
+use crate::store::usage::{UsageRepo, owed, row};
 use crate::store::{Error, Ground as _, columns};
 
-/// Word for word the condition of the partial index `index_usage_logs_owed`: SQLite uses it only then.
-const OWED: &str = "NOT synced AND set_aside IS NULL";
-/// Ids per statement.
+/// Ids per transaction.
 const CHUNK: usize = 1_000;
 
 impl UsageRepo<'_> {
@@ -38,10 +37,13 @@ impl UsageRepo<'_> {
         after: Option<(Timestamp, RequestId)>,
         limit: usize,
     ) -> Result<Vec<UsageRecord>, Error> {
-        let mut select = owed();
+        if let Some(embedded) = &self.0.embedded {
+            return embedded.usage.read(move |connection| owed::list(connection, after, limit)).await;
+        }
+        let mut select = all_owed();
         if let Some((at, id)) = after {
             let at = at.as_micros();
-            // The first condition is implied by the second; it is the one that the index understands.
+            // The first condition is implied by the second; it is the one that an index understands.
             select = select
                 .filter(row::Column::CreatedAt.gte(at))
                 .filter(row::Column::CreatedAt.gt(at).or(row::Column::RequestId.gt(id.0)));
@@ -56,15 +58,12 @@ impl UsageRepo<'_> {
     /// # Errors
     /// [`Error`] of the database; marking again is harmless.
     pub async fn mark_synced(&self, ids: &[RequestId]) -> Result<(), Error> {
-        // One shape of statement for any number of ids: as one array, or as one JSON text where there are no arrays.
         for ids in ids.chunks(CHUNK) {
-            if self.0.is_embedded() {
-                let sql = "UPDATE usage_logs SET synced = TRUE, set_aside = NULL WHERE NOT synced \
-                           AND request_id IN (SELECT unhex(value) FROM json_each($1))";
-                let _turn = self.0.turn().await?;
-                let pool = self.0.writer.get_sqlite_connection_pool();
-                sqlx::query(sql).bind(as_json(ids)).execute(pool).await?;
+            if let Some(embedded) = &self.0.embedded {
+                let (ids, turn) = (ids.to_vec(), self.0.turn().await?);
+                embedded.usage.write(turn, move |connection| owed::mark(connection, &ids)).await?;
             } else {
+                // One shape of statement for any number of ids.
                 let sql = "UPDATE usage_logs SET synced = TRUE, set_aside = NULL WHERE NOT synced \
                            AND request_id = ANY($1)";
                 let pool = self.0.writer.get_postgres_connection_pool();
@@ -96,7 +95,7 @@ impl UsageRepo<'_> {
     /// # Errors
     /// [`Error`] of the database.
     pub async fn unsynced_count(&self) -> Result<u64, Error> {
-        Ok(owed().count(&self.0.reader).await?)
+        Ok(all_owed().count(&self.0.reader).await?)
     }
 
     /// How many are set aside. Grows with that number.
@@ -151,18 +150,6 @@ impl UsageRepo<'_> {
     }
 }
 
-fn owed() -> Select<row::Entity> {
+fn all_owed() -> Select<row::Entity> {
     row::Entity::find().filter(Expr::cust(OWED))
-}
-
-fn as_json(ids: &[RequestId]) -> String {
-    let mut text = String::with_capacity(ids.len() * 35 + 2);
-    text.push('[');
-    for (at, id) in ids.iter().enumerate() {
-        text.push_str(if at == 0 { "\"" } else { ",\"" });
-        text.push_str(id.0.simple().encode_lower(&mut Uuid::encode_buffer()));
-        text.push('"');
-    }
-    text.push(']');
-    text
 }
