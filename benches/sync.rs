@@ -1,13 +1,18 @@
-//! How fast a backlog drains while traffic goes on: a follower's records into a fresh leader over gRPC, next to the leader's
-//! own insert of such records into the same kind of database, and how much memory that takes. Leader and follower are
-//! processes of their own, and both book requests of their own meanwhile.
+//! How fast a backlog drains: a follower's records into a fresh leader over gRPC, next to the leader's own insert of such
+//! records into the same kind of database, and what that takes of memory and of the processors' time. Leader and
+//! follower are processes of their own. Once they do nothing else, and once both also book requests of their own
+//! meanwhile.
 //!
 //! `SPROXY_BENCH_RECORDS=1000000 cargo bench --bench sync`; by default 200,000 records. `SPROXY_BENCH_TRAFFIC` requests per
-//! second on each node (200; 0: none). With `SPROXY_BENCH_POSTGRES` (an empty database's URL) the leader keeps its books
-//! there.
+//! second on each node (200). With `SPROXY_BENCH_POSTGRES` (an empty database's URL) the leader keeps its books there.
 
 #![allow(missing_docs, reason = "a bench is a program")]
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench reports, and fails by panicking")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench reports, and fails by panicking"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -27,13 +32,17 @@ use sproxy::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
 use sproxy::grpc;
 use sproxy::ledger::Ledger;
 use sproxy::quota::Quota;
-use sproxy::store::{Location, Store, Synchronous, UsageRepo};
+use sproxy::store::{Location, MetaKey, MetaRepo, Store, Synchronous, UsageRepo};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const BATCH: usize = 1_000;
+
+/// The allocator of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How often a node books what its callers used.
 const TRAFFIC_EVERY: Duration = Duration::from_millis(10);
@@ -42,64 +51,117 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
-        Some("lead") => runtime.block_on(lead_until_asked(&arguments[2])),
-        Some("follow") => runtime.block_on(follow_until_asked(&arguments[2], &arguments[3])),
+        Some("lead") => runtime.block_on(lead_until_asked(&arguments[2], &arguments[3])),
+        Some("follow") => runtime.block_on(follow_until_asked(&arguments[2..])),
         _ => runtime.block_on(run()),
     }
 }
 
 async fn run() {
     let count = setting("SPROXY_BENCH_RECORDS", 200_000);
+    let traffic = setting("SPROXY_BENCH_TRAFFIC", 200);
     let directory = tempfile::tempdir().expect("a directory");
-    let at = |name: &str| directory.path().join(name).to_str().expect("UTF-8").to_owned();
-    let makings = Makings::new("sp-2", count);
 
-    let bare = Store::open(&located(&at("bare.db"))).await.expect("opens");
-    let inserted = rate(count, insert(&bare, &makings, count, true)).await;
-    let owing = Store::open(&located(&at("follower.db"))).await.expect("opens");
-    insert(&owing, &makings, count, false).await;
-    drop((bare, owing));
+    let bare = Store::open(&located(&path(directory.path(), "bare.db"))).await.expect("opens");
+    let inserted = rate(count, insert(&bare, &Makings::new("sp-2", count), count, true)).await;
+    bare.close().await;
+    let quiet = drain(directory.path(), "sp-2", count, 0).await;
+    let busy = drain(directory.path(), "sp-3", count, traffic).await;
 
-    let books = std::env::var("SPROXY_BENCH_POSTGRES").unwrap_or_else(|_| at("leader.db"));
-    let mut leader = Node::start(&["lead", &books]);
-    let address = leader.line();
-    let (leader_before, began) = (leader.resident_megabytes(), Instant::now());
-    let mut follower = Node::start(&["follow", &at("follower.db"), &address]);
+    println!("| what | records/s | against the insert alone | µs CPU per record: leader | follower |");
+    println!("|---|--:|--:|--:|--:|");
+    println!(
+        "| the leader's insert alone, batches of {BATCH}, rollups included | {inserted:.0} | 1.00 | | |"
+    );
+    quiet.print(&format!("follower → leader, {count} records owed, no traffic"), inserted);
+    let meanwhile = format!("{} and {} booked meanwhile", busy.booked.0, busy.booked.1);
+    busy.print(&format!("the same with {traffic} requests/s on each: {meanwhile}"), inserted);
+    println!("\n| resident memory, MB | with nothing to do | at most |\n|---|--:|--:|");
+    let [leader, follower] = busy.megabytes;
+    println!("| leader | {} | {} |\n| follower | {} | {} |", leader[0], leader[1], follower[0], follower[1]);
+    println!(
+        "{{\"bench\":\"sync\",\"records\":{count},\"insert_per_second\":{inserted:.0},\
+         \"quiet\":{},\"with_traffic\":{},\"leader_rss_mb\":{leader:?},\"follower_rss_mb\":{follower:?}}}",
+        quiet.as_json(inserted),
+        busy.as_json(inserted),
+    );
+}
+
+/// How a backlog drained. Pairs are the leader's and the follower's.
+struct Drained {
+    per_second: f64,
+    cpu_micros_per_record: (f64, f64),
+    booked: (u64, u64),
+    /// With nothing to do, and at most.
+    megabytes: [[u64; 2]; 2],
+}
+
+impl Drained {
+    fn print(&self, what: &str, inserted: f64) {
+        let (ratio, (leader, follower)) = (self.per_second / inserted, self.cpu_micros_per_record);
+        println!("| {what} | {:.0} | {ratio:.2} | {leader:.1} | {follower:.1} |", self.per_second);
+    }
+
+    fn as_json(&self, inserted: f64) -> String {
+        format!(
+            "{{\"sync_per_second\":{:.0},\"ratio\":{:.3},\"leader_cpu_us\":{:.1},\"follower_cpu_us\":{:.1},\
+             \"leader_booked_meanwhile\":{},\"follower_booked_meanwhile\":{}}}",
+            self.per_second,
+            self.per_second / inserted,
+            self.cpu_micros_per_record.0,
+            self.cpu_micros_per_record.1,
+            self.booked.0,
+            self.booked.1,
+        )
+    }
+}
+
+/// Lets the node `name` owe `count` records to a leader that it knows, as after a time without it, and measures how long
+/// it takes until the leader has them, both of them answering `traffic` requests per second.
+async fn drain(directory: &Path, name: &str, count: usize, traffic: usize) -> Drained {
+    let (owing, traffic) = (path(directory, &format!("{name}.db")), traffic.to_string());
+    let store = Store::open(&located(&owing)).await.expect("opens");
+    insert(&store, &Makings::new(name, count), count, false).await;
+    let books = std::env::var("SPROXY_BENCH_POSTGRES")
+        .unwrap_or_else(|_| path(directory, &format!("leader-of-{name}.db")));
+    let mut leader = Node::start(&["lead", &books, &traffic]);
+    let (address, ledger) = (leader.line(), leader.line());
+    MetaRepo::on(&store).set(MetaKey::LeaderLedgerId, &ledger).await.expect("remembered");
+    store.close().await;
+    let booked_before: u64 = leader.line().parse().expect("a number");
+    let leader_before = (leader.resident_megabytes(), leader.cpu());
+    let began = Instant::now();
+    let mut follower = Node::start(&["follow", &owing, &traffic, name, &address]);
     assert_eq!(follower.line(), "ready");
-    let follower_before = follower.resident_megabytes();
+    let follower_before = (follower.resident_megabytes(), follower.cpu());
     // The oldest go first: when so many have come, the backlog is gone, and what is booked meanwhile follows.
     while leader.ask("taken") < count as u64 {
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(10));
     }
-    let drained = count_per_second(count, began.elapsed());
-    let during = (leader.ask("served"), follower.ask("served"));
+    let per_second = count_per_second(count, began.elapsed());
+    let cpu =
+        (leader.cpu().saturating_sub(leader_before.1), follower.cpu().saturating_sub(follower_before.1));
+    let booked = (leader.ask("served"), follower.ask("served"));
     let served = (leader.ask("stop"), follower.ask("stop"));
     while leader.ask("taken") < count as u64 + served.1 {
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert_eq!(leader.ask("booked"), count as u64 + served.0 + served.1, "counted once");
+    let all = booked_before + count as u64 + served.0 + served.1;
+    assert_eq!(leader.ask("booked"), all, "counted once");
+    let micros_per_record = |cpu: Duration| 1e6 / count_per_second(count, cpu);
+    Drained {
+        per_second,
+        cpu_micros_per_record: (micros_per_record(cpu.0), micros_per_record(cpu.1)),
+        booked,
+        megabytes: [
+            [leader_before.0, leader.peak_megabytes()],
+            [follower_before.0, follower.peak_megabytes()],
+        ],
+    }
+}
 
-    println!("| what | records/s | against insert |\n|---|--:|--:|");
-    println!("| the leader's insert alone, batches of {BATCH}, rollups included | {inserted:.0} | 1.00 |");
-    println!(
-        "| follower → leader, {count} records owed, {} and {} booked meanwhile | {drained:.0} | {:.2} |",
-        during.0,
-        during.1,
-        drained / inserted
-    );
-    println!("\n| resident memory, MB | with nothing to do | at most |\n|---|--:|--:|");
-    let (leader_peak, follower_peak) = (leader.peak_megabytes(), follower.peak_megabytes());
-    println!(
-        "| leader | {leader_before} | {leader_peak} |\n| follower | {follower_before} | {follower_peak} |"
-    );
-    println!(
-        "{{\"bench\":\"sync\",\"records\":{count},\"insert_per_second\":{inserted:.0},\"sync_per_second\":{drained:.0},\
-         \"ratio\":{:.3},\"leader_booked_meanwhile\":{},\"follower_booked_meanwhile\":{},\
-         \"leader_rss_mb\":[{leader_before},{leader_peak}],\"follower_rss_mb\":[{follower_before},{follower_peak}]}}",
-        drained / inserted,
-        during.0,
-        during.1,
-    );
+fn path(directory: &Path, name: &str) -> String {
+    directory.join(name).to_str().expect("UTF-8").to_owned()
 }
 
 fn setting(name: &str, default: usize) -> usize {
@@ -139,6 +201,16 @@ impl Node {
         self.megabytes("VmRSS:")
     }
 
+    /// Time on the processors so far; Linux counts it in hundredths of a second.
+    fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let behind_the_name = stat.rsplit(')').next().unwrap_or_default();
+        let (user, system) = (11, 12);
+        let ticks =
+            |at| behind_the_name.split_whitespace().nth(at).and_then(|ticks| ticks.parse::<u64>().ok());
+        Duration::from_millis((ticks(user).unwrap_or(0) + ticks(system).unwrap_or(0)) * 10)
+    }
+
     /// The most that it ever had.
     fn peak_megabytes(&self) -> u64 {
         self.megabytes("VmHWM:")
@@ -158,24 +230,25 @@ impl Drop for Node {
     }
 }
 
-async fn lead_until_asked(books: &str) {
+async fn lead_until_asked(books: &str, traffic: &str) {
     let store = Store::open(&located(books)).await.expect("opens");
     let stop = CancellationToken::new();
     let (ledger, lead, address) = start_leader(&store, &stop).await;
-    let traffic = Traffic::on(ledger, "sp-1");
-    println!("{address}");
     let booked = async || {
         let all = UsageRepo::on(&store).global_sum_tokens(Timestamp::MIN, Timestamp::MAX).await;
         all.expect("sums").request_count
     };
+    println!("{address}\n{}\n{}", lead.leader().ledger(), booked().await);
+    let traffic = Traffic::on(ledger, "sp-1", traffic);
     let taken = || lead.leader().metrics().accepted.get();
     answer(traffic, async |question| if question == "taken" { taken() } else { booked().await }).await;
 }
 
-async fn follow_until_asked(books: &str, leader: &str) {
+async fn follow_until_asked(arguments: &[String]) {
+    let [books, traffic, name, leader] = arguments else { panic!("books, traffic, a name and a leader") };
     let store = Store::open(&located(books)).await.expect("opens");
     let stop = CancellationToken::new();
-    let traffic = Traffic::on(start_follower(&store, leader, &stop).await, "sp-2");
+    let traffic = Traffic::on(start_follower(&store, name, leader, &stop).await, name, traffic);
     println!("ready");
     answer(traffic, async |_| 0).await;
 }
@@ -205,10 +278,10 @@ struct Traffic {
 }
 
 impl Traffic {
-    fn on(ledger: Ledger, node: &str) -> Self {
+    fn on(ledger: Ledger, node: &str, per_second: &str) -> Self {
         let (served, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
         let makings = Makings::new(node, 1);
-        let per_tick = setting("SPROXY_BENCH_TRAFFIC", 200) / 100;
+        let per_tick = per_second.parse::<usize>().expect("a number") / 100;
         let (counted, stopped) = (Arc::clone(&served), stop.clone());
         let work = tokio::spawn(async move {
             let mut tick = tokio::time::interval(TRAFFIC_EVERY);
@@ -308,7 +381,7 @@ async fn start_leader(store: &Store, stop: &CancellationToken) -> (Ledger, lead:
     (ledger, lead, address)
 }
 
-async fn start_follower(store: &Store, leader: &str, stop: &CancellationToken) -> Ledger {
+async fn start_follower(store: &Store, name: &str, leader: &str, stop: &CancellationToken) -> Ledger {
     let (ledger, accounts, clock, writer) = parts(store, false).await;
     writer(stop.clone());
     let parts = follow::Parts {
@@ -326,7 +399,7 @@ async fn start_follower(store: &Store, leader: &str, stop: &CancellationToken) -
         clock,
         in_flight: Arc::new(|| 0),
     };
-    let (_, tasks) = follow::start(id("sp-2"), parts).await.expect("follows");
+    let (_, tasks) = follow::start(id(name), parts).await.expect("follows");
     spawn(tasks, stop);
     ledger
 }
