@@ -84,7 +84,7 @@ named! {
     }
 }
 
-/// The account of one request on its way to the database, and its row there (contract, section 6: usage log).
+/// The account of one request on its way to the database, and its row there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UsageRecord {
     /// Minted by the node; the key on which inserts are idempotent.
@@ -115,7 +115,8 @@ pub struct UsageRecord {
     pub outcome: Outcome,
     /// True when the answer was a stream of events.
     pub is_streaming: bool,
-    /// The HTTP status that the caller saw.
+    /// The HTTP status of the answer; 499 when the caller left before there was one. If the record is not committed in
+    /// time, what is written here is the provider's status, although the caller is told 503 instead.
     pub status_code: u16,
     /// From the request's acceptance to the answer's end, milliseconds.
     pub duration_ms: u64,

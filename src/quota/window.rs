@@ -40,7 +40,8 @@ impl Window {
         let at = now.as_micros();
         self.count += 1;
         match self.entries.back_mut() {
-            // `<=` also takes a request in that comes a little late: threads read the clock before they lock.
+            // A request that comes a little late counts too (its difference is negative): threads read the clock
+            // before they lock.
             Some(entry) if at - entry.first < GRAIN_MICROS => {
                 entry.last = entry.last.max(at);
                 entry.count += 1;

@@ -37,14 +37,14 @@ impl Answer {
 
 /// The body of an answer.
 pub struct AnswerBody {
-    from: From,
+    from: Source,
     /// An error that came behind bytes which had to be handed on first.
     failed: Option<BodyError>,
     pause: Option<Pause>,
     in_flight: Option<InFlight>,
 }
 
-enum From {
+enum Source {
     Exclusive { line: Box<Line>, incoming: Incoming, home: Arc<Parked> },
     Multiplexed(Incoming),
     Nowhere,
@@ -63,7 +63,7 @@ pub enum BodyError {
 
 pub(super) fn multiplexed(answer: http::Response<Incoming>) -> (Parts, AnswerBody) {
     let (head, incoming) = answer.into_parts();
-    (head, AnswerBody::reading(From::Multiplexed(incoming)))
+    (head, AnswerBody::reading(Source::Multiplexed(incoming)))
 }
 
 /// The body drives the line, and brings it back to `home` at its end.
@@ -72,11 +72,11 @@ pub(super) fn exclusive(
     home: Arc<Parked>,
 ) -> (Parts, AnswerBody) {
     let (head, incoming) = answer.into_parts();
-    (head, AnswerBody::reading(From::Exclusive { line, incoming, home }))
+    (head, AnswerBody::reading(Source::Exclusive { line, incoming, home }))
 }
 
 impl AnswerBody {
-    fn reading(from: From) -> Self {
+    fn reading(from: Source) -> Self {
         Self { from, failed: None, pause: None, in_flight: None }
     }
 
@@ -84,8 +84,10 @@ impl AnswerBody {
     #[must_use]
     pub fn exact_len(&self) -> Option<u64> {
         match &self.from {
-            From::Exclusive { incoming, .. } | From::Multiplexed(incoming) => incoming.size_hint().exact(),
-            From::Nowhere => Some(0),
+            Source::Exclusive { incoming, .. } | Source::Multiplexed(incoming) => {
+                incoming.size_hint().exact()
+            }
+            Source::Nowhere => Some(0),
         }
     }
 
@@ -138,13 +140,13 @@ impl AnswerBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, hyper::Error>>> {
         loop {
             let polled = match &mut self.from {
-                From::Exclusive { line, incoming, .. } => {
+                Source::Exclusive { line, incoming, .. } => {
                     // Errors of the connection reach the body too, with the bytes before them in order.
                     let _ = line.drive(cx);
                     Pin::new(incoming).poll_frame(cx)
                 }
-                From::Multiplexed(incoming) => Pin::new(incoming).poll_frame(cx),
-                From::Nowhere => return Poll::Ready(None),
+                Source::Multiplexed(incoming) => Pin::new(incoming).poll_frame(cx),
+                Source::Nowhere => return Poll::Ready(None),
             };
             match ready!(polled) {
                 None => return Poll::Ready(None),
@@ -162,14 +164,14 @@ impl AnswerBody {
     }
 
     fn finish(&mut self, cx: &mut Context<'_>) {
-        if let From::Exclusive { line, home, .. } = std::mem::replace(&mut self.from, From::Nowhere) {
+        if let Source::Exclusive { line, home, .. } = std::mem::replace(&mut self.from, Source::Nowhere) {
             home.put_back(line, cx);
         }
         self.close();
     }
 
     fn close(&mut self) {
-        self.from = From::Nowhere;
+        self.from = Source::Nowhere;
         self.in_flight = None;
         self.pause = None;
     }

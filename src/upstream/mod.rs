@@ -23,6 +23,7 @@ use crate::config::TargetConfig;
 use crate::domain::clock::Clock;
 
 pub use answer::{Answer, AnswerBody, BodyError};
+pub use call::{Outgoing, Wanted};
 pub use error::SendError;
 pub use probe::probe_all;
 pub use target::{Target, TargetView};
@@ -34,8 +35,6 @@ pub struct Upstream {
     /// Steps through the weights; see `choice::choose`.
     turn: AtomicU64,
 }
-
-pub use call::{Outgoing, Wanted};
 
 impl Upstream {
     /// The targets of the configuration. Nothing is dialled yet.
