@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
@@ -12,14 +12,26 @@ use tokio::time::timeout;
 
 use crate::domain::failure::{Failure, Kind};
 
-/// How long a caller may pause while sending a body.
-const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// How slowly a caller may send a body.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// How long it may pause; and how long the whole may take, beside what its size accounts for.
+    pause: Duration,
+    /// Bytes per second that the whole has to come with.
+    rate: u32,
+}
+
+/// A mobile phone at its worst is faster.
+const PATIENCE: Patience = Patience { pause: Duration::from_mins(1), rate: 8 * 1024 };
+/// Memory that is asked for at once, however much is announced; more follows as it is needed.
+const STEP: usize = 256 * 1024;
 
 /// The memory that request bodies may take together.
 #[derive(Debug)]
 pub struct Budget {
     left: AtomicUsize,
     body_max: usize,
+    patience: Patience,
 }
 
 /// A share of the budget; giving it back is its drop.
@@ -57,14 +69,15 @@ impl Budget {
     /// A budget of `total` bytes, of which one body may take `body_max`.
     #[must_use]
     pub fn new(total: usize, body_max: usize) -> Arc<Self> {
-        Arc::new(Self { left: AtomicUsize::new(total), body_max })
+        Arc::new(Self { left: AtomicUsize::new(total), body_max, patience: PATIENCE })
     }
 
-    /// Reads a body to its end.
+    /// Reads a body to its end. What has arrived counts, not what is announced, and nothing waits for room: bodies that
+    /// are half there cannot wait for each other.
     ///
     /// # Errors
     /// `TooLarge` above the limit of one body, `Unavailable` when all of them together are too large, `Invalid` when
-    /// the caller breaks off or pauses too long.
+    /// the caller breaks off, pauses too long or is too slow.
     pub async fn take_in<B>(self: &Arc<Self>, mut body: B) -> Result<(Bytes, Held), Failure>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -74,22 +87,22 @@ impl Budget {
         if announced > self.body_max {
             return Err(self.too_large());
         }
-        held.grow(announced)?;
+        let begun = Instant::now();
         let mut first = None;
         let mut whole = BytesMut::new();
         let mut taken = 0;
-        while let Some(frame) = next(&mut body).await? {
+        while let Some(frame) = next(&mut body, self.patience.left(begun, taken)).await? {
             taken += frame.len();
             if taken > self.body_max {
                 return Err(self.too_large());
             }
-            held.grow(taken.saturating_sub(held.bytes))?;
+            held.grow(frame.len())?;
             if first.is_none() && whole.is_empty() {
                 first = Some(frame);
                 continue;
             }
             if let Some(first) = first.take() {
-                whole.reserve(announced.max(taken));
+                whole.reserve(announced.min(STEP).max(taken));
                 whole.extend_from_slice(&first);
             }
             whole.extend_from_slice(&frame);
@@ -106,10 +119,21 @@ impl Budget {
     }
 }
 
-/// The next bytes; most are there already, and then no timer is set up.
-async fn next<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Bytes>, Failure> {
+impl Patience {
+    /// How long the next bytes may take.
+    fn left(self, begun: Instant, taken: usize) -> Duration {
+        if taken == 0 {
+            return self.pause;
+        }
+        let whole = self.pause + Duration::from_secs(taken as u64) / self.rate;
+        whole.saturating_sub(begun.elapsed()).min(self.pause)
+    }
+}
+
+/// The next bytes, if they come within `wait`; most are there already, and then no timer is set up.
+async fn next<B: Body<Data = Bytes> + Unpin>(body: &mut B, wait: Duration) -> Result<Option<Bytes>, Failure> {
     loop {
-        let frame = timeout(PAUSE_MAX, body.frame())
+        let frame = timeout(wait, body.frame())
             .await
             .map_err(|_| Failure::new(Kind::Invalid, "the request body did not arrive in time"))?;
         match frame {
@@ -126,6 +150,9 @@ async fn next<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Byte
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use http_body_util::{Full, StreamBody};
 
     use super::*;
@@ -161,5 +188,56 @@ mod tests {
         let _held = budget.take_in(in_pieces(&["123456"])).await.unwrap();
         assert_eq!(kind(budget.take_in(in_pieces(&["12", "345"])).await), Kind::Unavailable);
         assert_eq!(budget.left.load(Ordering::Relaxed), 4, "a refused body gives back what it took");
+    }
+
+    #[tokio::test]
+    async fn what_is_announced_takes_no_memory_before_it_comes() {
+        let budget = Budget::new(10, 10);
+        let announcing = Announcing { len: 10, frames: vec![Bytes::from_static(b"ab")] };
+        let taking = budget.take_in(announcing);
+        tokio::pin!(taking);
+        assert!(futures_util::poll!(&mut taking).is_pending());
+        assert_eq!(budget.left.load(Ordering::Relaxed), 8);
+        let (_, held) = budget.take_in(in_pieces(&["12345678"])).await.unwrap();
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn a_body_has_to_come_in_reasonable_time_even_if_it_never_pauses() {
+        let patience = Patience { pause: Duration::from_millis(200), rate: 1_000 };
+        let budget = Arc::new(Budget { left: AtomicUsize::new(1 << 20), body_max: 1 << 20, patience });
+        let drops =
+            futures_util::stream::unfold(tokio::time::interval(Duration::from_millis(5)), |mut tick| async {
+                tick.tick().await;
+                let frame = http_body::Frame::data(Bytes::from_static(b"x"));
+                Some((Ok::<_, std::convert::Infallible>(frame), tick))
+            });
+        let refused = budget.take_in(StreamBody::new(Box::pin(drops))).await.unwrap_err();
+        assert_eq!(refused.kind, Kind::Invalid);
+        assert_eq!(budget.left.load(Ordering::Relaxed), 1 << 20);
+    }
+
+    /// A body that announces more than it has ready.
+    struct Announcing {
+        len: u64,
+        frames: Vec<Bytes>,
+    }
+
+    impl Body for Announcing {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+            self.frames
+                .pop()
+                .map_or(Poll::Pending, |bytes| Poll::Ready(Some(Ok(http_body::Frame::data(bytes)))))
+        }
+
+        fn size_hint(&self) -> http_body::SizeHint {
+            http_body::SizeHint::with_exact(self.len)
+        }
     }
 }
