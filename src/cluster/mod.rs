@@ -8,7 +8,7 @@
 //! How far nodes may be apart while all are in touch: a record is pushed 20 ms after its commit, what it used is told
 //! to the other followers 25 ms after the leader's commit and to the leader's own limits within 100 ms; what the leader
 //! itself served is told to the followers within 125 ms; a change of users or limits is told 25 ms after its commit.
-//! Requests per minute are shared out by weight and never overrun.
+//! Requests per minute are shared out by weight, each share rounded up: N nodes together admit at most N - 1 more.
 //!
 //! By how much a quota (tokens, money) can be overrun: a node admits a call while what it served itself and what it was
 //! last told of the others are together below the limit. So the total passes the limit at most by what is in flight at

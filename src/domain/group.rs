@@ -25,6 +25,14 @@ pub struct Limits {
     pub models: Option<Vec<String>>,
 }
 
+impl Limits {
+    /// Whether what is used adds up against any of them: tokens or money.
+    #[must_use]
+    pub fn counts_use(&self) -> bool {
+        self.daily_tokens.is_some() || self.monthly_tokens.is_some() || self.monthly_nanousd.is_some()
+    }
+}
+
 /// Users who share limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {

@@ -82,10 +82,7 @@ impl Counters {
         limits: &Limits,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        if limits.daily_tokens.is_none()
-            && limits.monthly_tokens.is_none()
-            && limits.monthly_nanousd.is_none()
-        {
+        if !limits.counts_use() {
             return Ok(());
         }
         check_windows(&subject(), limits, &self.used(now), now)
@@ -214,17 +211,35 @@ pub(super) struct Share(AtomicU64);
 
 impl Share {
     pub(super) fn set(&self, part: u32, whole: u32) {
-        let packed = if part == 0 || part >= whole { 0 } else { u64::from(part) << 32 | u64::from(whole) };
+        let packed = if part >= whole { 0 } else { u64::from(part) << 32 | u64::from(whole) };
         self.0.store(packed, Ordering::Relaxed);
     }
 
-    /// This node's share of `limit`, rounded up, so that nobody is shut out by being small.
+    /// This node's share of `limit`, rounded up and at least 1, so that nobody is shut out by being small.
     fn of(&self, limit: u32) -> u32 {
         let packed = self.0.load(Ordering::Relaxed);
         if packed == 0 {
             return limit;
         }
         let (part, whole) = (packed >> 32, packed & u64::from(u32::MAX));
-        u32::try_from((u64::from(limit) * part).div_ceil(whole)).unwrap_or(limit)
+        let share = (u64::from(limit) * part).div_ceil(whole).max(1);
+        u32::try_from(share).unwrap_or(limit).min(limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_without_weight_has_the_smallest_share_unless_it_is_alone() {
+        let share = Share::default();
+        let of = |part, whole| {
+            share.set(part, whole);
+            [0, 1, 30].map(|limit| share.of(limit))
+        };
+        assert_eq!(of(50, 150), [0, 1, 10]);
+        assert_eq!(of(0, 150), [0, 1, 1]);
+        assert_eq!(of(0, 0), [0, 1, 30]);
     }
 }
