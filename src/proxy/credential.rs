@@ -9,16 +9,20 @@ const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 /// The credential of a request, if it brings one: `x-api-key`, `authorization: Bearer`, `x-goog-api-key`,
 /// or `?key=`, in this order.
 pub(super) fn find<'r>(headers: &'r HeaderMap, query: Option<&'r str>) -> Option<&'r str> {
-    let header = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let header = |name: &HeaderName| filled(headers.get(name)?.to_str().ok()?.trim());
     let bearer = || {
         let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        filled(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))
     };
     header(&X_API_KEY)
         .or_else(bearer)
         .or_else(|| header(&X_GOOG_API_KEY))
-        .or_else(|| query?.split('&').find_map(|pair| pair.strip_prefix("key=")))
-        .filter(|credential| !credential.is_empty())
+        .or_else(|| query?.split('&').find_map(|pair| filled(pair.strip_prefix("key=")?)))
+}
+
+/// Clients send headers for settings that nobody has made; such a place is empty, and another may not be.
+fn filled(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 /// The query without `key=…`; none if nothing is left.
@@ -53,6 +57,18 @@ mod tests {
         assert_eq!(with("authorization", "Basic k"), None);
         assert_eq!(find(&HeaderMap::new(), Some("alt=sse&key=k")), Some("k"));
         assert_eq!(find(&HeaderMap::new(), Some("monkey=k")), None);
+    }
+
+    #[test]
+    fn an_empty_place_does_not_hide_another_one() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-api-key", " ".parse().unwrap());
+        assert_eq!(find(&headers, Some("key=")), None);
+        assert_eq!(find(&headers, Some("key=&key=k")), Some("k"));
+        headers.insert("x-goog-api-key", "k".parse().unwrap());
+        assert_eq!(find(&headers, None), Some("k"));
+        headers.insert("authorization", "Bearer b".parse().unwrap());
+        assert_eq!(find(&headers, None), Some("b"));
     }
 
     #[test]
