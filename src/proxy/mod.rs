@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body::Body as HttpBody;
 
 use crate::accounts::Accounts;
@@ -181,8 +181,8 @@ impl Gateway {
         if self.refuses.as_ref().is_some_and(|refuses| refuses()) {
             return Err(stale());
         }
-        if head.headers.contains_key(UPGRADE) {
-            return Ok(upgrade_refused());
+        if wants_websocket(&head.headers) {
+            return Ok(refusal::upgrade(route.provider, request_id));
         }
         if route.lists_models {
             return Ok(Box::pin(self.models.list(&self.upstream, &principal, route.provider)).await);
@@ -361,12 +361,11 @@ fn no_credential() -> Failure {
     )
 }
 
-/// Codex probes for a WebSocket on `/v1/responses`; at this it falls back to POST at once.
-fn upgrade_refused() -> Response<Body> {
-    let mut response = Response::new(Body::from(
-        r#"{"error":{"message":"WebSockets are not served here: use POST","type":"invalid_request_error","param":null,"code":"upgrade_required"}}"#.to_owned(),
-    ));
-    *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+/// Other upgrades are the caller's offer, which nobody has to take: without an answer to it the call is plain HTTP.
+fn wants_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(UPGRADE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|offered| offered.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket")))
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test says what it skips")]
 
 mod architecture;
+mod bypass;
 mod cli;
 mod cluster;
 mod config;
