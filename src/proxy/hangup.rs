@@ -39,11 +39,11 @@ impl Drainer {
     /// Reads `flow` to its end. Without room, or past a bound, it is dropped, which cancels the upstream's work and
     /// settles the account with what is known.
     pub(super) fn adopt(&self, mut flow: Flow) {
-        tracing::debug!("a caller has left; the answer is read to its end");
         self.in_background(async move { drain(&mut flow).await });
     }
 
     fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        tracing::debug!("a caller has left; the answer is read to its end");
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
             let work = self.give_up.clone().run_until_cancelled_owned(timeout(TIME_MAX, work));
             self.tasks.spawn(async move {

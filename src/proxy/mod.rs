@@ -48,6 +48,7 @@ use flow::Flow;
 pub use hangup::Drainer;
 use hangup::Outliving;
 pub use intake::Budget;
+use intake::Held;
 pub use metrics::Metrics;
 use models::ModelLists;
 pub use route::{Route, find as find_route};
@@ -224,12 +225,14 @@ impl Gateway {
         let (sent, account) = match first.on_hangup() {
             HangUp::Cancel => {
                 let sent = self.upstream.send(first, &wanted, &outgoing).await;
-                drop(outgoing);
+                drop((outgoing, share));
                 (sent, account)
             }
-            HangUp::Drain => self.send_whatever_happens(first, wanted, outgoing, account, metered).await,
+            HangUp::Drain => {
+                let holding = (outgoing, share);
+                self.send_whatever_happens(first, wanted, holding, account, metered).await
+            }
         };
-        drop(share);
         match sent {
             Ok(answer) => self.let_through(answer, account, metered).await,
             Err(error) => {
@@ -249,12 +252,16 @@ impl Gateway {
         &self,
         first: Arc<Target>,
         wanted: Wanted,
-        outgoing: Outgoing,
+        (outgoing, share): (Outgoing, Held),
         account: Account,
         metered: Metered,
     ) -> Outliving {
         let upstream = Arc::clone(&self.upstream);
-        let sending = Box::pin(async move { upstream.send(first, &wanted, &outgoing).await });
+        let sending = Box::pin(async move {
+            let sent = upstream.send(first, &wanted, &outgoing).await;
+            drop((outgoing, share));
+            sent
+        });
         let receive = Box::new(move |answer, account| receive(answer, account, metered).1);
         Outliving::new(sending, account, Arc::clone(&self.drainer), receive)
     }
