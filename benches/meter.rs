@@ -19,7 +19,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 use sproxy::metering::usage_chunk::Remover;
-use sproxy::metering::{AnswerHead, End, Endpoint, ask, open};
+use sproxy::metering::{AnswerHead, End, Endpoint, Estimate, ask, open};
 
 /// Chunks as they come from a socket under load.
 const CHUNK: usize = 16 * 1024;
@@ -93,7 +93,7 @@ fn metered(body: &[u8], content_type: &str, content_encoding: Option<&str>) -> u
         status: 200,
         content_type: Some(content_type),
         content_encoding,
-        request_tokens_estimate: 0,
+        estimate: Estimate::of_input(0),
     });
     for chunk in body.chunks(CHUNK) {
         meter.feed(chunk);

@@ -4,21 +4,27 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem;
 
-use crate::metering::meter::BYTES_PER_TOKEN;
-use crate::metering::skip::{Skip, Text};
+use crate::metering::form;
+use crate::metering::meter::{BYTES_PER_TOKEN, Estimate};
+use crate::metering::object::{Start, boolean, members, number, string};
 
 /// What the gateway reads of a request; everything else passes unread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked<'a> {
-    /// `model`; of several the last, as parsers do. Gemini names it in the path: see [`model_in_path`].
+    /// `model`; of several the last, as parsers do. Some paths name it: see [`InPath`](crate::metering::InPath).
     pub model: Option<Cow<'a, str>>,
+    /// What the body is.
+    pub form: Form<'a>,
+    /// What of it is clear.
+    pub clear: Clear,
     /// `stream`; none if the request does not say, which Ollama takes for true and everyone else for false.
     pub stream: Option<bool>,
     /// The most output tokens the caller wants: `max_tokens`, `max_completion_tokens`, `max_output_tokens`,
-    /// Gemini's `generationConfig.maxOutputTokens`, Ollama's `options.num_predict`.
+    /// Gemini's `generationConfig.maxOutputTokens`, Ollama's `options.num_predict`. Of several the largest.
     pub max_tokens: Option<u64>,
+    /// The answer will only say that the work has been taken on.
+    pub background: bool,
     /// The request asks for usage in its stream by itself (`stream_options.include_usage`).
     pub wants_usage: bool,
     /// Where usage could be asked for.
@@ -28,6 +34,13 @@ pub struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// What the call is worth where its answer does not tell.
+    #[must_use]
+    pub fn estimate(&self) -> Estimate {
+        let output_later = self.max_tokens.unwrap_or(0).min(LATER_MAX);
+        Estimate { input: self.input_tokens_estimate(), output_later, is_deferred: self.background }
+    }
+
     /// What the input is worth in tokens if nobody says: one for every [`BYTES_PER_TOKEN`] bytes of the body, and for
     /// an embedded file (an image in base64) of a large body [`TOKENS_PER_FILE`] instead.
     #[must_use]
@@ -38,6 +51,8 @@ impl Asked<'_> {
 
 /// Tokens of an embedded file: about what providers charge for a large image.
 pub const TOKENS_PER_FILE: u64 = 1_600;
+/// More output than any model gives to one call: nobody's books are to be filled by a number in a request.
+const LATER_MAX: u64 = 1_000_000;
 /// Bodies up to here are taken for text; it is not worth looking for files in them.
 const SMALL: usize = 256 * 1024;
 /// A string of at least this length, without a blank or an escape at its beginning, is a file.
@@ -79,39 +94,132 @@ struct Splice {
     text: &'static str,
 }
 
+/// What any provider would read as the gateway does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clear {
+    /// The same model.
+    pub model: bool,
+    /// At most the same number of tokens.
+    pub max_tokens: bool,
+}
+
+/// What a body is, as far as the gateway can read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form<'a> {
+    /// One JSON object and nothing else.
+    Json,
+    /// A multipart form with parts divided by this text.
+    Multipart(&'a [u8]),
+    /// Something else, or broken.
+    #[default]
+    Unknown,
+}
+
 /// Reads `body`: JSON, or a multipart form, of which only the model is read. Of a body that is neither, or is
 /// broken, what could be read up to there.
 #[must_use]
 pub fn scan(body: &[u8]) -> Asked<'_> {
-    let mut asked = Asked { weight: Weight::of(body), ..Asked::default() };
     if body.starts_with(b"--") {
-        asked.model = model_in_form(body);
-        asked.weight = Weight { text: 0, files: 1 };
-        return asked;
+        return scan_form(body);
     }
+    let mut asked = Asked { weight: Weight::of(body), ..Asked::default() };
+    let mut models = Seen::default();
+    let mut most = Most::default();
     let mut stream_options = None;
     let Some(start) = members(body, 0, |key, value| {
         let text = body.get(value.clone()).unwrap_or_default();
         match key {
-            b"model" => asked.model = string(text).or(asked.model.take()),
+            b"model" => {
+                asked.model = string(text).or(asked.model.take());
+                models.times += 1;
+            }
             b"stream" => asked.stream = boolean(text),
-            b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => {
-                asked.max_tokens = number(text).or(asked.max_tokens);
-            }
-            b"generationConfig" | b"generation_config" | b"options" => {
-                asked.max_tokens = nested_max(text).or(asked.max_tokens);
-            }
+            b"background" => asked.background |= !matches!(text, b"false" | b"null"),
+            b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => most.take_in(text),
+            b"generationConfig" | b"generation_config" | b"options" => most.take_in_nested(text),
             b"stream_options" => stream_options = Some(value),
-            _ => {}
+            _ => {
+                // OpenRouter goes on to `models` when `model` fails.
+                models.alike |= key == b"models" || looks_like(key, &[b"model"]);
+                most.unclear |= looks_like(key, &MAX_TOKENS);
+            }
         }
     }) else {
         return asked;
     };
+    asked.form = if start.is_whole { Form::Json } else { Form::Unknown };
+    let one_model = models == Seen { times: 1, alike: false } && asked.model.is_some();
+    asked.clear = Clear { model: start.is_whole && one_model, max_tokens: start.is_whole && !most.unclear };
+    asked.max_tokens = most.tokens;
     asked.splice = match stream_options {
         Some(options) => in_options(body, options, &mut asked.wants_usage),
-        None => Some(start.insertion(start.option())),
+        None => Some(insertion(&start, option(&start))),
     };
     asked
+}
+
+fn scan_form(body: &[u8]) -> Asked<'_> {
+    let form = form::read(body);
+    Asked {
+        model: form.model,
+        form: Form::Multipart(form.boundary),
+        clear: Clear { model: form.is_clear, max_tokens: form.is_clear },
+        weight: Weight { text: 0, files: 1 },
+        ..Asked::default()
+    }
+}
+
+/// How often a model was named, and whether a key could be taken for another name of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    times: u32,
+    alike: bool,
+}
+
+/// Keys that say how many tokens a caller wants, or hold such keys.
+const MAX_TOKENS: [&[u8]; 6] = [
+    b"max_tokens",
+    b"max_completion_tokens",
+    b"max_output_tokens",
+    b"generationConfig",
+    b"generation_config",
+    b"options",
+];
+/// The same inside an object of options.
+const NESTED_MAX_TOKENS: [&[u8]; 3] = [b"maxOutputTokens", b"max_output_tokens", b"num_predict"];
+
+/// The largest number of tokens that was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Most {
+    tokens: Option<u64>,
+    unclear: bool,
+}
+
+impl Most {
+    fn take_in(&mut self, json: &[u8]) {
+        match number(json) {
+            Some(tokens) => self.tokens = self.tokens.max(Some(tokens)),
+            None => self.unclear |= json != b"null",
+        }
+    }
+
+    /// The output limit inside Gemini's `generationConfig` or Ollama's `options`.
+    fn take_in_nested(&mut self, json: &[u8]) {
+        let start = members(json, 0, |key, value| {
+            if NESTED_MAX_TOKENS.contains(&key) {
+                self.take_in(json.get(value).unwrap_or_default());
+            } else {
+                self.unclear |= looks_like(key, &NESTED_MAX_TOKENS);
+            }
+        });
+        self.unclear |= json != b"null" && !start.is_some_and(|start| start.is_whole);
+    }
+}
+
+/// Whether some reader may take `key` for one of `names`, which it is not: Go's, and so Ollama, does not care for
+/// case, and folds letters that are no ASCII.
+fn looks_like(key: &[u8], names: &[&[u8]]) -> bool {
+    !key.is_ascii() || names.iter().any(|name| key.eq_ignore_ascii_case(name))
 }
 
 /// `body` with usage asked for in its stream, or none where there is nothing to change: no stream, or asked for
@@ -134,36 +242,20 @@ pub fn knows_stream_options(path: &str) -> bool {
     path.trim_end_matches('/').ends_with("/completions")
 }
 
-/// The model in a Gemini path: `/v1beta/models/gemini-3-pro:generateContent` → `gemini-3-pro`.
-#[must_use]
-pub fn model_in_path(path: &str) -> Option<&str> {
-    let (_, behind) = path.split_once("/models/")?;
-    let model = behind.split(['/', ':', '?']).next().unwrap_or_default();
-    (!model.is_empty()).then_some(model)
+fn option(start: &Start) -> &'static str {
+    if start.is_empty {
+        r#""stream_options":{"include_usage":true}"#
+    } else {
+        r#""stream_options":{"include_usage":true},"#
+    }
 }
 
-/// The beginning of an object.
-struct Start {
-    behind_bracket: usize,
-    is_empty: bool,
+fn include(start: &Start) -> &'static str {
+    if start.is_empty { r#""include_usage":true"# } else { r#""include_usage":true,"# }
 }
 
-impl Start {
-    fn option(&self) -> &'static str {
-        if self.is_empty {
-            r#""stream_options":{"include_usage":true}"#
-        } else {
-            r#""stream_options":{"include_usage":true},"#
-        }
-    }
-
-    fn include(&self) -> &'static str {
-        if self.is_empty { r#""include_usage":true"# } else { r#""include_usage":true,"# }
-    }
-
-    fn insertion(&self, text: &'static str) -> Splice {
-        Splice { at: self.behind_bracket..self.behind_bracket, text }
-    }
+fn insertion(start: &Start, text: &'static str) -> Splice {
+    Splice { at: start.behind_bracket..start.behind_bracket, text }
 }
 
 /// Where the `stream_options` of a request could ask for usage, and whether they do.
@@ -179,112 +271,9 @@ fn in_options(body: &[u8], options: Range<usize>, wants_usage: &mut bool) -> Opt
             *wants_usage = body.get(said.clone()).and_then(boolean) == Some(true);
             Some(Splice { at: said, text: "true" })
         }
-        (Some(start), None) => Some(start.insertion(start.include())),
+        (Some(start), None) => Some(insertion(&start, include(&start))),
         (None, None) => Some(Splice { at: options, text: r#"{"include_usage":true}"# }),
     }
-}
-
-/// Calls `each` with every member of the object at `from`: its key, and where its value stands. Values are
-/// skipped, not read; reading stops where `bytes` is no JSON. None if there is no object.
-fn members(bytes: &[u8], from: usize, mut each: impl FnMut(&[u8], Range<usize>)) -> Option<Start> {
-    let mut at = behind_space(bytes, from);
-    if bytes.get(at) != Some(&b'{') {
-        return None;
-    }
-    at += 1;
-    let mut start = Start { behind_bracket: at, is_empty: true };
-    loop {
-        at = behind_space(bytes, at);
-        if bytes.get(at) != Some(&b'"') {
-            return Some(start);
-        }
-        start.is_empty = false;
-        let key = value_end(bytes, at).map(|end| at..end);
-        let colon = key.as_ref().map(|key| behind_space(bytes, key.end));
-        let (Some(key), Some(colon)) = (key, colon.filter(|colon| bytes.get(*colon) == Some(&b':'))) else {
-            return Some(start);
-        };
-        let value = behind_space(bytes, colon + 1);
-        let Some(end) = value_end(bytes, value) else { return Some(start) };
-        match string(bytes.get(key).unwrap_or_default()) {
-            Some(key) => each(key.as_bytes(), value..end),
-            None => return Some(start),
-        }
-        at = behind_space(bytes, end);
-        if bytes.get(at) == Some(&b',') {
-            at += 1;
-        }
-    }
-}
-
-fn behind_space(bytes: &[u8], from: usize) -> usize {
-    let rest = bytes.get(from..).unwrap_or_default();
-    from + rest.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(rest.len())
-}
-
-/// Where the value that starts at `from` ends.
-fn value_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let rest = bytes.get(from + 1..)?;
-    match bytes.get(from)? {
-        b'"' => {
-            let mut text = Text::inside();
-            let taken = text.feed(rest);
-            text.is_over().then_some(from + 1 + taken)
-        }
-        b'{' | b'[' => {
-            let mut skip = Skip::inside();
-            let taken = skip.feed(rest);
-            skip.is_over().then_some(from + 1 + taken)
-        }
-        b'}' | b']' | b',' | b':' => None,
-        _ => {
-            let more =
-                rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace());
-            more.map(|more| from + 1 + more)
-        }
-    }
-}
-
-/// The text of a JSON string; borrowed unless it has escapes.
-fn string(json: &[u8]) -> Option<Cow<'_, str>> {
-    let inside = json.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    if inside.contains(&b'\\') {
-        return serde_json::from_slice::<String>(json).ok().map(Cow::Owned);
-    }
-    std::str::from_utf8(inside).ok().map(Cow::Borrowed)
-}
-
-fn boolean(json: &[u8]) -> Option<bool> {
-    match json {
-        b"true" => Some(true),
-        b"false" => Some(false),
-        _ => None,
-    }
-}
-
-fn number(json: &[u8]) -> Option<u64> {
-    std::str::from_utf8(json).ok()?.parse().ok()
-}
-
-/// The output limit inside Gemini's `generationConfig` or Ollama's `options`.
-fn nested_max(json: &[u8]) -> Option<u64> {
-    let mut most = None;
-    members(json, 0, |key, value| {
-        if matches!(key, b"maxOutputTokens" | b"max_output_tokens" | b"num_predict") {
-            most = json.get(value).and_then(number);
-        }
-    });
-    most
-}
-
-/// The model field of a multipart form (audio, images).
-fn model_in_form(body: &[u8]) -> Option<Cow<'_, str>> {
-    const FIELD: &[u8] = b"name=\"model\"";
-    let field = memmem::find(body, FIELD)? + FIELD.len();
-    let rest = body.get(field..)?;
-    let value = rest.get(memmem::find(rest, b"\r\n\r\n")? + 4..)?;
-    let value = value.get(..memmem::find(value, b"\r\n")?)?;
-    std::str::from_utf8(value).ok().filter(|model| !model.is_empty()).map(Cow::Borrowed)
 }
 
 #[cfg(test)]
@@ -332,6 +321,33 @@ mod tests {
     }
 
     #[test]
+    fn what_another_reader_could_read_otherwise_is_not_clear() {
+        for (body, model, max_tokens) in [
+            (r#" {"model":"m","max_tokens":1} "#, true, true),
+            (r#"{"model":"m","options":{"num_predict":1},"max_tokens":null}"#, true, true),
+            (r#"{"max_tokens":1}"#, false, true),
+            (r#"{"model":"m","model":"m"}"#, false, true),
+            (r#"{"model":"m","MODEL":"n"}"#, false, true),
+            (r#"{"model":"m","models":["n"]}"#, false, true),
+            (r#"{"model":7}"#, false, true),
+            (r#"{"model":"m","max_tokens":1e9}"#, true, false),
+            (r#"{"model":"m","max_tokens":"9"}"#, true, false),
+            (r#"{"model":"m","max_to\u212aens":9}"#, false, false),
+            (r#"{"model":"m","options":[{"num_predict":9}]}"#, true, false),
+            (r#"{"model":"m"}{"model":"n"}"#, false, false),
+            (r#"{"model":"m","a":1/*","b":"*/}"#, false, false),
+            (r#"{"model":"m""#, false, false),
+            (r#"[{"model":"m"}]"#, false, false),
+        ] {
+            assert_eq!(scan(body.as_bytes()).clear, Clear { model, max_tokens }, "{body}");
+        }
+        let largest = scan(
+            br#"{"max_tokens":9,"max_completion_tokens":7,"options":{"num_predict":8,"num_predict":1}}"#,
+        );
+        assert_eq!(largest.max_tokens, Some(9));
+    }
+
+    #[test]
     fn usage_is_asked_for_by_one_insertion() {
         for (body, expected) in [
             (r#"{"stream":true}"#, Some(r#"{"stream_options":{"include_usage":true},"stream":true}"#)),
@@ -368,8 +384,6 @@ mod tests {
         let body = b"--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--x--\r\n";
         assert_eq!(scan(body).model.as_deref(), Some("whisper-1"));
         assert_eq!(scan(body).input_tokens_estimate(), TOKENS_PER_FILE, "a form carries a file");
-        assert_eq!(model_in_path("/v1beta/models/gemini-3-pro:generateContent"), Some("gemini-3-pro"));
-        assert_eq!(model_in_path("/v1beta/models"), None);
     }
 
     #[test]

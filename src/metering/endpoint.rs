@@ -1,5 +1,7 @@
-//! Which calls spend tokens. Only the kind of a call is told from its path; what its answer holds is told from
-//! the answer.
+//! Which calls spend tokens. Only the kind of a call is told from its method and path; what its answer holds is told
+//! from the answer.
+//!
+//! What is not known spends: only the places listed here do not, so that a new one cannot be a way around the books.
 
 use http::Method;
 
@@ -10,103 +12,147 @@ use crate::domain::provider::Provider;
 pub enum Endpoint {
     /// Spends tokens; its answer is metered.
     Inference,
-    /// Costs nothing and stays out of the books: token counting, model lists.
+    /// Costs nothing and stays out of the books: token counting, reading lists of models.
     Free,
-    /// Passes and is logged, but spends nothing by itself: files, batches, stored answers.
+    /// Passes and is logged, but spends nothing by itself: files, stored answers.
     Other,
+    /// Passes and is logged; orders what is done later or elsewhere, and which no answer tells the usage of: batches,
+    /// fine-tuning, credentials for realtime sessions.
+    Deferred,
+}
+
+/// What stands at a path, whatever is done there.
+enum Place {
+    /// Counts tokens, or describes a model, when it is asked by POST.
+    Counts,
+    /// Models, to be read.
+    Lists,
+    /// Things that are kept for the caller.
+    Keeps,
+    /// Work for later.
+    Orders,
+    /// Anything else.
+    Answers,
 }
 
 impl Endpoint {
     /// What `method path` is at `provider`; `path` as the provider knows it, without a query.
     #[must_use]
     pub fn of(provider: Provider, method: &Method, path: &str) -> Self {
-        let path = path.trim_end_matches('/');
-        match provider {
-            Provider::Anthropic => anthropic(method, path),
-            Provider::Openai => openai(method, path),
-            Provider::Gemini => gemini(method, path),
-            Provider::Ollama => ollama(method, path),
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        let may_spend = !reads && !matches!(*method, Method::DELETE | Method::OPTIONS);
+        if may_spend && path.contains(['%', ';']) {
+            // A provider may read it as another place than it looks like here.
+            return Self::Inference;
+        }
+        match place(provider, path) {
+            Place::Counts if method == Method::POST => Self::Free,
+            Place::Lists if reads => Self::Free,
+            Place::Keeps => Self::Other,
+            Place::Orders if may_spend => Self::Deferred,
+            _ if may_spend => Self::Inference,
+            _ => Self::Other,
         }
     }
 }
 
-fn anthropic(method: &Method, path: &str) -> Endpoint {
-    match path {
-        "/v1/messages" | "/v1/complete" if method == Method::POST => Endpoint::Inference,
-        "/v1/messages/count_tokens" => Endpoint::Free,
-        _ if is_under(path, "/v1/models") => Endpoint::Free,
-        _ => Endpoint::Other,
+fn place(provider: Provider, path: &str) -> Place {
+    match provider {
+        Provider::Anthropic => anthropic(path),
+        Provider::Openai => openai(path),
+        Provider::Gemini => gemini(path),
+        Provider::Ollama => ollama(path),
     }
 }
 
-/// Whatever is posted spends tokens, unless it is known to manage stored things: compatible servers have
-/// endpoints of their own (`/v1/rerank`, `/openai/deployments/…/chat/completions`).
-fn openai(method: &Method, path: &str) -> Endpoint {
-    const NOT_INFERENCE: [&str; 13] = [
-        "/v1/files",
-        "/v1/uploads",
-        "/v1/batches",
-        "/v1/fine_tuning",
-        "/v1/vector_stores",
-        "/v1/conversations",
-        "/v1/containers",
-        "/v1/assistants",
-        "/v1/threads",
-        "/v1/evals",
-        "/v1/organization",
-        "/v1/moderations",
-        "/v1/chat/completions/",
+fn anthropic(path: &str) -> Place {
+    match path {
+        "/v1/messages/count_tokens" => Place::Counts,
+        _ if is_under(path, "/v1/models") => Place::Lists,
+        _ if is_under(path, "/v1/messages/batches") => orders(path),
+        _ if is_under_any(path, &["/v1/files", "/v1/skills", "/v1/organizations"]) => Place::Keeps,
+        _ => Place::Answers,
+    }
+}
+
+/// The same with and without `/v1`, which may be a part of the target's URL.
+fn openai(path: &str) -> Place {
+    const KEEPS: [&str; 8] = [
+        "/files",
+        "/uploads",
+        "/vector_stores",
+        "/conversations",
+        "/containers",
+        "/assistants",
+        "/organization",
+        "/moderations",
     ];
-    if is_under(path, "/v1/models") || path == "/v1/responses/input_tokens" {
-        return Endpoint::Free;
-    }
-    let manages = NOT_INFERENCE.iter().any(|base| is_under(path, base)) || path.ends_with("/cancel");
-    if method == Method::POST && !manages { Endpoint::Inference } else { Endpoint::Other }
-}
-
-fn gemini(method: &Method, path: &str) -> Endpoint {
-    let verb = path.rsplit_once(':').map_or("", |(_, verb)| verb);
-    match verb {
-        "countTokens" => Endpoint::Free,
-        "generateContent"
-        | "streamGenerateContent"
-        | "embedContent"
-        | "batchEmbedContents"
-        | "predict"
-        | "generateAnswer"
-        | "generateText"
-        | "embedText"
-            if method == Method::POST =>
-        {
-            Endpoint::Inference
-        }
-        "" if path.contains("/openai/") && !path.contains("/openai/models") => {
-            if method == Method::POST {
-                Endpoint::Inference
-            } else {
-                Endpoint::Other
-            }
-        }
-        "" if method == Method::GET && path.contains("/models") => Endpoint::Free,
-        _ => Endpoint::Other,
-    }
-}
-
-fn ollama(method: &Method, path: &str) -> Endpoint {
+    let path = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path);
+    let stored = |base, end| {
+        let id = |rest: &str| rest.strip_suffix(end).is_some_and(is_id);
+        path.strip_prefix(base).is_some_and(id)
+    };
     match path {
-        "/api/chat" | "/api/generate" | "/api/embed" | "/api/embeddings" if method == Method::POST => {
-            Endpoint::Inference
+        "/responses/input_tokens" | "/messages/count_tokens" => Place::Counts,
+        _ if is_under(path, "/models") => Place::Lists,
+        _ if is_under_any(path, &["/batches", "/fine_tuning", "/evals", "/realtime"]) => orders(path),
+        _ if is_under_any(path, &KEEPS) => Place::Keeps,
+        _ if is_under(path, "/threads") && (!path.contains("/runs") || path.ends_with("/cancel")) => {
+            Place::Keeps
         }
-        "/api/tags" | "/api/show" | "/api/ps" | "/api/version" => Endpoint::Free,
-        _ if path.starts_with("/v1/") => openai(method, path),
-        _ => Endpoint::Other,
+        _ if stored("/chat/completions/", "") || stored("/responses/", "/cancel") => Place::Keeps,
+        _ => Place::Answers,
     }
 }
 
-/// Whether `path` is `base` or lies below it; a `base` with a final slash means only what lies below.
+/// Below any version: `/v1beta`, `/v1`, `/v1alpha`.
+fn gemini(path: &str) -> Place {
+    let below = path.get(1..).and_then(|path| path.find('/')).and_then(|at| path.get(at + 1..));
+    let path = below.unwrap_or_default();
+    if let Some(path) = path.strip_prefix("/openai") {
+        return openai(path);
+    }
+    match path.split_once(':') {
+        Some((name, "countTokens")) if is_under_any(name, &["/models", "/tunedModels"]) => Place::Counts,
+        Some((_, "batchGenerateContent" | "asyncBatchEmbedContent")) => Place::Orders,
+        Some((_, "cancel")) => Place::Keeps,
+        None if matches!(path, "/tunedModels" | "/auth_tokens") => Place::Orders,
+        None if is_under(path, "/models") => Place::Lists,
+        None if is_under_any(path, &["/cachedContents", "/files", "/corpora", "/fileSearchStores"]) => {
+            Place::Keeps
+        }
+        _ => Place::Answers,
+    }
+}
+
+fn ollama(path: &str) -> Place {
+    const KEEPS: [&str; 6] =
+        ["/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs"];
+    match path {
+        "/api/show" => Place::Counts,
+        "/api/tags" | "/api/ps" | "/api/version" => Place::Lists,
+        _ if is_under_any(path, &KEEPS) => Place::Keeps,
+        _ if path.starts_with("/v1/") => openai(path),
+        _ => Place::Answers,
+    }
+}
+
+fn orders(path: &str) -> Place {
+    if path.ends_with("/cancel") { Place::Keeps } else { Place::Orders }
+}
+
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// Whether `path` is `base` or lies below it.
 fn is_under(path: &str, base: &str) -> bool {
-    path.strip_prefix(base)
-        .is_some_and(|rest| rest.is_empty() || base.ends_with('/') || rest.starts_with('/'))
+    path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn is_under_any(path: &str, bases: &[&str]) -> bool {
+    bases.iter().any(|base| is_under(path, base))
 }
 
 #[cfg(test)]
@@ -115,30 +161,63 @@ mod tests {
 
     #[test]
     fn calls_that_spend_tokens_are_told_from_free_ones_and_from_housekeeping() {
-        use Endpoint::{Free, Inference, Other};
+        use Endpoint::{Deferred, Free, Inference, Other};
         use Provider::{Anthropic, Gemini, Ollama, Openai};
         for (provider, method, path, expected) in [
             (Anthropic, "POST", "/v1/messages", Inference),
+            (Anthropic, "POST", "/v1/messages/", Inference),
             (Anthropic, "POST", "/v1/messages/count_tokens", Free),
-            (Anthropic, "POST", "/v1/messages/batches", Other),
+            (Anthropic, "POST", "/v1/messages/batches", Deferred),
+            (Anthropic, "GET", "/v1/messages/batches/b/results", Other),
+            (Anthropic, "POST", "/v1/messages/batches/b/cancel", Other),
             (Anthropic, "GET", "/v1/models/claude-opus-4-5", Free),
+            (Anthropic, "POST", "/v1/models/claude-opus-4-5", Inference),
+            (Anthropic, "POST", "/v1/brand/new", Inference),
             (Openai, "POST", "/v1/chat/completions", Inference),
             (Openai, "POST", "/v1/chat/completions/chatcmpl-1", Other),
+            (Openai, "POST", "/v1/chat/completions/;x", Inference),
+            (Openai, "POST", "/v1/chat/completions/x/y", Inference),
             (Openai, "POST", "/v1/responses", Inference),
             (Openai, "GET", "/v1/responses/resp_1", Other),
             (Openai, "POST", "/v1/responses/resp_1/cancel", Other),
+            (Openai, "POST", "/v1/deployments/cancel", Inference),
             (Openai, "POST", "/v1/responses/input_tokens", Free),
+            (Openai, "POST", "/v1/responses/compact", Inference),
             (Openai, "POST", "/v1/rerank", Inference),
             (Openai, "POST", "/v1/files", Other),
+            (Openai, "POST", "/files", Other),
+            (Openai, "POST", "/v1/files%2f", Inference),
+            (Openai, "POST", "/v1/batches", Deferred),
+            (Openai, "GET", "/v1/batches", Other),
+            (Openai, "POST", "/v1/realtime/client_secrets", Deferred),
+            (Openai, "POST", "/v1/threads", Other),
+            (Openai, "POST", "/v1/threads/t/messages", Other),
+            (Openai, "POST", "/v1/threads/runs", Inference),
+            (Openai, "POST", "/v1/threads/t/runs/r/submit_tool_outputs", Inference),
+            (Openai, "POST", "/v1/threads/t/runs/r/cancel", Other),
             (Openai, "GET", "/v1/models", Free),
+            (Openai, "GET", "/v1/models/org%2Fmodel", Free),
+            (Openai, "POST", "/v1/models", Inference),
+            (Openai, "DELETE", "/v1/models/ft-1", Other),
             (Gemini, "POST", "/v1beta/models/gemini-3-pro:streamGenerateContent", Inference),
+            (Gemini, "POST", "/v1beta/models/gemini-3-pro%3AgenerateContent", Inference),
             (Gemini, "POST", "/v1beta/models/gemini-3-pro:countTokens", Free),
+            (Gemini, "POST", "/v1beta/models/g:generateContent:countTokens", Inference),
+            (Gemini, "POST", "/v1beta/models/gemini-3-pro:batchGenerateContent", Deferred),
             (Gemini, "POST", "/v1beta/openai/chat/completions", Inference),
+            (Gemini, "POST", "/v1beta/openai/files", Other),
+            (Gemini, "GET", "/v1beta/openai/models", Free),
             (Gemini, "GET", "/v1beta/models", Free),
+            (Gemini, "GET", "/v1beta/models/gemini-3-pro", Free),
             (Gemini, "POST", "/v1beta/cachedContents", Other),
+            (Gemini, "POST", "/v1beta/interactions", Inference),
+            (Gemini, "POST", "/v1beta/batches/b:cancel", Other),
             (Ollama, "POST", "/api/chat", Inference),
             (Ollama, "GET", "/api/tags", Free),
+            (Ollama, "POST", "/api/tags", Inference),
+            (Ollama, "POST", "/api/show", Free),
             (Ollama, "POST", "/api/pull", Other),
+            (Ollama, "POST", "/v1/messages", Inference),
         ] {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
             assert_eq!(Endpoint::of(provider, &method, path), expected, "{provider} {method} {path}");

@@ -3,7 +3,7 @@
 use memchr::{memchr, memchr2};
 
 use crate::metering::json::Scanner;
-use crate::metering::meter::{End, Meter, Progress, Reading};
+use crate::metering::meter::{End, Estimate, Meter, Progress, Reading};
 use crate::metering::tally::{Passed, Tally};
 
 /// What ends a Chat Completions stream in place of a document.
@@ -48,18 +48,18 @@ const LINE_START: Line = Line::Field { name: [0; FIELD_MAX], len: 0, after_cr: f
 
 impl Plain {
     /// For an answer of any form.
-    pub fn new(input_estimate: u64) -> Self {
+    pub fn new(estimate: Estimate) -> Self {
         Self {
             framing: Framing::Unknown { by_line: false },
             scanner: Scanner::new(),
-            tally: Tally::new(input_estimate),
+            tally: Tally::new(estimate),
             broken: false,
         }
     }
 
     /// For an answer announced as lines of JSON.
-    pub fn lines(input_estimate: u64) -> Self {
-        Self { framing: Framing::Unknown { by_line: true }, ..Self::new(input_estimate) }
+    pub fn lines(estimate: Estimate) -> Self {
+        Self { framing: Framing::Unknown { by_line: true }, ..Self::new(estimate) }
     }
 
     /// The rest of the answer cannot be read.

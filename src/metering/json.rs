@@ -422,6 +422,7 @@ fn tell(place: Place, word: &[u8], tally: &mut Tally) {
         Place::Kind => tally.kind(word),
         Place::Model => tally.model(word),
         Place::StopReason => tally.stop_reason(),
+        Place::Status => tally.status(word),
         Place::Error if !word.is_empty() => tally.error(),
         _ => {}
     }

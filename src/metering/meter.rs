@@ -14,6 +14,25 @@ pub trait Meter: Send {
     fn reading(&mut self, end: End) -> Reading;
 }
 
+/// What a call is worth where its answer does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Input tokens: [`Asked::input_tokens_estimate`](super::ask::Asked::input_tokens_estimate).
+    pub input: u64,
+    /// Output tokens of work that is done after its answer: the most that it may use, or 0 where nobody said.
+    pub output_later: u64,
+    /// It is known to be done after its answer. Otherwise the answer may still turn out to say so.
+    pub is_deferred: bool,
+}
+
+impl Estimate {
+    /// Of a call that is answered at once.
+    #[must_use]
+    pub fn of_input(input: u64) -> Self {
+        Self { input, ..Self::default() }
+    }
+}
+
 /// How far an answer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -38,7 +57,7 @@ pub enum End {
 /// What a meter makes of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// Token counts, in the sense of the contract's section 8.
+    /// Token counts: every token that the provider charges for, `reasoning` and the cache classes being parts.
     pub tokens: Tokens,
     /// How good they are. [`TokenSource::None`] with a success status: there was nothing to count, or the meter
     /// could not read the answer (see `readable`).

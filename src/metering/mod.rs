@@ -16,9 +16,12 @@ mod beginning;
 mod block;
 mod coding;
 mod endpoint;
+mod form;
 mod framing;
+mod in_path;
 mod json;
 mod meter;
+mod object;
 mod position;
 mod skip;
 mod tally;
@@ -27,8 +30,9 @@ mod vocabulary;
 
 pub use crate::metering::endpoint::Endpoint;
 use crate::metering::framing::Plain;
+pub use crate::metering::in_path::InPath;
 use crate::metering::meter::Nothing;
-pub use crate::metering::meter::{BYTES_PER_TOKEN, End, Meter, Progress, Reading};
+pub use crate::metering::meter::{BYTES_PER_TOKEN, End, Estimate, Meter, Progress, Reading};
 
 /// What has to be known of an answer before its body comes.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +45,8 @@ pub struct AnswerHead<'a> {
     pub content_type: Option<&'a str>,
     /// `content-encoding`.
     pub content_encoding: Option<&'a str>,
-    /// What the request's input is worth if the answer does not tell: [`ask::Asked::input_tokens_estimate`].
-    pub request_tokens_estimate: u64,
+    /// What the call is worth if the answer does not tell.
+    pub estimate: Estimate,
 }
 
 /// The meter for an answer. Error answers, endpoints that spend nothing, and bodies that are no text get one
@@ -55,10 +59,8 @@ pub fn open(head: &AnswerHead<'_>) -> Box<dyn Meter> {
     }
     match head.content_type.map(form_of) {
         Some(Form::Binary) => Box::new(Nothing { readable: true }),
-        Some(Form::Lines) => coding::open(head.content_encoding, Plain::lines(head.request_tokens_estimate)),
-        Some(Form::Text) | None => {
-            coding::open(head.content_encoding, Plain::new(head.request_tokens_estimate))
-        }
+        Some(Form::Lines) => coding::open(head.content_encoding, Plain::lines(head.estimate)),
+        Some(Form::Text) | None => coding::open(head.content_encoding, Plain::new(head.estimate)),
     }
 }
 

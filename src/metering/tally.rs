@@ -1,7 +1,7 @@
 //! What has been seen of an answer so far, and what that makes of its token counts.
 
 use crate::domain::usage::{TokenSource, Tokens};
-use crate::metering::meter::{BYTES_PER_TOKEN, End, Reading};
+use crate::metering::meter::{BYTES_PER_TOKEN, End, Estimate, Reading};
 use crate::metering::vocabulary::{Count, Place};
 
 const COUNTS: usize = Count::StepCacheWrite as usize + 1;
@@ -38,8 +38,8 @@ pub struct Tally {
     event: Event,
     /// What compaction used, beside the counts of the answer itself.
     compaction: Compaction,
-    /// What the request is worth as input, where the answer does not tell.
-    input_estimate: u64,
+    /// What the call is worth, where the answer does not tell.
+    estimate: Estimate,
     /// How often something new was told.
     told: u64,
 }
@@ -78,7 +78,7 @@ pub struct Passed {
 impl Tally {
     /// Nothing seen yet.
     #[must_use]
-    pub fn new(input_estimate: u64) -> Self {
+    pub fn new(estimate: Estimate) -> Self {
         Self {
             counts: [None; COUNTS],
             content: 0,
@@ -89,7 +89,7 @@ impl Tally {
             stopped: false,
             event: Event::default(),
             compaction: Compaction::default(),
-            input_estimate,
+            estimate,
             told: 0,
         }
     }
@@ -132,6 +132,8 @@ impl Tally {
             b"message_stop"
             | b"response.completed"
             | b"response.incomplete"
+            | b"interaction.complete"
+            | b"interaction.completed"
             | b"transcript.text.done"
             | b"speech.audio.done"
             | b"image_generation.completed"
@@ -146,6 +148,14 @@ impl Tally {
             _ => return,
         }
         self.told += 1;
+    }
+
+    /// How far the work is, where it may go on after the answer.
+    pub fn status(&mut self, status: &[u8]) {
+        if matches!(status, b"queued" | b"in_progress") && !self.estimate.is_deferred {
+            self.estimate.is_deferred = true;
+            self.told += 1;
+        }
     }
 
     /// An array or object of interest begins.
@@ -272,25 +282,28 @@ impl Tally {
     }
 
     /// Reported counts hold as they are. What was not reported is estimated: output from the content that
-    /// passed, input from the request. Nothing is estimated for an answer that failed before any content.
+    /// passed, input from the request. Nothing is estimated for an answer that failed before any content. Work that
+    /// goes on after its answer is worth the most that it may use.
     fn tokens(&self, end: End, complete: bool) -> (Tokens, TokenSource) {
         let reported_input = self.input();
         let output_holds = complete || self.content_reported == Some(self.content);
         let reported_output = self.output().filter(|_| output_holds);
         let nothing_known = reported_input.is_none() && self.output().is_none();
-        let spent_nothing = self.content == 0 && (self.error || end != End::ClientGone);
+        let deferred = self.estimate.is_deferred && !self.error;
+        let spent_nothing = self.content == 0 && !deferred && (self.error || end != End::ClientGone);
         if nothing_known && spent_nothing {
             return (Tokens::default(), TokenSource::None);
         }
         let embedding = complete && self.content == 0 && reported_input.is_some();
-        let seen = self.output().unwrap_or(0).max(self.get(Count::OutputSoFar).unwrap_or(0));
+        let later = if deferred { self.estimate.output_later } else { 0 };
+        let seen = self.output().max(self.get(Count::OutputSoFar)).max(Some(later)).unwrap_or(0);
         let output = match reported_output {
             Some(reported) => reported,
             None if embedding => 0,
             None => seen.max(self.content.div_ceil(BYTES_PER_TOKEN)),
         };
         let exact = reported_input.is_some() && (reported_output.is_some() || embedding);
-        let tokens = self.classes(reported_input.unwrap_or(self.input_estimate), output);
+        let tokens = self.classes(reported_input.unwrap_or(self.estimate.input), output);
         (tokens, if exact { TokenSource::Reported } else { TokenSource::Estimated })
     }
 

@@ -56,6 +56,8 @@ pub enum Place {
     Kind,
     /// Why the model stopped, once it has.
     StopReason,
+    /// How far work is that may go on after its answer: of a Responses answer, a run, an interaction.
+    Status,
     /// Ollama's `done`.
     Done,
     /// An error, if it is anything but null or empty.
@@ -75,6 +77,7 @@ impl Place {
                 | Self::Model
                 | Self::Kind
                 | Self::StopReason
+                | Self::Status
                 | Self::Done
                 | Self::Error
         )
@@ -89,7 +92,7 @@ impl Place {
     /// Whether a string here is kept, to be understood.
     #[must_use]
     pub fn is_word(self) -> bool {
-        matches!(self, Self::Model | Self::Kind | Self::StopReason | Self::Error)
+        matches!(self, Self::Model | Self::Kind | Self::StopReason | Self::Status | Self::Error)
     }
 
     /// Where the member `key` of an object here stands.
@@ -168,7 +171,8 @@ fn root(key: &[u8]) -> Place {
         b"content" | b"content_block" | b"output" => Place::Block,
         b"stop_reason" => Place::StopReason,
         b"choices" => Place::Choice,
-        b"response" => Place::Response,
+        b"response" | b"interaction" => Place::Response,
+        b"status" => Place::Status,
         b"candidates" => Place::Candidate,
         b"usageMetadata" => Place::UsageMetadata,
         b"done" => Place::Done,
@@ -267,19 +271,22 @@ fn part(key: &[u8]) -> Place {
     }
 }
 
+/// `total_…` but `total_tokens` is Gemini's Interactions.
 fn usage(key: &[u8]) -> Place {
     match key {
-        b"output_tokens" | b"completion_tokens" => Place::Number(Count::Output),
-        b"input_tokens" | b"prompt_tokens" => Place::Number(Count::Input),
+        b"output_tokens" | b"completion_tokens" | b"total_output_tokens" => Place::Number(Count::Output),
+        b"input_tokens" | b"prompt_tokens" | b"total_input_tokens" => Place::Number(Count::Input),
         b"total_tokens" => Place::Number(Count::Total),
+        b"total_thought_tokens" => Place::Number(Count::Thoughts),
+        b"total_tool_use_tokens" => Place::Number(Count::ToolInput),
         b"cache_read_input_tokens" => Place::Number(Count::CacheRead),
         b"cache_creation_input_tokens" => Place::Number(Count::CacheWrite),
         b"cache_creation" => Place::CacheCreation,
         b"iterations" => Place::Iteration,
         b"prompt_tokens_details" | b"input_tokens_details" => Place::InputDetails,
         b"completion_tokens_details" | b"output_tokens_details" => Place::OutputDetails,
-        b"prompt_cache_hit_tokens" => Place::Number(Count::Cached), // DeepSeek
-        b"usage" => Place::Usage,                                   // inside x_groq
+        b"prompt_cache_hit_tokens" | b"total_cached_tokens" => Place::Number(Count::Cached), // the first: DeepSeek
+        b"usage" => Place::Usage,                                                            // inside x_groq
         _ => Place::Nothing,
     }
 }

@@ -5,7 +5,7 @@ use http::request::Parts;
 use memchr::memmem;
 
 use crate::domain::provider::Provider as Dialect;
-use crate::metering::ask;
+use crate::metering::{InPath, ask};
 use crate::mock::answer::Made;
 use crate::mock::ollama::Shape;
 use crate::mock::wanted::Wanted;
@@ -87,7 +87,11 @@ impl Call {
             _ if parts.method != Method::POST && has("upgrade") => Kind::Upgrade,
             _ => v1_kind(path, has("anthropic-version")),
         };
-        Self { kind, model: ask::model_in_path(path).map(str::to_owned) }
+        let model = match InPath::of(Dialect::Gemini, path) {
+            InPath::Certainly(model) | InPath::Perhaps(model) => Some(model.to_owned()),
+            InPath::Nothing => None,
+        };
+        Self { kind, model }
     }
 }
 

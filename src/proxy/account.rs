@@ -13,7 +13,7 @@ use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
 use crate::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
 use crate::ledger::{Receipt, Reservation};
-use crate::metering::Reading;
+use crate::metering::{Estimate, Reading};
 use crate::proxy::metrics::Metrics;
 use crate::quota::{Admission, Quota};
 use crate::upstream::Target;
@@ -120,9 +120,10 @@ impl Account {
     }
 
     /// What to book if the caller is gone before the upstream says anything.
-    pub(super) fn expect_input(&mut self, tokens: u64) {
+    pub(super) fn expect(&mut self, estimate: Estimate) {
         if let Some(open) = &mut self.open {
-            let tokens = Tokens { input: tokens, ..Tokens::default() };
+            let output = if estimate.is_deferred { estimate.output_later } else { 0 };
+            let tokens = Tokens { input: estimate.input, output, ..Tokens::default() };
             open.so_far = Reading { tokens, source: TokenSource::Estimated, ..nothing() };
         }
     }

@@ -24,8 +24,9 @@ const CALLER_CREDENTIALS: [HeaderName; 6] = [
     header::PROXY_AUTHORIZATION,
 ];
 
-/// Set anew for the next hop, or telling the provider about the inside of the company's network.
-const NOT_FOR_UPSTREAM: [HeaderName; 8] = [
+/// Set anew for the next hop, telling the provider about the inside of the company's network, or, the last, making
+/// another call of this one than the books know: Google takes it for the method.
+const NOT_FOR_UPSTREAM: [HeaderName; 9] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::EXPECT,
@@ -34,6 +35,7 @@ const NOT_FOR_UPSTREAM: [HeaderName; 8] = [
     HeaderName::from_static("x-forwarded-host"),
     HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-http-method-override"),
 ];
 
 /// The provider's word to a browser about its own origin; from ours it would be wrong.
@@ -98,6 +100,7 @@ mod tests {
             ("x-api-key", "secret"),
             ("cookie", "secret"),
             ("host", "gateway"),
+            ("x-http-method-override", "POST"),
             ("anthropic-beta", "a,b"),
             ("x-anything", "kept"),
         ]);

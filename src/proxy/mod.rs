@@ -7,6 +7,7 @@
 mod aborted;
 mod account;
 mod body;
+mod certain;
 mod credential;
 mod flow;
 mod hangup;
@@ -33,17 +34,17 @@ use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::price::PriceList;
-use crate::domain::provider::Provider;
 use crate::domain::usage::Outcome;
 use crate::ledger::Ledger;
 use crate::metering::usage_chunk::Remover;
-use crate::metering::{self, AnswerHead, Endpoint, ask};
+use crate::metering::{self, AnswerHead, Endpoint, Estimate, ask};
 use crate::quota::{Ask, Quota};
 use crate::upstream::{Answer, Outgoing, SendError, Target, Upstream, Wanted};
 
 pub use aborted::Aborted;
 use account::{Account, Books, Call, Hints};
 pub use body::Body;
+use certain::Certain;
 use flow::Flow;
 pub use hangup::Drainer;
 use hangup::Outliving;
@@ -185,17 +186,14 @@ impl Gateway {
         if wants_websocket(&head.headers) {
             return Ok(refusal::upgrade(route.provider, request_id));
         }
+        certain::check_path(route.path)?;
         if route.lists_models {
             return Ok(Box::pin(self.models.list(&self.upstream, &principal, route.provider)).await);
         }
         let (body, share) = self.intake.take_in(body).await?;
         let asked = ask::scan(&body);
-        let model: Arc<str> = (route.provider == Provider::Gemini)
-            .then(|| ask::model_in_path(route.path))
-            .flatten()
-            .or(asked.model.as_deref())
-            .unwrap_or("")
-            .into();
+        let Certain { model, model_is_unclear, max_tokens_is_unclear } =
+            Certain::of(&route, &head.headers, &asked);
         let wanted = Wanted {
             provider: route.provider,
             model: Some(Arc::clone(&model)).filter(|model| !model.is_empty()),
@@ -212,15 +210,20 @@ impl Gateway {
         // The room first: it is given back if the call is not admitted, while a call that counts against a limit
         // must be one that is really made.
         let reservation = self.ledger.reserve().map_err(Failure::from)?;
-        let ask = Ask { model: &model, max_tokens: asked.max_tokens };
+        let ask = Ask {
+            model: &model,
+            max_tokens: asked.max_tokens,
+            model_is_unclear,
+            max_tokens_is_unclear,
+            is_open_ended: asked.background && asked.max_tokens.is_none(),
+        };
         let admission = self.quota.admit(&principal, &ask, now).map_err(Failure::from)?;
         let call = Call { request_id, principal, provider: route.provider, model, hints, started };
         let mut account = Account::new(Arc::clone(&self.books), call, reservation, admission);
-        let input_estimate = asked.input_tokens_estimate();
-        let metered =
-            Metered { endpoint: route.endpoint, input_estimate, usage_asked: outgoing.asking.is_some() };
+        let estimate = asked.estimate();
+        let metered = Metered { endpoint: route.endpoint, estimate, usage_asked: outgoing.asking.is_some() };
         if route.endpoint == Endpoint::Inference {
-            account.expect_input(input_estimate);
+            account.expect(estimate);
         }
         let (sent, account) = match first.on_hangup() {
             HangUp::Cancel => {
@@ -291,7 +294,7 @@ impl Gateway {
 #[derive(Clone, Copy)]
 struct Metered {
     endpoint: Endpoint,
-    input_estimate: u64,
+    estimate: Estimate,
     /// Targets that are to be asked were asked for usage on the caller's behalf.
     usage_asked: bool,
 }
@@ -305,7 +308,7 @@ fn receive(answer: Answer, mut account: Account, metered: Metered) -> (http::res
         status: head.status.as_u16(),
         content_type: text(CONTENT_TYPE),
         content_encoding: text(CONTENT_ENCODING),
-        request_tokens_estimate: metered.input_estimate,
+        estimate: metered.estimate,
     };
     let is_streaming = is_stream(answer_head.content_type);
     let meter = metering::open(&answer_head);

@@ -65,12 +65,12 @@ mod tests {
 
     #[test]
     fn paths_mean_what_the_providers_mean_by_them() {
-        use Endpoint::{Free, Inference, Other};
+        use Endpoint::{Deferred, Free, Inference, Other};
         use Provider::{Anthropic, Gemini, Ollama, Openai};
         for (call, provider, path, endpoint) in [
             ("POST /v1/messages", Anthropic, "/v1/messages", Inference),
             ("POST /v1/messages/count_tokens", Anthropic, "/v1/messages/count_tokens", Free),
-            ("POST /v1/messages/batches", Anthropic, "/v1/messages/batches", Other),
+            ("POST /v1/messages/batches", Anthropic, "/v1/messages/batches", Deferred),
             ("POST /v1/chat/completions", Openai, "/v1/chat/completions", Inference),
             ("POST /openai/v1/responses", Openai, "/v1/responses", Inference),
             ("GET /v1/responses/resp_1", Openai, "/v1/responses/resp_1", Other),

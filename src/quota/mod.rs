@@ -41,6 +41,21 @@ pub struct Ask<'a> {
     pub model: &'a str,
     /// The `max_tokens` of the call, where it sets one. A call that sets none is not held to that limit.
     pub max_tokens: Option<u64>,
+    /// The provider may read another model than `model`, or none was named by a call that uses one.
+    pub model_is_unclear: bool,
+    /// The provider may read another number than `max_tokens`.
+    pub max_tokens_is_unclear: bool,
+    /// What it uses will be in no answer, and it does not say how much that may be.
+    pub is_open_ended: bool,
+}
+
+impl<'a> Ask<'a> {
+    /// A call that says plainly what it asks for.
+    #[must_use]
+    pub const fn plain(model: &'a str, max_tokens: Option<u64>) -> Self {
+        let (unclear, is_open_ended) = (false, false);
+        Self { model, max_tokens, model_is_unclear: unclear, max_tokens_is_unclear: unclear, is_open_ended }
+    }
 }
 
 /// Everyone's counters. Cheap to clone.
@@ -83,7 +98,8 @@ impl Quota {
     /// Admits a call, or says which limit is in its way. Never waits, never asks a database.
     ///
     /// # Errors
-    /// The first limit that is reached: models and `max_tokens`, then spent quotas (final until their window
+    /// The first limit that is reached: what is asked for (models, `max_tokens`, also where a limit cannot be checked
+    /// because that cannot be told for certain), then spent quotas (final until their window
     /// turns), then requests per minute, then concurrency; the user's before the group's.
     pub fn admit(&self, principal: &Principal, ask: &Ask<'_>, now: Timestamp) -> Result<Admission, Refusal> {
         self.admit_uncounted(principal, ask, now)
@@ -153,7 +169,9 @@ impl Quota {
     }
 
     /// Sets this node's share of limits that count moments, not sums (`rpm`, `concurrent`): `part` of `whole`, for
-    /// instance its weight among the weights of all active nodes. At least 1 of a limit that is not 0.
+    /// instance its weight among the weights of all active nodes. Shares are rounded up and at least 1 of a limit that
+    /// is not 0, so that a small limit shuts nobody out on any node: all nodes together may admit one request more than
+    /// the limit for each node but one.
     pub fn set_rpm_share(&self, part: u32, whole: u32) {
         self.inner.share.set(part, whole);
     }
@@ -213,20 +231,49 @@ impl Drop for Admission {
 
 /// Checks what needs no counter.
 fn check_ask(subject: &dyn Fn() -> Subject, allowance: &Allowance, ask: &Ask<'_>) -> Result<(), Refusal> {
-    let refuse = |limit: LimitKind, subject: Subject, message: String| {
+    let refuse = |limit: LimitKind, message: &dyn Fn(&Subject) -> String| {
+        let subject = subject();
+        let message = message(&subject);
         Err(Refusal { subject, limit, message, resets_at: None, retry_after: Duration::ZERO })
     };
-    if !ask.model.is_empty() && !allowance.permits_model(ask.model) {
-        let subject = subject();
-        let message = format!("the models limit of {subject} does not include `{}`", ask.model);
-        return refuse(LimitKind::Model, subject, message);
+    let limits = allowance.limits();
+    if limits.models.is_some() && ask.model_is_unclear {
+        return refuse(LimitKind::Model, &|subject| {
+            format!(
+                "the models limit of {subject} cannot be checked: it is not certain which model this call would use. \
+                 Name it once, in plain JSON (UTF-8, not compressed, `content-type: application/json`) or as a form \
+                 field; batches, fine-tuning and realtime sessions are not possible under such a limit"
+            )
+        });
     }
-    if let (Some(most), Some(asked)) = (allowance.limits().max_tokens, ask.max_tokens)
+    if !ask.model.is_empty() && !allowance.permits_model(ask.model) {
+        return refuse(LimitKind::Model, &|subject| {
+            format!("the models limit of {subject} does not include `{}`", ask.model)
+        });
+    }
+    if limits.max_tokens.is_some() && ask.max_tokens_is_unclear {
+        return refuse(LimitKind::MaxTokens, &|subject| {
+            format!(
+                "max_tokens limit of {subject} cannot be checked: it is not certain how many tokens this call asks \
+                 for. Say it as one whole number, in plain JSON (UTF-8, not compressed, `content-type: \
+                 application/json`)"
+            )
+        });
+    }
+    if let (Some(most), Some(asked)) = (limits.max_tokens, ask.max_tokens)
         && asked > most
     {
-        let subject = subject();
-        let message = format!("max_tokens limit of {subject} exceeded: asked for {asked} of at most {most}");
-        return refuse(LimitKind::MaxTokens, subject, message);
+        return refuse(LimitKind::MaxTokens, &|subject| {
+            format!("max_tokens limit of {subject} exceeded: asked for {asked} of at most {most}")
+        });
+    }
+    if ask.is_open_ended && limits.counts_use() {
+        return refuse(LimitKind::MaxTokens, &|subject| {
+            format!(
+                "work in the background counts against the quotas of {subject} with the most that it may use: set \
+                 max_output_tokens"
+            )
+        });
     }
     Ok(())
 }

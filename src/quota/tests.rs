@@ -6,7 +6,7 @@ use crate::domain::ids::KeyId;
 use crate::domain::principal::Credential;
 use crate::domain::user::Role;
 
-const ASK: Ask<'static> = Ask { model: "claude-sonnet-4-5", max_tokens: Some(1_000) };
+const ASK: Ask<'static> = Ask::plain("claude-sonnet-4-5", Some(1_000));
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("a timestamp")
@@ -113,6 +113,26 @@ fn zero_is_nothing_and_models_and_max_tokens_are_checked_without_counting() {
     assert_eq!(limit(Limits { models: Some(vec![]), ..none() }), LimitKind::Model);
     let globs = Some(vec!["gpt-*".to_owned(), "claude-*".to_owned()]);
     assert!(quota.admit(&caller(Limits { models: globs, ..none() }, None), &ASK, now).is_ok());
+}
+
+#[test]
+fn a_limit_that_cannot_be_checked_refuses_and_who_has_none_is_not_asked() {
+    let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
+    let unclear = Ask { model_is_unclear: true, max_tokens_is_unclear: true, is_open_ended: true, ..ASK };
+    let none = Limits::default;
+    assert!(quota.admit(&caller(none(), Some(none())), &unclear, now).is_ok());
+    let all = Limits { models: Some(vec!["*".to_owned()]), ..none() };
+    for (limits, kind) in [
+        (all, LimitKind::Model),
+        (Limits { max_tokens: Some(9_999), ..none() }, LimitKind::MaxTokens),
+        (Limits { daily_tokens: Some(9_999), ..none() }, LimitKind::MaxTokens),
+        (Limits { monthly_nanousd: Some(9_999), ..none() }, LimitKind::MaxTokens),
+    ] {
+        for caller in [caller(limits.clone(), None), caller(none(), Some(limits.clone()))] {
+            assert_eq!(quota.admit(&caller, &unclear, now).expect_err("refused").limit, kind, "{limits:?}");
+            assert!(quota.admit(&caller, &ASK, now).is_ok(), "{limits:?}");
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sproxy::domain::usage::Tokens;
-use sproxy::metering::{AnswerHead, End, Endpoint, open};
+use sproxy::metering::{AnswerHead, End, Endpoint, Estimate, open};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -78,7 +78,7 @@ fn metered(content_type: &str, content_encoding: Option<&str>, body: &[u8]) -> T
         status: 200,
         content_type: Some(content_type),
         content_encoding,
-        request_tokens_estimate: 0,
+        estimate: Estimate::of_input(0),
     });
     meter.feed(body);
     let reading = meter.reading(End::Body);

@@ -7,7 +7,7 @@ use sproxy::store::UsageRepo;
 
 use super::{Plane, usage::record};
 
-const ASK: Ask<'static> = Ask { model: "claude-sonnet-4-5", max_tokens: None };
+const ASK: Ask<'static> = Ask::plain("claude-sonnet-4-5", None);
 
 #[tokio::test]
 async fn quota_shows_limits_and_what_is_used_of_them_by_user_and_group() {

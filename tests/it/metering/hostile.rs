@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use sproxy::domain::usage::TokenSource;
-use sproxy::metering::{AnswerHead, End, Endpoint, open};
+use sproxy::metering::{AnswerHead, End, Endpoint, Estimate, open};
 
 use super::{content_type, exact, meter, read, read_until, recorded, tokens};
 
@@ -180,7 +180,7 @@ fn unknown_codings_errors_and_binary_answers_count_nothing() {
         status: 200,
         content_type: Some("application/json"),
         content_encoding: None,
-        request_tokens_estimate: 9,
+        estimate: Estimate::of_input(9),
     };
     let body = recorded("openai/chat.json");
     for (head, readable) in [

@@ -8,7 +8,7 @@ mod usage_chunk;
 use std::path::PathBuf;
 
 use sproxy::domain::usage::{TokenSource, Tokens};
-use sproxy::metering::{AnswerHead, End, Endpoint, Meter, Progress, Reading, open};
+use sproxy::metering::{AnswerHead, End, Endpoint, Estimate, Meter, Progress, Reading, open};
 
 /// What the request is worth as input in all these tests, where the answer does not tell.
 const REQUEST_ESTIMATE: u64 = 1_111;
@@ -34,7 +34,7 @@ fn meter(content_type: &str, content_encoding: Option<&str>) -> Box<dyn Meter> {
         status: 200,
         content_type: Some(content_type),
         content_encoding,
-        request_tokens_estimate: REQUEST_ESTIMATE,
+        estimate: Estimate::of_input(REQUEST_ESTIMATE),
     })
 }
 
