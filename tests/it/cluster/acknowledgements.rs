@@ -28,6 +28,7 @@ async fn lose_an_acknowledgement(mock: &Mock, mut one: Node) {
     let mut two = follower_behind(&link, mock, "sp-2").await;
     assert_eq!(ask(&two, &key).await.status, 200);
     booked(&one, 1).await;
+    until("and acknowledged", async || (unsynced(&two).await == 0).then_some(())).await;
 
     link.set(Mode::Cut);
     for _ in 0..5 {
