@@ -12,6 +12,7 @@ mod m20261123_000001_accounts;
 mod m20261123_000002_usage;
 mod m20261123_000003_cluster;
 mod m20261123_000004_usage_by_time;
+mod m20261123_000005_batches;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000002_usage::Migration),
             Box::new(m20261123_000003_cluster::Migration),
             Box::new(m20261123_000004_usage_by_time::Migration),
+            Box::new(m20261123_000005_batches::Migration),
         ]
     }
 }

@@ -10,11 +10,13 @@ use tokio::sync::watch;
 use crate::cluster::calls::{CallError, LeaderCalls};
 use crate::cluster::pieces::{Assembly, snapshot_to_wire, step_from_wire};
 use crate::cluster::state::{Change, Origin, State};
-use crate::cluster::sync::{Error, FollowerBooks, KEY_USES_MAX, Pushed, Session, meet_ledger, push_all};
+use crate::cluster::sync::{
+    Error, FollowerBooks, KEY_USES_MAX, Pushed, Session, compare_batches, meet_ledger, push_all,
+};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{InstanceId, LedgerId, NodeId};
 use crate::domain::peer::Peer;
-use crate::wire::malformed::parse;
+use crate::wire::malformed::{parse, parse_some};
 use crate::wire::summary::peer_from_wire;
 use crate::wire::v1::state_update::Update;
 use crate::wire::{moment, v1};
@@ -90,7 +92,7 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
         }
     }
 
-    /// Registers, meets the leader's ledger, and gives a leader that has lost its state what this node has of it. Not
+    /// Registers, meets the leader's ledger, owes it again what it has lost of it, and gives a leader that has lost its state what this node has of it. Not
     /// while a push is on its way: what it acknowledges might be of the ledger before.
     ///
     /// # Errors
@@ -115,10 +117,20 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             instance: self.identity.instance,
             leader_id: parse("leader_id", &answer.leader_id).map_err(CallError::from)?,
             ledger: parse("ledger_id", &answer.ledger_id).map_err(CallError::from)?,
+            leader_instance: parse_some("leader_instance_id", &answer.leader_instance_id)
+                .map_err(CallError::from)?,
             heartbeat: heartbeat(&answer),
         };
         if meet_ledger(&self.books, session.ledger).await? {
             tracing::info!(ledger = %session.ledger, "a new ledger at the leader: everything held is pushed");
+        }
+        if let Some(taken) = answer.batches_taken
+            && let Some(owed) = compare_batches(&self.books, taken).await?
+        {
+            tracing::warn!(
+                records = owed,
+                "the leader's database is older than what it acknowledged: what it lacks is pushed again"
+            );
         }
         if let Some(origin) = offer.filter(|_| answer.state_wanted) {
             let parts = snapshot_to_wire(origin, &self.books.load().await?);
@@ -167,6 +179,7 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             synced_through: debts.synced_through.map(moment::to_wire),
             ledger_id: session.ledger.to_string(),
             key_uses: told.collect(),
+            leader_instance_id: session.leader_run(),
         };
         match self.leader.heartbeat(request).await {
             Ok(answer) => Ok(Some(answer.draining)),

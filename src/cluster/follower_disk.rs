@@ -31,8 +31,8 @@ impl FollowerBooks for FollowerDisk {
         Ok(self.ledger.usage().list_unsynced_after(after, limit).await?)
     }
 
-    async fn mark_synced(&self, ids: &[RequestId]) -> Result<(), Failure> {
-        Ok(self.ledger.mark_synced(ids).await?)
+    async fn mark_synced(&self, ids: &[RequestId], batch: Option<u64>) -> Result<(), Failure> {
+        Ok(self.ledger.mark_synced(ids, batch).await?)
     }
 
     async fn set_aside(&self, rejected: &[(RequestId, String)]) -> Result<(), Failure> {
@@ -42,6 +42,14 @@ impl FollowerBooks for FollowerDisk {
     async fn mark_all_unsynced(&self) -> Result<(), Failure> {
         self.ledger.mark_all_unsynced().await?;
         Ok(())
+    }
+
+    async fn last_batch(&self) -> Result<u64, Failure> {
+        Ok(self.ledger.usage().last_batch().await?)
+    }
+
+    async fn mark_unsynced_after(&self, batch: u64) -> Result<u64, Failure> {
+        Ok(self.ledger.mark_unsynced_after(batch).await?)
     }
 
     async fn seen_ledger(&self) -> Result<Option<LedgerId>, Failure> {

@@ -10,11 +10,10 @@ use tokio::sync::watch;
 
 use crate::cluster::adoption::{Adoption, Standing, adopted};
 use crate::cluster::elsewhere::{News, Spent, Tally};
-use crate::cluster::pieces::lineage_from_wire;
 use crate::cluster::publisher::{Publisher, Update};
-use crate::cluster::registry::{Registration, Registry, Sign};
+use crate::cluster::registry::{Registry, Sign};
+use crate::cluster::requests::{key_uses, offered, readable, registration, speaker};
 use crate::cluster::state::{Origin, State};
-use crate::cluster::sync::KEY_USES_MAX;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
@@ -23,20 +22,24 @@ use crate::domain::quota::Used;
 use crate::domain::usage::UsageRecord;
 use crate::quota::SubjectId;
 use crate::telemetry::Counter;
-use crate::wire::malformed::{Malformed, parse, parse_some};
-use crate::wire::{moment, usage, v1};
+use crate::wire::malformed::{parse, parse_some};
+use crate::wire::{moment, v1};
 
 /// The most records in one `PushUsage`.
 pub const RECORDS_MAX: usize = 10_000;
 
-/// How long a text of a registration may be.
-const TEXT_BYTES_MAX: usize = 2_048;
-
 /// What a leader keeps on its disk. Two leaders do: the one on a database, and the simulation's.
 pub trait LeaderBooks: Send + Sync + 'static {
-    /// Takes records in one transaction, rollups included; answers after its commit. Records it holds already are
-    /// duplicates.
-    fn take(&self, records: Vec<UsageRecord>) -> impl Future<Output = Result<Taken, Failure>> + Send;
+    /// Takes records of a node in one transaction, rollups and the count of the node's batches included; answers after
+    /// its commit. Records it holds already are duplicates.
+    fn take(
+        &self,
+        node: &NodeId,
+        records: Vec<UsageRecord>,
+    ) -> impl Future<Output = Result<Taken, Failure>> + Send;
+
+    /// How many batches of a node it has taken.
+    fn batches_taken(&self, node: &NodeId) -> impl Future<Output = Result<u64, Failure>> + Send;
 
     /// Keeps peers, in one transaction.
     fn keep_peers(&self, peers: Vec<Peer>) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -65,11 +68,15 @@ pub struct Taken {
     pub duplicates: u64,
     /// Those that it will never take, each with the reason.
     pub rejected: Vec<(RequestId, String)>,
+    /// The number of the batch; none: there was nothing in it.
+    pub batch: Option<u64>,
 }
 
 /// A leader on its books.
 pub struct Leader<B> {
     id: NodeId,
+    /// This run: followers register with each, since its database may be an older one than that of the run before.
+    instance: InstanceId,
     ledger: LedgerId,
     heartbeat: Duration,
     books: B,
@@ -120,6 +127,7 @@ impl<B: LeaderBooks> Leader<B> {
             news: watch::Sender::new(0),
             metrics: Metrics::default(),
             id,
+            instance: InstanceId::new(),
             heartbeat,
             books,
             clock,
@@ -135,6 +143,7 @@ impl<B: LeaderBooks> Leader<B> {
         let now = self.clock.now();
         let peer = self.registry.lock().register(registration(request)?, now)?;
         self.books.keep_peers(vec![peer.clone()]).await?;
+        let batches = self.books.batches_taken(&peer.id).await?;
         self.tell();
         let wanted = |offered| self.standing.lock().adopts(&offered, now).is_some();
         tracing::info!(peer = %peer.id, addr = %peer.addr, version = %peer.version, "a node registered");
@@ -144,6 +153,8 @@ impl<B: LeaderBooks> Leader<B> {
             ledger_id: self.ledger.to_string(),
             heartbeat_interval: prost_types::Duration::try_from(self.heartbeat).ok(),
             state_wanted: offered.is_some_and(wanted),
+            leader_instance_id: self.instance.to_string(),
+            batches_taken: Some(batches),
         })
     }
 
@@ -154,6 +165,7 @@ impl<B: LeaderBooks> Leader<B> {
     pub fn heartbeat(&self, request: &v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, Failure> {
         let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
         self.check_ledger(&request.ledger_id)?;
+        self.check_run(&request.leader_instance_id)?;
         let sign = Sign {
             unsynced: request.unsynced,
             synced_through: request.synced_through.map(moment::from_wire),
@@ -186,6 +198,7 @@ impl<B: LeaderBooks> Leader<B> {
     pub async fn push(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, Failure> {
         let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
         self.check_ledger(&request.ledger_id)?;
+        self.check_run(&request.leader_instance_id)?;
         if request.records.len() > RECORDS_MAX {
             let text = format!("{} records at once; at most {RECORDS_MAX}", request.records.len());
             return Err(Failure::new(Kind::TooLarge, text));
@@ -200,7 +213,7 @@ impl<B: LeaderBooks> Leader<B> {
                 Err(why) => rejected.push(v1::RejectedRecord { request_id, reason: why.to_string() }),
             }
         }
-        let taken = self.take(records).await?;
+        let taken = self.take(&id, records).await?;
         rejected.extend(
             taken
                 .rejected
@@ -215,6 +228,7 @@ impl<B: LeaderBooks> Leader<B> {
             duplicates: taken.duplicates,
             rejected,
             ledger_id: self.ledger.to_string(),
+            batch: taken.batch,
         })
     }
 
@@ -403,11 +417,11 @@ impl<B: LeaderBooks> Leader<B> {
         &self.books
     }
 
-    async fn take(&self, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
+    async fn take(&self, node: &NodeId, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
         if records.is_empty() {
             return Ok(Taken::default());
         }
-        let taken = self.books.take(records).await?;
+        let taken = self.books.take(node, records).await?;
         if !taken.accepted.is_empty() {
             let now = self.clock.now();
             let mut tally = self.tally.lock();
@@ -430,6 +444,17 @@ impl<B: LeaderBooks> Leader<B> {
         Err(Failure::new(Kind::NotFound, text))
     }
 
+    /// What was said to an earlier run of this leader may be untrue of a database that was restored in between. A node
+    /// that does not say whom it means is an older version.
+    fn check_run(&self, meant: &str) -> Result<(), Failure> {
+        match parse_some::<InstanceId>("leader_instance_id", meant)? {
+            Some(meant) if meant != self.instance => {
+                Err(Failure::new(Kind::NotFound, "the leader was started anew: register"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn tell(&self) {
         self.news.send_modify(|count| *count += 1);
     }
@@ -446,48 +471,4 @@ pub fn spent_by(record: &UsageRecord) -> Spent {
         nanousd: record.cost_nanousd,
         at: record.created_at,
     }
-}
-
-fn readable(log: v1::UsageLog, sender: &NodeId) -> Result<UsageRecord, Malformed> {
-    let record = usage::from_wire(log)?;
-    if record.source_node != *sender {
-        let text = format!("is {}, but {sender} pushed it", record.source_node);
-        return Err(Malformed::invalid("source_node", text));
-    }
-    Ok(record)
-}
-
-fn speaker(node_id: &str, instance_id: &str) -> Result<(NodeId, InstanceId), Malformed> {
-    Ok((parse("node_id", node_id)?, parse("instance_id", instance_id)?))
-}
-
-/// A hint for people: what cannot be read is passed over, what is too much is not looked at.
-fn key_uses(request: &v1::HeartbeatRequest) -> Vec<(KeyId, Timestamp)> {
-    let uses = request.key_uses.iter().take(KEY_USES_MAX);
-    uses.filter_map(|told| Some((told.key_id.parse().ok()?, moment::from_wire(told.at?)))).collect()
-}
-
-/// The state that a registering node can offer, if any.
-fn offered(request: &v1::RegisterRequest) -> Result<Option<Origin>, Malformed> {
-    let ledger = parse_some("state_ledger_id", &request.state_ledger_id)?;
-    let lineage = lineage_from_wire("state_lineage", &request.state_lineage)?;
-    Ok(ledger.map(|ledger| Origin { ledger, version: request.state_version, lineage, blank: false }))
-}
-
-fn registration(request: v1::RegisterRequest) -> Result<Registration, Failure> {
-    if let Some(field) = [("advertise_url", &request.advertise_url), ("version", &request.version)]
-        .into_iter()
-        .find_map(|(field, text)| (text.len() > TEXT_BYTES_MAX).then_some(field))
-    {
-        return Err(Malformed::invalid(field, format!("is longer than {TEXT_BYTES_MAX} bytes")).into());
-    }
-    let former = request.former_instance_ids.iter().map(|id| parse("former_instance_ids", id));
-    Ok(Registration {
-        node_id: parse_some("node_id", &request.node_id)?,
-        instance: parse("instance_id", &request.instance_id)?,
-        former: former.collect::<Result<_, _>>()?,
-        addr: request.advertise_url,
-        weight: request.weight,
-        version: request.version,
-    })
 }

@@ -35,15 +35,20 @@ impl LeaderDisk {
 }
 
 impl LeaderBooks for LeaderDisk {
-    async fn take(&self, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
+    async fn take(&self, node: &NodeId, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
         let turn = if self.store.is_embedded() { Some(self.intake.lock().await) } else { None };
-        let taken = self.ledger.take(records).await?;
+        let taken = self.ledger.take(node, records).await?;
         drop(turn);
         Ok(Taken {
             accepted: taken.new_records().map(spent_by).collect(),
             duplicates: taken.duplicates() as u64,
+            batch: taken.number(),
             rejected: taken.rejected,
         })
+    }
+
+    async fn batches_taken(&self, node: &NodeId) -> Result<u64, Failure> {
+        Ok(self.ledger.usage().batches_taken(node).await?)
     }
 
     async fn keep_peers(&self, peers: Vec<Peer>) -> Result<(), Failure> {

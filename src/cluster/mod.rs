@@ -21,6 +21,13 @@
 //! Memory: at most four batches of a backlog on a follower, 32 pushes on the leader, whatever is owed; the leader holds
 //! the replicated state once, to see what a change changes.
 //!
+//! A leader may lose what it had acknowledged. Another ledger: its disk is gone, and followers push all they hold. The
+//! same ledger, only older, restored from a backup or cut short by a power failure: it counts the batches that it takes
+//! of each node in the transactions that take them, a follower keeps the number with what a batch acknowledged, and when
+//! they meet, which they do anew in each run of the leader, the follower pushes what has a higher number than the
+//! leader holds. Nothing else, since a record that the leader's retention has removed would count again. Only what is
+//! the leader's own, calls that it answered itself and users, is as old as its backup.
+//!
 //! How a node uses it; a [`Task`] is a name and a future for the supervisor, nothing is spawned here:
 //!
 //! ```text
@@ -46,6 +53,7 @@ mod origin_note;
 pub mod pieces;
 pub mod publisher;
 pub mod registry;
+mod requests;
 pub mod retry;
 mod runs;
 pub mod share;

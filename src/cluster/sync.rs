@@ -48,14 +48,26 @@ pub trait FollowerBooks: Send + Sync {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<UsageRecord>, Failure>> + Send;
 
-    /// Marks records synced.
-    fn mark_synced(&self, ids: &[RequestId]) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Marks records synced, acknowledged by the leader in its batch of that number; none: it does not count them.
+    fn mark_synced(
+        &self,
+        ids: &[RequestId],
+        batch: Option<u64>,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The highest number of a batch that was marked synced; 0: none that was counted.
+    fn last_batch(&self) -> impl Future<Output = Result<u64, Failure>> + Send;
+
+    /// Marks what later batches than `batch` acknowledged as unsynced; after that `batch` is the last. How many were
+    /// marked. May be interrupted anywhere and repeated.
+    fn mark_unsynced_after(&self, batch: u64) -> impl Future<Output = Result<u64, Failure>> + Send;
 
     /// Sets records aside that the leader will never take, each with the reason.
     fn set_aside(&self, rejected: &[(RequestId, String)])
     -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Marks everything that is still held as unsynced. May be interrupted anywhere and repeated.
+    /// Marks everything that is still held as unsynced; no batch is the last after that. May be interrupted anywhere and
+    /// repeated.
     fn mark_all_unsynced(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// The leader's ledger that `synced` refers to.
@@ -90,8 +102,17 @@ pub struct Session {
     pub leader_id: NodeId,
     /// The leader's ledger: what is pushed is meant for it, what it acknowledges holds for it.
     pub ledger: LedgerId,
+    /// The run of the leader's process: what it acknowledged is in its database as long as it runs. None: it does not say.
+    pub leader_instance: Option<InstanceId>,
     /// How often the leader wants to hear of the follower.
     pub heartbeat: Duration,
+}
+
+impl Session {
+    /// The run of the leader that is meant, as messages name it.
+    pub(super) fn leader_run(&self) -> String {
+        self.leader_instance.as_ref().map(InstanceId::to_string).unwrap_or_default()
+    }
 }
 
 /// How a round of pushing went.
@@ -142,6 +163,22 @@ pub async fn meet_ledger<B: FollowerBooks>(books: &B, ledger: LedgerId) -> Resul
     books.mark_all_unsynced().await?;
     books.remember_ledger(ledger).await?;
     Ok(true)
+}
+
+/// Compares what the leader's database has taken of this node with what it acknowledged. If it has fewer batches, it was
+/// restored from an older backup, or its machine died before the last commits were on the disk: what was acknowledged
+/// in the later ones is owed again, and nothing else, since what the leader has counted once may be in its sums only.
+/// That the leader has more is normal: its word got lost. Nothing may be in flight meanwhile.
+///
+/// How many records are owed again; none: nothing was lost.
+///
+/// # Errors
+/// What the database says.
+pub async fn compare_batches<B: FollowerBooks>(books: &B, taken: u64) -> Result<Option<u64>, Failure> {
+    if books.last_batch().await? <= taken {
+        return Ok(None);
+    }
+    books.mark_unsynced_after(taken).await.map(Some)
 }
 
 /// Pushes everything unsynced, oldest first, `batch_max` records at a time, several batches in flight. Safe to call at
@@ -214,6 +251,7 @@ async fn push_batch<B: FollowerBooks, L: LeaderCalls>(
             instance_id: session.instance.to_string(),
             ledger_id: session.ledger.to_string(),
             records: Vec::with_capacity(batch.len()),
+            leader_instance_id: session.leader_run(),
         };
         let mut ids = Vec::with_capacity(batch.len());
         let mut bytes = 0;
@@ -246,6 +284,10 @@ async fn settle<B: FollowerBooks>(
     if counted != ids.len() as u64 {
         return Err(nonsense(format!("an acknowledgement of {counted} records for {}", ids.len())));
     }
+    if answer.batch.is_some() && session.leader_instance.is_none() {
+        // Another version than the one that was registered with. What is not marked is pushed again, once they have met.
+        return Err(Error::Call(CallError::Unknown("the leader counts batches by now".to_owned())));
+    }
     let mut rejected = Vec::with_capacity(answer.rejected.len());
     for record in answer.rejected {
         let id: RequestId = parse("request_id", &record.request_id).map_err(|e| nonsense(e.to_string()))?;
@@ -259,6 +301,6 @@ async fn settle<B: FollowerBooks>(
     if !rejected.is_empty() {
         books.set_aside(&rejected).await?;
     }
-    books.mark_synced(&ids).await?;
+    books.mark_synced(&ids, answer.batch).await?;
     Ok(Pushed { accepted: answer.accepted, duplicates: answer.duplicates, rejected: rejected.len() as u64 })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::ids::RequestId;
+use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::{Ledger, bounds};
 use crate::store::Error;
@@ -32,6 +32,12 @@ impl Taken {
         self.inserted.duplicates()
     }
 
+    /// The number of the batch: one higher than that of the batch before of the same node. None: there was nothing in it.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        self.inserted.number
+    }
+
     /// Those that were new.
     pub fn new_records(&self) -> impl Iterator<Item = &UsageRecord> {
         self.inserted.new_of(&self.records)
@@ -39,12 +45,12 @@ impl Taken {
 }
 
 impl Ledger {
-    /// Takes records of other nodes, each once, in one transaction. When it returns, they are committed and may be
-    /// acknowledged.
+    /// Takes records of the follower `node`, each once, in one transaction that also counts the batch. When it returns,
+    /// they are committed and may be acknowledged.
     ///
     /// # Errors
     /// [`Error`] of the database; then nothing was taken, and the same push can be repeated.
-    pub async fn take(&self, records: Vec<UsageRecord>) -> Result<Taken, Error> {
+    pub async fn take(&self, node: &NodeId, records: Vec<UsageRecord>) -> Result<Taken, Error> {
         let mut rejected = Vec::new();
         let mut acceptable = records;
         acceptable.retain(|record| match bounds::check(record) {
@@ -55,7 +61,7 @@ impl Ledger {
             }
         });
         let records = Arc::new(acceptable);
-        let inserted = self.usage().insert_shared(&records, true).await?;
+        let inserted = self.usage().take_batch(&records, node).await?;
         Ok(Taken { records, inserted, rejected })
     }
 }

@@ -29,7 +29,7 @@ pub use writer::UsageWriter;
 
 use queue::Queue;
 
-/// Rows that one step of [`Ledger::mark_all_unsynced`] touches: small enough that new records get in between.
+/// Rows that one step of [`Ledger::mark_all_unsynced`] looks at: small enough that new records get in between.
 const MARK_STEP: u32 = 2_000;
 
 /// The ledger. Cheap to clone.
@@ -104,12 +104,23 @@ impl Ledger {
         Ok(marked)
     }
 
-    /// Notes that the leader has these.
+    /// Marks what the leader acknowledged in later batches than `batch` as unsynced, in steps: the leader's database is
+    /// an older one. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`Error`] of the database; what was marked stays marked.
+    pub async fn mark_unsynced_after(&self, batch: u64) -> Result<u64, Error> {
+        let marked = self.usage().mark_unsynced_after(batch, MARK_STEP).await?;
+        self.queue.nudge();
+        Ok(marked)
+    }
+
+    /// Notes that the leader has these, and in which of its batches, if it counts them.
     ///
     /// # Errors
     /// [`Error`] of the database; marking again is harmless.
-    pub async fn mark_synced(&self, ids: &[RequestId]) -> Result<(), Error> {
-        self.usage().mark_synced(ids).await
+    pub async fn mark_synced(&self, ids: &[RequestId], batch: Option<u64>) -> Result<(), Error> {
+        self.usage().mark_synced(ids, batch).await
     }
 
     /// Every query on usage.

@@ -25,6 +25,10 @@ mod row {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// Sets the number `$1` to `$2` unless it is higher already, in a transaction with what the number tells of.
+pub(super) const RAISE: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE \
+    SET value = excluded.value WHERE CAST(meta.value AS BIGINT) < CAST(excluded.value AS BIGINT)";
+
 /// What is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MetaKey {
@@ -38,6 +42,8 @@ pub enum MetaKey {
     SigningKey,
     /// The ledger id of the leader that this follower last pushed to.
     LeaderLedgerId,
+    /// The highest number of a batch that a leader has acknowledged, within [`Self::LeaderLedgerId`].
+    LeaderBatch,
     /// The ledger id within which the replicated state version counts.
     StateLedgerId,
     /// What the replicated state goes back to; JSON, written by the cluster.
@@ -53,13 +59,14 @@ pub enum MetaKey {
 }
 
 impl MetaKey {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::LedgerId => "ledger_id",
             Self::NodeId => "node_id",
             Self::StateVersion => "state_version",
             Self::SigningKey => "signing_key",
             Self::LeaderLedgerId => "leader_ledger_id",
+            Self::LeaderBatch => "leader_batch",
             Self::StateLedgerId => "state_ledger_id",
             Self::StateOrigin => "state_origin",
             Self::TokenKeys => "token_keys",
@@ -121,7 +128,12 @@ impl<'a, G: Ground> MetaRepo<'a, G> {
     /// # Errors
     /// [`Error`] of the database, or [`Error::Value`] if it is no number.
     pub async fn state_version(&self) -> Result<u64, Error> {
-        self.get(MetaKey::StateVersion).await?.map_or(Ok(0), |text| as_number(&text))
+        self.number(MetaKey::StateVersion).await
+    }
+
+    /// The number of `key`; 0 if it was never set.
+    pub(super) async fn number(&self, key: MetaKey) -> Result<u64, Error> {
+        self.get(key).await?.map_or(Ok(0), |text| as_number(key, &text))
     }
 
     /// Adds one to a number and returns it. Concurrent callers get different numbers.
@@ -133,7 +145,7 @@ impl<'a, G: Ground> MetaRepo<'a, G> {
             Statement::from_sql_and_values(connection.get_database_backend(), sql, [key.as_str().into()]);
         let row = connection.query_one_raw(statement).await?;
         let row = row.ok_or_else(|| Error::Failed(format!("meta.{} vanished", key.as_str())))?;
-        as_number(&row.try_get_by_index::<String>(0)?)
+        as_number(key, &row.try_get_by_index::<String>(0)?)
     }
 }
 
@@ -148,6 +160,6 @@ impl MetaRepo<'_, Store> {
     }
 }
 
-fn as_number(text: &str) -> Result<u64, Error> {
-    text.parse().map_err(|error| Error::unreadable("meta.state_version", error))
+fn as_number(key: MetaKey, text: &str) -> Result<u64, Error> {
+    text.parse().map_err(|error| Error::unreadable(&format!("meta.{}", key.as_str()), error))
 }

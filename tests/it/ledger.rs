@@ -164,7 +164,7 @@ on_both! {
         tokio::spawn(writer.run(stop));
         ledger.flush().await.expect("flushed");
         assert_eq!(owes_nothing_through().await, just_before(first_at), "it is written, not acknowledged");
-        ledger.mark_synced(&[first.request_id]).await.expect("marked");
+        ledger.mark_synced(&[first.request_id], None).await.expect("marked");
         assert_eq!(owes_nothing_through().await, just_before(clock.now()));
         // a clock set back a little does not put a record before what was promised
         let promised = owes_nothing_through().await;
@@ -195,11 +195,11 @@ on_both! {
         bad[2].cost_nanousd = -1;
         bad[3].created_at = at("1999-01-01");
         let all: Vec<_> = bad.iter().chain(&good).cloned().collect();
-        let taken = ledger.take(all.clone()).await.expect("taken");
+        let taken = ledger.take(&node("sp-2"), all.clone()).await.expect("taken");
         assert_eq!((taken.accepted(), taken.duplicates(), taken.rejected.len()), (20, 0, 4));
         assert_eq!(taken.new_records().cloned().collect::<Vec<_>>(), good);
         assert!(taken.rejected.iter().zip(&bad).all(|((id, why), bad)| *id == bad.request_id && !why.is_empty()));
-        let taken = ledger.take(all).await.expect("taken");
+        let taken = ledger.take(&node("sp-2"), all).await.expect("taken");
         assert_eq!((taken.accepted(), taken.duplicates(), taken.rejected.len()), (0, 20, 4));
         assert_eq!(ledger.usage().unsynced_count().await.expect("a count"), 0, "a leader owes nobody");
         let totals = ledger.usage().global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await.expect("sums");
@@ -217,7 +217,7 @@ on_both! {
         let read = ledger.usage().get(odd.request_id).await.expect("read").expect("there").record;
         assert_eq!(&*read.model, "claude?");
         assert_eq!(read.session_id.map(|id| id.len()), Some(512));
-        let again = ledger.take(vec![UsageRecord { request_id: RequestId::new(), ..odd }]).await.expect("taken");
+        let again = ledger.take(&node("sp-2"), vec![UsageRecord { request_id: RequestId::new(), ..odd }]).await.expect("taken");
         assert_eq!(again.rejected.len(), 1, "a leader would have refused it as it was");
     }
 
@@ -232,7 +232,7 @@ on_both! {
         assert_eq!(retention.sweep().await.expect("swept"), 0, "unsynced logs are never touched");
         let owed = ledger.usage().list_unsynced(2_400).await.expect("a list");
         let ids: Vec<_> = owed.iter().map(|record| record.request_id).collect();
-        ledger.mark_synced(&ids).await.expect("marked");
+        ledger.mark_synced(&ids, None).await.expect("marked");
         assert_eq!(retention.sweep().await.expect("swept"), 2_400);
         assert_eq!(ledger.usage().unsynced_count().await.expect("a count"), 100);
     }

@@ -1,6 +1,7 @@
 //! What a follower owes and has paid, and what retention may remove, on both databases.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sproxy::domain::clock::Timestamp;
@@ -36,12 +37,12 @@ on_both! {
         let second = usage.list_unsynced_after(last, 100).await.expect("a list");
         let both: HashSet<_> = ids(&first).into_iter().chain(ids(&second)).collect();
         assert_eq!((second.len(), both.len()), (20, 30), "the second list goes on where the first ended");
-        usage.mark_synced(&ids(&second)).await.expect("marked");
-        usage.mark_synced(&ids(&second)).await.expect("marking again is harmless");
-        usage.mark_synced(&[RequestId::new()]).await.expect("an unknown id is ignored");
-        usage.mark_synced(&[]).await.expect("nothing is nothing");
+        usage.mark_synced(&ids(&second), None).await.expect("marked");
+        usage.mark_synced(&ids(&second), None).await.expect("marking again is harmless");
+        usage.mark_synced(&[RequestId::new()], None).await.expect("an unknown id is ignored");
+        usage.mark_synced(&[], None).await.expect("nothing is nothing");
         assert_eq!(usage.list_unsynced(100).await.expect("a list"), first);
-        usage.mark_synced(&ids(&first)).await.expect("marked");
+        usage.mark_synced(&ids(&first), None).await.expect("marked");
         assert_eq!(usage.oldest_unsynced().await.expect("a time"), None);
         let page = usage.query(&UsageFilter::default(), 100, None).await.expect("a page");
         assert!(page.items.iter().all(|log| log.synced));
@@ -64,7 +65,7 @@ on_both! {
         let usage = UsageRepo::on(&db.store);
         let records = series(103);
         usage.insert_batch(&records, false).await.expect("inserted");
-        usage.mark_synced(&ids(&records[..100])).await.expect("marked");
+        usage.mark_synced(&ids(&records[..100]), None).await.expect("marked");
         usage.set_aside(&[(records[101].request_id, "no".to_owned())]).await.expect("set aside");
         assert_eq!(usage.mark_all_unsynced(10).await.expect("marked"), 101);
         assert_eq!(usage.unsynced_count().await.expect("a count"), 103);
@@ -72,12 +73,52 @@ on_both! {
         assert_eq!(usage.mark_all_unsynced(10).await.expect("marked"), 0, "repeating changes nothing");
     }
 
+    async fn what_was_acknowledged_in_later_batches_is_owed_again_and_nothing_else(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let records = series(60);
+        usage.insert_batch(&records, false).await.expect("inserted");
+        assert_eq!(usage.last_batch().await.expect("a number"), 0);
+        // Answers come in any order, and a leader of an older version counts nothing.
+        for (part, batch) in [(0..10, None), (10..20, Some(7)), (20..30, Some(9)), (30..40, Some(8)), (40..50, Some(10))] {
+            usage.mark_synced(&ids(&records[part]), batch).await.expect("marked");
+        }
+        usage.set_aside(&[(records[55].request_id, "no".to_owned())]).await.expect("set aside");
+        assert_eq!(usage.last_batch().await.expect("a number"), 10);
+        usage.mark_synced(&ids(&records[10..20]), Some(11)).await.expect("marked");
+        assert_eq!(usage.last_batch().await.expect("a number"), 11, "too high costs a look, too low a record");
+        assert_eq!(usage.mark_unsynced_after(8, 7).await.expect("marked"), 20);
+        assert_eq!(usage.last_batch().await.expect("a number"), 8);
+        let owed: HashSet<_> = ids(&usage.list_unsynced(100).await.expect("a list")).into_iter().collect();
+        let expected = (20..30).chain(40..55).chain(56..60).map(|n| records[n].request_id).collect();
+        assert_eq!(owed, expected);
+        assert_eq!(usage.set_aside_count().await.expect("a count"), 1);
+        assert_eq!(usage.mark_unsynced_after(8, 7).await.expect("marked"), 0, "repeating changes nothing");
+        assert_eq!(usage.mark_all_unsynced(10).await.expect("marked"), 31);
+        assert_eq!(usage.last_batch().await.expect("a number"), 0, "another ledger counts anew");
+    }
+
+    async fn a_leader_counts_the_batches_of_each_node(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let records = series(4);
+        let (two, three) = (node("sp-2"), node("sp-3"));
+        let take = async |node, part: &[UsageRecord]| usage.take_batch(&Arc::new(part.to_vec()), node).await.expect("taken");
+        assert_eq!(usage.batches_taken(&two).await.expect("a count"), 0);
+        assert_eq!(take(&two, &records[..2]).await.number, Some(1));
+        assert_eq!(take(&three, &records[2..3]).await.number, Some(1));
+        let again = take(&two, &records[..2]).await;
+        assert_eq!((again.added(), again.number), (0, Some(2)), "it has them, up to here");
+        assert_eq!(take(&two, &[]).await.number, None);
+        assert_eq!(usage.insert_batch(&records[3..], true).await.expect("inserted").number, None);
+        assert_eq!(usage.batches_taken(&two).await.expect("a count"), 2);
+        assert_eq!(usage.batches_taken(&three).await.expect("a count"), 1);
+    }
+
     async fn retention_removes_old_synced_logs_and_keeps_the_sums(db: TestDatabase) {
         let usage = UsageRepo::on(&db.store);
         let cutoff = at("2026-11-22T10:00:10Z");
         let records = series(60); // 30 of them before the cutoff
         usage.insert_batch(&records, false).await.expect("inserted");
-        usage.mark_synced(&ids(&records[5..])).await.expect("marked");
+        usage.mark_synced(&ids(&records[5..]), None).await.expect("marked");
         usage.set_aside(&[(records[0].request_id, "no".to_owned())]).await.expect("set aside");
         let (from, to) = (at("2026-11-22"), at("2026-11-23"));
         let before = usage.global_sum_tokens(from, to).await.expect("sums");

@@ -1,6 +1,6 @@
 //! A batch of usage logs, as both databases take it: its columns, what became of it, and what that adds up to.
 
-use crate::domain::ids::RequestId;
+use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::price::Price;
 use crate::domain::usage::UsageRecord;
 use crate::store::usage::rollup::Rollups;
@@ -40,11 +40,40 @@ pub(super) const COLUMNS: [&str; 30] = [
     "synced",
 ];
 
+/// Whose records a batch has.
+#[derive(Clone, Debug)]
+pub(super) enum Whose {
+    /// This node's. `synced`: nobody else has to be told.
+    Own {
+        /// See there.
+        synced: bool,
+    },
+    /// A follower's, on its leader, which counts the batches of each.
+    Of(NodeId),
+}
+
+impl Whose {
+    /// Whether nobody else has to be told.
+    pub(super) fn synced(&self) -> bool {
+        match self {
+            Self::Own { synced } => *synced,
+            Self::Of(_) => true,
+        }
+    }
+}
+
+/// Counts a batch of node `$1`, in the transaction that takes it and as the last thing in there: the row stays locked
+/// until the commit, so numbers are in the order of commits. What has number N has everything up to N.
+pub(super) const COUNT: &str = "INSERT INTO usage_batches (node, taken) VALUES ($1, 1) \
+    ON CONFLICT (node) DO UPDATE SET taken = usage_batches.taken + 1 RETURNING taken";
+
 /// What became of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inserted {
     /// For each record, in order: whether it was new. A record that occurs twice in one batch is new once.
     pub is_new: Vec<bool>,
+    /// The number of the batch among those taken of the same node; none for a node's own.
+    pub number: Option<u64>,
 }
 
 impl Inserted {
@@ -68,7 +97,8 @@ impl Inserted {
 
 /// Marks which records were new, given the ids that the database took in.
 pub(super) fn mark_new(records: &[UsageRecord], mut taken: std::collections::HashSet<RequestId>) -> Inserted {
-    Inserted { is_new: records.iter().map(|record| taken.remove(&record.request_id)).collect() }
+    let is_new = records.iter().map(|record| taken.remove(&record.request_id)).collect();
+    Inserted { is_new, number: None }
 }
 
 /// The sums of what was new.

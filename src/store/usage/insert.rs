@@ -6,10 +6,13 @@
 
 use std::sync::Arc;
 
+use sea_orm::ConnectionTrait as _;
+
+use crate::domain::ids::NodeId;
 use crate::domain::usage::UsageRecord;
-use crate::store::Error;
-use crate::store::usage::batch::Inserted;
+use crate::store::usage::batch::{Inserted, Whose};
 use crate::store::usage::{UsageRepo, postgres, sqlite};
+use crate::store::{Error, columns};
 
 impl UsageRepo<'_> {
     /// Inserts those of `records` whose `request_id` is not in the database yet and adds them to the sums, all in one
@@ -33,15 +36,42 @@ impl UsageRepo<'_> {
         records: &Arc<Vec<UsageRecord>>,
         synced: bool,
     ) -> Result<Inserted, Error> {
+        self.insert(records, Whose::Own { synced }).await
+    }
+
+    /// The same for a leader that takes records of the follower `node`: in the same transaction the batch is counted,
+    /// duplicates or not, and [`Inserted::number`] says which one it is.
+    ///
+    /// # Errors
+    /// As [`insert_batch`](Self::insert_batch).
+    pub async fn take_batch(
+        &self,
+        records: &Arc<Vec<UsageRecord>>,
+        node: &NodeId,
+    ) -> Result<Inserted, Error> {
+        self.insert(records, Whose::Of(node.clone())).await
+    }
+
+    /// How many batches of `node` this leader's database holds. One look-up.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn batches_taken(&self, node: &NodeId) -> Result<u64, Error> {
+        let sql = "SELECT taken FROM usage_batches WHERE node = $1";
+        let found = self.0.reader.query_one_raw(self.statement(sql, vec![node.as_str().into()])).await?;
+        Ok(columns::counted(found.map_or(Ok(0), |row| row.try_get_by_index(0))?))
+    }
+
+    async fn insert(&self, records: &Arc<Vec<UsageRecord>>, whose: Whose) -> Result<Inserted, Error> {
         if records.is_empty() {
             return Ok(Inserted::default());
         }
         match &self.0.embedded {
             Some(embedded) => {
                 let (records, turn) = (Arc::clone(records), self.0.turn().await?);
-                embedded.usage.write(turn, move |writer| sqlite::insert(writer, &records, synced)).await
+                embedded.usage.write(turn, move |writer| sqlite::insert(writer, &records, &whose)).await
             }
-            None => postgres::insert(self.0.writer.get_postgres_connection_pool(), records, synced).await,
+            None => postgres::insert(self.0.writer.get_postgres_connection_pool(), records, &whose).await,
         }
     }
 }

@@ -11,12 +11,14 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, NodeId, RequestId, UserId};
 use crate::domain::price::Price;
 use crate::domain::usage::{Tokens, UsageRecord};
-use crate::store::Error;
-use crate::store::columns::{counted, from_json};
+use crate::store::columns::{count, counted, from_json};
 use crate::store::usage::batch::COLUMNS;
+use crate::store::{Error, MetaKey, meta};
 
 /// Word for word the condition of the partial index `index_usage_logs_owed`: SQLite uses it only then.
 pub(super) const OWED: &str = "NOT synced AND set_aside IS NULL";
+/// The highest number that any log has in `batch`, or had before retention removed it.
+pub(super) const LAST_BATCH: MetaKey = MetaKey::LeaderBatch;
 static LIST: LazyLock<String> = LazyLock::new(|| {
     // The first condition on the place is implied by the second; it is the one that the index understands.
     format!(
@@ -25,8 +27,8 @@ static LIST: LazyLock<String> = LazyLock::new(|| {
         COLUMNS.join(", ")
     )
 });
-const MARK: &str =
-    "UPDATE usage_logs SET synced = TRUE, set_aside = NULL WHERE NOT synced AND request_id = ?1";
+const MARK: &str = "UPDATE usage_logs SET synced = TRUE, set_aside = NULL, batch = ?2 \
+                    WHERE NOT synced AND request_id = ?1";
 
 /// The oldest unsynced records behind `after`, at most `limit`.
 pub(super) fn list(
@@ -46,12 +48,16 @@ pub(super) fn list(
     Ok(records)
 }
 
-/// Notes that the leader has these, in one transaction.
-pub(super) fn mark(connection: &mut Connection, ids: &[RequestId]) -> Result<(), Error> {
+/// Notes that the leader has these, and in which of its batches, in one transaction.
+pub(super) fn mark(connection: &mut Connection, ids: &[RequestId], batch: Option<u64>) -> Result<(), Error> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if let Some(batch) = batch {
+        tx.prepare_cached(meta::RAISE)?.execute((LAST_BATCH.as_str(), batch.to_string()))?;
+    }
+    let batch = batch.map(count);
     let mut statement = tx.prepare_cached(MARK)?;
     for id in ids {
-        statement.execute([id.0.as_bytes().as_slice()])?;
+        statement.execute((id.0.as_bytes().as_slice(), batch))?;
     }
     drop(statement);
     Ok(tx.commit()?)

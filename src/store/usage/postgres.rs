@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use crate::domain::ids::RequestId;
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::batch::{COLUMNS, Inserted, PriceTexts, mark_new, sums_of_new};
+use crate::store::usage::batch::{COLUMNS, COUNT, Inserted, PriceTexts, Whose, mark_new, sums_of_new};
 use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
-use crate::store::{Error, columns::count};
+use crate::store::{Error, columns::count, columns::counted};
 
 /// The types of [`COLUMNS`] but the last: `synced` is the same for all rows.
 const TYPES: [&str; 29] = [
@@ -52,14 +52,18 @@ fn arrays(types: &[&str]) -> String {
     numbered.collect::<Vec<_>>().join(", ")
 }
 
-pub(super) async fn insert(pool: &PgPool, records: &[UsageRecord], synced: bool) -> Result<Inserted, Error> {
+pub(super) async fn insert(pool: &PgPool, records: &[UsageRecord], whose: &Whose) -> Result<Inserted, Error> {
     let mut tx = pool.begin().await?;
-    let arguments = bind_logs(records, synced)?;
+    let arguments = bind_logs(records, whose.synced())?;
     let taken = sqlx::query_with::<Postgres, _>(LOGS.as_str(), arguments).fetch_all(&mut *tx).await?;
     let ids = taken.iter().map(|row| Ok(RequestId(row.try_get::<Uuid, _>(0)?)));
-    let inserted = mark_new(records, ids.collect::<Result<_, Error>>()?);
+    let mut inserted = mark_new(records, ids.collect::<Result<_, Error>>()?);
     if inserted.added() > 0 {
         insert_sums(&mut tx, &sums_of_new(records, &inserted)).await?;
+    }
+    if let Whose::Of(node) = whose {
+        let number = sqlx::query(COUNT).bind(node.as_str()).fetch_one(&mut *tx).await?;
+        inserted.number = Some(counted(number.try_get(0)?));
     }
     tx.commit().await?;
     Ok(inserted)

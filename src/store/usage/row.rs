@@ -47,6 +47,7 @@ pub struct Model {
     pub created_at: i64,
     pub synced: bool,
     pub set_aside: Option<String>,
+    pub batch: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -6,9 +6,9 @@ use rusqlite::{Connection, Statement, ToSql, TransactionBehavior};
 use uuid::Uuid;
 
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::batch::{COLUMNS, Inserted, PriceTexts, sums_of_new};
+use crate::store::usage::batch::{COLUMNS, COUNT, Inserted, PriceTexts, Whose, sums_of_new};
 use crate::store::usage::rollup::{Rollups, SUMS, Sums, add_to_existing};
-use crate::store::{Error, columns::count};
+use crate::store::{Error, columns::count, columns::counted};
 
 static LOG: LazyLock<String> = LazyLock::new(|| {
     row("usage_logs", &COLUMNS.join(", "), COLUMNS.len(), "ON CONFLICT (request_id) DO NOTHING")
@@ -28,15 +28,19 @@ fn row(table: &str, columns: &str, width: usize, tail: &str) -> String {
     format!("INSERT INTO {table} ({columns}) VALUES (?{}) {tail}", ",?".repeat(width - 1))
 }
 
-/// One transaction: the logs, and the sums of those that were new.
+/// One transaction: the logs, the sums of those that were new, and the number of the batch if it has one.
 pub(super) fn insert(
     connection: &mut Connection,
     records: &[UsageRecord],
-    synced: bool,
+    whose: &Whose,
 ) -> Result<Inserted, Error> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let inserted = insert_logs(&tx, records, synced)?;
+    let mut inserted = insert_logs(&tx, records, whose.synced())?;
     add_sums(&tx, &sums_of_new(records, &inserted))?;
+    if let Whose::Of(node) = whose {
+        let number = tx.prepare_cached(COUNT)?.query_row([node.as_str()], |row| row.get(0))?;
+        inserted.number = Some(counted(number));
+    }
     tx.commit()?;
     Ok(inserted)
 }
@@ -44,7 +48,7 @@ pub(super) fn insert(
 fn insert_logs(tx: &Connection, records: &[UsageRecord], synced: bool) -> Result<Inserted, Error> {
     let mut prices = PriceTexts::<Arc<str>>::default();
     let mut statement = tx.prepare_cached(&LOG)?;
-    let mut inserted = Inserted { is_new: Vec::with_capacity(records.len()) };
+    let mut inserted = Inserted { is_new: Vec::with_capacity(records.len()), number: None };
     for record in records {
         bind_log(&mut Values::of(&mut statement), record, &prices.text(&record.price)?, synced)?;
         inserted.is_new.push(statement.raw_execute()? > 0);

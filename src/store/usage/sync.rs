@@ -11,9 +11,9 @@ use uuid::Uuid;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::RequestId;
 use crate::domain::usage::{UsageLog, UsageRecord};
-use crate::store::usage::owed::OWED;
+use crate::store::usage::owed::{LAST_BATCH, OWED};
 use crate::store::usage::{UsageRepo, owed, row};
-use crate::store::{Error, Ground as _, columns};
+use crate::store::{Error, Ground as _, MetaRepo, columns, meta};
 
 /// Ids per transaction.
 const CHUNK: usize = 1_000;
@@ -53,22 +53,31 @@ impl UsageRepo<'_> {
         rows.into_iter().map(|row| Ok(UsageLog::try_from(row)?.record)).collect()
     }
 
-    /// Notes that the leader has these. Unknown ids are ignored. Costs the ids.
+    /// Notes that the leader has these, and in which of its batches, if it counts them. Unknown ids are ignored. Costs
+    /// the ids.
     ///
     /// # Errors
     /// [`Error`] of the database; marking again is harmless.
-    pub async fn mark_synced(&self, ids: &[RequestId]) -> Result<(), Error> {
+    pub async fn mark_synced(&self, ids: &[RequestId], batch: Option<u64>) -> Result<(), Error> {
         for ids in ids.chunks(CHUNK) {
             if let Some(embedded) = &self.0.embedded {
                 let (ids, turn) = (ids.to_vec(), self.0.turn().await?);
-                embedded.usage.write(turn, move |connection| owed::mark(connection, &ids)).await?;
+                embedded.usage.write(turn, move |connection| owed::mark(connection, &ids, batch)).await?;
             } else {
                 // One shape of statement for any number of ids.
-                let sql = "UPDATE usage_logs SET synced = TRUE, set_aside = NULL WHERE NOT synced \
+                let sql = "UPDATE usage_logs SET synced = TRUE, set_aside = NULL, batch = $2 WHERE NOT synced \
                            AND request_id = ANY($1)";
-                let pool = self.0.writer.get_postgres_connection_pool();
+                let mut tx = self.0.writer.get_postgres_connection_pool().begin().await?;
+                if let Some(batch) = batch {
+                    sqlx::query(meta::RAISE)
+                        .bind(LAST_BATCH.as_str())
+                        .bind(batch.to_string())
+                        .execute(&mut *tx)
+                        .await?;
+                }
                 let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-                sqlx::query(sql).bind(ids).execute(pool).await?;
+                sqlx::query(sql).bind(ids).bind(batch.map(columns::count)).execute(&mut *tx).await?;
+                tx.commit().await?;
             }
         }
         Ok(())
@@ -125,13 +134,44 @@ impl UsageRepo<'_> {
     /// # Errors
     /// [`Error`] of the database; what was marked before stays marked.
     pub async fn mark_all_unsynced(&self, step: u32) -> Result<u64, Error> {
+        let marked = self.mark_unsynced("synced OR set_aside IS NOT NULL", step).await?;
+        self.forget_batches_after(0).await?;
+        Ok(marked)
+    }
+
+    /// The highest number of a batch in which the leader has acknowledged anything; 0: none that it counted.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn last_batch(&self) -> Result<u64, Error> {
+        MetaRepo::on(self.0).number(LAST_BATCH).await
+    }
+
+    /// Marks what the leader acknowledged in later batches than `batch` as unsynced: it has no more than that. Then, and
+    /// only then, `batch` is the last. Costs and can be repeated like [`mark_all_unsynced`](Self::mark_all_unsynced).
+    ///
+    /// # Errors
+    /// [`Error`] of the database; what was marked before stays marked.
+    pub async fn mark_unsynced_after(&self, batch: u64, step: u32) -> Result<u64, Error> {
+        let marked = self.mark_unsynced(&format!("batch > {batch}"), step).await?;
+        self.forget_batches_after(batch).await?;
+        Ok(marked)
+    }
+
+    async fn forget_batches_after(&self, batch: u64) -> Result<(), Error> {
+        MetaRepo::on(self.0).set(LAST_BATCH, &batch.to_string()).await
+    }
+
+    async fn mark_unsynced(&self, which: &str, step: u32) -> Result<u64, Error> {
+        let sql = format!(
+            "UPDATE usage_logs SET synced = FALSE, set_aside = NULL, batch = NULL \
+             WHERE (created_at, request_id) > ($1, $2) AND (created_at, request_id) <= ($3, $4) AND ({which})"
+        );
         let mut marked = 0;
         let mut after = (i64::MIN, Uuid::nil());
         while let Some(last) = self.place_after(after, step).await? {
-            let sql = "UPDATE usage_logs SET synced = FALSE, set_aside = NULL WHERE (created_at, request_id) > ($1, $2) \
-                       AND (created_at, request_id) <= ($3, $4) AND (synced OR set_aside IS NOT NULL)";
             let values = [after.0.into(), after.1.into(), last.0.into(), last.1.into()];
-            let statement = Statement::from_sql_and_values(self.0.backend(), sql, values);
+            let statement = Statement::from_sql_and_values(self.0.backend(), &sql, values);
             marked += self.0.writes().await?.execute_raw(statement).await?.rows_affected();
             after = last;
         }

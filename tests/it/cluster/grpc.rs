@@ -107,11 +107,13 @@ async fn a_follower_pushes_its_own_records_each_with_a_verdict_and_nobody_elses(
         instance_id: instance.to_string(),
         ledger_id: uuid::Uuid::now_v7().to_string(),
         records: vec![foreign.clone(), mine.clone(), broken.clone(), mine],
+        leader_instance_id: String::new(),
     };
     assert_eq!(cluster.push_usage(push.clone()).await.unwrap_err().code(), Code::NotFound, "register first");
     let known = cluster.register(registration("sp-2", instance)).await.unwrap().into_inner();
     assert_eq!(cluster.push_usage(push.clone()).await.unwrap_err().code(), Code::NotFound, "another ledger");
     push.ledger_id = known.ledger_id;
+    assert_eq!(known.batches_taken, Some(0));
     let answer = cluster.push_usage(push.clone()).await.unwrap().into_inner();
     assert_eq!((answer.accepted, answer.duplicates), (1, 1));
     let rejected: Vec<_> = answer.rejected.iter().map(|record| record.request_id.clone()).collect();
@@ -119,6 +121,14 @@ async fn a_follower_pushes_its_own_records_each_with_a_verdict_and_nobody_elses(
     assert!(answer.rejected[0].reason.contains("sp-3"), "{:?}", answer.rejected);
     let again = cluster.push_usage(push.clone()).await.unwrap().into_inner();
     assert_eq!((again.accepted, again.duplicates), (0, 2), "pushed again, booked once");
+    assert_eq!((answer.batch, again.batch), (Some(1), Some(2)));
+    let known = cluster.register(registration("sp-2", instance)).await.unwrap().into_inner();
+    assert_eq!(known.batches_taken, Some(2));
+    push.leader_instance_id = uuid::Uuid::now_v7().to_string();
+    let meant = cluster.push_usage(push.clone()).await.unwrap_err();
+    assert_eq!(meant.code(), Code::NotFound, "meant for another run of the leader");
+    push.leader_instance_id = known.leader_instance_id;
+    cluster.push_usage(push.clone()).await.unwrap();
     let beat = v1::HeartbeatRequest {
         node_id: push.node_id.clone(),
         instance_id: push.instance_id.clone(),

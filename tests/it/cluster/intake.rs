@@ -14,7 +14,7 @@ use sproxy::store::{Location, Store, Synchronous};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::until;
-use crate::store_records::{at, record};
+use crate::store_records::{at, node, record};
 
 /// As many as the leader lets wait for their commit.
 const PUSHES: usize = 32;
@@ -36,7 +36,7 @@ async fn a_caller_of_the_leader_waits_for_one_push_and_not_for_all_that_are_in_l
         let (books, pushed) = (Arc::clone(&books), Arc::clone(&pushed));
         tokio::spawn(async move {
             let records = (0..RECORDS).map(|_| record(at("2026-11-22"))).collect();
-            assert_eq!(books.take(records).await.unwrap().accepted.len(), RECORDS);
+            assert_eq!(books.take(&node("sp-2"), records).await.unwrap().accepted.len(), RECORDS);
             pushed.fetch_add(1, Ordering::SeqCst);
         });
     }

@@ -7,6 +7,7 @@ mod grpc;
 mod intake;
 mod overrun;
 mod reflection;
+mod restore;
 mod state;
 mod verdict;
 

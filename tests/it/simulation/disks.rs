@@ -1,7 +1,7 @@
 //! Disks of the simulation: what is committed outlives a crash, what is on its way does not, and a commit whose answer
 //! gets lost has happened. They watch over the invariants as they are written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,9 +28,14 @@ pub fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, T> {
 }
 
 /// What a leader's disk holds.
+#[derive(Clone)]
 pub struct LeaderData {
     pub records: BTreeMap<RequestId, UsageRecord>,
+    /// How many batches of each node were taken.
+    pub batches: BTreeMap<NodeId, u64>,
     pub peers: BTreeMap<NodeId, Peer>,
+    /// What was ever taken, whether or not a backup has it.
+    pub taken: BTreeSet<RequestId>,
     pub state: State,
     pub standing: Standing,
 }
@@ -40,6 +45,8 @@ impl LeaderData {
     pub fn new(world: &World, first: bool) -> Self {
         let mut data = Self {
             records: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            taken: BTreeSet::new(),
             peers: BTreeMap::new(),
             state: State::default(),
             standing: Standing {
@@ -59,6 +66,12 @@ impl LeaderData {
 
     pub fn ledger(&self) -> LedgerId {
         self.standing.origin.ledger
+    }
+
+    /// The disk as it is after `backup` was put back, which is of its own ledger. Users are as they were: how nodes agree
+    /// on them again is another story.
+    pub fn restore(&mut self, backup: Self) {
+        (self.records, self.batches, self.peers) = (backup.records, backup.batches, backup.peers);
     }
 
     fn add_group(&mut self, world: &World, name: &str) {
@@ -87,6 +100,7 @@ pub struct FollowerData {
     pub node_id: Option<NodeId>,
     pub instances: Vec<InstanceId>,
     pub records: BTreeMap<Place, Owed>,
+    pub last_batch: u64,
     pub seen: Option<LedgerId>,
     pub held: Option<Origin>,
     pub state: State,
@@ -97,6 +111,8 @@ pub struct Owed {
     pub record: UsageRecord,
     pub synced: bool,
     pub set_aside: bool,
+    /// In which it was acknowledged.
+    pub batch: Option<u64>,
 }
 
 pub fn has_genesis(state: &State) -> bool {
@@ -127,21 +143,28 @@ impl LeaderDisk {
 }
 
 impl LeaderBooks for LeaderDisk {
-    async fn take(&self, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
+    async fn take(&self, node: &NodeId, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
         self.write(|data| {
-            let mut taken = Taken::default();
+            let count = data.batches.entry(node.clone()).or_default();
+            *count += 1;
+            let mut taken = Taken { batch: Some(*count), ..Taken::default() };
             for record in records {
                 if let Some(known) = data.records.get(&record.request_id) {
                     assert_eq!(*known, record, "one request id, two accounts");
                     taken.duplicates += 1;
                 } else {
                     taken.accepted.push(spent_by(&record));
+                    data.taken.insert(record.request_id);
                     data.records.insert(record.request_id, record);
                 }
             }
             taken
         })
         .await
+    }
+
+    async fn batches_taken(&self, node: &NodeId) -> Result<u64, Failure> {
+        Ok(lock(&self.data).batches.get(node).copied().unwrap_or_default())
     }
 
     async fn keep_peers(&self, peers: Vec<Peer>) -> Result<(), Failure> {
@@ -181,6 +204,26 @@ impl FollowerDisk {
     }
 }
 
+impl FollowerDisk {
+    /// In steps, each of which may be the last one that happens.
+    async fn mark_unsynced(&self, which: impl Fn(&Owed) -> bool) -> Result<u64, Failure> {
+        let places: Vec<Place> = lock(&self.data).records.keys().copied().collect();
+        let mut marked = 0;
+        for step in places.chunks(5) {
+            self.write(|data| {
+                for place in step {
+                    if let Some(owed) = data.records.get_mut(place).filter(|owed| which(owed)) {
+                        (owed.synced, owed.set_aside, owed.batch) = (false, false, None);
+                        marked += 1;
+                    }
+                }
+            })
+            .await?;
+        }
+        Ok(marked)
+    }
+}
+
 impl FollowerBooks for FollowerDisk {
     async fn list_unsynced(&self, after: Option<Place>, limit: usize) -> Result<Vec<UsageRecord>, Failure> {
         let data = lock(&self.data);
@@ -189,7 +232,7 @@ impl FollowerBooks for FollowerDisk {
         Ok(behind.take(limit).map(|(_, owed)| owed.record.clone()).collect())
     }
 
-    async fn mark_synced(&self, ids: &[RequestId]) -> Result<(), Failure> {
+    async fn mark_synced(&self, ids: &[RequestId], batch: Option<u64>) -> Result<(), Failure> {
         let ledgers = Arc::clone(&self.ledgers);
         self.write(|data| {
             let leader =
@@ -198,11 +241,14 @@ impl FollowerBooks for FollowerDisk {
             for owed in data.records.values_mut().filter(|owed| ids.contains(&owed.record.request_id)) {
                 let id = owed.record.request_id;
                 assert!(
-                    leader.records.contains_key(&id),
-                    "G1: {id} is called synced, but its leader has not got it"
+                    leader.taken.contains(&id),
+                    "G1: {id} is called synced, but its leader never took it"
                 );
-                (owed.synced, owed.set_aside) = (true, false);
+                if !owed.synced {
+                    (owed.synced, owed.set_aside, owed.batch) = (true, false, batch);
+                }
             }
+            data.last_batch = data.last_batch.max(batch.unwrap_or_default());
         })
         .await
     }
@@ -217,18 +263,18 @@ impl FollowerBooks for FollowerDisk {
     }
 
     async fn mark_all_unsynced(&self) -> Result<(), Failure> {
-        let places: Vec<Place> = lock(&self.data).records.keys().copied().collect();
-        for step in places.chunks(5) {
-            self.write(|data| {
-                for place in step {
-                    if let Some(owed) = data.records.get_mut(place) {
-                        (owed.synced, owed.set_aside) = (false, false);
-                    }
-                }
-            })
-            .await?;
-        }
-        Ok(())
+        self.mark_unsynced(|_| true).await?;
+        self.write(|data| data.last_batch = 0).await
+    }
+
+    async fn last_batch(&self) -> Result<u64, Failure> {
+        Ok(lock(&self.data).last_batch)
+    }
+
+    async fn mark_unsynced_after(&self, batch: u64) -> Result<u64, Failure> {
+        let marked = self.mark_unsynced(|owed| owed.batch.is_some_and(|number| number > batch)).await?;
+        self.write(|data| data.last_batch = batch).await?;
+        Ok(marked)
     }
 
     async fn seen_ledger(&self) -> Result<Option<LedgerId>, Failure> {

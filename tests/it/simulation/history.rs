@@ -28,6 +28,8 @@ pub struct History {
     next_owner: Owner,
     disk: Shared<LeaderData>,
     ledgers: Shared<HashMap<LedgerId, Shared<LeaderData>>>,
+    /// The last one that was made of a leader's disk.
+    backup: Option<LeaderData>,
     followers: Vec<Node>,
     /// Clients go on asking.
     open: Shared<bool>,
@@ -54,6 +56,7 @@ impl History {
         let net = Net {
             world: world.clone(),
             up: Arc::default(),
+            old: Arc::new(Mutex::new(world.chance(200))),
             cut: Arc::default(),
             loss: Arc::new(Mutex::new(
                 [0, 20, 80, 200][usize::try_from(world.between(0, 4)).expect("small")],
@@ -65,6 +68,7 @@ impl History {
             next_owner: 1,
             ledgers: Arc::new(Mutex::new(HashMap::from([(ledger, Arc::clone(&disk))]))),
             disk,
+            backup: None,
             followers,
             open: Arc::new(Mutex::new(true)),
             genesis_survives: true,
@@ -125,8 +129,10 @@ impl History {
             68..72 => lock(&self.net.cut).clear(),
             72..80 => self.kill_leader(),
             80..82 => self.lose_the_leaders_disk(),
-            82..92 if lock(&self.net.up).is_none() => self.start_leader(),
-            92..100 => self.administer(),
+            82..84 => self.backup = Some(lock(&self.disk).clone()),
+            84..86 => self.restore_the_backup(),
+            86..93 if lock(&self.net.up).is_none() => self.start_leader(),
+            93..100 => self.administer(),
             _ => {}
         }
     }
@@ -158,7 +164,29 @@ impl History {
         self.start_leader();
     }
 
+    /// Not a backup of a disk that is lost, and not one that was made before every node had a name: what a nameless node
+    /// once asked would give it a second one, if it came as late as that.
+    fn restore_the_backup(&mut self) {
+        let names = self.by_name();
+        let knows_all = |backup: &LeaderData| names.keys().all(|name| backup.peers.contains_key(name));
+        let fits = |backup: &LeaderData| {
+            !*lock(&self.net.old)
+                && backup.ledger() == lock(&self.disk).ledger()
+                && names.len() == self.followers.len()
+                && knows_all(backup)
+        };
+        let Some(backup) = self.backup.clone().filter(fits) else { return };
+        self.kill_leader();
+        lock(&self.disk).restore(backup);
+        self.start_leader();
+    }
+
     fn start_leader(&mut self) {
+        if *lock(&self.net.old) && self.world.chance(300) {
+            // The next version. What is acknowledged without a number is not known to be lost.
+            *lock(&self.net.old) = false;
+            self.backup = None;
+        }
         let owner = self.owner();
         let (world, up, data) = (self.world.clone(), Arc::clone(&self.net.up), Arc::clone(&self.disk));
         let work = async move {
@@ -337,7 +365,8 @@ impl Process {
             for _ in 0..self.world.between(1, 6) {
                 let record = record(&self.world, &node);
                 let place = (record.created_at, record.request_id);
-                lock(&self.disk).records.insert(place, Owed { record, synced: false, set_aside: false });
+                let owed = Owed { record, synced: false, set_aside: false, batch: None };
+                lock(&self.disk).records.insert(place, owed);
             }
         }
     }

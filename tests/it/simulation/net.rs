@@ -35,6 +35,8 @@ pub struct Net {
     pub cut: Shared<BTreeSet<usize>>,
     /// How many calls and answers of a thousand get lost, and how many calls arrive twice. At 0 nothing is late either.
     pub loss: Shared<u64>,
+    /// The leader is of a version that does not count batches.
+    pub old: Shared<bool>,
 }
 
 impl Net {
@@ -148,7 +150,13 @@ fn news(
 
 impl LeaderCalls for Line {
     async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, CallError> {
-        self.call(request, |leader, request| Box::pin(async move { leader.register(request).await })).await
+        let mut answer = self
+            .call(request, |leader, request| Box::pin(async move { leader.register(request).await }))
+            .await?;
+        if *lock(&self.net.old) {
+            (answer.leader_instance_id, answer.batches_taken) = (String::new(), None);
+        }
+        Ok(answer)
     }
 
     async fn heartbeat(&self, request: v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, CallError> {
@@ -160,7 +168,12 @@ impl LeaderCalls for Line {
     }
 
     async fn push(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, CallError> {
-        self.call(request, |leader, request| Box::pin(async move { leader.push(request).await })).await
+        let mut answer =
+            self.call(request, |leader, request| Box::pin(async move { leader.push(request).await })).await?;
+        if *lock(&self.net.old) {
+            answer.batch = None;
+        }
+        Ok(answer)
     }
 
     async fn offer(&self, parts: Vec<v1::AccountsPart>) -> Result<v1::OfferStateResponse, CallError> {

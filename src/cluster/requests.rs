@@ -1,0 +1,62 @@
+//! What a leader reads out of its followers' messages.
+
+use crate::cluster::pieces::lineage_from_wire;
+use crate::cluster::registry::Registration;
+use crate::cluster::state::Origin;
+use crate::cluster::sync::KEY_USES_MAX;
+use crate::domain::clock::Timestamp;
+use crate::domain::failure::Failure;
+use crate::domain::ids::{InstanceId, KeyId, NodeId};
+use crate::domain::usage::UsageRecord;
+use crate::wire::malformed::{Malformed, parse, parse_some};
+use crate::wire::{moment, usage, v1};
+
+/// How long a text of a registration may be.
+const TEXT_BYTES_MAX: usize = 2_048;
+
+/// A pushed record, if it can be read and is the sender's own.
+pub(super) fn readable(log: v1::UsageLog, sender: &NodeId) -> Result<UsageRecord, Malformed> {
+    let record = usage::from_wire(log)?;
+    if record.source_node != *sender {
+        let text = format!("is {}, but {sender} pushed it", record.source_node);
+        return Err(Malformed::invalid("source_node", text));
+    }
+    Ok(record)
+}
+
+/// Who speaks, and which run of it.
+pub(super) fn speaker(node_id: &str, instance_id: &str) -> Result<(NodeId, InstanceId), Malformed> {
+    Ok((parse("node_id", node_id)?, parse("instance_id", instance_id)?))
+}
+
+/// A hint for people: what cannot be read is passed over, what is too much is not looked at.
+pub(super) fn key_uses(request: &v1::HeartbeatRequest) -> Vec<(KeyId, Timestamp)> {
+    let uses = request.key_uses.iter().take(KEY_USES_MAX);
+    uses.filter_map(|told| Some((told.key_id.parse().ok()?, moment::from_wire(told.at?)))).collect()
+}
+
+/// The state that a registering node can offer, if any.
+pub(super) fn offered(request: &v1::RegisterRequest) -> Result<Option<Origin>, Malformed> {
+    let ledger = parse_some("state_ledger_id", &request.state_ledger_id)?;
+    let lineage = lineage_from_wire("state_lineage", &request.state_lineage)?;
+    Ok(ledger.map(|ledger| Origin { ledger, version: request.state_version, lineage, blank: false }))
+}
+
+/// What the registry is to know of a node.
+pub(super) fn registration(request: v1::RegisterRequest) -> Result<Registration, Failure> {
+    if let Some(field) = [("advertise_url", &request.advertise_url), ("version", &request.version)]
+        .into_iter()
+        .find_map(|(field, text)| (text.len() > TEXT_BYTES_MAX).then_some(field))
+    {
+        return Err(Malformed::invalid(field, format!("is longer than {TEXT_BYTES_MAX} bytes")).into());
+    }
+    let former = request.former_instance_ids.iter().map(|id| parse("former_instance_ids", id));
+    Ok(Registration {
+        node_id: parse_some("node_id", &request.node_id)?,
+        instance: parse("instance_id", &request.instance_id)?,
+        former: former.collect::<Result<_, _>>()?,
+        addr: request.advertise_url,
+        weight: request.weight,
+        version: request.version,
+    })
+}
