@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
@@ -47,10 +48,12 @@ impl Accounts {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
+        // What cannot be a name is nobody's, and may be long: all of it counts as one.
+        let name = if names::check("user", name).is_ok() { name } else { "" };
         self.inner.attempts.lock().check(name, from, self.now()).map_err(Error::TooManyLogins)?;
-        let user = match names::check("user", name) {
-            Ok(()) => UserRepo::on(&self.inner.store).get_by_name(name).await?,
-            Err(_) => None,
+        let user = match name {
+            "" => None,
+            name => UserRepo::on(&self.inner.store).get_by_name(name).await?,
         };
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let right = self.inner.hasher.check(password, hash).await?;
@@ -60,11 +63,20 @@ impl Accounts {
             return Err(Error::WrongLogin);
         };
         self.inner.attempts.lock().succeeded(name, from, now);
+        self.in_turn(move |accounts| async move { accounts.begin(&user).await }).await
+    }
+
+    /// Begins the session of `checked`, as it was when its password was found right: what has changed meanwhile holds.
+    async fn begin(&self, checked: &User) -> Result<Session, Error> {
+        let user = UserRepo::on(&self.inner.store).get_by_id(checked.id).await?;
+        let Some(user) = user.filter(|user| user.password_hash == checked.password_hash) else {
+            return Err(Error::WrongLogin);
+        };
         if !user.active {
             return Err(Error::Disabled(user.name));
         }
         let session = self.issue(&user, Jti::new()).await?;
-        if let Err(error) = UserRepo::on(&self.inner.store).set_last_login(user.id, now).await {
+        if let Err(error) = UserRepo::on(&self.inner.store).set_last_login(user.id, self.now()).await {
             tracing::warn!(%error, "the time of a login could not be noted");
         }
         Ok(session)
@@ -79,13 +91,17 @@ impl Accounts {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
+        let token = refresh_token.to_owned();
+        self.in_turn(move |accounts| async move { accounts.exchange(&token).await }).await
+    }
+
+    async fn exchange(&self, refresh_token: &str) -> Result<Session, Error> {
         let known = self.known(refresh_token).await?;
         let now = self.now();
         if known.expires_at <= now {
             return Err(Error::WrongRefreshToken);
         }
         let tokens = RefreshTokenRepo::on(&self.inner.store);
-        // Of two uses at the same time, only one revokes the token; the other one comes too late like any other.
         if known.revoked_at.is_some() || !tokens.revoke(known.jti, now).await? {
             if tokens.revoke_family(known.family, now).await? > 0 {
                 tracing::warn!(user = %known.user_id, "a refresh token was used twice: its session is revoked");
@@ -111,14 +127,34 @@ impl Accounts {
             return Err(Error::NotLeader);
         }
         match self.known(refresh_token).await {
-            Ok(known) => {
-                RefreshTokenRepo::on(&self.inner.store).revoke_family(known.family, self.now()).await?;
-                self.end_access(known.family);
-                Ok(())
-            }
+            Ok(known) => self.in_turn(move |accounts| async move { accounts.end(known.family).await }).await,
             Err(Error::WrongRefreshToken) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    async fn end(&self, family: Jti) -> Result<(), Error> {
+        RefreshTokenRepo::on(&self.inner.store).revoke_family(family, self.now()).await?;
+        self.end_access(family);
+        Ok(())
+    }
+
+    /// Does what changes sessions while nothing else changes them or their users: a token must not be given out for
+    /// what is being revoked. In a task of its own, because a caller who hangs up takes the request's future down at any
+    /// `await`, and a token that is spent must have a successor.
+    async fn in_turn<T, W>(&self, work: impl FnOnce(Self) -> W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let turn = Arc::clone(&self.inner.changing).lock_owned().await;
+        let work = work(self.clone());
+        let done = tokio::spawn(async move {
+            let done = work.await;
+            drop(turn);
+            done
+        });
+        done.await.unwrap_or_else(|stopped| Err(Error::Interrupted(stopped.to_string())))
     }
 
     async fn issue(&self, user: &User, family: Jti) -> Result<Session, Error> {
