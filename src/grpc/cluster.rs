@@ -13,22 +13,19 @@ use crate::cluster::pieces::Assembly;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::LedgerId;
 use crate::domain::peer::Peer;
-use crate::grpc::access::Access;
 use crate::grpc::status::status;
 use crate::grpc::watch::Watch;
 use crate::wire::malformed::parse_some;
 use crate::wire::v1;
 use crate::wire::v1::cluster_server::Cluster;
 
-/// Batches that are decoded and wait for their commit at the same time, of all followers together. More wait in line
-/// until their deadline: this bounds the leader's memory whatever its followers owe.
+/// Batches that are being committed at the same time, of all followers together. More wait in line until their deadline.
 const PUSHES_MAX: usize = 32;
 
-/// The leader's side of the service.
+/// The leader's side of the service. Who may call is asked before a message is read: see `serve`.
 pub struct ClusterService<B> {
     leader: Arc<Leader<B>>,
     own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
-    access: Access,
     pushes: Semaphore,
     stop: CancellationToken,
 }
@@ -38,10 +35,9 @@ impl<B: LeaderBooks> ClusterService<B> {
     pub fn new(
         leader: Arc<Leader<B>>,
         own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
-        access: Access,
         stop: CancellationToken,
     ) -> Self {
-        Self { leader, own_peer, access, pushes: Semaphore::new(PUSHES_MAX), stop }
+        Self { leader, own_peer, pushes: Semaphore::new(PUSHES_MAX), stop }
     }
 }
 
@@ -51,7 +47,6 @@ impl<B: LeaderBooks> Cluster for ClusterService<B> {
         &self,
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<v1::RegisterResponse>, Status> {
-        self.access.node(request.metadata())?;
         self.leader.register(request.into_inner()).await.map(Response::new).map_err(status)
     }
 
@@ -59,12 +54,10 @@ impl<B: LeaderBooks> Cluster for ClusterService<B> {
         &self,
         request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
-        self.access.node(request.metadata())?;
         self.leader.heartbeat(request.get_ref()).map(Response::new).map_err(status)
     }
 
     async fn leave(&self, request: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveResponse>, Status> {
-        self.access.node(request.metadata())?;
         self.leader.leave(request.get_ref()).await.map(Response::new).map_err(status)
     }
 
@@ -72,7 +65,6 @@ impl<B: LeaderBooks> Cluster for ClusterService<B> {
         &self,
         request: Request<v1::PushUsageRequest>,
     ) -> Result<Response<v1::PushUsageResponse>, Status> {
-        self.access.node(request.metadata())?;
         let _place = self.pushes.acquire().await.map_err(|_| stopping())?;
         self.leader.push(request.into_inner()).await.map(Response::new).map_err(status)
     }
@@ -83,7 +75,6 @@ impl<B: LeaderBooks> Cluster for ClusterService<B> {
         &self,
         request: Request<v1::WatchStateRequest>,
     ) -> Result<Response<Self::WatchStateStream>, Status> {
-        self.access.node(request.metadata())?;
         let request = request.into_inner();
         let node = self.leader.watcher(&request).map_err(status)?;
         let ledger: Option<LedgerId> =
@@ -98,7 +89,6 @@ impl<B: LeaderBooks> Cluster for ClusterService<B> {
         &self,
         request: Request<Streaming<v1::AccountsPart>>,
     ) -> Result<Response<v1::OfferStateResponse>, Status> {
-        self.access.node(request.metadata())?;
         let mut parts = request.into_inner();
         let mut assembly = Assembly::default();
         while let Some(part) = parts.message().await? {

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
@@ -65,6 +66,8 @@ pub struct Services<B> {
     pub cluster: ClusterService<B>,
     /// What programs ask for statistics.
     pub stats: StatsService,
+    /// Who may call.
+    pub access: Access,
 }
 
 impl ServerTls {
@@ -106,8 +109,9 @@ impl Services<LeaderDisk> {
         let own = lead.clone();
         let own_peer = Arc::new(move || own.own_peer());
         Self {
-            cluster: ClusterService::new(lead.leader(), own_peer, access.clone(), stop),
-            stats: StatsService::new(lead.clone(), store.clone(), access),
+            cluster: ClusterService::new(lead.leader(), own_peer, stop),
+            stats: StatsService::new(lead.clone(), store.clone(), access.clone()),
+            access,
         }
     }
 }
@@ -145,6 +149,12 @@ async fn routes<B: LeaderBooks>(services: Services<B>) -> Result<Routes, Error> 
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
         .accept_compressed(CompressionEncoding::Zstd)
         .send_compressed(CompressionEncoding::Zstd);
+    // Before anything of a message is read: a small one can unpack to a large one.
+    let access = services.access;
+    let cluster = InterceptedService::new(cluster, move |call: tonic::Request<()>| {
+        access.node(call.metadata())?;
+        Ok(call)
+    });
     reporter.set_serving::<StatsServer<StatsService>>().await;
     let stats = StatsServer::new(services.stats)
         .max_decoding_message_size(QUESTION_BYTES_MAX)

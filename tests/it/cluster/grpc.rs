@@ -53,6 +53,15 @@ fn log(node: &str) -> v1::UsageLog {
     }
 }
 
+/// Pushes what is no text where the node's id should be.
+async fn push_bytes(channel: &Channel, request: Request<Vec<u8>>) -> Code {
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<Vec<u8>, v1::PushUsageResponse>::default();
+    let path = "/sproxy.v1.Cluster/PushUsage".parse().unwrap();
+    client.unary(request, path, codec).await.unwrap_err().code()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_secret_there_is_nothing_and_statistics_are_for_admins() {
     let mock = Mock::start().await;
@@ -74,6 +83,10 @@ async fn without_the_secret_there_is_nothing_and_statistics_are_for_admins() {
         assert_eq!(cluster.register(request).await.unwrap_err().code(), Code::Unauthenticated);
     }
     cluster.register(with(SECRET, wanted)).await.unwrap();
+    // Nothing of a stranger's message is read: not even that it is none.
+    let garbage = || vec![0xff_u8; 8];
+    assert_eq!(push_bytes(&channel, Request::new(garbage())).await, Code::Unauthenticated);
+    assert_ne!(push_bytes(&channel, with(SECRET, garbage())).await, Code::Unauthenticated);
 
     let mut stats = StatsClient::new(channel);
     let all = v1::GetGlobalStatsRequest::default();
