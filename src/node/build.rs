@@ -1,7 +1,9 @@
 //! Putting a node together: the only reader of the whole configuration. Sockets are bound early, so that an address that
 //! is taken is known before anything is written; they are served last.
 
+use std::fs::File;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +12,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::memory;
 use super::role::Role;
 use super::supervisor::{EndedEarly, Stage, Supervisor};
+use super::{memory, occupied};
 use crate::accounts::{self, Accounts};
 use crate::cluster::link::{Link, LinkTls};
 use crate::cluster::{self};
@@ -65,6 +67,8 @@ pub(super) struct Node {
     pub(super) http: SocketAddr,
     pub(super) grpc: Option<SocketAddr>,
     pub(super) supervisor: Supervisor,
+    /// The data directory is this process's while it is open.
+    pub(super) data_dir: File,
 }
 
 /// What every part of a node is made with.
@@ -92,6 +96,7 @@ impl Node {
         };
         let grpc = grpc_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let mut supervisor = Supervisor::new();
+        let data_dir = take_data_dir(&config.node.data_dir)?;
         let (base, link, writer) = foundation(&config, http, tls.is_some()).await?;
         let role = match link {
             None => lead(&config, &base, grpc_listener, &mut supervisor).await?,
@@ -111,7 +116,7 @@ impl Node {
                 tasks.wait().await;
             }
         });
-        Ok(Self { id: base.id, http, grpc, supervisor })
+        Ok(Self { id: base.id, http, grpc, supervisor, data_dir })
     }
 }
 
@@ -280,9 +285,13 @@ fn doors(
 /// The name of a leader that is given none.
 const FIRST: &str = "sp-1";
 
+fn take_data_dir(data_dir: &Path) -> Result<File, Error> {
+    let made = std::fs::create_dir_all(data_dir);
+    made.map_err(|e| Error::Unusable(format!("node.data_dir {}: {e}", data_dir.display())))?;
+    occupied::take(data_dir).map_err(Error::Unusable)
+}
+
 async fn open_store(config: &Config) -> Result<Store, Error> {
-    let made = std::fs::create_dir_all(&config.node.data_dir);
-    made.map_err(|e| Error::Unusable(format!("node.data_dir {}: {e}", config.node.data_dir.display())))?;
     let location = match &config.store.database {
         Database::Sqlite(path) => Location::Sqlite {
             path: path.clone(),

@@ -3,6 +3,7 @@
 mod build;
 mod descriptors;
 pub mod memory;
+mod occupied;
 mod role;
 mod signals;
 mod supervisor;
@@ -37,6 +38,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         "ready"
     );
     let ended = node.supervisor.run(signals.asked(1), signals.asked(2), at_most).await;
+    drop(node.data_dir);
     watching.abort();
     ended.map_err(Error::EndedEarly)
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 pub struct Signals(watch::Receiver<u32>);
 
 impl Signals {
-    /// Listens for SIGTERM and SIGINT (elsewhere: Ctrl-C) from now on.
+    /// Listens for SIGTERM, SIGINT and SIGHUP, a closed terminal's (elsewhere: Ctrl-C), from now on.
     ///
     /// # Errors
     /// When the system refuses to deliver signals.
@@ -18,9 +18,10 @@ impl Signals {
         let work = {
             use tokio::signal::unix::{SignalKind, signal};
             let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+            let mut hangup = signal(SignalKind::hangup())?;
             async move {
                 loop {
-                    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+                    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {}, _ = hangup.recv() => {} }
                     sender.send_modify(|count| *count += 1);
                 }
             }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use tokio::process::Command;
 use tokio::sync::Mutex;
 
-use crate::harness::{Answer, Mock, Setup, until};
+use crate::harness::{Answer, Mock, SPROXY, Setup, until};
 
 /// Request id → (input, output) of the answers that clients have received to the last byte.
 type Received = Arc<Mutex<HashMap<String, (u64, u64)>>>;
@@ -155,4 +156,29 @@ async fn a_node_that_leaves_books_what_it_would_have_read_to_the_end_without_a_c
 #[tokio::test]
 async fn a_node_that_is_asked_twice_ends_its_streams_at_once_and_books_them() {
     leaves_with_calls_under_way_and_books_them("cancel", 2, "1h").await;
+}
+
+#[tokio::test]
+async fn a_closed_terminal_is_a_reason_to_leave_in_good_order() {
+    let mock = Mock::start().await;
+    let mut node = Setup::with_targets_at(&mock.url()).start().await;
+    node.process.signal("HUP").await;
+    assert_eq!(node.process.ended().await, Some(0));
+    assert!(node.log().contains("asked to leave"), "{}", node.log());
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_data_directory_is_told_who_has_it() {
+    let mock = Mock::start().await;
+    let mut node = Setup::with_targets_at(&mock.url()).start().await;
+    let data_dir = node.data_dir().display().to_string();
+    let elsewhere = [("SPROXY_HTTP__LISTEN", "127.0.0.1:0"), ("SPROXY_CLUSTER__LISTEN", "127.0.0.1:0")];
+    let mut second = Command::new(SPROXY);
+    second.args(["serve", "--data-dir", &data_dir]).envs(elsewhere).current_dir(node.directory());
+    let refused = second.output().await.unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("{data_dir} is in use by process {}", node.process.id())), "{said}");
+    node.kill().await;
+    node.restart().await;
 }

@@ -79,7 +79,13 @@ impl Process {
 
     /// SIGTERM.
     pub async fn ask_to_leave(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().await.unwrap();
+        self.signal("TERM").await;
+    }
+
+    /// Any signal, by its name without `SIG`.
+    pub async fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().await.unwrap();
         assert!(status.success());
     }
 
