@@ -186,6 +186,9 @@ impl Gateway {
         if wants_websocket(&head.headers) {
             return Ok(refusal::upgrade(route.provider, request_id));
         }
+        if matches!(head.method, Method::TRACE | Method::CONNECT) {
+            return Err(traced(&head.method));
+        }
         certain::check_path(route.path)?;
         if route.lists_models {
             return Ok(Box::pin(self.models.list(&self.upstream, &principal, route.provider)).await);
@@ -378,4 +381,9 @@ fn wants_websocket(headers: &HeaderMap) -> bool {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .any(|offered| offered.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket")))
+}
+
+/// A server that answers TRACE sends back what it was sent: the provider's key.
+fn traced(method: &Method) -> Failure {
+    Failure::new(Kind::Invalid, format!("{method} is not for calls to a provider: use POST or GET"))
 }

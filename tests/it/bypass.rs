@@ -83,6 +83,14 @@ async fn a_path_that_could_mean_another_one_is_refused_in_the_callers_dialect() 
 }
 
 #[tokio::test]
+async fn no_provider_is_asked_to_send_back_what_it_was_sent() {
+    let (provider, node, key) = started().await;
+    let answer = raw(&node, &key, "TRACE /v1/messages", "", "").await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("TRACE"), "{answer}");
+    assert!(provider.requests().is_empty());
+}
+
+#[tokio::test]
 async fn only_reading_lists_of_models_is_free() {
     let (provider, node, key) = started().await;
     for (number, call) in
