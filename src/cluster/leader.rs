@@ -55,6 +55,9 @@ pub trait LeaderBooks: Send + Sync + 'static {
     /// Everything that is replicated, and what it goes back to.
     fn load_state(&self) -> impl Future<Output = Result<(Standing, State), Failure>> + Send;
 
+    /// Goes on with one's own state at `version` or above.
+    fn reach(&self, version: u64) -> impl Future<Output = Result<(), Failure>> + Send;
+
     /// Takes `state` in place of one's own, in one transaction with what is then remembered of it.
     fn adopt(&self, standing: Standing, state: State) -> impl Future<Output = Result<(), Failure>> + Send;
 }
@@ -261,6 +264,29 @@ impl<B: LeaderBooks> Leader<B> {
         self.books.adopt(standing, adopted(&own, state, how)).await?;
         self.load_again().await?;
         Ok(v1::OfferStateResponse { adopted: true })
+    }
+
+    /// A follower that holds a later version of this very ledger's state was told it before this database was restored
+    /// from an older backup, and would take all that comes now for old. So the leader goes on above that version, and
+    /// what it holds is news.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn outgrow(&self, known: Option<(LedgerId, u64)>) -> Result<(), Failure> {
+        let Some((_, version)) = known.filter(|(ledger, _)| *ledger == self.ledger) else { return Ok(()) };
+        let _one_at_a_time = self.adopting.lock().await;
+        let own = self.standing.lock().origin.version;
+        // A version that no number of changes explains is nonsense, and must not use the numbers up.
+        if version <= own || version - own > 1 << 32 {
+            return Ok(());
+        }
+        tracing::warn!(
+            own,
+            version,
+            "a follower knows later accounts than this database, which is an older backup's"
+        );
+        self.books.reach(version + 1).await?;
+        self.load_again().await
     }
 
     /// Publishes what the database holds now. To be called after every change to users, groups, keys or limits; calling

@@ -75,6 +75,10 @@ impl LeaderBooks for LeaderDisk {
         Ok((standing, as_state(accounts, &self.accounts.public_keys())))
     }
 
+    async fn reach(&self, version: u64) -> Result<(), Failure> {
+        Ok(self.store.reach_state_version(version).await?)
+    }
+
     async fn adopt(&self, standing: Standing, state: State) -> Result<(), Failure> {
         let notes = notes_of_leader(&standing, &state);
         // The leader's own key stays first: it signs.

@@ -80,6 +80,7 @@ impl<B: LeaderBooks> Cluster for ClusterService<B> {
         let ledger: Option<LedgerId> =
             parse_some("known_ledger_id", &request.known_ledger_id).map_err(status)?;
         let known = ledger.map(|ledger| (ledger, request.known_version));
+        self.leader.outgrow(known).await.map_err(status)?;
         let (leader, own_peer) = (Arc::clone(&self.leader), Arc::clone(&self.own_peer));
         let watch = Watch::new(leader, own_peer, node, known, self.stop.clone());
         Ok(Response::new(Box::pin(watch.into_stream())))

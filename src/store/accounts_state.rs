@@ -75,6 +75,19 @@ impl Store {
         Ok(state)
     }
 
+    /// Goes on at `version` or above, if the state is not there yet.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn reach_state_version(&self, version: u64) -> Result<(), Error> {
+        let tx = self.begin().await?;
+        if MetaRepo::on(&tx).state_version().await? < version {
+            tx.commit_at(version).await
+        } else {
+            tx.rollback().await
+        }
+    }
+
     /// Makes users, groups, keys and version what `state` says, in one transaction with `notes` about where it comes
     /// from. Writes only what differs, so that one changed user among 100,000 costs one row; reading and comparing
     /// grows with their number.

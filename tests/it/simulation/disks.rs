@@ -180,6 +180,10 @@ impl LeaderBooks for LeaderDisk {
         Ok((data.standing.clone(), data.state.clone()))
     }
 
+    async fn reach(&self, version: u64) -> Result<(), Failure> {
+        self.write(|data| data.standing.origin.version = data.standing.origin.version.max(version)).await
+    }
+
     async fn adopt(&self, standing: Standing, state: State) -> Result<(), Failure> {
         self.write(|data| (data.standing, data.state) = (standing, state)).await
     }
