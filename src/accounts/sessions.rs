@@ -103,10 +103,9 @@ impl Accounts {
         }
         let tokens = RefreshTokenRepo::on(&self.inner.store);
         if known.revoked_at.is_some() || !tokens.revoke(known.jti, now).await? {
-            if tokens.revoke_family(known.family, now).await? > 0 {
+            if self.end(known.family).await? > 0 {
                 tracing::warn!(user = %known.user_id, "a refresh token was used twice: its session is revoked");
             }
-            self.end_access(known.family);
             return Err(Error::WrongRefreshToken);
         }
         let user = UserRepo::on(&self.inner.store).get_by_id(known.user_id).await?;
@@ -127,16 +126,20 @@ impl Accounts {
             return Err(Error::NotLeader);
         }
         match self.known(refresh_token).await {
-            Ok(known) => self.in_turn(move |accounts| async move { accounts.end(known.family).await }).await,
+            Ok(known) => {
+                self.in_turn(move |accounts| async move { accounts.end(known.family).await.map(drop) }).await
+            }
             Err(Error::WrongRefreshToken) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    async fn end(&self, family: Jti) -> Result<(), Error> {
-        RefreshTokenRepo::on(&self.inner.store).revoke_family(family, self.now()).await?;
-        self.end_access(family);
-        Ok(())
+    /// Ends a session, its access tokens too; how many of its refresh tokens were still good.
+    async fn end(&self, family: Jti) -> Result<u64, Error> {
+        let revoked = RefreshTokenRepo::on(&self.inner.store).revoke_family(family, self.now()).await?;
+        let until = self.now().plus(self.inner.settings.access_token_ttl);
+        self.inner.authenticator.end_session(family, until);
+        Ok(revoked)
     }
 
     /// Does what changes sessions while nothing else changes them or their users: a token must not be given out for
@@ -187,10 +190,5 @@ impl Accounts {
         let known = RefreshTokenRepo::on(&self.inner.store).get_by_jti(jti).await?;
         let digest = sha256(refresh_token.as_bytes());
         known.filter(|known| known.digest.ct_eq(&digest).into()).ok_or(Error::WrongRefreshToken)
-    }
-
-    fn end_access(&self, session: Jti) {
-        let until = self.now().plus(self.inner.settings.access_token_ttl);
-        self.inner.authenticator.end_session(session, until);
     }
 }

@@ -92,8 +92,9 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
         }
     }
 
-    /// Registers, meets the leader's ledger, owes it again what it has lost of it, and gives a leader that has lost its state what this node has of it. Not
-    /// while a push is on its way: what it acknowledges might be of the ledger before.
+    /// Registers, meets the leader's ledger, owes it again what it has lost of it, and gives a leader that has lost its
+    /// state what this node has of it. Not while a push is on its way: what it acknowledges might be of the ledger
+    /// before.
     ///
     /// # Errors
     /// [`CallError::Taken`] when another living process has the id; the leader away; the own database failing.
