@@ -5,6 +5,7 @@
 //! user + system of the gateway's processes from `/proc`.
 //!
 //! `cargo bench --bench gateway [-- --rounds 3 --seconds 3]` prints a table and writes `target/bench/gateway.json`.
+//! `--lane NAME` runs one lane; `--beside FILE` measures another build of sproxy in the same rounds.
 
 #![allow(
     clippy::print_stdout,
@@ -55,7 +56,8 @@ fn main() {
     let seconds = option("--seconds").unwrap_or(3);
     let only: Option<String> = std::env::args().skip_while(|a| a != "--lane").nth(1);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let servers = Servers::start();
+    let beside: Option<String> = std::env::args().skip_while(|a| a != "--beside").nth(1);
+    let servers = Servers::start(beside.as_deref());
     let mut rows = Vec::new();
     for lane in LANES.iter().filter(|lane| only.as_deref().is_none_or(|name| lane.name == name)) {
         rows.extend(measure(&runtime, &servers, lane, rounds, Duration::from_secs(seconds)));

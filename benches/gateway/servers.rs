@@ -38,7 +38,9 @@ impl Drop for Servers {
 
 impl Servers {
     /// Whatever starts here ends with the value, also when a later one does not start.
-    pub fn start() -> Self {
+    ///
+    /// `beside` is another build of sproxy, to be measured in the same rounds.
+    pub fn start(beside: Option<&str>) -> Self {
         let mut servers =
             Self { all: Vec::new(), children: Vec::new(), directory: tempfile::tempdir().unwrap() };
         let mock = free_address();
@@ -52,7 +54,11 @@ impl Servers {
             println!("nginx is not installed: figures stand without a ratio");
         }
         for (name, durability) in [("sproxy committed", "committed"), ("sproxy buffered", "buffered")] {
-            servers.node(name, durability, mock);
+            servers.node(SPROXY, name, durability, mock);
+        }
+        if let Some(binary) = beside {
+            servers.node(binary, "other committed", "committed", mock);
+            servers.node(binary, "other buffered", "buffered", mock);
         }
         servers
     }
@@ -73,10 +79,10 @@ impl Servers {
         self.all.push(Server::new("nginx", address, pid));
     }
 
-    fn node(&mut self, name: &'static str, durability: &str, mock: SocketAddr) {
+    fn node(&mut self, binary: &str, name: &'static str, durability: &str, mock: SocketAddr) {
         let (http, grpc) = (free_address(), free_address());
-        let data = self.directory.path().join(durability);
-        let config = self.directory.path().join(format!("{durability}.toml"));
+        let data = self.directory.path().join(name);
+        let config = self.directory.path().join(format!("{name}.toml"));
         let text = format!(
             "[node]\nid = \"sp-1\"\ndata_dir = \"{}\"\n[http]\nlisten = \"{http}\"\n[cluster]\nlisten = \"{grpc}\"\n\
              [usage]\ndurability = \"{durability}\"\n[log]\nlevel = \"warn\"\n\
@@ -85,7 +91,7 @@ impl Servers {
             data.display()
         );
         fs::write(&config, text).unwrap();
-        let mut serve = Command::new(SPROXY);
+        let mut serve = Command::new(binary);
         serve
             .args(["serve", "--config"])
             .arg(&config)
@@ -94,7 +100,7 @@ impl Servers {
         await_ready(http);
         let ready = Server::new(name, http, pid);
         let server = format!("http://{http}");
-        let created = Command::new(SPROXY)
+        let created = Command::new(binary)
             .args(["key", "create", "--user", "admin", "--json", "--server", &server, "--data-dir"])
             .arg(&data)
             .output()
@@ -107,6 +113,9 @@ impl Servers {
 
 const SPROXY: &str = env!("CARGO_BIN_EXE_sproxy");
 
+/// As a careful operator would have it: a listening socket per worker, connections to the upstream kept, answers handed
+/// on as they come, and request bodies kept in memory. By default nginx writes a body above 16 KB to a file, and a
+/// comparison with that is a comparison with a disk.
 fn nginx_config(directory: &Path, listen: SocketAddr, mock: SocketAddr) -> String {
     let directory = directory.display();
     format!(
@@ -115,7 +124,8 @@ fn nginx_config(directory: &Path, listen: SocketAddr, mock: SocketAddr) -> Strin
          http {{ access_log off; client_body_temp_path {directory}; proxy_temp_path {directory};\n\
          fastcgi_temp_path {directory}; uwsgi_temp_path {directory}; scgi_temp_path {directory};\n\
          keepalive_requests 100000000; upstream mock {{ server {mock}; keepalive 256; keepalive_requests 100000000; }}\n\
-         server {{ listen {listen}; client_max_body_size 64m; location / {{ proxy_pass http://mock; proxy_http_version 1.1;\n\
+         server {{ listen {listen} reuseport; client_max_body_size 64m; client_body_buffer_size 1m;\n\
+         location / {{ proxy_pass http://mock; proxy_http_version 1.1;\n\
          proxy_set_header Connection ''; proxy_buffering off; }} }} }}\n"
     )
 }
