@@ -6,6 +6,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::error::Error;
+use super::output;
 
 use crate::config::Secret;
 
@@ -23,6 +24,23 @@ pub struct Client {
     http: reqwest::Client,
     server: Url,
     token: Secret,
+}
+
+/// The rows of a list, or the first of them.
+pub struct Listed {
+    /// The rows.
+    pub rows: Vec<Value>,
+    /// Whether the list goes on.
+    pub there_are_more: bool,
+}
+
+impl Listed {
+    /// Says on standard error that the list goes on, if it does: a list that only ends is taken for a whole one.
+    pub fn warn_if_cut(&self, to_see_more: &str) {
+        if self.there_are_more {
+            output::note(&format!("the first {}; there are more: {to_see_more}", self.rows.len()));
+        }
+    }
 }
 
 /// A query: names and values.
@@ -96,22 +114,31 @@ impl Client {
     ///
     /// # Errors
     /// See [`Client::get`].
-    pub async fn list(&self, path: &[&str], query: &Query, limit: usize) -> Result<Vec<Value>, Error> {
+    pub async fn list(&self, path: &[&str], query: &Query, limit: usize) -> Result<Listed, Error> {
         let mut rows = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
             let mut query = query.clone();
-            query.push(("limit", PAGE.min(limit - rows.len()).to_string()));
+            query.push(("limit", PAGE.min(limit - rows.len()).max(1).to_string()));
             query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let mut page = self.get(path, &query).await?;
             let items = page.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take);
             rows.append(&mut items.ok_or_else(|| self.not_sproxy())?);
             cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
             if cursor.is_none() || rows.len() >= limit {
+                let there_are_more = cursor.is_some() || rows.len() > limit;
                 rows.truncate(limit);
-                return Ok(rows);
+                return Ok(Listed { rows, there_are_more });
             }
         }
+    }
+
+    /// A whole list.
+    ///
+    /// # Errors
+    /// See [`Client::get`].
+    pub async fn all(&self, path: &[&str], query: &Query) -> Result<Vec<Value>, Error> {
+        Ok(self.list(path, query, usize::MAX).await?.rows)
     }
 
     async fn send(

@@ -30,12 +30,6 @@ impl Rows {
         }
         piece
     }
-
-    /// Whether no more rows may pass.
-    #[must_use]
-    pub fn are_over(&self) -> bool {
-        self.left == Some(0)
-    }
 }
 
 /// Writes to standard output as it is.
@@ -59,7 +53,7 @@ mod tests {
             let mut passed = rows.take(&csv[..cut]).to_vec();
             passed.extend_from_slice(rows.take(&csv[cut..]));
             assert_eq!(passed, b"model,cost\n\"two\nlines\",1\n", "cut at {cut}");
-            assert!(rows.are_over());
+            assert!(rows.take(b"more").is_empty());
         }
     }
 }

@@ -72,7 +72,7 @@ pub async fn run(args: GroupArgs) -> Result<(), Error> {
             )
         }
         Action::List => {
-            let groups = client.list(&["admin", "v1", GROUPS], &Query::new(), usize::MAX).await?;
+            let groups = client.all(&["admin", "v1", GROUPS], &Query::new()).await?;
             output.list(&groups, &columns)
         }
         Action::Show { name } => {

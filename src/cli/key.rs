@@ -69,7 +69,7 @@ pub async fn run(args: KeyArgs) -> Result<(), Error> {
         }
         Action::List { user } => {
             let query: Query = user.map(|user| ("user", user)).into_iter().collect();
-            let keys = client.list(&["admin", "v1", KEYS], &query, usize::MAX).await?;
+            let keys = client.all(&["admin", "v1", KEYS], &query).await?;
             let columns = [
                 text("id", "id"),
                 text("user", "user"),

@@ -145,6 +145,18 @@ pub fn pretty(value: &Value) -> String {
     format!("{value:#}")
 }
 
+/// The number of rows that a flag asks for.
+///
+/// # Errors
+/// What is expected.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    text.replace('_', "")
+        .parse()
+        .ok()
+        .filter(|rows| *rows > 0)
+        .ok_or_else(|| "a whole number from 1 on".to_owned())
+}
+
 fn table() -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);

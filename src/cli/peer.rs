@@ -47,7 +47,7 @@ pub async fn run(args: PeerArgs) -> Result<(), Error> {
     let (client, output) = (args.session.client()?, args.session.output());
     match args.action {
         Action::List => {
-            let peers = client.list(&["admin", "v1", PEERS], &Query::new(), usize::MAX).await?;
+            let peers = client.all(&["admin", "v1", PEERS], &Query::new()).await?;
             let columns = [
                 text("id", "id"),
                 text("address", "addr"),

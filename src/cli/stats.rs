@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::client::Query;
 use super::error::Error;
-use super::output::{count, nanousd, text};
+use super::output::{at_least_one, count, nanousd, text};
 use super::session::Session;
 use crate::domain::clock::Timestamp;
 
@@ -22,9 +22,9 @@ pub struct StatsArgs {
     /// Totals of each, instead of one for all
     #[arg(long)]
     by: Option<By>,
-    /// Most rows
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000), requires = "by")]
-    limit: u32,
+    /// Most rows; all without it
+    #[arg(long, value_name = "N", value_parser = at_least_one, requires = "by")]
+    limit: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -56,7 +56,7 @@ impl By {
 pub async fn run(args: StatsArgs) -> Result<(), Error> {
     let (client, output) = (args.session.client()?, args.session.output());
     let window = [("from", args.from), ("to", args.to)];
-    let mut query: Query =
+    let query: Query =
         window.into_iter().filter_map(|(name, time)| Some((name, time?.to_string()))).collect();
     let sums = [
         count("requests", "request_count"),
@@ -73,10 +73,10 @@ pub async fn run(args: StatsArgs) -> Result<(), Error> {
         return output.one(&totals, &columns);
     };
     let (one, all) = by.words();
-    query.push(("limit", args.limit.to_string()));
-    let answer = client.get(&["admin", "v1", "stats", all], &query).await?;
-    let rows = answer.get("items").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+    let listed =
+        client.list(&["admin", "v1", "stats", all], &query, args.limit.unwrap_or(usize::MAX)).await?;
+    listed.warn_if_cut("leave --limit out, or give a larger one");
     let mut columns = vec![text(one, one)];
     columns.extend(sums);
-    output.list(&rows, &columns)
+    output.list(&listed.rows, &columns)
 }

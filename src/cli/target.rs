@@ -42,7 +42,7 @@ pub async fn run(args: TargetArgs) -> Result<(), Error> {
     let (client, output) = (args.session.client()?, args.session.output());
     match args.action {
         Action::List => {
-            let targets = client.list(&["admin", "v1", TARGETS], &Query::new(), usize::MAX).await?;
+            let targets = client.all(&["admin", "v1", TARGETS], &Query::new()).await?;
             let columns = [
                 text("name", "name"),
                 text("provider", "provider"),

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use super::client::{Client, Query};
 use super::error::Error;
 use super::export;
-use super::output::{Column, Output, count, nanousd, text};
+use super::output::{Column, Output, at_least_one, count, nanousd, note, text};
 use super::session::Session;
 use crate::domain::clock::Timestamp;
 
@@ -33,7 +33,7 @@ pub struct UsageArgs {
     #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
     /// Most rows; a table has 50 without it, every other format has all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     limit: Option<usize>,
     /// How rows are written
     #[arg(long, default_value = "table", conflicts_with = "json")]
@@ -101,11 +101,14 @@ impl UsageArgs {
     }
 }
 
+/// What to do for the rows that are not shown.
+const MORE: &str = "give a larger --limit; --format csv and jsonl without one give all";
 const PATH: [&str; 3] = ["admin", "v1", "usage"];
 
 async fn list(client: &Client, query: &Query, output: Output, limit: usize) -> Result<(), Error> {
-    let rows = client.list(&PATH, query, limit).await?;
-    output.list(&rows, &COLUMNS)
+    let listed = client.list(&PATH, query, limit).await?;
+    listed.warn_if_cut(MORE);
+    output.list(&listed.rows, &COLUMNS)
 }
 
 /// The node's own stream, as it comes: any number of rows in bounded memory.
@@ -120,8 +123,10 @@ async fn stream(
     let mut rows = export::Rows::new(limit.map(|limit| limit.saturating_add(head)));
     let mut answer = client.stream(&PATH, &query).await?;
     while let Some(piece) = answer.piece().await? {
-        export::write(rows.take(&piece))?;
-        if rows.are_over() {
+        let passed = rows.take(&piece);
+        export::write(passed)?;
+        if passed.len() < piece.len() {
+            note(&format!("the first {}; there are more: {MORE}", limit.unwrap_or_default()));
             break;
         }
     }

@@ -128,7 +128,7 @@ pub async fn run(args: UserArgs) -> Result<(), Error> {
             )
         }
         Action::List => {
-            let users = client.list(&["admin", "v1", USERS], &Query::new(), usize::MAX).await?;
+            let users = client.all(&["admin", "v1", USERS], &Query::new()).await?;
             output.list(&users, &LIST)
         }
         Action::Show { name } => {

@@ -110,7 +110,7 @@ impl Services<LeaderDisk> {
         let own_peer = Arc::new(move || own.own_peer());
         Self {
             cluster: ClusterService::new(lead.leader(), own_peer, stop),
-            stats: StatsService::new(lead.clone(), store.clone(), access.clone()),
+            stats: StatsService::new(lead.clone(), store.clone(), access.clone(), Arc::clone(clock)),
             access,
         }
     }

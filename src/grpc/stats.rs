@@ -1,19 +1,20 @@
 //! The service `Stats`: what the cluster has used, for programs.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use crate::cluster::lead::Lead;
-use crate::domain::clock::Timestamp;
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{GroupId, UserId};
-use crate::domain::summary::GlobalStats;
+use crate::domain::summary::{GlobalStats, StatsBy};
 use crate::domain::usage::UsageFilter;
 use crate::grpc::access::Access;
 use crate::grpc::status::status;
-use crate::store::{Cursor, GroupRepo, Store, UsageRepo, UserRepo};
+use crate::store::{Cursor, GroupRepo, StatsCursor, Store, UsageRepo, UserRepo};
 use crate::wire::summary::{global_to_wire, peer_to_wire, user_row_to_wire};
 use crate::wire::usage::log_to_wire;
 use crate::wire::v1::stats_server::Stats;
@@ -30,13 +31,14 @@ pub struct StatsService {
     lead: Lead,
     store: Store,
     access: Access,
+    clock: Arc<dyn Clock>,
 }
 
 impl StatsService {
     /// Answers from `store`, which is the leader's.
     #[must_use]
-    pub fn new(lead: Lead, store: Store, access: Access) -> Self {
-        Self { lead, store, access }
+    pub fn new(lead: Lead, store: Store, access: Access, clock: Arc<dyn Clock>) -> Self {
+        Self { lead, store, access, clock }
     }
 
     async fn filter(&self, asked: &v1::UsageFilter) -> Result<UsageFilter, Failure> {
@@ -95,10 +97,17 @@ impl Stats for StatsService {
     ) -> Result<Response<v1::ListUserStatsResponse>, Status> {
         self.access.reader(request.metadata())?;
         let asked = request.into_inner();
-        let (from, to) = window(asked.from, asked.to);
-        let limit = if asked.limit == 0 { USERS_DEFAULT } else { asked.limit.min(USERS_MAX) };
-        let rows = UsageRepo::on(&self.store).user_stats(from, to, limit as usize).await.map_err(status)?;
-        Ok(Response::new(v1::ListUserStatsResponse { items: rows.iter().map(user_row_to_wire).collect() }))
+        let window = window(asked.from, asked.to);
+        let limit = if asked.limit == 0 { USERS_DEFAULT } else { asked.limit.min(USERS_MAX) } as usize;
+        let after = Some(asked.cursor.as_str()).filter(|cursor| !cursor.is_empty());
+        let after = after.map(|cursor| StatsCursor::read(StatsBy::User, cursor)).transpose();
+        let after = after.map_err(|error| status(Failure::new(Kind::Invalid, error.to_string())))?;
+        let (usage, now) = (UsageRepo::on(&self.store), self.clock.now());
+        let page = usage.stats_page(StatsBy::User, window, limit, after.as_ref(), now).await;
+        let page = page.map_err(status)?;
+        let next_cursor = page.next.map_or_else(String::new, |cursor| cursor.to_string());
+        let items = page.items.iter().map(user_row_to_wire).collect();
+        Ok(Response::new(v1::ListUserStatsResponse { items, next_cursor }))
     }
 
     async fn list_peers(

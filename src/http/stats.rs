@@ -10,9 +10,9 @@ use crate::domain::clock::Timestamp;
 use crate::domain::summary::{StatRow, StatsBy, Totals};
 use crate::http::input::{Admin, Params};
 use crate::http::paging::{List, limit};
-use crate::http::problem::{Answer, Reading};
+use crate::http::problem::{Answer, Reading, Refused};
 use crate::http::state::ControlState;
-use crate::store::UsageRepo;
+use crate::store::{StatsCursor, UsageRepo};
 
 /// Sums.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
@@ -135,9 +135,12 @@ pub struct TopParams {
     /// Before this moment; without it, until now.
     #[param(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
-    /// The most rows; 50 without it.
+    /// Rows of the page; 50 without it.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
+    /// `next_cursor` of the page before. All pages are of the calls made before the first one was asked for.
+    #[param(pattern = "^([0-9a-f]+-[0-9a-f]+-[A-Za-z0-9_-]*)?$")]
+    cursor: Option<String>,
 }
 
 /// Sums of everything.
@@ -164,7 +167,7 @@ pub async fn users(
     Params(params): Params<TopParams>,
 ) -> Answer<Json<List<UserStatsView>>> {
     let view = |row: StatRow| UserStatsView { user_id: row.key, user: row.name, totals: row.totals.into() };
-    top(&state, StatsBy::User, &params, view).await
+    page(&state, StatsBy::User, &params, view).await
 }
 
 /// Sums per group, the most tokens first.
@@ -180,7 +183,7 @@ pub async fn groups(
         group: Some(row.name).filter(|_| !row.key.is_empty()),
         totals: row.totals.into(),
     };
-    top(&state, StatsBy::Group, &params, view).await
+    page(&state, StatsBy::Group, &params, view).await
 }
 
 /// Sums per model, the most tokens first.
@@ -192,7 +195,7 @@ pub async fn models(
     Params(params): Params<TopParams>,
 ) -> Answer<Json<List<ModelStatsView>>> {
     let view = |row: StatRow| ModelStatsView { model: row.key, totals: row.totals.into() };
-    top(&state, StatsBy::Model, &params, view).await
+    page(&state, StatsBy::Model, &params, view).await
 }
 
 /// Sums per node, the most tokens first.
@@ -204,7 +207,7 @@ pub async fn nodes(
     Params(params): Params<TopParams>,
 ) -> Answer<Json<List<NodeStatsView>>> {
     let view = |row: StatRow| NodeStatsView { node: row.key, totals: row.totals.into() };
-    top(&state, StatsBy::Node, &params, view).await
+    page(&state, StatsBy::Node, &params, view).await
 }
 
 /// Sums per UTC day, the latest first.
@@ -216,18 +219,23 @@ pub async fn days(
     Params(params): Params<TopParams>,
 ) -> Answer<Json<List<DayStatsView>>> {
     let view = |row: StatRow| DayStatsView { day: row.key, totals: row.totals.into() };
-    top(&state, StatsBy::Day, &params, view).await
+    page(&state, StatsBy::Day, &params, view).await
 }
 
-async fn top<T>(
+async fn page<T>(
     state: &ControlState,
     by: StatsBy,
     params: &TopParams,
     view: impl FnMut(StatRow) -> T,
 ) -> Answer<Json<List<T>>> {
-    let (from, to) = window(params.from, params.to);
-    let rows = UsageRepo::on(&state.store).stats_by(by, from, to, limit(params.limit)?).await?;
-    Ok(Json(List::whole(rows.into_iter().map(view).collect())))
+    let window = window(params.from, params.to);
+    let after = params.cursor.as_deref().filter(|cursor| !cursor.is_empty());
+    let after = after.map(|cursor| StatsCursor::read(by, cursor)).transpose();
+    let after = after.map_err(|error| Refused::invalid(error.to_string()))?;
+    let (usage, limit, now) = (UsageRepo::on(&state.store), limit(params.limit)?, state.clock.now());
+    let page = usage.stats_page(by, window, limit, after.as_ref(), now).await?;
+    let next_cursor = page.next.map(|cursor| cursor.to_string());
+    Ok(Json(List { items: page.items.into_iter().map(view).collect(), next_cursor }))
 }
 
 fn window(from: Option<Timestamp>, to: Option<Timestamp>) -> (Timestamp, Timestamp) {

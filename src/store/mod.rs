@@ -47,7 +47,7 @@ pub use page::{Cursor, NotACursor, Page};
 pub use peers::PeerRepo;
 pub use refresh_tokens::{RefreshToken, RefreshTokenRepo};
 pub use transaction::Tx;
-pub use usage::UsageRepo;
+pub use usage::{StatsCursor, StatsPage, UsageRepo};
 pub use users::{UserFilter, UserRepo};
 
 use turn::{Turn, Turns};

@@ -230,6 +230,37 @@ async fn usage_and_totals_come_in_every_format() {
 }
 
 #[tokio::test]
+async fn no_list_ends_without_saying_that_it_goes_on() {
+    let (node, _mock) = node_and_mock().await;
+    let key = node.user_with_key("carol").await;
+    for n in 0..105 {
+        let body =
+            json!({ "model": format!("model-{n}"), "messages": [{ "role": "user", "content": "hi" }] });
+        assert_eq!(node.ask(&key, "/v1/chat/completions", &[], &body).await.status, 200);
+    }
+    let by_model = ["stats", "--by", "model"];
+    let rows = on(&node, &[&by_model[..], &["--json"]].concat()).await.json();
+    assert_eq!(rows.as_array().map(Vec::len), Some(105));
+    let lines = |ended: Ended| (ended.out.lines().filter(|line| line.contains("model-")).count(), ended.err);
+    assert_eq!(lines(on(&node, &by_model).await), (105, String::new()));
+    for (arguments, shown) in [
+        (&["stats", "--by", "model", "--limit", "7"][..], 7),
+        (&["usage"], 50),
+        (&["usage", "--limit", "3"], 3),
+        (&["usage", "--limit", "4", "--format", "csv"], 4),
+        (&["usage", "--limit", "5", "--format", "jsonl"], 5),
+    ] {
+        let (rows, said) = lines(on(&node, arguments).await);
+        assert_eq!(rows, shown, "{arguments:?}");
+        assert!(said.contains(&format!("the first {shown}; there are more")), "{arguments:?}: {said}");
+        assert!(said.contains("--limit"), "{said}");
+    }
+    for arguments in [&["usage", "--limit", "200"][..], &["usage", "--format", "csv", "--limit", "105"]] {
+        assert_eq!(lines(on(&node, arguments).await), (105, String::new()), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
 async fn nodes_targets_and_backups() {
     let (node, _mock) = node_and_mock().await;
     let peers = on(&node, &["peer", "list", "--json"]).await.json();

@@ -124,6 +124,31 @@ on_both! {
         assert_eq!((&*groups[0].key, &*groups[0].name), ("", ""), "no group is a row of its own");
     }
 
+    async fn pages_of_statistics_are_the_list_cut_into_pieces(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let mut dice = Dice(7);
+        let records: Vec<_> = (0..400).map(|_| dice.record(at("2026-11-20"), 4 * DAY)).collect();
+        usage.insert_batch(&records, true).await.expect("inserted");
+        let (from, to) = (at("2026-11-20T00:30:00Z"), at("2026-11-23T23:10:00Z"));
+        for by in [StatsBy::User, StatsBy::Group, StatsBy::Model, StatsBy::Node, StatsBy::Day] {
+            for now in [from, at("2026-11-22T10:20:30Z"), at("2026-12-01")] {
+                let until = if by == StatsBy::Day || now == from { to } else { now.min(to) };
+                let whole = usage.stats_by(by, from, until, 1_000).await.expect("statistics");
+                let (mut rows, mut after) = (Vec::new(), None);
+                loop {
+                    // Only a list that goes on is cut at the time of its first page.
+                    let page = usage.stats_page(by, (from, to), 2, after.as_ref(), now).await.expect("a page");
+                    rows.extend(page.items);
+                    after = page.next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(rows, whole, "{by:?}");
+            }
+        }
+    }
+
     async fn pages_show_every_log_once_while_others_arrive(db: TestDatabase) {
         let usage = UsageRepo::on(&db.store);
         let start = at("2026-11-22T10:00:00Z");

@@ -28,12 +28,14 @@ mod rollup;
 mod row;
 mod sqlite;
 mod stats;
+mod stats_page;
 mod sync;
 mod used;
 mod window;
 
 pub use batch::Inserted;
 pub(super) use connections::Connections;
+pub use stats_page::{StatsCursor, StatsPage};
 pub use used::{Source, UsedTotals};
 
 use crate::store::Store;

@@ -7,16 +7,18 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::UserId;
 use crate::domain::summary::{StatRow, StatsBy, Totals, UserStatRow};
 use crate::store::usage::UsageRepo;
+use crate::store::usage::stats_page::{Place, StatsCursor, StatsPage};
 use crate::store::usage::window::{Sums, Window};
 use crate::store::{Error, columns};
 
+/// The start of a row's UTC day.
+const DAY: &str = "at - at % 86400000000";
 /// PostgreSQL adds 64-bit integers up to `numeric`; the cast makes both databases answer with 64 bits, or fail.
 const ADDED_UP: &str = "CAST(COALESCE(SUM(input_tokens), 0) AS BIGINT) AS input, \
                         CAST(COALESCE(SUM(output_tokens), 0) AS BIGINT) AS output, \
                         CAST(COALESCE(SUM(request_count), 0) AS BIGINT) AS requests, \
                         CAST(COALESCE(SUM(error_count), 0) AS BIGINT) AS errors, \
                         CAST(COALESCE(SUM(cost_nanousd), 0) AS BIGINT) AS cost";
-const DAY: i64 = 24 * 3_600 * 1_000_000;
 
 impl UsageRepo<'_> {
     /// What all logs of `[from, to)` add up to. Grows with hours × nodes.
@@ -70,37 +72,72 @@ impl UsageRepo<'_> {
         to: Timestamp,
         limit: usize,
     ) -> Result<Vec<StatRow>, Error> {
-        let window = Window::new(from, to);
+        self.stat_rows(by, Window::new(from, to), limit, None).await
+    }
+
+    /// A page of [`UsageRepo::stats_by`], of up to `limit` rows.
+    ///
+    /// Sums grow while calls are booked, and would change places between two pages. So a list that goes on beyond its
+    /// first page is of the calls made before that page, all pages alike: every key is on one page, once. A call that a
+    /// follower made earlier and pushes meanwhile can still change places.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn stats_page(
+        &self,
+        by: StatsBy,
+        (from, to): (Timestamp, Timestamp),
+        limit: usize,
+        after: Option<&StatsCursor>,
+        now: Timestamp,
+    ) -> Result<StatsPage, Error> {
+        let to = after.map_or(to, |cursor| cursor.until.min(to));
+        let rows = self.stat_rows(by, Window::new(from, to), limit.saturating_add(1), after).await?;
+        // Days keep their places.
+        if rows.len() <= limit || to <= now || now <= from || by == StatsBy::Day {
+            return Ok(StatsPage::cut(by, rows, limit, to));
+        }
+        let rows = self.stat_rows(by, Window::new(from, now), limit.saturating_add(1), after).await?;
+        Ok(StatsPage::cut(by, rows, limit, now))
+    }
+
+    async fn stat_rows(
+        &self,
+        by: StatsBy,
+        window: Window,
+        limit: usize,
+        after: Option<&StatsCursor>,
+    ) -> Result<Vec<StatRow>, Error> {
         if window.is_empty() {
             return Ok(Vec::new());
         }
         let mut values = vec![];
         let rows = window.rows(tables_for(by), "", &mut values);
+        let key = match by {
+            StatsBy::User => "user_id",
+            StatsBy::Group => "group_id",
+            StatsBy::Model => "model",
+            StatsBy::Node => "node",
+            StatsBy::Day => DAY,
+        };
+        let beyond = after.map_or_else(String::new, |cursor| beyond(key, cursor, &mut values));
         values.push(columns::count(limit as u64).into());
         let limit = values.len();
+        let order = if by == StatsBy::Day {
+            format!("{key} DESC")
+        } else {
+            format!("SUM(input_tokens + output_tokens) DESC, {key}")
+        };
+        let sums = |last_name: &str| {
+            format!(
+                "SELECT {key} AS key, {last_name}{ADDED_UP} FROM ({rows}) AS r GROUP BY {key}{beyond} \
+                 ORDER BY {order} LIMIT ${limit}"
+            )
+        };
         let sql = match by {
-            StatsBy::User => format!(
-                "SELECT t.*, COALESCE((SELECT name FROM users WHERE id = t.key), t.last_name) AS name FROM (\
-                 SELECT user_id AS key, MAX(user_name) AS last_name, {ADDED_UP} FROM ({rows}) AS r GROUP BY user_id \
-                 ORDER BY SUM(input_tokens + output_tokens) DESC, user_id LIMIT ${limit}) AS t"
-            ),
-            StatsBy::Group => format!(
-                "SELECT t.*, COALESCE((SELECT name FROM groups WHERE id = t.key), t.last_name) AS name FROM (\
-                 SELECT group_id AS key, MAX(group_name) AS last_name, {ADDED_UP} FROM ({rows}) AS r GROUP BY group_id \
-                 ORDER BY SUM(input_tokens + output_tokens) DESC, group_id LIMIT ${limit}) AS t"
-            ),
-            StatsBy::Model => format!(
-                "SELECT model AS key, {ADDED_UP} FROM ({rows}) AS r GROUP BY model \
-                 ORDER BY SUM(input_tokens + output_tokens) DESC, model LIMIT ${limit}"
-            ),
-            StatsBy::Node => format!(
-                "SELECT node AS key, {ADDED_UP} FROM ({rows}) AS r GROUP BY node \
-                 ORDER BY SUM(input_tokens + output_tokens) DESC, node LIMIT ${limit}"
-            ),
-            StatsBy::Day => format!(
-                "SELECT at - at % {DAY} AS key, {ADDED_UP} FROM ({rows}) AS r GROUP BY at - at % {DAY} \
-                 ORDER BY at - at % {DAY} DESC LIMIT ${limit}"
-            ),
+            StatsBy::User => named("users", &sums("MAX(user_name) AS last_name, ")),
+            StatsBy::Group => named("groups", &sums("MAX(group_name) AS last_name, ")),
+            StatsBy::Model | StatsBy::Node | StatsBy::Day => sums(""),
         };
         let rows = self.0.reader.query_all_raw(self.statement(&sql, values)).await?;
         rows.iter().map(|row| stat_row(by, row)).collect()
@@ -125,6 +162,29 @@ impl UsageRepo<'_> {
     pub(super) fn statement(self, sql: &str, values: Vec<Value>) -> Statement {
         Statement::from_sql_and_values(self.0.backend(), sql, values)
     }
+}
+
+/// Only what comes after a cursor, in the order of the list. Appends its parameters to `values`.
+fn beyond(key: &str, cursor: &StatsCursor, values: &mut Vec<Value>) -> String {
+    let place: Value = match &cursor.place {
+        Place::Id(id) => (*id).into(),
+        Place::Word(word) => word.clone().into(),
+        Place::Day(day) => {
+            values.push(day.as_micros().into());
+            return format!(" HAVING {key} < ${}", values.len());
+        }
+    };
+    values.extend([columns::count(cursor.tokens).into(), place]);
+    let (tokens, place) = (values.len() - 1, values.len());
+    let sum = "CAST(SUM(input_tokens + output_tokens) AS BIGINT)";
+    format!(" HAVING {sum} < ${tokens} OR ({sum} = ${tokens} AND {key} > ${place})")
+}
+
+/// With the name that each has now, or had last when it is gone.
+fn named(table: &str, sums: &str) -> String {
+    format!(
+        "SELECT t.*, COALESCE((SELECT name FROM {table} WHERE id = t.key), t.last_name) AS name FROM ({sums}) AS t"
+    )
 }
 
 fn tables_for(by: StatsBy) -> Sums {

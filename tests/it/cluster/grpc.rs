@@ -99,6 +99,19 @@ async fn without_the_secret_there_is_nothing_and_statistics_are_for_admins() {
     let users =
         stats.list_user_stats(with(&admin, v1::ListUserStatsRequest::default())).await.unwrap().into_inner();
     assert_eq!((users.items[0].user.as_str(), users.items[0].total_input), ("alice", 70));
+    assert_eq!(users.next_cursor, "", "that was all");
+    assert_eq!(ask(&one, &admin).await.status, 200);
+    let (mut names, mut asked) = (Vec::new(), v1::ListUserStatsRequest { limit: 1, ..Default::default() });
+    loop {
+        let page = stats.list_user_stats(with(&admin, asked.clone())).await.unwrap().into_inner();
+        names.extend(page.items.into_iter().map(|row| row.user));
+        if page.next_cursor.is_empty() {
+            break;
+        }
+        asked.cursor = page.next_cursor;
+    }
+    names.sort();
+    assert_eq!(names, ["alice", "root"]);
     let peers = stats.list_peers(with(&admin, v1::ListPeersRequest {})).await.unwrap().into_inner().peers;
     assert_eq!(peers.iter().map(|peer| peer.id.as_str()).collect::<Vec<_>>(), ["sp-1", "sp-2"]);
     let filter = v1::UsageFilter { user: "alice".to_owned(), ..v1::UsageFilter::default() };

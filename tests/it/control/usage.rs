@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sproxy::domain::ids::{RequestId, UserId};
+use sproxy::domain::ids::{GroupId, RequestId, UserId};
 use sproxy::domain::price::Price;
 use sproxy::domain::provider::Provider;
 use sproxy::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
@@ -175,4 +175,69 @@ async fn everyone_sees_their_own_usage_and_nobody_elses() {
     assert_eq!(mine["items"].as_array().expect("rows").len(), 1);
     let his = plane.call("GET", "/me/usage", &bob, None).await.expect(200);
     assert_eq!((&his["totals"]["request_count"], &his["items"]), (&json!(0), &json!([])));
+}
+
+/// Every page of a statistic, and `between` done after the first one.
+async fn every_page(plane: &Plane, path: &str, between: impl AsyncFn()) -> Vec<Value> {
+    let (mut rows, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let mut page = plane.get(&format!("{path}limit=20&cursor={cursor}")).await.expect(200);
+        if rows.is_empty() {
+            between().await;
+        }
+        rows.append(page["items"].as_array_mut().expect("rows"));
+        match page["next_cursor"].as_str() {
+            Some(next) => next.clone_into(&mut cursor),
+            None => return rows,
+        }
+    }
+}
+
+#[tokio::test]
+async fn statistics_go_on_page_after_page_and_name_everyone_once_while_calls_are_booked() {
+    let plane = Plane::start().await;
+    let call = |n: u64, at: &str, tokens: u64| {
+        let id = |kind: u128| uuid::Uuid::from_u128(kind << 64 | u128::from(n));
+        let mut record = record(UserId(id(1)), at, &format!("node-{n}"), tokens);
+        record.user = format!("user-{n}").into();
+        record.group_id = (n > 0).then(|| GroupId(id(2)));
+        record.group = record.group_id.map(|_| format!("group-{n}").into());
+        record.model = format!("a model/{n} -").into();
+        record
+    };
+    // Several have as many tokens; the days are different ones.
+    let days: Vec<String> =
+        (0..114).map(|n| format!("2026-{:02}-{:02}T09:00:00Z", 5 + n / 28, 1 + n % 28)).collect();
+    let calls: Vec<_> = (0..114).zip(&days).map(|(n, day)| call(n, day, 10 * (n / 7))).collect();
+    UsageRepo::on(&plane.store).insert_batch(&calls, true).await.expect("inserted");
+    for (all, key) in
+        [("users", "user"), ("groups", "group"), ("models", "model"), ("nodes", "node"), ("days", "day")]
+    {
+        plane.clock.advance(std::time::Duration::from_secs(1));
+        let now = plane.now().to_string();
+        let path = format!("/admin/v1/stats/{all}?");
+        // The smallest overtakes everyone, and a new one comes, before the second page is asked for.
+        let late = [
+            call(1, &now, 1_000_000),
+            call(500 + plane.now().as_micros().unsigned_abs() % 1_000_000, &now, 5),
+        ];
+        let before = plane.get(&format!("/admin/v1/stats?to={now}")).await.expect(200);
+        let book =
+            async || drop(UsageRepo::on(&plane.store).insert_batch(&late, true).await.expect("inserted"));
+        let rows = every_page(&plane, &path, book).await;
+        let names: std::collections::BTreeSet<_> = rows.iter().map(|row| row[key].to_string()).collect();
+        assert_eq!(names.len(), rows.len(), "{all}: nobody twice");
+        if all != "days" {
+            let rest = sum(&json!(rows), "total_tokens");
+            assert_eq!(rest, before["total_tokens"].as_u64().expect("a count"), "{all}: nobody left out");
+        }
+        assert!(rows.len() >= 114, "{all}: {}", rows.len());
+        plane.get(&format!("{path}cursor=1-2-!")).await.problem(400, "invalid");
+    }
+    let user = plane.get("/admin/v1/stats/users?limit=1").await.expect(200);
+    let other = format!("/admin/v1/stats/nodes?cursor={}", user["next_cursor"].as_str().expect("a cursor"));
+    plane.get(&other).await.expect(200);
+    let node = plane.get("/admin/v1/stats/nodes?limit=1").await.expect(200);
+    let other = format!("/admin/v1/stats/users?cursor={}", node["next_cursor"].as_str().expect("a cursor"));
+    plane.get(&other).await.problem(400, "invalid");
 }
