@@ -1,9 +1,17 @@
 //! What each user and group has used on each node in the present UTC day and month, so that every node can be told
 //! what the others used. Pure; on the leader only.
+//!
+//! The sums are those of what is committed. They start from the database's own sums, each batch that is committed is
+//! added, and what cannot be known that way is read from the database again ([`Tally::doubtful`]): after a commit whose
+//! answer got lost, and when the clock was ahead and a window has begun that is still to come.
+
+mod batches;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cluster::elsewhere::batches::Batches;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, NodeId, UserId};
 use crate::domain::quota::Used;
@@ -38,6 +46,20 @@ pub struct Tally {
     /// Subjects by the moment of their last change, so that asking for changes costs what changed.
     changes: BTreeMap<u64, SubjectId>,
     last_change: u64,
+    /// Of each node that pushes.
+    batches: BTreeMap<NodeId, Batches<Vec<Spent>>>,
+    /// The windows began anew in the past: nobody is told anything before the sums are read.
+    is_blank: bool,
+    was_set_back: bool,
+}
+
+/// What a node has used in the windows of a moment, as the database has it.
+#[derive(Clone, Debug, Default)]
+pub struct NodeUse {
+    /// What users and groups used there.
+    pub subjects: Vec<(SubjectId, Used)>,
+    /// How many of the node's batches are in that.
+    pub batches: u64,
 }
 
 #[derive(Debug, Default)]
@@ -65,12 +87,65 @@ impl Tally {
             subjects: HashMap::default(),
             changes: BTreeMap::new(),
             last_change: 0,
+            batches: BTreeMap::new(),
+            is_blank: false,
+            was_set_back: false,
+        }
+    }
+
+    /// Adds what the new records of a node's batch used; `number` is the batch's, as the database counts them.
+    pub fn add_batch(&mut self, node: &NodeId, number: u64, spent: Vec<Spent>, now: Timestamp) {
+        let added = self.batches.entry(node.clone()).or_default().came(number, Arc::new(spent));
+        self.add_all(&added, now);
+    }
+
+    /// Notes that records of a node may be committed that nobody heard of.
+    pub fn doubt(&mut self, node: &NodeId) {
+        self.batches.entry(node.clone()).or_default().doubt();
+    }
+
+    /// The nodes whose sums have to be read from the database, and the moment whose windows are meant.
+    pub fn doubtful(&mut self, now: Timestamp) -> (Vec<NodeId>, Timestamp) {
+        self.turn(now);
+        let doubtful = self.batches.iter().filter(|(_, batches)| batches.are_doubtful());
+        let nodes: Vec<NodeId> = doubtful.map(|(node, _)| node.clone()).collect();
+        self.is_blank &= !nodes.is_empty();
+        (nodes, self.day)
+    }
+
+    /// The sums of a node are about to be read.
+    pub fn begin_reading(&mut self, node: &NodeId) {
+        self.batches.entry(node.clone()).or_default().begin_reading();
+    }
+
+    /// Takes a node's sums as they were read for the windows of `as_of`, and adds what came meanwhile. Sums of other
+    /// windows than the present ones are left alone; they have to be read again.
+    pub fn set_node(&mut self, node: &NodeId, read: NodeUse, as_of: Timestamp, now: Timestamp) {
+        if as_of != self.day {
+            return;
+        }
+        let held =
+            self.subjects.iter().filter(|(_, entry)| entry.by_node.iter().any(|(name, _)| name == node));
+        let gone: Vec<SubjectId> = held.map(|(subject, _)| *subject).collect();
+        for subject in gone {
+            self.set_used(subject, node, Used::default());
+        }
+        for (subject, used) in read.subjects {
+            self.set_used(subject, node, used);
+        }
+        let added = self.batches.entry(node.clone()).or_default().were_read(read.batches);
+        self.add_all(&added, now);
+    }
+
+    fn add_all(&mut self, added: &[Arc<Vec<Spent>>], now: Timestamp) {
+        for spent in added.iter().flat_map(|batch| batch.iter()) {
+            self.add(spent, now);
         }
     }
 
     /// Adds what a record that is new to the ledger used. What lies before a window is not of it; what lies after it
     /// counts in it: a node whose clock is wrong ends nobody else's day.
-    pub fn add(&mut self, spent: &Spent, now: Timestamp) {
+    fn add(&mut self, spent: &Spent, now: Timestamp) {
         self.turn(now.max(spent.at.min(now.plus(AHEAD_MAX))));
         if spent.at < self.month {
             return;
@@ -112,6 +187,9 @@ impl Tally {
     pub fn news(&mut self, since: u64, node: &NodeId, limit: usize, now: Timestamp) -> News {
         self.turn(now);
         let mut news = News { subjects: Vec::new(), through: since };
+        if self.is_blank {
+            return news;
+        }
         for (change, subject) in self.changes.range(since + 1..).take(limit) {
             news.through = *change;
             let Some(entry) = self.subjects.get(subject) else { continue };
@@ -125,16 +203,33 @@ impl Tally {
         news
     }
 
-    /// Starts windows anew that have ended. Nodes do the same for what they were told.
+    /// Whether the windows began anew in the past since this was last asked: then what the leader itself has used has to
+    /// be set again.
+    pub fn take_setback(&mut self) -> bool {
+        std::mem::take(&mut self.was_set_back)
+    }
+
+    /// Starts windows anew that have ended, and those that have not begun yet: the clock was ahead. Nodes do the same for
+    /// what they were told.
     fn turn(&mut self, now: Timestamp) {
-        if now.month_start() > self.month {
-            let last_change = self.last_change;
-            *self = Self { last_change, ..Self::new(now) };
+        if now.plus(AHEAD_MAX) < self.day {
+            self.begin(now);
+            self.batches.values_mut().for_each(Batches::doubt);
+            (self.is_blank, self.was_set_back) = (true, true);
+        } else if now.month_start() > self.month {
+            self.begin(now);
         } else if now.day_start() > self.day {
             self.day = now.day_start();
             let sums = self.subjects.values_mut().flat_map(|entry| &mut entry.by_node);
             sums.for_each(|(_, used)| used.daily_tokens = 0);
         }
+    }
+
+    /// The windows of `now`, with nothing in them. Watchers keep their places.
+    fn begin(&mut self, now: Timestamp) {
+        (self.day, self.month) = (now.day_start(), now.month_start());
+        self.subjects.clear();
+        self.changes.clear();
     }
 }
 
@@ -145,83 +240,4 @@ fn add(sum: &mut Used, used: &Used) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().expect("a time")
-    }
-
-    fn node(text: &str) -> NodeId {
-        text.parse().expect("a node id")
-    }
-
-    fn spent(on: &str, user: UserId, tokens: u64, moment: &str) -> Spent {
-        Spent { node: node(on), user, group: None, tokens, nanousd: 10, at: at(moment) }
-    }
-
-    #[test]
-    fn a_node_hears_what_the_others_used_and_only_what_is_new() {
-        let now = at("2026-11-22T12:00:00Z");
-        let user = UserId::new();
-        let mut tally = Tally::new(now);
-        tally.add(&spent("sp-1", user, 1, "2026-11-22T11:00:00Z"), now);
-        tally.add(&spent("sp-2", user, 2, "2026-11-22T11:00:00Z"), now);
-        tally.add(&spent("sp-3", user, 4, "2026-11-21T11:00:00Z"), now);
-        tally.add(&spent("sp-3", user, 8, "2026-10-31T23:00:00Z"), now);
-        let news = tally.news(0, &node("sp-2"), 100, now);
-        let elsewhere = Used { daily_tokens: 1, monthly_tokens: 5, monthly_nanousd: 20 };
-        assert_eq!(news.subjects, vec![(SubjectId::User(user), elsewhere)]);
-        assert!(tally.news(news.through, &node("sp-2"), 100, now).subjects.is_empty());
-        assert_eq!(tally.news(0, &node("sp-9"), 100, now).subjects[0].1.monthly_tokens, 7);
-    }
-
-    #[test]
-    fn windows_turn_at_midnight_and_on_the_first_and_a_watcher_keeps_its_place() {
-        let user = UserId::new();
-        let mut tally = Tally::new(at("2026-11-29T12:00:00Z"));
-        tally.add(&spent("sp-1", user, 1, "2026-11-29T12:00:00Z"), at("2026-11-29T12:00:00Z"));
-        let place = tally.news(0, &node("sp-2"), 9, at("2026-11-29T12:00:00Z")).through;
-        let told = tally.news(0, &node("sp-2"), 9, at("2026-11-30T00:00:00Z")).subjects[0].1;
-        assert_eq!((told.daily_tokens, told.monthly_tokens), (0, 1));
-        assert!(tally.news(0, &node("sp-2"), 9, at("2026-12-01T00:00:00Z")).subjects.is_empty());
-        tally.add(&spent("sp-1", user, 3, "2026-12-01T00:00:01Z"), at("2026-12-01T00:00:01Z"));
-        let news = tally.news(place, &node("sp-2"), 9, at("2026-12-01T00:00:01Z"));
-        assert_eq!(news.subjects[0].1.monthly_tokens, 3);
-    }
-
-    #[test]
-    fn a_node_whose_clock_is_a_month_ahead_does_not_end_the_month_of_the_others() {
-        let now = at("2026-11-22T12:00:00Z");
-        let user = UserId::new();
-        let mut tally = Tally::new(now);
-        tally.add(&spent("sp-2", user, 1, "2026-11-22T11:00:00Z"), now);
-        tally.add(&spent("sp-3", user, 2, "2026-12-22T12:00:00Z"), now);
-        tally.add(&spent("sp-2", user, 4, "2026-11-22T12:00:00Z"), now);
-        let told = tally.news(0, &node("sp-1"), 9, now).subjects[0].1;
-        assert_eq!((told.daily_tokens, told.monthly_tokens), (7, 7));
-        let almost = at("2026-11-30T23:59:59.9Z");
-        tally.add(&spent("sp-3", user, 8, "2026-12-01T00:00:00Z"), almost);
-        let told = tally.news(0, &node("sp-1"), 9, at("2026-12-01T00:00:01Z")).subjects[0].1;
-        assert_eq!(told.monthly_tokens, 8, "a little ahead is the new month's");
-    }
-
-    #[test]
-    fn news_come_in_pieces_and_none_is_left_out() {
-        let now = at("2026-11-22T12:00:00Z");
-        let mut tally = Tally::new(now);
-        for _ in 0..10 {
-            tally.add(&spent("sp-1", UserId::new(), 1, "2026-11-22T11:00:00Z"), now);
-        }
-        let (mut place, mut heard) = (0, 0);
-        loop {
-            let news = tally.news(place, &node("sp-2"), 3, now);
-            if news.subjects.is_empty() {
-                break;
-            }
-            heard += news.subjects.len();
-            place = news.through;
-        }
-        assert_eq!(heard, 10);
-    }
-}
+mod tests;

@@ -20,8 +20,7 @@ use crate::domain::ids::{LedgerId, NodeId};
 use crate::domain::peer::Peer;
 use crate::domain::summary::StatsBy;
 use crate::ledger::Ledger;
-use crate::quota::{Quota, SubjectId};
-use crate::store::usage::Source;
+use crate::quota::Quota;
 use crate::store::{PeerRepo, Store, UsageRepo};
 use crate::telemetry::Exposition;
 
@@ -246,23 +245,17 @@ impl Shared {
             .map(Timestamp::from_micros)
     }
 
-    /// What each node has used in the present windows, from the rollups: grows with those of this month.
+    /// What each node has used in the present windows, from the rollups: grows with those of this month. The leader's own
+    /// limits know what the leader itself has used.
     async fn fill_tally(&self) -> Result<(), Failure> {
         let now = self.clock.now();
         let usage = UsageRepo::on(&self.store);
         let nodes =
             usage.stats_by(StatsBy::Node, now.month_start(), now.next_month_start(), NODES_MAX).await?;
-        for node in nodes.iter().filter_map(|row| row.key.parse::<NodeId>().ok()) {
-            let used = usage.used(now, Source::Only(&node)).await?;
-            self.leader.fill(|tally| {
-                for (user, used) in used.users {
-                    tally.set_used(SubjectId::User(user), &node, used);
-                }
-                for (group, used) in used.groups {
-                    tally.set_used(SubjectId::Group(group), &node, used);
-                }
-            });
-        }
+        let nodes = nodes.iter().filter_map(|row| row.key.parse::<NodeId>().ok());
+        self.leader.doubt(nodes.filter(|node| node != self.leader.id()));
+        self.leader.settle_doubts().await?;
+        self.leader.spent_here(&self.quota.take_charged(now));
         Ok(())
     }
 
@@ -301,6 +294,12 @@ impl Shared {
         let mut through = 0;
         while pause(USAGE_EVERY, &stop).await {
             let now = self.clock.now();
+            if let Err(error) = self.leader.settle_doubts().await {
+                tracing::warn!(%error, "what nodes have used cannot be read; limits go by what is known");
+            }
+            if self.leader.take_setback() {
+                self.quota.tell_all_again();
+            }
             self.leader.spent_here(&self.quota.take_charged(now));
             loop {
                 let news = self.leader.usage_elsewhere(through, self.leader.id(), SUBJECTS_MAX);

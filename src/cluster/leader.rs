@@ -5,11 +5,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::cluster::adoption::{Adoption, Standing, adopted};
-use crate::cluster::elsewhere::{News, Spent, Tally};
+use crate::cluster::elsewhere::{NodeUse, Spent, Tally};
 use crate::cluster::publisher::{Publisher, Update};
 use crate::cluster::registry::{Registry, Sign};
 use crate::cluster::requests::{key_uses, offered, readable, registration, speaker};
@@ -18,15 +19,16 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
 use crate::domain::peer::Peer;
-use crate::domain::quota::Used;
 use crate::domain::usage::UsageRecord;
-use crate::quota::SubjectId;
 use crate::telemetry::Counter;
 use crate::wire::malformed::{parse, parse_some};
 use crate::wire::{moment, v1};
 
 /// The most records in one `PushUsage`.
 pub const RECORDS_MAX: usize = 10_000;
+
+/// Batches that are being committed at the same time, those included for which nobody waits any more.
+const COMMITS_MAX: usize = 32;
 
 /// What a leader keeps on its disk. Two leaders do: the one on a database, and the simulation's.
 pub trait LeaderBooks: Send + Sync + 'static {
@@ -37,6 +39,17 @@ pub trait LeaderBooks: Send + Sync + 'static {
         node: &NodeId,
         records: Vec<UsageRecord>,
     ) -> impl Future<Output = Result<Taken, Failure>> + Send;
+
+    /// What a node has used in the windows of `as_of`, as far as it is committed, and how many batches that includes: one
+    /// view of the database.
+    fn used_by(
+        &self,
+        node: &NodeId,
+        as_of: Timestamp,
+    ) -> impl Future<Output = Result<NodeUse, Failure>> + Send;
+
+    /// Does `work` to its end beside what is being done now; nobody waits for it.
+    fn detach(&self, work: BoxFuture<'static, ()>);
 
     /// How many batches of a node it has taken.
     fn batches_taken(&self, node: &NodeId) -> impl Future<Output = Result<u64, Failure>> + Send;
@@ -77,15 +90,17 @@ pub struct Taken {
 
 /// A leader on its books.
 pub struct Leader<B> {
-    id: NodeId,
+    pub(super) id: NodeId,
     /// This run: followers register with each, since its database may be an older one than that of the run before.
     instance: InstanceId,
     ledger: LedgerId,
     heartbeat: Duration,
-    books: B,
-    clock: Arc<dyn Clock>,
+    pub(super) books: B,
+    pub(super) clock: Arc<dyn Clock>,
     registry: Mutex<Registry>,
-    tally: Mutex<Tally>,
+    pub(super) tally: Mutex<Tally>,
+    /// Places for batches that are being committed.
+    pub(super) commits: Arc<Semaphore>,
     publisher: Mutex<Publisher>,
     standing: Mutex<Standing>,
     /// One adoption at a time, and none while the state is loaded anew.
@@ -123,6 +138,7 @@ impl<B: LeaderBooks> Leader<B> {
         Ok(Self {
             registry: Mutex::new(Registry::new(id.clone(), heartbeat, kept, now)),
             tally: Mutex::new(Tally::new(now)),
+            commits: Arc::new(Semaphore::new(COMMITS_MAX)),
             ledger: standing.origin.ledger,
             publisher: Mutex::new(Publisher::new(standing.origin.clone(), state)),
             standing: Mutex::new(standing),
@@ -197,8 +213,11 @@ impl<B: LeaderBooks> Leader<B> {
     /// or that another node served, is rejected and holds nothing else up.
     ///
     /// # Errors
-    /// [`Kind::NotFound`]: register. [`Kind::TooLarge`]. What the database says; then nothing was taken.
-    pub async fn push(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, Failure> {
+    /// [`Kind::NotFound`]: register. [`Kind::TooLarge`]. What the database says; pushing the same again is harmless.
+    pub async fn push(
+        self: &Arc<Self>,
+        request: v1::PushUsageRequest,
+    ) -> Result<v1::PushUsageResponse, Failure> {
         let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
         self.check_ledger(&request.ledger_id)?;
         self.check_run(&request.leader_instance_id)?;
@@ -239,7 +258,16 @@ impl<B: LeaderBooks> Leader<B> {
     ///
     /// # Errors
     /// [`Kind::Invalid`] for pieces that make no whole; what the database says.
-    pub async fn offer(&self, origin: Origin, state: State) -> Result<v1::OfferStateResponse, Failure> {
+    pub async fn offer(
+        self: &Arc<Self>,
+        origin: Origin,
+        state: State,
+    ) -> Result<v1::OfferStateResponse, Failure> {
+        // What the database has taken over the node has to take over as well, even if the follower goes meanwhile.
+        self.to_its_end(|leader| async move { leader.adopt(origin, state).await }).await
+    }
+
+    async fn adopt(&self, origin: Origin, state: State) -> Result<v1::OfferStateResponse, Failure> {
         let _one_at_a_time = self.adopting.lock().await;
         let standing = self.standing.lock().clone();
         let Some(how) = standing.adopts(&origin, self.clock.now()) else {
@@ -312,30 +340,6 @@ impl<B: LeaderBooks> Leader<B> {
     pub fn update_for(&self, known: Option<(LedgerId, u64)>) -> (Origin, Update) {
         let publisher = self.publisher.lock();
         (publisher.origin(), publisher.update_for(known))
-    }
-
-    /// What other nodes than `node` have used, as far as it changed after `since`.
-    #[must_use]
-    pub fn usage_elsewhere(&self, since: u64, node: &NodeId, limit: usize) -> News {
-        self.tally.lock().news(since, node, limit, self.clock.now())
-    }
-
-    /// Sets what the leader itself has answered for users and groups, for its followers.
-    pub fn spent_here(&self, sums: &[(SubjectId, Used)]) {
-        if sums.is_empty() {
-            return;
-        }
-        let mut tally = self.tally.lock();
-        for (subject, used) in sums {
-            tally.set_used(*subject, &self.id, *used);
-        }
-        drop(tally);
-        self.tell();
-    }
-
-    /// Fills the tally with what the database says: once, at start.
-    pub fn fill(&self, fill: impl FnOnce(&mut Tally)) {
-        fill(&mut self.tally.lock());
     }
 
     /// Checks that a node which wants to watch is a peer.
@@ -443,23 +447,6 @@ impl<B: LeaderBooks> Leader<B> {
         &self.books
     }
 
-    async fn take(&self, node: &NodeId, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
-        if records.is_empty() {
-            return Ok(Taken::default());
-        }
-        let taken = self.books.take(node, records).await?;
-        if !taken.accepted.is_empty() {
-            let now = self.clock.now();
-            let mut tally = self.tally.lock();
-            for spent in &taken.accepted {
-                tally.add(spent, now);
-            }
-            drop(tally);
-            self.tell();
-        }
-        Ok(taken)
-    }
-
     /// What was meant for another ledger, or said of it, does not count for this one.
     fn check_ledger(&self, meant: &str) -> Result<(), Failure> {
         let meant: LedgerId = parse("ledger_id", meant)?;
@@ -481,7 +468,7 @@ impl<B: LeaderBooks> Leader<B> {
         }
     }
 
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         self.news.send_modify(|count| *count += 1);
     }
 }

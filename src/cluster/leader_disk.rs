@@ -1,20 +1,29 @@
 //! A leader's books on its database.
 
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::accounts::Accounts;
 use crate::cluster::adoption::Standing;
+use crate::cluster::elsewhere::NodeUse;
 use crate::cluster::leader::{LeaderBooks, Taken, spent_by};
 use crate::cluster::origin_note::{as_accounts, as_state, notes_of_leader, standing};
 use crate::cluster::state::State;
 use crate::crypto::token::PublicKey;
 use crate::domain::clock::Timestamp;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{KeyId, NodeId};
 use crate::domain::peer::Peer;
 use crate::domain::usage::UsageRecord;
 use crate::ledger::Ledger;
+use crate::quota::SubjectId;
 use crate::store::{PeerRepo, Store};
+
+/// A transaction that takes longer is given up: the database's machine is gone without a word.
+const TRANSACTION_MAX: Duration = Duration::from_mins(1);
 
 /// The books.
 pub struct LeaderDisk {
@@ -37,14 +46,28 @@ impl LeaderDisk {
 impl LeaderBooks for LeaderDisk {
     async fn take(&self, node: &NodeId, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
         let turn = if self.store.is_embedded() { Some(self.intake.lock().await) } else { None };
-        let taken = self.ledger.take(node, records).await?;
+        let taken = timeout(TRANSACTION_MAX, self.ledger.take(node, records)).await;
         drop(turn);
+        let late = |_| Failure::new(Kind::Unavailable, format!("no commit within {TRANSACTION_MAX:?}"));
+        let taken = taken.map_err(late)??;
         Ok(Taken {
             accepted: taken.new_records().map(spent_by).collect(),
             duplicates: taken.duplicates() as u64,
             batch: taken.number(),
             rejected: taken.rejected,
         })
+    }
+
+    async fn used_by(&self, node: &NodeId, as_of: Timestamp) -> Result<NodeUse, Failure> {
+        let (used, batches) = self.ledger.usage().used_by(node, as_of).await?;
+        let users = used.users.into_iter().map(|(user, used)| (SubjectId::User(user), used));
+        let groups = used.groups.into_iter().map(|(group, used)| (SubjectId::Group(group), used));
+        Ok(NodeUse { subjects: users.chain(groups).collect(), batches })
+    }
+
+    fn detach(&self, work: BoxFuture<'static, ()>) {
+        // It ends by itself: what it waits for has a time limit.
+        tokio::spawn(work);
     }
 
     async fn batches_taken(&self, node: &NodeId) -> Result<u64, Failure> {

@@ -45,6 +45,7 @@ pub mod elsewhere;
 pub mod follow;
 pub mod follower;
 mod follower_disk;
+mod intake;
 pub mod lead;
 pub mod leader;
 mod leader_disk;

@@ -158,9 +158,16 @@ impl Quota {
         charged.into_iter().filter_map(here).collect()
     }
 
-    /// Sets what the ledger says was used in the windows around `as_of`.
+    /// The next [`Self::take_charged`] tells of everyone.
+    pub fn tell_all_again(&self) {
+        let everyone: Vec<SubjectId> = self.inner.counters.read().keys().copied().collect();
+        self.inner.charged.lock().extend(everyone);
+    }
+
+    /// Sets what the ledger says was used in the windows around `as_of`; others are told of it.
     pub fn fill(&self, subject: SubjectId, used: Used, as_of: Timestamp) {
         self.counters(subject).lock().fill(used, as_of);
+        self.inner.charged.lock().insert(subject);
     }
 
     /// Sets what other nodes used in the windows around `as_of`. An absolute amount: repeating it changes nothing.

@@ -8,7 +8,7 @@ use sproxy::domain::ids::RequestId;
 use sproxy::domain::quota::Used;
 use sproxy::domain::summary::{StatsBy, Totals};
 use sproxy::domain::usage::{UsageFilter, UsageRecord};
-use sproxy::store::usage::Source;
+use sproxy::store::usage::{Source, UsedTotals};
 use sproxy::store::{MetaKey, MetaRepo, UsageRepo};
 
 use crate::store_database::{TestDatabase, on_both};
@@ -266,6 +266,28 @@ on_both! {
             assert_eq!(totals.users.get(&user(1)), Some(&of_user), "{source:?}");
             assert_eq!(totals.groups.get(&group(1)), Some(&of_group), "{source:?}");
         }
+    }
+
+    async fn what_a_node_used_comes_with_the_number_of_batches_that_are_in_it(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let now = at("2026-11-22T12:00:00Z");
+        let (sp2, sp3) = (node("sp-2"), node("sp-3"));
+        assert_eq!(usage.used_by(&sp2, now).await.expect("sums"), (UsedTotals::default(), 0));
+        let of = |moment: &str| {
+            let mut record = record(at(moment));
+            record.source_node = node("sp-2");
+            record
+        };
+        for moment in ["2026-10-31T23:00:00Z", "2026-11-21T11:00:00Z", "2026-11-22T11:00:00Z"] {
+            usage.take_batch(&std::sync::Arc::new(vec![of(moment)]), &sp2).await.expect("taken");
+        }
+        usage.insert_batch(&[record(now)], true).await.expect("inserted");
+        let (totals, batches) = usage.used_by(&sp2, now).await.expect("sums");
+        let expected = Used { daily_tokens: 110, monthly_tokens: 220, monthly_nanousd: 2_000 };
+        assert_eq!((totals.users.get(&user(1)), batches), (Some(&expected), 3));
+        let next_month = usage.used_by(&sp2, at("2026-12-01T00:00:00Z")).await.expect("sums");
+        assert_eq!(next_month, (UsedTotals::default(), 3), "the number of a node that has used nothing");
+        assert_eq!(usage.used_by(&sp3, now).await.expect("sums").1, 0);
     }
 
     async fn two_writers_at_once_lose_nothing_and_count_nothing_twice(db: TestDatabase) {

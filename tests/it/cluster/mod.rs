@@ -2,6 +2,7 @@
 
 mod acknowledgements;
 mod books;
+mod broken_off;
 mod chaos;
 mod grpc;
 mod intake;

@@ -5,18 +5,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sproxy::cluster::adoption::Standing;
+use sproxy::cluster::elsewhere::NodeUse;
 use sproxy::cluster::follower::Replica;
 use sproxy::cluster::leader::{LeaderBooks, Taken, spent_by};
 use sproxy::cluster::state::{Change, Origin, State};
 use sproxy::cluster::sync::{Debts, FollowerBooks, Place};
+use sproxy::domain::clock::Timestamp;
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::group::{Group, Limits};
 use sproxy::domain::ids::{GroupId, InstanceId, LedgerId, NodeId, RequestId};
 use sproxy::domain::peer::Peer;
+use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
+use sproxy::quota::SubjectId;
 
-use super::scheduler::World;
+use super::scheduler::{Owner, World};
 
 /// The name of a group that is there from the beginning and that nobody ever removes.
 pub const GENESIS: &str = "genesis";
@@ -119,6 +124,26 @@ pub fn has_genesis(state: &State) -> bool {
     state.groups.values().any(|group| group.name == GENESIS)
 }
 
+/// What users and groups have used in the windows of `as_of`, added up record by record.
+pub fn used_in<'r>(
+    records: impl Iterator<Item = &'r UsageRecord>,
+    as_of: Timestamp,
+) -> HashMap<SubjectId, Used> {
+    let (day, month) = (as_of.day_start(), as_of.month_start());
+    let mut sums: HashMap<SubjectId, Used> = HashMap::new();
+    for record in records.filter(|record| record.created_at >= month) {
+        for subject in [Some(SubjectId::User(record.user_id)), record.group_id.map(SubjectId::Group)] {
+            let Some(subject) = subject else { continue };
+            let sum = sums.entry(subject).or_default();
+            let tokens = record.tokens.total();
+            sum.daily_tokens += if record.created_at >= day { tokens } else { 0 };
+            sum.monthly_tokens += tokens;
+            sum.monthly_nanousd += record.cost_nanousd;
+        }
+    }
+    sums
+}
+
 fn disk_full() -> Failure {
     Failure::new(Kind::Unavailable, "the simulated disk is full")
 }
@@ -126,6 +151,8 @@ fn disk_full() -> Failure {
 /// A leader's books on its disk.
 pub struct LeaderDisk {
     pub world: World,
+    /// The leader's process.
+    pub owner: Owner,
     pub data: Shared<LeaderData>,
 }
 
@@ -161,6 +188,20 @@ impl LeaderBooks for LeaderDisk {
             taken
         })
         .await
+    }
+
+    async fn used_by(&self, node: &NodeId, as_of: Timestamp) -> Result<NodeUse, Failure> {
+        let (subjects, batches) = {
+            let data = lock(&self.data);
+            let of_node = data.records.values().filter(|record| record.source_node == *node);
+            (used_in(of_node, as_of), data.batches.get(node).copied().unwrap_or_default())
+        };
+        self.world.sleep_millis(0, 4).await;
+        Ok(NodeUse { subjects: subjects.into_iter().collect(), batches })
+    }
+
+    fn detach(&self, work: BoxFuture<'static, ()>) {
+        self.world.spawn(self.owner, work);
     }
 
     async fn batches_taken(&self, node: &NodeId) -> Result<u64, Failure> {

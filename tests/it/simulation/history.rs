@@ -191,7 +191,7 @@ impl History {
         let (world, up, data) = (self.world.clone(), Arc::clone(&self.net.up), Arc::clone(&self.disk));
         let work = async move {
             let kept = lock(&data).peers.values().cloned().collect();
-            let disk = LeaderDisk { world: world.clone(), data };
+            let disk = LeaderDisk { world: world.clone(), owner, data };
             let id = "sp-1".parse().expect("a node id");
             let clock = Arc::clone(&world.clock);
             let leader = Arc::new(Leader::open(id, HEARTBEAT, disk, kept, clock).await.expect("opens"));
