@@ -3,11 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+/// A clock that was set back by more than this is believed; less is jitter.
+pub const JITTER: Duration = Duration::from_mins(1);
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_HOUR: i64 = 3_600 * MICROS_PER_SECOND;
@@ -152,6 +155,16 @@ impl<'de> Deserialize<'de> for Timestamp {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }
+}
+
+/// Now, twice: on the calendar, where windows of days and months begin, and on the clock that only ever goes on, by which
+/// a minute is a minute.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// On the calendar, which can be wrong and be set right.
+    pub at: Timestamp,
+    /// On the steady clock.
+    pub steady: Instant,
 }
 
 /// Where the time comes from; rules and stores never ask the system themselves.

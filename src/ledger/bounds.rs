@@ -1,6 +1,7 @@
 //! What a record may look like. A node brings its own records within bounds; a leader refuses what is outside, which
 //! no honest node sends.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::domain::usage::{Tokens, UsageRecord};
@@ -14,9 +15,33 @@ const TEXT_MAX: usize = 512;
 /// 2020-01-01 and 2200-01-01, microseconds.
 const TIMES: std::ops::Range<i64> = 1_577_836_800_000_000..7_258_118_400_000_000;
 
+/// A record within bounds.
+#[derive(Clone, Debug)]
+pub struct Bounded(UsageRecord);
+
+impl Bounded {
+    pub(super) fn into_inner(self) -> UsageRecord {
+        self.0
+    }
+}
+
+impl From<UsageRecord> for Bounded {
+    fn from(record: UsageRecord) -> Self {
+        Self(within(record))
+    }
+}
+
+impl Deref for Bounded {
+    type Target = UsageRecord;
+
+    fn deref(&self) -> &UsageRecord {
+        &self.0
+    }
+}
+
 /// The record with everything within bounds: texts cut, NUL characters (which PostgreSQL cannot hold) replaced,
 /// counts and cost capped.
-pub(super) fn within(mut record: UsageRecord) -> UsageRecord {
+fn within(mut record: UsageRecord) -> UsageRecord {
     for text in [
         &mut record.user,
         &mut record.model,

@@ -21,6 +21,7 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::RequestId;
 use crate::store::{Error, Store, UsageRepo};
 
+pub use bounds::Bounded;
 pub use gauges::Gauges;
 pub use intake::Taken;
 pub use queue::{Full, NotCommitted, Receipt, Reservation};

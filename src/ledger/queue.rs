@@ -12,14 +12,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::clock::{Clock, JITTER, Timestamp};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::usage::UsageRecord;
-use crate::ledger::bounds;
+use crate::ledger::bounds::Bounded;
 use crate::ledger::gauges::Gauges;
-
-/// A clock that was set back by more than this is believed; less is jitter, and time stands still meanwhile.
-const JITTER: Duration = Duration::from_mins(1);
 
 /// No room in the ledger: the request must not be sent upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,12 +129,13 @@ impl fmt::Debug for Reservation {
 
 impl Reservation {
     /// Hands the record over. Never waits and never fails: the room was reserved. Stamps `created_at` with the present
-    /// moment, and brings what no database or leader would take (endless texts, absurd counts) within bounds.
+    /// moment, and brings what no database or leader would take (endless texts, absurd counts) within bounds, if that has
+    /// not been done.
     #[must_use]
-    pub fn record(self, record: UsageRecord) -> Receipt {
+    pub fn record(self, record: impl Into<Bounded>) -> Receipt {
         let queue = self.0.0.clone();
         let (told, committed) = oneshot::channel();
-        let record = bounds::within(record);
+        let record = record.into().into_inner();
         queue.put(Waiting { record, waiter: Waiter { told, place: self.0 } });
         Receipt { committed, patience: queue.commit_timeout }
     }
@@ -323,7 +321,8 @@ impl Queue {
 }
 
 impl Line {
-    /// The time for a record that joins now: never before the one ahead of it, unless the clock was set back.
+    /// The time for a record that joins now: never before the one ahead of it, unless the clock was set back. Meanwhile
+    /// time stands still.
     fn stamp(&mut self, now: Timestamp) -> Timestamp {
         if now > self.last_stamp || self.last_stamp.since(now) > JITTER {
             self.last_stamp = now;

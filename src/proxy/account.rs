@@ -12,7 +12,7 @@ use crate::domain::price::PriceList;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
 use crate::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
-use crate::ledger::{Receipt, Reservation};
+use crate::ledger::{Bounded, Receipt, Reservation};
 use crate::metering::{Estimate, Reading};
 use crate::proxy::metrics::Metrics;
 use crate::quota::{Admission, Quota};
@@ -145,6 +145,8 @@ impl Account {
         let open = self.open.take()?;
         let readable = reading.readable;
         let (record, reservation) = open.into_record(&self.books, outcome, reading);
+        // Limits count what the ledger will hold.
+        let record = Bounded::from(record);
         self.books.metrics.settled(&record, readable);
         self.books.quota.charge(
             record.user_id,

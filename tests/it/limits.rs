@@ -161,3 +161,24 @@ async fn a_storm_of_wrong_logins_does_not_keep_calls_from_being_answered() {
         assert!([401, 429, 503].contains(&status), "{status}");
     }
 }
+
+#[tokio::test]
+async fn limits_count_what_the_ledger_holds_however_absurd_an_answer_is() {
+    let (_mock, node) = started().await;
+    let key = user(&node, "alice", json!({"monthly_usd": 5_000_000})).await;
+    let absurd = [("mock-input", "900000000000"), ("mock-output", "900000000000")];
+    let message = json!({"role": "user", "content": "Say hello."});
+    let call = json!({"model": "claude-sonnet-4-5", "max_tokens": 50, "messages": [message]});
+    let answer = node.ask(&key, MESSAGES, &absurd, &call).await;
+    let row = node.usage_of(&answer).await;
+    let quota = node.http.get(node.url("/me/quota")).bearer_auth(&key).send().await.unwrap();
+    let used = quota.json::<Value>().await.unwrap()["user"]["used"].clone();
+    assert_eq!(used["monthly_tokens"], row["total_tokens"]);
+    assert_eq!(used["monthly_usd"], json!(1_000_000.0), "the most that one record may cost");
+    assert_eq!(row["cost_nanousd"], json!(1_000_000_000_000_000_u64));
+    assert_eq!(
+        ask(&node, &key, MESSAGES).await.status,
+        200,
+        "one absurd answer spends no more than is booked"
+    );
+}
