@@ -15,7 +15,6 @@ use crate::http::limits::{LimitsView, input_with_limits};
 use crate::http::paging::{List, PageParams, limit, place};
 use crate::http::problem::{Answer, Changing, Reading};
 use crate::http::state::ControlState;
-use crate::quota::SubjectId;
 use crate::store::GroupRepo;
 
 /// A group.
@@ -155,7 +154,6 @@ pub async fn remove(
 ) -> Answer<Json<RemovedGroupView>> {
     let force = params.force.unwrap_or(false);
     let removed = state.accounts.remove_group(&Actor::from(&admin), &named, force).await?;
-    state.quota.forget(SubjectId::Group(removed.group.id));
     Ok(Json(RemovedGroupView {
         id: removed.group.id.0,
         name: removed.group.name,

@@ -114,6 +114,7 @@ fn ledger(ledger: &Ledger, text: &mut Exposition) {
 }
 
 fn limits(quota: &Quota, text: &mut Exposition) {
+    text.gauge("sproxy_limit_subjects", "Users and groups whose use is counted.", quota.subjects());
     let refused: Vec<_> =
         quota.refused().map(|(limit, count)| ([("limit", limit.as_str())], count)).collect();
     text.counters(

@@ -1,5 +1,7 @@
 //! `/me`: everyone's own account.
 
+use std::time::Instant;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -8,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::accounts::{Actor, NewKey};
-use crate::domain::clock::Timestamp;
+use crate::domain::clock::{Moment, Timestamp};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::principal::{Credential, Principal};
 use crate::domain::usage::UsageFilter;
@@ -193,7 +195,7 @@ pub async fn usage(
 /// What may I still use?
 #[utoipa::path(get, path = "/me/quota", tag = "me", responses((status = 200, body = MyQuotaView), Reading))]
 pub async fn quota(State(state): State<ControlState>, Caller(me): Caller) -> Answer<Json<MyQuotaView>> {
-    let (me, now) = (a_user(&me)?, state.clock.now());
+    let (me, now) = (a_user(&me)?, Moment { at: state.clock.now(), steady: Instant::now() });
     let user = state.quota.status(SubjectId::User(me.user_id), &me.allowance, now);
     let group = me.group.as_ref().zip(me.group_allowance.as_ref()).map(|((id, name), allowance)| {
         QuotaView::new(name, &state.quota.status(SubjectId::Group(*id), allowance, now))

@@ -231,7 +231,6 @@ pub async fn remove(
     Named(named): Named<String>,
 ) -> Answer<Json<RemovedUserView>> {
     let removed = state.accounts.remove_user(&Actor::from(&admin), &named).await?;
-    state.quota.forget(crate::quota::SubjectId::User(removed.user.id));
     Ok(Json(RemovedUserView {
         id: removed.user.id.0,
         name: removed.user.name,

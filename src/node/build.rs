@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::limits::LimitsKeeper;
 use super::role::Role;
 use super::supervisor::{EndedEarly, Stage, Supervisor};
 use super::{memory, occupied};
@@ -30,9 +31,8 @@ use crate::http::listen::{self, Door, Limits};
 use crate::http::relay;
 use crate::ledger::{Ledger, Retention, UsageWriter};
 use crate::proxy::{Budget, Drainer, Gateway, Parts, Refuses};
-use crate::quota::{Quota, SubjectId};
-use crate::store::usage::Source;
-use crate::store::{self, Location, MetaKey, MetaRepo, Store, UsageRepo};
+use crate::quota::Quota;
+use crate::store::{self, Location, MetaKey, MetaRepo, Store};
 use crate::upstream::{Upstream, probe_all};
 
 /// Why a node does not run.
@@ -98,6 +98,9 @@ impl Node {
         let mut supervisor = Supervisor::new();
         let data_dir = take_data_dir(&config.node.data_dir)?;
         let (base, link, writer) = foundation(&config, http, tls.is_some()).await?;
+        let keeper = limits_keeper(&base);
+        keeper.fill().await?;
+        supervisor.spawn(Stage::Background, "limits", |stop| keeper.run(stop));
         let role = match link {
             None => lead(&config, &base, grpc_listener, &mut supervisor).await?,
             Some(link) => follow(&config, &base, link, &mut supervisor).await?,
@@ -134,7 +137,6 @@ async fn foundation(
     let id = own_id(config, &store, link.as_ref(), &addr).await?;
     let accounts = open_accounts(config, &store, link.is_none(), &clock).await?;
     let quota = Quota::new();
-    fill_quota(&quota, &store, &id, &*clock).await?;
     let (ledger, writer) = Ledger::open(store.clone(), &config.usage, link.is_none(), Arc::clone(&clock));
     let upstream =
         Upstream::new(&config.targets, Arc::clone(&clock)).map_err(|e| Error::Unusable(e.to_string()))?;
@@ -282,6 +284,16 @@ fn doors(
     (Arc::new(Dispatch::new(gateway, routes)), limits)
 }
 
+fn limits_keeper(base: &Base) -> LimitsKeeper {
+    LimitsKeeper {
+        quota: base.quota.clone(),
+        store: base.store.clone(),
+        accounts: base.accounts.clone(),
+        node: base.id.clone(),
+        clock: Arc::clone(&base.clock),
+    }
+}
+
 /// The name of a leader that is given none.
 const FIRST: &str = "sp-1";
 
@@ -350,19 +362,6 @@ async fn open_accounts(
 #[allow(clippy::print_stderr, reason = "for the one person who starts the node for the first time")]
 fn show_once(password: &str) {
     eprintln!("first start: the password of the user `admin` is {password} (shown only now)");
-}
-
-/// Limits go on from what this node has booked; what others have used comes from the leader.
-async fn fill_quota(quota: &Quota, store: &Store, own: &NodeId, clock: &dyn Clock) -> Result<(), Error> {
-    let now = clock.now();
-    let used = UsageRepo::on(store).used(now, Source::Only(own)).await?;
-    for (user, used) in used.users {
-        quota.fill(SubjectId::User(user), used, now);
-    }
-    for (group, used) in used.groups {
-        quota.fill(SubjectId::Group(group), used, now);
-    }
-    Ok(())
 }
 
 /// Between two rounds of checks on targets.

@@ -2,6 +2,7 @@
 
 mod build;
 mod descriptors;
+mod limits;
 pub mod memory;
 mod occupied;
 mod role;

@@ -30,7 +30,7 @@ use http_body::Body as HttpBody;
 
 use crate::accounts::Accounts;
 use crate::config::{Durability, HangUp};
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Moment};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::price::PriceList;
@@ -220,7 +220,8 @@ impl Gateway {
             max_tokens_is_unclear,
             is_open_ended: asked.background && asked.max_tokens.is_none(),
         };
-        let admission = self.quota.admit(&principal, &ask, now).map_err(Failure::from)?;
+        let admission =
+            self.quota.admit(&principal, &ask, Moment { at: now, steady: started }).map_err(Failure::from)?;
         let call = Call { request_id, principal, provider: route.provider, model, hints, started };
         let mut account = Account::new(Arc::clone(&self.books), call, reservation, admission);
         let estimate = asked.estimate();

@@ -1,9 +1,9 @@
 //! The counters of one user or group.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::domain::clock::Timestamp;
+use crate::domain::clock::{JITTER, Moment, Timestamp};
 use crate::domain::group::Limits;
 use crate::domain::quota::{LimitKind, Refusal, Subject, Used, check_windows};
 use crate::quota::window::Window;
@@ -11,8 +11,8 @@ use crate::quota::window::Window;
 /// What a subject has used and is using.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    here: Sums,
-    elsewhere: Sums,
+    here: Windows,
+    elsewhere: Windows,
     window: Window,
     in_flight: u32,
 }
@@ -49,13 +49,50 @@ impl Sums {
         }
     }
 
-    /// Starts the windows anew that have ended.
+    fn contains(&self, now: Timestamp) -> bool {
+        (self.day_start..self.day_end).contains(&now)
+    }
+}
+
+/// The current windows, and those before them, in case the clock was ahead when they turned.
+#[derive(Clone, Copy, Debug, Default)]
+struct Windows {
+    present: Sums,
+    before: Sums,
+}
+
+impl Windows {
+    fn set(&mut self, used: Used, as_of: Timestamp) {
+        self.present = Sums::around(used, as_of);
+    }
+
+    /// Starts the windows anew that have ended, and takes back those that have not begun yet.
     fn turn(&mut self, now: Timestamp) {
-        if now < self.day_end {
-            return;
+        if now >= self.present.day_end {
+            let used = self.present.used;
+            let used =
+                if now < self.present.month_end { Used { daily_tokens: 0, ..used } } else { Used::default() };
+            *self = Self { present: Sums::around(used, now), before: self.present };
+        } else if now.plus(JITTER) < self.present.day_start {
+            self.take_back(now);
         }
-        let used = if now < self.month_end { Used { daily_tokens: 0, ..self.used } } else { Used::default() };
-        *self = Self::around(used, now);
+    }
+
+    /// The clock was ahead and a day has begun that is still to come. What was used in it counts today, beside what was
+    /// used today before; where that is not known any more it is the least that was used, until the ledger says more
+    /// ([`Counters::fill`]).
+    #[cold]
+    fn take_back(&mut self, now: Timestamp) {
+        let (ahead, before) = (self.present, self.before);
+        let mut used = ahead.used;
+        if before.contains(now) {
+            used.daily_tokens = used.daily_tokens.saturating_add(before.used.daily_tokens);
+            if before.month_start != ahead.month_start {
+                used.monthly_tokens = used.monthly_tokens.saturating_add(before.used.monthly_tokens);
+                used.monthly_nanousd = used.monthly_nanousd.saturating_add(before.used.monthly_nanousd);
+            }
+        }
+        *self = Self { present: Sums::around(used, now), before: Sums::default() };
     }
 }
 
@@ -67,10 +104,10 @@ impl Counters {
         subject: &dyn Fn() -> Subject,
         limits: &Limits,
         share: &Share,
-        now: Timestamp,
+        now: Moment,
     ) -> Result<(), Refusal> {
         match rule {
-            Rule::Windows => self.check_sums(subject, limits, now),
+            Rule::Windows => self.check_sums(subject, limits, now.at),
             Rule::Rate => self.check_rate(subject, limits, share, now),
             Rule::Concurrency => self.check_concurrency(subject, limits, share),
         }
@@ -93,15 +130,16 @@ impl Counters {
         subject: &dyn Fn() -> Subject,
         limits: &Limits,
         share: &Share,
-        now: Timestamp,
+        now: Moment,
     ) -> Result<(), Refusal> {
         let Some(limit) = limits.rpm else { return Ok(()) };
         let here = share.of(limit);
-        let count = self.window.count(now);
+        let count = self.window.count(now.steady);
         if count < here {
             return Ok(());
         }
-        let free_at = self.window.free_at(here, now);
+        let free_in = self.window.free_in(here, now.steady).max(Duration::from_millis(1));
+        let free_at = now.at.plus(free_in);
         let subject = subject();
         Err(Refusal {
             message: format!(
@@ -112,7 +150,7 @@ impl Counters {
             subject,
             limit: LimitKind::Rpm,
             resets_at: Some(free_at),
-            retry_after: free_at.since(now).max(Duration::from_millis(1)),
+            retry_after: free_in,
         })
     }
 
@@ -142,7 +180,7 @@ impl Counters {
     }
 
     /// Takes one request. Requests are kept by the minute only for those who are held to such a limit.
-    pub(super) fn take(&mut self, limits: &Limits, now: Timestamp) {
+    pub(super) fn take(&mut self, limits: &Limits, now: Instant) {
         self.in_flight += 1;
         if limits.rpm.is_some() {
             self.window.add(now);
@@ -153,32 +191,38 @@ impl Counters {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// Adds what was used at `at`; what lies before a window is not of it.
+    /// Adds what was used at `at`, which is now; what lies a moment before a window is not of it.
     pub(super) fn charge(&mut self, tokens: u64, nanousd: i64, at: Timestamp) {
         self.here.turn(at);
-        if at >= self.here.month_start {
-            let used = &mut self.here.used;
+        let here = &mut self.here.present;
+        if at >= here.month_start {
+            let used = &mut here.used;
             used.monthly_tokens = used.monthly_tokens.saturating_add(tokens);
             used.monthly_nanousd = used.monthly_nanousd.saturating_add(nanousd);
         }
-        if at >= self.here.day_start {
-            self.here.used.daily_tokens = self.here.used.daily_tokens.saturating_add(tokens);
+        if at >= here.day_start {
+            here.used.daily_tokens = here.used.daily_tokens.saturating_add(tokens);
         }
     }
 
+    /// At least so much was used in the windows around `as_of`: what is charged and not committed yet is only known here.
     pub(super) fn fill(&mut self, used: Used, as_of: Timestamp) {
-        self.here = Sums::around(used, as_of);
+        self.here.turn(as_of);
+        let known = &mut self.here.present.used;
+        known.daily_tokens = known.daily_tokens.max(used.daily_tokens);
+        known.monthly_tokens = known.monthly_tokens.max(used.monthly_tokens);
+        known.monthly_nanousd = known.monthly_nanousd.max(used.monthly_nanousd);
     }
 
     pub(super) fn set_elsewhere(&mut self, used: Used, as_of: Timestamp) {
-        self.elsewhere = Sums::around(used, as_of);
+        self.elsewhere.set(used, as_of);
     }
 
     /// Used here and elsewhere.
     pub(super) fn used(&mut self, now: Timestamp) -> Used {
         self.here.turn(now);
         self.elsewhere.turn(now);
-        let (here, elsewhere) = (&self.here.used, &self.elsewhere.used);
+        let (here, elsewhere) = (&self.here.present.used, &self.elsewhere.present.used);
         Used {
             daily_tokens: here.daily_tokens.saturating_add(elsewhere.daily_tokens),
             monthly_tokens: here.monthly_tokens.saturating_add(elsewhere.monthly_tokens),
@@ -189,10 +233,10 @@ impl Counters {
     /// Used on this node alone.
     pub(super) fn used_here(&mut self, now: Timestamp) -> Used {
         self.here.turn(now);
-        self.here.used
+        self.here.present.used
     }
 
-    pub(super) fn requests_in_window(&mut self, now: Timestamp) -> u32 {
+    pub(super) fn requests_in_window(&mut self, now: Instant) -> u32 {
         self.window.count(now)
     }
 
@@ -215,14 +259,17 @@ impl Share {
         self.0.store(packed, Ordering::Relaxed);
     }
 
+    /// Both halves; none: the whole.
+    pub(super) fn get(&self) -> Option<(u32, u32)> {
+        let packed = self.0.load(Ordering::Relaxed);
+        let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        (packed != 0).then(|| (half(packed >> 32), half(packed)))
+    }
+
     /// This node's share of `limit`, rounded up and at least 1, so that nobody is shut out by being small.
     fn of(&self, limit: u32) -> u32 {
-        let packed = self.0.load(Ordering::Relaxed);
-        if packed == 0 {
-            return limit;
-        }
-        let (part, whole) = (packed >> 32, packed & u64::from(u32::MAX));
-        let share = (u64::from(limit) * part).div_ceil(whole).max(1);
+        let Some((part, whole)) = self.get() else { return limit };
+        let share = (u64::from(limit) * u64::from(part)).div_ceil(u64::from(whole)).max(1);
         u32::try_from(share).unwrap_or(limit).min(limit)
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::domain::clock::Timestamp;
+use crate::domain::clock::{Moment, Timestamp};
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::principal::Principal;
 use crate::domain::quota::{Allowance, LimitKind, Refusal, Subject, Used};
@@ -101,12 +101,12 @@ impl Quota {
     /// The first limit that is reached: what is asked for (models, `max_tokens`, also where a limit cannot be checked
     /// because that cannot be told for certain), then spent quotas (final until their window
     /// turns), then requests per minute, then concurrency; the user's before the group's.
-    pub fn admit(&self, principal: &Principal, ask: &Ask<'_>, now: Timestamp) -> Result<Admission, Refusal> {
+    pub fn admit(&self, principal: &Principal, ask: &Ask<'_>, now: Moment) -> Result<Admission, Refusal> {
         self.admit_uncounted(principal, ask, now)
             .inspect_err(|refusal| self.inner.refused.count(refusal.limit))
     }
 
-    fn admit_uncounted(&self, who: &Principal, ask: &Ask<'_>, now: Timestamp) -> Result<Admission, Refusal> {
+    fn admit_uncounted(&self, who: &Principal, ask: &Ask<'_>, now: Moment) -> Result<Admission, Refusal> {
         let group = who.group.as_ref().zip(who.group_allowance.as_deref());
         check_ask(&|| Subject::User(who.user.to_string()), &who.allowance, ask)?;
         if let Some(((_, name), allowance)) = group {
@@ -130,15 +130,15 @@ impl Quota {
         check(counters::Rule::Windows)?;
         check(counters::Rule::Rate)?;
         check(counters::Rule::Concurrency)?;
-        user.take(who.allowance.limits(), now);
+        user.take(who.allowance.limits(), now.steady);
         if let (Some(counters), Some((_, allowance))) = (&mut shared, group) {
-            counters.take(allowance.limits(), now);
+            counters.take(allowance.limits(), now.steady);
         }
         drop((user, shared));
         Ok(Admission { user: user_counters, group: group_counters })
     }
 
-    /// Counts what a finished call used, at the moment of its record.
+    /// Counts what a finished call used, now.
     pub fn charge(&self, user: UserId, group: Option<GroupId>, tokens: u64, nanousd: i64, at: Timestamp) {
         self.counters(SubjectId::User(user)).lock().charge(tokens, nanousd, at);
         if let Some(group) = group {
@@ -164,7 +164,8 @@ impl Quota {
         self.inner.charged.lock().extend(everyone);
     }
 
-    /// Sets what the ledger says was used in the windows around `as_of`; others are told of it.
+    /// What the ledger says was used in the windows around `as_of`: at least so much counts from now on, and others are
+    /// told of it. At the start, and whenever the clock was set back.
     pub fn fill(&self, subject: SubjectId, used: Used, as_of: Timestamp) {
         self.counters(subject).lock().fill(used, as_of);
         self.inner.charged.lock().insert(subject);
@@ -183,9 +184,29 @@ impl Quota {
         self.inner.share.set(part, whole);
     }
 
-    /// Forgets a subject that was removed.
-    pub fn forget(&self, subject: SubjectId) {
-        self.inner.counters.write().remove(&subject);
+    /// This node's share, as it was set; none: the whole.
+    #[must_use]
+    pub fn rpm_share(&self) -> Option<(u32, u32)> {
+        self.inner.share.get()
+    }
+
+    /// Forgets subjects that were removed: all but those that `exists` knows.
+    pub fn forget_all_but(&self, exists: impl Fn(SubjectId) -> bool) {
+        let held: Vec<SubjectId> = self.inner.counters.read().keys().copied().collect();
+        let gone: Vec<SubjectId> = held.into_iter().filter(|subject| !exists(*subject)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let mut counters = self.inner.counters.write();
+        for subject in &gone {
+            counters.remove(subject);
+        }
+    }
+
+    /// How many users and groups are counted.
+    #[must_use]
+    pub fn subjects(&self) -> usize {
+        self.inner.counters.read().len()
     }
 
     /// What a subject has used, here and elsewhere, in the windows around `now`.
@@ -196,12 +217,12 @@ impl Quota {
 
     /// What `allowance` leaves to a subject now.
     #[must_use]
-    pub fn status(&self, subject: SubjectId, allowance: &Allowance, now: Timestamp) -> Status {
+    pub fn status(&self, subject: SubjectId, allowance: &Allowance, now: Moment) -> Status {
         let (used, requests, in_flight) = self.existing(subject).map_or_else(Default::default, |counters| {
             let mut counters = counters.lock();
-            (counters.used(now), counters.requests_in_window(now), counters.in_flight())
+            (counters.used(now.at), counters.requests_in_window(now.steady), counters.in_flight())
         });
-        Status::new(allowance.limits(), used, requests, in_flight, now)
+        Status::new(allowance.limits(), used, requests, in_flight, now.at)
     }
 
     /// Refused calls per limit since the start of the process.

@@ -6,6 +6,7 @@
 mod architecture;
 mod bypass;
 mod cli;
+mod clock;
 mod cluster;
 mod config;
 mod control;

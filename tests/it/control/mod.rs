@@ -11,12 +11,12 @@ mod usage;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use sproxy::accounts::{Accounts, AttemptRules, Settings};
-use sproxy::domain::clock::{Clock, ManualClock, Timestamp};
+use sproxy::domain::clock::{Clock, ManualClock, Moment, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::ids::NodeId;
 use sproxy::domain::peer::Peer;
@@ -188,5 +188,9 @@ impl Plane {
 
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    pub fn moment(&self) -> Moment {
+        Moment { at: self.now(), steady: Instant::now() }
     }
 }
