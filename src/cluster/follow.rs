@@ -16,7 +16,7 @@ use crate::cluster::link::Link;
 use crate::cluster::origin_note::token_keys;
 use crate::cluster::retry::Retry;
 use crate::cluster::runs::{only, runs};
-use crate::cluster::share::{Elsewhere, share_of_limits};
+use crate::cluster::share::{Elsewhere, share_from_kept, share_of_limits, share_to_keep};
 use crate::cluster::sync::{Error, FollowerBooks, Pushed, Session};
 use crate::cluster::task::{Task, pause};
 use crate::domain::clock::{Clock, Timestamp};
@@ -79,6 +79,8 @@ struct Shared {
     parts: Kept,
     peers: Mutex<Vec<Peer>>,
     elsewhere: Mutex<Elsewhere>,
+    /// The share of limits that is written down.
+    kept_share: Mutex<String>,
     /// When the leader was last heard of, microseconds; before that, when this node started.
     heard_at: AtomicI64,
     has_accounts: AtomicBool,
@@ -132,6 +134,9 @@ pub async fn start(id: NodeId, parts: Parts) -> Result<(Follow, Vec<Task>), Fail
     parts.accounts.adopt(&accounts, &token_keys(&parts.store).await?);
     let kept = MetaRepo::on(&parts.store).get(MetaKey::UsageElsewhere).await?.unwrap_or_default();
     let elsewhere = Elsewhere::from_kept(&kept, &parts.quota);
+    if let Some(share) = MetaRepo::on(&parts.store).get(MetaKey::LimitShare).await? {
+        share_from_kept(&share, &parts.quota);
+    }
     let heard_at = MetaRepo::on(&parts.store).get(MetaKey::LeaderHeardAt).await?;
     let heard_at =
         heard_at.and_then(|text| text.parse().ok()).unwrap_or_else(|| parts.clock.now().as_micros());
@@ -152,6 +157,7 @@ pub async fn start(id: NodeId, parts: Parts) -> Result<(Follow, Vec<Task>), Fail
         },
         peers: Mutex::default(),
         elsewhere: Mutex::new(elsewhere),
+        kept_share: Mutex::default(),
         heard_at: AtomicI64::new(heard_at),
         has_accounts: AtomicBool::new(has_accounts),
         drained: AtomicBool::new(false),
@@ -412,6 +418,11 @@ impl Shared {
     async fn keep_once(&self) -> Result<(), Failure> {
         let meta = MetaRepo::on(&self.parts.store);
         meta.set(MetaKey::LeaderHeardAt, &self.heard_at.load(Ordering::Relaxed).to_string()).await?;
+        let share = share_to_keep(&self.parts.quota);
+        if *self.kept_share.lock() != share {
+            meta.set(MetaKey::LimitShare, &share).await?;
+            *self.kept_share.lock() = share;
+        }
         let kept = self.elsewhere.lock().take_news();
         if let Some(text) = kept {
             meta.set(MetaKey::UsageElsewhere, &text).await?;

@@ -108,6 +108,7 @@ pub async fn start(parts: Parts) -> Result<(Lead, Vec<Task>), Failure> {
         clock: parts.clock,
     });
     shared.fill_tally().await?;
+    share_of_limits(&shared.quota, shared.leader.id(), shared.weight, &shared.leader.peers());
     PeerRepo::on(&shared.store).upsert(&shared.own_peer()).await?;
     let tasks = vec![
         Task::new("cluster registry", {

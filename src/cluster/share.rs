@@ -22,6 +22,22 @@ pub(super) fn share_of_limits(quota: &Quota, own: &NodeId, weight: u32, peers: &
     quota.set_rpm_share(weight, whole);
 }
 
+/// A node's share as a text to keep.
+pub(super) fn share_to_keep(quota: &Quota) -> String {
+    let (part, whole) = quota.rpm_share().unwrap_or((1, 1));
+    format!("{part}/{whole}")
+}
+
+/// Takes the share that was kept, for a start without the leader: all followers together are held to the limit then too.
+/// What cannot be read is as if it was not kept.
+pub(super) fn share_from_kept(text: &str, quota: &Quota) {
+    let halves =
+        text.split_once('/').and_then(|(part, whole)| Some((part.parse().ok()?, whole.parse().ok()?)));
+    if let Some((part, whole)) = halves {
+        quota.set_rpm_share(part, whole);
+    }
+}
+
 /// What other nodes have used, as far as this node was told. Grows with the subjects that used anything this month.
 #[derive(Debug, Default)]
 pub(super) struct Elsewhere {
@@ -105,6 +121,21 @@ pub fn usage_to_wire(id: SubjectId, used: Used) -> v1::SubjectUsage {
 mod tests {
     use super::*;
     use crate::domain::ids::{GroupId, UserId};
+
+    #[test]
+    fn a_share_outlives_a_restart() {
+        for (part, whole, kept) in [(50, 150, "50/150"), (50, 50, "1/1"), (0, 100, "0/100")] {
+            let (before, after) = (Quota::new(), Quota::new());
+            before.set_rpm_share(part, whole);
+            assert_eq!(share_to_keep(&before), kept);
+            after.set_rpm_share(1, 9);
+            share_from_kept(kept, &after);
+            assert_eq!(after.rpm_share(), before.rpm_share());
+            share_from_kept("", &after);
+            share_from_kept("x/7", &after);
+            assert_eq!(after.rpm_share(), before.rpm_share(), "nothing kept");
+        }
+    }
 
     #[test]
     fn what_others_used_outlives_a_restart() {

@@ -56,6 +56,8 @@ pub enum MetaKey {
     UsageElsewhere,
     /// When the leader was last heard of, microseconds.
     LeaderHeardAt,
+    /// This node's share of per-minute limits when the leader last told, `part/whole`, for a restart without it.
+    LimitShare,
 }
 
 impl MetaKey {
@@ -73,6 +75,7 @@ impl MetaKey {
             Self::Instances => "instances",
             Self::UsageElsewhere => "usage_elsewhere",
             Self::LeaderHeardAt => "leader_heard_at",
+            Self::LimitShare => "limit_share",
         }
     }
 }

@@ -9,6 +9,7 @@ mod intake;
 mod overrun;
 mod reflection;
 mod restore;
+mod shares;
 mod state;
 mod verdict;
 
