@@ -229,6 +229,10 @@ pub struct TargetConfig {
     pub max_connections: usize,
     /// Which versions of HTTP are spoken to it.
     pub http2: Http2,
+    /// Connections that speak HTTP/2; another is opened when all streams of those that are there are in use.
+    pub http2_connections: usize,
+    /// How long a call may wait for a stream of HTTP/2.
+    pub queue_timeout: Duration,
     /// Authorities to trust besides the public ones.
     pub ca_file: Option<PathBuf>,
 }

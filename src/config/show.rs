@@ -139,6 +139,8 @@ fn target(target: &TargetConfig) -> Settings {
         ("max_connections", target.max_connections.to_string()),
         ("http2", (target.http2 != Http2::No).to_string()),
         ("http2_only", (target.http2 == Http2::Only).to_string()),
+        ("http2_connections", target.http2_connections.to_string()),
+        ("queue_timeout", duration(target.queue_timeout)),
         ("ca_file", path(target.ca_file.as_ref())),
     ]
 }

@@ -24,6 +24,8 @@ idle_timeout = "5m"
 max_connections = 16384
 http2 = true
 http2_only = false
+http2_connections = 128
+queue_timeout = "10s"
 ca_file = ""
 "#;
 /// What has no default.
@@ -91,6 +93,8 @@ fn target(table: &Table<'_>) -> TargetConfig {
             (false, true) => Http2::Offered,
             (false, false) => Http2::No,
         },
+        http2_connections: table.size("http2_connections", 1, 100_000),
+        queue_timeout: table.duration("queue_timeout", TIMEOUT_MIN),
         ca_file: table.file("ca_file"),
     }
 }

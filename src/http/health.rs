@@ -143,4 +143,10 @@ fn targets(upstream: &Upstream, text: &mut Exposition) {
     });
     gauge(text, "sproxy_target_draining", "Whether the target gets no new calls.", |v| u64::from(v.draining));
     gauge(text, "sproxy_target_in_flight", "Calls that the target is answering.", |v| v.in_flight as u64);
+    gauge(text, "sproxy_target_waiting", "Calls that wait for a stream of HTTP/2 to the target.", |v| {
+        v.waiting as u64
+    });
+    gauge(text, "sproxy_target_http2_connections", "Connections to the target that speak HTTP/2.", |v| {
+        v.http2_connections as u64
+    });
 }

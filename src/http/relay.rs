@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use super::control;
 use super::problem::Refused;
 use crate::domain::failure::{Failure, Kind};
-use crate::upstream::{AnswerBody, BodyError, Outgoing, Target};
+use crate::transport::{BodyError, Client, Endpoint, Http2, ResponseBody};
 
 /// The largest request that is relayed; the control plane takes none that is larger.
 const BODY_MAX: usize = 1024 * 1024;
@@ -27,8 +28,8 @@ const RELAYED: &str = "x-sproxy-relayed";
 /// How the leader's HTTP side is reached now; none: it is not known yet.
 pub type LeaderAddress = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// The leader's address as it was last, and the line to it.
-type Known = Option<(String, Arc<Target>)>;
+/// The leader's address as it was last, and the way to it.
+type Known = Option<(String, Arc<Client>)>;
 
 /// A relay to wherever the leader is at the time.
 #[must_use]
@@ -56,7 +57,7 @@ async fn relay(
             "this node is a follower too: check cluster.advertise of the leader",
         ));
     }
-    let target = leader(address, known)?;
+    let client = leader(address, known)?;
     let (head, body) = request.into_parts();
     let body = to_bytes(body, BODY_MAX).await.map_err(|_| {
         Failure::new(Kind::TooLarge, format!("a request to the leader has at most {BODY_MAX} bytes"))
@@ -66,44 +67,54 @@ async fn relay(
         headers.remove(name);
     }
     headers.insert(RELAYED, HeaderValue::from_static("1"));
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let outgoing = Outgoing {
-        method: head.method,
-        path_and_query: path,
-        headers,
-        body,
-        asking: None,
-        tells_health: false,
-    };
-    let answer = target.send(&outgoing).await.map_err(|error| {
+    let mut outgoing = Request::new(body);
+    *outgoing.method_mut() = head.method;
+    *outgoing.uri_mut() = head.uri;
+    *outgoing.headers_mut() = headers;
+    let answered = client.request(outgoing).await.map_err(|error| {
         tracing::warn!(%error, "cannot relay to the leader");
         Failure::new(Kind::Unavailable, "the leader cannot be reached from this follower; try again later")
-            .retry_after(std::time::Duration::from_secs(1))
-    })?;
-    let mut head = answer.head;
+            .retry_after(Duration::from_secs(1))
+    });
+    let (mut head, body) = answered?;
     head.headers.remove(TRANSFER_ENCODING);
     head.headers.insert(SCOPE, HeaderValue::from_static("cluster"));
-    Ok(Response::from_parts(head, Body::new(Relayed(answer.body))))
+    Ok(Response::from_parts(head, Body::new(Relayed(body))))
 }
 
-fn leader(address: &LeaderAddress, known: &Mutex<Known>) -> Result<Arc<Target>, Failure> {
+fn leader(address: &LeaderAddress, known: &Mutex<Known>) -> Result<Arc<Client>, Failure> {
     let unknown = || {
         Failure::new(Kind::Unavailable, "this follower has not heard from its leader yet; try again later")
     };
     let url = address().ok_or_else(unknown)?;
     let mut known = known.lock();
-    if let Some((_, target)) = known.as_ref().filter(|(at, _)| *at == url) {
-        return Ok(Arc::clone(target));
+    if let Some((_, client)) = known.as_ref().filter(|(at, _)| *at == url) {
+        return Ok(Arc::clone(client));
     }
-    let target = Target::for_leader(&url).map_err(|error| {
-        tracing::error!(%error, "the leader's address cannot be used");
+    let client = client(&url).map_err(|reason| {
+        tracing::error!(%reason, "the leader's address cannot be used");
         Failure::new(Kind::Internal, "the leader's address cannot be used; see the node's log")
     })?;
-    *known = Some((url, Arc::clone(&target)));
-    Ok(target)
+    let client = Arc::new(client);
+    *known = Some((url, Arc::clone(&client)));
+    Ok(client)
 }
 
-struct Relayed(AnswerBody);
+fn client(url: &str) -> Result<Client, String> {
+    Client::new(&Endpoint {
+        url: url.parse().map_err(|_| format!("`{url}` is no URL"))?,
+        http2: Http2::No,
+        ca_file: None,
+        connect_timeout: Duration::from_secs(2),
+        answer_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_mins(1),
+        queue_timeout: Duration::from_secs(5),
+        max_connections: 1_024,
+        http2_connections: 1,
+    })
+}
+
+struct Relayed(ResponseBody);
 
 impl HttpBody for Relayed {
     type Data = Bytes;

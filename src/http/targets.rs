@@ -35,6 +35,10 @@ pub struct UpstreamTargetView {
     draining: bool,
     /// Calls it is answering now, from this node.
     in_flight: usize,
+    /// Of these, calls that wait for a stream of HTTP/2.
+    waiting: usize,
+    /// Connections that speak HTTP/2.
+    http2_connections: usize,
     /// Whether it has a key.
     has_key: bool,
 }
@@ -50,6 +54,8 @@ impl From<TargetView> for UpstreamTargetView {
             healthy: target.healthy,
             draining: target.draining,
             in_flight: target.in_flight,
+            waiting: target.waiting,
+            http2_connections: target.http2_connections,
             has_key: target.has_key,
         }
     }

@@ -8,7 +8,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::aborted::Aborted;
 use super::tap::Tap;
-use crate::upstream::AnswerBody;
+use crate::transport::ResponseBody;
 
 /// A body on its way to a caller.
 pub enum Body {
@@ -17,7 +17,7 @@ pub enum Body {
     /// A provider's answer, metered.
     Tapped(Box<Tap>),
     /// An answer that costs nothing and is in no book.
-    Relayed(Box<AnswerBody>),
+    Relayed(Box<ResponseBody>),
 }
 
 impl From<String> for Body {

@@ -9,11 +9,11 @@ use super::account::Account;
 use crate::domain::usage::{Outcome, TokenSource};
 use crate::ledger::Receipt;
 use crate::metering::{End, Meter, Progress};
-use crate::upstream::AnswerBody;
+use crate::transport::ResponseBody;
 
 /// The parts of a tap that go on without a caller: the answer, what reads it, and the account it is for.
 pub(super) struct Flow {
-    pub(super) body: AnswerBody,
+    pub(super) body: ResponseBody,
     pub(super) meter: Box<dyn Meter>,
     pub(super) account: Account,
     pub(super) status: StatusCode,

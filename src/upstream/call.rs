@@ -1,11 +1,24 @@
-//! A call: what is to be sent, and which targets may take it.
+//! A call: what is to be sent, which targets may take it, and what one of them answered.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::response::Parts;
 use http::{HeaderMap, Method};
 
+use super::target::Target;
 use crate::domain::provider::Provider;
+use crate::transport::ResponseBody;
+
+/// What an upstream answered.
+pub struct Answer {
+    /// Status and headers, as they came.
+    pub head: Parts,
+    /// The body.
+    pub body: ResponseBody,
+    /// Who answered.
+    pub target: Arc<Target>,
+}
 
 /// What to send: the caller's request without the caller's credentials.
 #[derive(Clone, Debug)]

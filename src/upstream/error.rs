@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::provider::Provider;
+use crate::transport;
 
 /// A target that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +35,13 @@ pub enum SendError {
         /// The model that was asked for.
         model: Option<String>,
     },
-    /// The target has as many connections as it may.
-    #[error("target {target} has all its {limit} connections in use")]
+    /// The target has as many calls in flight as it may: `max_connections`, or as many as its HTTP/2 connections carry.
+    #[error("target {target} is busy: {reason}")]
     Busy {
         /// The target.
         target: String,
-        /// `max_connections` of the target.
-        limit: usize,
+        /// Which limit it is.
+        reason: String,
     },
     /// No connection could be made.
     #[error("cannot connect to target {target}: {reason}")]
@@ -57,8 +58,8 @@ pub enum SendError {
         target: String,
         /// Why.
         reason: String,
-        /// True when not a byte of the request can have been read.
-        unread: bool,
+        /// Whether it is certain that the request was not processed.
+        not_sent: bool,
     },
     /// The answer's head did not arrive in time.
     #[error("target {target} did not answer within {}", humantime::format_duration(*.limit))]
@@ -75,12 +76,23 @@ fn asked(model: Option<&str>) -> String {
 }
 
 impl SendError {
+    pub(super) fn of(target: &str, error: &transport::Error) -> Self {
+        use transport::Error;
+        let (target, not_sent, reason) = (target.to_owned(), error.is_not_sent(), error.to_string());
+        match error {
+            Error::Full(_) | Error::NoStream(_) => Self::Busy { target, reason },
+            Error::Invalid(_) | Error::Connect(_) => Self::Connect { target, reason },
+            Error::NotProcessed(_) | Error::Broken(_) => Self::Broken { target, reason, not_sent },
+            Error::Timeout(limit) => Self::Timeout { target, limit: *limit },
+        }
+    }
+
     /// Whether it is certain that no upstream has begun to work on the call, so that another may be tried.
     #[must_use]
-    pub fn never_began(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
             Self::Busy { .. } | Self::Connect { .. } => true,
-            Self::Broken { unread, .. } => *unread,
+            Self::Broken { not_sent, .. } => *not_sent,
             Self::NoTarget { .. } | Self::NoneHealthy { .. } | Self::Timeout { .. } => false,
         }
     }

@@ -1,22 +1,19 @@
 //! One upstream address of a provider: its key, weight, models, health and connections.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderValue, Uri};
 use serde::Serialize;
 
-use super::connect::Dialer;
 use super::error::BadTarget;
 use super::health::Health;
-use super::line::Parked;
-use super::shared::Shared;
 use crate::config::{HangUp, Http2, TargetConfig};
-use crate::domain::clock::{Clock, SystemClock, Timestamp};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::provider::Provider;
+use crate::transport::{self, Client, Endpoint};
 
 /// One upstream address.
 pub struct Target {
@@ -28,20 +25,13 @@ pub struct Target {
     model_globs: Vec<String>,
     /// The base URL's path without a trailing slash, and without the version that requests bring along.
     base_path: String,
-    pub(super) host: HeaderValue,
     pub(super) credential: Option<(HeaderName, HeaderValue)>,
     include_usage: bool,
     on_hangup: HangUp,
     health_path: Option<String>,
-    pub(super) answer_timeout: Duration,
-    idle_timeout: Duration,
-    pub(super) max_connections: usize,
     pub(super) health: Health,
     draining: AtomicBool,
-    pub(super) in_flight: Arc<AtomicUsize>,
-    pub(super) dialer: Dialer,
-    pub(super) parked: Arc<Parked>,
-    pub(super) shared: Shared,
+    pub(super) client: Client,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -64,33 +54,26 @@ pub struct TargetView {
     pub draining: bool,
     /// Calls it is answering now, from this node.
     pub in_flight: usize,
+    /// Of these, calls that wait for a stream of HTTP/2.
+    pub waiting: usize,
+    /// Connections that speak HTTP/2.
+    pub http2_connections: usize,
     /// Whether it has a key.
     pub has_key: bool,
-}
-
-/// A call that a target is working on; giving it back is its drop.
-pub(super) struct InFlight(pub(super) Arc<AtomicUsize>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Target {
     pub(super) fn new(config: &TargetConfig, clock: Arc<dyn Clock>) -> Result<Self, BadTarget> {
         let bad = |reason: String| BadTarget { name: config.name.clone(), reason };
         let uri: Uri = config.url.parse().map_err(|_| bad(format!("`{}` is no URL", config.url)))?;
-        let authority = uri.authority().ok_or_else(|| bad("the URL names no host".to_owned()))?;
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|e| bad(e.to_string()))?;
         let credential = config
             .api_key
             .as_ref()
             .map(|key| credential(config.provider, key.expose()))
             .transpose()
             .map_err(|_| bad("the API key has characters that no header can carry".to_owned()))?;
-        let dialer = Dialer::new(&uri, config.connect_timeout, config.http2, config.ca_file.as_deref())
-            .map_err(bad)?;
+        let base_path = uri.path().trim_end_matches('/').to_owned();
+        let client = Client::new(&endpoint(uri, config)).map_err(bad)?;
         let mut models = GlobSetBuilder::new();
         for glob in &config.models {
             models.add(GlobBuilder::new(glob).build().map_err(|e| bad(e.to_string()))?);
@@ -102,49 +85,16 @@ impl Target {
             weight: config.weight,
             models: models.build().map_err(|e| bad(e.to_string()))?,
             model_globs: config.models.clone(),
-            base_path: uri.path().trim_end_matches('/').to_owned(),
-            host,
+            base_path,
             credential,
             include_usage: config.include_usage,
             on_hangup: config.on_hangup,
             health_path: config.health_path.clone(),
-            answer_timeout: config.answer_timeout,
-            idle_timeout: config.idle_timeout,
-            max_connections: config.max_connections,
             health: Health::new(),
             draining: AtomicBool::new(false),
-            in_flight: Arc::new(AtomicUsize::new(0)),
-            dialer,
-            parked: Arc::new(Parked::new(config.max_connections)),
-            shared: Shared::new(),
+            client,
             clock,
         })
-    }
-
-    /// The leader's HTTP side, for what a follower relays; credentials are the caller's own.
-    ///
-    /// # Errors
-    /// A URL that cannot be used.
-    pub fn for_leader(url: &str) -> Result<Arc<Self>, BadTarget> {
-        let config = TargetConfig {
-            name: "leader".to_owned(),
-            // Of the dialect only the header for a key would be used, and there is no key.
-            provider: Provider::Openai,
-            url: url.to_owned(),
-            api_key: None,
-            weight: 1,
-            models: Vec::new(),
-            health_path: None,
-            include_usage: false,
-            on_hangup: HangUp::Cancel,
-            connect_timeout: Duration::from_secs(2),
-            answer_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_mins(1),
-            max_connections: 1_024,
-            http2: Http2::No,
-            ca_file: None,
-        };
-        Self::new(&config, Arc::new(SystemClock)).map(Arc::new)
     }
 
     /// Its name.
@@ -189,12 +139,6 @@ impl Target {
         self.on_hangup
     }
 
-    /// How long an answer may pause.
-    #[must_use]
-    pub fn idle_timeout(&self) -> Duration {
-        self.idle_timeout
-    }
-
     /// Where an active check asks, if it does.
     #[must_use]
     pub fn health_path(&self) -> Option<&str> {
@@ -222,6 +166,11 @@ impl Target {
         self.health.is_well(now)
     }
 
+    /// Closes connections that have been idle for too long to be used again.
+    pub(super) fn close_idle(&self) {
+        self.client.close_idle();
+    }
+
     /// Stops (or resumes) giving it new calls; those it is answering are finished. True if that is a change.
     pub fn set_draining(&self, draining: bool) -> bool {
         self.draining.swap(draining, Ordering::Relaxed) != draining
@@ -230,6 +179,7 @@ impl Target {
     /// The target as the API shows it.
     #[must_use]
     pub fn view(&self) -> TargetView {
+        let connections = self.client.gauges();
         TargetView {
             name: self.name.to_string(),
             provider: self.provider,
@@ -238,7 +188,9 @@ impl Target {
             models: self.model_globs.clone(),
             healthy: self.is_well(self.clock.now()),
             draining: self.draining.load(Ordering::Relaxed),
-            in_flight: self.in_flight.load(Ordering::Relaxed),
+            in_flight: connections.in_flight,
+            waiting: connections.waiting,
+            http2_connections: connections.http2_connections,
             has_key: self.credential.is_some(),
         }
     }
@@ -254,6 +206,24 @@ impl Target {
         let base =
             if repeated { &self.base_path[..self.base_path.len() - version.len()] } else { &*self.base_path };
         [base, path_and_query].concat()
+    }
+}
+
+fn endpoint(url: Uri, config: &TargetConfig) -> Endpoint {
+    Endpoint {
+        url,
+        http2: match config.http2 {
+            Http2::No => transport::Http2::No,
+            Http2::Offered => transport::Http2::Offered,
+            Http2::Only => transport::Http2::Only,
+        },
+        ca_file: config.ca_file.clone(),
+        connect_timeout: config.connect_timeout,
+        answer_timeout: config.answer_timeout,
+        idle_timeout: config.idle_timeout,
+        queue_timeout: config.queue_timeout,
+        max_connections: config.max_connections,
+        http2_connections: config.http2_connections,
     }
 }
 

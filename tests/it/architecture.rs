@@ -8,13 +8,14 @@ use std::path::Path;
 use source::File;
 
 /// Each module and its floor; a module imports strictly lower floors.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("domain", 0),
     ("config", 1),
     ("crypto", 1),
     ("metering", 1),
     ("store", 1),
     ("telemetry", 1),
+    ("transport", 1),
     ("wire", 1),
     ("accounts", 2),
     ("ledger", 2),
@@ -30,7 +31,7 @@ const FLOORS: [(&str, u8); 18] = [
 ];
 
 /// Third-party paths, and the only places that may use them.
-const PLACES: [(&str, &[&str]); 25] = [
+const PLACES: [(&str, &[&str]); 26] = [
     ("argon2", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
     ("axum", &["http", "mock"]),
@@ -39,8 +40,9 @@ const PLACES: [(&str, &[&str]); 25] = [
     ("clap_complete", &["cli"]),
     ("comfy_table", &["cli"]),
     ("figment", &["config"]),
-    ("hyper::client", &["upstream"]),
-    ("hyper_util::client", &["upstream"]),
+    ("h2", &["transport"]),
+    ("hyper::client", &["transport"]),
+    ("hyper_util::client", &["transport"]),
     ("jsonwebtoken", &["crypto"]),
     ("libmimalloc_sys", &["node::memory"]),
     ("migrations", &["store"]),

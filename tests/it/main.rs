@@ -28,3 +28,4 @@ mod store_open;
 mod store_records;
 mod store_sync;
 mod store_usage;
+mod transport;

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod frames;
 mod link;
 mod process;
 mod provider;

@@ -1,4 +1,4 @@
-//! An upstream's answer: its head, and a body that is read in the pieces in which it arrives.
+//! The body of an answer, read in the pieces in which it arrives.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,48 +6,36 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::response::Parts;
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::line::{Line, Parked};
-use super::pause::Pause;
-use super::target::{InFlight, Target};
+use super::http1::{Http1Connection, IdlePool};
+use super::http2::Http2Body;
+use super::idle_timeout::IdleTimeout;
+use super::slots::Slot;
 
 /// The most that is handed on as one piece; more waits in the kernel, which is the backpressure.
 const PIECE_MAX: usize = 64 * 1024;
 
-/// What an upstream answered.
-pub struct Answer {
-    /// Status and headers, as they came.
-    pub head: Parts,
-    /// The body.
-    pub body: AnswerBody,
-    /// Who answered.
-    pub target: Arc<Target>,
-}
-
-impl Answer {
-    pub(super) fn new(head: Parts, mut body: AnswerBody, target: Arc<Target>, in_flight: InFlight) -> Self {
-        body.pause = Some(Pause::new(target.idle_timeout()));
-        body.in_flight = Some(in_flight);
-        Self { head, body, target }
-    }
-}
-
 /// The body of an answer.
-pub struct AnswerBody {
+pub struct ResponseBody {
     from: Source,
     /// An error that came behind bytes which had to be handed on first.
     failed: Option<BodyError>,
-    pause: Option<Pause>,
-    in_flight: Option<InFlight>,
+    /// None once it has ended.
+    idle_timeout: Option<IdleTimeout>,
+    slot: Option<Slot>,
 }
 
 enum Source {
-    Exclusive { line: Box<Line>, incoming: Incoming, home: Arc<Parked> },
-    Multiplexed(Incoming),
-    Nowhere,
+    /// The body drives the connection, and brings it back to the pool at its end.
+    Http1 {
+        connection: Box<Http1Connection>,
+        incoming: Incoming,
+        pool: Arc<IdlePool>,
+    },
+    Http2(Http2Body),
+    Closed,
 }
 
 /// An answer that broke off.
@@ -55,39 +43,38 @@ enum Source {
 pub enum BodyError {
     /// The connection failed or closed before the end.
     #[error("the upstream's answer broke off: {0}")]
-    Cut(#[from] hyper::Error),
+    Cut(String),
     /// The upstream sent nothing for too long.
     #[error("the upstream sent nothing for {}", humantime::format_duration(*.0))]
     Paused(Duration),
 }
 
-pub(super) fn multiplexed(answer: http::Response<Incoming>) -> (Parts, AnswerBody) {
-    let (head, incoming) = answer.into_parts();
-    (head, AnswerBody::reading(Source::Multiplexed(incoming)))
-}
+impl ResponseBody {
+    pub(super) fn http1(connection: Box<Http1Connection>, incoming: Incoming, pool: Arc<IdlePool>) -> Self {
+        Self::reading(Source::Http1 { connection, incoming, pool })
+    }
 
-/// The body drives the line, and brings it back to `home` at its end.
-pub(super) fn exclusive(
-    (answer, line): (http::Response<Incoming>, Box<Line>),
-    home: Arc<Parked>,
-) -> (Parts, AnswerBody) {
-    let (head, incoming) = answer.into_parts();
-    (head, AnswerBody::reading(Source::Exclusive { line, incoming, home }))
-}
+    pub(super) fn http2(body: Http2Body) -> Self {
+        Self::reading(Source::Http2(body))
+    }
 
-impl AnswerBody {
     fn reading(from: Source) -> Self {
-        Self { from, failed: None, pause: None, in_flight: None }
+        Self { from, failed: None, idle_timeout: None, slot: None }
+    }
+
+    /// Until its end the answer may pause for `idle_max`, and keeps `slot`.
+    pub(super) fn hold(&mut self, idle_max: Duration, slot: Slot) {
+        self.idle_timeout = Some(IdleTimeout::new(idle_max));
+        self.slot = Some(slot);
     }
 
     /// How many bytes are still to come, where that is known.
     #[must_use]
     pub fn exact_len(&self) -> Option<u64> {
         match &self.from {
-            Source::Exclusive { incoming, .. } | Source::Multiplexed(incoming) => {
-                incoming.size_hint().exact()
-            }
-            Source::Nowhere => Some(0),
+            Source::Http1 { incoming, .. } => incoming.size_hint().exact(),
+            Source::Http2(body) => body.exact_len(),
+            Source::Closed => Some(0),
         }
     }
 
@@ -97,7 +84,7 @@ impl AnswerBody {
             self.close();
             return Poll::Ready(Some(Err(error)));
         }
-        let mut piece = Piece::default();
+        let mut piece = Coalescer::default();
         let ended = loop {
             match self.poll_frame(cx) {
                 Poll::Ready(Some(Ok(bytes))) => {
@@ -107,7 +94,7 @@ impl AnswerBody {
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    self.failed = Some(error.into());
+                    self.failed = Some(error);
                     break false;
                 }
                 Poll::Ready(None) => break true,
@@ -118,8 +105,8 @@ impl AnswerBody {
             self.finish(cx);
         }
         if let Some(bytes) = piece.take() {
-            if let Some(pause) = &mut self.pause {
-                pause.over();
+            if let Some(idle_timeout) = &mut self.idle_timeout {
+                idle_timeout.over();
             }
             return Poll::Ready(Some(Ok(bytes)));
         }
@@ -130,27 +117,32 @@ impl AnswerBody {
             self.close();
             return Poll::Ready(Some(Err(error)));
         }
-        let Some(pause) = &mut self.pause else { return Poll::Pending };
-        ready!(pause.poll_exceeded(cx));
-        let limit = pause.limit();
+        let Some(idle_timeout) = &mut self.idle_timeout else { return Poll::Pending };
+        ready!(idle_timeout.poll_exceeded(cx));
+        let limit = idle_timeout.limit();
         self.close();
         Poll::Ready(Some(Err(BodyError::Paused(limit))))
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             let polled = match &mut self.from {
-                Source::Exclusive { line, incoming, .. } => {
+                Source::Http1 { connection, incoming, .. } => {
                     // Errors of the connection reach the body too, with the bytes before them in order.
-                    let _ = line.drive(cx);
+                    let _ = connection.poll_connection(cx);
                     Pin::new(incoming).poll_frame(cx)
                 }
-                Source::Multiplexed(incoming) => Pin::new(incoming).poll_frame(cx),
-                Source::Nowhere => return Poll::Ready(None),
+                Source::Http2(body) => {
+                    let data = ready!(body.poll_data(cx));
+                    return Poll::Ready(
+                        data.map(|data| data.map_err(|error| BodyError::Cut(error.to_string()))),
+                    );
+                }
+                Source::Closed => return Poll::Ready(None),
             };
             match ready!(polled) {
                 None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::Cut(error.to_string())))),
                 Some(Ok(frame)) => {
                     // Trailers are not part of any dialect; they end here.
                     if let Ok(bytes) = frame.into_data()
@@ -164,27 +156,27 @@ impl AnswerBody {
     }
 
     fn finish(&mut self, cx: &mut Context<'_>) {
-        if let Source::Exclusive { line, home, .. } = std::mem::replace(&mut self.from, Source::Nowhere) {
-            home.put_back(line, cx);
+        if let Source::Http1 { connection, pool, .. } = std::mem::replace(&mut self.from, Source::Closed) {
+            pool.put_back(connection, cx);
         }
         self.close();
     }
 
     fn close(&mut self) {
-        self.from = Source::Nowhere;
-        self.in_flight = None;
-        self.pause = None;
+        self.from = Source::Closed;
+        self.slot = None;
+        self.idle_timeout = None;
     }
 }
 
 /// Frames that arrived together; the common single one is not copied.
 #[derive(Default)]
-struct Piece {
+struct Coalescer {
     first: Option<Bytes>,
     rest: BytesMut,
 }
 
-impl Piece {
+impl Coalescer {
     fn len(&self) -> usize {
         if self.rest.is_empty() { self.first.as_ref().map_or(0, Bytes::len) } else { self.rest.len() }
     }

@@ -1,4 +1,4 @@
-//! The limit on how long an upstream may say nothing.
+//! The limit on how long the other side may say nothing.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,14 +8,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A time limit that is used again and again. The timer is armed when a wait begins, and then moved at most once per
 /// limit: arming it anew for every call or chunk would cost more than passing the chunk on.
-pub(super) struct Pause {
+pub(super) struct IdleTimeout {
     limit: Duration,
     since: Instant,
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
 }
 
-impl Pause {
+impl IdleTimeout {
     pub(super) fn new(limit: Duration) -> Self {
         Self { limit, since: Instant::now(), timer: None, waiting: false }
     }

@@ -18,7 +18,7 @@ pub(super) fn choose(
     targets: &[Arc<Target>],
     wanted: &Wanted,
     tried: &[Arc<Target>],
-    turn: &AtomicU64,
+    cursor: &AtomicU64,
     now: Timestamp,
 ) -> Result<Arc<Target>, SendError> {
     let model = wanted.model.as_deref();
@@ -36,7 +36,7 @@ pub(super) fn choose(
         .collect();
     let well: Vec<_> = usable.iter().copied().filter(|target| target.is_well(now)).collect();
     let candidates = if well.is_empty() { usable } else { well };
-    pick(&candidates, wanted.affinity, turn).cloned().ok_or_else(|| {
+    pick(&candidates, wanted.affinity, cursor).cloned().ok_or_else(|| {
         let (provider, model) = names();
         SendError::NoneHealthy { provider, model }
     })
@@ -45,14 +45,15 @@ pub(super) fn choose(
 fn pick<'t>(
     candidates: &[&'t Arc<Target>],
     affinity: Option<u64>,
-    turn: &AtomicU64,
+    cursor: &AtomicU64,
 ) -> Option<&'t Arc<Target>> {
     match (candidates, affinity) {
         ([only], _) => Some(only),
-        (several, Some(key)) => {
-            several.iter().min_by(|a, b| distance(a, key).total_cmp(&distance(b, key))).copied()
-        }
-        (several, None) => by_weight(several, turn.fetch_add(GOLDEN, Ordering::Relaxed)),
+        (several, Some(key)) => several
+            .iter()
+            .min_by(|a, b| rendezvous_score(a, key).total_cmp(&rendezvous_score(b, key)))
+            .copied(),
+        (several, None) => by_weight(several, cursor.fetch_add(GOLDEN, Ordering::Relaxed)),
     }
 }
 
@@ -74,7 +75,7 @@ fn by_weight<'t>(candidates: &[&'t Arc<Target>], point: u64) -> Option<&'t Arc<T
 /// Weighted rendezvous hashing: the target with the least `-ln(u) / weight` wins; when one goes away, only its
 /// calls move.
 #[allow(clippy::cast_precision_loss, reason = "53 of 64 bits are plenty for a choice")]
-fn distance(target: &Target, key: u64) -> f64 {
+fn rendezvous_score(target: &Target, key: u64) -> f64 {
     let mut hasher = foldhash::fast::FixedState::with_seed(key).build_hasher();
     hasher.write(target.name().as_bytes());
     let uniform = (hasher.finish() as f64 + 1.0) / (u64::MAX as f64 + 2.0);

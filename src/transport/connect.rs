@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::config::Http2;
+use super::Http2;
 
 /// Knows how to reach one address.
 pub(super) struct Dialer {
@@ -29,16 +29,16 @@ pub(super) struct Dialer {
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
-/// A fresh connection, by what it can carry.
-pub(super) enum Link {
+/// A fresh connection, by what is spoken on it.
+pub(super) enum Connected {
     /// HTTP/1.1: one exchange at a time.
-    Exclusive(Stream),
+    Http1(MaybeTlsStream),
     /// HTTP/2: many.
-    Multiplexed(Stream),
+    Http2(MaybeTlsStream),
 }
 
 /// A connection in clear or under TLS.
-pub(super) enum Stream {
+pub(super) enum MaybeTlsStream {
     Clear(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -63,25 +63,25 @@ impl Dialer {
     }
 
     /// A new connection; the reason, if there is none to be had.
-    pub(super) async fn dial(&self) -> Result<Link, String> {
+    pub(super) async fn dial(&self) -> Result<Connected, String> {
         let connected = timeout(self.limit, self.connect()).await;
         connected
             .map_err(|_| format!("no connection within {}", humantime::format_duration(self.limit)))?
             .map_err(|e| e.to_string())
     }
 
-    async fn connect(&self) -> io::Result<Link> {
+    async fn connect(&self) -> io::Result<Connected> {
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
         tcp.set_nodelay(true)?;
         let Some((connector, name)) = &self.tls else {
-            let stream = Stream::Clear(tcp);
+            let stream = MaybeTlsStream::Clear(tcp);
             let known = self.http2 == Http2::Only;
-            return Ok(if known { Link::Multiplexed(stream) } else { Link::Exclusive(stream) });
+            return Ok(if known { Connected::Http2(stream) } else { Connected::Http1(stream) });
         };
         let tls = connector.connect(name.clone(), tcp).await?;
         let multiplexed = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-        let stream = Stream::Tls(Box::new(tls));
-        Ok(if multiplexed { Link::Multiplexed(stream) } else { Link::Exclusive(stream) })
+        let stream = MaybeTlsStream::Tls(Box::new(tls));
+        Ok(if multiplexed { Connected::Http2(stream) } else { Connected::Http1(stream) })
     }
 }
 
@@ -113,7 +113,7 @@ fn tls(
     Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for MaybeTlsStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Clear(tcp) => Pin::new(tcp).poll_read(cx, buf),
@@ -122,7 +122,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for MaybeTlsStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Clear(tcp) => Pin::new(tcp).poll_write(cx, buf),

@@ -1,0 +1,181 @@
+//! One HTTP/2 connection: its handshake, and the task that drives it.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
+use h2::{Ping, PingPong};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::transport::connect::MaybeTlsStream;
+
+/// What one stream may send before it is read: the memory that an answer takes whose caller does not read it.
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// Streams that share a connection, whatever more the other side would allow.
+pub(super) const STREAMS_MAX: u32 = 128;
+/// What h2 has for the other side's limit before its SETTINGS have come.
+pub(super) const NOT_TOLD: usize = usize::MAX - 1;
+/// Never the narrower one: a caller that does not read must not stand in the way of the others.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX;
+const HEADERS_MAX: u32 = 64 * 1024;
+/// A connection that answers calls and was silent for so long is asked whether it still lives.
+const PING_AFTER: Duration = Duration::from_secs(30);
+/// How long it may take to say so.
+const PONG_WITHIN: Duration = Duration::from_secs(20);
+
+/// A connection in the hands of its driver.
+pub(super) struct Driver {
+    connection: Connection<WriteCounter, Bytes>,
+    keep_alive: Option<KeepAlive>,
+    received: Arc<AtomicU64>,
+}
+
+/// Shakes hands; the other side's SETTINGS are not waited for.
+pub(super) async fn open(
+    stream: MaybeTlsStream,
+) -> Result<(SendRequest<Bytes>, Driver, Arc<AtomicU64>), h2::Error> {
+    let (written, received) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+    let stream = WriteCounter { stream, written: Arc::clone(&written), received: Arc::clone(&received) };
+    let (sender, mut connection) = Builder::new()
+        .enable_push(false)
+        .initial_max_send_streams(NOT_TOLD)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADERS_MAX)
+        .handshake(stream)
+        .await?;
+    let keep_alive = connection.ping_pong().map(KeepAlive::new);
+    Ok((sender, Driver { connection, keep_alive, received }, written))
+}
+
+impl Driver {
+    /// Drives the connection to its end. `limit` hears how many streams the other side allows, whenever that may
+    /// have changed; `is_busy` says whether answers are waited for.
+    pub(super) async fn run(mut self, limit: impl Fn(usize), is_busy: impl Fn() -> bool) {
+        let ended = poll_fn(|cx| {
+            let polled = Pin::new(&mut self.connection).poll(cx);
+            limit(self.connection.max_concurrent_send_streams());
+            if let Poll::Ready(ended) = polled {
+                return Poll::Ready(ended.map_err(|error| error.to_string()));
+            }
+            let Some(keep_alive) = &mut self.keep_alive else { return Poll::Pending };
+            let received = self.received.load(Ordering::Relaxed);
+            keep_alive
+                .poll_dead(cx, received, is_busy())
+                .map(|()| Err("it does not answer a ping".to_owned()))
+        })
+        .await;
+        if let Err(reason) = ended {
+            tracing::debug!(%reason, "an HTTP/2 connection ended");
+        }
+    }
+}
+
+/// Asks a connection that has fallen silent whether it still lives.
+struct KeepAlive {
+    ping_pong: PingPong,
+    /// Bytes received when there was last news of it.
+    seen: u64,
+    timer: Pin<Box<Sleep>>,
+    is_asked: bool,
+}
+
+impl KeepAlive {
+    fn new(ping_pong: PingPong) -> Self {
+        let timer = Box::pin(sleep_until(Instant::now() + PING_AFTER));
+        Self { ping_pong, seen: 0, timer, is_asked: false }
+    }
+
+    /// Ready when the connection is dead.
+    fn poll_dead(&mut self, cx: &mut Context<'_>, received: u64, is_busy: bool) -> Poll<()> {
+        if self.is_asked && self.ping_pong.poll_pong(cx).is_ready() {
+            self.wait(PING_AFTER);
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let is_news = received != self.seen;
+            self.seen = received;
+            match (is_news || !is_busy, self.is_asked) {
+                // Any byte is a sign of life, an answer to the ping or not.
+                (true, _) => self.wait(PING_AFTER),
+                (false, true) => return Poll::Ready(()),
+                (false, false) if self.ping_pong.send_ping(Ping::opaque()).is_ok() => {
+                    self.wait(PONG_WITHIN);
+                    self.is_asked = true;
+                    // Registers for the answer.
+                    let _not_yet = self.ping_pong.poll_pong(cx);
+                }
+                // The last one is still unanswered.
+                (false, false) => self.wait(PONG_WITHIN),
+            }
+        }
+    }
+
+    fn wait(&mut self, how_long: Duration) {
+        self.is_asked = false;
+        self.timer.as_mut().reset(Instant::now() + how_long);
+    }
+}
+
+/// Counts what is written, so that it can be told for certain that nothing was, and what is read, as a sign of life.
+struct WriteCounter {
+    stream: MaybeTlsStream,
+    written: Arc<AtomicU64>,
+    received: Arc<AtomicU64>,
+}
+
+impl WriteCounter {
+    fn count(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(len)) = &polled {
+            self.written.fetch_add(*len as u64, Ordering::Release);
+        }
+        polled
+    }
+}
+
+impl AsyncRead for WriteCounter {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        this.received.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        polled
+    }
+}
+
+impl AsyncWrite for WriteCounter {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.count(polled)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.count(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

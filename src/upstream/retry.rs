@@ -1,0 +1,35 @@
+//! Whether a call that failed may go to another target.
+
+use std::sync::Arc;
+
+use super::Upstream;
+use super::call::{Answer, Outgoing, Wanted};
+use super::error::SendError;
+use super::target::Target;
+
+impl Upstream {
+    /// Sends to the target that was chosen first, and if need be to one after the other until one answers. Another is
+    /// tried only while it is certain that none has begun to work: once a request may have been read, its failure is
+    /// the caller's to see.
+    ///
+    /// # Errors
+    /// The last attempt's.
+    pub async fn send(
+        &self,
+        first: Arc<Target>,
+        wanted: &Wanted,
+        outgoing: &Outgoing,
+    ) -> Result<Answer, SendError> {
+        let mut target = first;
+        let mut tried: Vec<Arc<Target>> = Vec::new();
+        loop {
+            let failure = match target.send(outgoing).await {
+                Err(failure) if failure.is_retryable() => failure,
+                answered => return answered,
+            };
+            tracing::warn!(target = target.name(), error = %failure, "target failed, trying the next");
+            tried.push(target);
+            target = self.choose_but(&tried, wanted).map_err(|_none_left| failure)?;
+        }
+    }
+}
