@@ -17,6 +17,8 @@ pub struct Plain {
     framing: Framing,
     scanner: Scanner,
     tally: Tally,
+    /// A document has begun.
+    began: bool,
     /// Set from outside: a part of the answer could not be decoded.
     broken: bool,
 }
@@ -53,6 +55,7 @@ impl Plain {
             framing: Framing::Unknown { by_line: false },
             scanner: Scanner::new(),
             tally: Tally::new(estimate),
+            began: false,
             broken: false,
         }
     }
@@ -72,7 +75,10 @@ impl Plain {
         let blank = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0xEF | 0xBB | 0xBF);
         let Some(start) = bytes.iter().position(|byte| !blank(byte)) else { return &[] };
         self.framing = match bytes.get(start) {
-            Some(b'{' | b'[') => Framing::Documents { by_line },
+            Some(b'{' | b'[') => {
+                self.began = true;
+                Framing::Documents { by_line }
+            }
             _ => Framing::Events(LINE_START),
         };
         bytes.get(start..).unwrap_or_default()
@@ -158,6 +164,7 @@ impl Plain {
         if done == Some(DONE.len()) {
             self.tally.finish();
         }
+        self.began |= !data.trim_ascii_start().is_empty();
         self.scanner.feed(data, &mut self.tally);
         behind_line(bytes, end, Line::Data { done })
     }
@@ -191,6 +198,7 @@ impl Plain {
             all: self.is_final(),
             whole: self.scanner.is_over() || self.scanner.is_broken() || self.scanner.is_fresh(),
             readable: !self.broken && !no_json,
+            nothing: !self.began && !self.broken,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! of it, and a slow one, by state, for what is cut by the end of a chunk.
 
 use crate::metering::beginning::Beginning;
+use crate::metering::counts;
 use crate::metering::position::{Position, State};
 use crate::metering::skip::{self, Skip, Text};
 use crate::metering::tally::Tally;
@@ -27,7 +28,6 @@ pub struct Scanner {
     escaped: bool,
     skip: Skip,
     text: Text,
-    digits: Digits,
     word: [u8; WORD_MAX],
     word_len: usize,
     started: bool,
@@ -43,14 +43,6 @@ struct Lesson {
     content: Option<usize>,
 }
 
-/// A token count as far as it has been read.
-#[derive(Clone, Copy, Debug)]
-struct Digits {
-    value: u64,
-    /// No fraction and no exponent so far.
-    whole: bool,
-}
-
 impl Scanner {
     /// Before a document.
     #[must_use]
@@ -63,7 +55,6 @@ impl Scanner {
             escaped: false,
             skip: Skip::inside(),
             text: Text::inside(),
-            digits: Digits { value: 0, whole: true },
             word: [0; WORD_MAX],
             word_len: 0,
             started: false,
@@ -209,17 +200,22 @@ impl Scanner {
             return rest;
         }
         self.started = true;
+        if self.at.place == Place::Vector {
+            tally.vector();
+        }
         match first {
             b'"' => return self.string(rest, tally),
             b'{' | b'[' => return self.open(first == b'[', rest, tally),
             b']' => self.close(true, tally),
             b'0'..=b'9' if matches!(self.at.place, Place::Number(_)) => {
-                self.digits = Digits { value: 0, whole: true };
+                self.word_len = 0;
                 return self.digits(bytes, tally);
             }
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
-                if self.at.place == Place::Done {
-                    tally.done(first == b't');
+                match self.at.place {
+                    Place::Done => tally.done(first == b't'),
+                    Place::Error if matches!(first, b't' | b'-' | b'1'..=b'9') => tally.error(),
+                    _ => {}
                 }
                 let behind = self.other_scalar(rest);
                 self.number_passed(bytes, behind);
@@ -262,9 +258,6 @@ impl Scanner {
 
     /// Behind the opening bracket of an array or object.
     fn open<'b>(&mut self, array: bool, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
-        if self.at.place == Place::Error && !array {
-            tally.error();
-        }
         if self.at.enter(array) {
             tally.entered(self.at.place, array);
             bytes
@@ -371,30 +364,25 @@ impl Scanner {
         }
     }
 
-    /// A token count. A fraction is cut off; what has an exponent cannot be one and is left out.
+    /// A token count; its digits are kept only where they lie in two chunks.
     fn digits<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
         self.at.state = State::Digits;
-        let Digits { mut value, mut whole } = self.digits;
-        let mut rest = bytes;
-        while let Some((&first, behind)) = rest.split_first() {
-            match first {
-                b'0'..=b'9' if whole => {
-                    value = value.saturating_mul(10).saturating_add(u64::from(first - b'0'));
-                }
-                b'.' => whole = false,
-                b'e' | b'E' => (value, whole) = (u64::MAX, false),
-                b'0'..=b'9' | b'+' | b'-' => {}
-                _ => {
-                    if let Place::Number(count) = self.at.place {
-                        tally.count(count, value);
-                    }
-                    self.at.next();
-                    return rest;
-                }
+        let in_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
+        let end = bytes.iter().position(|byte| !in_number(byte));
+        let (digits, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+        if end.is_some() && self.word_len == 0 {
+            tell(self.at.place, digits, tally);
+        } else {
+            for digit in digits {
+                self.keep(*digit, WORD_MAX);
             }
-            rest = behind;
+            if end.is_some() {
+                tell(self.at.place, self.word.get(..self.word_len).unwrap_or_default(), tally);
+            }
         }
-        self.digits = Digits { value, whole };
+        if end.is_some() {
+            self.at.next();
+        }
         rest
     }
 
@@ -424,6 +412,11 @@ fn tell(place: Place, word: &[u8], tally: &mut Tally) {
         Place::StopReason => tally.stop_reason(),
         Place::Status => tally.status(word),
         Place::Error if !word.is_empty() => tally.error(),
+        Place::Number(count) => {
+            if let Some(value) = counts::number(word) {
+                tally.count(count, value);
+            }
+        }
         _ => {}
     }
 }

@@ -4,8 +4,10 @@
 //! chunk → coding (a decoded copy, where the answer is compressed)
 //!       → framing (events, lines or one document: told from the bytes themselves)
 //!       → json (a resumable scanner that keeps nothing but what the vocabulary names)
-//!       → tally (last snapshot of each count, content that passed) → Reading
+//!       → tally (what was reported, content that passed, endings) → counts (the rule) → Reading
 //! ```
+//!
+//! There is one rule of counting for all dialects and for all who imitate them; `counts.rs` states it.
 //!
 //! Memory per answer is fixed: nothing of an answer is buffered, however large its events are. One vocabulary
 //! covers all dialects, so that an answer is read by what it is: an OpenAI-shaped answer on a Gemini path, or
@@ -15,6 +17,7 @@ pub mod ask;
 mod beginning;
 mod block;
 mod coding;
+mod counts;
 mod endpoint;
 mod form;
 mod framing;

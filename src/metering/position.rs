@@ -71,7 +71,7 @@ impl Position {
     /// Goes into the array or object at the present place; false if there is nothing of interest in it.
     pub fn enter(&mut self, array: bool) -> bool {
         let of_interest = self.place.has_members() || (array && self.place != Place::Nothing);
-        if !of_interest || self.place == Place::ContentJson {
+        if !of_interest || matches!(self.place, Place::ContentJson | Place::Vector) {
             return false;
         }
         let Some(slot) = self.around.get_mut(self.depth) else { return false };

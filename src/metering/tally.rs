@@ -1,12 +1,9 @@
 //! What has been seen of an answer so far, and what that makes of its token counts.
 
 use crate::domain::usage::{TokenSource, Tokens};
+use crate::metering::counts::{COUNT_MAX, Count, Counts, Evidence, Reported};
 use crate::metering::meter::{BYTES_PER_TOKEN, End, Estimate, Reading};
-use crate::metering::vocabulary::{Count, Place};
-
-const COUNTS: usize = Count::StepCacheWrite as usize + 1;
-/// More tokens than any call can use: a larger count is nonsense and left out.
-const COUNT_MAX: u64 = 1_000_000_000_000;
+use crate::metering::vocabulary::Place;
 
 /// How it can be told that an answer is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,39 +21,44 @@ enum Due {
 /// What has been seen.
 #[derive(Debug)]
 pub struct Tally {
-    counts: [Option<u64>; COUNTS],
+    counts: Counts,
+    /// The same before the event that is passing, if it reports any.
+    before: Counts,
     /// Bytes of content that passed.
     content: u64,
     /// `content` when output was last reported, if it was.
     content_reported: Option<u64>,
     model: Option<String>,
     error: bool,
+    /// The model has done what was asked, with or without content: vectors, scores, a reason to stop.
+    answered: bool,
     due: Due,
     /// The model has said why it stopped: in a stream of choices at some time, elsewhere in the last event.
     stopped: bool,
     /// The event that is passing.
     event: Event,
     /// What compaction used, beside the counts of the answer itself.
-    compaction: Compaction,
+    compaction: Tokens,
     /// What the call is worth, where the answer does not tell.
     estimate: Estimate,
     /// How often something new was told.
     told: u64,
 }
 
-/// What the compaction steps of an Anthropic answer used.
-#[derive(Clone, Copy, Debug, Default)]
-struct Compaction {
-    input: u64,
-    output: u64,
-    cache_read: u64,
-    cache_write: u64,
+/// Whether an event reports counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reports {
+    #[default]
+    Nothing,
+    Something,
+    /// The output, too.
+    Output,
 }
 
 /// What has been seen of the event that is passing.
 #[derive(Clone, Copy, Debug, Default)]
 struct Event {
-    reports_output: bool,
+    reports: Reports,
     says_why_stopped: bool,
     /// It is the last one, once it has passed as a whole.
     is_last: Option<bool>,
@@ -66,6 +68,7 @@ struct Event {
 
 /// How far the body has come, beside what was in it.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "four things that are true or not, and used in one place")]
 pub struct Passed {
     /// The final event, or the whole of a single document, has passed.
     pub all: bool,
@@ -73,6 +76,8 @@ pub struct Passed {
     pub whole: bool,
     /// What came could be read.
     pub readable: bool,
+    /// Not so much as an event has come.
+    pub nothing: bool,
 }
 
 impl Tally {
@@ -80,15 +85,17 @@ impl Tally {
     #[must_use]
     pub fn new(estimate: Estimate) -> Self {
         Self {
-            counts: [None; COUNTS],
+            counts: Counts::none(),
+            before: Counts::none(),
             content: 0,
             content_reported: None,
             model: None,
             error: false,
+            answered: false,
             due: Due::BodyEnd,
             stopped: false,
             event: Event::default(),
-            compaction: Compaction::default(),
+            compaction: Tokens::default(),
             estimate,
             told: 0,
         }
@@ -109,13 +116,23 @@ impl Tally {
     /// A count was reported.
     pub fn count(&mut self, count: Count, value: u64) {
         self.told += 1;
-        if value > COUNT_MAX {
-            return;
+        if self.event.reports == Reports::Nothing {
+            self.event.reports = Reports::Something;
+            self.before = self.counts;
+            self.counts.begin_report();
         }
-        if let Some(slot) = self.counts.get_mut(count as usize) {
-            *slot = Some(value);
+        self.counts.set(count, value);
+        if count.is_output() {
+            self.event.reports = Reports::Output;
         }
-        self.event.reports_output |= matches!(count, Count::Output | Count::Thoughts);
+    }
+
+    /// A vector or a score stands in the answer.
+    pub fn vector(&mut self) {
+        if !self.answered {
+            self.answered = true;
+            self.told += 1;
+        }
     }
 
     /// The model that answers said its name; the first one holds.
@@ -162,10 +179,10 @@ impl Tally {
     pub fn entered(&mut self, place: Place, array: bool) {
         match place {
             Place::Choice if self.due == Due::BodyEnd => self.due = Due::StopReason,
-            Place::Iteration if array => self.compaction = Compaction::default(),
+            Place::Iteration if array => self.compaction = Tokens::default(),
             Place::Iteration => {
                 self.event.compacts = false;
-                self.clear_step();
+                self.counts.clear_step();
             }
             _ => return,
         }
@@ -182,28 +199,23 @@ impl Tally {
         self.told += 1;
     }
 
-    fn clear_step(&mut self) {
-        for count in [Count::StepInput, Count::StepOutput, Count::StepCacheRead, Count::StepCacheWrite] {
-            if let Some(slot) = self.counts.get_mut(count as usize) {
-                *slot = None;
-            }
-        }
-    }
-
     fn add_step(&mut self) {
-        let plus = |sum: u64, count| (sum + self.get(count).unwrap_or(0)).min(COUNT_MAX);
-        let sum = self.compaction;
-        self.compaction = Compaction {
-            input: plus(sum.input, Count::StepInput),
-            output: plus(sum.output, Count::StepOutput),
-            cache_read: plus(sum.cache_read, Count::StepCacheRead),
-            cache_write: plus(sum.cache_write, Count::StepCacheWrite),
+        let (sum, step) = (self.compaction, self.counts.step());
+        let plus = |sum: u64, more: u64| (sum + more).min(COUNT_MAX);
+        self.compaction = Tokens {
+            input: plus(sum.input, step.input),
+            output: plus(sum.output, step.output),
+            cache_read: plus(sum.cache_read, step.cache_read),
+            cache_write: plus(sum.cache_write, step.cache_write),
+            cache_write_1h: plus(sum.cache_write_1h, step.cache_write_1h),
+            reasoning: plus(sum.reasoning, step.reasoning),
         };
     }
 
     /// The model has said why it stopped.
     pub fn stop_reason(&mut self) {
         self.told += 1;
+        self.answered = true;
         self.event.says_why_stopped = true;
     }
 
@@ -228,7 +240,10 @@ impl Tally {
     /// An event has passed as a whole.
     fn event_over(&mut self) {
         let event = std::mem::take(&mut self.event);
-        if event.reports_output {
+        if event.reports != Reports::Nothing {
+            self.counts.end_report(&self.before);
+        }
+        if event.reports == Reports::Output {
             self.content_reported = Some(self.content);
         }
         match event.is_last {
@@ -251,14 +266,10 @@ impl Tally {
         self.due == Due::FinalEvent
     }
 
-    fn get(&self, count: Count) -> Option<u64> {
-        self.counts.get(count as usize).copied().flatten()
-    }
-
     /// What all this comes to.
     #[must_use]
     pub fn reading(&self, end: End, passed: Passed) -> Reading {
-        let complete = passed.all || self.is_complete(end, passed.whole);
+        let complete = !passed.nothing && (passed.all || self.is_complete(end, passed.whole));
         let (tokens, source) = self.tokens(end, complete);
         let recognised = source != TokenSource::None || self.error;
         Reading {
@@ -285,75 +296,46 @@ impl Tally {
     /// passed, input from the request. Nothing is estimated for an answer that failed before any content. Work that
     /// goes on after its answer is worth the most that it may use.
     fn tokens(&self, end: End, complete: bool) -> (Tokens, TokenSource) {
-        let reported_input = self.input();
-        let output_holds = complete || self.content_reported == Some(self.content);
-        let reported_output = self.output().filter(|_| output_holds);
-        let nothing_known = reported_input.is_none() && self.output().is_none();
+        let evidence = Evidence { prompt: self.estimate.input > 0, content: self.content > 0 };
+        let reported = self.counts.reported(evidence);
         let deferred = self.estimate.is_deferred && !self.error;
-        let spent_nothing = self.content == 0 && !deferred && (self.error || end != End::ClientGone);
-        if nothing_known && spent_nothing {
-            return (Tokens::default(), TokenSource::None);
+        if reported.says_nothing() && self.content == 0 && !deferred {
+            let spent = end == End::ClientGone || self.answered || self.counts.is_any();
+            if self.error || !spent {
+                return (Tokens::default(), TokenSource::None);
+            }
         }
-        let embedding = complete && self.content == 0 && reported_input.is_some();
-        let later = if deferred { self.estimate.output_later } else { 0 };
-        let seen = self.output().max(self.get(Count::OutputSoFar)).max(Some(later)).unwrap_or(0);
+        let output_holds = complete || self.content_reported == Some(self.content);
+        let reported_output = reported.output.filter(|_| output_holds);
+        let needs_no_output = complete && self.content == 0 && reported.says_input();
         let output = match reported_output {
-            Some(reported) => reported,
-            None if embedding => 0,
-            None => seen.max(self.content.div_ceil(BYTES_PER_TOKEN)),
+            Some(output) => output,
+            None if needs_no_output => 0,
+            None => self.output_so_far(&reported, deferred),
         };
-        let exact = reported_input.is_some() && (reported_output.is_some() || embedding);
-        let tokens = self.classes(reported_input.unwrap_or(self.estimate.input), output);
+        let of_total = |total: u64| total.saturating_sub(output);
+        let input = reported.input.or(reported.total.map(of_total)).unwrap_or(self.estimate.input);
+        let exact = reported.says_input() && (reported_output.is_some() || needs_no_output);
+        let tokens = self.with_compaction(reported.classes(input, output));
         (tokens, if exact { TokenSource::Reported } else { TokenSource::Estimated })
     }
 
-    /// Every input token, cached ones included.
-    fn input(&self) -> Option<u64> {
-        let beside = [self.get(Count::CacheRead), self.get(Count::ToolInput)].into_iter().flatten();
-        let compaction = self.compaction;
-        let beside =
-            beside.chain([self.cache_written(), compaction.input, compaction.cache_read]).sum::<u64>();
-        match self.get(Count::Input) {
-            Some(input) => Some(input + beside),
-            None => (beside > 0).then_some(beside),
-        }
+    /// An estimate of the output where none that holds was reported.
+    fn output_so_far(&self, reported: &Reported, deferred: bool) -> u64 {
+        let later = if deferred { self.estimate.output_later } else { 0 };
+        let seen = reported.output.max(self.counts.get(Count::OutputSoFar)).unwrap_or(0);
+        seen.max(later).max(self.content.div_ceil(BYTES_PER_TOKEN))
     }
 
-    /// What Anthropic wrote to its cache.
-    fn cache_written(&self) -> u64 {
-        let parts = [Count::CacheWrite5m, Count::CacheWrite1h].into_iter().filter_map(|part| self.get(part));
-        self.get(Count::CacheWrite).unwrap_or_else(|| parts.sum()) + self.compaction.cache_write
-    }
-
-    /// Every output token, reasoning included.
-    fn output(&self) -> Option<u64> {
-        let (output, thoughts) = (self.get(Count::Output), self.get(Count::Thoughts));
-        if output.is_none() && thoughts.is_none() {
-            return None;
-        }
-        let output = output.unwrap_or(0) + thoughts.unwrap_or(0);
-        let input = self.get(Count::Input).unwrap_or(0);
-        // xAI counts reasoning beside the completion; its total gives it away.
-        let beside = self
-            .get(Count::Reasoning)
-            .filter(|reasoning| *reasoning > 0 && self.get(Count::Total) == Some(input + output + reasoning));
-        Some(output + beside.unwrap_or(0) + self.compaction.output)
-    }
-
-    /// The classes within `input` and `output`; a part is never larger than its whole.
-    fn classes(&self, input: u64, output: u64) -> Tokens {
-        let get = |count| self.get(count).unwrap_or(0);
-        let written = self.cache_written().max(get(Count::CachedNow)).min(input);
-        let cache_write_1h = get(Count::CacheWrite1h).min(written);
-        let read = get(Count::CacheRead).max(get(Count::Cached)) + self.compaction.cache_read;
-        let cache_read = read.min(input - written);
+    fn with_compaction(&self, tokens: Tokens) -> Tokens {
+        let more = self.compaction;
         Tokens {
-            input,
-            output,
-            cache_read,
-            cache_write: written - cache_write_1h,
-            cache_write_1h,
-            reasoning: get(Count::Reasoning).max(get(Count::Thoughts)).min(output),
+            input: tokens.input + more.input,
+            output: tokens.output + more.output,
+            cache_read: tokens.cache_read + more.cache_read,
+            cache_write: tokens.cache_write + more.cache_write,
+            cache_write_1h: tokens.cache_write_1h + more.cache_write_1h,
+            reasoning: tokens.reasoning + more.reasoning,
         }
     }
 }

@@ -5,6 +5,8 @@
 //! references: Anthropic Messages and streaming; OpenAI Chat Completions, Responses, Completions, Embeddings;
 //! Gemini `GenerateContentResponse`; Ollama `docs/api.md`. Names that only compatible servers use are marked.
 
+use crate::metering::counts::Count;
+
 /// A place in an answer, and so what a value there means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -44,6 +46,10 @@ pub enum Place {
     Iteration,
     /// Gemini's `usageMetadata`.
     UsageMetadata,
+    /// `data`, `results`: what embeddings and rankings list.
+    Listed,
+    /// A vector, or the score of a document: whatever it is, it is there, and it is not read.
+    Vector,
     /// A string that the model produced: counted, never kept.
     Content,
     /// JSON that the model produced (tool arguments): counted, never kept.
@@ -60,7 +66,7 @@ pub enum Place {
     Status,
     /// Ollama's `done`.
     Done,
-    /// An error, if it is anything but null or empty.
+    /// An error, if anything in it is neither null nor empty.
     Error,
 }
 
@@ -79,7 +85,7 @@ impl Place {
                 | Self::StopReason
                 | Self::Status
                 | Self::Done
-                | Self::Error
+                | Self::Vector
         )
     }
 
@@ -92,7 +98,10 @@ impl Place {
     /// Whether a string here is kept, to be understood.
     #[must_use]
     pub fn is_word(self) -> bool {
-        matches!(self, Self::Model | Self::Kind | Self::StopReason | Self::Status | Self::Error)
+        matches!(
+            self,
+            Self::Model | Self::Kind | Self::StopReason | Self::Status | Self::Error | Self::Number(_)
+        )
     }
 
     /// Where the member `key` of an object here stands.
@@ -116,48 +125,11 @@ impl Place {
             Self::OutputDetails => output_details(key),
             Self::Iteration => iteration(key),
             Self::UsageMetadata => usage_metadata(key),
+            Self::Listed => listed(key),
+            Self::Error => Self::Error,
             _ => Self::Nothing,
         }
     }
-}
-
-/// The counts that providers report. Each holds the last value that was reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Count {
-    /// Input; for Anthropic without what the cache classes hold.
-    Input,
-    /// Output.
-    Output,
-    /// Output of an answer that has only begun.
-    OutputSoFar,
-    /// Input and output.
-    Total,
-    /// Read from the cache, beside `Input` (Anthropic).
-    CacheRead,
-    /// Written to the cache, beside `Input` (Anthropic), all lifetimes.
-    CacheWrite,
-    /// The part of `CacheWrite` that lives 5 minutes.
-    CacheWrite5m,
-    /// The part of `CacheWrite` that lives 1 hour.
-    CacheWrite1h,
-    /// Read from the cache, a part of `Input` (OpenAI, Gemini).
-    Cached,
-    /// Written to the cache, a part of `Input` (OpenAI, `OpenRouter`).
-    CachedNow,
-    /// Results of built-in tools, beside `Input` (Gemini).
-    ToolInput,
-    /// Reasoning, a part of `Output` (OpenAI).
-    Reasoning,
-    /// Reasoning, beside `Output` (Gemini).
-    Thoughts,
-    /// The same four of one sampling step (Anthropic): input without cache classes,
-    StepInput,
-    /// output,
-    StepOutput,
-    /// read from the cache,
-    StepCacheRead,
-    /// written to the cache.
-    StepCacheWrite,
 }
 
 fn root(key: &[u8]) -> Place {
@@ -177,8 +149,11 @@ fn root(key: &[u8]) -> Place {
         b"usageMetadata" => Place::UsageMetadata,
         b"done" => Place::Done,
         b"thinking" => Place::Content,
-        b"prompt_eval_count" => Place::Number(Count::Input),
-        b"eval_count" => Place::Number(Count::Output),
+        b"prompt_eval_count" => Place::Number(Count::PromptEvalCount),
+        b"prompt_eval_cached_count" => Place::Number(Count::PromptEvalCachedCount),
+        b"eval_count" => Place::Number(Count::EvalCount),
+        b"embedding" | b"embeddings" | b"relevance_score" | b"score" => Place::Vector,
+        b"data" | b"results" | b"predictions" => Place::Listed,
         _ => Place::Nothing,
     }
 }
@@ -273,20 +248,43 @@ fn part(key: &[u8]) -> Place {
 
 /// `total_…` but `total_tokens` is Gemini's Interactions.
 fn usage(key: &[u8]) -> Place {
+    let count = match key {
+        b"input_tokens" => Count::InputTokens,
+        b"inputTokens" => Count::InputTokensCamel,
+        b"prompt_tokens" => Count::PromptTokens,
+        b"total_input_tokens" => Count::TotalInputTokens,
+        b"total_tool_use_tokens" => Count::ToolInput,
+        b"output_tokens" => Count::OutputTokens,
+        b"outputTokens" => Count::OutputTokensCamel,
+        b"completion_tokens" => Count::CompletionTokens,
+        b"total_output_tokens" => Count::TotalOutputTokens,
+        b"total_tokens" => Count::TotalTokens,
+        b"totalTokens" => Count::TotalTokenCount,
+        b"cache_read_input_tokens" => Count::CacheReadInputTokens,
+        b"cacheReadInputTokens" => Count::CacheReadCamel,
+        b"cache_creation_input_tokens" => Count::CacheCreationInputTokens,
+        b"cacheWriteInputTokens" => Count::CacheWriteCamel,
+        b"claude_cache_creation_5_m_tokens" => Count::Claude5m,
+        b"claude_cache_creation_1_h_tokens" => Count::Claude1h,
+        b"cached_tokens" => Count::CachedTokensBare,
+        b"prompt_cache_hit_tokens" => Count::PromptCacheHitTokens,
+        b"total_cached_tokens" => Count::TotalCachedTokens,
+        b"reasoning_tokens" => Count::ReasoningTokensBare,
+        b"total_thought_tokens" => Count::TotalThoughtTokens,
+        _ => return usage_part(key),
+    };
+    Place::Number(count)
+}
+
+fn usage_part(key: &[u8]) -> Place {
     match key {
-        b"output_tokens" | b"completion_tokens" | b"total_output_tokens" => Place::Number(Count::Output),
-        b"input_tokens" | b"prompt_tokens" | b"total_input_tokens" => Place::Number(Count::Input),
-        b"total_tokens" => Place::Number(Count::Total),
-        b"total_thought_tokens" => Place::Number(Count::Thoughts),
-        b"total_tool_use_tokens" => Place::Number(Count::ToolInput),
-        b"cache_read_input_tokens" => Place::Number(Count::CacheRead),
-        b"cache_creation_input_tokens" => Place::Number(Count::CacheWrite),
         b"cache_creation" => Place::CacheCreation,
         b"iterations" => Place::Iteration,
-        b"prompt_tokens_details" | b"input_tokens_details" => Place::InputDetails,
-        b"completion_tokens_details" | b"output_tokens_details" => Place::OutputDetails,
-        b"prompt_cache_hit_tokens" | b"total_cached_tokens" => Place::Number(Count::Cached), // the first: DeepSeek
-        b"usage" => Place::Usage,                                                            // inside x_groq
+        b"prompt_tokens_details" | b"input_tokens_details" | b"input_token_details" => Place::InputDetails,
+        b"completion_tokens_details" | b"output_tokens_details" | b"output_token_details" => {
+            Place::OutputDetails
+        }
+        b"usage" => Place::Usage, // inside x_groq
         _ => Place::Nothing,
     }
 }
@@ -300,8 +298,8 @@ fn usage_at_start(key: &[u8]) -> Place {
 
 fn cache_creation(key: &[u8]) -> Place {
     match key {
-        b"ephemeral_5m_input_tokens" => Place::Number(Count::CacheWrite5m),
-        b"ephemeral_1h_input_tokens" => Place::Number(Count::CacheWrite1h),
+        b"ephemeral_5m_input_tokens" => Place::Number(Count::Ephemeral5m),
+        b"ephemeral_1h_input_tokens" => Place::Number(Count::Ephemeral1h),
         _ => Place::Nothing,
     }
 }
@@ -320,26 +318,38 @@ fn iteration(key: &[u8]) -> Place {
 
 fn input_details(key: &[u8]) -> Place {
     match key {
-        b"cached_tokens" => Place::Number(Count::Cached),
-        b"cache_write_tokens" => Place::Number(Count::CachedNow),
+        b"cached_tokens" => Place::Number(Count::CachedTokens),
+        b"cache_write_tokens" => Place::Number(Count::CacheWriteTokens),
+        b"cache_creation_input_tokens" | b"cache_creation_tokens" | b"cached_creation_tokens" => {
+            Place::Number(Count::CacheCreationInside)
+        }
+        b"cache_creation" | b"cache_creation_token_details" => Place::CacheCreation,
         _ => Place::Nothing,
     }
 }
 
 fn output_details(key: &[u8]) -> Place {
     match key {
-        b"reasoning_tokens" | b"thinking_tokens" => Place::Number(Count::Reasoning),
+        b"reasoning_tokens" | b"thinking_tokens" => Place::Number(Count::ReasoningTokens),
         _ => Place::Nothing,
     }
 }
 
 fn usage_metadata(key: &[u8]) -> Place {
     match key {
-        b"promptTokenCount" => Place::Number(Count::Input),
-        b"candidatesTokenCount" => Place::Number(Count::Output),
-        b"thoughtsTokenCount" => Place::Number(Count::Thoughts),
-        b"cachedContentTokenCount" => Place::Number(Count::Cached),
+        b"promptTokenCount" => Place::Number(Count::PromptTokenCount),
+        b"candidatesTokenCount" => Place::Number(Count::CandidatesTokenCount),
+        b"thoughtsTokenCount" => Place::Number(Count::ThoughtsTokenCount),
+        b"cachedContentTokenCount" => Place::Number(Count::CachedContentTokenCount),
         b"toolUsePromptTokenCount" => Place::Number(Count::ToolInput),
+        b"totalTokenCount" => Place::Number(Count::TotalTokenCount),
+        _ => Place::Nothing,
+    }
+}
+
+fn listed(key: &[u8]) -> Place {
+    match key {
+        b"embedding" | b"embeddings" | b"relevance_score" | b"score" => Place::Vector,
         _ => Place::Nothing,
     }
 }

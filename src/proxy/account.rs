@@ -110,6 +110,13 @@ impl Account {
         }
     }
 
+    /// The answer's stream came to its end; `hollow`: without an event.
+    pub(super) fn stream_ended(&self, hollow: bool) {
+        if let Some(target) = self.open.as_ref().and_then(|open| open.target.as_ref()) {
+            target.stream_ended(hollow);
+        }
+    }
+
     /// The first byte of the answer's body is there.
     pub(super) fn first_byte(&mut self) {
         if let Some(open) = &mut self.open

@@ -75,6 +75,10 @@ impl Flow {
         let reading = self.meter.reading(End::Body);
         // Some compatible servers forget their closing event; with the usage reported nothing is missing.
         let unfinished = self.is_streaming && !reading.complete && reading.source != TokenSource::Reported;
+        if self.is_streaming && self.status.is_success() {
+            let hollow = unfinished && reading.source == TokenSource::None && !reading.error_event;
+            self.account.stream_ended(hollow);
+        }
         let outcome = match () {
             () if !self.status.is_success() || reading.error_event => Outcome::UpstreamError,
             () if caller_gone => Outcome::ClientGone,

@@ -13,6 +13,8 @@ const REST: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Health {
     failures: AtomicU32,
+    /// Streams in a row that began well and ended without an event.
+    hollow: AtomicU32,
     rests_until: AtomicI64,
     checked_up: AtomicBool,
 }
@@ -22,6 +24,7 @@ impl Health {
     pub(super) fn new() -> Self {
         Self {
             failures: AtomicU32::new(0),
+            hollow: AtomicU32::new(0),
             rests_until: AtomicI64::new(i64::MIN),
             checked_up: AtomicBool::new(true),
         }
@@ -39,6 +42,17 @@ impl Health {
     /// A call got no answer.
     pub(super) fn failed(&self, now: Timestamp) {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_BEFORE_REST {
+            self.rests_until.store(now.plus(REST).as_micros(), Ordering::Relaxed);
+        }
+    }
+
+    /// A stream came to its end; `hollow`: without an event, which its head could not tell.
+    pub(super) fn stream_ended(&self, hollow: bool, now: Timestamp) {
+        if !hollow {
+            if self.hollow.load(Ordering::Relaxed) != 0 {
+                self.hollow.store(0, Ordering::Relaxed);
+            }
+        } else if self.hollow.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_BEFORE_REST {
             self.rests_until.store(now.plus(REST).as_micros(), Ordering::Relaxed);
         }
     }
@@ -62,6 +76,24 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_whose_streams_are_empty_rests_although_each_began_well() {
+        let (health, now) = (Health::new(), Timestamp::from_micros(0));
+        let empty = || {
+            health.answered();
+            health.stream_ended(true, now);
+        };
+        empty();
+        empty();
+        health.stream_ended(false, now);
+        empty();
+        empty();
+        assert!(health.is_well(now));
+        empty();
+        assert!(!health.is_well(now));
+        assert!(health.is_well(now.plus(REST)), "the rest is over");
+    }
 
     #[test]
     fn a_target_rests_after_three_failures_in_a_row_and_recovers_with_an_answer() {

@@ -158,6 +158,11 @@ impl Target {
         model.is_none_or(|model| serves_all() || self.models.is_match(model))
     }
 
+    /// An answer's stream of events came to its end; `hollow`: without an event.
+    pub fn stream_ended(&self, hollow: bool) {
+        self.health.stream_ended(hollow, self.clock.now());
+    }
+
     pub(super) fn is_usable(&self) -> bool {
         !self.draining.load(Ordering::Relaxed) && self.health.is_up() && self.weight > 0
     }

@@ -3,6 +3,8 @@
 mod answers;
 mod hostile;
 mod interrupted;
+mod outside;
+mod table;
 mod usage_chunk;
 
 use std::path::PathBuf;
