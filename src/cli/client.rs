@@ -6,9 +6,10 @@ use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::error::Error;
-use super::output;
+use super::{output, pinned};
 
 use crate::config::Secret;
+use crate::node::LocalAddress;
 
 /// To a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,20 +53,37 @@ impl Client {
     /// # Errors
     /// [`Error::Usage`] when `server` is no `http` or `https` URL.
     pub fn new(server: &str, token: Secret) -> Result<Self, Error> {
+        Self::build(server, token, |http| if is_local(server) { http.no_proxy() } else { http })
+    }
+
+    /// A client of the node on this machine.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when its certificate cannot be read.
+    pub fn of_local(node: &LocalAddress, token: Secret) -> Result<Self, Error> {
+        let tls = node.tls_cert.as_deref().map(pinned::trusting_only).transpose().map_err(Error::Usage)?;
+        Self::build(&node.url(), token, |http| match tls {
+            Some(tls) => http.no_proxy().tls_backend_preconfigured(tls),
+            None => http.no_proxy(),
+        })
+    }
+
+    fn build(
+        server: &str,
+        token: Secret,
+        set: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Self, Error> {
         let wrong = || Error::Usage(format!("--server `{server}` is no URL such as http://127.0.0.1:9000"));
         let url =
             Url::parse(server).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let url = url.ok_or_else(wrong)?;
-        let mut http = reqwest::Client::builder()
+        let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             // A redirect would carry the token to an address that nobody named.
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("sproxy/", env!("CARGO_PKG_VERSION")));
-        if is_local(server) {
-            http = http.no_proxy();
-        }
-        let http = http.build().map_err(|reason| unreachable(server, &reason))?;
+        let http = set(http).build().map_err(|reason| unreachable(server, &reason))?;
         Ok(Self { http, server: url, token })
     }
 
@@ -194,7 +212,7 @@ impl Client {
         let said = said.map_or_else(|| format!("{} answered {status}", self.server), str::to_owned);
         let hint = match status {
             StatusCode::UNAUTHORIZED => {
-                "; give an admin's API key or access token with --token or SPROXY_TOKEN, or the leader's data directory with --data-dir"
+                "; use --server and --token (or SPROXY_TOKEN), or on the leader's machine --data-dir with its data directory"
             }
             StatusCode::FORBIDDEN => "; use the credential of an admin",
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {

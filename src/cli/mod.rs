@@ -14,6 +14,7 @@ mod mock_provider;
 mod output;
 mod passwords;
 mod peer;
+mod pinned;
 mod serve;
 mod session;
 mod stats;

@@ -1,5 +1,6 @@
 //! What every admin command takes: which node to talk to, what to prove oneself with, how to print.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,6 +9,7 @@ use super::client::{Client, is_local};
 use super::error::Error;
 use super::output::Output;
 use crate::config::{self, Secret};
+use crate::node::{self, LocalAddress};
 
 /// The file in a leader's data directory that holds its local admin token.
 const TOKEN_FILE: &str = "admin.token";
@@ -16,15 +18,9 @@ const TOKEN_FILE: &str = "admin.token";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Node")]
 pub struct Session {
-    /// The node to talk to
-    #[arg(
-        long,
-        global = true,
-        env = "SPROXY_SERVER",
-        default_value = "http://127.0.0.1:9000",
-        value_name = "URL"
-    )]
-    server: String,
+    /// The node to talk to [default: the one of the data directory on this machine]
+    #[arg(long, global = true, env = "SPROXY_SERVER", value_name = "URL")]
+    server: Option<String>,
     /// An admin's API key or access token; without it, the local admin token in the data directory is used
     #[arg(long, global = true, env = "SPROXY_TOKEN", hide_env_values = true, value_parser = secret, value_name = "TOKEN")]
     token: Option<Secret>,
@@ -45,9 +41,21 @@ impl Session {
     /// A client that talks to the node.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a server that is no URL, or when there is nothing to prove oneself with.
+    /// [`Error::Usage`] for a server that is no URL, when there is nothing to prove oneself with, or when a local admin
+    /// token would go to another node than its own.
     pub fn client(&self) -> Result<Client, Error> {
-        Client::new(&self.server, self.credential()?)
+        let directory = self.data_dir.clone().unwrap_or_else(config::data_dir);
+        let server = self.server.as_deref().filter(|server| !server.is_empty());
+        let token = self.token.clone().filter(|token| !token.expose().is_empty());
+        match (token, server) {
+            (Some(token), Some(server)) => Client::new(server, token),
+            (Some(token), None) => Client::of_local(&expected_at(&directory), token),
+            (None, Some(server)) if self.data_dir.is_none() && !is_local(server) => {
+                Client::new(server, Secret::new(""))?;
+                Err(Error::Usage(format!("nothing to prove yourself to {server} with: {GIVE}")))
+            }
+            (None, server) => of_directory(&directory, server),
+        }
     }
 
     /// Where results go.
@@ -55,28 +63,48 @@ impl Session {
     pub fn output(&self) -> Output {
         Output::new(self.json)
     }
+}
 
-    fn credential(&self) -> Result<Secret, Error> {
-        if let Some(token) = self.token.as_ref().filter(|token| !token.expose().is_empty()) {
-            return Ok(token.clone());
+const GIVE: &str = "give an admin's API key or access token with --token or SPROXY_TOKEN";
+
+/// A client with the local admin token of a data directory, which is for that directory's node alone.
+fn of_directory(directory: &Path, server: Option<&str>) -> Result<Client, Error> {
+    let token = local_token(directory)?;
+    let node = LocalAddress::read(directory).filter(|_| node::is_taken(directory)).ok_or_else(|| {
+        Error::Refused(format!(
+            "no node runs on {}, and the admin token there is for its node alone: start it with `sproxy serve`, name \
+             another directory with --data-dir, or {GIVE}",
+            directory.display()
+        ))
+    })?;
+    match server {
+        Some(server) if !node.is(server) => {
+            Client::new(server, Secret::new(""))?;
+            Err(Error::Usage(format!(
+                "the admin token in {} is for the node at {} and goes nowhere else: leave --server out, or {GIVE} for \
+                 {server}",
+                directory.display(),
+                node.url()
+            )))
         }
-        match &self.data_dir {
-            Some(directory) => local_token(directory),
-            // Found without being asked for, the token of this machine's node goes nowhere else.
-            None if !is_local(&self.server) => Err(Error::Usage(format!(
-                "nothing to prove yourself to {} with: give an admin's API key or access token with --token or SPROXY_TOKEN",
-                self.server
-            ))),
-            None => local_token(&config::data_dir()),
-        }
+        _ => Client::of_local(&node, token),
     }
+}
+
+/// Where this machine's node is: where it says, else where the configuration here has it.
+fn expected_at(directory: &Path) -> LocalAddress {
+    LocalAddress::read(directory).filter(|_| node::is_taken(directory)).unwrap_or_else(|| {
+        let (listen, tls_cert) = config::listen();
+        let listen = listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9000)));
+        LocalAddress::new(listen, tls_cert.as_deref())
+    })
 }
 
 fn local_token(directory: &Path) -> Result<Secret, Error> {
     let path = directory.join(TOKEN_FILE);
     let text = std::fs::read_to_string(&path).map_err(|reason| {
         Error::Usage(format!(
-            "no local admin token ({}: {reason}): give the leader's data directory with --data-dir, or an admin's API key or access token with --token or SPROXY_TOKEN",
+            "no local admin token ({}: {reason}): give the leader's data directory with --data-dir, or {GIVE}",
             path.display()
         ))
     })?;

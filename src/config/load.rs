@@ -1,5 +1,6 @@
 //! Reading every setting out of the layers.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use figment::value::{Dict, Tag, Value};
@@ -53,9 +54,20 @@ pub fn load_from(sources: &Sources, environment: &Environment) -> Result<Config,
 /// `node.data_dir` alone, as far as it can be read: who only looks for a node's files here does not need its secrets.
 #[must_use]
 pub fn data_dir() -> PathBuf {
+    one_setting("node.data_dir").map_or_else(|| PathBuf::from("./data"), PathBuf::from)
+}
+
+/// `http.listen` and `http.tls_cert` alone, likewise.
+#[must_use]
+pub fn listen() -> (Option<SocketAddr>, Option<PathBuf>) {
+    let address = one_setting("http.listen").and_then(|text| text.parse().ok());
+    (address, one_setting("http.tls_cert").map(PathBuf::from))
+}
+
+fn one_setting(key: &str) -> Option<String> {
     let layers = Layers::of(&Sources::default(), &Environment::of_process());
-    let value = layers.figment.find_value("node.data_dir").ok();
-    value.as_ref().and_then(text_of).map_or_else(|| PathBuf::from("./data"), PathBuf::from)
+    let value = layers.figment.find_value(key).ok()?;
+    text_of(&value).filter(|text| !text.is_empty())
 }
 
 /// The merged values, each still knowing where it came from.

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
@@ -40,7 +40,7 @@ impl FromRequestParts<ControlState> for Caller {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, Refused> {
-        let credential = bearer(parts).ok_or_else(|| {
+        let credential = bearer(&parts.headers).ok_or_else(|| {
             Failure::new(Kind::Unauthenticated, "send `authorization: Bearer KEY-or-access-token`")
         })?;
         Ok(Self(state.accounts.authenticate_operator(credential, state.clock.now())?))
@@ -114,8 +114,9 @@ impl<T: DeserializeOwned> FromRequest<ControlState> for Input<T> {
     }
 }
 
-fn bearer(parts: &Parts) -> Option<&str> {
-    let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+/// The credential of `authorization: Bearer`.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credential) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
 }

@@ -15,8 +15,12 @@ use http_body::{Body as HttpBody, Frame};
 use parking_lot::Mutex;
 
 use super::control;
+use super::input::bearer;
 use super::problem::Refused;
+use crate::accounts::Accounts;
+use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::principal::Credential;
 use crate::transport::{BodyError, Client, Endpoint, Http2, ResponseBody};
 
 /// The largest request that is relayed; the control plane takes none that is larger.
@@ -31,19 +35,37 @@ pub type LeaderAddress = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 /// The leader's address as it was last, and the way to it.
 type Known = Option<(String, Arc<Client>)>;
 
-/// A relay to wherever the leader is at the time.
+/// A relay to wherever the leader is at the time. The admin token of this node's own data directory opens nothing there.
 #[must_use]
-pub fn to_leader(address: LeaderAddress) -> control::Relay {
+pub fn to_leader(address: LeaderAddress, accounts: Accounts, clock: Arc<dyn Clock>) -> control::Relay {
     let known: Arc<Mutex<Known>> = Arc::default();
     Arc::new(move |request| {
         let (address, known) = (Arc::clone(&address), Arc::clone(&known));
+        let is_local_admin = bearer(request.headers()).is_some_and(|credential| {
+            let caller = accounts.authenticate_operator(credential, clock.now());
+            caller.is_ok_and(|caller| matches!(caller.credential, Credential::LocalAdmin))
+        });
         Box::pin(async move {
+            if is_local_admin {
+                return Refused::from(go_to_leader(address().as_deref())).into_response();
+            }
             match relay(request, &address, &known).await {
                 Ok(response) => response,
                 Err(failure) => Refused::from(failure).into_response(),
             }
         })
     })
+}
+
+fn go_to_leader(leader: Option<&str>) -> Failure {
+    let leader = leader.map_or_else(String::new, |leader| format!(" at {leader}"));
+    Failure::new(
+        Kind::Unauthenticated,
+        format!(
+            "this node is a follower, and its leader does not know the admin token in its data directory: go to the \
+             leader{leader}, or send an admin's API key or access token"
+        ),
+    )
 }
 
 async fn relay(

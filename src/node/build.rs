@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::limits::LimitsKeeper;
 use super::role::Role;
 use super::supervisor::{EndedEarly, Stage, Supervisor};
-use super::{memory, occupied};
+use super::{LocalAddress, memory, occupied};
 use crate::accounts::{self, Accounts};
 use crate::cluster::link::{Link, LinkTls};
 use crate::cluster::{self};
@@ -97,6 +97,8 @@ impl Node {
         let grpc = grpc_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let mut supervisor = Supervisor::new();
         let data_dir = take_data_dir(&config.node.data_dir)?;
+        LocalAddress::new(http, config.http.tls.as_ref().map(|tls| tls.cert.as_path()))
+            .write(&config.node.data_dir)?;
         let (base, link, writer) = foundation(&config, http, tls.is_some()).await?;
         let keeper = limits_keeper(&base);
         keeper.fill().await?;
@@ -264,7 +266,8 @@ fn doors(
         Role::Leader(_) => None,
         Role::Follower(follow) => {
             let follow = follow.clone();
-            Some(relay::to_leader(Arc::new(move || follow.leader_addr())))
+            let address = Arc::new(move || follow.leader_addr());
+            Some(relay::to_leader(address, base.accounts.clone(), Arc::clone(&base.clock)))
         }
     };
     let control = control::router(ControlState {

@@ -3,6 +3,7 @@
 mod build;
 mod descriptors;
 mod limits;
+mod local_address;
 pub mod memory;
 mod occupied;
 mod role;
@@ -12,6 +13,8 @@ mod supervisor;
 use std::net::SocketAddr;
 
 pub use build::Error;
+pub use local_address::LocalAddress;
+pub use occupied::is_taken;
 pub use supervisor::EndedEarly;
 
 use crate::config::Config;

@@ -298,4 +298,40 @@ async fn the_local_admin_token_is_never_sent_where_nobody_asked_it_to_go() {
     assert!(missing.contains("admin.token") && missing.contains("--data-dir"), "{missing}");
     let elsewhere = plain(&["user", "list", "--server", "http://sp-1.invalid:9000"]).await.refused(64);
     assert!(elsewhere.contains("SPROXY_TOKEN"), "{elsewhere}");
+
+    let (mut node, _mock) = node_and_mock().await;
+    let data_dir = node.data_dir().display().to_string();
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", other.local_addr().expect("an address"));
+    for server in [url.as_str(), "http://sp-1.invalid:9000"] {
+        let refused = plain(&["user", "list", "--data-dir", &data_dir, "--server", server]).await.refused(64);
+        assert!(refused.contains(&data_dir) && refused.contains(&node.url("")), "{refused}");
+    }
+    // A node that has died leaves its address to whoever comes next.
+    node.kill().await;
+    let taken_over = tokio::net::TcpListener::bind(node.address).await.expect("its port");
+    let refused = plain(&["user", "list", "--data-dir", &data_dir]).await.refused(1);
+    assert!(refused.contains("no node runs on"), "{refused}");
+    for listener in [other, taken_over] {
+        let listener = listener.into_std().expect("a socket");
+        listener.set_nonblocking(true).expect("set");
+        assert_eq!(listener.accept().expect_err("nobody came").kind(), std::io::ErrorKind::WouldBlock);
+    }
+}
+
+#[tokio::test]
+async fn a_command_finds_the_node_that_the_configuration_here_describes() {
+    let mock = Mock::start().await;
+    let pki = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls");
+    let tls = format!("tls_cert = \"{pki}/node.pem\"\ntls_key = \"{pki}/node.key\"");
+    for setup in
+        [Setup::with_targets_at(&mock.url()), Setup::with_targets_at(&mock.url()).section("http", &tls)]
+    {
+        // Its configuration says port 0.
+        let node = setup.start().await;
+        let here = Command::new(SPROXY).args(["user", "list"]).current_dir(node.directory()).output();
+        let here = here.await.expect("ended");
+        let (out, err) = (String::from_utf8_lossy(&here.stdout), String::from_utf8_lossy(&here.stderr));
+        assert!(here.status.success() && out.contains("admin"), "{out}{err}");
+    }
 }

@@ -88,3 +88,39 @@ async fn drained_silent_and_leaving_peers_are_told_apart() {
     assert!(one.call(Method::DELETE, "/admin/v1/peers/sp-3", None).await.status().is_success());
     assert!(peer(&one, "sp-3").await.is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admin_on_a_followers_machine_is_sent_to_the_leader() {
+    let mock = Mock::start().await;
+    let one = leader(&mock).await;
+    let two = follower(&mock, &one, "sp-2").await;
+    one.post("/admin/v1/users", json!({ "name": "root", "role": "admin" })).await;
+    let root = one.key_of("root").await;
+    let on_two = async |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(crate::harness::SPROXY);
+        command
+            .args(arguments)
+            .current_dir(two.directory())
+            .env_remove("SPROXY_TOKEN")
+            .env_remove("SPROXY_SERVER");
+        let ended = command.output().await.unwrap();
+        (
+            ended.status.code(),
+            format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr)),
+        )
+    };
+    for arguments in [&["stats"][..], &["stats", "--by", "user"], &["user", "add", "bob"]] {
+        let (code, said) = on_two(arguments).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(&format!("go to the leader at {}", one.url(""))), "{arguments:?}: {said}");
+    }
+    let (code, said) = on_two(&["usage"]).await;
+    assert_eq!(code, Some(0), "what it has itself it shows: {said}");
+    until("the follower knows the new key", async || {
+        let (code, _) = on_two(&["stats", "--token", &root]).await;
+        (code == Some(0)).then_some(())
+    })
+    .await;
+    let (code, said) = on_two(&["user", "add", "bob", "--token", &root]).await;
+    assert_eq!(code, Some(0), "with a credential that the leader knows, it is relayed: {said}");
+}
