@@ -30,6 +30,7 @@ use sea_orm::sqlx::{self, Connection as _};
 use serde_json::json;
 use sproxy::config::{Durability, UsageConfig};
 use sproxy::domain::clock::SystemClock;
+use sproxy::domain::ids::UserId;
 use sproxy::domain::usage::UsageRecord;
 use sproxy::ledger::Ledger;
 use sproxy::store::{Location, Store, Synchronous, UsageRepo};
@@ -233,7 +234,7 @@ async fn through_the_ledger(store: Store, records: Vec<UsageRecord>, way: Way) -
     } else {
         for record in records {
             let reservation = loop {
-                match ledger.reserve() {
+                match ledger.reserve(UserId::new()) {
                     Ok(reservation) => break reservation,
                     Err(_) => ledger.nudged().await,
                 }
@@ -251,7 +252,7 @@ async fn through_the_ledger(store: Store, records: Vec<UsageRecord>, way: Way) -
 /// A caller whose answers end one after the other, each when its record is committed.
 async fn call(ledger: Ledger, records: Vec<UsageRecord>) {
     for record in records {
-        let receipt = ledger.reserve().expect("room").record(record);
+        let receipt = ledger.reserve(UserId::new()).expect("room").record(record);
         receipt.committed().await.expect("committed");
     }
 }

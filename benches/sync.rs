@@ -286,7 +286,7 @@ impl Traffic {
         let work = tokio::spawn(async move {
             let mut tick = tokio::time::interval(TRAFFIC_EVERY);
             while stopped.run_until_cancelled(tick.tick()).await.is_some() {
-                let book = |n| ledger.reserve().expect("room").record(makings.record(n));
+                let book = |n| ledger.reserve(UserId::new()).expect("room").record(makings.record(n));
                 for receipt in (0..per_tick).map(book).collect::<Vec<_>>() {
                     receipt.committed().await.expect("commits");
                     counted.fetch_add(1, Ordering::Relaxed);

@@ -79,12 +79,21 @@ pub struct Failure {
     pub message: String,
     /// How long to wait before a retry can succeed, where that is known.
     pub retry_after: Option<Duration>,
+    /// Whether a retry would do harm, whatever the kind.
+    pub is_final: bool,
 }
 
 impl Failure {
     /// A failure of `kind` with a message for the caller.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), retry_after: None, is_final: false }
+    }
+
+    /// The same failure, not to be answered with a retry.
+    #[must_use]
+    pub fn final_one(mut self) -> Self {
+        self.is_final = true;
+        self
     }
 
     /// The same failure, with the time after which a retry can succeed.

@@ -9,6 +9,7 @@ pub mod price;
 pub mod principal;
 pub mod provider;
 pub mod quota;
+pub mod share;
 pub mod summary;
 pub mod tokens;
 pub mod usage;

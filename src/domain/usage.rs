@@ -116,7 +116,7 @@ pub struct UsageRecord {
     /// True when the answer was a stream of events.
     pub is_streaming: bool,
     /// The HTTP status of the answer; 499 when the caller left before there was one. If the record is not committed in
-    /// time, what is written here is the provider's status, although the caller is told 503 instead.
+    /// time, what is written here is the provider's status, although the caller is told 500 instead.
     pub status_code: u16,
     /// From the request's acceptance to the answer's end, milliseconds.
     pub duration_ms: u64,

@@ -64,6 +64,7 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
     if books.taken >= books.capacity {
         reasons.push("the ledger is full".to_owned());
     }
+    reasons.extend(health.ledger.trouble().map(|why| format!("the ledger cannot be written: {why}")));
     reasons.extend(health.cluster.not_ready());
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if reasons.is_empty() { "ready" } else { "not ready" };
@@ -94,6 +95,11 @@ fn ledger(ledger: &Ledger, text: &mut Exposition) {
     );
     text.gauge("sproxy_ledger_taken", "Records that are reserved, waiting or being written.", books.taken);
     text.gauge("sproxy_ledger_queued", "Records that are waiting or being written.", books.queued);
+    text.gauge(
+        "sproxy_ledger_failing",
+        "Whether the database takes no records; calls are refused meanwhile.",
+        u64::from(books.is_failing),
+    );
     text.counter("sproxy_ledger_committed_total", "Records committed.", books.committed_total);
     text.counter("sproxy_ledger_batches_total", "Transactions committed.", books.batches_total);
     text.counter(
@@ -103,7 +109,7 @@ fn ledger(ledger: &Ledger, text: &mut Exposition) {
     );
     text.counter(
         "sproxy_ledger_refused_total",
-        "Calls refused because the ledger was full.",
+        "Calls refused because the ledger was full, for all or for one user, or could not be written.",
         books.refused_total,
     );
     text.counter(

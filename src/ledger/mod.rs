@@ -5,12 +5,18 @@
 //! [`Reservation::record`] hands the record over without waiting and gives a [`Receipt`]; the [`UsageWriter`] commits
 //! what waits, one transaction per batch; [`Receipt::committed`] tells. The room is free again after the commit, so
 //! reservations, waiting records and the batch being written together never exceed `usage.queue`.
+//!
+//! While the database takes no records, no room is given, so nothing is bought that cannot be booked. What was bought
+//! before goes to the [`Emergency`] file, which counts as a commit, and from there or from memory into the database as
+//! soon as it can.
 
 mod bounds;
+mod emergency;
 mod gauges;
 mod intake;
 mod queue;
 mod retention;
+mod trouble;
 mod writer;
 
 use std::sync::Arc;
@@ -18,10 +24,11 @@ use std::time::Duration;
 
 use crate::config::UsageConfig;
 use crate::domain::clock::{Clock, Timestamp};
-use crate::domain::ids::RequestId;
+use crate::domain::ids::{RequestId, UserId};
 use crate::store::{Error, Store, UsageRepo};
 
 pub use bounds::Bounded;
+pub use emergency::Emergency;
 pub use gauges::Gauges;
 pub use intake::Taken;
 pub use queue::{Full, NotCommitted, Receipt, Reservation};
@@ -56,12 +63,20 @@ impl Ledger {
         (ledger, UsageWriter::new(store, queue, config.batch, synced_at_once))
     }
 
-    /// Reserves room for one record. Never waits; costs one atomic addition.
+    /// Reserves room for one record of `user`, who has a share of the places ([`crate::domain::share`]). Never waits;
+    /// costs a short lock.
     ///
     /// # Errors
-    /// [`Full`] when every place is taken, or when the node is shutting down.
-    pub fn reserve(&self) -> Result<Reservation, Full> {
-        Queue::reserve(&self.queue)
+    /// [`Full`] when every place is taken or the user's share is, when the database takes no records at the moment, or
+    /// when the node is shutting down.
+    pub fn reserve(&self, user: UserId) -> Result<Reservation, Full> {
+        Queue::reserve(&self.queue, user)
+    }
+
+    /// Why the database takes no records at the moment; none: it does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.queue.trouble.reason()
     }
 
     /// Waits until everything that was recorded before this call is committed.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,16 +14,33 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::domain::clock::{Clock, JITTER, Timestamp};
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::UserId;
+use crate::domain::share::{NoRoom, ONE_BY_ONE, Shares};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::bounds::Bounded;
 use crate::ledger::gauges::Gauges;
+use crate::ledger::trouble::Trouble;
 
 /// No room in the ledger: the request must not be sent upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// Every place is taken: the database is too slow, or away.
-    #[error("the ledger is full: {0} records wait to be written")]
+    #[error("the ledger is full: {0} calls are in flight or wait to be written; try again")]
     NoPlace(usize),
+    /// The user has as many places as others leave to one.
+    #[error(
+        "the ledger's other places are for other users: {held} calls of yours hold one of its {capacity} places each; \
+         let some of them end first"
+    )]
+    Share {
+        /// Places that the user holds.
+        held: usize,
+        /// Places that there are (`usage.queue`).
+        capacity: usize,
+    },
+    /// The database takes no records at the moment.
+    #[error("the ledger cannot be written at the moment, so no call is made; try again")]
+    Failing,
     /// The node is shutting down.
     #[error("the node is shutting down")]
     Closed,
@@ -39,7 +56,7 @@ impl From<Full> for Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotCommitted {
     /// It still waits, longer than `usage.commit_timeout`; it will be written when the database is back.
-    #[error("the record is not committed yet; the database is slow or away")]
+    #[error("its record is not in the books yet, because the database is slow or away")]
     Late,
     /// The writer ended before.
     #[error("the node is shutting down")]
@@ -47,16 +64,20 @@ pub enum NotCommitted {
 }
 
 impl From<NotCommitted> for Failure {
+    /// The call was made, and is paid for: whoever makes it again pays twice.
     fn from(error: NotCommitted) -> Self {
-        Self::new(Kind::Unavailable, error.to_string())
+        let message = format!(
+            "the answer is there, but cannot be handed out: {error}. The call counts; do not repeat it"
+        );
+        Self::new(Kind::Internal, message).final_one()
     }
 }
 
 pub(super) struct Queue {
-    capacity: usize,
     commit_timeout: Duration,
     clock: Arc<dyn Clock>,
-    taken: AtomicUsize,
+    places: Shares<UserId>,
+    pub(super) trouble: Trouble,
     line: Mutex<Line>,
     /// Something is in line, or the writer should look up.
     arrived: Notify,
@@ -83,6 +104,8 @@ struct Line {
     /// How many records the writer has in hand, and when the first of them was made.
     in_hand: usize,
     in_hand_since: Option<Timestamp>,
+    /// How many of those who wait, the first ones, come from the emergency file.
+    unknown: usize,
     /// Records ever put in line.
     recorded: u64,
     last_stamp: Timestamp,
@@ -92,28 +115,44 @@ struct Line {
 /// A record in line.
 struct Waiting {
     record: UsageRecord,
-    waiter: Waiter,
+    /// None: it was in the emergency file when the node started, and nobody knows of it any more.
+    waiter: Option<Waiter>,
 }
 
 /// Who wants to know of a record's commit, and the place that the record keeps until then.
 struct Waiter {
-    told: oneshot::Sender<()>,
+    /// None once it is told.
+    told: Option<oneshot::Sender<()>>,
     place: Place,
 }
 
 /// What the writer has in hand.
 pub(super) struct Batch {
-    pub records: Vec<UsageRecord>,
+    pub(super) records: Arc<Vec<UsageRecord>>,
+    /// How many of them, the first ones, are in the emergency file.
+    pub(super) safe: usize,
     waiters: Vec<Waiter>,
 }
 
+impl Batch {
+    /// Tells everyone who waits: the records cannot be lost any more. They keep their places.
+    pub(super) fn tell(&mut self) {
+        for told in self.waiters.iter_mut().filter_map(|waiter| waiter.told.take()) {
+            let _nobody_waits = told.send(());
+        }
+    }
+}
+
 /// One place of the queue; free again when dropped.
-struct Place(Arc<Queue>);
+struct Place {
+    queue: Arc<Queue>,
+    user: UserId,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.0.taken.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.arrived.notify_one();
+        if self.queue.places.give_back(self.user, 1) {
+            self.queue.arrived.notify_one();
         }
     }
 }
@@ -133,10 +172,10 @@ impl Reservation {
     /// not been done.
     #[must_use]
     pub fn record(self, record: impl Into<Bounded>) -> Receipt {
-        let queue = self.0.0.clone();
+        let queue = Arc::clone(&self.0.queue);
         let (told, committed) = oneshot::channel();
         let record = record.into().into_inner();
-        queue.put(Waiting { record, waiter: Waiter { told, place: self.0 } });
+        queue.put(Waiting { record, waiter: Some(Waiter { told: Some(told), place: self.0 }) });
         Receipt { committed, patience: queue.commit_timeout }
     }
 }
@@ -165,10 +204,10 @@ impl Receipt {
 impl Queue {
     pub(super) fn new(capacity: usize, commit_timeout: Duration, clock: Arc<dyn Clock>) -> Self {
         Self {
-            capacity,
             commit_timeout,
             clock,
-            taken: AtomicUsize::new(0),
+            places: Shares::new(capacity, ONE_BY_ONE),
+            trouble: Trouble::default(),
             line: Mutex::default(),
             arrived: Notify::new(),
             nudge: Notify::new(),
@@ -181,17 +220,36 @@ impl Queue {
         }
     }
 
-    pub(super) fn reserve(this: &Arc<Self>) -> Result<Reservation, Full> {
+    pub(super) fn reserve(this: &Arc<Self>, user: UserId) -> Result<Reservation, Full> {
         if this.is_closed.load(Ordering::Acquire) {
             return Err(Full::Closed);
         }
-        let one_more = |taken| (taken < this.capacity).then_some(taken + 1);
-        if this.taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok() {
-            Ok(Reservation(Place(this.clone())))
+        let taken = if this.trouble.is_there() {
+            Err(Full::Failing)
         } else {
-            this.refused.fetch_add(1, Ordering::Relaxed);
-            Err(Full::NoPlace(this.capacity))
+            let capacity = this.places.total();
+            this.places.take(user, 1).map_err(|none| match none {
+                NoRoom::Nothing => Full::NoPlace(capacity),
+                NoRoom::Share(held) => Full::Share { held, capacity },
+            })
+        };
+        match taken {
+            Ok(()) => Ok(Reservation(Place { queue: Arc::clone(this), user })),
+            Err(full) => {
+                this.refused.fetch_add(1, Ordering::Relaxed);
+                Err(full)
+            }
         }
+    }
+
+    /// Puts in line what an earlier process left in the emergency file, with its time as it was.
+    pub(super) fn put_back(&self, left: Vec<UsageRecord>) {
+        let mut line = self.line.lock();
+        line.recorded += left.len() as u64;
+        line.unknown += left.len();
+        line.waiting.extend(left.into_iter().map(|record| Waiting { record, waiter: None }));
+        drop(line);
+        self.arrived.notify_one();
     }
 
     fn put(&self, mut waiting: Waiting) {
@@ -227,28 +285,40 @@ impl Queue {
     pub(super) fn take(&self, most: usize) -> Batch {
         let mut line = self.line.lock();
         let most = most.min(line.waiting.len());
+        let safe = most.min(line.unknown);
+        line.unknown -= safe;
         let taken = line.waiting.drain(..most).map(|Waiting { record, waiter }| (record, waiter));
-        let (records, waiters): (Vec<UsageRecord>, Vec<Waiter>) = taken.unzip();
-        line.in_hand = records.len();
-        line.in_hand_since = records.first().map(|first| first.created_at);
-        Batch { records, waiters }
+        let (records, waiters): (Vec<UsageRecord>, Vec<Option<Waiter>>) = taken.unzip();
+        line.in_hand += records.len();
+        line.in_hand_since = line.in_hand_since.or_else(|| records.first().map(|first| first.created_at));
+        Batch { records: Arc::new(records), safe, waiters: waiters.into_iter().flatten().collect() }
     }
 
     /// A batch is committed: frees the places and tells everyone who waits.
     pub(super) fn done(&self, batch: Batch) {
-        let count = batch.waiters.len() as u64;
-        {
-            let mut line = self.line.lock();
-            line.in_hand = 0;
-            line.in_hand_since = None;
-        }
+        let count = batch.records.len() as u64;
+        self.let_go(&batch);
         self.batches.fetch_add(1, Ordering::Relaxed);
         for Waiter { told, place } in batch.waiters {
             drop(place);
-            let _nobody_waits = told.send(());
+            let _nobody_waits = told.map(|told| told.send(()));
         }
         self.committed.send_modify(|committed| *committed += count);
         self.nudge();
+    }
+
+    /// A batch goes out of hand: the next process books it, from the emergency file.
+    pub(super) fn left_behind(&self, batch: Batch) {
+        self.let_go(&batch);
+        drop(batch);
+    }
+
+    fn let_go(&self, batch: &Batch) {
+        let mut line = self.line.lock();
+        line.in_hand -= batch.records.len();
+        if line.in_hand == 0 {
+            line.in_hand_since = None;
+        }
     }
 
     pub(super) fn retried(&self) {
@@ -270,7 +340,7 @@ impl Queue {
 
     /// No place is taken: nobody can record.
     pub(super) fn is_idle(&self) -> bool {
-        self.taken.load(Ordering::Acquire) == 0
+        self.places.taken() == 0
     }
 
     pub(super) async fn flush(&self) -> Result<(), NotCommitted> {
@@ -308,8 +378,9 @@ impl Queue {
         let queued = line.waiting.len() + line.in_hand;
         drop(line);
         Gauges {
-            capacity: self.capacity as u64,
-            taken: self.taken.load(Ordering::Relaxed) as u64,
+            capacity: self.places.total() as u64,
+            taken: self.places.taken() as u64,
+            is_failing: self.trouble.is_there(),
             queued: queued as u64,
             committed_total: *self.committed.borrow(),
             batches_total: self.batches.load(Ordering::Relaxed),

@@ -23,16 +23,17 @@ use crate::config::{self, Config, Database, Secret};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{NodeId, NotANodeId};
+use crate::domain::usage::UsageRecord;
 use crate::grpc;
 use crate::http::control::{self, ControlState};
 use crate::http::dispatch::Dispatch;
 use crate::http::health::{self, Health};
 use crate::http::listen::{self, Door, Limits};
 use crate::http::relay;
-use crate::ledger::{Ledger, Retention, UsageWriter};
+use crate::ledger::{Emergency, Ledger, Retention, UsageWriter};
 use crate::proxy::{Budget, Drainer, Gateway, Parts, Refuses};
 use crate::quota::Quota;
-use crate::store::{self, Location, MetaKey, MetaRepo, Store};
+use crate::store::{self, Location, MetaKey, MetaRepo, Store, UsageRepo};
 use crate::upstream::{Upstream, probe_all};
 
 /// Why a node does not run.
@@ -138,8 +139,12 @@ async fn foundation(
     let link = config.cluster.leader.as_ref().map(|leader| link(config, leader)).transpose()?;
     let id = own_id(config, &store, link.as_ref(), &addr).await?;
     let accounts = open_accounts(config, &store, link.is_none(), &clock).await?;
+    let emergency = emergency(config, &store, link.is_none()).await;
     let quota = Quota::new();
-    let (ledger, writer) = Ledger::open(store.clone(), &config.usage, link.is_none(), Arc::clone(&clock));
+    let (ledger, mut writer) = Ledger::open(store.clone(), &config.usage, link.is_none(), Arc::clone(&clock));
+    if let Some((file, left)) = emergency {
+        writer = writer.with_emergency(file, left);
+    }
     let upstream =
         Upstream::new(&config.targets, Arc::clone(&clock)).map_err(|e| Error::Unusable(e.to_string()))?;
     if config.targets.is_empty() {
@@ -365,6 +370,33 @@ async fn open_accounts(
 #[allow(clippy::print_stderr, reason = "for the one person who starts the node for the first time")]
 fn show_once(password: &str) {
     eprintln!("first start: the password of the user `admin` is {password} (shown only now)");
+}
+
+/// The file for what the database does not take. What an earlier process left there is booked before anything is
+/// counted, or waits in line if that cannot be.
+async fn emergency(config: &Config, store: &Store, synced: bool) -> Option<(Emergency, Vec<UsageRecord>)> {
+    let opened = Emergency::open(&config.node.data_dir).map_err(|error| {
+        tracing::warn!(%error, "there is no emergency file: usage that cannot be written is held in memory alone");
+    });
+    let (mut file, left) = opened.ok()?;
+    if left.is_empty() {
+        return Some((file, left));
+    }
+    let left = Arc::new(left);
+    match UsageRepo::on(store).insert_shared(&left, synced).await {
+        Ok(inserted) => {
+            let (records, new) = (left.len(), inserted.added());
+            tracing::info!(records, new, "usage of an earlier process was booked from the emergency file");
+            if let Err(error) = file.empty() {
+                tracing::warn!(%error, "the emergency file is not emptied");
+            }
+            Some((file, Vec::new()))
+        }
+        Err(error) => {
+            tracing::error!(%error, records = left.len(), "usage of an earlier process cannot be booked yet");
+            Some((file, Arc::unwrap_or_clone(left)))
+        }
+    }
 }
 
 /// Between two rounds of checks on targets.

@@ -212,7 +212,7 @@ impl Gateway {
         }
         // The room first: it is given back if the call is not admitted, while a call that counts against a limit
         // must be one that is really made.
-        let reservation = self.ledger.reserve().map_err(Failure::from)?;
+        let reservation = self.ledger.reserve(principal.user_id).map_err(Failure::from)?;
         let ask = Ask {
             model: &model,
             max_tokens: asked.max_tokens,

@@ -43,7 +43,7 @@ pub fn response(provider: Provider, failure: &Failure, request_id: RequestId) ->
         // Rounded up: a retry that comes a moment too early would be refused again.
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
     }
-    if failure.kind == Kind::QuotaSpent {
+    if failure.kind == Kind::QuotaSpent || failure.is_final {
         // The SDKs of Anthropic and OpenAI, and Claude Code, stop at this instead of trying until the window turns.
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }

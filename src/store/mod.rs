@@ -25,6 +25,7 @@ mod meta;
 mod open;
 mod page;
 mod peers;
+mod place;
 mod refresh_tokens;
 mod transaction;
 mod turn;
@@ -50,6 +51,7 @@ pub use transaction::Tx;
 pub use usage::{StatsCursor, StatsPage, UsageRepo};
 pub use users::{UserFilter, UserRepo};
 
+use place::Place;
 use turn::{Turn, Turns};
 use usage::Connections;
 
@@ -67,6 +69,7 @@ pub struct Store {
 #[derive(Clone, Debug)]
 struct Embedded {
     file: PathBuf,
+    place: Place,
     /// Its two connections that write take turns.
     turns: Turns,
     usage: Connections,
@@ -77,6 +80,14 @@ impl Store {
     #[must_use]
     pub fn is_embedded(&self) -> bool {
         self.embedded.is_some()
+    }
+
+    /// Whether the database's files are where they were when they were opened. PostgreSQL sees to its own.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when one was removed or replaced: what is committed now is lost with the process.
+    pub fn is_in_place(&self) -> Result<(), Error> {
+        self.embedded.as_ref().map_or(Ok(()), |embedded| embedded.place.check())
     }
 
     /// Closes every connection, after what they are doing is done. On SQLite this also folds the write-ahead log

@@ -12,6 +12,7 @@ use sea_orm::{
     SqlxSqliteConnector,
 };
 
+use crate::store::place::Place;
 use crate::store::turn::{PATIENCE, Turns};
 use crate::store::usage::Connections;
 use crate::store::{Embedded, Error, Store, transaction};
@@ -106,7 +107,12 @@ async fn sqlite(path: &Path, synchronous: Synchronous) -> Result<Store, Error> {
     Ok(Store {
         writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
         reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(reader),
-        embedded: Some(Embedded { file: path.to_owned(), turns: Turns::new(), usage }),
+        embedded: Some(Embedded {
+            file: path.to_owned(),
+            place: Place::of(path),
+            turns: Turns::new(),
+            usage,
+        }),
     })
 }
 

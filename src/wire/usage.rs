@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message as _;
 use uuid::Uuid;
 
 use crate::domain::price::{LongContext, Price, Rates};
@@ -55,6 +56,21 @@ pub fn to_wire(record: &UsageRecord) -> v1::UsageLog {
         created_at: Some(moment::to_wire(record.created_at)),
         synced: false,
     }
+}
+
+/// A record as bytes, for a file.
+#[must_use]
+pub fn encode(record: &UsageRecord) -> Vec<u8> {
+    to_wire(record).encode_to_vec()
+}
+
+/// A record out of a file.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn decode(bytes: &[u8]) -> Result<UsageRecord, String> {
+    let log = v1::UsageLog::decode(bytes).map_err(|error| error.to_string())?;
+    from_wire(log).map_err(|error| error.to_string())
 }
 
 /// As `to_string`, at a fifth of its cost.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sproxy::config::{Durability, UsageConfig};
 use sproxy::domain::clock::{Clock, ManualClock};
-use sproxy::domain::ids::RequestId;
+use sproxy::domain::ids::{RequestId, UserId};
 use sproxy::domain::usage::UsageFilter;
 use sproxy::ledger::{Full, Ledger, NotCommitted, Retention, UsageWriter};
 use sproxy::store::{Store, UsageRepo};
@@ -58,7 +58,7 @@ on_both! {
     async fn a_receipt_tells_of_the_commit_and_the_record_is_there_then(db: TestDatabase) {
         let Open { ledger, clock, .. } = open_book(&db.store, 10, 5);
         let written = record(at("2000-01-01"));
-        let receipt = ledger.reserve().expect("room").record(written.clone());
+        let receipt = ledger.reserve(UserId::new()).expect("room").record(written.clone());
         receipt.committed().await.expect("committed");
         let read = ledger.usage().get(written.request_id).await.expect("read").expect("there");
         assert_eq!(read.record.created_at, clock.now(), "the ledger stamps the time");
@@ -73,7 +73,7 @@ on_both! {
                 let mut dice = Dice(seed + 1);
                 let mut booked = Vec::new();
                 while booked.len() < 150 {
-                    let Ok(reservation) = ledger.reserve() else {
+                    let Ok(reservation) = ledger.reserve(UserId::new()) else {
                         tokio::task::yield_now().await;
                         continue;
                     };
@@ -103,16 +103,16 @@ on_both! {
 
     async fn a_full_ledger_refuses_and_has_room_again_after_the_commit(db: TestDatabase) {
         let (Open { ledger, stop, .. }, writer) = closed_book(&db.store, 3, 5);
-        let kept = ledger.reserve().expect("room");
-        let dropped = ledger.reserve().expect("room");
-        let receipt = ledger.reserve().expect("room").record(record(at("2026-11-22")));
-        assert_eq!(ledger.reserve().expect_err("full"), Full::NoPlace(3));
+        let kept = ledger.reserve(UserId::new()).expect("room");
+        let dropped = ledger.reserve(UserId::new()).expect("room");
+        let receipt = ledger.reserve(UserId::new()).expect("room").record(record(at("2026-11-22")));
+        assert_eq!(ledger.reserve(UserId::new()).expect_err("full"), Full::NoPlace(3));
         drop(dropped);
-        let again = ledger.reserve().expect("a dropped reservation is room");
-        assert_eq!(ledger.reserve().expect_err("full"), Full::NoPlace(3));
+        let again = ledger.reserve(UserId::new()).expect("a dropped reservation is room");
+        assert_eq!(ledger.reserve(UserId::new()).expect_err("full"), Full::NoPlace(3));
         tokio::spawn(writer.run(stop));
         receipt.committed().await.expect("committed");
-        let more = ledger.reserve().expect("a committed record is room");
+        let more = ledger.reserve(UserId::new()).expect("a committed record is room");
         assert_eq!((ledger.gauges().taken, ledger.gauges().refused_total), (3, 2));
         drop((kept, again, more));
     }
@@ -122,7 +122,7 @@ on_both! {
         ledger.flush().await.expect("nothing to flush");
         for round in 1..=3_u64 {
             for _ in 0..50 {
-                drop(ledger.reserve().expect("room").record(record(at("2026-11-22"))));
+                drop(ledger.reserve(UserId::new()).expect("room").record(record(at("2026-11-22"))));
             }
             ledger.flush().await.expect("flushed");
             let page = ledger.usage().query(&UsageFilter::default(), 1_000, None).await.expect("a page");
@@ -132,9 +132,9 @@ on_both! {
 
     async fn a_writer_asked_to_stop_writes_what_is_left_and_what_was_reserved(db: TestDatabase) {
         let (Open { ledger, stop, .. }, writer) = closed_book(&db.store, 100, 10);
-        let late = ledger.reserve().expect("room");
+        let late = ledger.reserve(UserId::new()).expect("room");
         let receipts: Vec<_> =
-            (0..42).map(|_| ledger.reserve().expect("room").record(record(at("2026-11-22")))).collect();
+            (0..42).map(|_| ledger.reserve(UserId::new()).expect("room").record(record(at("2026-11-22")))).collect();
         stop.cancel();
         let running = tokio::spawn(writer.run(stop));
         eventually("the line is written", || ledger.gauges().committed_total == 42).await;
@@ -144,7 +144,7 @@ on_both! {
         for receipt in receipts.into_iter().chain([last]) {
             receipt.committed().await.expect("committed");
         }
-        assert_eq!(ledger.reserve().expect_err("closed"), Full::Closed);
+        assert_eq!(ledger.reserve(UserId::new()).expect_err("closed"), Full::Closed);
         assert_eq!(ledger.gauges().lost_total, 0);
         assert_eq!(ledger.usage().unsynced_count().await.expect("a count"), 43);
         ledger.flush().await.expect("everything is committed");
@@ -158,7 +158,7 @@ on_both! {
         assert_eq!(owes_nothing_through().await, just_before(clock.now()), "nothing is owed");
         let first_at = clock.now();
         let first = record(first_at);
-        let _receipt = ledger.reserve().expect("room").record(first.clone());
+        let _receipt = ledger.reserve(UserId::new()).expect("room").record(first.clone());
         clock.advance(tick);
         assert_eq!(owes_nothing_through().await, just_before(first_at), "it waits");
         tokio::spawn(writer.run(stop));
@@ -170,7 +170,7 @@ on_both! {
         let promised = owes_nothing_through().await;
         clock.set(clock.now().minus(tick));
         let second = record(first_at);
-        drop(ledger.reserve().expect("room").record(second.clone()));
+        drop(ledger.reserve(UserId::new()).expect("room").record(second.clone()));
         ledger.flush().await.expect("flushed");
         let second = ledger.usage().get(second.request_id).await.expect("read").expect("there");
         assert!(second.record.created_at > promised);
@@ -179,7 +179,7 @@ on_both! {
     async fn a_commit_nudges_whoever_pushes(db: TestDatabase) {
         let Open { ledger, .. } = open_book(&db.store, 10, 10);
         let nudged = tokio::spawn({ let ledger = ledger.clone(); async move { ledger.nudged().await } });
-        drop(ledger.reserve().expect("room").record(record(at("2026-11-22"))));
+        drop(ledger.reserve(UserId::new()).expect("room").record(record(at("2026-11-22"))));
         tokio::time::timeout(DEADLINE, nudged).await.expect("a nudge").expect("no panic");
     }
 
@@ -213,7 +213,7 @@ on_both! {
         odd.session_id = Some("x".repeat(100_000));
         odd.tokens.input = u64::MAX;
         odd.cost_nanousd = i64::MAX;
-        ledger.reserve().expect("room").record(odd.clone()).committed().await.expect("committed");
+        ledger.reserve(UserId::new()).expect("room").record(odd.clone()).committed().await.expect("committed");
         let read = ledger.usage().get(odd.request_id).await.expect("read").expect("there").record;
         assert_eq!(&*read.model, "claude?");
         assert_eq!(read.session_id.map(|id| id.len()), Some(512));
@@ -224,7 +224,7 @@ on_both! {
     async fn retention_follows_the_clock(db: TestDatabase) {
         let Open { ledger, clock, .. } = open_book(&db.store, 3_000, 500);
         for _ in 0..2_500 {
-            drop(ledger.reserve().expect("room").record(record(at("2026-11-22"))));
+            drop(ledger.reserve(UserId::new()).expect("room").record(record(at("2026-11-22"))));
         }
         ledger.flush().await.expect("flushed");
         let retention = Retention { ledger: ledger.clone(), own: node("sp-1"), clock: clock.clone() };
@@ -247,7 +247,7 @@ async fn a_record_that_is_late_says_so_and_is_written_all_the_same() {
     let config = UsageConfig { commit_timeout: Duration::from_millis(20), ..config(10, 10) };
     let (ledger, writer) = Ledger::open(db.store.clone(), &config, false, clock);
     let booked = record(at("2026-11-22"));
-    let receipt = ledger.reserve().expect("room").record(booked.clone());
+    let receipt = ledger.reserve(UserId::new()).expect("room").record(booked.clone());
     assert_eq!(receipt.committed().await.expect_err("nobody writes"), NotCommitted::Late);
     tokio::spawn(writer.run(CancellationToken::new()));
     ledger.flush().await.expect("flushed");
@@ -267,7 +267,7 @@ async fn a_database_server_that_crashes_again_and_again_costs_no_record() {
         async move {
             let (mut dice, mut booked) = (Dice(8), Vec::new());
             while !stop.is_cancelled() {
-                if let Ok(reservation) = ledger.reserve() {
+                if let Ok(reservation) = ledger.reserve(UserId::new()) {
                     let record = dice.record(at("2026-11-22"), 1_000);
                     booked.push(record.clone());
                     drop(reservation.record(record));

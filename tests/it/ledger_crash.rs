@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use sproxy::config::{Durability, UsageConfig};
 use sproxy::domain::clock::SystemClock;
+use sproxy::domain::ids::UserId;
 use sproxy::domain::summary::Totals;
 use sproxy::domain::usage::UsageFilter;
 use sproxy::ledger::Ledger;
@@ -91,7 +92,7 @@ async fn writes_until_it_is_killed() {
     let ledger = ledger_at(path.as_ref(), 200).await;
     let mut dice = Dice(u64::from(std::process::id()));
     loop {
-        if let Ok(reservation) = ledger.reserve() {
+        if let Ok(reservation) = ledger.reserve(UserId::new()) {
             let receipt = reservation.record(dice.record(at("2026-11-22"), 1));
             tokio::spawn(async move {
                 receipt.committed().await.expect("committed");
@@ -120,7 +121,7 @@ async fn fills_the_disk() {
     let ledger = ledger_at(path.as_ref(), 500).await;
     let (mut dice, mut booked) = (Dice(1), Vec::new());
     while ledger.gauges().retries_total == 0 {
-        match ledger.reserve() {
+        match ledger.reserve(UserId::new()) {
             Ok(reservation) => {
                 let record = dice.record(at("2026-11-22"), 1);
                 booked.push(record.clone());
@@ -129,7 +130,7 @@ async fn fills_the_disk() {
             Err(_) => tokio::task::yield_now().await,
         }
     }
-    while let Ok(reservation) = ledger.reserve() {
+    while let Ok(reservation) = ledger.reserve(UserId::new()) {
         let record = dice.record(at("2026-11-22"), 1);
         booked.push(record.clone());
         drop(reservation.record(record));

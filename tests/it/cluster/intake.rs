@@ -9,6 +9,7 @@ use sproxy::cluster::LeaderDisk;
 use sproxy::cluster::leader::LeaderBooks;
 use sproxy::config::{AuthConfig, Durability, UsageConfig};
 use sproxy::domain::clock::{Clock, SystemClock};
+use sproxy::domain::ids::UserId;
 use sproxy::ledger::Ledger;
 use sproxy::store::{Location, Store, Synchronous};
 use tokio_util::sync::CancellationToken;
@@ -43,7 +44,7 @@ async fn a_caller_of_the_leader_waits_for_one_push_and_not_for_all_that_are_in_l
     let done = || pushed.load(Ordering::SeqCst);
     until("the first push is through", async || (done() > 0).then_some(())).await;
     let before = done();
-    ledger.reserve().unwrap().record(record(at("2026-11-22"))).committed().await.unwrap();
+    ledger.reserve(UserId::new()).unwrap().record(record(at("2026-11-22"))).committed().await.unwrap();
     let overtaken_by = done() - before;
     assert!(overtaken_by < PUSHES / 4, "{overtaken_by} pushes came first");
     until("every push is through", async || (done() == PUSHES).then_some(())).await;

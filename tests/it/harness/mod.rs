@@ -142,7 +142,7 @@ impl Setup {
         path
     }
 
-    fn data_dir(&self) -> PathBuf {
+    pub fn data_dir(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 }

@@ -1,0 +1,32 @@
+//! Whether the database takes records, as everybody sees it: those who ask for room, and those who ask for health.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+/// Why the database takes no records at the moment.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    is_there: AtomicBool,
+    reason: Mutex<Option<String>>,
+}
+
+impl Trouble {
+    pub(super) fn is_there(&self) -> bool {
+        self.is_there.load(Ordering::Acquire)
+    }
+
+    pub(super) fn reason(&self) -> Option<String> {
+        self.reason.lock().clone()
+    }
+
+    pub(super) fn begins(&self, reason: String) {
+        *self.reason.lock() = Some(reason);
+        self.is_there.store(true, Ordering::Release);
+    }
+
+    pub(super) fn ends(&self) {
+        self.is_there.store(false, Ordering::Release);
+        *self.reason.lock() = None;
+    }
+}
