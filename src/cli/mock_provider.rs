@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use super::error::Error;
+use super::output::note;
 use crate::mock;
 use crate::telemetry::log::{self, Format};
 
@@ -30,7 +31,24 @@ pub async fn run(args: MockProviderArgs) -> Result<(), Error> {
     let listener = TcpListener::bind(args.listen).await.map_err(Error::io(what.clone()))?;
     let address = listener.local_addr().map_err(Error::io(what))?;
     tracing::info!(http = %address, "ready");
+    if io::stderr().is_terminal() {
+        note(&next_steps(address));
+    }
     mock::serve(listener, asked_to_stop()).await.map_err(Error::io("serving"))
+}
+
+/// For a person: what it is good for, as lines to paste.
+fn next_steps(address: SocketAddr) -> String {
+    let target = |name| {
+        format!(
+            "[[targets]]\nname = \"{name}\"\nprovider = \"{name}\"\nurl = \"http://{address}\"\napi_key = \"any\"\n"
+        )
+    };
+    let targets = ["anthropic", "openai", "gemini", "ollama"].map(target).concat();
+    format!(
+        "A fake provider of all four dialects at http://{address}. Put this into sproxy.toml, and start `sproxy serve`:\n\n\
+         {targets}\nWhat it has answered: curl http://{address}/mock/served"
+    )
 }
 
 async fn asked_to_stop() {

@@ -6,9 +6,20 @@ use crate::mock::wanted::Wanted;
 
 /// `POST /v1/messages`.
 pub fn message(wanted: &Wanted) -> Made {
-    let content = text::pieces(wanted.output, wanted.events.min(1)).concat();
+    let content = match &wanted.tool {
+        Some(call) => format!(
+            r#"{{"type":"tool_use","id":"toolu_01Mock{ID}","name":{},"input":{}}}"#,
+            call.name_json(),
+            call.arguments
+        ),
+        None => format!(
+            r#"{{"type":"text","text":"{}"}}"#,
+            text::pieces(wanted.output, wanted.events.min(1)).concat()
+        ),
+    };
     Made::json(format!(
-        r#"{{"model":{model},"id":"msg_01Mock{ID}","type":"message","role":"assistant","content":[{{"type":"text","text":"{content}"}}],"stop_reason":"end_turn","stop_sequence":null,"usage":{usage}}}"#,
+        r#"{{"model":{model},"id":"msg_01Mock{ID}","type":"message","role":"assistant","content":[{content}],"stop_reason":"{reason}","stop_sequence":null,"usage":{usage}}}"#,
+        reason = stop_reason(wanted),
         model = wanted.model_json(),
         usage = usage(wanted, wanted.output),
     ))
@@ -25,18 +36,18 @@ pub fn stream(wanted: &Wanted) -> Made {
                 usage = usage(wanted, wanted.output.min(1)),
             ),
         ),
-        event("content_block_start", r#""index":0,"content_block":{"type":"text","text":""}"#),
+        event("content_block_start", &format!(r#""index":0,"content_block":{}"#, block(wanted))),
         event("ping", ""),
     ];
-    for piece in text::pieces(wanted.output, wanted.events) {
-        let delta = format!(r#""index":0,"delta":{{"type":"text_delta","text":"{piece}"}}"#);
-        events.push(event("content_block_delta", &delta));
+    for delta in deltas(wanted) {
+        events.push(event("content_block_delta", &format!(r#""index":0,"delta":{delta}"#)));
     }
     events.push(event("content_block_stop", r#""index":0"#));
     events.push(event(
         "message_delta",
         &format!(
-            r#""delta":{{"stop_reason":"end_turn","stop_sequence":null}},"usage":{{"input_tokens":{},"cache_creation_input_tokens":{},"cache_read_input_tokens":{},"output_tokens":{}}}"#,
+            r#""delta":{{"stop_reason":"{}","stop_sequence":null}},"usage":{{"input_tokens":{},"cache_creation_input_tokens":{},"cache_read_input_tokens":{},"output_tokens":{}}}"#,
+            stop_reason(wanted),
             wanted.plain_input(),
             wanted.cache_write + wanted.cache_write_1h,
             wanted.cache_read,
@@ -45,6 +56,35 @@ pub fn stream(wanted: &Wanted) -> Made {
     ));
     events.push(event("message_stop", ""));
     Made::events(events)
+}
+
+fn stop_reason(wanted: &Wanted) -> &'static str {
+    if wanted.tool.is_some() { "tool_use" } else { "end_turn" }
+}
+
+/// How the one block of a stream begins.
+fn block(wanted: &Wanted) -> String {
+    match &wanted.tool {
+        Some(call) => {
+            format!(
+                r#"{{"type":"tool_use","id":"toolu_01Mock{ID}","name":{},"input":{{}}}}"#,
+                call.name_json()
+            )
+        }
+        None => r#"{"type":"text","text":""}"#.to_owned(),
+    }
+}
+
+/// How it goes on.
+fn deltas(wanted: &Wanted) -> Vec<String> {
+    if let Some(call) = &wanted.tool {
+        let pieces = call.argument_pieces().into_iter();
+        return pieces
+            .map(|piece| format!(r#"{{"type":"input_json_delta","partial_json":{piece}}}"#))
+            .collect();
+    }
+    let pieces = text::pieces(wanted.output, wanted.events).into_iter();
+    pieces.map(|piece| format!(r#"{{"type":"text_delta","text":"{piece}"}}"#)).collect()
 }
 
 fn event(kind: &str, members: &str) -> Vec<u8> {

@@ -7,7 +7,7 @@ use crate::mock::wanted::Wanted;
 /// `:generateContent`.
 pub fn content(wanted: &Wanted) -> Made {
     let content = text::pieces(wanted.output, wanted.events.min(1)).concat();
-    Made::json(chunk(wanted, &content, wanted.output, true))
+    Made::json(chunk(wanted, &part(wanted, &content), wanted.output, true))
 }
 
 /// `:streamGenerateContent?alt=sse`.
@@ -28,16 +28,31 @@ pub fn array(wanted: &Wanted) -> Made {
 }
 
 fn chunks(wanted: &Wanted) -> Vec<String> {
-    let pieces = text::pieces(wanted.output, wanted.events.max(1));
+    // Gemini sends a function call as a whole.
+    let events = if wanted.tool.is_some() { 1 } else { wanted.events.max(1) };
+    let pieces = text::pieces(wanted.output, events);
     let last = pieces.len() - 1;
     let count = |at: usize| wanted.output * (at as u64 + 1) / (last as u64 + 1);
-    pieces.iter().enumerate().map(|(at, piece)| chunk(wanted, piece, count(at), at == last)).collect()
+    pieces
+        .iter()
+        .enumerate()
+        .map(|(at, piece)| chunk(wanted, &part(wanted, piece), count(at), at == last))
+        .collect()
 }
 
-fn chunk(wanted: &Wanted, text: &str, output: u64, is_last: bool) -> String {
+fn part(wanted: &Wanted, text: &str) -> String {
+    match &wanted.tool {
+        Some(call) => {
+            format!(r#"{{"functionCall":{{"name":{},"args":{}}}}}"#, call.name_json(), call.arguments)
+        }
+        None => format!(r#"{{"text":"{text}"}}"#),
+    }
+}
+
+fn chunk(wanted: &Wanted, part: &str, output: u64, is_last: bool) -> String {
     let finish = if is_last { r#","finishReason":"STOP""# } else { "" };
     format!(
-        r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}],"role":"model"}}{finish},"index":0}}],"usageMetadata":{usage},"modelVersion":{model},"responseId":"{ID}"}}"#,
+        r#"{{"candidates":[{{"content":{{"parts":[{part}],"role":"model"}}{finish},"index":0}}],"usageMetadata":{usage},"modelVersion":{model},"responseId":"{ID}"}}"#,
         usage = usage(wanted, output),
         model = wanted.model_json(),
     )

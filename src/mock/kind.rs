@@ -245,8 +245,8 @@ impl Kind {
                 content_type: "text/plain; charset=utf-8",
                 ..Made::json("Ollama is running".to_owned())
             },
-            Self::Upgrade => errors::answer(Dialect::Openai, 426),
-            Self::Unknown(dialect) => errors::answer(dialect, 404),
+            Self::Upgrade => errors::answer(Dialect::Openai, 426, errors::NO_WEBSOCKET),
+            Self::Unknown(dialect) => errors::answer(dialect, 404, errors::UNKNOWN),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | `mock-delay-ms` | pause between the events of a stream; before a JSON answer |
 //! | `mock-status` | an error of the dialect with this status |
 //! | `mock-fail` | `before-headers`, `mid-stream` (cut there), `hang` (no answer), `hang-mid-stream`, `error-event` |
+//! | `mock-tool` | a call of the tool with this name; without it, of the one that the request forces |
 //! | `mock-encoding` | `gzip`, `deflate`, `br`, `zstd` |
 //!
 //! Its own paths: `GET /mock/served` (what was answered completely, per model), `GET /mock/last` and
@@ -31,6 +32,7 @@ mod responses;
 mod route;
 mod steering;
 mod text;
+mod tools;
 mod wanted;
 
 use std::io;

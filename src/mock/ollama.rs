@@ -22,23 +22,43 @@ pub fn answer_or_stream(wanted: &Wanted, shape: Shape, is_stream: bool) -> Made 
 
 fn answer(wanted: &Wanted, shape: Shape) -> Made {
     let content = text::pieces(wanted.output, wanted.events.min(1)).concat();
+    let content = if calls(wanted, shape) { String::new() } else { content };
     Made {
         content_type: "application/json; charset=utf-8",
-        ..Made::json(line(wanted, shape, &content, true))
+        ..Made::json(line(wanted, shape, &content, (true, false)))
     }
 }
 
 fn stream(wanted: &Wanted, shape: Shape) -> Made {
-    let pieces = text::pieces(wanted.output, wanted.events);
+    // Ollama sends a tool call as a whole, in a line of its own.
+    let pieces =
+        if calls(wanted, shape) { vec![String::new()] } else { text::pieces(wanted.output, wanted.events) };
     let mut frames: Vec<_> =
-        pieces.iter().map(|piece| (line(wanted, shape, piece, false) + "\n").into_bytes()).collect();
-    frames.push((line(wanted, shape, "", true) + "\n").into_bytes());
+        pieces.iter().map(|piece| (line(wanted, shape, piece, (false, true)) + "\n").into_bytes()).collect();
+    frames.push((line(wanted, shape, "", (true, true)) + "\n").into_bytes());
     Made { content_type: "application/x-ndjson", frames, is_stream: true }
 }
 
-fn line(wanted: &Wanted, shape: Shape, text: &str, done: bool) -> String {
+/// Only `/api/chat` has tools.
+fn calls(wanted: &Wanted, shape: Shape) -> bool {
+    matches!(shape, Shape::Chat) && wanted.tool.is_some()
+}
+
+fn tool_calls(wanted: &Wanted) -> String {
+    wanted.tool.as_ref().map_or_else(String::new, |call| {
+        format!(
+            r#","tool_calls":[{{"function":{{"name":{},"arguments":{}}}}}]"#,
+            call.name_json(),
+            call.arguments
+        )
+    })
+}
+
+fn line(wanted: &Wanted, shape: Shape, text: &str, (done, is_stream): (bool, bool)) -> String {
+    // A stream's last line has none: they came before it.
+    let tools = if done && is_stream { String::new() } else { tool_calls(wanted) };
     let content = match shape {
-        Shape::Chat => format!(r#""message":{{"role":"assistant","content":"{text}"}}"#),
+        Shape::Chat => format!(r#""message":{{"role":"assistant","content":"{text}"{tools}}}"#),
         Shape::Generate => format!(r#""response":"{text}""#),
     };
     let end = if done {

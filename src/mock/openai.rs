@@ -14,12 +14,42 @@ const DIMENSIONS: usize = 8;
 
 /// `POST /v1/chat/completions`.
 pub fn chat(wanted: &Wanted) -> Made {
-    let content = text::pieces(wanted.output, wanted.events.min(1)).concat();
+    let content = match &wanted.tool {
+        Some(call) => format!(
+            r#""content":null,"tool_calls":[{{"id":"call_{ID}","type":"function","function":{{"name":{},"arguments":{}}}}}]"#,
+            call.name_json(),
+            call.arguments_json()
+        ),
+        None => {
+            format!(r#""content":"{}""#, text::pieces(wanted.output, wanted.events.min(1)).concat())
+        }
+    };
     Made::json(format!(
-        r#"{{"id":"chatcmpl-{ID}","object":"chat.completion","created":{CREATED},"model":{model},"choices":[{{"index":0,"message":{{"role":"assistant","content":"{content}","refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"stop"}}],"usage":{usage},"service_tier":"default","system_fingerprint":"fp_mock"}}"#,
+        r#"{{"id":"chatcmpl-{ID}","object":"chat.completion","created":{CREATED},"model":{model},"choices":[{{"index":0,"message":{{"role":"assistant",{content},"refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"{reason}"}}],"usage":{usage},"service_tier":"default","system_fingerprint":"fp_mock"}}"#,
         model = wanted.model_json(),
+        reason = finish_reason(wanted),
         usage = usage(wanted),
     ))
+}
+
+fn finish_reason(wanted: &Wanted) -> &'static str {
+    if wanted.tool.is_some() { "tool_calls" } else { "stop" }
+}
+
+/// The members of a stream's deltas after the first.
+fn deltas(wanted: &Wanted) -> Vec<String> {
+    let Some(call) = &wanted.tool else {
+        let pieces = text::pieces(wanted.output, wanted.events).into_iter();
+        return pieces.map(|piece| format!(r#""content":"{piece}""#)).collect();
+    };
+    let begin = format!(
+        r#""tool_calls":[{{"index":0,"id":"call_{ID}","type":"function","function":{{"name":{},"arguments":""}}}}]"#,
+        call.name_json()
+    );
+    let pieces = call.argument_pieces().into_iter();
+    let pieces =
+        pieces.map(|piece| format!(r#""tool_calls":[{{"index":0,"function":{{"arguments":{piece}}}}}]"#));
+    std::iter::once(begin).chain(pieces).collect()
 }
 
 /// `POST /v1/chat/completions` with `stream`.
@@ -36,11 +66,11 @@ pub fn chat_stream(wanted: &Wanted) -> Made {
         let choice = format!(r#"{{"index":0,"delta":{{{delta}}},"logprobs":null,"finish_reason":{reason}}}"#);
         chunk(&choice, "null")
     };
-    let mut events = vec![choice(r#""role":"assistant","content":"","refusal":null"#, "null")];
-    for piece in text::pieces(wanted.output, wanted.events) {
-        events.push(choice(&format!(r#""content":"{piece}""#), "null"));
-    }
-    events.push(choice("", r#""stop""#));
+    let content = if wanted.tool.is_some() { "null" } else { r#""""# };
+    let mut events =
+        vec![choice(&format!(r#""role":"assistant","content":{content},"refusal":null"#), "null")];
+    events.extend(deltas(wanted).iter().map(|delta| choice(delta, "null")));
+    events.push(choice("", &format!(r#""{}""#, finish_reason(wanted))));
     if wanted.wants_usage {
         events.push(chunk("", &usage(wanted)));
     }

@@ -3,16 +3,23 @@
 use crate::mock::answer::{ID, Made};
 use crate::mock::openai::CREATED;
 use crate::mock::text;
+use crate::mock::tools::ToolCall;
 use crate::mock::wanted::Wanted;
 
 /// `POST /v1/responses`.
 pub fn response(wanted: &Wanted) -> Made {
+    if let Some(call) = &wanted.tool {
+        return Made::json(object(wanted, "completed", &call_item(call, "completed", true), &usage(wanted)));
+    }
     let content = text::pieces(wanted.output, wanted.events.min(1)).concat();
     Made::json(object(wanted, "completed", &item("completed", &content), &usage(wanted)))
 }
 
 /// `POST /v1/responses` with `stream`: the events of one message, in the order OpenAI sends them.
 pub fn stream(wanted: &Wanted) -> Made {
+    if let Some(call) = &wanted.tool {
+        return call_stream(wanted, call);
+    }
     let pieces = text::pieces(wanted.output, wanted.events);
     let whole = pieces.concat();
     let place = format!(r#""item_id":"msg_{ID}","output_index":0,"content_index":0"#);
@@ -37,6 +44,35 @@ pub fn stream(wanted: &Wanted) -> Made {
     let done = object(wanted, "completed", &item, &usage(wanted));
     events.add("response.completed", &format!(r#""response":{done}"#));
     Made::events(events.0)
+}
+
+/// The events of one function call.
+fn call_stream(wanted: &Wanted, call: &ToolCall) -> Made {
+    let place = format!(r#""item_id":"fc_{ID}","output_index":0"#);
+    let mut events = Events::default();
+    let begun = object(wanted, "in_progress", "", "null");
+    events.add("response.created", &format!(r#""response":{begun}"#));
+    events.add("response.in_progress", &format!(r#""response":{begun}"#));
+    let item = call_item(call, "in_progress", false);
+    events.add("response.output_item.added", &format!(r#""output_index":0,"item":{item}"#));
+    for piece in call.argument_pieces() {
+        events.add("response.function_call_arguments.delta", &format!(r#"{place},"delta":{piece}"#));
+    }
+    let arguments = call.arguments_json();
+    events.add("response.function_call_arguments.done", &format!(r#"{place},"arguments":{arguments}"#));
+    let item = call_item(call, "completed", true);
+    events.add("response.output_item.done", &format!(r#""output_index":0,"item":{item}"#));
+    let done = object(wanted, "completed", &item, &usage(wanted));
+    events.add("response.completed", &format!(r#""response":{done}"#));
+    Made::events(events.0)
+}
+
+fn call_item(call: &ToolCall, status: &str, with_arguments: bool) -> String {
+    format!(
+        r#"{{"id":"fc_{ID}","type":"function_call","status":"{status}","arguments":{arguments},"call_id":"call_{ID}","name":{name}}}"#,
+        arguments = if with_arguments { call.arguments_json() } else { r#""""#.to_owned() },
+        name = call.name_json(),
+    )
 }
 
 #[derive(Default)]

@@ -16,7 +16,7 @@ use crate::mock::books::{Books, Connection, Served, Sums};
 use crate::mock::kind::{Call, Kind};
 use crate::mock::steering::{Encoding, Fail, Steering};
 use crate::mock::wanted::Wanted;
-use crate::mock::{coding, errors, headers};
+use crate::mock::{coding, errors, headers, tools};
 
 /// Largest request body that is read.
 const BODY_MAX: usize = 256 * 1024 * 1024;
@@ -174,13 +174,16 @@ fn wanted(call: &Call, steering: &Steering, body: &[u8]) -> Wanted {
         reasoning: steering.reasoning.min(output),
         events: steering.events.unwrap_or(if output == 0 { 0 } else { EVENTS_DEFAULT }),
         wants_usage: asked.wants_usage,
+        tool: if output == 0 { None } else { tools::call(steering.tool.as_deref(), body) },
     }
 }
 
 fn build(key: &Key) -> Built {
     let mut made = match key.status {
-        Some(status) => errors::answer(key.kind.dialect(), status),
-        None => key.kind.make(&key.wanted),
+        Some(status) if key.kind.status() != Some(status) => {
+            errors::answer(key.kind.dialect(), status, errors::ASKED)
+        }
+        _ => key.kind.make(&key.wanted),
     };
     if key.error_event && made.is_stream {
         made.frames.truncate(made.frames.len() / 2);

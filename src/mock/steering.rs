@@ -27,6 +27,8 @@ pub struct Steering {
     pub status: Option<u16>,
     /// Fail on purpose.
     pub fail: Option<Fail>,
+    /// Call the tool of this name.
+    pub tool: Option<Box<str>>,
     /// Compress the answer.
     pub encoding: Option<Encoding>,
 }
@@ -110,6 +112,7 @@ impl Steering {
                 self.status = u16::try_from(status).ok().filter(|status| (400..600).contains(status));
             }
             ("mock-fail", _) => self.fail = fail(value),
+            ("mock-tool", _) => self.tool = (!value.is_empty()).then(|| value.into()),
             ("mock-encoding", _) => self.encoding = encoding(value),
             _ => {}
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::mock::tools::ToolCall;
+
 /// What an answer shall hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Wanted {
@@ -23,6 +25,8 @@ pub struct Wanted {
     pub events: usize,
     /// An OpenAI stream is asked for usage.
     pub wants_usage: bool,
+    /// A tool is called, instead of text.
+    pub tool: Option<ToolCall>,
 }
 
 impl Wanted {

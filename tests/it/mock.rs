@@ -301,3 +301,89 @@ async fn it_stops_when_it_is_told() {
     let ended = tokio::time::timeout(PATIENCE, task).await.expect("in time").expect("no panic");
     assert!(ended.is_ok());
 }
+
+/// The name and arguments of the first tool call in an answer, whatever its dialect, stream or not.
+fn tool_call(body: &str) -> Option<(String, Value)> {
+    let objects: Vec<Value> = match serde_json::from_str::<Value>(body) {
+        Ok(Value::Array(elements)) => elements,
+        Ok(whole) => vec![whole],
+        Err(_) => {
+            let lines = body.lines().map(|line| line.strip_prefix("data: ").unwrap_or(line));
+            lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+        }
+    };
+    let (mut name, mut pieces) = (None, String::new());
+    for object in &objects {
+        collect(object, &mut name, &mut pieces);
+    }
+    // What a stream repeats at its end is there whole already.
+    let arguments = serde_json::Deserializer::from_str(&pieces).into_iter().next()?.ok()?;
+    Some((name?, arguments))
+}
+
+/// Finds the parts of a tool call, wherever a dialect has them.
+fn collect(value: &Value, name: &mut Option<String>, pieces: &mut String) {
+    let members = match value {
+        Value::Object(members) => members,
+        Value::Array(elements) => return elements.iter().for_each(|element| collect(element, name, pieces)),
+        _ => return,
+    };
+    let is_call = ["arguments", "input", "args"].iter().any(|key| members.contains_key(*key));
+    if is_call && let Some(called) = members.get("name").and_then(Value::as_str) {
+        name.get_or_insert_with(|| called.to_owned());
+    }
+    let is_delta =
+        members.get("type").and_then(Value::as_str) == Some("response.function_call_arguments.delta");
+    for (key, value) in members {
+        match (key.as_str(), value) {
+            ("arguments" | "partial_json", Value::String(piece)) => pieces.push_str(piece),
+            ("delta", Value::String(piece)) if is_delta => pieces.push_str(piece),
+            ("arguments" | "input" | "args", Value::Object(whole)) if !whole.is_empty() => {
+                pieces.push_str(&value.to_string());
+            }
+            _ => collect(value, name, pieces),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tool_is_called_when_asked_for_in_every_dialect_whole_and_as_a_stream() {
+    let mock = Mock::start().await;
+    let schema =
+        json!({ "type": "object", "properties": { "city": { "type": "string" } }, "required": ["city"] });
+    let function = json!({ "name": "weather", "parameters": schema });
+    let mut cases = Vec::new();
+    for stream in [false, true] {
+        let chat = json!({ "model": "m", "stream": stream, "messages": [], "tool_choice": "required",
+            "tools": [{ "type": "function", "function": function }] });
+        let messages = json!({ "model": "m", "stream": stream, "messages": [], "tool_choice": { "type": "any" },
+            "tools": [{ "name": "weather", "input_schema": schema }] });
+        let response = json!({ "model": "m", "stream": stream, "input": "x", "tool_choice": "required",
+            "tools": [{ "type": "function", "name": "weather", "parameters": schema }] });
+        let contents = json!({ "contents": [], "toolConfig": { "functionCallingConfig": { "mode": "ANY" } },
+            "tools": [{ "functionDeclarations": [function] }] });
+        let verb = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+        cases.push((format!("/v1beta/models/m:{verb}"), contents));
+        cases.push(("/v1/messages".to_owned(), messages));
+        cases.push(("/v1/chat/completions".to_owned(), chat.clone()));
+        cases.push(("/v1/responses".to_owned(), response));
+        // Ollama has no word to force a tool.
+        cases.push(("/api/chat?mock-tool=weather".to_owned(), chat));
+    }
+    for (path, body) in cases {
+        let answer = mock.post(&path, &body).send().await.expect("an answer").text().await.expect("text");
+        let expected = Some(("weather".to_owned(), json!({ "city": "mock" })));
+        assert_eq!(tool_call(&answer), expected, "{path} {body}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_told_from_a_failure_on_purpose() {
+    let mock = Mock::start().await;
+    let said = |path: &'static str| {
+        let request = mock.post(path, &json!({}));
+        async move { request.send().await.expect("an answer").text().await.expect("text") }
+    };
+    assert!(said("/v1/nothing").await.contains("does not know this path"));
+    assert!(said("/v1/messages?mock-status=404").await.contains("was asked to fail"));
+}

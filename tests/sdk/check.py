@@ -30,7 +30,14 @@ def anthropic(base, key):
     raises(sdk.AuthenticationError, lambda: stranger.messages.create(**ask))
     bearer = sdk.Anthropic(base_url=base, auth_token=key, api_key=None, max_retries=0)
     assert bearer.messages.create(**ask, extra_headers=tokens).usage.input_tokens == 21
-    return {"requests": 3, "input": 63, "output": 21}
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    tools = [{"name": "weather", "input_schema": schema}]
+    with client.messages.stream(
+        **ask, tools=tools, tool_choice={"type": "any"}, extra_headers=tokens
+    ) as stream:
+        called = stream.get_final_message()
+    assert called.stop_reason == "tool_use" and called.content[0].input == {"city": "mock"}, called
+    return {"requests": 4, "input": 84, "output": 28}
 
 
 def openai(base, key):
@@ -56,6 +63,20 @@ def openai(base, key):
         for _ in stream:
             pass
         assert stream.get_final_response().usage.input_tokens == 21
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": schema}}]
+    called = client.chat.completions.create(
+        model="gpt-5-mini", messages=said, tools=tools, tool_choice="required", extra_headers=tokens
+    )
+    assert json.loads(called.choices[0].message.tool_calls[0].function.arguments) == {"city": "mock"}, called
+    tools = [{"type": "function", "name": "weather", "parameters": schema}]
+    with client.responses.stream(
+        model="gpt-5-mini", input="Hello", tools=tools, tool_choice="required", extra_headers=tokens
+    ) as stream:
+        for _ in stream:
+            pass
+        called = stream.get_final_response().output[0]
+    assert called.type == "function_call" and json.loads(called.arguments) == {"city": "mock"}, called
     embedded = client.embeddings.create(model="text-embedding-3-small", input="Hello", extra_headers={"mock-input": "5"})
     assert embedded.data[0].embedding and embedded.usage.prompt_tokens == 5
     assert client.models.list() is not None
@@ -65,7 +86,7 @@ def openai(base, key):
     )
     stranger = sdk.OpenAI(base_url=base + "/v1", api_key="sk-sp-nobody", max_retries=0)
     raises(sdk.AuthenticationError, lambda: stranger.chat.completions.create(model="gpt-5-mini", messages=said))
-    return {"requests": 6, "input": 110, "output": 35}
+    return {"requests": 8, "input": 152, "output": 49}
 
 
 def gemini(base, key):
@@ -80,6 +101,13 @@ def gemini(base, key):
     assert answer.text and answer.usage_metadata.prompt_token_count == 21, answer
     chunks = list(steered.models.generate_content_stream(model="gemini-2.5-flash", contents="Hello"))
     assert "".join(chunk.text or "" for chunk in chunks)
+    forced = types.GenerateContentConfig(
+        tools=[types.Tool(function_declarations=[types.FunctionDeclaration(name="weather")])],
+        tool_config=types.ToolConfig(function_calling_config=types.FunctionCallingConfig(mode="ANY")),
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+    )
+    called = steered.models.generate_content(model="gemini-2.5-flash", contents="Hello", config=forced)
+    assert called.function_calls[0].name == "weather", called
     plain = client(key)
     assert plain.models.count_tokens(model="gemini-2.5-flash", contents="Hello").total_tokens > 0
     stranger = client("sk-sp-nobody")
@@ -87,7 +115,7 @@ def gemini(base, key):
         errors.ClientError,
         lambda: stranger.models.generate_content(model="gemini-2.5-flash", contents="Hello"),
     )
-    return {"requests": 2, "input": 42, "output": 14}
+    return {"requests": 3, "input": 63, "output": 21}
 
 
 def ollama(base, key):
@@ -101,10 +129,12 @@ def ollama(base, key):
     parts = list(client.chat(model="llama3.3", messages=said, stream=True))
     assert "".join(part.message.content for part in parts) and parts[-1].eval_count == 7
     assert client.generate(model="llama3.3", prompt="Hello").eval_count == 7
+    caller = sdk.Client(host=base, headers={"authorization": f"Bearer {key}", "mock-tool": "weather", **tokens})
+    assert caller.chat(model="llama3.3", messages=said).message.tool_calls[0].function.name == "weather"
     assert client.list() is not None
     stranger = sdk.Client(host=base, headers={"authorization": "Bearer sk-sp-nobody"})
     raises(sdk.ResponseError, lambda: stranger.chat(model="llama3.3", messages=said))
-    return {"requests": 3, "input": 63, "output": 21}
+    return {"requests": 4, "input": 84, "output": 28}
 
 
 def raises(error, call):
