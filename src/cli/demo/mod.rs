@@ -44,12 +44,11 @@ pub async fn run(args: DemoArgs) -> Result<bool, Error> {
     let mut cast = Cast::assemble(args.nodes).await?;
     let keys = cast.hire().await?;
     let mut table = Table::new(!args.json);
-    table.say(&format!(
-        "{} node(s) are up, sp-1 at {}; {} requests begin",
-        args.nodes,
-        cast.leader_url(),
-        args.requests
-    ));
+    for (name, url) in cast.urls() {
+        let role = if name == "sp-1" { "leads" } else { "follows" };
+        table.say(&format!("{name} {role}: {url}"));
+    }
+    table.say(&format!("{} requests begin", args.requests));
     let traffic = Arc::new(Traffic::new(args.requests, keys, cast.urls()));
     let mut clients = traffic.begin();
     let mut acts = acts(args.nodes);
@@ -75,12 +74,13 @@ pub async fn run(args: DemoArgs) -> Result<bool, Error> {
     let verdict = loop {
         table.draw(&cast, &traffic).await;
         let verdict = verdict::compare(&cast, &received).await?;
-        if verdict.is_clean() || Instant::now() > deadline {
+        let settled = verdict.is_clean() && table::nothing_is_owed(&cast).await;
+        if settled || Instant::now() > deadline {
             break verdict;
         }
         sleep(Duration::from_millis(500)).await;
     };
-    table.verdict(&verdict, args.json);
+    table.verdict(&verdict, args.json, &cast, &traffic).await;
     cast.dismiss().await;
     Ok(verdict.is_clean())
 }

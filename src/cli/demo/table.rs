@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stdout};
 
-use comfy_table::Table as Drawn;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, ContentArrangement, Table as Drawn};
 use serde::Deserialize;
 
 use super::cast::Cast;
@@ -18,8 +18,8 @@ use crate::domain::quota::usd;
 pub(super) struct Table {
     shown: bool,
     live: bool,
-    /// Lines of the last drawing, to be drawn over.
-    lines: usize,
+    /// The last drawing, which the next one is drawn over.
+    drawn: String,
 }
 
 #[derive(Deserialize)]
@@ -42,80 +42,123 @@ struct PeerStats {
 
 impl Table {
     pub(super) fn new(shown: bool) -> Self {
-        Self { shown, live: stdout().is_terminal(), lines: 0 }
+        Self { shown, live: stdout().is_terminal(), drawn: String::new() }
     }
 
-    /// A line that stays.
+    /// A line that stays, above the table.
     pub(super) fn say(&mut self, text: &str) {
         if self.shown {
-            self.erase();
-            println!("{text}");
+            let table = std::mem::take(&mut self.drawn);
+            self.put(&over(&table), &format!("{text}\n"), table);
         }
     }
 
+    /// Draws the table as it is now over the one before; only a terminal sees it.
     pub(super) async fn draw(&mut self, cast: &Cast, traffic: &Traffic) {
         if !self.shown || !self.live {
             return;
         }
-        let booked = ask::<NodeStats>(cast, "/admin/v1/stats/nodes").await;
-        let booked: BTreeMap<String, u64> =
-            booked.into_iter().map(|row| (row.node, row.request_count)).collect();
-        let peers = ask::<PeerStats>(cast, "/admin/v1/peers").await;
-        let outcomes = traffic.received();
-        let mut drawn = Drawn::new();
-        drawn.load_preset(UTF8_HORIZONTAL_ONLY);
-        drawn.set_header(["node", "state", "answers received", "booked on sp-1", "still owes"]);
-        for (name, _) in cast.urls() {
-            let peer = peers.iter().find(|peer| peer.id == name);
-            let state = match peer {
-                _ if name == "sp-1" => "leads",
-                Some(peer) if peer.is_active => "follows",
-                Some(_) => "not heard of",
-                None => "unknown",
-            };
-            drawn.add_row([
-                name.clone(),
-                state.to_owned(),
-                outcomes.served.get(&name).copied().unwrap_or(0).to_string(),
-                booked.get(&name).copied().unwrap_or(0).to_string(),
-                peer.map_or_else(String::new, |peer| peer.unsynced.to_string()),
-            ]);
-        }
-        let text = format!("{drawn}\n{:.0} % of the requests are over", traffic.progress() * 100.0);
-        self.erase();
-        println!("{text}");
-        self.lines = text.lines().count();
-        let _ = stdout().flush();
+        let pace = traffic.pace();
+        let table = format!(
+            "{}\n{:.0} % of the requests are over, {:.0} a second\n",
+            rows(cast, traffic).await,
+            traffic.progress() * 100.0,
+            pace.requests_per_second
+        );
+        let before = std::mem::take(&mut self.drawn);
+        self.put(&over(&before), "", table);
     }
 
-    fn erase(&mut self) {
-        for _ in 0..std::mem::take(&mut self.lines) {
-            // One line up, and clear it.
-            print!("\x1b[1A\x1b[2K");
-        }
+    /// Writes everything at once: a screen that is cleared first and drawn later flickers.
+    fn put(&mut self, first: &str, text: &str, table: String) {
+        let mut out = stdout().lock();
+        let _nobody_watches =
+            out.write_all(format!("{first}{text}{table}").as_bytes()).and_then(|()| out.flush());
+        self.drawn = table;
     }
 
-    pub(super) fn verdict(&mut self, verdict: &Verdict, json: bool) {
-        self.lines = 0;
+    /// What came of it, and below it what each node served, pushed and still owes.
+    pub(super) async fn verdict(&mut self, verdict: &Verdict, json: bool, cast: &Cast, traffic: &Traffic) {
         if json {
             println!("{}", serde_json::to_string_pretty(verdict).unwrap_or_default());
             return;
         }
-        println!(
-            "clients received {} complete answers; sp-1 has booked {} requests, {} of them incomplete ones \
-             (hang-ups, killed nodes)",
-            verdict.received, verdict.booked, verdict.incomplete
-        );
-        println!("{} tokens, {}", verdict.total_tokens, usd(verdict.cost_nanousd));
-        println!("{} lost, {} double, {} wrong", verdict.lost, verdict.double, verdict.wrong);
+        let pace = traffic.pace();
+        let mut lines = vec![
+            format!("clients received {} complete answers", verdict.received),
+            format!(
+                "sp-1 has booked {} requests, {} tokens, {}",
+                verdict.booked,
+                verdict.total_tokens,
+                usd(verdict.cost_nanousd)
+            ),
+            format!(
+                "{} of them are answers that broke off (hang-ups, killed nodes), booked as cut",
+                verdict.incomplete
+            ),
+            format!(
+                "{:.0} requests a second; first byte after {:.1} ms (half of them), {:.0} ms (99 in 100)",
+                pace.requests_per_second, pace.first_byte_p50_ms, pace.first_byte_p99_ms
+            ),
+            format!("{} lost, {} double, {} wrong", verdict.lost, verdict.double, verdict.wrong),
+        ];
         if !verdict.totals_agree {
-            println!("the totals are NOT the sum of the usage logs");
+            lines.push("the totals are NOT the sum of the usage logs".to_owned());
         }
         if let Some(surprise) = &verdict.surprise {
-            println!("unexpected: {surprise}");
+            lines.push(format!("unexpected: {surprise}"));
         }
-        println!("{}", if verdict.is_clean() { "the books are right" } else { "THE BOOKS ARE WRONG" });
+        lines.push(if verdict.is_clean() { "the books are right" } else { "THE BOOKS ARE WRONG" }.to_owned());
+        let table = format!("{}\n", rows(cast, traffic).await);
+        let before = std::mem::take(&mut self.drawn);
+        self.put(&over(&before), &format!("{}\n", lines.join("\n")), table);
     }
+}
+
+/// Whether every follower has said that it owes nothing more. What is known of it is as old as its last heartbeat.
+pub(super) async fn nothing_is_owed(cast: &Cast) -> bool {
+    let peers = ask::<PeerStats>(cast, "/admin/v1/peers").await;
+    cast.urls().iter().all(|(name, _)| peers.iter().any(|peer| peer.id == *name && peer.unsynced == 0))
+}
+
+/// What takes the place of a drawing on a terminal: to its first line, and clear to the end of the screen.
+fn over(drawn: &str) -> String {
+    match drawn.lines().count() {
+        0 => String::new(),
+        lines => format!("\x1b[{lines}A\x1b[J"),
+    }
+}
+
+/// What each node served, has pushed to sp-1 (its broken-off answers too) and still owes.
+async fn rows(cast: &Cast, traffic: &Traffic) -> String {
+    let booked = ask::<NodeStats>(cast, "/admin/v1/stats/nodes").await;
+    let booked: BTreeMap<String, u64> = booked.into_iter().map(|row| (row.node, row.request_count)).collect();
+    let peers = ask::<PeerStats>(cast, "/admin/v1/peers").await;
+    let served = traffic.served();
+    let mut drawn = Drawn::new();
+    // Short titles: five columns fit into fifty characters, so that no line wraps and the next drawing covers it.
+    drawn.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    drawn.set_header(["node", "state", "served", "pushed", "owes"]);
+    for (name, _) in cast.urls() {
+        let peer = peers.iter().find(|peer| peer.id == name);
+        let state = match peer {
+            _ if name == "sp-1" => "leads",
+            Some(peer) if peer.is_active => "follows",
+            Some(_) => "away",
+            None => "unknown",
+        };
+        drawn.add_row([
+            name.clone(),
+            state.to_owned(),
+            served.get(&name).copied().unwrap_or(0).to_string(),
+            booked.get(&name).copied().unwrap_or(0).to_string(),
+            peer.map_or_else(String::new, |peer| peer.unsynced.to_string()),
+        ]);
+    }
+    for column in drawn.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    drawn.to_string()
 }
 
 async fn ask<T: serde::de::DeserializeOwned>(cast: &Cast, path: &str) -> Vec<T> {

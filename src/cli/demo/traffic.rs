@@ -1,15 +1,15 @@
 //! The demo's clients: all four dialects, JSON and streams, a few that hang up, a few errors.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::domain::ids::RequestId;
 use crate::domain::provider::Provider;
@@ -36,6 +36,19 @@ pub(super) struct Traffic {
     nodes: Mutex<Vec<(String, String)>>,
     http: reqwest::Client,
     outcomes: Mutex<Outcomes>,
+    began: Instant,
+    /// How long it took, once it is over.
+    took: OnceLock<Duration>,
+}
+
+/// How quickly clients were served.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub(super) struct Pace {
+    /// Requests that are over, per second.
+    pub(super) requests_per_second: f64,
+    /// Until an answer's head was there, milliseconds: half of the answers, and all but one in a hundred.
+    pub(super) first_byte_p50_ms: f64,
+    pub(super) first_byte_p99_ms: f64,
 }
 
 /// What clients have met.
@@ -45,6 +58,8 @@ pub(super) struct Outcomes {
     pub(super) received: BTreeMap<RequestId, Received>,
     /// Complete answers by node.
     pub(super) served: BTreeMap<String, u64>,
+    /// Until each answer's head was there, microseconds.
+    pub(super) first_bytes_us: Vec<u32>,
     /// Answers that clients left before they were complete.
     pub(super) hung_up: u64,
     /// Calls that failed or broke off, as when a node is killed.
@@ -117,6 +132,8 @@ impl Traffic {
             nodes: Mutex::new(nodes),
             http: reqwest::Client::new(),
             outcomes: Mutex::new(Outcomes::default()),
+            began: Instant::now(),
+            took: OnceLock::new(),
         }
     }
 
@@ -144,6 +161,28 @@ impl Traffic {
         self.outcomes.lock().clone()
     }
 
+    /// Complete answers so far, by node.
+    pub(super) fn served(&self) -> BTreeMap<String, u64> {
+        self.outcomes.lock().served.clone()
+    }
+
+    /// How quick it has been so far.
+    #[allow(clippy::cast_precision_loss, reason = "figures for people")]
+    pub(super) fn pace(&self) -> Pace {
+        let mut times = self.outcomes.lock().first_bytes_us.clone();
+        times.sort_unstable();
+        let at = |percent: usize| {
+            times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied()
+        };
+        let ms = |percent| at(percent).map_or(0.0, |us| f64::from(us) / 1_000.0);
+        let took = self.took.get().copied().unwrap_or_else(|| self.began.elapsed());
+        Pace {
+            requests_per_second: self.over.load(Ordering::Relaxed) as f64 / took.as_secs_f64(),
+            first_byte_p50_ms: ms(50),
+            first_byte_p99_ms: ms(99),
+        }
+    }
+
     async fn client(self: Arc<Self>) {
         loop {
             let number = self.begun.fetch_add(1, Ordering::Relaxed);
@@ -156,7 +195,9 @@ impl Traffic {
                 // A killed node takes a moment to come back; whoever calls it meanwhile waits like a client would.
                 sleep(PAUSE * 5).await;
             }
-            self.over.fetch_add(1, Ordering::Relaxed);
+            if self.over.fetch_add(1, Ordering::Relaxed) + 1 == self.total {
+                self.took.get_or_init(|| self.began.elapsed());
+            }
             sleep(PAUSE).await;
         }
     }
@@ -177,7 +218,10 @@ impl Traffic {
         if plan.stream {
             request = request.header("mock-events", 8).header("mock-delay-ms", 10);
         }
+        let begun = Instant::now();
         let answer = request.send().await?;
+        let first_byte = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
+        self.outcomes.lock().first_bytes_us.push(first_byte);
         let status = answer.status().as_u16();
         let id = answer.headers().get("x-sproxy-request-id").and_then(|id| id.to_str().ok()?.parse().ok());
         if plan.hang_up && status == 200 {
