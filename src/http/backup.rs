@@ -53,8 +53,12 @@ pub async fn download(
         turn.map_err(|_| Failure::new(Kind::Unavailable, "another backup is running: try again later"))?;
     remove_leftovers(&state.data_dir);
     let path = state.data_dir.join(format!("{NAME_START}{}{NAME_END}", Uuid::now_v7()));
-    state.store.backup(&path).await?;
     let copy = Copy { path, _turn: turn };
+    let store = state.store.clone();
+    // Once begun the copy is made, even when its caller hangs up meanwhile; it is removed then, and not before: what
+    // is removed while SQLite still writes it would come back.
+    let made = tokio::spawn(async move { store.backup(&copy.path).await.map(|()| copy) });
+    let copy = made.await.map_err(|error| Failure::new(Kind::Internal, format!("backup: {error}")))??;
     let unreadable = |error: std::io::Error| Failure::new(Kind::Internal, format!("backup: {error}"));
     let file = File::open(&copy.path).await.map_err(unreadable)?;
     let length = file.metadata().await.map_err(unreadable)?.len();

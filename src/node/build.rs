@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::body_memory;
 use super::limits::LimitsKeeper;
 use super::role::Role;
 use super::supervisor::{EndedEarly, Stage, Supervisor};
@@ -244,13 +245,14 @@ fn doors(
     drained: TaskTracker,
 ) -> (Arc<Dispatch>, Limits) {
     let stale = role.clone();
+    let bodies = body_memory::limit(config.http.max_buffered_bytes, config.http.max_body_bytes);
     let refuses = config.cluster.refuse_when_stale.then(|| -> Refuses { Arc::new(move || stale.refuses()) });
     let gateway = Arc::new(Gateway::new(Parts {
         accounts: base.accounts.clone(),
         quota: base.quota.clone(),
         ledger: base.ledger.clone(),
         upstream: Arc::clone(&base.upstream),
-        intake: Budget::new(config.http.max_buffered_bytes, config.http.max_body_bytes),
+        intake: Budget::new(bodies, config.http.max_body_bytes),
         drainer: Drainer::new(drained, supervisor.giving_up()),
         prices: Arc::new(config.prices),
         durability: config.usage.durability,

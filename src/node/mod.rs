@@ -1,5 +1,6 @@
 //! A node from its first to its last moment: bind → build → run → leave.
 
+mod body_memory;
 mod build;
 mod descriptors;
 mod limits;

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test says what it skips")]
 
 mod architecture;
+mod backup;
 mod bypass;
 mod cli;
 mod clock;
@@ -11,6 +12,7 @@ mod cluster;
 mod config;
 mod control;
 mod crash;
+mod demo;
 mod deploy;
 mod harness;
 mod ledger;

@@ -93,11 +93,11 @@ impl Table {
                 usd(verdict.cost_nanousd)
             ),
             format!(
-                "{} of them are answers that broke off (hang-ups, killed nodes), booked as cut",
+                "{} of them broke off (hang-ups, killed nodes) and are booked as cut",
                 verdict.incomplete
             ),
             format!(
-                "{:.0} requests a second; first byte after {:.1} ms (half of them), {:.0} ms (99 in 100)",
+                "{:.0} requests a second; first byte after {:.1} ms (p50), {:.0} ms (p99)",
                 pace.requests_per_second, pace.first_byte_p50_ms, pace.first_byte_p99_ms
             ),
             format!("{} lost, {} double, {} wrong", verdict.lost, verdict.double, verdict.wrong),
