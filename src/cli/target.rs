@@ -52,6 +52,11 @@ pub async fn run(args: TargetArgs) -> Result<(), Error> {
                 yes_no("healthy", "healthy"),
                 yes_no("draining", "draining"),
                 count("in flight", "in_flight"),
+                count("attempts", "attempts"),
+                count("failures", "failures"),
+                text("cooling until", "cooling_until"),
+                text("last error", "last_error"),
+                text("reason", "reason"),
             ];
             output.list(&targets, &columns)
         }

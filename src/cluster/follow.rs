@@ -334,7 +334,10 @@ impl Shared {
         let mut sessions = self.follower.sessions();
         while !stop.is_cancelled() {
             let in_flight = (self.parts.in_flight)();
-            match self.follower.beat(in_flight, self.leaving.load(Ordering::Relaxed)).await {
+            let beating = self.follower.beat(in_flight, self.leaving.load(Ordering::Relaxed));
+            // A leader that accepts and says nothing must not hold up a node that leaves.
+            let Some(beaten) = stop.run_until_cancelled(beating).await else { return };
+            match beaten {
                 Ok(None) => {}
                 Ok(Some(draining)) => {
                     self.heard();

@@ -65,6 +65,7 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
         reasons.push("the ledger is full".to_owned());
     }
     reasons.extend(health.ledger.trouble().map(|why| format!("the ledger cannot be written: {why}")));
+    reasons.extend(health.upstream.not_usable());
     reasons.extend(health.cluster.not_ready());
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if reasons.is_empty() { "ready" } else { "not ready" };
@@ -154,5 +155,22 @@ fn targets(upstream: &Upstream, text: &mut Exposition) {
     });
     gauge(text, "sproxy_target_http2_connections", "Connections to the target that speak HTTP/2.", |v| {
         v.http2_connections as u64
+    });
+    let counter =
+        |text: &mut Exposition, name: &str, help: &str, of: fn(&crate::upstream::TargetView) -> u64| {
+            text.counters(
+                name,
+                help,
+                labels.iter().zip(&views).map(|(labels, view)| (labels.as_slice(), of(view))),
+            );
+        };
+    counter(
+        text,
+        "sproxy_target_attempts_total",
+        "Calls, checks and lists of models sent to the target.",
+        |v| v.attempts,
+    );
+    counter(text, "sproxy_target_failures_total", "Of these, those without an answer that is one.", |v| {
+        v.failures
     });
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::accounts::Actor;
+use crate::domain::clock::Timestamp;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
 use crate::http::input::{Admin, Named};
@@ -31,6 +32,22 @@ pub struct UpstreamTargetView {
     models: Vec<String>,
     /// Whether calls and checks find it up.
     healthy: bool,
+    /// Until when it is left alone after failures.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    cooling_until: Option<Timestamp>,
+    /// Why it is not healthy, or gets no calls.
+    #[schema(required)]
+    reason: Option<String>,
+    /// Calls that went to it from this node, checks and lists of models among them.
+    attempts: u64,
+    /// Of these, those that got no answer or one that says that the target cannot answer.
+    failures: u64,
+    /// What the last failure was.
+    #[schema(required)]
+    last_error: Option<String>,
+    /// When it was.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    last_error_at: Option<Timestamp>,
     /// Whether it gets no new calls.
     draining: bool,
     /// Calls it is answering now, from this node.
@@ -52,6 +69,12 @@ impl From<TargetView> for UpstreamTargetView {
             weight: target.weight,
             models: target.models,
             healthy: target.healthy,
+            cooling_until: target.cooling_until,
+            reason: target.reason,
+            attempts: target.attempts,
+            failures: target.failures,
+            last_error: target.last_error,
+            last_error_at: target.last_error_at,
             draining: target.draining,
             in_flight: target.in_flight,
             waiting: target.waiting,

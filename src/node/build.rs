@@ -146,8 +146,7 @@ async fn foundation(
     if let Some((file, left)) = emergency {
         writer = writer.with_emergency(file, left);
     }
-    let upstream =
-        Upstream::new(&config.targets, Arc::clone(&clock)).map_err(|e| Error::Unusable(e.to_string()))?;
+    let upstream = Upstream::new(&config.targets, &clock).map_err(|e| Error::Unusable(e.to_string()))?;
     if config.targets.is_empty() {
         tracing::warn!("no target is configured: every call will be told that no target serves its model");
     }
@@ -409,11 +408,13 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 fn background(supervisor: &mut Supervisor, base: &Base) {
     let upstream = Arc::clone(&base.upstream);
     supervisor.spawn(Stage::Background, "target checks", |stop| {
+        let leaving = stop.clone();
         repeat(PROBE_EVERY, stop, move || {
-            let upstream = Arc::clone(&upstream);
+            let (upstream, leaving) = (Arc::clone(&upstream), leaving.clone());
             async move {
                 upstream.close_idle();
-                probe_all(&upstream).await;
+                // Nobody wants to know any more when the node leaves, and a silent target must not hold it up.
+                let _unless_leaving = leaving.run_until_cancelled(probe_all(&upstream)).await;
             }
         })
     });

@@ -101,6 +101,13 @@ impl Account {
         Self { books, open: Some(open) }
     }
 
+    /// The call goes, or has gone, to this target.
+    pub(super) fn tried(&mut self, target: &Arc<Target>) {
+        if let Some(open) = &mut self.open {
+            open.target = Some(Arc::clone(target));
+        }
+    }
+
     /// The head of the answer is there.
     pub(super) fn answered(&mut self, target: &Arc<Target>, status: u16, is_streaming: bool) {
         if let Some(open) = &mut self.open {

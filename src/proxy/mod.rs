@@ -224,12 +224,13 @@ impl Gateway {
             self.quota.admit(&principal, &ask, Moment { at: now, steady: started }).map_err(Failure::from)?;
         let call = Call { request_id, principal, provider: route.provider, model, hints, started };
         let mut account = Account::new(Arc::clone(&self.books), call, reservation, admission);
+        account.tried(&first);
         let estimate = asked.estimate();
         let metered = Metered { endpoint: route.endpoint, estimate, usage_asked: outgoing.asking.is_some() };
         if route.endpoint == Endpoint::Inference {
             account.expect(estimate);
         }
-        let (sent, account) = match first.on_hangup() {
+        let (sent, mut account) = match first.on_hangup() {
             HangUp::Cancel => {
                 let sent = self.upstream.send(first, &wanted, &outgoing).await;
                 drop((outgoing, share));
@@ -245,6 +246,9 @@ impl Gateway {
             Err(error) => {
                 let failure = Failure::from(&error);
                 tracing::warn!(%request_id, %error, "no answer from upstream");
+                if let Some(target) = error.target().and_then(|name| self.upstream.find(name)) {
+                    account.tried(target);
+                }
                 let receipt = account.failed(outcome(&error), refusal::status(failure.kind).as_u16());
                 if let Some(receipt) = receipt.filter(|_| self.durability == Durability::Committed) {
                     receipt.committed().await.map_err(Failure::from)?;

@@ -185,8 +185,8 @@ impl Client {
                 let (head, incoming) = answer.into_parts();
                 Ok((head, ResponseBody::http1(connection, incoming, Arc::clone(&self.idle))))
             }
-            Err(Failed::NotSent(_, error)) => Err(Error::NotProcessed(error.to_string())),
-            Err(Failed::Broken(error)) => Err(Error::Broken(error.to_string())),
+            Err(Failed::NotSent(_, error)) => Err(Error::NotProcessed(in_full(&error))),
+            Err(Failed::Broken(error)) => Err(Error::Broken(in_full(&error))),
             Err(Failed::Late) => Err(Error::Timeout(self.answer_timeout)),
         }
     }
@@ -211,5 +211,13 @@ impl Client {
         *request.uri_mut() = uri.map_err(|error| Error::Invalid(error.to_string()))?;
         request.headers_mut().remove(HOST);
         Ok(request)
+    }
+}
+
+/// hyper's own words, and the system's behind them.
+fn in_full(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }

@@ -83,6 +83,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EarlyAnswer<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.unless_deaf(polled, ())
     }
 }

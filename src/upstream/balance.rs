@@ -3,23 +3,24 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::call::Wanted;
 use super::error::SendError;
+use super::health::Standing;
 use super::target::Target;
-use crate::domain::clock::Timestamp;
 
 /// The odd number nearest to 2^64 divided by the golden ratio: multiples of it spread evenly over the `u64` range.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Picks a target. Those that failed lately are used only when no other is left: then trying is better than
-/// refusing. Those that are drained, or that an active check knows to be down, are not used at all.
+/// refusing; one that failed and was left alone long enough is tried by one call. Those that are drained, or that an active check knows to be down, are not used at all.
 pub(super) fn choose(
     targets: &[Arc<Target>],
     wanted: &Wanted,
     tried: &[Arc<Target>],
     cursor: &AtomicU64,
-    now: Timestamp,
+    now: Instant,
 ) -> Result<Arc<Target>, SendError> {
     let model = wanted.model.as_deref();
     let mut serving = targets
@@ -34,9 +35,20 @@ pub(super) fn choose(
     let usable: Vec<_> = serving
         .filter(|target| target.is_usable() && !tried.iter().any(|other| Arc::ptr_eq(other, target)))
         .collect();
-    let well: Vec<_> = usable.iter().copied().filter(|target| target.is_well(now)).collect();
-    let candidates = if well.is_empty() { usable } else { well };
-    pick(&candidates, wanted.affinity, cursor).cloned().ok_or_else(|| {
+    let mut well: Vec<_> = usable
+        .iter()
+        .copied()
+        .filter(|target| matches!(target.standing(now), Standing::Healthy | Standing::HalfOpen))
+        .collect();
+    while let Some(picked) = pick(&well, wanted.affinity, cursor) {
+        if picked.standing(now) == Standing::Healthy || picked.health.try_half_open(now) {
+            return Ok(Arc::clone(picked));
+        }
+        // Another call is trying it.
+        let name = picked.shared_name();
+        well.retain(|target| *target.name() != *name);
+    }
+    pick(&usable, wanted.affinity, cursor).cloned().ok_or_else(|| {
         let (provider, model) = names();
         SendError::NoneHealthy { provider, model }
     })

@@ -87,6 +87,18 @@ impl SendError {
         }
     }
 
+    /// The target that was tried, by name.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Self::NoTarget { .. } | Self::NoneHealthy { .. } => None,
+            Self::Busy { target, .. }
+            | Self::Connect { target, .. }
+            | Self::Broken { target, .. }
+            | Self::Timeout { target, .. } => Some(target),
+        }
+    }
+
     /// Whether it is certain that no upstream has begun to work on the call, so that another may be tried.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

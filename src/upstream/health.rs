@@ -1,59 +1,78 @@
-//! What is known about a target's health, as a pure rule over what happened to it.
+//! What is known about a target's health, as a pure rule over what happened to it. Time is monotonic: a clock that is
+//! set neither frees a target nor holds it back.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::domain::clock::Timestamp;
+use http::StatusCode;
 
-/// Failures in a row after which a target is avoided for a while.
-const FAILURES_BEFORE_REST: u32 = 3;
-const REST: Duration = Duration::from_secs(10);
+/// Failures in a row after which a target is left alone for a while.
+const FAILURES_BEFORE_EJECTION: u32 = 3;
+/// For how long; after that one call at a time tries whether it is well again.
+pub(super) const EJECTION: Duration = Duration::from_secs(10);
 
 /// A target's health: what calls met (passive) and what checks found (active).
 #[derive(Debug)]
 pub(super) struct Health {
+    /// In a row, without an answer in between.
     failures: AtomicU32,
     /// Streams in a row that began well and ended without an event.
     hollow: AtomicU32,
-    rests_until: AtomicI64,
+    /// Until when it is left alone, in microseconds since `began`.
+    ejected_until: AtomicU64,
+    began: Instant,
     checked_up: AtomicBool,
+}
+
+/// Whether a target is to be given calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is.
+    Healthy,
+    /// It failed, and was left alone long enough: one call may try.
+    HalfOpen,
+    /// It failed, and is left alone for so long.
+    Ejected(Duration),
+    /// An active check found it down.
+    Down,
 }
 
 impl Health {
     /// Healthy until shown otherwise.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             failures: AtomicU32::new(0),
             hollow: AtomicU32::new(0),
-            rests_until: AtomicI64::new(i64::MIN),
+            ejected_until: AtomicU64::new(0),
+            began: now,
             checked_up: AtomicBool::new(true),
         }
     }
 
-    /// A call got an answer.
+    /// A call got an answer that is a sign of health.
     pub(super) fn answered(&self) {
         // Read first: this line is on the way of every request, and a store would bounce the cache line.
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
-            self.rests_until.store(i64::MIN, Ordering::Relaxed);
+            self.ejected_until.store(0, Ordering::Relaxed);
         }
     }
 
-    /// A call got no answer.
-    pub(super) fn failed(&self, now: Timestamp) {
-        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_BEFORE_REST {
-            self.rests_until.store(now.plus(REST).as_micros(), Ordering::Relaxed);
+    /// A call got no answer, or one that is none of health.
+    pub(super) fn failed(&self, now: Instant) {
+        if self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= FAILURES_BEFORE_EJECTION {
+            self.ejected_until.store(self.micros(now + EJECTION), Ordering::Relaxed);
         }
     }
 
     /// A stream came to its end; `hollow`: without an event, which its head could not tell.
-    pub(super) fn stream_ended(&self, hollow: bool, now: Timestamp) {
+    pub(super) fn stream_ended(&self, hollow: bool, now: Instant) {
         if !hollow {
             if self.hollow.load(Ordering::Relaxed) != 0 {
                 self.hollow.store(0, Ordering::Relaxed);
             }
-        } else if self.hollow.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_BEFORE_REST {
-            self.rests_until.store(now.plus(REST).as_micros(), Ordering::Relaxed);
+        } else if self.hollow.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= FAILURES_BEFORE_EJECTION {
+            self.ejected_until.store(self.micros(now + EJECTION), Ordering::Relaxed);
         }
     }
 
@@ -62,15 +81,37 @@ impl Health {
         self.checked_up.swap(up, Ordering::Relaxed) != up
     }
 
-    /// What the last active check found; true where there is none.
-    pub(super) fn is_up(&self) -> bool {
-        self.checked_up.load(Ordering::Relaxed)
+    /// How it stands.
+    pub(super) fn standing(&self, now: Instant) -> Standing {
+        if !self.checked_up.load(Ordering::Relaxed) {
+            return Standing::Down;
+        }
+        let worst = self.failures.load(Ordering::Relaxed).max(self.hollow.load(Ordering::Relaxed));
+        if worst < FAILURES_BEFORE_EJECTION {
+            return Standing::Healthy;
+        }
+        let left = self.ejected_until.load(Ordering::Relaxed).saturating_sub(self.micros(now));
+        if left == 0 { Standing::HalfOpen } else { Standing::Ejected(Duration::from_micros(left)) }
     }
 
-    /// Up, and not resting after failures.
-    pub(super) fn is_well(&self, now: Timestamp) -> bool {
-        self.is_up() && self.rests_until.load(Ordering::Relaxed) <= now.as_micros()
+    /// Lets one call try a target that was left alone long enough. The others leave it alone for as long again, unless
+    /// that call tells something earlier.
+    pub(super) fn try_half_open(&self, now: Instant) -> bool {
+        let (until, now_us) = (self.ejected_until.load(Ordering::Relaxed), self.micros(now));
+        let again = self.micros(now + EJECTION);
+        until <= now_us
+            && self.ejected_until.compare_exchange(until, again, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
+
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Whether an answer says that the provider cannot answer: its own failure, a gateway's before it, an overload. Refusing
+/// a call for what it asks, or a key for asking too often, is an answer.
+pub(super) fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504 | 529)
 }
 
 #[cfg(test)]
@@ -78,8 +119,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_whose_streams_are_empty_rests_although_each_began_well() {
-        let (health, now) = (Health::new(), Timestamp::from_micros(0));
+    fn a_target_whose_streams_are_empty_is_left_alone_although_each_began_well() {
+        let now = Instant::now();
+        let health = Health::new(now);
         let empty = || {
             health.answered();
             health.stream_ended(true, now);
@@ -89,28 +131,59 @@ mod tests {
         health.stream_ended(false, now);
         empty();
         empty();
-        assert!(health.is_well(now));
+        assert_eq!(health.standing(now), Standing::Healthy);
         empty();
-        assert!(!health.is_well(now));
-        assert!(health.is_well(now.plus(REST)), "the rest is over");
+        assert_eq!(health.standing(now), Standing::Ejected(EJECTION));
+        assert_eq!(health.standing(now + EJECTION), Standing::HalfOpen);
+        health.stream_ended(false, now);
+        assert_eq!(health.standing(now), Standing::Healthy);
     }
 
     #[test]
-    fn a_target_rests_after_three_failures_in_a_row_and_recovers_with_an_answer() {
-        let (health, now) = (Health::new(), Timestamp::from_micros(0));
+    fn a_target_is_left_alone_after_three_failures_in_a_row_and_recovers_with_an_answer() {
+        let now = Instant::now();
+        let health = Health::new(now);
         health.failed(now);
         health.failed(now);
-        assert!(health.is_well(now));
+        assert_eq!(health.standing(now), Standing::Healthy);
         health.answered();
         health.failed(now);
         health.failed(now);
-        assert!(health.is_well(now), "an answer in between starts the count anew");
+        assert_eq!(health.standing(now), Standing::Healthy, "an answer in between starts the count anew");
         health.failed(now);
-        assert!(!health.is_well(now));
-        assert!(health.is_well(now.plus(REST)), "the rest is over");
-        health.failed(now.plus(REST));
-        assert!(!health.is_well(now.plus(REST)), "one more failure is enough to rest again");
+        assert_eq!(health.standing(now), Standing::Ejected(EJECTION));
+        let later = now + EJECTION;
+        assert_eq!(health.standing(later), Standing::HalfOpen);
+        health.failed(later);
+        assert_eq!(health.standing(later), Standing::Ejected(EJECTION), "one more failure is enough");
         health.answered();
-        assert!(health.is_well(now));
+        assert_eq!(health.standing(later), Standing::Healthy);
+    }
+
+    #[test]
+    fn one_call_tries_a_target_that_was_left_alone_long_enough() {
+        let now = Instant::now();
+        let health = Health::new(now);
+        for _ in 0..3 {
+            health.failed(now);
+        }
+        assert!(!health.try_half_open(now), "not yet");
+        let later = now + EJECTION;
+        assert!(health.try_half_open(later));
+        assert!(!health.try_half_open(later), "one is enough");
+        assert_eq!(health.standing(later), Standing::Ejected(EJECTION));
+        assert!(health.try_half_open(later + EJECTION), "the first was never heard of: another may");
+    }
+
+    #[test]
+    fn a_check_that_fails_takes_a_target_out_at_once() {
+        let now = Instant::now();
+        let health = Health::new(now);
+        assert!(health.checked(false) && !health.checked(false));
+        assert_eq!(health.standing(now), Standing::Down);
+        health.answered();
+        assert_eq!(health.standing(now), Standing::Down);
+        assert!(health.checked(true));
+        assert_eq!(health.standing(now), Standing::Healthy);
     }
 }

@@ -12,6 +12,7 @@ mod target;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use crate::config::TargetConfig;
 use crate::domain::clock::Clock;
@@ -24,7 +25,6 @@ pub use target::{Target, TargetView};
 /// Every target of this node.
 pub struct Upstream {
     targets: Vec<Arc<Target>>,
-    clock: Arc<dyn Clock>,
     /// Steps through the weights; see `balance::choose`.
     cursor: AtomicU64,
 }
@@ -34,18 +34,26 @@ impl Upstream {
     ///
     /// # Errors
     /// A target whose URL or CA file cannot be used, by name.
-    pub fn new(configs: &[TargetConfig], clock: Arc<dyn Clock>) -> Result<Self, error::BadTarget> {
+    pub fn new(configs: &[TargetConfig], clock: &Arc<dyn Clock>) -> Result<Self, error::BadTarget> {
         let targets = configs
             .iter()
-            .map(|config| Target::new(config, Arc::clone(&clock)).map(Arc::new))
+            .map(|config| Target::new(config, Arc::clone(clock)).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self { targets, clock, cursor: AtomicU64::new(0) })
+        Ok(Self { targets, cursor: AtomicU64::new(0) })
     }
 
     /// Every target, in the order of the configuration.
     #[must_use]
     pub fn targets(&self) -> &[Arc<Target>] {
         &self.targets
+    }
+
+    /// Why no target can be given a call now; none: at least one can, or there is none at all.
+    #[must_use]
+    pub fn not_usable(&self) -> Option<String> {
+        let reasons: Option<Vec<String>> = self.targets.iter().map(|target| target.not_usable()).collect();
+        let reasons = reasons.filter(|reasons| !reasons.is_empty())?;
+        Some(format!("no target is usable: {}", reasons.join("; ")))
     }
 
     /// The target of that name.
@@ -71,6 +79,6 @@ impl Upstream {
     }
 
     fn choose_but(&self, tried: &[Arc<Target>], wanted: &Wanted) -> Result<Arc<Target>, SendError> {
-        balance::choose(&self.targets, wanted, tried, &self.cursor, self.clock.now())
+        balance::choose(&self.targets, wanted, tried, &self.cursor, Instant::now())
     }
 }

@@ -8,6 +8,7 @@ use http::{HeaderValue, Request, Uri};
 
 use super::call::{Answer, Outgoing};
 use super::error::SendError;
+use super::health::is_failure;
 use super::target::Target;
 
 impl Target {
@@ -17,15 +18,21 @@ impl Target {
     /// As [`SendError`] says.
     pub async fn send(self: &Arc<Self>, outgoing: &Outgoing) -> Result<Answer, SendError> {
         let request = self.request(outgoing)?;
-        let answered = self.client.request(request).await;
-        if outgoing.tells_health {
-            match &answered {
-                Ok(_) => self.health.answered(),
-                Err(_) => self.health.failed(self.clock.now()),
+        self.attempts.increment();
+        match self.client.request(request).await {
+            Ok((head, body)) => {
+                let failure = is_failure(head.status).then(|| format!("answered {}", head.status));
+                self.note(outgoing.tells_health, failure);
+                Ok(Answer { head, body, target: Arc::clone(self) })
+            }
+            Err(error) => {
+                let error = SendError::of(self.name(), &error);
+                // That this node's own limits are reached says nothing about the target.
+                let tells = outgoing.tells_health && !matches!(error, SendError::Busy { .. });
+                self.note(tells, Some(error.to_string()));
+                Err(error)
             }
         }
-        let (head, body) = answered.map_err(|error| SendError::of(self.name(), &error))?;
-        Ok(Answer { head, body, target: Arc::clone(self) })
     }
 
     fn request(&self, outgoing: &Outgoing) -> Result<Request<Bytes>, SendError> {

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderValue, Uri};
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::error::BadTarget;
-use super::health::Health;
+use super::health::{Health, Standing};
 use crate::config::{HangUp, Http2, TargetConfig};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::provider::Provider;
+use crate::telemetry::Counter;
 use crate::transport::{self, Client, Endpoint};
 
 /// One upstream address.
@@ -32,7 +35,10 @@ pub struct Target {
     pub(super) health: Health,
     draining: AtomicBool,
     pub(super) client: Client,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) attempts: Counter,
+    failures: Counter,
+    last_failure: Mutex<Option<(Timestamp, String)>>,
+    clock: Arc<dyn Clock>,
 }
 
 /// A target as the API shows it; never its key.
@@ -50,6 +56,18 @@ pub struct TargetView {
     pub models: Vec<String>,
     /// Whether calls and checks find it up.
     pub healthy: bool,
+    /// Until when it is left alone after failures.
+    pub cooling_until: Option<Timestamp>,
+    /// Why it is not healthy, or gets no calls.
+    pub reason: Option<String>,
+    /// Calls that went to it from this node, checks and lists of models among them.
+    pub attempts: u64,
+    /// Of these, those that got no answer or one that says that the target cannot answer.
+    pub failures: u64,
+    /// What the last failure was.
+    pub last_error: Option<String>,
+    /// When it was.
+    pub last_error_at: Option<Timestamp>,
     /// Whether it gets no new calls.
     pub draining: bool,
     /// Calls it is answering now, from this node.
@@ -90,9 +108,12 @@ impl Target {
             include_usage: config.include_usage,
             on_hangup: config.on_hangup,
             health_path: config.health_path.clone(),
-            health: Health::new(),
+            health: Health::new(Instant::now()),
             draining: AtomicBool::new(false),
             client,
+            attempts: Counter::default(),
+            failures: Counter::default(),
+            last_failure: Mutex::default(),
             clock,
         })
     }
@@ -160,15 +181,48 @@ impl Target {
 
     /// An answer's stream of events came to its end; `hollow`: without an event.
     pub fn stream_ended(&self, hollow: bool) {
-        self.health.stream_ended(hollow, self.clock.now());
+        self.health.stream_ended(hollow, Instant::now());
     }
 
+    /// Whether it may be given calls at all.
     pub(super) fn is_usable(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.health.is_up() && self.weight > 0
+        let is_up = self.standing(Instant::now()) != Standing::Down;
+        !self.draining.load(Ordering::Relaxed) && is_up && self.weight > 0
     }
 
-    pub(super) fn is_well(&self, now: Timestamp) -> bool {
-        self.health.is_well(now)
+    pub(super) fn standing(&self, now: Instant) -> Standing {
+        self.health.standing(now)
+    }
+
+    /// Why it gets no call now; none: it may get one.
+    pub(super) fn not_usable(&self) -> Option<String> {
+        let why = if self.draining.load(Ordering::Relaxed) {
+            "is drained".to_owned()
+        } else if self.weight == 0 {
+            "has no weight".to_owned()
+        } else {
+            match self.standing(Instant::now()) {
+                Standing::Healthy | Standing::HalfOpen => return None,
+                Standing::Ejected(_) => "has failed several times in a row".to_owned(),
+                Standing::Down => "does not answer its health_path".to_owned(),
+            }
+        };
+        Some(format!("{} {why}", self.name))
+    }
+
+    /// Takes down what a call or a check has met; `tells_health` says whether it counts for the choice of targets.
+    pub(super) fn note(&self, tells_health: bool, failure: Option<String>) {
+        match failure {
+            None if tells_health => self.health.answered(),
+            None => {}
+            Some(reason) => {
+                if tells_health {
+                    self.health.failed(Instant::now());
+                }
+                self.failures.increment();
+                *self.last_failure.lock() = Some((self.clock.now(), reason));
+            }
+        }
     }
 
     /// Closes connections that have been idle for too long to be used again.
@@ -185,13 +239,29 @@ impl Target {
     #[must_use]
     pub fn view(&self) -> TargetView {
         let connections = self.client.gauges();
+        let standing = self.standing(Instant::now());
+        let (last_error_at, last_error) = self.last_failure.lock().clone().unzip();
         TargetView {
             name: self.name.to_string(),
             provider: self.provider,
             url: self.url.to_string(),
             weight: self.weight,
             models: self.model_globs.clone(),
-            healthy: self.is_well(self.clock.now()),
+            healthy: standing == Standing::Healthy,
+            cooling_until: match standing {
+                Standing::Ejected(left) => Some(self.clock.now().plus(left)),
+                Standing::Healthy | Standing::HalfOpen | Standing::Down => None,
+            },
+            reason: match standing {
+                Standing::HalfOpen => last_error.clone(),
+                Standing::Ejected(_) | Standing::Down | Standing::Healthy => self
+                    .not_usable()
+                    .map(|why| last_error.as_ref().map_or(why.clone(), |last| format!("{why}: {last}"))),
+            },
+            attempts: self.attempts.get(),
+            failures: self.failures.get(),
+            last_error,
+            last_error_at,
             draining: self.draining.load(Ordering::Relaxed),
             in_flight: connections.in_flight,
             waiting: connections.waiting,

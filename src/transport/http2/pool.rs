@@ -273,14 +273,22 @@ impl Http2Pool {
         // The task ends with the connection: at the latest when neither this pool nor a stream holds on to it.
         let (pool, carrier) = (Arc::downgrade(self), Arc::downgrade(&connection));
         let busy = carrier.clone();
-        tokio::spawn(driver.run(
+        let (owner, serial) = (Arc::downgrade(self), connection.serial);
+        let running = driver.run(
             move |limit| {
                 if let (Some(pool), Some(connection)) = (pool.upgrade(), carrier.upgrade()) {
                     pool.set_limit(&connection, limit);
                 }
             },
             move || busy.upgrade().is_some_and(|connection| connection.in_use.load(Ordering::Relaxed) > 0),
-        ));
+        );
+        tokio::spawn(async move {
+            running.await;
+            if let Some(pool) = owner.upgrade() {
+                pool.state.lock().open.retain(|open| open.serial != serial);
+                pool.changed.notify_waiters();
+            }
+        });
         Ok(self.permit(connection))
     }
 

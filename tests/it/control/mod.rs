@@ -124,7 +124,10 @@ impl Plane {
             accounts: accounts.clone(),
             quota: quota.clone(),
             store: store.clone(),
-            targets: Arc::new(Upstream::new(&[], clock.clone()).expect("no targets")),
+            targets: Arc::new(
+                Upstream::new(&[], &(clock.clone() as Arc<dyn sproxy::domain::clock::Clock>))
+                    .expect("no targets"),
+            ),
             cluster: Arc::new(Alone(clock.now())),
             relay: None,
             clock: clock.clone(),

@@ -1,6 +1,8 @@
 //! How bytes get to a provider and back, from outside: HTTP/2 against servers that play each frame by hand, in clear
 //! and over TLS with ALPN.
 
+mod health;
+mod http1;
 mod http2;
 
 use serde_json::{Value, json};
