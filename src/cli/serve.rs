@@ -39,6 +39,6 @@ pub async fn run(args: ServeArgs) -> Result<(), Error> {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     };
-    log::set_up(&config.log.level, format).map_err(Error::Usage)?;
+    let _log = log::set_up(&config.log.level, format).map_err(Error::Usage)?;
     Ok(node::run(config).await?)
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ledger::Ledger;
 use crate::proxy::Gateway;
 use crate::quota::Quota;
-use crate::telemetry::Exposition;
+use crate::telemetry::{Exposition, log};
 use crate::upstream::Upstream;
 
 /// What can be said about a node's health.
@@ -79,6 +79,7 @@ async fn metrics(State(health): State<Arc<Health>>) -> Response {
         "The version that runs.",
         [(&[("version", env!("CARGO_PKG_VERSION"))] as &[_], 1)],
     );
+    text.counter("sproxy_log_failures_total", "Lines of the log that could not be written.", log::failures());
     health.gateway.metrics().expose(&mut text);
     ledger(&health.ledger, &mut text);
     limits(&health.quota, &mut text);

@@ -1,9 +1,26 @@
 //! The log: to standard error, as lines for people or JSON for programs.
+//!
+//! Nobody waits for it and nobody fails by it. Lines go to a thread that writes them; what cannot be written, because
+//! the disk is full, the reader of a pipe is gone or takes nothing, is dropped and counted.
 
-use std::io;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::UtcTime;
+
+/// Bytes that may wait to be written.
+const WAITING_MAX: usize = 8 << 20;
+/// How long the end of the process waits for what is still to be written.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// Lines that could not be written.
+static FAILURES: AtomicU64 = AtomicU64::new(0);
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,31 +31,167 @@ pub enum Format {
     Json,
 }
 
+/// The log of this process; its drop waits, not for long, until what was said is written.
+#[derive(Debug)]
+#[must_use = "what is said last is written when it is dropped"]
+pub struct Log(Arc<Lines>);
+
 /// Sets the log up for the whole process. `level` is a level (`info`), or a filter per module
 /// (`info,sproxy::cluster=debug`).
 ///
 /// # Errors
-/// When it has been set up before, or the filter cannot be read.
-pub fn set_up(level: &str, format: Format) -> Result<(), String> {
+/// When it has been set up before, the filter cannot be read, or the system gives no thread.
+pub fn set_up(level: &str, format: Format) -> Result<Log, String> {
     let filter = EnvFilter::try_new(level).map_err(|e| format!("log.level `{level}`: {e}"))?;
+    let lines = Lines::written_to(io::stderr()).map_err(|e| format!("the log has no thread: {e}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(Writer(Arc::clone(&lines)))
         .with_timer(UtcTime::rfc_3339());
     let set = match format {
         Format::Json => log.json().try_init(),
         Format::Text => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
     };
-    set.map_err(|e| e.to_string())
+    set.map_err(|e| e.to_string())?;
+    Ok(Log(lines))
+}
+
+/// Lines that could not be written so far.
+#[must_use]
+pub fn failures() -> u64 {
+    FAILURES.load(Ordering::Relaxed)
+}
+
+/// Lines on their way to the thread that writes them.
+#[derive(Debug, Default)]
+struct Lines {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    lines: u64,
+    /// The thread is at what it took.
+    is_writing: bool,
+}
+
+impl Lines {
+    /// Starts the thread, which goes with the process.
+    fn written_to(to: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
+        let lines = Arc::new(Self::default());
+        let taken = Arc::clone(&lines);
+        thread::Builder::new().name("log".to_owned()).spawn(move || taken.write(to))?;
+        Ok(lines)
+    }
+
+    fn add(&self, line: &[u8]) {
+        let mut waiting = self.waiting.lock();
+        if waiting.bytes.len() + line.len() > WAITING_MAX {
+            FAILURES.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        waiting.bytes.extend_from_slice(line);
+        waiting.lines += 1;
+        if !waiting.is_writing {
+            self.changed.notify_all();
+        }
+    }
+
+    fn write(&self, mut to: impl Write) {
+        let mut bytes = Vec::new();
+        loop {
+            let lines = {
+                let mut waiting = self.waiting.lock();
+                waiting.is_writing = false;
+                while waiting.bytes.is_empty() {
+                    self.changed.notify_all();
+                    self.changed.wait(&mut waiting);
+                }
+                waiting.is_writing = true;
+                std::mem::swap(&mut waiting.bytes, &mut bytes);
+                std::mem::take(&mut waiting.lines)
+            };
+            if to.write_all(&bytes).is_err() {
+                FAILURES.fetch_add(lines, Ordering::Relaxed);
+            }
+            bytes.clear();
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting.lock();
+        let unwritten = |waiting: &mut Waiting| waiting.is_writing || !waiting.bytes.is_empty();
+        self.0.changed.wait_while_for(&mut waiting, unwritten, LAST_WAIT);
+    }
+}
+
+/// Hands on what `tracing_subscriber` writes, a line at a time. It never fails: on a failure that would print.
+#[derive(Clone)]
+struct Writer(Arc<Lines>);
+
+impl<'a> MakeWriter<'a> for Writer {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.add(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     #[test]
     fn a_filter_that_cannot_be_read_is_refused_by_name() {
         let refused = set_up("info,sproxy=loud", Format::Json).expect_err("no level");
         assert!(refused.starts_with("log.level `info,sproxy=loud`: "), "{refused}");
+    }
+
+    /// Takes nothing before it is let.
+    struct Stuck(mpsc::Receiver<()>, Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _let_go = self.0.recv();
+            self.1.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_holds_nobody_up() {
+        let (let_go, held) = mpsc::channel();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let lines = Lines::written_to(Stuck(held, Arc::clone(&written))).unwrap();
+        let before = failures();
+        let line = vec![b'x'; 1 << 20];
+        for _ in 0..20 {
+            lines.add(&line);
+        }
+        assert!(failures() >= before + 3, "what is too much is counted");
+        drop(let_go);
+        drop(Log(lines));
+        assert!(written.lock().len() >= 8 << 20, "the rest is written in the end");
     }
 }
