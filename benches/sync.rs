@@ -37,6 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 const BATCH: usize = 1_000;
 
@@ -377,7 +378,8 @@ async fn start_leader(store: &Store, stop: &CancellationToken) -> (Ledger, lead:
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     let services = grpc::Services::new(&lead, store, &accounts, None, &clock, stop.clone());
-    tokio::spawn(grpc::serve(listener, services, None, stop.clone()));
+    let door = grpc::door(listener, None, services, Duration::from_secs(10)).await.expect("a door");
+    tokio::spawn(door.run(stop.clone(), stop.clone(), TaskTracker::new()));
     (ledger, lead, address)
 }
 

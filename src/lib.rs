@@ -15,7 +15,7 @@
 //! | 4 | [`http`], [`grpc`], [`mock`] | the doors; a fake provider |
 //! | 3 | [`proxy`], [`cluster`] | the two flows: answer a request; keep the cluster's books |
 //! | 2 | [`accounts`], [`quota`], [`upstream`], [`ledger`] | the gateway's own rules |
-//! | 1 | [`config`], [`store`], [`metering`], [`transport`], [`crypto`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
+//! | 1 | [`config`], [`store`], [`metering`], [`transport`], [`inbound`], [`crypto`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
 //! | 0 | [`domain`] | nouns and pure rules |
 //!
 //! # A request, as a straight line
@@ -44,6 +44,7 @@ pub mod domain;
 
 pub mod config;
 pub mod crypto;
+pub mod inbound;
 pub mod metering;
 pub mod store;
 pub mod telemetry;

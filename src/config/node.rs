@@ -39,6 +39,7 @@ pub(super) fn http(table: &Table<'_>) -> HttpConfig {
         max_buffered_bytes: table.size("max_buffered_bytes", max_body_bytes, BUFFERED_MAX),
         max_connections: table.size("max_connections", 1, 10_000_000),
         header_timeout: table.duration("header_timeout", Duration::from_millis(100)),
+        idle_timeout: table.duration("idle_timeout", Duration::from_millis(100)),
         shutdown_timeout: table.duration("shutdown_timeout", Duration::ZERO),
     }
 }

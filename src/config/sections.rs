@@ -63,8 +63,10 @@ pub struct HttpConfig {
     pub max_buffered_bytes: usize,
     /// Connections at once.
     pub max_connections: usize,
-    /// From a connection's first byte to the end of a request's head.
+    /// To a connection's opening, and from the first byte of a request's head to its end.
     pub header_timeout: Duration,
+    /// How long a connection may be without a request.
+    pub idle_timeout: Duration,
     /// How long leaving may take.
     pub shutdown_timeout: Duration,
 }

@@ -49,6 +49,7 @@ fn http(http: &HttpConfig) -> Settings {
         ("max_buffered_bytes", http.max_buffered_bytes.to_string()),
         ("max_connections", http.max_connections.to_string()),
         ("header_timeout", duration(http.header_timeout)),
+        ("idle_timeout", duration(http.idle_timeout)),
         ("shutdown_timeout", duration(http.shutdown_timeout)),
     ]
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::{HeaderMap, header};
 use subtle::ConstantTimeEq;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -28,10 +29,21 @@ impl Access {
         Self { secret: secret.map(Arc::from), accounts, clock }
     }
 
+    /// Who may make a call to this path is asked here, before anything of its message is read.
+    #[allow(clippy::result_large_err, reason = "tonic's handlers return a Status")]
+    pub(super) fn caller(&self, path: &str, headers: &HeaderMap) -> Result<(), Status> {
+        match path.rsplit_once('/').map(|(service, _)| service) {
+            Some("/sproxy.v1.Cluster") => self.node(headers),
+            Some("/sproxy.v1.Stats") => self.reads(headers),
+            // Health and reflection are for everybody; whatever else there is, there is not.
+            _ => Ok(()),
+        }
+    }
+
     /// A node speaks.
     #[allow(clippy::result_large_err, reason = "tonic's handlers return a Status")]
-    pub(super) fn node(&self, metadata: &MetadataMap) -> Result<(), Status> {
-        if self.secret.is_none() || self.is_secret(bearer(metadata).unwrap_or_default()) {
+    fn node(&self, headers: &HeaderMap) -> Result<(), Status> {
+        if self.secret.is_none() || self.is_secret(bearer(headers).unwrap_or_default()) {
             return Ok(());
         }
         Err(status(Failure::new(Kind::Unauthenticated, "authorization: Bearer <cluster.secret> is required")))
@@ -40,7 +52,12 @@ impl Access {
     /// Someone wants to read statistics.
     #[allow(clippy::result_large_err, reason = "tonic's handlers return a Status")]
     pub(super) fn reader(&self, metadata: &MetadataMap) -> Result<(), Status> {
-        let Some(credential) = bearer(metadata) else {
+        self.reads(metadata.as_ref())
+    }
+
+    #[allow(clippy::result_large_err, reason = "tonic's handlers return a Status")]
+    fn reads(&self, headers: &HeaderMap) -> Result<(), Status> {
+        let Some(credential) = bearer(headers) else {
             let text =
                 "authorization: Bearer with the cluster's secret or an admin's token or key is required";
             return Err(status(Failure::new(Kind::Unauthenticated, text)));
@@ -62,8 +79,8 @@ impl Access {
     }
 }
 
-fn bearer(metadata: &MetadataMap) -> Option<&str> {
-    let value = metadata.get("authorization")?.to_str().ok()?;
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credential) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(credential.trim())
 }

@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -19,14 +18,10 @@ use crate::wire::malformed::parse_some;
 use crate::wire::v1;
 use crate::wire::v1::cluster_server::Cluster;
 
-/// Batches that are being committed at the same time, of all followers together. More wait in line until their deadline.
-const PUSHES_MAX: usize = 32;
-
 /// The leader's side of the service. Who may call is asked before a message is read: see `serve`.
 pub struct ClusterService<B> {
     leader: Arc<Leader<B>>,
     own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
-    pushes: Semaphore,
     stop: CancellationToken,
 }
 
@@ -37,7 +32,7 @@ impl<B: LeaderBooks> ClusterService<B> {
         own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
         stop: CancellationToken,
     ) -> Self {
-        Self { leader, own_peer, pushes: Semaphore::new(PUSHES_MAX), stop }
+        Self { leader, own_peer, stop }
     }
 }
 
@@ -65,7 +60,6 @@ impl<B: LeaderBooks> Cluster for ClusterService<B> {
         &self,
         request: Request<v1::PushUsageRequest>,
     ) -> Result<Response<v1::PushUsageResponse>, Status> {
-        let _place = self.pushes.acquire().await.map_err(|_| stopping())?;
         self.leader.push(request.into_inner()).await.map(Response::new).map_err(status)
     }
 
@@ -99,8 +93,4 @@ impl<B: LeaderBooks> Cluster for ClusterService<B> {
         }
         Err(status(Failure::new(Kind::Invalid, "the state ended before its last piece")))
     }
-}
-
-fn stopping() -> Status {
-    status(Failure::new(Kind::Unavailable, "the leader is shutting down"))
 }

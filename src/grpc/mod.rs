@@ -9,6 +9,6 @@ mod watch;
 
 pub use access::Access;
 pub use cluster::ClusterService;
-pub use serve::{Error, ServerTls, Services, serve};
+pub use serve::{Error, Services, door, tls};
 pub use stats::StatsService;
 pub use status::status;

@@ -1,16 +1,21 @@
-//! Serving gRPC on a socket that is bound already.
+//! The gRPC door: connections and what they keep waiting are bounded as at the HTTP door; who may call, and whether
+//! there is room for it, is decided by a call's head, before anything of its message is read.
 
-use std::path::Path;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderMap, Request, Response};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tower::ServiceExt;
 
 use crate::accounts::Accounts;
 use crate::cluster::LeaderDisk;
@@ -19,46 +24,37 @@ use crate::cluster::leader::LeaderBooks;
 use crate::cluster::link::MESSAGE_BYTES_MAX;
 use crate::config::ClusterTls;
 use crate::domain::clock::Clock;
+use crate::domain::failure::{Failure, Kind};
 use crate::grpc::access::Access;
 use crate::grpc::cluster::ClusterService;
 use crate::grpc::stats::StatsService;
+use crate::grpc::status::status;
+use crate::inbound::tls::{Files, acceptor};
+use crate::inbound::{Door, Handler, Limits, Protocols, RequestBody};
 use crate::store::Store;
 use crate::wire::DESCRIPTORS;
 use crate::wire::v1::cluster_server::ClusterServer;
 use crate::wire::v1::stats_server::StatsServer;
 
+/// Connections at the same time: a follower has one.
+const CONNECTIONS_MAX: usize = 4_096;
+/// A follower always has a call open; programs that ask for statistics may keep their connection for a while.
+const IDLE_MAX: Duration = Duration::from_mins(5);
+/// Calls of one connection at the same time, and bytes that a caller may send ahead: per call, so that a batch fits
+/// without waiting for leave, and per connection, which is what pushes that wait for room can take.
+const PROTOCOLS: Protocols = Protocols { http1: false, streams: 256, windows: Some((1 << 20, 2 << 20)) };
 /// The longest that a call may take to be answered; streams may go on.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-const PING_EVERY: Duration = Duration::from_secs(10);
-const PING_MAX: Duration = Duration::from_secs(10);
-/// The largest question about statistics.
+/// The largest question about statistics, health or the services themselves.
 const QUESTION_BYTES_MAX: usize = 64 << 10;
-/// Calls of one connection at the same time.
-const CALLS_MAX: u32 = 256;
-/// Bytes that a caller may send ahead, per call and per connection.
-const WINDOW: u32 = 4 << 20;
+/// Batches in memory at the same time, of all followers together. More wait unread until their deadline.
+const PUSHES_MAX: usize = 32;
+const PUSH: &str = "/sproxy.v1.Cluster/PushUsage";
 
-/// PEM texts for TLS.
-#[derive(Clone)]
-pub struct ServerTls {
-    /// The node's certificate, with its chain.
-    pub cert: Vec<u8>,
-    /// The certificate's key.
-    pub key: Vec<u8>,
-    /// Set: callers have to show a certificate that this authority has signed.
-    pub client_ca: Option<Vec<u8>>,
-}
-
-/// Why gRPC cannot be served.
+/// The descriptors of the services cannot be read: a defect.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The descriptors are none: a defect.
-    #[error("the descriptors of the services cannot be read: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
-    /// The certificates cannot be used, or the socket broke.
-    #[error("gRPC cannot be served: {0}")]
-    Transport(#[from] tonic::transport::Error),
-}
+#[error("gRPC cannot be served: {0}")]
+pub struct Error(#[from] tonic_reflection::server::Error);
 
 /// The services of a leader.
 pub struct Services<B> {
@@ -70,28 +66,22 @@ pub struct Services<B> {
     pub access: Access,
 }
 
-impl ServerTls {
-    /// Reads the files that the configuration names.
-    ///
-    /// # Errors
-    /// A certificate that a leader needs and has not, or a file that cannot be read, as a sentence.
-    pub fn read(config: &ClusterTls) -> Result<Self, String> {
-        let Some(identity) = &config.identity else {
-            return Err("cluster.tls: a leader needs a certificate and its key".to_owned());
-        };
-        let client_ca = match (config.client_auth, &config.ca) {
-            (false, _) => None,
-            (true, Some(ca)) => Some(read(ca)?),
-            (true, None) => {
-                return Err("cluster.tls: client_auth needs the authority of the followers".to_owned());
-            }
-        };
-        Ok(Self { cert: read(&identity.cert)?, key: read(&identity.key)?, client_ca })
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+/// Reads the files of `[cluster]` for a leader's door.
+///
+/// # Errors
+/// A certificate that a leader needs and has not, or a file that cannot be used, as a sentence.
+pub fn tls(config: &ClusterTls) -> Result<TlsAcceptor, String> {
+    let Some(identity) = &config.identity else {
+        return Err("cluster.tls_cert: a leader needs a certificate and its key".to_owned());
+    };
+    let client_ca = match (config.client_auth, &config.ca) {
+        (false, _) => None,
+        (true, Some(ca)) => Some(ca.as_path()),
+        (true, None) => {
+            return Err("cluster.tls_ca: tls_client_auth needs the authority of the followers".to_owned());
+        }
+    };
+    acceptor(Files { section: "cluster.", cert: &identity.cert, key: &identity.key, client_ca }, &[b"h2"])
 }
 
 impl Services<LeaderDisk> {
@@ -116,45 +106,99 @@ impl Services<LeaderDisk> {
     }
 }
 
-/// Serves until `stop`, then finishes the calls that have begun.
+/// What stands behind the door.
+pub struct Calls {
+    access: Access,
+    routes: Routes,
+    pushes: Semaphore,
+}
+
+/// A door on a socket that is bound already, with the services behind it. A connection has to open within
+/// `header_timeout`.
 ///
 /// # Errors
-/// [`Error`], at once for certificates that cannot be used.
-pub async fn serve<B: LeaderBooks>(
+/// [`Error`]
+pub async fn door<B: LeaderBooks>(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     services: Services<B>,
-    tls: Option<ServerTls>,
-    stop: CancellationToken,
-) -> Result<(), Error> {
-    let mut server = Server::builder()
-        .timeout(ANSWER_MAX)
-        .max_concurrent_streams(CALLS_MAX)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
-        .http2_keepalive_interval(Some(PING_EVERY))
-        .http2_keepalive_timeout(Some(PING_MAX));
-    if let Some(tls) = tls {
-        server = server.tls_config(server_tls(tls))?;
-    }
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    header_timeout: Duration,
+) -> Result<Door<Calls>, Error> {
+    let limits = Limits { connections: CONNECTIONS_MAX, header_timeout, idle_timeout: IDLE_MAX };
+    let access = services.access.clone();
     let routes = routes(services).await?;
-    Ok(server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?)
+    let calls = Calls { access, routes, pushes: Semaphore::new(PUSHES_MAX) };
+    Ok(Door::new(listener, tls, Arc::new(calls), PROTOCOLS, limits))
+}
+
+impl Handler for Calls {
+    type Body = Body;
+
+    async fn handle(self: Arc<Self>, request: Request<RequestBody>, _: SocketAddr) -> Response<Body> {
+        match self.answer(request).await {
+            Ok(answer) => answer,
+            Err(status) => status.into_http(),
+        }
+    }
+
+    fn no_place(&self) -> Response<Body> {
+        unavailable("this leader has as many connections as it may, or as many of this address").into_http()
+    }
+}
+
+impl Calls {
+    #[allow(clippy::result_large_err, reason = "tonic's handlers return a Status")]
+    async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Body>, Status> {
+        self.access.caller(request.uri().path(), request.headers())?;
+        let deadline = Instant::now() + asked_for(request.headers()).unwrap_or(ANSWER_MAX).min(ANSWER_MAX);
+        let answer = async {
+            let _place = match request.uri().path() {
+                PUSH => Some(
+                    self.pushes.acquire().await.map_err(|_| unavailable("the leader is shutting down"))?,
+                ),
+                _ => None,
+            };
+            match self.routes.clone().oneshot(request).await {
+                Ok(answer) => Ok(answer),
+                Err(never) => match never {},
+            }
+        };
+        match timeout_at(deadline, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Status::deadline_exceeded("the call took too long")),
+        }
+    }
+}
+
+fn unavailable(text: &str) -> Status {
+    status(Failure::new(Kind::Unavailable, text))
+}
+
+/// How long a caller will wait, as it says in `grpc-timeout`: at most eight digits and a unit.
+fn asked_for(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let amount: u64 = Some(digits).filter(|digits| digits.len() <= 8)?.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_hours(amount)),
+        "M" => Some(Duration::from_mins(amount)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
 }
 
 async fn routes<B: LeaderBooks>(services: Services<B>) -> Result<Routes, Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
+    let health = health.max_decoding_message_size(QUESTION_BYTES_MAX);
     reporter.set_serving::<ClusterServer<ClusterService<B>>>().await;
     let cluster = ClusterServer::new(services.cluster)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
         .accept_compressed(CompressionEncoding::Zstd)
         .send_compressed(CompressionEncoding::Zstd);
-    // Before anything of a message is read: a small one can unpack to a large one.
-    let access = services.access;
-    let cluster = InterceptedService::new(cluster, move |call: tonic::Request<()>| {
-        access.node(call.metadata())?;
-        Ok(call)
-    });
     reporter.set_serving::<StatsServer<StatsService>>().await;
     let stats = StatsServer::new(services.stats)
         .max_decoding_message_size(QUESTION_BYTES_MAX)
@@ -168,14 +212,28 @@ async fn routes<B: LeaderBooks>(services: Services<B>) -> Result<Routes, Error> 
     let mut routes = Routes::builder();
     routes.add_service(health).add_service(cluster).add_service(stats);
     // grpcurl and older clients ask for v1alpha.
-    routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+    routes
+        .add_service(reflection().build_v1()?.max_decoding_message_size(QUESTION_BYTES_MAX))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(QUESTION_BYTES_MAX));
     Ok(routes.routes())
 }
 
-fn server_tls(tls: ServerTls) -> ServerTlsConfig {
-    let config = ServerTlsConfig::new().identity(Identity::from_pem(tls.cert, tls.key));
-    match tls.client_ca {
-        Some(ca) => config.client_ca_root(Certificate::from_pem(ca)),
-        None => config,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callers_deadline_is_read_in_its_unit() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            asked_for(&headers)
+        };
+        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("99999999H"), Some(Duration::from_hours(99_999_999)));
+        for none in ["", "S", "5", "5s", "-5S", "999999999S", "5 S"] {
+            assert_eq!(read(none), None, "{none:?}");
+        }
     }
 }

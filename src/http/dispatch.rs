@@ -8,10 +8,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use http::{HeaderValue, Method, Request, Response, header};
-use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use super::body::Body;
+use crate::inbound::RequestBody;
 use crate::proxy::{self, Gateway, Head};
 
 /// Both planes.
@@ -28,7 +28,7 @@ impl Dispatch {
     }
 
     /// Answers one request.
-    pub async fn call(self: Arc<Self>, request: Request<Incoming>, caller: SocketAddr) -> Response<Body> {
+    pub async fn call(self: Arc<Self>, request: Request<RequestBody>, caller: SocketAddr) -> Response<Body> {
         let (head, body) = request.into_parts();
         if let Some(route) = proxy::find_route(&head.method, head.uri.path(), &head.headers) {
             let head = Head { method: head.method, query: head.uri.query(), headers: head.headers };
@@ -41,7 +41,7 @@ impl Dispatch {
         Box::pin(self.control(Request::from_parts(head, body), caller)).await
     }
 
-    async fn control(&self, request: Request<Incoming>, caller: SocketAddr) -> Response<Body> {
+    async fn control(&self, request: Request<RequestBody>, caller: SocketAddr) -> Response<Body> {
         let mut request = request.map(axum::body::Body::new);
         // Logins are limited by where they come from.
         request.extensions_mut().insert(ConnectInfo(caller));

@@ -2,6 +2,7 @@
 //! is taken is known before anything is written; they are served last.
 
 use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,8 +30,9 @@ use crate::grpc;
 use crate::http::control::{self, ControlState};
 use crate::http::dispatch::Dispatch;
 use crate::http::health::{self, Health};
-use crate::http::listen::{self, Door, Limits};
+use crate::http::listen;
 use crate::http::relay;
+use crate::inbound::{self, Limits};
 use crate::ledger::{Emergency, Ledger, Retention, UsageWriter};
 use crate::proxy::{Budget, Drainer, Gateway, Parts, Refuses};
 use crate::quota::Quota;
@@ -58,6 +60,9 @@ pub enum Error {
     /// The cluster: the database below it, or a leader that will not have this node.
     #[error("{0}")]
     Cluster(#[from] Failure),
+    /// The door for nodes.
+    #[error("{0}")]
+    Grpc(#[from] grpc::Error),
     /// A task of the node ended by itself.
     #[error(transparent)]
     EndedEarly(EndedEarly),
@@ -88,12 +93,12 @@ struct Base {
 
 impl Node {
     pub(super) async fn build(config: Config) -> Result<Self, Error> {
-        let listener = listen::bind(config.http.listen).await?;
+        let listener = inbound::bind("http.listen", config.http.listen).await?;
         let http = listener.local_addr()?;
         let tls = config.http.tls.as_ref().map(|tls| listen::tls(&tls.cert, &tls.key)).transpose();
         let tls = tls.map_err(Error::Unusable)?;
         let grpc_listener = match config.cluster.leader {
-            None => Some(listen::bind(config.cluster.listen).await?),
+            None => Some(inbound::bind("cluster.listen", config.cluster.listen).await?),
             Some(_) => None,
         };
         let grpc = grpc_listener.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -114,7 +119,7 @@ impl Node {
         let drained = TaskTracker::new();
         let give_up = supervisor.giving_up();
         let (dispatch, limits) = doors(config, &base, role, &supervisor, drained.clone());
-        let door = Door::new(listener, tls, dispatch, limits);
+        let door = listen::door(listener, tls, dispatch, limits);
         supervisor.spawn(Stage::Doors, "http", |stop| async move {
             let connections = TaskTracker::new();
             door.run(stop, give_up, connections.clone()).await;
@@ -180,16 +185,17 @@ async fn lead(
     let (lead, tasks) = cluster::lead::start(parts).await?;
     run(supervisor, tasks);
     let Some(listener) = listener else { return Ok(Role::Leader(lead)) };
-    let tls = config.cluster.tls.as_ref().map(grpc::ServerTls::read).transpose().map_err(Error::Unusable)?;
+    let tls = config.cluster.tls.as_ref().map(grpc::tls).transpose().map_err(Error::Unusable)?;
     let secret = config.cluster.secret.as_ref().map(Secret::expose);
     let stop = supervisor.stop_of(Stage::Doors);
     let services = grpc::Services::new(&lead, &base.store, &base.accounts, secret, &base.clock, stop);
     let give_up = supervisor.giving_up();
+    let door = grpc::door(listener, tls, services, config.http.header_timeout).await?;
     supervisor.spawn(Stage::Doors, "grpc", |stop| async move {
-        let served = give_up.run_until_cancelled(grpc::serve(listener, services, tls, stop)).await;
-        if let Some(Err(error)) = served {
-            tracing::error!(%error, "gRPC is not served any more");
-        }
+        let connections = TaskTracker::new();
+        door.run(stop, give_up, connections.clone()).await;
+        connections.close();
+        connections.wait().await;
     });
     Ok(Role::Leader(lead))
 }
@@ -288,8 +294,11 @@ fn doors(
         data_dir: config.node.data_dir,
     });
     let routes = health::router(health).merge(control);
-    let limits =
-        Limits { connections: config.http.max_connections, header_timeout: config.http.header_timeout };
+    let limits = Limits {
+        connections: config.http.max_connections,
+        header_timeout: config.http.header_timeout,
+        idle_timeout: config.http.idle_timeout,
+    };
     (Arc::new(Dispatch::new(gateway, routes)), limits)
 }
 
@@ -367,10 +376,15 @@ async fn open_accounts(
     Ok(accounts)
 }
 
-/// Not through the log: logs are kept and shipped, and a password has no place there.
-#[allow(clippy::print_stderr, reason = "for the one person who starts the node for the first time")]
+/// Not through the log: logs are kept and shipped, and a password has no place there. For the one person who starts the
+/// node for the first time.
 fn show_once(password: &str) {
-    eprintln!("first start: the password of the user `admin` is {password} (shown only now)");
+    let text = format!("first start: the password of the user `admin` is {password} (shown only now)\n");
+    if std::io::stderr().write_all(text.as_bytes()).is_err() {
+        tracing::warn!(
+            "the password of the user `admin` could not be shown: give it one with `sproxy user passwd admin`"
+        );
+    }
 }
 
 /// The file for what the database does not take. What an earlier process left there is booked before anything is

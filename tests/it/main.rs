@@ -14,6 +14,7 @@ mod control;
 mod crash;
 mod demo;
 mod deploy;
+mod door;
 mod harness;
 mod ledger;
 mod ledger_crash;

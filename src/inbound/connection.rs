@@ -1,0 +1,21 @@
+//! What the requests of one connection share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+use super::activity::Activity;
+use super::room::Room;
+
+/// One connection.
+pub(super) struct Connection {
+    /// Who is at the other end.
+    pub(super) caller: SocketAddr,
+    /// What it is at.
+    pub(super) activity: Arc<Activity>,
+    /// Places for bodies that are read to be dropped; of all connections.
+    pub(super) dropping: Arc<Room>,
+    /// What the door waits for when it closes.
+    pub(super) tasks: TaskTracker,
+}

@@ -1,0 +1,371 @@
+//! Accepting connections: bounded in number and in what they may keep waiting, without Nagle, under TLS if configured.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::activity::{self, Activity, Expired, Patience};
+use super::connection::Connection;
+use super::opening::{self, Protocol};
+use super::request_body::RequestBody;
+use super::room::{Place, Room};
+use super::stream::{Socket, Stream};
+
+/// Beside the connections that are served, so many are told that there is no place, and have so long for it.
+const TURNED_AWAY_AT_ONCE: usize = 256;
+const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(5);
+/// Bodies of refused requests that are read to be dropped, all callers together; one address takes at most half.
+const DROPPED_AT_ONCE: usize = 256;
+/// The share of one address in what is still free: alone it comes to eight of nine places.
+const SHARE: usize = 8;
+/// HTTP/2 callers that do not answer a ping are gone.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// What stands behind a door.
+pub trait Handler: Send + Sync + 'static {
+    /// The body of an answer.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
+
+    /// Answers a request of `caller`.
+    fn handle(
+        self: Arc<Self>,
+        request: Request<RequestBody>,
+        caller: SocketAddr,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// What a request hears for whose connection there is no place.
+    fn no_place(&self) -> Response<Self::Body>;
+}
+
+/// What connections may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at the same time; more are turned away with a refusal.
+    pub connections: usize,
+    /// How long a connection's opening and the head of a request may take.
+    pub header_timeout: Duration,
+    /// How long a connection may be without a request.
+    pub idle_timeout: Duration,
+}
+
+/// What is spoken at a door.
+#[derive(Clone, Copy, Debug)]
+pub struct Protocols {
+    /// HTTP/1.1 beside HTTP/2.
+    pub http1: bool,
+    /// Streams of one HTTP/2 connection at the same time.
+    pub streams: u32,
+    /// Bytes that an HTTP/2 caller may send ahead, per stream and per connection; none: hyper's.
+    pub windows: Option<(u32, u32)>,
+}
+
+/// One listening socket and what is behind it.
+pub struct Door<H> {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    handler: Arc<H>,
+    http1: Option<http1::Builder>,
+    http2: http2::Builder<TokioExecutor>,
+    patience: Patience,
+    room: Arc<Room>,
+    turned_away: Arc<Room>,
+    dropping: Arc<Room>,
+}
+
+/// How connections learn that the node leaves.
+#[derive(Clone)]
+struct Leave {
+    /// Finish the requests you are at.
+    stop: CancellationToken,
+    /// Close.
+    give_up: CancellationToken,
+}
+
+/// A connection that has been accepted.
+struct Guest {
+    connection: Arc<Connection>,
+    leave: Leave,
+    /// There is no place for it: its first request is told so.
+    turned_away: bool,
+    _place: Place,
+}
+
+impl<H: Handler> Door<H> {
+    /// A door on a socket that is bound already.
+    #[must_use]
+    pub fn new(
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        handler: Arc<H>,
+        protocols: Protocols,
+        limits: Limits,
+    ) -> Self {
+        let mut http1 = http1::Builder::new();
+        // Its own timer does not tell a connection without a request from a head that does not end.
+        http1.header_read_timeout(None);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(protocols.streams)
+            .keep_alive_interval(PING_EVERY);
+        if let Some((stream, connection)) = protocols.windows {
+            http2.initial_stream_window_size(stream).initial_connection_window_size(connection);
+        }
+        Self {
+            listener,
+            tls,
+            handler,
+            http1: protocols.http1.then_some(http1),
+            http2,
+            patience: Patience { head: limits.header_timeout, idle: limits.idle_timeout },
+            room: Room::new(limits.connections, SHARE),
+            turned_away: Room::new(TURNED_AWAY_AT_ONCE, SHARE),
+            dropping: Room::new(DROPPED_AT_ONCE, 1),
+        }
+    }
+
+    /// Accepts until `stop`. Connections go on in `tasks`: they finish the requests they are at, and close; with
+    /// `give_up` they close at once.
+    pub async fn run(self, stop: CancellationToken, give_up: CancellationToken, tasks: TaskTracker) {
+        let door = Arc::new(self);
+        let leave = Leave { stop, give_up };
+        loop {
+            let accepted = tokio::select! {
+                accepted = door.listener.accept() => accepted,
+                () = leave.stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((socket, caller)) => door.admit(socket, caller, &leave, &tasks),
+                Err(error) => {
+                    // Out of file descriptors, mostly: it passes when connections close.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    /// Gives a connection a place, or one among those that are told that there is none.
+    fn admit(self: &Arc<Self>, socket: TcpStream, caller: SocketAddr, leave: &Leave, tasks: &TaskTracker) {
+        let place = self.room.enter(caller.ip());
+        let turned_away = place.is_none();
+        let Some(place) = place.or_else(|| self.turned_away.enter(caller.ip())) else { return };
+        let connection = Connection {
+            caller,
+            activity: Arc::new(Activity::new()),
+            dropping: Arc::clone(&self.dropping),
+            tasks: tasks.clone(),
+        };
+        let leave = leave.clone();
+        let mut guest = Guest { connection: Arc::new(connection), leave, turned_away, _place: place };
+        let door = Arc::clone(self);
+        if turned_away {
+            // Its own sign to finish: it is given with the first answer.
+            guest.leave.stop = guest.leave.stop.child_token();
+            let welcome = timeout(TURNED_AWAY_WITHIN, door.welcome(socket, guest));
+            tasks.spawn(async move { drop(welcome.await) });
+        } else {
+            tasks.spawn(door.welcome(socket, guest));
+        }
+    }
+
+    async fn welcome(self: Arc<Self>, socket: TcpStream, guest: Guest) {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a connection was gone before it began");
+            return;
+        }
+        let deadline = Instant::now() + self.patience.head;
+        match self.tls.clone() {
+            None => self.open(socket, guest, deadline).await,
+            // In a box, or every connection in clear would take the room of one under TLS.
+            Some(tls) => Box::pin(self.open_under_tls(tls, socket, guest, deadline)).await,
+        }
+    }
+
+    async fn open_under_tls(
+        self: Arc<Self>,
+        tls: TlsAcceptor,
+        socket: TcpStream,
+        guest: Guest,
+        deadline: Instant,
+    ) {
+        match timeout_at(deadline, tls.accept(socket)).await {
+            Ok(Ok(stream)) => self.open(stream, guest, deadline).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    /// Reads the first bytes, and leaves the rest to the protocol that they are of.
+    async fn open<S: Socket>(self: Arc<Self>, mut socket: S, guest: Guest, deadline: Instant) {
+        let opening = timeout_at(deadline, opening::read(&mut socket));
+        let (protocol, first) = match guest.leave.stop.run_until_cancelled(opening).await {
+            Some(Ok(Ok(Some(opening)))) => opening,
+            None | Some(Ok(Ok(None))) => return,
+            Some(Ok(Err(error))) => {
+                tracing::debug!(%error, "a connection was gone before it said anything");
+                return;
+            }
+            Some(Err(_)) => {
+                tracing::debug!(caller = %guest.connection.caller, "a connection did not open in time");
+                return;
+            }
+        };
+        let activity = Arc::clone(&guest.connection.activity);
+        let requests = self.requests_of(&guest);
+        match protocol {
+            Protocol::Http1 => {
+                let Some(http1) = &self.http1 else { return };
+                let stream = TokioIo::new(Stream::new(socket, first, protocol, activity));
+                let connection = http1.serve_connection(stream, requests);
+                drive(connection, guest, self.patience).await;
+            }
+            Protocol::Http2 => {
+                activity.opened();
+                let stream = TokioIo::new(Stream::new(socket, first, protocol, activity));
+                let connection = self.http2.serve_connection(stream, requests);
+                // In a box, for the same reason as TLS.
+                Box::pin(drive(connection, guest, self.patience)).await;
+            }
+        }
+    }
+
+    fn requests_of(&self, guest: &Guest) -> Requests<H> {
+        Requests {
+            handler: Arc::clone(&self.handler),
+            connection: Arc::clone(&guest.connection),
+            turned_away: guest.turned_away.then(|| guest.leave.stop.clone()),
+        }
+    }
+}
+
+/// The requests of one connection.
+struct Requests<H> {
+    handler: Arc<H>,
+    connection: Arc<Connection>,
+    /// There is no place for it: after the first answer it ends.
+    turned_away: Option<CancellationToken>,
+}
+
+impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
+    type Response = Response<Answer<H::Body>>;
+    type Error = Infallible;
+    /// In a box that goes when the answer begins: hyper holds room for this as long as the connection lasts.
+    type Future = Answering<H::Body>;
+
+    fn call(&self, request: Request<Incoming>) -> Answering<H::Body> {
+        let running = activity::Request::begin(&self.connection.activity);
+        let (head, body) = request.into_parts();
+        self.connection.activity.asked(head.version == Version::HTTP_11);
+        let body = RequestBody::new(body, &head.headers, Arc::clone(&self.connection));
+        if let Some(stop) = &self.turned_away {
+            stop.cancel();
+            let answer = self.handler.no_place();
+            return Box::pin(async move { Ok(answer.map(|body| Answer { body, _running: running })) });
+        }
+        let (handler, caller) = (Arc::clone(&self.handler), self.connection.caller);
+        Box::pin(async move {
+            let answer = handler.handle(Request::from_parts(head, body), caller).await;
+            running.answering();
+            Ok(answer.map(|body| Answer { body, _running: running }))
+        })
+    }
+}
+
+type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<Answer<B>>, Infallible>> + Send>>;
+
+/// Serves a connection to its end: the caller's, the node's, or that of the time it may be without a request.
+async fn drive<C>(connection: C, guest: Guest, patience: Patience)
+where
+    C: GracefulConnection,
+    C::Error: std::fmt::Display,
+{
+    let mut connection = pin!(connection);
+    let activity = &guest.connection.activity;
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => Some(ended),
+        () = guest.leave.stop.cancelled() => None,
+        expired = activity.expired(patience) => {
+            tracing::debug!(caller = %guest.connection.caller, ?expired, "a connection was without a request for too long");
+            match expired {
+                Expired::Head => return,
+                Expired::Idle => None,
+            }
+        }
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        // A caller that does not take its leave is left.
+        let brief = Patience { idle: patience.head, ..patience };
+        tokio::select! {
+            biased;
+            ended = connection => ended,
+            () = guest.leave.give_up.cancelled() => return,
+            _ = activity.expired(brief) => return,
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The body of an answer; its request is over when it is dropped.
+struct Answer<B> {
+    body: B,
+    _running: activity::Request,
+}
+
+impl<B: Body + Unpin> Body for Answer<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Binds a socket for a door.
+///
+/// # Errors
+/// The setting that names the address, the address, and the system's reason.
+pub async fn bind(setting: &str, address: SocketAddr) -> io::Result<TcpListener> {
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("{setting}: cannot listen on {address}: {error}"))
+    };
+    TcpListener::bind(address).await.map_err(named)
+}

@@ -1,0 +1,22 @@
+//! Connections that come in: who gets a place, what has to have arrived by when, and how one ends.
+//!
+//! | what | is held no longer than |
+//! |---|---|
+//! | a connection that says nothing, or half of a TLS handshake, of HTTP/2's opening or of a request's head | `header_timeout` |
+//! | a connection without a request | `idle_timeout` |
+//! | a body that goes on coming after its request was refused | [`request_body`]'s bounds of bytes and seconds |
+//! | a connection that is told that there is no place for it | a few seconds, and few of them at once |
+//!
+//! No address gets all the places: see [`room`]. Both doors, HTTP and gRPC, are a [`Door`] with a [`Handler`] behind it.
+
+mod activity;
+mod connection;
+mod door;
+mod opening;
+mod request_body;
+mod room;
+mod stream;
+pub mod tls;
+
+pub use door::{Door, Handler, Limits, Protocols, bind};
+pub use request_body::RequestBody;
