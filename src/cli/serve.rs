@@ -40,5 +40,5 @@ pub async fn run(args: ServeArgs) -> Result<(), Error> {
         LogFormat::Json => Format::Json,
     };
     let _log = log::set_up(&config.log.level, format).map_err(Error::Usage)?;
-    Ok(node::run(config).await?)
+    Ok(Box::pin(node::run(config)).await?)
 }

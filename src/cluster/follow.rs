@@ -188,11 +188,19 @@ impl Follow {
         self.shared.peers.lock().iter().find(|peer| peer.id == leader).map(|peer| peer.addr.clone())
     }
 
+    /// Why nobody can be known here: none of the leader's users have come yet. None: they have.
+    #[must_use]
+    pub fn knows_nobody(&self) -> Option<String> {
+        let leader = self.shared.follower.leader().address();
+        let known = self.shared.has_accounts.load(Ordering::Relaxed);
+        (!known).then(|| format!("the node has not heard from its leader at {leader} yet: it knows no users"))
+    }
+
     /// Why this node should get no traffic; none: it may.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
-        if !self.shared.has_accounts.load(Ordering::Relaxed) {
-            return Some("the node has not heard from its leader yet: it knows no users".to_owned());
+        if let Some(reason) = self.knows_nobody() {
+            return Some(reason);
         }
         if self.shared.drained.load(Ordering::Relaxed) {
             return Some("the node is drained".to_owned());
@@ -295,7 +303,8 @@ impl Shared {
                 Err(error) => {
                     self.metrics.failures.increment();
                     if !std::mem::replace(&mut away, true) {
-                        tracing::warn!(%error, "cannot push usage to the leader; it is kept and tried again");
+                        let leader = self.follower.leader().address();
+                        tracing::warn!(leader, %error, "cannot push usage to the leader; it is kept and tried again");
                     }
                     pause(retry.wait(), &stop).await;
                 }

@@ -1,6 +1,7 @@
 //! The follower's line to its leader: gRPC over HTTP/2, under TLS if the leader's address says `https`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream;
@@ -86,6 +87,7 @@ impl Interceptor for Credential {
 /// A line to the leader. Connects when it is first used, and again after it broke. Cheap to clone.
 #[derive(Clone)]
 pub struct Link {
+    address: Arc<str>,
     client: ClusterClient<InterceptedService<Channel, Credential>>,
 }
 
@@ -118,7 +120,13 @@ impl Link {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
             .accept_compressed(CompressionEncoding::Zstd)
             .send_compressed(CompressionEncoding::Zstd);
-        Ok(Self { client })
+        Ok(Self { address: leader.into(), client })
+    }
+
+    /// The leader's address, as it is configured.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// `WatchState`: the stream of what the leader has to tell. It has no deadline; who reads it knows how often a sign
@@ -169,8 +177,10 @@ pub fn call_error(status: &Status) -> CallError {
     match status.code() {
         Code::NotFound => CallError::Unknown(text),
         Code::AlreadyExists => CallError::Taken(text),
+        Code::Unauthenticated => {
+            CallError::Refused("the secret is not the leader's (cluster.secret)".to_owned())
+        }
         Code::InvalidArgument
-        | Code::Unauthenticated
         | Code::PermissionDenied
         | Code::FailedPrecondition
         | Code::OutOfRange

@@ -1,5 +1,7 @@
 //! Who a follower is to its leader: its name, this run of its process, and the runs before it.
 
+use std::time::{Duration, Instant};
+
 use crate::cluster::calls::{CallError, LeaderCalls};
 use crate::cluster::link::Link;
 use crate::cluster::retry::Retry;
@@ -11,6 +13,8 @@ use crate::wire::v1;
 
 /// Runs that are remembered between two registrations.
 const FORMER_MAX: usize = 16;
+/// A leader that is away for so long is worth a warning.
+const LASTS: Duration = Duration::from_secs(10);
 
 /// The id of a follower that has none: asks the leader for one until it answers, and keeps it. A node without an id
 /// cannot book anything, so this comes before everything else; with an id no leader is needed.
@@ -20,6 +24,8 @@ const FORMER_MAX: usize = 16;
 pub async fn ask_for_id(link: &Link, addr: &str, weight: u32, store: &Store) -> Result<NodeId, Failure> {
     let runs = runs(store).await?;
     let mut retry = Retry::new();
+    let begun = Instant::now();
+    let mut told = None;
     loop {
         let request = v1::RegisterRequest {
             instance_id: runs.0.to_string(),
@@ -36,9 +42,27 @@ pub async fn ask_for_id(link: &Link, addr: &str, weight: u32, store: &Store) -> 
                 return Ok(id);
             }
             Err(error @ (CallError::Refused(_) | CallError::Nonsense(_))) => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "waiting for the leader to give this node an id"),
+            Err(error) => tell(&error, link, begun, &mut told),
         }
         tokio::time::sleep(retry.wait()).await;
+    }
+}
+
+/// Says once why a node waits, and warns when that lasts, less and less often: a leader may start a moment later.
+fn tell(error: &CallError, link: &Link, begun: Instant, told: &mut Option<Duration>) {
+    let waited = begun.elapsed();
+    let leader = link.address();
+    match *told {
+        None => {
+            tracing::info!(leader, %error, "this node has no id yet, and waits for its leader to give it one");
+            *told = Some(LASTS / 2);
+        }
+        Some(last) if waited >= 2 * last => {
+            let waited = waited.as_secs();
+            tracing::warn!(leader, %error, waited_s = waited, "this node still waits for its leader to give it an id");
+            *told = Some(begun.elapsed());
+        }
+        Some(_) => {}
     }
 }
 

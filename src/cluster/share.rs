@@ -91,7 +91,8 @@ impl Elsewhere {
     /// What was kept, for a start without the leader. What cannot be read is as if it was not kept.
     pub(super) fn from_kept(text: &str, quota: &Quota) -> Self {
         let mut elsewhere = Self::default();
-        let messages = text.split(',').filter_map(|part| STANDARD.decode(part).ok());
+        let messages =
+            text.split(',').filter(|part| !part.is_empty()).filter_map(|part| STANDARD.decode(part).ok());
         for message in messages.filter_map(|bytes| v1::UsageElsewhere::decode(&*bytes).ok()) {
             if let Err(error) = elsewhere.hear(message, quota) {
                 tracing::warn!(%error, "what other nodes had used cannot be read; the leader will tell again");

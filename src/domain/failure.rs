@@ -96,6 +96,11 @@ impl Failure {
         self
     }
 
+    /// This node cannot do it before it has heard what it waits for.
+    pub fn not_yet(reason: impl Into<String>) -> Self {
+        Self::new(Kind::Unavailable, reason).retry_after(Duration::from_secs(2))
+    }
+
     /// The same failure, with the time after which a retry can succeed.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {

@@ -128,7 +128,7 @@ pub async fn door<B: LeaderBooks>(
     let access = services.access.clone();
     let routes = routes(services).await?;
     let calls = Calls { access, routes, pushes: Semaphore::new(PUSHES_MAX) };
-    Ok(Door::new(listener, tls, Arc::new(calls), PROTOCOLS, limits))
+    Ok(Door::new(Arc::new(listener), tls, Arc::new(calls), PROTOCOLS, limits))
 }
 
 impl Handler for Calls {

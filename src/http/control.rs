@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use tokio::sync::Semaphore;
 
+use crate::domain::failure::Failure;
 use crate::http::problem::Refused;
 use crate::http::{audit, auth, backup, groups, keys, me, openapi, peers, stats, targets, usage, users};
 
@@ -68,6 +69,11 @@ async fn by_leader_or_here(State(state): State<ControlState>, request: Request, 
         return relay(request).await;
     }
     let mut answer = next.run(request).await;
+    if answer.status() == StatusCode::UNAUTHORIZED
+        && let Some(reason) = state.cluster.knows_nobody()
+    {
+        answer = Refused::from(Failure::not_yet(reason)).into_response();
+    }
     answer.headers_mut().insert(SCOPE, HeaderValue::from_static("local"));
     answer
 }

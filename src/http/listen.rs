@@ -28,31 +28,36 @@ impl Handler for Dispatch {
     }
 
     fn no_place(&self) -> Response<Body> {
-        let text = json!({
-            "type": "about:blank",
-            "title": "too many connections",
-            "status": 503,
-            "detail": "this node serves as many connections as http.max_connections allows, or as many of this address; \
-                       try again, or another node",
-        });
-        let mut answer = Response::new(Body::Data(proxy::Body::from(text.to_string())));
-        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        answer
+        turned_away()
     }
+}
+
+/// What a request hears for whose connection there is no place.
+pub(super) fn turned_away() -> Response<Body> {
+    let text = json!({
+        "type": "about:blank",
+        "title": "too many connections",
+        "status": 503,
+        "detail": "this node serves as many connections as http.max_connections and its file descriptors allow, or as many of this address; \
+                   try again, or another node",
+    });
+    let mut answer = Response::new(Body::Data(proxy::Body::from(text.to_string())));
+    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
 }
 
 /// A door on a socket that is bound already.
 #[must_use]
-pub fn door(
-    listener: TcpListener,
+pub fn door<H: Handler>(
+    listener: Arc<TcpListener>,
     tls: Option<TlsAcceptor>,
-    dispatch: Arc<Dispatch>,
+    handler: Arc<H>,
     limits: Limits,
-) -> Door<Dispatch> {
+) -> Door<H> {
     let protocols = Protocols { http1: true, streams: STREAMS_MAX, windows: None };
-    Door::new(listener, tls, dispatch, protocols, limits)
+    Door::new(listener, tls, handler, protocols, limits)
 }
 
 /// Reads a certificate chain and its key for a TLS door.

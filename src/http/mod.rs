@@ -23,3 +23,4 @@ mod stats;
 mod targets;
 mod usage;
 mod users;
+pub mod waiting;

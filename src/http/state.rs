@@ -47,6 +47,9 @@ pub trait Cluster: Send + Sync {
     /// Every peer, by id.
     fn peers(&self) -> Vec<Peer>;
 
+    /// Why no credential can be judged here: a follower has not been told of any users yet. None: it can.
+    fn knows_nobody(&self) -> Option<String>;
+
     /// Up to here every active peer has said that it owes nothing.
     fn complete_through(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Failure>>;
 

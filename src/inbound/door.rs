@@ -82,7 +82,7 @@ pub struct Protocols {
 
 /// One listening socket and what is behind it.
 pub struct Door<H> {
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
     http1: Option<http1::Builder>,
@@ -115,7 +115,7 @@ impl<H: Handler> Door<H> {
     /// A door on a socket that is bound already.
     #[must_use]
     pub fn new(
-        listener: TcpListener,
+        listener: Arc<TcpListener>,
         tls: Option<TlsAcceptor>,
         handler: Arc<H>,
         protocols: Protocols,
@@ -365,7 +365,15 @@ impl<B: Body + Unpin> Body for Answer<B> {
 /// The setting that names the address, the address, and the system's reason.
 pub async fn bind(setting: &str, address: SocketAddr) -> io::Result<TcpListener> {
     let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("{setting}: cannot listen on {address}: {error}"))
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!(
+                    ": set {setting} to another address (port 0 takes a free one), or stop what listens there"
+                )
+            }
+            _ => String::new(),
+        };
+        io::Error::new(error.kind(), format!("{setting}: cannot listen on {address}: {error}{advice}"))
     };
     TcpListener::bind(address).await.map_err(named)
 }

@@ -103,7 +103,8 @@ impl<S: Socket> Stream<S> {
             if !self.activity.has_request() || (!half.waits && half.looks_left == 0) {
                 return Poll::Ready(Ok(()));
             }
-            if !half.waits && self.activity.awaits_an_answer() {
+            // Not at once: most answers are there before it matters.
+            if !half.waits && half.looks_left < LOOKS_MAX && self.activity.awaits_an_answer() {
                 half.waits = true;
                 self.ask(cx)?;
                 continue;

@@ -1,5 +1,5 @@
-//! Putting a node together: the only reader of the whole configuration. Sockets are bound early, so that an address that
-//! is taken is known before anything is written; they are served last.
+//! Putting a node together: the only reader of the whole configuration. Its directory is taken first, sockets are bound
+//! early, so that an address that is taken is known before a database is touched; they are served last.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,6 +17,7 @@ use super::body_memory;
 use super::limits::LimitsKeeper;
 use super::role::Role;
 use super::supervisor::{EndedEarly, Stage, Supervisor};
+use super::waiting::Entrance;
 use super::{LocalAddress, memory, occupied};
 use crate::accounts::{self, Accounts};
 use crate::cluster::link::{Link, LinkTls};
@@ -32,9 +33,9 @@ use crate::http::dispatch::Dispatch;
 use crate::http::health::{self, Health};
 use crate::http::listen;
 use crate::http::relay;
-use crate::inbound::{self, Limits};
+use crate::inbound;
 use crate::ledger::{Emergency, Ledger, Retention, UsageWriter};
-use crate::proxy::{Budget, Drainer, Gateway, Parts, Refuses};
+use crate::proxy::{Budget, Drainer, Gateway, KnowsNobody, Parts, Refuses};
 use crate::quota::Quota;
 use crate::store::{self, Location, MetaKey, MetaRepo, Store, UsageRepo};
 use crate::upstream::{Upstream, probe_all};
@@ -93,20 +94,21 @@ struct Base {
 
 impl Node {
     pub(super) async fn build(config: Config) -> Result<Self, Error> {
-        let listener = inbound::bind("http.listen", config.http.listen).await?;
+        let data_dir = take_data_dir(&config.node.data_dir)?;
+        let listener = Arc::new(inbound::bind("http.listen", config.http.listen).await?);
         let http = listener.local_addr()?;
         let tls = config.http.tls.as_ref().map(|tls| listen::tls(&tls.cert, &tls.key)).transpose();
         let tls = tls.map_err(Error::Unusable)?;
+        let entrance = Entrance::new(listener, http, tls, &config.http);
         let grpc_listener = match config.cluster.leader {
             None => Some(inbound::bind("cluster.listen", config.cluster.listen).await?),
             Some(_) => None,
         };
         let grpc = grpc_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let mut supervisor = Supervisor::new();
-        let data_dir = take_data_dir(&config.node.data_dir)?;
         LocalAddress::new(http, config.http.tls.as_ref().map(|tls| tls.cert.as_path()))
             .write(&config.node.data_dir)?;
-        let (base, link, writer) = foundation(&config, http, tls.is_some()).await?;
+        let (base, link, writer) = foundation(&config, &entrance).await?;
         let keeper = limits_keeper(&base);
         keeper.fill().await?;
         supervisor.spawn(Stage::Background, "limits", |stop| keeper.run(stop));
@@ -118,8 +120,8 @@ impl Node {
         background(&mut supervisor, &base);
         let drained = TaskTracker::new();
         let give_up = supervisor.giving_up();
-        let (dispatch, limits) = doors(config, &base, role, &supervisor, drained.clone());
-        let door = listen::door(listener, tls, dispatch, limits);
+        let dispatch = doors(config, &base, role, &supervisor, drained.clone());
+        let door = listen::door(entrance.listener, entrance.tls, dispatch, entrance.limits);
         supervisor.spawn(Stage::Doors, "http", |stop| async move {
             let connections = TaskTracker::new();
             door.run(stop, give_up, connections.clone()).await;
@@ -135,15 +137,15 @@ impl Node {
 /// The parts that do not depend on the role, and a follower's link to its leader.
 async fn foundation(
     config: &Config,
-    http: SocketAddr,
-    is_tls: bool,
+    entrance: &Entrance,
 ) -> Result<(Base, Option<Link>, UsageWriter), Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = open_store(config).await?;
-    let scheme = if is_tls { "https" } else { "http" };
-    let addr = config.cluster.advertise.clone().unwrap_or_else(|| format!("{scheme}://{http}"));
+    let scheme = if entrance.tls.is_some() { "https" } else { "http" };
+    let addr = config.cluster.advertise.clone();
+    let addr = addr.unwrap_or_else(|| format!("{scheme}://{}", entrance.address));
     let link = config.cluster.leader.as_ref().map(|leader| link(config, leader)).transpose()?;
-    let id = own_id(config, &store, link.as_ref(), &addr).await?;
+    let id = own_id(config, &store, link.as_ref(), &addr, entrance).await?;
     let accounts = open_accounts(config, &store, link.is_none(), &clock).await?;
     let emergency = emergency(config, &store, link.is_none()).await;
     let quota = Quota::new();
@@ -153,7 +155,10 @@ async fn foundation(
     }
     let upstream = Upstream::new(&config.targets, &clock).map_err(|e| Error::Unusable(e.to_string()))?;
     if config.targets.is_empty() {
-        tracing::warn!("no target is configured: every call will be told that no target serves its model");
+        tracing::warn!(
+            "no target is configured, and every call will be told so: set ANTHROPIC_API_KEY, OPENAI_API_KEY, \
+             GEMINI_API_KEY or OLLAMA_HOST, or write [[targets]] into sproxy.toml"
+        );
     }
     let base = Base { id, store, accounts, quota, ledger, upstream: Arc::new(upstream), clock, addr };
     Ok((base, link, writer))
@@ -248,9 +253,16 @@ fn doors(
     role: Role,
     supervisor: &Supervisor,
     drained: TaskTracker,
-) -> (Arc<Dispatch>, Limits) {
+) -> Arc<Dispatch> {
     let stale = role.clone();
     let bodies = body_memory::limit(config.http.max_buffered_bytes, config.http.max_body_bytes);
+    let knows_nobody: Option<KnowsNobody> = match &role {
+        Role::Leader(_) => None,
+        Role::Follower(follow) => {
+            let follow = follow.clone();
+            Some(Arc::new(move || follow.knows_nobody()))
+        }
+    };
     let refuses = config.cluster.refuse_when_stale.then(|| -> Refuses { Arc::new(move || stale.refuses()) });
     let gateway = Arc::new(Gateway::new(Parts {
         accounts: base.accounts.clone(),
@@ -264,6 +276,7 @@ fn doors(
         clock: Arc::clone(&base.clock),
         node: base.id.clone(),
         refuses,
+        knows_nobody,
     }));
     let role = Arc::new(role);
     let health = Arc::new(Health {
@@ -294,12 +307,7 @@ fn doors(
         data_dir: config.node.data_dir,
     });
     let routes = health::router(health).merge(control);
-    let limits = Limits {
-        connections: config.http.max_connections,
-        header_timeout: config.http.header_timeout,
-        idle_timeout: config.http.idle_timeout,
-    };
-    (Arc::new(Dispatch::new(gateway, routes)), limits)
+    Arc::new(Dispatch::new(gateway, routes))
 }
 
 fn limits_keeper(base: &Base) -> LimitsKeeper {
@@ -336,7 +344,13 @@ async fn open_store(config: &Config) -> Result<Store, Error> {
 }
 
 /// The name in the configuration, else the one this database knows, else a leader's default or what the leader gives.
-async fn own_id(config: &Config, store: &Store, link: Option<&Link>, addr: &str) -> Result<NodeId, Error> {
+async fn own_id(
+    config: &Config,
+    store: &Store,
+    link: Option<&Link>,
+    addr: &str,
+    entrance: &Entrance,
+) -> Result<NodeId, Error> {
     let meta = MetaRepo::on(store);
     let known = match &config.node.id {
         Some(id) => Some(id.as_str().to_owned()),
@@ -346,8 +360,10 @@ async fn own_id(config: &Config, store: &Store, link: Option<&Link>, addr: &str)
         (Some(text), _) => text,
         (None, None) => FIRST.to_owned(),
         (None, Some(link)) => {
-            tracing::info!("asking the leader for a name");
-            return Ok(cluster::ask_for_id(link, addr, config.cluster.weight, store).await?);
+            let reason =
+                format!("this node has no id yet: its leader at {} has to give it one", link.address());
+            let asking = cluster::ask_for_id(link, addr, config.cluster.weight, store);
+            return Ok(Box::pin(entrance.while_waiting(reason, asking)).await?);
         }
     };
     meta.set(MetaKey::NodeId, &text).await?;

@@ -10,6 +10,7 @@ mod occupied;
 mod role;
 mod signals;
 mod supervisor;
+mod waiting;
 
 use std::net::SocketAddr;
 
@@ -26,9 +27,9 @@ use signals::Signals;
 ///
 /// # Errors
 /// Whatever keeps it from starting, or a task of it that ended early.
-pub async fn run(config: Config) -> Result<(), Error> {
+pub async fn run(mut config: Config) -> Result<(), Error> {
     let at_most = config.http.shutdown_timeout;
-    descriptors::raise(config.http.max_connections);
+    config.http.max_connections = descriptors::fit(config.http.max_connections);
     let (signals, watching) = Signals::listen().map_err(Error::Signals)?;
     let watching = tokio::spawn(watching);
     let node = tokio::select! {

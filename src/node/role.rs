@@ -38,6 +38,10 @@ impl ClusterHealth for Role {
 }
 
 impl Cluster for Role {
+    fn knows_nobody(&self) -> Option<String> {
+        Self::knows_nobody(self)
+    }
+
     fn peers(&self) -> Vec<Peer> {
         match self {
             Self::Leader(lead) => lead.peers(),
@@ -69,6 +73,14 @@ impl Role {
             Self::Follower(_) => {
                 Err(Failure::new(Kind::Unavailable, "only the leader changes the registry of peers"))
             }
+        }
+    }
+
+    /// Why no credential can be judged here.
+    pub(super) fn knows_nobody(&self) -> Option<String> {
+        match self {
+            Self::Leader(_) => None,
+            Self::Follower(follow) => follow.knows_nobody(),
         }
     }
 

@@ -71,6 +71,7 @@ pub struct Gateway {
     durability: Durability,
     node_header: HeaderValue,
     refuses: Option<Refuses>,
+    knows_nobody: Option<KnowsNobody>,
 }
 
 /// What a [`Gateway`] is made of.
@@ -97,7 +98,12 @@ pub struct Parts {
     pub node: NodeId,
     /// Whether calls are to be refused because what this node knows is too old; none: never.
     pub refuses: Option<Refuses>,
+    /// Why no credential can be judged yet; none: it can.
+    pub knows_nobody: Option<KnowsNobody>,
 }
+
+/// Says why no credential can be judged yet, because the node has not been told of any users; none: it can.
+pub type KnowsNobody = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Says whether calls are to be refused because what the node knows of users and limits is too old.
 pub type Refuses = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -137,6 +143,7 @@ impl Gateway {
             durability: parts.durability,
             node_header,
             refuses: parts.refuses,
+            knows_nobody: parts.knows_nobody,
         }
     }
 
@@ -153,6 +160,7 @@ impl Gateway {
     {
         let request_id = RequestId::new();
         let mut response = self.answer(request_id, route, head, body).await.unwrap_or_else(|failure| {
+            let failure = self.judged(failure);
             self.books.metrics.refused(failure.kind);
             tracing::debug!(%request_id, provider = %route.provider, reason = %failure, "refused");
             refusal::response(route.provider, &failure, request_id)
@@ -164,6 +172,12 @@ impl Gateway {
         }
         response.headers_mut().insert(X_SPROXY_NODE, self.node_header.clone());
         response
+    }
+
+    /// A node that knows nobody yet cannot say of a credential that it is wrong.
+    fn judged(&self, failure: Failure) -> Failure {
+        let unknown = self.knows_nobody.as_ref().filter(|_| failure.kind == Kind::Unauthenticated);
+        unknown.and_then(|reason| reason()).map_or(failure, Failure::not_yet)
     }
 
     async fn answer<B>(

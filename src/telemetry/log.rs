@@ -14,6 +14,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::UtcTime;
 
+/// What others say at info and is of no use there: each step of a new database. `level` may name it to hear it.
+const QUIET: &str = "sea_orm_migration=warn";
 /// Bytes that may wait to be written.
 const WAITING_MAX: usize = 8 << 20;
 /// How long the end of the process waits for what is still to be written.
@@ -42,7 +44,8 @@ pub struct Log(Arc<Lines>);
 /// # Errors
 /// When it has been set up before, the filter cannot be read, or the system gives no thread.
 pub fn set_up(level: &str, format: Format) -> Result<Log, String> {
-    let filter = EnvFilter::try_new(level).map_err(|e| format!("log.level `{level}`: {e}"))?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{level}"));
+    let filter = filter.map_err(|e| format!("log.level `{level}`: {e}"))?;
     let lines = Lines::written_to(io::stderr()).map_err(|e| format!("the log has no thread: {e}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

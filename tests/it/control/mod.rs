@@ -46,6 +46,10 @@ pub struct Plane {
 struct Alone(Timestamp);
 
 impl Cluster for Alone {
+    fn knows_nobody(&self) -> Option<String> {
+        None
+    }
+
     fn peers(&self) -> Vec<Peer> {
         Vec::new()
     }

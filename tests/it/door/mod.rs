@@ -4,6 +4,7 @@ mod connections;
 mod half_closed;
 mod log;
 mod refusals;
+mod waiting;
 
 use std::net::SocketAddr;
 

@@ -1,0 +1,52 @@
+//! The HTTP door of a node that cannot work yet: it is alive, it says what it waits for, and it turns calls away so that
+//! they are tried elsewhere or again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::response::IntoResponse;
+use http::{Request, Response, StatusCode};
+use serde_json::json;
+
+use super::body::Body;
+use super::listen::turned_away;
+use super::problem::Refused;
+use crate::domain::failure::Failure;
+use crate::domain::ids::RequestId;
+use crate::inbound::{Handler, RequestBody};
+use crate::proxy::{self, refusal};
+
+/// A node that waits.
+pub struct Waiting {
+    /// What for.
+    pub reason: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl Handler for Waiting {
+    type Body = Body;
+
+    async fn handle(self: Arc<Self>, request: Request<RequestBody>, _: SocketAddr) -> Response<Body> {
+        let reason = (self.reason)();
+        let path = request.uri().path();
+        let failure = Failure::not_yet(reason.clone());
+        if let Some(route) = proxy::find_route(request.method(), path, request.headers()) {
+            return refusal::response(route.provider, &failure, RequestId::new()).map(Body::Data);
+        }
+        let answer = match path {
+            "/healthz" => {
+                Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") })).into_response()
+            }
+            "/readyz" => {
+                let text = json!({ "status": "not ready", "reasons": [reason] });
+                (StatusCode::SERVICE_UNAVAILABLE, Json(text)).into_response()
+            }
+            _ => Refused::from(failure).into_response(),
+        };
+        answer.map(Body::Control)
+    }
+
+    fn no_place(&self) -> Response<Body> {
+        turned_away()
+    }
+}

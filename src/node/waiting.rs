@@ -1,0 +1,73 @@
+//! A door for the time before the node itself can serve: health is answered, and calls are turned away.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::HttpConfig;
+use crate::http::listen;
+use crate::http::waiting::Waiting;
+use crate::inbound::Limits;
+
+/// After so long it is said that the node waits.
+const SAID_AFTER: Duration = Duration::from_secs(1);
+/// How long answers that have begun may go on when the waiting is over.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Where the node listens, whoever answers there.
+#[derive(Clone)]
+pub(super) struct Entrance {
+    pub(super) listener: Arc<TcpListener>,
+    pub(super) address: SocketAddr,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) limits: Limits,
+}
+
+impl Entrance {
+    pub(super) fn new(
+        listener: Arc<TcpListener>,
+        address: SocketAddr,
+        tls: Option<TlsAcceptor>,
+        config: &HttpConfig,
+    ) -> Self {
+        let limits = Limits {
+            connections: config.max_connections,
+            header_timeout: config.header_timeout,
+            idle_timeout: config.idle_timeout,
+        };
+        Self { listener, address, tls, limits }
+    }
+
+    /// Does `work`, and meanwhile says at the door that the node waits for it, and why.
+    pub(super) async fn while_waiting<T>(&self, reason: String, work: impl Future<Output = T>) -> T {
+        let (stop, give_up, connections) =
+            (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let _closed_if_dropped = (stop.clone().drop_guard(), give_up.clone().drop_guard());
+        let said = reason.clone();
+        let waiting = Arc::new(Waiting { reason: Arc::new(move || said.clone()) });
+        let door = listen::door(Arc::clone(&self.listener), self.tls.clone(), waiting, self.limits);
+        let served = async {
+            let say = async {
+                sleep(SAID_AFTER).await;
+                tracing::info!(http = %self.address, %reason, "not ready: only health is served");
+            };
+            tokio::join!(door.run(stop.clone(), give_up.clone(), connections.clone()), say);
+        };
+        let mut work = pin!(work);
+        let done = tokio::select! {
+            done = work.as_mut() => done,
+            () = served => work.await,
+        };
+        stop.cancel();
+        connections.close();
+        let _ = timeout(LAST_ANSWERS, connections.wait()).await;
+        done
+    }
+}
