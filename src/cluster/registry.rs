@@ -138,7 +138,10 @@ impl Registry {
     pub fn register(&mut self, node: Registration, now: Timestamp) -> Result<Peer, Error> {
         let id = match node.node_id.clone().or_else(|| self.known_run(&node)) {
             Some(id) => id,
-            None if now < self.settled_at => return Err(Error::Settling(self.settled_at)),
+            // A clock that was ahead when this leader started must not keep newcomers waiting until then.
+            None if now < self.settled_at && self.settled_at.since(now) <= SETTLING => {
+                return Err(Error::Settling(self.settled_at));
+            }
             None => self.next_free(),
         };
         if id == self.leader {
@@ -213,6 +216,10 @@ impl Registry {
     /// Marks peers inactive that have been silent for three heartbeats; the answer is the peers to keep.
     pub fn sweep(&mut self, now: Timestamp) -> Vec<Peer> {
         let patience = self.heartbeat * MISSED_MAX;
+        // Nobody was heard of later than now: the clock was ahead.
+        for entry in self.entries.values_mut() {
+            entry.silent_since = entry.silent_since.min(now);
+        }
         let silent = |entry: &&mut Entry| entry.peer.is_active && now.since(entry.silent_since) > patience;
         self.entries
             .values_mut()

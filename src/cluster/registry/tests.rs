@@ -52,6 +52,18 @@ fn a_leader_that_may_have_lost_its_disk_gives_no_id_away_before_its_owner_could_
 }
 
 #[test]
+fn a_clock_that_was_ahead_keeps_no_newcomer_waiting_and_no_dead_peer_alive() {
+    let day = 86_400;
+    let mut registry = Registry::new(id("sp-1"), HEARTBEAT, Vec::new(), at(day));
+    let instance = InstanceId::new();
+    registry.register(node(Some("sp-2"), instance), at(day)).expect("it has its id");
+    assert_eq!(registry.register(node(None, InstanceId::new()), at(0)).expect("given").id, id("sp-3"));
+    assert!(registry.sweep(at(1)).is_empty(), "heard of a moment ago");
+    let silent: Vec<NodeId> = registry.sweep(at(20)).into_iter().map(|peer| peer.id).collect();
+    assert_eq!(silent, [id("sp-2"), id("sp-3")]);
+}
+
+#[test]
 fn a_second_living_process_under_one_id_is_refused_with_the_address_of_the_other() {
     let mut registry = registry();
     let first = InstanceId::new();
