@@ -218,8 +218,11 @@ impl Tally {
             (self.is_blank, self.was_set_back) = (true, true);
         } else if now.month_start() > self.month {
             self.begin(now);
+            self.batches.values_mut().for_each(Batches::doubt);
         } else if now.day_start() > self.day {
             self.day = now.day_start();
+            // What was used under a clock that is ahead is of this day already.
+            self.batches.values_mut().for_each(Batches::doubt);
             let sums = self.subjects.values_mut().flat_map(|entry| &mut entry.by_node);
             sums.for_each(|(_, used)| used.daily_tokens = 0);
         }

@@ -16,7 +16,7 @@ use crate::cluster::share::share_of_limits;
 use crate::cluster::task::{Task, pause};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
-use crate::domain::ids::{LedgerId, NodeId};
+use crate::domain::ids::{InstanceId, LedgerId, NodeId};
 use crate::domain::peer::Peer;
 use crate::domain::summary::StatsBy;
 use crate::ledger::Ledger;
@@ -93,7 +93,8 @@ pub async fn start(parts: Parts) -> Result<(Lead, Vec<Task>), Failure> {
     let own = peers.iter().find(|peer| peer.id == parts.id).cloned();
     let disk = LeaderDisk::new(parts.store.clone(), parts.ledger.clone(), parts.accounts.clone());
     let clock = Arc::clone(&parts.clock);
-    let leader = Leader::open(parts.id, parts.heartbeat_interval, disk, peers, clock).await?;
+    let instance = InstanceId::new();
+    let leader = Leader::open(parts.id, instance, parts.heartbeat_interval, disk, peers, clock).await?;
     let shared = Arc::new(Shared {
         leader: Arc::new(leader),
         addr: parts.addr,

@@ -122,12 +122,13 @@ pub struct Metrics {
 }
 
 impl<B: LeaderBooks> Leader<B> {
-    /// A leader that knows what its disk knows; `kept` are the peers.
+    /// A leader that knows what its disk knows; `instance` is this run of it, `kept` are the peers.
     ///
     /// # Errors
     /// What the database says.
     pub async fn open(
         id: NodeId,
+        instance: InstanceId,
         heartbeat: Duration,
         books: B,
         kept: Vec<Peer>,
@@ -146,7 +147,7 @@ impl<B: LeaderBooks> Leader<B> {
             news: watch::Sender::new(0),
             metrics: Metrics::default(),
             id,
-            instance: InstanceId::new(),
+            instance,
             heartbeat,
             books,
             clock,

@@ -137,7 +137,9 @@ impl Cluster {
         let shared = Arc::clone(&clock);
         let heartbeat = Duration::from_secs(5);
         let books = Books { ledger: Some(LedgerId::new()), ..Books::default() };
-        let leader = Leader::open(node("sp-1"), heartbeat, books, Vec::new(), shared).await.expect("opens");
+        let run = InstanceId::new();
+        let leader =
+            Leader::open(node("sp-1"), run, heartbeat, books, Vec::new(), shared).await.expect("opens");
         let cluster =
             Self { leader: Arc::new(leader), clock, user: UserId::new(), instance: InstanceId::new() };
         let request = v1::RegisterRequest {

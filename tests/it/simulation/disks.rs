@@ -1,27 +1,27 @@
-//! Disks of the simulation: what is committed outlives a crash, what is on its way does not, and a commit whose answer
-//! gets lost has happened. They watch over the invariants as they are written.
+//! A leader's disk: what is committed outlives a crash, what is on its way does not, and a commit whose answer gets lost
+//! has happened. It watches over the invariants as it is written.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sproxy::cluster::adoption::Standing;
 use sproxy::cluster::elsewhere::NodeUse;
-use sproxy::cluster::follower::Replica;
 use sproxy::cluster::leader::{LeaderBooks, Taken, spent_by};
-use sproxy::cluster::state::{Change, Origin, State};
-use sproxy::cluster::sync::{Debts, FollowerBooks, Place};
+use sproxy::cluster::state::{Origin, State};
 use sproxy::domain::clock::Timestamp;
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::group::{Group, Limits};
-use sproxy::domain::ids::{GroupId, InstanceId, LedgerId, NodeId, RequestId};
+use sproxy::domain::ids::{GroupId, LedgerId, NodeId, RequestId, UserId};
 use sproxy::domain::peer::Peer;
 use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
 use sproxy::quota::SubjectId;
+use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::scheduler::{Owner, World};
+use super::store::Real;
 
 /// The name of a group that is there from the beginning and that nobody ever removes.
 pub const GENESIS: &str = "genesis";
@@ -32,10 +32,25 @@ pub fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Commits that a machine may lose with its power.
+const PAST_MAX: usize = 6;
+
+/// What kinds of disks a history has.
+#[derive(Clone, Copy, Debug)]
+pub struct Kinds {
+    /// Machines lose their power.
+    pub loses_power: bool,
+    /// There is a database under each.
+    pub is_real: bool,
+}
+
 /// What a leader's disk holds.
 #[derive(Clone)]
 pub struct LeaderData {
+    /// Logs, as long as retention leaves them.
     pub records: BTreeMap<RequestId, UsageRecord>,
+    /// What its sums have.
+    pub booked: BTreeMap<RequestId, UsageRecord>,
     /// How many batches of each node were taken.
     pub batches: BTreeMap<NodeId, u64>,
     pub peers: BTreeMap<NodeId, Peer>,
@@ -43,13 +58,18 @@ pub struct LeaderData {
     pub taken: BTreeSet<RequestId>,
     pub state: State,
     pub standing: Standing,
+    /// As it was before the last commits, for a machine that loses its power; nothing, if none ever does.
+    pub past: Option<VecDeque<LeaderData>>,
+    /// The same on a real database.
+    pub real: Option<Arc<Real>>,
 }
 
 impl LeaderData {
     /// A disk that was never written to; `first` has users, others were lost.
-    pub fn new(world: &World, first: bool) -> Self {
+    pub fn new(world: &World, first: bool, kind: Kinds) -> Self {
         let mut data = Self {
             records: BTreeMap::new(),
+            booked: BTreeMap::new(),
             batches: BTreeMap::new(),
             taken: BTreeSet::new(),
             peers: BTreeMap::new(),
@@ -64,6 +84,8 @@ impl LeaderData {
                 untouched: u64::from(!first),
                 adopted: None,
             },
+            past: kind.loses_power.then(VecDeque::new),
+            real: kind.is_real.then(|| Arc::new(Real::new())),
         };
         data.add_group(world, if first { GENESIS } else { "bootstrap" });
         data
@@ -76,7 +98,72 @@ impl LeaderData {
     /// The disk as it is after `backup` was put back, which is of its own ledger. Users are as they were: how nodes agree
     /// on them again is another story.
     pub fn restore(&mut self, backup: Self) {
-        (self.records, self.batches, self.peers) = (backup.records, backup.batches, backup.peers);
+        (self.records, self.booked) = (backup.records, backup.booked);
+        (self.batches, self.peers) = (backup.batches, backup.peers);
+        self.past.iter_mut().for_each(VecDeque::clear);
+    }
+
+    /// The machine goes without a word, and so many commits had not reached the platter.
+    pub fn lose_power(&mut self, commits: usize) -> bool {
+        let Some(past) = &mut self.past else { return false };
+        let at = past.len().saturating_sub(commits);
+        let Some(before) = past.get(at).cloned() else { return false };
+        self.restore(before);
+        true
+    }
+
+    fn remember(&mut self) {
+        let Some(mut past) = self.past.take() else { return };
+        past.push_back(self.clone());
+        if past.len() > PAST_MAX {
+            past.pop_front();
+        }
+        self.past = Some(past);
+    }
+
+    /// Removes logs made before `before` that nobody will push again, by their node's own word. How many.
+    pub fn remove_before(&mut self, before: Timestamp) -> usize {
+        let may_come_again = |record: &UsageRecord| {
+            let peer = self.peers.get(&record.source_node);
+            peer.is_some_and(|peer| peer.synced_through.is_none_or(|through| through < record.created_at))
+        };
+        let gone = |record: &&UsageRecord| record.created_at < before && !may_come_again(record);
+        let gone: Vec<RequestId> =
+            self.records.values().filter(gone).map(|record| record.request_id).collect();
+        for id in &gone {
+            self.records.remove(id);
+        }
+        if let Some(real) = &self.real {
+            let own = "sp-1".parse().expect("a node id");
+            assert_eq!(real.remove_before(before, &own), gone.len(), "the database's retention");
+        }
+        gone.len()
+    }
+
+    fn take(&mut self, node: &NodeId, records: Vec<UsageRecord>) -> Taken {
+        let count = self.batches.entry(node.clone()).or_default();
+        *count += 1;
+        let mut taken = Taken { batch: Some(*count), ..Taken::default() };
+        if let Some(real) = &self.real {
+            let (is_new, number) = real.take(node, &records);
+            assert_eq!(number, taken.batch, "the database's number of the batch");
+            let known: Vec<bool> =
+                records.iter().map(|r| !self.records.contains_key(&r.request_id)).collect();
+            assert_eq!(is_new, known, "what is new to the database");
+        }
+        for record in records {
+            if let Some(known) = self.records.get(&record.request_id) {
+                assert_eq!(*known, record, "one request id, two accounts");
+                taken.duplicates += 1;
+            } else {
+                taken.accepted.push(spent_by(&record));
+                self.taken.insert(record.request_id);
+                let before = self.booked.insert(record.request_id, record.clone());
+                assert!(before.is_none(), "G8: {} counts twice", record.request_id);
+                self.records.insert(record.request_id, record);
+            }
+        }
+        taken
     }
 
     fn add_group(&mut self, world: &World, name: &str) {
@@ -99,27 +186,6 @@ impl LeaderData {
     }
 }
 
-/// What a follower's disk holds.
-#[derive(Default)]
-pub struct FollowerData {
-    pub node_id: Option<NodeId>,
-    pub instances: Vec<InstanceId>,
-    pub records: BTreeMap<Place, Owed>,
-    pub last_batch: u64,
-    pub seen: Option<LedgerId>,
-    pub held: Option<Origin>,
-    pub state: State,
-}
-
-/// A record and what became of it.
-pub struct Owed {
-    pub record: UsageRecord,
-    pub synced: bool,
-    pub set_aside: bool,
-    /// In which it was acknowledged.
-    pub batch: Option<u64>,
-}
-
 pub fn has_genesis(state: &State) -> bool {
     state.groups.values().any(|group| group.name == GENESIS)
 }
@@ -128,12 +194,12 @@ pub fn has_genesis(state: &State) -> bool {
 pub fn used_in<'r>(
     records: impl Iterator<Item = &'r UsageRecord>,
     as_of: Timestamp,
-) -> HashMap<SubjectId, Used> {
+) -> Vec<(SubjectId, Used)> {
     let (day, month) = (as_of.day_start(), as_of.month_start());
-    let mut sums: HashMap<SubjectId, Used> = HashMap::new();
+    let mut sums: BTreeMap<(bool, Uuid), Used> = BTreeMap::new();
     for record in records.filter(|record| record.created_at >= month) {
-        for subject in [Some(SubjectId::User(record.user_id)), record.group_id.map(SubjectId::Group)] {
-            let Some(subject) = subject else { continue };
+        let group = record.group_id.map(|group| (true, group.0));
+        for subject in [(false, record.user_id.0)].into_iter().chain(group) {
             let sum = sums.entry(subject).or_default();
             let tokens = record.tokens.total();
             sum.daily_tokens += if record.created_at >= day { tokens } else { 0 };
@@ -141,10 +207,13 @@ pub fn used_in<'r>(
             sum.monthly_nanousd += record.cost_nanousd;
         }
     }
-    sums
+    let subject =
+        |(is_group, id)| if is_group { SubjectId::Group(GroupId(id)) } else { SubjectId::User(UserId(id)) };
+    sums.into_iter().map(|(id, used)| (subject(id), used)).collect()
 }
 
-fn disk_full() -> Failure {
+pub fn disk_full(world: &World) -> Failure {
+    world.happened("a write failed");
     Failure::new(Kind::Unavailable, "the simulated disk is full")
 }
 
@@ -154,36 +223,52 @@ pub struct LeaderDisk {
     /// The leader's process.
     pub owner: Owner,
     pub data: Shared<LeaderData>,
+    /// A write that has begun is carried out though nobody waits any more, as in SQLite; on a server it is not.
+    pub carries_out: bool,
 }
 
 impl LeaderDisk {
     /// A write: takes time, and fails now and then before or after it has happened.
-    async fn write<T>(&self, change: impl FnOnce(&mut LeaderData) -> T) -> Result<T, Failure> {
-        self.world.sleep_millis(0, 4).await;
-        if self.world.chance(15) {
-            return Err(disk_full());
+    async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut LeaderData) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (world, data) = (self.world.clone(), Arc::clone(&self.data));
+        let work = async move {
+            world.sleep_millis(0, 4).await;
+            if world.chance(15) {
+                return Err(disk_full(&world));
+            }
+            let result = {
+                let mut data = lock(&data);
+                data.remember();
+                change(&mut data)
+            };
+            world.sleep_millis(0, 4).await;
+            if world.chance(15) {
+                world.happened("a commit's answer lost");
+                return Err(disk_full(&world));
+            }
+            Ok(result)
+        };
+        if !self.carries_out {
+            return work.await;
         }
-        let result = change(&mut lock(&self.data));
-        self.world.sleep_millis(0, 4).await;
-        if self.world.chance(15) { Err(disk_full()) } else { Ok(result) }
+        let (sender, receiver) = oneshot::channel();
+        self.world.spawn(self.owner, async move {
+            let _ = sender.send(work.await);
+        });
+        receiver.await.unwrap_or_else(|_| Err(disk_full(&self.world)))
     }
 }
 
 impl LeaderBooks for LeaderDisk {
     async fn take(&self, node: &NodeId, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
-        self.write(|data| {
-            let count = data.batches.entry(node.clone()).or_default();
-            *count += 1;
-            let mut taken = Taken { batch: Some(*count), ..Taken::default() };
-            for record in records {
-                if let Some(known) = data.records.get(&record.request_id) {
-                    assert_eq!(*known, record, "one request id, two accounts");
-                    taken.duplicates += 1;
-                } else {
-                    taken.accepted.push(spent_by(&record));
-                    data.taken.insert(record.request_id);
-                    data.records.insert(record.request_id, record);
-                }
+        let (node, world) = (node.clone(), self.world.clone());
+        self.write(move |data| {
+            let taken = data.take(&node, records);
+            if taken.duplicates > 0 {
+                world.happened("pushed again");
             }
             taken
         })
@@ -191,13 +276,19 @@ impl LeaderBooks for LeaderDisk {
     }
 
     async fn used_by(&self, node: &NodeId, as_of: Timestamp) -> Result<NodeUse, Failure> {
-        let (subjects, batches) = {
+        let read = {
             let data = lock(&self.data);
-            let of_node = data.records.values().filter(|record| record.source_node == *node);
-            (used_in(of_node, as_of), data.batches.get(node).copied().unwrap_or_default())
+            let of_node = data.booked.values().filter(|record| record.source_node == *node);
+            let (subjects, batches) =
+                (used_in(of_node, as_of), data.batches.get(node).copied().unwrap_or_default());
+            if let Some(real) = &data.real {
+                let named = subjects.iter().map(|(subject, used)| (format!("{subject:?}"), *used)).collect();
+                assert_eq!(real.used_by(node, as_of), (named, batches), "the database's sums of a node");
+            }
+            NodeUse { subjects, batches }
         };
         self.world.sleep_millis(0, 4).await;
-        Ok(NodeUse { subjects: subjects.into_iter().collect(), batches })
+        Ok(read)
     }
 
     fn detach(&self, work: BoxFuture<'static, ()>) {
@@ -205,15 +296,32 @@ impl LeaderBooks for LeaderDisk {
     }
 
     async fn batches_taken(&self, node: &NodeId) -> Result<u64, Failure> {
-        Ok(lock(&self.data).batches.get(node).copied().unwrap_or_default())
+        let data = lock(&self.data);
+        let taken = data.batches.get(node).copied().unwrap_or_default();
+        if let Some(real) = &data.real {
+            assert_eq!(real.batches_taken(node), taken, "the database's batches of a node");
+        }
+        Ok(taken)
     }
 
     async fn keep_peers(&self, peers: Vec<Peer>) -> Result<(), Failure> {
-        self.write(|data| data.peers.extend(peers.into_iter().map(|peer| (peer.id.clone(), peer)))).await
+        self.write(|data| {
+            if let Some(real) = &data.real {
+                real.keep_peers(&peers);
+            }
+            data.peers.extend(peers.into_iter().map(|peer| (peer.id.clone(), peer)));
+        })
+        .await
     }
 
     async fn forget_peer(&self, id: NodeId) -> Result<(), Failure> {
-        self.write(|data| drop(data.peers.remove(&id))).await
+        self.write(move |data| {
+            if let Some(real) = &data.real {
+                real.forget_peer(&id);
+            }
+            data.peers.remove(&id);
+        })
+        .await
     }
 
     async fn load_state(&self) -> Result<(Standing, State), Failure> {
@@ -222,149 +330,11 @@ impl LeaderBooks for LeaderDisk {
     }
 
     async fn reach(&self, version: u64) -> Result<(), Failure> {
-        self.write(|data| data.standing.origin.version = data.standing.origin.version.max(version)).await
+        self.write(move |data| data.standing.origin.version = data.standing.origin.version.max(version)).await
     }
 
     async fn adopt(&self, standing: Standing, state: State) -> Result<(), Failure> {
+        self.world.happened("a state adopted");
         self.write(|data| (data.standing, data.state) = (standing, state)).await
-    }
-}
-
-/// A follower's books on its disk.
-pub struct FollowerDisk {
-    pub world: World,
-    pub data: Shared<FollowerData>,
-    /// Every leader's disk there ever was, to hold promises against.
-    pub ledgers: Shared<HashMap<LedgerId, Shared<LeaderData>>>,
-}
-
-impl FollowerDisk {
-    async fn write<T>(&self, change: impl FnOnce(&mut FollowerData) -> T) -> Result<T, Failure> {
-        self.world.sleep(Duration::from_micros(self.world.between(0, 2_000))).await;
-        if self.world.chance(5) {
-            return Err(disk_full());
-        }
-        let result = change(&mut lock(&self.data));
-        if self.world.chance(5) { Err(disk_full()) } else { Ok(result) }
-    }
-}
-
-impl FollowerDisk {
-    /// In steps, each of which may be the last one that happens.
-    async fn mark_unsynced(&self, which: impl Fn(&Owed) -> bool) -> Result<u64, Failure> {
-        let places: Vec<Place> = lock(&self.data).records.keys().copied().collect();
-        let mut marked = 0;
-        for step in places.chunks(5) {
-            self.write(|data| {
-                for place in step {
-                    if let Some(owed) = data.records.get_mut(place).filter(|owed| which(owed)) {
-                        (owed.synced, owed.set_aside, owed.batch) = (false, false, None);
-                        marked += 1;
-                    }
-                }
-            })
-            .await?;
-        }
-        Ok(marked)
-    }
-}
-
-impl FollowerBooks for FollowerDisk {
-    async fn list_unsynced(&self, after: Option<Place>, limit: usize) -> Result<Vec<UsageRecord>, Failure> {
-        let data = lock(&self.data);
-        let owed = data.records.iter().filter(|(_, owed)| !owed.synced && !owed.set_aside);
-        let behind = owed.filter(|(place, _)| after.is_none_or(|after| **place > after));
-        Ok(behind.take(limit).map(|(_, owed)| owed.record.clone()).collect())
-    }
-
-    async fn mark_synced(&self, ids: &[RequestId], batch: Option<u64>) -> Result<(), Failure> {
-        let ledgers = Arc::clone(&self.ledgers);
-        self.write(|data| {
-            let leader =
-                data.seen.and_then(|seen| lock(&ledgers).get(&seen).cloned()).expect("a leader was met");
-            let leader = lock(&leader);
-            for owed in data.records.values_mut().filter(|owed| ids.contains(&owed.record.request_id)) {
-                let id = owed.record.request_id;
-                assert!(
-                    leader.taken.contains(&id),
-                    "G1: {id} is called synced, but its leader never took it"
-                );
-                if !owed.synced {
-                    (owed.synced, owed.set_aside, owed.batch) = (true, false, batch);
-                }
-            }
-            data.last_batch = data.last_batch.max(batch.unwrap_or_default());
-        })
-        .await
-    }
-
-    async fn set_aside(&self, rejected: &[(RequestId, String)]) -> Result<(), Failure> {
-        self.write(|data| {
-            for owed in data.records.values_mut() {
-                owed.set_aside |= rejected.iter().any(|(id, _)| *id == owed.record.request_id);
-            }
-        })
-        .await
-    }
-
-    async fn mark_all_unsynced(&self) -> Result<(), Failure> {
-        self.mark_unsynced(|_| true).await?;
-        self.write(|data| data.last_batch = 0).await
-    }
-
-    async fn last_batch(&self) -> Result<u64, Failure> {
-        Ok(lock(&self.data).last_batch)
-    }
-
-    async fn mark_unsynced_after(&self, batch: u64) -> Result<u64, Failure> {
-        let marked = self.mark_unsynced(|owed| owed.batch.is_some_and(|number| number > batch)).await?;
-        self.write(|data| data.last_batch = batch).await?;
-        Ok(marked)
-    }
-
-    async fn seen_ledger(&self) -> Result<Option<LedgerId>, Failure> {
-        Ok(lock(&self.data).seen)
-    }
-
-    async fn remember_ledger(&self, ledger: LedgerId) -> Result<(), Failure> {
-        self.write(|data| data.seen = Some(ledger)).await
-    }
-
-    async fn debts(&self) -> Result<Debts, Failure> {
-        let data = lock(&self.data);
-        let owed = || data.records.values().filter(|owed| !owed.synced && !owed.set_aside);
-        let oldest = owed().map(|owed| owed.record.created_at).min();
-        let through = oldest.unwrap_or(self.world.now()).minus(Duration::from_micros(1));
-        Ok(Debts { unsynced: owed().count() as u64, oldest, synced_through: Some(through) })
-    }
-}
-
-impl Replica for FollowerDisk {
-    async fn held(&self) -> Result<Option<Origin>, Failure> {
-        Ok(lock(&self.data).held.clone())
-    }
-
-    async fn load(&self) -> Result<State, Failure> {
-        Ok(lock(&self.data).state.clone())
-    }
-
-    async fn replace(&self, origin: Origin, state: State) -> Result<(), Failure> {
-        self.write(|data| {
-            assert!(
-                has_genesis(&state) || !has_genesis(&data.state),
-                "an empty leader has emptied a follower"
-            );
-            (data.held, data.state) = (Some(origin), state);
-        })
-        .await
-    }
-
-    async fn step(&self, origin: Origin, change: Change) -> Result<(), Failure> {
-        self.write(|data| {
-            let held = data.held.replace(origin.clone()).expect("a step from something");
-            assert!(held.ledger == origin.ledger && held.version < origin.version, "a step back");
-            data.state.apply(change);
-        })
-        .await
     }
 }

@@ -1,76 +1,92 @@
-//! One history of a cluster: who runs, what goes wrong, and what has to hold all the same.
+//! One history of a cluster: who runs, and what goes wrong.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sproxy::cluster::follower::{Follower, Identity};
 use sproxy::cluster::leader::Leader;
-use sproxy::domain::ids::{InstanceId, LedgerId, NodeId, RequestId, UserId};
-use sproxy::domain::provider::Provider;
-use sproxy::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
+use sproxy::domain::clock::Clock as _;
+use sproxy::domain::ids::{InstanceId, LedgerId, RequestId};
 
-use super::disks::{FollowerData, FollowerDisk, LeaderData, LeaderDisk, Owed, Shared, has_genesis, lock};
+use super::checks::Oracle;
+use super::clocks::{NodeClock, Stamps};
+use super::disks::{Kinds, LeaderData, LeaderDisk, Shared, has_genesis, lock};
+use super::follower_disk::{FollowerData, Owed};
 use super::net::{Line, Net};
-use super::scheduler::{Owner, Scheduler, World};
+use super::plan::{Event, Plan};
+use super::process::{Machine, Process, Running, farewell};
+use super::scheduler::{Happened, Owner, Scheduler, World};
+use super::store::Real;
 
-const HEARTBEAT: Duration = Duration::from_secs(5);
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long things go wrong, and how long they then may take to be right again.
-const TROUBLE: Duration = Duration::from_mins(2);
+pub const TROUBLE: Duration = Duration::from_mins(2);
 const CALM: Duration = Duration::from_secs(90);
-/// The longest between two turns of events.
-const TURN_MILLIS: u64 = 3_000;
+/// How often a leader looks for sums that it cannot be sure of.
+const SETTLE_EVERY: Duration = Duration::from_millis(500);
+/// How long logs are kept.
+const RETENTION: Duration = Duration::from_secs(20);
 
 pub struct History {
-    world: World,
+    pub(super) world: World,
     scheduler: Scheduler,
-    net: Net,
+    pub(super) net: Net,
     next_owner: Owner,
-    disk: Shared<LeaderData>,
+    kinds: Kinds,
+    carries_out: bool,
+    pub(super) disk: Shared<LeaderData>,
+    pub(super) leader_clock: NodeClock,
     ledgers: Shared<HashMap<LedgerId, Shared<LeaderData>>>,
     /// The last one that was made of a leader's disk.
     backup: Option<LeaderData>,
-    followers: Vec<Node>,
+    pub(super) followers: Vec<Node>,
     /// Clients go on asking.
     open: Shared<bool>,
+    pub(super) oracle: Shared<Oracle>,
+    /// What followers' retention removed.
+    pub(super) removed: BTreeSet<RequestId>,
     /// Somebody still knew the users when a leader's disk was lost, every time.
-    genesis_survives: bool,
+    pub(super) genesis_survives: bool,
 }
 
-struct Node {
-    disk: Shared<FollowerData>,
+pub struct Node {
+    pub(super) machine: Machine,
     /// Whose tasks it has; none: it is down.
     runs: Option<Owner>,
+    /// The tasks of one that is going.
+    goes: Option<Owner>,
+    running: Shared<Option<Running>>,
 }
 
 impl History {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, plan: &Plan, is_real: bool) -> Self {
         let world = World::new(seed);
-        let disk = Arc::new(Mutex::new(LeaderData::new(&world, true)));
+        let kinds = Kinds { loses_power: !is_real && world.chance(300), is_real };
+        let disk = Arc::new(Mutex::new(LeaderData::new(&world, true, kinds)));
         let ledger = lock(&disk).ledger();
-        let nodes = if world.chance(30) { world.between(10, 31) } else { world.between(1, 6) };
-        let named = |n: u64| world.chance(700).then(|| format!("node-{n}").parse().expect("a node id"));
-        let node = |n| FollowerData { node_id: named(n), ..FollowerData::default() };
-        let followers =
-            (0..nodes).map(|n| Node { disk: Arc::new(Mutex::new(node(n))), runs: None }).collect();
+        let followers = (0..plan.followers).map(|n| Node::new(n, &world, kinds)).collect();
+        let losses = [0, 20, 80, 200];
         let net = Net {
             world: world.clone(),
             up: Arc::default(),
             old: Arc::new(Mutex::new(world.chance(200))),
             cut: Arc::default(),
-            loss: Arc::new(Mutex::new(
-                [0, 20, 80, 200][usize::try_from(world.between(0, 4)).expect("small")],
-            )),
+            loss: Arc::new(Mutex::new(losses[usize::try_from(world.between(0, 4)).expect("small")])),
         };
         let mut history = Self {
-            scheduler: Scheduler::new(world.clone()),
+            scheduler: Scheduler::new(world.clone(), seed),
             net,
             next_owner: 1,
+            kinds,
+            carries_out: is_real || world.chance(500),
+            leader_clock: NodeClock::new(&world),
             ledgers: Arc::new(Mutex::new(HashMap::from([(ledger, Arc::clone(&disk))]))),
             disk,
             backup: None,
             followers,
             open: Arc::new(Mutex::new(true)),
+            oracle: Arc::default(),
+            removed: BTreeSet::new(),
             genesis_survives: true,
             world,
         };
@@ -83,57 +99,72 @@ impl History {
         self.scheduler.steps
     }
 
-    pub fn records(&self) -> u64 {
-        self.followers.iter().map(|node| lock(&node.disk).records.len() as u64).sum()
+    pub fn trace(&self) -> u64 {
+        self.scheduler.trace()
     }
 
-    /// Everything goes wrong that can.
-    pub fn trouble(&mut self) {
-        let end = self.world.now().plus(TROUBLE);
-        while self.world.now() < end {
-            self.turn();
-            let pause = Duration::from_millis(self.world.between(1, TURN_MILLIS));
-            self.scheduler.run_until(self.world.now().plus(pause));
+    pub fn happened(&self) -> Happened {
+        self.world.all_that_happened()
+    }
+
+    pub fn records(&self) -> u64 {
+        lock(&self.oracle).count()
+    }
+
+    /// Everything goes wrong that is planned.
+    pub fn trouble(&mut self, plan: &Plan) {
+        for (pause, event) in &plan.steps {
+            self.apply(*event);
+            self.scheduler.run_until(self.world.now().plus(*pause));
             self.check_always();
         }
     }
 
-    /// Everybody is up, nothing gets lost, nobody asks any more.
+    /// Everybody is up and knows the time, nothing gets lost, nobody asks any more.
     pub fn calm(&mut self) {
+        let before = self.world.now();
         *lock(&self.open) = false;
         lock(&self.net.cut).clear();
         *lock(&self.net.loss) = 0;
+        self.leader_clock.set_off(0);
         if lock(&self.net.up).is_none() {
             self.start_leader();
         }
         for n in 0..self.followers.len() {
-            if self.followers[n].runs.is_none() {
-                self.start_follower(n);
-            }
+            self.followers[n].machine.clock.set_off(0);
+            self.start_follower(n);
         }
-        let end = self.world.now().plus(CALM);
+        let end = before.plus(CALM);
         while self.world.now() < end {
             self.scheduler.run_until(self.world.now().plus(HEARTBEAT));
             self.check_always();
         }
     }
 
-    fn turn(&mut self) {
-        let n = usize::try_from(self.world.between(0, self.followers.len() as u64)).expect("small");
-        match self.world.between(0, 100) {
-            0..15 if self.followers[n].runs.is_some() => self.kill_follower(n),
-            0..40 if self.followers[n].runs.is_none() => self.start_follower(n),
-            40..50 => drop(lock(&self.net.cut).insert(n)),
-            50..65 => drop(lock(&self.net.cut).remove(&n)),
-            65..68 => lock(&self.net.cut).extend(0..self.followers.len()),
-            68..72 => lock(&self.net.cut).clear(),
-            72..80 => self.kill_leader(),
-            80..82 => self.lose_the_leaders_disk(),
-            82..84 => self.backup = Some(lock(&self.disk).clone()),
-            84..86 => self.restore_the_backup(),
-            86..93 if lock(&self.net.up).is_none() => self.start_leader(),
-            93..100 => self.administer(),
-            _ => {}
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::KillFollower(n) => self.kill_follower(n),
+            Event::StopFollower(n) => self.stop_follower(n),
+            Event::StartFollower(n) => self.start_follower(n),
+            Event::Cut(n) => drop(lock(&self.net.cut).insert(n)),
+            Event::Mend(n) => drop(lock(&self.net.cut).remove(&n)),
+            Event::CutAll => lock(&self.net.cut).extend(0..self.followers.len()),
+            Event::MendAll => lock(&self.net.cut).clear(),
+            Event::KillLeader => self.kill_leader(),
+            Event::StartLeader if lock(&self.net.up).is_none() => self.start_leader(),
+            Event::LoseLeadersDisk => self.lose_the_leaders_disk(),
+            Event::Backup if !self.kinds.is_real => self.backup = Some(lock(&self.disk).clone()),
+            Event::Restore => self.restore_the_backup(),
+            Event::Administer => self.administer(),
+            Event::Drain(n) => self.drain(n),
+            Event::Forget(n) => self.forget(n),
+            Event::LeaderRetention => self.leaders_retention(),
+            Event::FollowerRetention(n) => self.followers_retention(n),
+            Event::LeaderLosesPower(commits) => self.leader_loses_power(commits),
+            Event::FollowerLosesPower(n, commits) => self.follower_loses_power(n, commits),
+            Event::SetClock(whose, seconds) => self.set_clock(whose, seconds),
+            // It is up; a database's backup is another story.
+            Event::StartLeader | Event::Backup => {}
         }
     }
 
@@ -145,20 +176,26 @@ impl History {
     fn kill_leader(&mut self) {
         let up = lock(&self.net.up).take();
         if let Some((owner, _)) = up {
+            self.world.happened("the leader killed");
             self.scheduler.kill(owner);
         }
+    }
+
+    fn all_have_names(&self) -> bool {
+        self.by_name().len() == self.followers.len()
     }
 
     /// Not while a node has no name yet: a leader that has lost its disk cannot know which names are taken by nodes that
     /// are away, and might give one of theirs to a newcomer. (The one of the two that comes later is refused then.)
     fn lose_the_leaders_disk(&mut self) {
-        if self.by_name().len() < self.followers.len() {
+        if !self.all_have_names() {
             return;
         }
+        self.world.happened("the leader's disk lost");
         self.kill_leader();
-        let known = self.followers.iter().any(|node| has_genesis(&lock(&node.disk).state));
+        let known = self.followers.iter().any(|node| has_genesis(&lock(&node.machine.disk).state));
         self.genesis_survives &= known;
-        self.disk = Arc::new(Mutex::new(LeaderData::new(&self.world, false)));
+        self.disk = Arc::new(Mutex::new(LeaderData::new(&self.world, false, self.kinds)));
         let ledger = lock(&self.disk).ledger();
         lock(&self.ledgers).insert(ledger, Arc::clone(&self.disk));
         self.start_leader();
@@ -168,17 +205,41 @@ impl History {
     /// once asked would give it a second one, if it came as late as that.
     fn restore_the_backup(&mut self) {
         let names = self.by_name();
-        let knows_all = |backup: &LeaderData| names.keys().all(|name| backup.peers.contains_key(name));
         let fits = |backup: &LeaderData| {
             !*lock(&self.net.old)
                 && backup.ledger() == lock(&self.disk).ledger()
-                && names.len() == self.followers.len()
-                && knows_all(backup)
+                && self.all_have_names()
+                && names.keys().all(|name| backup.peers.contains_key(name))
         };
         let Some(backup) = self.backup.clone().filter(fits) else { return };
+        self.world.happened("a backup restored");
         self.kill_leader();
         lock(&self.disk).restore(backup);
         self.start_leader();
+    }
+
+    fn leader_loses_power(&mut self, commits: usize) {
+        if *lock(&self.net.old) || !self.all_have_names() {
+            return;
+        }
+        self.kill_leader();
+        if lock(&self.disk).lose_power(commits) {
+            self.world.happened("the leader lost power");
+            // What was made later than this is not of the past that goes on.
+            self.backup = None;
+        }
+        self.start_leader();
+    }
+
+    fn follower_loses_power(&mut self, n: usize, commits: usize) {
+        if lock(&self.followers[n].machine.disk).node_id.is_none() {
+            return;
+        }
+        self.kill_follower(n);
+        if let Some(lost) = lock(&self.followers[n].machine.disk).lose_power(commits) {
+            self.world.happened("a follower lost power");
+            lock(&self.oracle).lost(&lost);
+        }
     }
 
     fn start_leader(&mut self) {
@@ -189,254 +250,171 @@ impl History {
         }
         let owner = self.owner();
         let (world, up, data) = (self.world.clone(), Arc::clone(&self.net.up), Arc::clone(&self.disk));
+        let (clock, carries_out) = (Arc::new(self.leader_clock.clone()), self.carries_out);
+        let instance = InstanceId(world.uuid());
         let work = async move {
-            let kept = lock(&data).peers.values().cloned().collect();
-            let disk = LeaderDisk { world: world.clone(), owner, data };
+            let (kept, nodes): (_, BTreeSet<_>) = {
+                let data = lock(&data);
+                let nodes = data.booked.values().map(|record| record.source_node.clone());
+                (data.peers.values().cloned().collect(), nodes.collect())
+            };
+            let disk = LeaderDisk { world: world.clone(), owner, data, carries_out };
             let id = "sp-1".parse().expect("a node id");
-            let clock = Arc::clone(&world.clock);
-            let leader = Arc::new(Leader::open(id, HEARTBEAT, disk, kept, clock).await.expect("opens"));
+            let leader = Leader::open(id, instance, HEARTBEAT, disk, kept, clock).await.expect("opens");
+            let leader = Arc::new(leader);
+            leader.doubt(nodes);
+            leader.settle_doubts().await.expect("reads");
             *lock(&up) = Some((owner, Arc::clone(&leader)));
+            let (sweeping, swept) = (world.clone(), Arc::clone(&leader));
+            world.spawn(owner, async move {
+                loop {
+                    sweeping.sleep(HEARTBEAT).await;
+                    // A disk that is full now and then; the next sweep does it again.
+                    let _ = swept.sweep().await;
+                }
+            });
             loop {
-                world.sleep(HEARTBEAT).await;
-                // A disk that is full now and then; the next sweep does it again.
-                let _ = leader.sweep().await;
+                world.sleep(SETTLE_EVERY).await;
+                leader.settle_doubts().await.expect("reads");
+                let _nothing_of_its_own = leader.take_setback();
             }
         };
         self.world.spawn(owner, work);
-        self.scheduler.run_until(self.world.now());
+        // Until it is up: it reads before it answers.
+        while lock(&self.net.up).is_none() {
+            self.scheduler.run_until(self.world.now().plus(Duration::from_millis(10)));
+        }
     }
 
     fn administer(&mut self) {
         let up = lock(&self.net.up).clone();
         if let Some((owner, leader)) = up {
+            self.world.happened("users changed");
             lock(&self.disk).administer(&self.world);
             self.world.spawn(owner, async move { leader.state_changed().await.expect("reads") });
         }
     }
 
+    fn drain(&mut self, n: usize) {
+        let (up, name) = (lock(&self.net.up).clone(), lock(&self.followers[n].machine.disk).node_id.clone());
+        if let (Some((owner, leader)), Some(name)) = (up, name) {
+            let (world, draining) = (self.world.clone(), self.world.chance(500));
+            self.world.spawn(owner, async move {
+                if leader.drain(&name, draining).await.is_ok() {
+                    world.happened("a peer drained or not any more");
+                }
+            });
+        }
+    }
+
+    /// Not while a node has no name yet, which would be given that of the peer that is forgotten.
+    fn forget(&mut self, n: usize) {
+        if super::PHANTOMS && !self.all_have_names() {
+            return;
+        }
+        let (up, name) = (lock(&self.net.up).clone(), lock(&self.followers[n].machine.disk).node_id.clone());
+        if let (Some((owner, leader)), Some(name)) = (up, name) {
+            let world = self.world.clone();
+            self.world.spawn(owner, async move {
+                if leader.forget(&name).await.is_ok() {
+                    world.happened("a peer forgotten");
+                }
+            });
+        }
+    }
+
+    /// Not where a machine can lose what it noted of the leader's word, not while a peer is forgotten that may still owe
+    /// something, and not while something is owed that was made after a clock was set back, of a time that the node once
+    /// said it owed nothing of: what is pushed again after its row has gone counts again.
+    fn leaders_retention(&mut self) {
+        let names = self.by_name();
+        let is_late = |owed: &Owed| owed.is_late && !owed.synced;
+        if names.values().any(|node| lock(node).records.values().any(is_late)) {
+            return;
+        }
+        let mut disk = lock(&self.disk);
+        if self.kinds.loses_power || !names.keys().all(|name| disk.peers.contains_key(name)) {
+            return;
+        }
+        if disk.remove_before(self.world.now().minus(RETENTION)) > 0 {
+            self.world.happened("the leader's retention removed logs");
+        }
+    }
+
+    fn followers_retention(&mut self, n: usize) {
+        let gone = lock(&self.followers[n].machine.disk).remove_before(self.world.now().minus(RETENTION));
+        if !gone.is_empty() {
+            self.world.happened("a follower's retention removed logs");
+            self.removed.extend(gone.iter().map(|record| record.request_id));
+        }
+    }
+
+    fn set_clock(&mut self, whose: Option<usize>, seconds: i64) {
+        let clock = whose.map_or(&self.leader_clock, |n| &self.followers[n].machine.clock);
+        let before = clock.now();
+        clock.set_off(seconds);
+        self.world.happened(match (whose, clock.now() > before) {
+            (None, true) => "the leader's clock set ahead",
+            (None, false) => "the leader's clock set back",
+            (Some(_), true) => "a follower's clock set ahead",
+            (Some(_), false) => "a follower's clock set back",
+        });
+    }
+
     fn kill_follower(&mut self, n: usize) {
-        if let Some(owner) = self.followers[n].runs.take() {
+        let node = &mut self.followers[n];
+        lock(&node.running).take();
+        for owner in [node.runs.take(), node.goes.take()].into_iter().flatten() {
+            self.world.happened("a follower killed");
             self.scheduler.kill(owner);
         }
     }
 
-    fn start_follower(&mut self, n: usize) {
+    fn stop_follower(&mut self, n: usize) {
+        let running = lock(&self.followers[n].running).take();
+        let Some(running) = running else { return };
+        self.kill_follower(n);
         let owner = self.owner();
-        self.followers[n].runs = Some(owner);
+        self.followers[n].goes = Some(owner);
+        self.world.spawn(owner, farewell(self.world.clone(), running));
+    }
+
+    fn start_follower(&mut self, n: usize) {
+        if self.followers[n].runs.is_some() {
+            return;
+        }
+        if let Some(owner) = self.followers[n].goes.take() {
+            self.scheduler.kill(owner);
+        }
+        let owner = self.owner();
+        let node = &mut self.followers[n];
+        node.runs = Some(owner);
+        node.machine.starts();
         let process = Process {
             world: self.world.clone(),
             owner,
-            disk: Arc::clone(&self.followers[n].disk),
+            machine: node.machine.clone(),
             ledgers: Arc::clone(&self.ledgers),
             line: Line { net: self.net.clone(), follower: n },
             open: Arc::clone(&self.open),
+            oracle: Arc::clone(&self.oracle),
+            running: Arc::clone(&node.running),
         };
         self.world.spawn(owner, process.run());
     }
-
-    /// What has to hold at any moment.
-    fn check_always(&self) {
-        let followers = self.by_name();
-        let leader = lock(&self.disk);
-        for record in leader.records.values() {
-            let source = followers.get(&record.source_node).expect("a known node");
-            let owed = &lock(source).records[&(record.created_at, record.request_id)];
-            assert_eq!(owed.record, *record, "the leader's account is the node's");
-        }
-        let up = lock(&self.net.up).clone();
-        let Some((_, up)) = up else { return };
-        let Some(through) = up.complete_through(Some(self.world.now())) else { return };
-        for peer in up.peers().iter().filter(|peer| peer.is_active) {
-            for owed in lock(&followers[&peer.id]).records.values().filter(|owed| !owed.set_aside) {
-                let id = owed.record.request_id;
-                let there = owed.record.created_at > through || leader.records.contains_key(&id);
-                assert!(
-                    there,
-                    "totals are called complete through {through}, but {id} of {} is missing",
-                    peer.id
-                );
-            }
-        }
-    }
-
-    fn by_name(&self) -> BTreeMap<NodeId, Shared<FollowerData>> {
-        let named = self.followers.iter().filter_map(|node| {
-            let id = lock(&node.disk).node_id.clone()?;
-            Some((id, Arc::clone(&node.disk)))
-        });
-        named.collect()
-    }
-
-    /// What has to hold once everything is calm.
-    pub fn check_the_end(&self) {
-        assert_eq!(self.by_name().len(), self.followers.len(), "every node has a name of its own");
-        let leader = lock(&self.disk);
-        let mut booked: BTreeSet<RequestId> = leader.records.keys().copied().collect();
-        let (mut tokens, mut cost) = (0, 0);
-        for node in &self.followers {
-            let data = lock(&node.disk);
-            let name = data.node_id.clone().expect("named");
-            for owed in data.records.values() {
-                let id = owed.record.request_id;
-                assert!(owed.synced != owed.set_aside, "{id} of {name} is still owed");
-                assert_eq!(owed.set_aside, is_poison(&owed.record), "{id} of {name} is set aside");
-                assert_eq!(booked.remove(&id), owed.synced, "G1: {id} of {name} in the leader's ledger");
-                if owed.synced {
-                    tokens += owed.record.tokens.total();
-                    cost += owed.record.cost_nanousd;
-                }
-            }
-            assert_eq!(data.state, leader.state, "{name} has the leader's users");
-        }
-        assert!(booked.is_empty(), "G1: nothing else is in the leader's ledger");
-        let totals = leader.records.values().map(|record| (record.tokens.total(), record.cost_nanousd));
-        let sum = totals.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-        assert_eq!(sum, (tokens, cost), "G8: the leader's totals are the nodes'");
-        assert!(has_genesis(&leader.state) || !self.genesis_survives, "users are lost");
-        let up = lock(&self.net.up).clone().expect("up").1;
-        assert!(up.peers().iter().all(|peer| peer.is_active && peer.unsynced == 0), "{:?}", up.peers());
-    }
 }
 
-/// No leader ever takes a record with such a model.
-fn is_poison(record: &UsageRecord) -> bool {
-    record.model.len() > sproxy::wire::usage::TEXT_BYTES_MAX
-}
-
-/// One run of a follower.
-#[derive(Clone)]
-struct Process {
-    world: World,
-    owner: Owner,
-    disk: Shared<FollowerData>,
-    ledgers: Shared<HashMap<LedgerId, Shared<LeaderData>>>,
-    line: Line,
-    open: Shared<bool>,
-}
-
-type Running = Arc<Follower<FollowerDisk, Line>>;
-
-impl Process {
-    async fn run(self) {
-        let identity = self.identity();
-        let follower = self.follower(identity.clone());
-        while lock(&self.disk).node_id.is_none() {
-            if let Ok(session) = follower.register().await {
-                lock(&self.disk).node_id = Some(session.node_id);
-            }
-            self.world.sleep_millis(100, 3_000).await;
-        }
-        let node_id = lock(&self.disk).node_id.clone();
-        let follower = self.follower(Identity { node_id, ..identity });
-        self.world.spawn(self.owner, self.clone().answer());
-        self.world.spawn(self.owner, self.clone().sync(Arc::clone(&follower)));
-        self.world.spawn(self.owner, self.clone().beat(Arc::clone(&follower)));
-        self.world.spawn(self.owner, self.clone().watch(follower));
-    }
-
-    fn identity(&self) -> Identity {
-        let instance = InstanceId(self.world.uuid());
-        let mut disk = lock(&self.disk);
-        let former = disk.instances.clone();
-        disk.instances.push(instance);
-        Identity {
-            node_id: disk.node_id.clone(),
-            instance,
-            former,
-            addr: format!("http://node-{}", self.line.follower),
-            weight: 50,
-            version: "sim".to_owned(),
-        }
-    }
-
-    fn follower(&self, identity: Identity) -> Running {
-        let (world, data, ledgers) = (self.world.clone(), Arc::clone(&self.disk), Arc::clone(&self.ledgers));
-        Arc::new(Follower::new(identity, FollowerDisk { world, data, ledgers }, self.line.clone(), 4))
-    }
-
-    /// Answers clients and books what they used.
-    async fn answer(self) {
-        let node = lock(&self.disk).node_id.clone().expect("named");
-        loop {
-            self.world.sleep_millis(0, 8_000).await;
-            if !*lock(&self.open) {
-                return;
-            }
-            for _ in 0..self.world.between(1, 6) {
-                let record = record(&self.world, &node);
-                let place = (record.created_at, record.request_id);
-                let owed = Owed { record, synced: false, set_aside: false, batch: None };
-                lock(&self.disk).records.insert(place, owed);
-            }
-        }
-    }
-
-    async fn sync(self, follower: Running) {
-        loop {
-            let wait = if follower.round().await.is_ok() { 2_000 } else { 5_000 };
-            if let Some(session) = follower.session() {
-                lock(&self.disk).instances = vec![session.instance];
-            }
-            self.world.sleep_millis(200, wait).await;
-        }
-    }
-
-    async fn beat(self, follower: Running) {
-        loop {
-            // Failures show in the session; the next round registers.
-            let _ = follower.beat(0, false).await;
-            self.world.sleep(HEARTBEAT).await;
-        }
-    }
-
-    async fn watch(self, follower: Running) {
-        loop {
-            self.world.sleep_millis(200, 4_000).await;
-            let Some(session) = follower.session() else { continue };
-            let request = follower.watch_request(&session).await.expect("reads");
-            for update in self.line.watch(request).await.unwrap_or_default() {
-                if follower.hear(update).await.is_err() {
-                    break;
-                }
-            }
-        }
-    }
-}
-
-fn record(world: &World, node: &NodeId) -> UsageRecord {
-    let model = if world.chance(10) {
-        "m".repeat(sproxy::wire::usage::TEXT_BYTES_MAX + 1)
-    } else {
-        "model".to_owned()
-    };
-    UsageRecord {
-        request_id: RequestId(world.uuid()),
-        user_id: UserId(uuid::Uuid::nil()),
-        user: "alice".into(),
-        group_id: None,
-        group: None,
-        model: model.into(),
-        actual_model: "model".into(),
-        provider: Provider::Anthropic,
-        target: "target".into(),
-        upstream_url: "http://upstream".into(),
-        tokens: Tokens {
-            input: world.between(0, 1_000),
-            output: world.between(0, 1_000),
-            ..Tokens::default()
-        },
-        token_source: TokenSource::Reported,
-        outcome: Outcome::Ok,
-        is_streaming: false,
-        status_code: 200,
-        duration_ms: 1,
-        ttfb_ms: None,
-        price: Arc::default(),
-        cost_nanousd: i64::try_from(world.between(0, 1_000_000)).expect("small"),
-        session_id: None,
-        agent_id: None,
-        client_request_id: None,
-        source_node: node.clone(),
-        created_at: world.now(),
+impl Node {
+    fn new(n: usize, world: &World, kinds: Kinds) -> Self {
+        let data = FollowerData {
+            node_id: world.chance(700).then(|| format!("node-{n}").parse().expect("a node id")),
+            past: kinds.loses_power.then(Default::default),
+            real: kinds.is_real.then(|| Arc::new(Real::new())),
+            ..FollowerData::default()
+        };
+        let clock = NodeClock::new(world);
+        let stamps = Arc::new(Mutex::new(Stamps::new(clock.clone())));
+        let machine = Machine { disk: Arc::new(Mutex::new(data)), clock, stamps };
+        Self { machine, runs: None, goes: None, running: Arc::default() }
     }
 }

@@ -2,7 +2,10 @@
 //! too, and links are cut.
 
 use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either, select};
@@ -65,9 +68,14 @@ impl Line {
         let (sender, receiver) = oneshot::channel();
         let sender = Arc::new(Mutex::new(Some(sender)));
         let copies = if world.chance(self.net.loss()) { 2 } else { 1 };
+        if copies > 1 {
+            world.happened("a call doubled");
+        }
         for _ in 0..copies {
             let (line, request, sender) = (self.clone(), request.clone(), Arc::clone(&sender));
-            if !world.chance(self.net.loss()) {
+            if world.chance(self.net.loss()) {
+                world.happened("a call lost");
+            } else {
                 world.spawn(WIRE, async move { line.deliver(request, handler, sender).await });
             }
         }
@@ -93,7 +101,7 @@ impl Line {
         let Some((owner, leader)) = up.filter(|_| !self.is_cut()) else { return };
         let world = self.net.world.clone();
         world.spawn(owner, async move {
-            let answer = handler(leader, request).await;
+            let Some(answer) = self.carried_out(handler(leader, request)).await else { return };
             let world = self.net.world.clone();
             world.spawn(WIRE, async move {
                 self.delay().await;
@@ -107,10 +115,35 @@ impl Line {
         });
     }
 
+    /// A handler that comes to its end, or one that is dropped at one of the points where it waits: its caller has gone, or
+    /// its time is up.
+    async fn carried_out<T>(&self, handler: impl Future<Output = T>) -> Option<T> {
+        let world = &self.net.world;
+        if !world.chance(self.net.loss()) {
+            return Some(handler.await);
+        }
+        let mut points = world.between(1, 8);
+        let mut handler = pin!(handler);
+        let answer = poll_fn(|context| match handler.as_mut().poll(context) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if points == 1 => Poll::Ready(None),
+            Poll::Pending => {
+                points -= 1;
+                Poll::Pending
+            }
+        })
+        .await;
+        if answer.is_none() {
+            world.happened("a handler dropped");
+        }
+        answer
+    }
+
     /// Mostly short; now and then longer than anybody waits.
     async fn delay(&self) {
         let world = &self.net.world;
         if self.net.loss() > 0 && world.chance(20) {
+            world.happened("a call late");
             world.sleep_millis(1_000, 30_000).await;
         } else {
             world.sleep_millis(1, 60).await;
@@ -123,19 +156,21 @@ impl Line {
 
     /// What the leader would tell a watcher now.
     pub async fn watch(&self, request: v1::WatchStateRequest) -> Result<Vec<v1::StateUpdate>, CallError> {
-        self.call(request, |leader, request| Box::pin(async move { news(&leader, &request) })).await
+        self.call(request, |leader, request| Box::pin(async move { news(&leader, &request).await })).await
     }
 }
 
 type Answer<A> = Arc<Mutex<Option<oneshot::Sender<Result<A, Failure>>>>>;
 
-fn news(
+async fn news(
     leader: &Leader<LeaderDisk>,
     request: &v1::WatchStateRequest,
 ) -> Result<Vec<v1::StateUpdate>, Failure> {
     leader.watcher(request)?;
     let ledger = malformed::parse_some("known_ledger_id", &request.known_ledger_id)?;
-    let (origin, update) = leader.update_for(ledger.map(|ledger| (ledger, request.known_version)));
+    let known = ledger.map(|ledger| (ledger, request.known_version));
+    leader.outgrow(known).await?;
+    let (origin, update) = leader.update_for(known);
     let messages: Vec<Message> = match update {
         Update::None => Vec::new(),
         Update::Steps(steps) => {
@@ -150,6 +185,9 @@ fn news(
 
 impl LeaderCalls for Line {
     async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, CallError> {
+        if request.node_id.is_empty() {
+            self.net.world.happened("a nameless registration");
+        }
         let mut answer = self
             .call(request, |leader, request| Box::pin(async move { leader.register(request).await }))
             .await?;

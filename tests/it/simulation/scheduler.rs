@@ -1,72 +1,83 @@
 //! The simulation's world clock, its dice and its scheduler: one thread, no real time, the same steps for the same seed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use sproxy::domain::clock::{ManualClock, Timestamp};
+use sproxy::domain::clock::Timestamp;
 use tokio::sync::oneshot;
+
+use super::dice::Dice;
 
 /// Whose work a task is; a process that dies takes its tasks along.
 pub type Owner = u64;
 
+/// What happened, and how often.
+pub type Happened = BTreeMap<&'static str, u64>;
+
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// When histories start: an ordinary noon, the last minute of a day, and that of a month. Microseconds.
+const STARTS: [i64; 3] = [1_795_348_800_000_000, 1_795_391_940_000_000, 1_796_083_140_000_000];
 
 /// A cheap handle that tasks share.
 #[derive(Clone)]
 pub struct World {
     inner: Arc<Mutex<Inner>>,
-    pub clock: Arc<ManualClock>,
 }
 
 struct Inner {
-    dice: u64,
+    dice: Dice,
     now_micros: i64,
     order: u64,
     timers: BTreeMap<(i64, u64), oneshot::Sender<()>>,
     born: Vec<(Owner, Work)>,
+    happened: Happened,
 }
-
-/// 2026-11-22T00:00:00Z: simulations start at midnight and stay within one day.
-const START_MICROS: i64 = 1_795_305_600_000_000;
 
 impl World {
     pub fn new(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let start = STARTS[usize::try_from(dice.between(0, 3)).expect("small")];
         let inner = Inner {
-            dice: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
-            now_micros: START_MICROS,
+            dice,
+            now_micros: start,
             order: 0,
             timers: BTreeMap::new(),
             born: Vec::new(),
+            happened: Happened::new(),
         };
-        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(START_MICROS)));
-        Self { inner: Arc::new(Mutex::new(inner)), clock }
+        Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next throw (xorshift64*).
     pub fn random(&self) -> u64 {
-        let dice = &mut self.lock().dice;
-        *dice ^= *dice >> 12;
-        *dice ^= *dice << 25;
-        *dice ^= *dice >> 27;
-        dice.wrapping_mul(0x2545_F491_4F6C_DD1D)
+        self.lock().dice.random()
     }
 
     /// A number in `from..to`.
     pub fn between(&self, from: u64, to: u64) -> u64 {
-        from + self.random() % (to - from)
+        self.lock().dice.between(from, to)
     }
 
     /// True so many times in a thousand.
     pub fn chance(&self, per_mille: u64) -> bool {
         self.between(0, 1_000) < per_mille
+    }
+
+    /// Notes that something of this kind happened.
+    pub fn happened(&self, kind: &'static str) {
+        *self.lock().happened.entry(kind).or_default() += 1;
+    }
+
+    pub fn all_that_happened(&self) -> Happened {
+        self.lock().happened.clone()
     }
 
     /// An id of this seed: the same in every run. Version 7, as the product's own.
@@ -78,6 +89,7 @@ impl World {
         uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
     }
 
+    /// The true time, which no node need know.
     pub fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.lock().now_micros)
     }
@@ -105,43 +117,93 @@ impl World {
     }
 }
 
-/// Runs tasks, the first woken first, and turns the clock when all of them wait.
+/// Which of the tasks that are ready goes on.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    /// The first woken.
+    Queue,
+    /// Any.
+    Random,
+    /// The one with the highest priority, which changes now and then: one task runs far ahead of the others, or far behind.
+    Priorities,
+}
+
+/// Runs tasks, and turns the clock when all of them wait.
 pub struct Scheduler {
     world: World,
-    tasks: BTreeMap<u64, (Owner, Work)>,
-    ready: Arc<Mutex<VecDeque<u64>>>,
+    tasks: BTreeMap<u64, Task>,
+    ready: Arc<Mutex<Vec<u64>>>,
     next_task: u64,
+    order: Order,
+    /// Apart from the world's dice: who goes first changes nothing of what happens to calls.
+    dice: Dice,
     pub steps: u64,
+    /// Everything that was done, in its order.
+    trace: u64,
+}
+
+struct Task {
+    owner: Owner,
+    work: Work,
+    priority: u64,
 }
 
 struct TaskWaker {
     task: u64,
-    ready: Arc<Mutex<VecDeque<u64>>>,
+    ready: Arc<Mutex<Vec<u64>>>,
 }
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(self.task);
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).push(self.task);
     }
 }
 
 impl Scheduler {
-    pub fn new(world: World) -> Self {
-        Self { world, tasks: BTreeMap::new(), ready: Arc::default(), next_task: 0, steps: 0 }
+    pub fn new(world: World, seed: u64) -> Self {
+        let mut dice = Dice::new(seed ^ 0x5EED);
+        let order = match dice.between(0, 3) {
+            0 => Order::Queue,
+            1 => Order::Random,
+            _ => Order::Priorities,
+        };
+        world.happened(match order {
+            Order::Queue => "scheduled in a queue",
+            Order::Random => "scheduled at random",
+            Order::Priorities => "scheduled by priorities",
+        });
+        Self {
+            world,
+            tasks: BTreeMap::new(),
+            ready: Arc::default(),
+            next_task: 0,
+            order,
+            dice,
+            steps: 0,
+            trace: 0,
+        }
+    }
+
+    /// One number for the whole history: equal when every step was.
+    pub fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    fn note(&mut self, what: u64) {
+        self.trace = (self.trace.rotate_left(5) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 
     /// Everything that belongs to `owner` stops where it is, as by `kill -9`.
     pub fn kill(&mut self, owner: Owner) {
         self.take_born();
-        self.tasks.retain(|_, (of, _)| *of != owner);
+        self.tasks.retain(|_, task| task.owner != owner);
     }
 
     /// Lets time pass until `until`.
     pub fn run_until(&mut self, until: Timestamp) {
         loop {
             self.take_born();
-            let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            if let Some(task) = ready {
+            if let Some(task) = self.next() {
                 self.step(task);
                 continue;
             }
@@ -150,15 +212,13 @@ impl Scheduler {
             match next.filter(|at| *at <= until.as_micros()) {
                 None => {
                     inner.now_micros = until.as_micros();
-                    drop(inner);
-                    self.world.clock.set(until);
                     return;
                 }
                 Some(at) => {
                     inner.now_micros = at;
                     let timer = inner.timers.pop_first().map(|(_, timer)| timer);
                     drop(inner);
-                    self.world.clock.set(Timestamp::from_micros(at));
+                    self.note(at.unsigned_abs());
                     // Nobody waits any more when the task has died or had another answer sooner.
                     let _ = timer.map(|timer| timer.send(()));
                 }
@@ -167,19 +227,44 @@ impl Scheduler {
     }
 
     fn take_born(&mut self) {
-        for (owner, work) in std::mem::take(&mut self.world.lock().born) {
-            self.tasks.insert(self.next_task, (owner, work));
-            self.ready.lock().unwrap_or_else(PoisonError::into_inner).push_back(self.next_task);
+        let born = std::mem::take(&mut self.world.lock().born);
+        for (owner, work) in born {
+            let task = Task { owner, work, priority: self.dice.random() };
+            self.tasks.insert(self.next_task, task);
+            self.ready.lock().unwrap_or_else(PoisonError::into_inner).push(self.next_task);
             self.next_task += 1;
         }
     }
 
-    fn step(&mut self, task: u64) {
-        let Some((_, work)) = self.tasks.get_mut(&task) else { return };
-        self.steps += 1;
-        let waker = Waker::from(Arc::new(TaskWaker { task, ready: Arc::clone(&self.ready) }));
-        if let Poll::Ready(()) = work.as_mut().poll(&mut Context::from_waker(&waker)) {
-            self.tasks.remove(&task);
+    fn next(&mut self) -> Option<u64> {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if ready.is_empty() {
+            return None;
         }
+        let at = match self.order {
+            Order::Queue => 0,
+            Order::Random => usize::try_from(self.dice.between(0, ready.len() as u64)).expect("small"),
+            Order::Priorities => {
+                let priority = |task: &u64| self.tasks.get(task).map_or(u64::MAX, |task| task.priority);
+                let (at, _) = ready.iter().enumerate().max_by_key(|(_, task)| priority(task)).expect("one");
+                at
+            }
+        };
+        Some(ready.remove(at))
+    }
+
+    fn step(&mut self, id: u64) {
+        let changes = matches!(self.order, Order::Priorities) && self.dice.between(0, 50) == 0;
+        let lower = self.dice.random();
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if changes {
+            task.priority = lower % task.priority.max(1);
+        }
+        self.steps += 1;
+        let waker = Waker::from(Arc::new(TaskWaker { task: id, ready: Arc::clone(&self.ready) }));
+        if let Poll::Ready(()) = task.work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            self.tasks.remove(&id);
+        }
+        self.note(id);
     }
 }

@@ -1,0 +1,136 @@
+//! What has to hold at any moment of a history, and what in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sproxy::cluster::leader::Leader;
+use sproxy::domain::clock::{Clock as _, Timestamp};
+use sproxy::domain::ids::{NodeId, RequestId};
+use sproxy::domain::quota::Used;
+use sproxy::domain::usage::UsageRecord;
+
+use super::disks::{LeaderData, LeaderDisk, Shared, has_genesis, lock, used_in};
+use super::follower_disk::FollowerData;
+use super::history::History;
+use super::process::is_poison;
+
+/// Subjects of one answer on what others used: more than there are.
+const SUBJECTS: usize = 1_000;
+
+/// Who sees everything.
+#[derive(Default)]
+pub struct Oracle {
+    /// Every answer that a client received.
+    made: BTreeMap<RequestId, UsageRecord>,
+    /// What a machine lost with its power before anybody else had it for certain.
+    lost: BTreeSet<RequestId>,
+}
+
+impl Oracle {
+    pub fn made(&mut self, record: &UsageRecord) {
+        assert!(self.made.insert(record.request_id, record.clone()).is_none(), "ids are not used twice");
+    }
+
+    pub fn lost(&mut self, records: &[UsageRecord]) {
+        self.lost.extend(records.iter().map(|record| record.request_id));
+    }
+
+    pub fn count(&self) -> u64 {
+        self.made.len() as u64
+    }
+}
+
+impl History {
+    /// What has to hold at any moment.
+    pub(super) fn check_always(&self) {
+        let (leader, oracle) = (lock(&self.disk), lock(&self.oracle));
+        for record in leader.booked.values() {
+            let made = oracle.made.get(&record.request_id);
+            assert_eq!(made, Some(record), "the leader's account is the node's");
+        }
+        let up = lock(&self.net.up).clone();
+        let Some((_, up)) = up else { return };
+        if let Some(through) = up.complete_through(Some(self.world.now())) {
+            self.check_complete(&up, &leader, through);
+        }
+    }
+
+    fn check_complete(&self, up: &Leader<LeaderDisk>, leader: &LeaderData, through: Timestamp) {
+        let followers = self.by_name();
+        for peer in up.peers().iter().filter(|peer| peer.is_active) {
+            let Some(follower) = followers.get(&peer.id) else { continue };
+            for owed in lock(follower).records.values().filter(|owed| !owed.set_aside && !owed.is_late) {
+                let id = owed.record.request_id;
+                assert!(
+                    owed.record.created_at > through || leader.booked.contains_key(&id),
+                    "totals are called complete through {through}, but {id} of {} is missing",
+                    peer.id
+                );
+            }
+        }
+    }
+
+    pub(super) fn by_name(&self) -> BTreeMap<NodeId, Shared<FollowerData>> {
+        let named = self.followers.iter().filter_map(|node| {
+            let id = lock(&node.machine.disk).node_id.clone()?;
+            Some((id, std::sync::Arc::clone(&node.machine.disk)))
+        });
+        named.collect()
+    }
+
+    /// What has to hold once everything is calm.
+    pub fn check_the_end(&self) {
+        assert_eq!(self.by_name().len(), self.followers.len(), "every node has a name of its own");
+        let leader = lock(&self.disk);
+        let mut booked: BTreeSet<RequestId> = leader.booked.keys().copied().collect();
+        for node in &self.followers {
+            let data = lock(&node.machine.disk);
+            let name = data.node_id.clone().expect("named");
+            for owed in data.records.values() {
+                let id = owed.record.request_id;
+                assert!(owed.synced != owed.set_aside, "{id} of {name} is still owed");
+                assert_eq!(owed.set_aside, is_poison(&owed.record), "{id} of {name} is set aside");
+                assert_eq!(booked.remove(&id), owed.synced, "G1: {id} of {name} in the leader's ledger");
+            }
+            assert_eq!(data.state, leader.state, "{name} has the leader's users");
+        }
+        let oracle = lock(&self.oracle);
+        for id in booked {
+            let known = self.removed.contains(&id) || oracle.lost.contains(&id);
+            assert!(known, "G1: {id} is in the leader's ledger and in no node's");
+        }
+        check_sums(&leader);
+        assert!(has_genesis(&leader.state) || !self.genesis_survives, "users are lost");
+        let up = lock(&self.net.up).clone().expect("up").1;
+        let followers = self.by_name();
+        let all_is_well = |id: &NodeId, is_active, unsynced| {
+            // Whom nobody is: see `PHANTOMS`.
+            (is_active && unsynced == 0) || (super::PHANTOMS && !followers.contains_key(id))
+        };
+        let peers = up.peers();
+        assert!(peers.iter().all(|peer| all_is_well(&peer.id, peer.is_active, peer.unsynced)), "{peers:?}");
+        self.check_limits(&up, &leader);
+    }
+
+    /// What nodes are told that the others have used is what the books say.
+    fn check_limits(&self, up: &Leader<LeaderDisk>, leader: &LeaderData) {
+        let now = self.leader_clock.now();
+        for asking in self.by_name().keys().chain([&"nobody".parse().expect("a node id")]) {
+            let told = up.usage_elsewhere(0, asking, SUBJECTS).subjects;
+            let mut told: Vec<_> = told.into_iter().filter(|(_, used)| *used != Used::default()).collect();
+            told.sort_by_key(|(subject, _)| format!("{subject:?}"));
+            let others = leader.booked.values().filter(|record| record.source_node != *asking);
+            let mut used = used_in(others, now);
+            used.retain(|(_, used)| *used != Used::default());
+            used.sort_by_key(|(subject, _)| format!("{subject:?}"));
+            assert_eq!(told, used, "what {asking} is told of the others");
+        }
+    }
+}
+
+fn check_sums(leader: &LeaderData) {
+    let totals = leader.booked.values().map(|record| (record.tokens.total(), record.cost_nanousd));
+    let sum = totals.fold((0, 0, 0), |sum, one| (sum.0 + 1, sum.1 + one.0, sum.2 + one.1));
+    if let Some(real) = &leader.real {
+        assert_eq!(real.totals(), sum, "G8: the totals are the sum of the rows");
+    }
+}

@@ -1,0 +1,279 @@
+//! A follower's disk. As a leader's, it outlives the process; and it holds what the leader is said to have against what
+//! the leader has.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sproxy::cluster::follower::Replica;
+use sproxy::cluster::state::{Change, Origin, State};
+use sproxy::cluster::sync::{Debts, FollowerBooks, Place};
+use sproxy::domain::clock::Timestamp;
+use sproxy::domain::failure::Failure;
+use sproxy::domain::ids::{InstanceId, LedgerId, NodeId, RequestId};
+use sproxy::domain::usage::UsageRecord;
+
+use super::clocks::Stamps;
+use super::disks::{LeaderData, Shared, disk_full, has_genesis, lock};
+use super::scheduler::World;
+use super::store::Real;
+
+/// Commits that a machine may lose with its power.
+const PAST_MAX: usize = 6;
+
+/// What a follower's disk holds.
+#[derive(Clone, Default)]
+pub struct FollowerData {
+    pub node_id: Option<NodeId>,
+    pub instances: Vec<InstanceId>,
+    pub records: BTreeMap<Place, Owed>,
+    pub last_batch: u64,
+    pub seen: Option<LedgerId>,
+    pub held: Option<Origin>,
+    pub state: State,
+    /// As it was before the last commits; nothing, if the machine never loses its power.
+    pub past: Option<VecDeque<FollowerData>>,
+    /// The same on a real database.
+    pub real: Option<Arc<Real>>,
+}
+
+impl FollowerData {
+    pub fn remember(&mut self) {
+        let Some(mut past) = self.past.take() else { return };
+        past.push_back(self.clone());
+        if past.len() > PAST_MAX {
+            past.pop_front();
+        }
+        self.past = Some(past);
+    }
+
+    /// The machine goes without a word, and so many commits had not reached the platter. What it had and has no more.
+    pub fn lose_power(&mut self, commits: usize) -> Option<Vec<UsageRecord>> {
+        let past = self.past.take()?;
+        let at = past.len().saturating_sub(commits);
+        let Some(before) = past.get(at).cloned() else {
+            self.past = Some(past);
+            return None;
+        };
+        let now = std::mem::replace(self, Self { past: Some(VecDeque::new()), ..before });
+        // Who it is stays: a node that knows neither its name nor its runs is another story.
+        (self.node_id, self.instances) = (now.node_id, now.instances);
+        let lost = now.records.into_iter().filter(|(place, _)| !self.records.contains_key(place));
+        Some(lost.map(|(_, owed)| owed.record).collect())
+    }
+
+    pub fn add(&mut self, record: UsageRecord, is_late: bool) {
+        self.remember();
+        if let Some(real) = &self.real {
+            real.insert(&record);
+        }
+        let place = (record.created_at, record.request_id);
+        self.records.insert(place, Owed { record, synced: false, set_aside: false, batch: None, is_late });
+    }
+
+    /// Removes logs made before `before` that the leader has. Which.
+    pub fn remove_before(&mut self, before: Timestamp) -> Vec<UsageRecord> {
+        let gone = |owed: &&Owed| owed.synced && owed.record.created_at < before;
+        let gone: Vec<UsageRecord> =
+            self.records.values().filter(gone).map(|owed| owed.record.clone()).collect();
+        self.records.retain(|_, owed| !(owed.synced && owed.record.created_at < before));
+        if let (Some(real), Some(own)) = (&self.real, &self.node_id) {
+            assert_eq!(real.remove_before(before, own), gone.len(), "the database's retention");
+        }
+        gone
+    }
+}
+
+/// A record and what became of it.
+#[derive(Clone)]
+pub struct Owed {
+    pub record: UsageRecord,
+    pub synced: bool,
+    pub set_aside: bool,
+    /// In which it was acknowledged.
+    pub batch: Option<u64>,
+    /// It was made after the clock was set back: earlier than the node had said that it owes nothing of.
+    pub is_late: bool,
+}
+
+/// A follower's books on its disk.
+pub struct FollowerDisk {
+    pub world: World,
+    pub data: Shared<FollowerData>,
+    pub stamps: Shared<Stamps>,
+    /// Every leader's disk there ever was, to hold promises against.
+    pub ledgers: Shared<HashMap<LedgerId, Shared<LeaderData>>>,
+}
+
+impl FollowerDisk {
+    async fn write<T>(&self, change: impl FnOnce(&mut FollowerData) -> T) -> Result<T, Failure> {
+        self.world.sleep(Duration::from_micros(self.world.between(0, 2_000))).await;
+        if self.world.chance(5) {
+            return Err(disk_full(&self.world));
+        }
+        let result = {
+            let mut data = lock(&self.data);
+            data.remember();
+            change(&mut data)
+        };
+        if self.world.chance(5) { Err(disk_full(&self.world)) } else { Ok(result) }
+    }
+}
+
+impl FollowerDisk {
+    /// In steps, each of which may be the last one that happens.
+    async fn mark_unsynced(&self, which: impl Fn(&Owed) -> bool) -> Result<u64, Failure> {
+        let places: Vec<Place> = lock(&self.data).records.keys().copied().collect();
+        let mut marked = 0;
+        // A database does all its steps at once here: it has no seams where it could break off.
+        let is_real = lock(&self.data).real.is_some();
+        for step in places.chunks(if is_real { usize::MAX } else { 5 }) {
+            self.write(|data| {
+                for place in step {
+                    if let Some(owed) = data.records.get_mut(place).filter(|owed| which(owed)) {
+                        (owed.synced, owed.set_aside, owed.batch) = (false, false, None);
+                        marked += 1;
+                    }
+                }
+            })
+            .await?;
+        }
+        Ok(marked)
+    }
+}
+
+impl FollowerBooks for FollowerDisk {
+    async fn list_unsynced(&self, after: Option<Place>, limit: usize) -> Result<Vec<UsageRecord>, Failure> {
+        let data = lock(&self.data);
+        let owed = data.records.iter().filter(|(_, owed)| !owed.synced && !owed.set_aside);
+        let behind = owed.filter(|(place, _)| after.is_none_or(|after| **place > after));
+        let listed: Vec<UsageRecord> = behind.take(limit).map(|(_, owed)| owed.record.clone()).collect();
+        if let Some(real) = &data.real {
+            let ids: Vec<RequestId> = listed.iter().map(|record| record.request_id).collect();
+            assert_eq!(real.list_unsynced(after, limit), ids, "what the database lists as owed");
+        }
+        Ok(listed)
+    }
+
+    async fn mark_synced(&self, ids: &[RequestId], batch: Option<u64>) -> Result<(), Failure> {
+        let ledgers = Arc::clone(&self.ledgers);
+        self.write(|data| {
+            let leader =
+                data.seen.and_then(|seen| lock(&ledgers).get(&seen).cloned()).expect("a leader was met");
+            let leader = lock(&leader);
+            for owed in data.records.values_mut().filter(|owed| ids.contains(&owed.record.request_id)) {
+                let id = owed.record.request_id;
+                assert!(
+                    leader.taken.contains(&id),
+                    "G1: {id} is called synced, but its leader never took it"
+                );
+                if !owed.synced {
+                    (owed.synced, owed.set_aside, owed.batch) = (true, false, batch);
+                }
+            }
+            data.last_batch = data.last_batch.max(batch.unwrap_or_default());
+            if let Some(real) = &data.real {
+                real.mark_synced(ids, batch);
+            }
+        })
+        .await
+    }
+
+    async fn set_aside(&self, rejected: &[(RequestId, String)]) -> Result<(), Failure> {
+        self.write(|data| {
+            if let Some(real) = &data.real {
+                real.set_aside(rejected);
+            }
+            self.world.happened("a record set aside");
+            for owed in data.records.values_mut().filter(|owed| !owed.synced) {
+                owed.set_aside |= rejected.iter().any(|(id, _)| *id == owed.record.request_id);
+            }
+        })
+        .await
+    }
+
+    async fn mark_all_unsynced(&self) -> Result<(), Failure> {
+        self.world.happened("everything owed again");
+        self.mark_unsynced(|_| true).await?;
+        self.write(|data| {
+            data.last_batch = 0;
+            if let Some(real) = &data.real {
+                real.mark_all_unsynced();
+            }
+        })
+        .await
+    }
+
+    async fn last_batch(&self) -> Result<u64, Failure> {
+        let data = lock(&self.data);
+        if let Some(real) = &data.real {
+            assert_eq!(real.last_batch(), data.last_batch, "the database's last batch");
+        }
+        Ok(data.last_batch)
+    }
+
+    async fn mark_unsynced_after(&self, batch: u64) -> Result<u64, Failure> {
+        self.world.happened("later batches owed again");
+        let marked = self.mark_unsynced(|owed| owed.batch.is_some_and(|number| number > batch)).await?;
+        self.write(|data| {
+            data.last_batch = batch;
+            if let Some(real) = &data.real {
+                assert_eq!(real.mark_unsynced_after(batch), marked, "what the database owes again");
+            }
+        })
+        .await?;
+        Ok(marked)
+    }
+
+    async fn seen_ledger(&self) -> Result<Option<LedgerId>, Failure> {
+        Ok(lock(&self.data).seen)
+    }
+
+    async fn remember_ledger(&self, ledger: LedgerId) -> Result<(), Failure> {
+        self.write(|data| data.seen = Some(ledger)).await
+    }
+
+    async fn debts(&self) -> Result<Debts, Failure> {
+        let data = lock(&self.data);
+        let owed = || data.records.values().filter(|owed| !owed.synced && !owed.set_aside);
+        let oldest = owed().map(|owed| owed.record.created_at).min();
+        let unsynced = owed().count() as u64;
+        if let Some(real) = &data.real {
+            assert_eq!(real.owed(), (unsynced, oldest), "what the database owes");
+        }
+        let nothing_comes = lock(&self.stamps).nothing_comes_through();
+        let through =
+            oldest.map_or(nothing_comes, |at| nothing_comes.min(at.minus(Duration::from_micros(1))));
+        Ok(Debts { unsynced, oldest, synced_through: Some(through) })
+    }
+}
+
+impl Replica for FollowerDisk {
+    async fn held(&self) -> Result<Option<Origin>, Failure> {
+        Ok(lock(&self.data).held.clone())
+    }
+
+    async fn load(&self) -> Result<State, Failure> {
+        Ok(lock(&self.data).state.clone())
+    }
+
+    async fn replace(&self, origin: Origin, state: State) -> Result<(), Failure> {
+        self.write(|data| {
+            assert!(
+                has_genesis(&state) || !has_genesis(&data.state),
+                "an empty leader has emptied a follower"
+            );
+            (data.held, data.state) = (Some(origin), state);
+        })
+        .await
+    }
+
+    async fn step(&self, origin: Origin, change: Change) -> Result<(), Failure> {
+        self.write(|data| {
+            let held = data.held.replace(origin.clone()).expect("a step from something");
+            assert!(held.ledger == origin.ledger && held.version < origin.version, "a step back");
+            data.state.apply(change);
+        })
+        .await
+    }
+}

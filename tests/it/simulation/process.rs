@@ -1,0 +1,206 @@
+//! One run of a follower: it answers clients, and its product code pushes, beats and follows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::select;
+use sproxy::cluster::follower::{Follower, Identity};
+use sproxy::domain::ids::{GroupId, InstanceId, LedgerId, NodeId, RequestId, UserId};
+use sproxy::domain::provider::Provider;
+use sproxy::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
+use uuid::Uuid;
+
+use super::checks::Oracle;
+use super::clocks::{NodeClock, Stamps};
+use super::disks::{LeaderData, Shared, lock};
+use super::follower_disk::{FollowerData, FollowerDisk};
+use super::history::HEARTBEAT;
+use super::net::Line;
+use super::scheduler::{Owner, World};
+
+/// How long a follower that goes may take for its last push and its farewell.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
+
+pub type Running = Arc<Follower<FollowerDisk, Line>>;
+
+/// A machine: what outlives the processes on it.
+#[derive(Clone)]
+pub struct Machine {
+    pub disk: Shared<FollowerData>,
+    pub clock: NodeClock,
+    pub stamps: Shared<Stamps>,
+}
+
+/// No leader ever takes a record with such a model.
+pub fn is_poison(record: &UsageRecord) -> bool {
+    record.model.len() > sproxy::wire::usage::TEXT_BYTES_MAX
+}
+
+/// One run of a follower.
+#[derive(Clone)]
+pub struct Process {
+    pub world: World,
+    pub owner: Owner,
+    pub machine: Machine,
+    pub ledgers: Shared<HashMap<LedgerId, Shared<LeaderData>>>,
+    pub line: Line,
+    pub open: Shared<bool>,
+    pub oracle: Shared<Oracle>,
+    /// Set once it has a name and works.
+    pub running: Shared<Option<Running>>,
+}
+
+impl Process {
+    pub async fn run(self) {
+        let identity = self.identity();
+        let follower = self.follower(identity.clone());
+        while lock(&self.machine.disk).node_id.is_none() {
+            if let Ok(session) = follower.register().await {
+                lock(&self.machine.disk).node_id = Some(session.node_id);
+            }
+            self.world.sleep_millis(100, 3_000).await;
+        }
+        let node_id = lock(&self.machine.disk).node_id.clone();
+        let follower = self.follower(Identity { node_id, ..identity });
+        *lock(&self.running) = Some(Arc::clone(&follower));
+        self.world.spawn(self.owner, self.clone().answer());
+        self.world.spawn(self.owner, self.clone().sync(Arc::clone(&follower)));
+        self.world.spawn(self.owner, self.clone().beat(Arc::clone(&follower)));
+        self.world.spawn(self.owner, self.clone().watch(follower));
+    }
+
+    fn identity(&self) -> Identity {
+        let instance = InstanceId(self.world.uuid());
+        let mut disk = lock(&self.machine.disk);
+        let former = disk.instances.clone();
+        disk.instances.push(instance);
+        Identity {
+            node_id: disk.node_id.clone(),
+            instance,
+            former,
+            addr: format!("http://node-{}", self.line.follower),
+            weight: 50,
+            version: "sim".to_owned(),
+        }
+    }
+
+    fn follower(&self, identity: Identity) -> Running {
+        let disk = FollowerDisk {
+            world: self.world.clone(),
+            data: Arc::clone(&self.machine.disk),
+            stamps: Arc::clone(&self.machine.stamps),
+            ledgers: Arc::clone(&self.ledgers),
+        };
+        Arc::new(Follower::new(identity, disk, self.line.clone(), 4))
+    }
+
+    /// Answers clients and books what they used.
+    async fn answer(self) {
+        let node = lock(&self.machine.disk).node_id.clone().expect("named");
+        loop {
+            self.world.sleep_millis(0, 8_000).await;
+            if !*lock(&self.open) {
+                return;
+            }
+            for _ in 0..self.world.between(1, 6) {
+                let mut record = record(&self.world, &node);
+                let (created_at, is_late) = lock(&self.machine.stamps).next();
+                record.created_at = created_at;
+                if is_late {
+                    self.world.happened("a record after the clock was set back");
+                }
+                lock(&self.oracle).made(&record);
+                lock(&self.machine.disk).add(record, is_late);
+            }
+        }
+    }
+
+    async fn sync(self, follower: Running) {
+        loop {
+            let wait = if follower.round().await.is_ok() { 2_000 } else { 5_000 };
+            if let Some(session) = follower.session() {
+                lock(&self.machine.disk).instances = vec![session.instance];
+            }
+            self.world.sleep_millis(200, wait).await;
+        }
+    }
+
+    async fn beat(self, follower: Running) {
+        loop {
+            // Failures show in the session; the next round registers.
+            let _ = follower.beat(0, false).await;
+            self.world.sleep(HEARTBEAT).await;
+        }
+    }
+
+    async fn watch(self, follower: Running) {
+        loop {
+            self.world.sleep_millis(200, 4_000).await;
+            let Some(session) = follower.session() else { continue };
+            let Ok(request) = follower.watch_request(&session).await else { continue };
+            for update in self.line.watch(request).await.unwrap_or_default() {
+                if follower.hear(update).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// The last that a follower does when it is asked to go: pushes once more, and says so.
+pub async fn farewell(world: World, follower: Running) {
+    let last = async {
+        if follower.round().await.is_ok() && follower.leave().await.is_ok() {
+            world.happened("a follower left");
+        }
+    };
+    select(Box::pin(last), Box::pin(world.sleep(FAREWELL_MAX))).await;
+}
+
+fn record(world: &World, node: &NodeId) -> UsageRecord {
+    let model = if world.chance(10) {
+        "m".repeat(sproxy::wire::usage::TEXT_BYTES_MAX + 1)
+    } else {
+        "model".to_owned()
+    };
+    let user = world.between(1, 4);
+    let group = (user > 1).then(|| GroupId(Uuid::from_u128(77)));
+    UsageRecord {
+        request_id: RequestId(world.uuid()),
+        user_id: UserId(Uuid::from_u128(u128::from(user))),
+        user: format!("user {user}").into(),
+        group_id: group,
+        group: group.map(|_| "group".into()),
+        model: model.into(),
+        actual_model: "model".into(),
+        provider: Provider::Anthropic,
+        target: "target".into(),
+        upstream_url: "http://upstream".into(),
+        tokens: Tokens {
+            input: world.between(0, 1_000),
+            output: world.between(0, 1_000),
+            ..Tokens::default()
+        },
+        token_source: TokenSource::Reported,
+        outcome: Outcome::Ok,
+        is_streaming: false,
+        status_code: 200,
+        duration_ms: 1,
+        ttfb_ms: None,
+        price: Arc::default(),
+        cost_nanousd: i64::try_from(world.between(0, 1_000_000)).expect("small"),
+        session_id: None,
+        agent_id: None,
+        client_request_id: None,
+        source_node: node.clone(),
+        created_at: world.now(),
+    }
+}
+
+impl Machine {
+    /// A process starts: what the one before knew of the time is gone with it.
+    pub fn starts(&self) {
+        lock(&self.stamps).restart();
+    }
+}
