@@ -130,7 +130,7 @@ fn fill_logs(database: &Connection, size: u64, end: Timestamp) {
         .expect("filled");
     let rollups = "INSERT INTO usage_rollups SELECT created_at - created_at % 3600000000 AS hour, user_id, group_id, \
         model, source_node, MAX(user_name), MAX(group_name), SUM(input_tokens), SUM(output_tokens), \
-        SUM(cache_read_tokens), 0, 0, 0, COUNT(*), 0, SUM(cost_nanousd) FROM usage_logs \
+        SUM(cache_read_tokens), 0, 0, 0, COUNT(*), 0, SUM(cost_nanousd), 0 FROM usage_logs \
         GROUP BY hour, user_id, group_id, model, source_node";
     database.execute(rollups, []).expect("added up");
 }
@@ -143,7 +143,7 @@ fn fill_rollups(database: &Connection, end: Timestamp) -> usize {
         u(u) AS (SELECT 0 UNION ALL SELECT u + 1 FROM u WHERE u < 1999) \
         SELECT ?1 - (d * 24 + h) * 3600000000, unhex(printf('%032x', 4096 + u)), unhex(printf('%032x', 8192 + u % 20)), \
         'model-' || (u + h) % 5, 'sp-' || (u % 3 + 1), 'user-' || u, 'group-' || u % 20, \
-        69000, 6900, 34500, 0, 0, 0, ?2, 0, 69000 FROM d, h, u ORDER BY 1, 2";
+        69000, 6900, 34500, 0, 0, 0, ?2, 0, 69000, 0 FROM d, h, u ORDER BY 1, 2";
     let each = (SUMMED_UP / (90 * 8 * 2_000)).cast_signed();
     database.execute(rollups, (end.hour_start().as_micros(), each)).expect("filled")
 }

@@ -13,6 +13,7 @@ mod m20261123_000002_usage;
 mod m20261123_000003_cluster;
 mod m20261123_000004_usage_by_time;
 mod m20261123_000005_batches;
+mod m20261128_000006_parts;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000003_cluster::Migration),
             Box::new(m20261123_000004_usage_by_time::Migration),
             Box::new(m20261123_000005_batches::Migration),
+            Box::new(m20261128_000006_parts::Migration),
         ]
     }
 }

@@ -70,6 +70,9 @@ pub async fn run(args: StatsArgs) -> Result<(), Error> {
         let totals = client.get(&["admin", "v1", "stats"], &query).await?;
         let mut columns = sums.to_vec();
         columns.push(text("complete through", "complete_through"));
+        if totals["default_priced_requests"].as_u64().is_some_and(|requests| requests > 0) {
+            columns.push(count("priced by default", "default_priced_requests"));
+        }
         return output.one(&totals, &columns);
     };
     let (one, all) = by.words();

@@ -8,7 +8,7 @@ mod layers;
 mod load;
 mod node;
 mod ollama;
-mod prices;
+pub mod prices;
 mod problems;
 mod secret;
 mod sections;

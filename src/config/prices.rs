@@ -5,15 +5,50 @@ use figment::value::{Dict, Tag, Value};
 
 use super::keys::no_such;
 use super::table::{Reading, text_of};
-use crate::domain::price::{LongContext, Price, PriceList, Rates, pico_per_token};
+use crate::domain::price::{
+    DEFAULT, Entry, Factor, LongContext, Price, PriceList, Rates, Source, pico_per_token, usd_per_million,
+};
 
 /// The price list that comes with the binary.
 const BUILT_IN: &str = include_str!("prices.toml");
-/// The entry that prices models which no glob knows.
-const DEFAULT: &str = "default";
 const CLASSES: [&str; 5] = ["input", "output", "cache_read", "cache_write", "cache_write_1h"];
 const LONG_CONTEXT: &str = "long_context";
 const ABOVE: &str = "above";
+/// Multipliers that an entry may have, and those for a place (`geo_us`).
+const MULTIPLIERS: [&str; 4] = ["flex", "batch", "priority", "fast"];
+const GEO: &str = "geo_";
+
+/// The price list that comes with the binary, as commented TOML.
+#[must_use]
+pub fn built_in_text() -> &'static str {
+    BUILT_IN
+}
+
+/// An entry as a line of TOML that `[prices]` takes.
+#[must_use]
+pub fn toml_line(entry: &Entry) -> String {
+    let mut fields = rates_text(&entry.price.base);
+    let multipliers = entry.multipliers.iter();
+    fields.extend(multipliers.map(|f| format!("{} = {}", f.name, f64::from(f.millionths) / 1e6)));
+    if let Some(tier) = entry.price.long_context {
+        let above = format!("{ABOVE} = {}", tier.above_input_tokens);
+        let rates = rates_text(&tier.rates);
+        let tier: Vec<_> = std::iter::once(above).chain(rates).collect();
+        fields.push(format!("{LONG_CONTEXT} = {{ {} }}", tier.join(", ")));
+    }
+    let key = if entry.glob() == DEFAULT { DEFAULT.to_owned() } else { quoted(entry.glob()) };
+    format!("{key} = {{ {} }}", fields.join(", "))
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn rates_text(rates: &Rates) -> Vec<String> {
+    let classes = [rates.input, rates.output, rates.cache_read, rates.cache_write, rates.cache_write_1h];
+    let line = |(class, pico): (&str, u64)| format!("{class} = {}", usd_per_million(pico));
+    CLASSES.into_iter().zip(classes).map(line).collect()
+}
 
 /// The price list: the binary's own, then what is written.
 pub(super) fn read(reading: &Reading<'_>, written: Option<&Value>) -> PriceList {
@@ -27,27 +62,64 @@ pub(super) fn read(reading: &Reading<'_>, written: Option<&Value>) -> PriceList 
         }
         None => &empty,
     };
-    let mut fallback = Price::default();
-    let mut layers = [Vec::new(), Vec::new()];
-    let built_in = built_in.iter().map(|entry| (0, entry));
-    for (layer, (glob, value)) in built_in.chain(written.iter().map(|entry| (1, entry))) {
+    let mut fallback = None;
+    let mut entries = Vec::new();
+    let built_in = built_in.iter().map(|entry| (Source::BuiltIn, entry));
+    for (source, (glob, value)) in built_in.chain(written.iter().map(|entry| (Source::File, entry))) {
         let key = format!("prices.\"{glob}\"");
         if globset::Glob::new(glob).is_err() {
             reading.wrong(&key, value.tag(), "is no glob");
             continue;
         }
-        let price = price(reading, &key, value);
+        let entry = entry(reading, glob, value, source);
         if glob == DEFAULT {
-            fallback = price;
+            fallback = Some(entry);
         } else {
-            layers[layer].push((glob.clone(), price));
+            entries.push(entry);
         }
     }
+    let fallback = fallback.unwrap_or_else(|| Entry {
+        price: Price { glob: DEFAULT.to_owned(), ..Price::default() }.into(),
+        multipliers: Vec::new(),
+        source: Source::BuiltIn,
+    });
     // Every glob has been tried above, so the list can be made; if not, every model costs the default.
-    PriceList::new(layers.into_iter(), fallback).unwrap_or_else(|error| {
+    PriceList::new(entries, fallback.clone()).unwrap_or_else(|error| {
         reading.wrong("prices", Tag::Default, error.to_string());
         PriceList::flat(fallback)
     })
+}
+
+fn entry(reading: &Reading<'_>, glob: &str, value: &Value, source: Source) -> Entry {
+    let key = format!("prices.\"{glob}\"");
+    let price = Price { glob: glob.to_owned(), ..price(reading, &key, value) };
+    let fields = value.as_dict().into_iter().flatten();
+    let multipliers = fields.filter(|(field, _)| is_multiplier(field)).filter_map(|(field, value)| {
+        let millionths = text_of(value).and_then(|text| text.parse().ok()).and_then(millionths);
+        if millionths.is_none() {
+            reading.wrong(
+                &format!("{key}.{field}"),
+                value.tag(),
+                "has to be a factor such as 0.5, at most 1000",
+            );
+        }
+        Some(Factor { name: field.clone(), millionths: millionths? })
+    });
+    Entry { multipliers: multipliers.collect(), price: price.into(), source }
+}
+
+fn is_multiplier(field: &str) -> bool {
+    MULTIPLIERS.contains(&field) || field.strip_prefix(GEO).is_some_and(|place| !place.is_empty())
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to lie within 0 and 1e9 just above"
+)]
+fn millionths(factor: f64) -> Option<u32> {
+    let millionths = (factor * 1e6).round();
+    (millionths.is_finite() && (0.0..=1e9).contains(&millionths)).then_some(millionths as u32)
 }
 
 fn built_in() -> Dict {
@@ -60,9 +132,10 @@ fn price(reading: &Reading<'_>, key: &str, value: &Value) -> Price {
         reading.wrong(key, value.tag(), "has to be a table such as { input = 3.0, output = 15.0 }");
         return Price::default();
     };
-    let known = || CLASSES.into_iter().chain([LONG_CONTEXT]);
-    let base = rates(reading, key, value, fields, &known().collect::<Vec<_>>());
-    let Some(tier) = fields.get(LONG_CONTEXT) else { return Price { base, long_context: None } };
+    let known: Vec<_> = CLASSES.into_iter().chain([LONG_CONTEXT]).chain(MULTIPLIERS).collect();
+    let base = rates(reading, key, value, fields, &known);
+    let ordinary = Price { base, ..Price::default() };
+    let Some(tier) = fields.get(LONG_CONTEXT) else { return ordinary };
     let key = format!("{key}.{LONG_CONTEXT}");
     let Value::Dict(_, fields) = tier else {
         reading.wrong(
@@ -70,21 +143,23 @@ fn price(reading: &Reading<'_>, key: &str, value: &Value) -> Price {
             tier.tag(),
             "has to be a table such as { above = 200000, input = 6.0, output = 22.5 }",
         );
-        return Price { base, long_context: None };
+        return ordinary;
     };
     let above = fields.get(ABOVE).and_then(text_of).and_then(|text| text.parse().ok());
     let Some(above_input_tokens) = above else {
         reading.wrong(&key, tier.tag(), "`above` has to be a number of input tokens");
-        return Price { base, long_context: None };
+        return ordinary;
     };
     let rates = rates(reading, &key, tier, fields, &CLASSES.into_iter().chain([ABOVE]).collect::<Vec<_>>());
-    Price { base, long_context: Some(LongContext { above_input_tokens, rates }) }
+    Price { long_context: Some(LongContext { above_input_tokens, rates }), ..ordinary }
 }
 
 /// Rates as written. A class that is not written costs what input costs, but for the two that follow from another by
 /// Anthropic's rule: a cache write for an hour is 2.0 of the input where one for 5 minutes is 1.25.
 fn rates(reading: &Reading<'_>, key: &str, whole: &Value, fields: &Dict, known: &[&str]) -> Rates {
-    for (field, value) in fields.iter().filter(|(field, _)| !known.contains(&field.as_str())) {
+    let is_whole = known.contains(&LONG_CONTEXT);
+    let is_known = |field: &str| known.contains(&field) || (is_whole && is_multiplier(field));
+    for (field, value) in fields.iter().filter(|(field, _)| !is_known(field)) {
         reading.wrong(&format!("{key}.{field}"), value.tag(), no_such(field, known.iter().copied()));
     }
     let rate = |class: &str| {

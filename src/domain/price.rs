@@ -5,11 +5,16 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::model_name::canonical;
+use crate::domain::terms::Terms;
 use crate::domain::tokens::Tokens;
 
 /// 1 USD per million tokens, in pico-USD per token.
 const PICO_PER_TOKEN_OF_USD_PER_MILLION: f64 = 1e6;
 const PICO_PER_NANO: i128 = 1_000;
+const MILLION: i128 = 1_000_000;
+/// The name of the entry for models that no glob knows.
+pub const DEFAULT: &str = "default";
 
 /// Prices per token class, in pico-USD (1e-12 USD) per token: integers, since $0.0375 per million is common.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +31,8 @@ pub struct Rates {
     pub cache_write_1h: u64,
 }
 
-/// What a model costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a model costs, or a call to it: the price that was used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
     /// The ordinary rates.
     #[serde(flatten)]
@@ -35,6 +40,21 @@ pub struct Price {
     /// Rates for the whole request once its input is larger than a number of tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub long_context: Option<LongContext>,
+    /// The entry of the price list that this comes from: its glob, or [`DEFAULT`]. Empty: it comes from no list.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub glob: String,
+    /// What the rates were multiplied by, for the way in which this call was served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub factors: Vec<Factor>,
+}
+
+/// A multiplier of a price.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Factor {
+    /// What it is for: a service tier (`flex`, `priority`, `batch`), a speed (`fast`), a place (`geo_us`).
+    pub name: String,
+    /// In millionths: 500,000 is half the price.
+    pub millionths: u32,
 }
 
 /// The long-context tier of a price.
@@ -48,6 +68,12 @@ pub struct LongContext {
 }
 
 impl Price {
+    /// Whether it is the price of models that no glob knows.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.glob == DEFAULT
+    }
+
     /// The cost of `tokens` in nano-USD, rounded half up once per request. Streams, JSON answers, estimates and
     /// reservations all come here.
     #[must_use]
@@ -69,7 +95,12 @@ impl Price {
             .into_iter()
             .map(|(count, rate)| i128::from(count).saturating_mul(i128::from(rate)))
             .fold(0_i128, i128::saturating_add);
-        i64::try_from(pico.saturating_add(PICO_PER_NANO / 2) / PICO_PER_NANO).unwrap_or(i64::MAX)
+        let millionths = self
+            .factors
+            .iter()
+            .fold(MILLION, |all, factor| all.saturating_mul(i128::from(factor.millionths)) / MILLION);
+        let (cost, unit) = (pico.saturating_mul(millionths), PICO_PER_NANO * MILLION);
+        i64::try_from(cost.saturating_add(unit / 2) / unit).unwrap_or(i64::MAX)
     }
 }
 
@@ -85,60 +116,110 @@ pub fn pico_per_token(usd_per_million: f64) -> Option<u64> {
     (pico.is_finite() && (0.0..=1e15).contains(&pico)).then_some(pico as u64)
 }
 
+/// The other way round, for people.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "at most 1e15")]
+pub fn usd_per_million(pico_per_token: u64) -> f64 {
+    pico_per_token as f64 / PICO_PER_TOKEN_OF_USD_PER_MILLION
+}
+
+/// Where an entry of the price list was written. What somebody writes beats what came with the binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// In the configuration.
+    File,
+    /// In the list that comes with the binary.
+    BuiltIn,
+}
+
+/// An entry of the price list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it costs; its glob is the entry's, it has no factors.
+    pub price: Arc<Price>,
+    /// The multipliers that it knows.
+    pub multipliers: Vec<Factor>,
+    /// Where it was written.
+    pub source: Source,
+}
+
+impl Entry {
+    /// The glob over model names, or [`DEFAULT`].
+    #[must_use]
+    pub fn glob(&self) -> &str {
+        &self.price.glob
+    }
+
+    /// The price of a call that was served on these terms.
+    #[must_use]
+    pub fn on(&self, terms: &Terms) -> Arc<Price> {
+        let holds = |factor: &&Factor| terms.names().any(|name| name == factor.name);
+        let factors: Vec<_> = self.multipliers.iter().filter(holds).cloned().collect();
+        if factors.is_empty() {
+            return Arc::clone(&self.price);
+        }
+        Arc::new(Price { factors, ..(*self.price).clone() })
+    }
+
+    /// How much of a name its glob spells out, and in how few pieces.
+    fn specificity(&self) -> (usize, std::cmp::Reverse<usize>) {
+        let wild = self.glob().bytes().filter(|byte| matches!(byte, b'*' | b'?')).count();
+        (self.glob().len() - wild, std::cmp::Reverse(wild))
+    }
+}
+
 /// The price list: globs over model names, the most specific first, and a default for what no glob knows.
 #[derive(Clone, Debug)]
 pub struct PriceList {
     globs: GlobSet,
-    prices: Vec<Arc<Price>>,
-    fallback: Arc<Price>,
+    entries: Vec<Entry>,
+    default: Entry,
 }
 
 impl PriceList {
-    /// A list from layers of `(glob, price)` pairs. Any glob of a later layer that fits a model beats those of earlier
-    /// ones: what somebody writes holds, however exact the list is that came with the binary. Within a layer the glob
-    /// with the most literal characters decides.
+    /// A list of these entries. The most specific glob that fits decides: the one with the most literal characters,
+    /// of those the one with the fewest wildcards. Of two that are alike the one that somebody wrote holds.
     ///
     /// # Errors
     /// The glob that cannot be read, with the reason.
-    pub fn new(
-        layers: impl DoubleEndedIterator<Item = Vec<(String, Price)>>,
-        fallback: Price,
-    ) -> Result<Self, globset::Error> {
-        let mut ranked = Vec::new();
-        for mut layer in layers.rev() {
-            layer.sort_by_key(|(glob, _)| {
-                std::cmp::Reverse(glob.bytes().filter(|b| !matches!(b, b'*' | b'?')).count())
-            });
-            ranked.extend(layer);
-        }
+    pub fn new(mut entries: Vec<Entry>, default: Entry) -> Result<Self, globset::Error> {
+        entries.sort_by(|a, b| b.specificity().cmp(&a.specificity()).then(a.source.cmp(&b.source)));
+        let mut seen = std::collections::HashSet::new();
+        entries.retain(|entry| seen.insert(entry.glob().to_owned()));
         let mut globs = GlobSetBuilder::new();
-        for (glob, _) in &ranked {
-            globs.add(GlobBuilder::new(glob).build()?);
+        for entry in &entries {
+            globs.add(GlobBuilder::new(entry.glob()).build()?);
         }
-        Ok(Self {
-            globs: globs.build()?,
-            prices: ranked.into_iter().map(|(_, price)| Arc::new(price)).collect(),
-            fallback: Arc::new(fallback),
-        })
+        Ok(Self { globs: globs.build()?, entries, default })
     }
 
     /// A list by which every model costs the same.
     #[must_use]
-    pub fn flat(price: Price) -> Self {
-        Self { globs: GlobSet::empty(), prices: Vec::new(), fallback: Arc::new(price) }
+    pub fn flat(default: Entry) -> Self {
+        Self { globs: GlobSet::empty(), entries: Vec::new(), default }
     }
 
-    /// The price of `model`, if a glob knows it.
-    #[must_use]
-    pub fn known(&self, model: &str) -> Option<Arc<Price>> {
-        let best = self.globs.matches(model).into_iter().min();
-        best.and_then(|at| self.prices.get(at)).cloned()
+    /// The entries that can hold for a model, the most specific first, the default last. An entry of the binary's that
+    /// is replaced by one of the configuration's is not among them.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().chain([&self.default])
     }
 
-    /// The price of `model`; an unknown model costs the configured default, never 0.
+    /// The entry of `model`, if a glob knows it as it is written, or by the name that its maker gives to it.
     #[must_use]
-    pub fn find(&self, model: &str) -> Arc<Price> {
-        self.known(model).unwrap_or_else(|| Arc::clone(&self.fallback))
+    pub fn known(&self, model: &str) -> Option<&Entry> {
+        let canonical = canonical(model);
+        let mut best = self.globs.matches(model).into_iter().min();
+        if canonical != model {
+            best = self.globs.matches(&*canonical).into_iter().chain(best).min();
+        }
+        self.entries.get(best?)
+    }
+
+    /// The entry of `model`; an unknown model costs the configured default, never 0.
+    #[must_use]
+    pub fn find(&self, model: &str) -> &Entry {
+        self.known(model).unwrap_or(&self.default)
     }
 }
 
@@ -156,8 +237,13 @@ mod tests {
                 cache_write: rate(input * 1.25),
                 cache_write_1h: rate(input * 2.0),
             },
-            long_context: None,
+            ..Price::default()
         }
+    }
+
+    fn entry(glob: &str, price: Price, source: Source) -> Entry {
+        let half = Factor { name: "flex".to_owned(), millionths: 500_000 };
+        Entry { price: Arc::new(Price { glob: glob.to_owned(), ..price }), multipliers: vec![half], source }
     }
 
     #[test]
@@ -191,18 +277,57 @@ mod tests {
 
     #[test]
     fn the_most_specific_glob_decides_and_an_unknown_model_is_never_free() {
-        let built_in = vec![
-            ("gpt-5*".to_owned(), usd(1.0, 1.0)),
-            ("gpt-5-mini*".to_owned(), usd(2.0, 2.0)),
-            ("o3*".to_owned(), usd(4.0, 4.0)),
-            ("o3-pro*".to_owned(), usd(5.0, 5.0)),
-        ];
-        let written = vec![("gpt-5*".to_owned(), usd(3.0, 3.0))];
-        let list = PriceList::new([built_in, written].into_iter(), usd(9.0, 9.0)).expect("globs");
-        assert_eq!(*list.find("gpt-5.1"), usd(3.0, 3.0));
-        assert_eq!(*list.find("gpt-5-mini-2026"), usd(3.0, 3.0), "what is written beats what is built in");
-        assert_eq!(*list.find("o3-pro-2026"), usd(5.0, 5.0));
-        assert_eq!(*list.find("something-else"), usd(9.0, 9.0));
+        let list = [
+            ("gpt-5*", 1.0, Source::BuiltIn),
+            ("gpt-5-mini*", 2.0, Source::BuiltIn),
+            ("gpt-4.1*", 6.0, Source::BuiltIn),
+            ("claude-opus-4-1*", 7.0, Source::BuiltIn),
+            ("o3*-x*", 4.0, Source::BuiltIn),
+            ("o3-x*", 5.0, Source::BuiltIn),
+            ("gpt-5*", 3.0, Source::File),
+            ("*", 8.0, Source::File),
+            ("acme/gpt-5-mini", 10.0, Source::File),
+        ]
+        .map(|(glob, rate, source)| entry(glob, usd(rate, rate), source));
+        let list =
+            PriceList::new(list.into(), entry(DEFAULT, usd(9.0, 9.0), Source::BuiltIn)).expect("globs");
+        for (model, rate, glob) in [
+            ("gpt-5.1", 3.0, "gpt-5*"),
+            ("gpt-5-mini-2026", 2.0, "gpt-5-mini*"),
+            ("openai/gpt-5-mini", 2.0, "gpt-5-mini*"),
+            ("acme/gpt-5-mini", 10.0, "acme/gpt-5-mini"),
+            ("us.anthropic.claude-opus-4-1-v1:0", 7.0, "claude-opus-4-1*"),
+            ("anthropic/claude-opus-4.1", 7.0, "claude-opus-4-1*"),
+            ("gpt-4-1106-preview", 8.0, "*"),
+            ("o3-x-2026", 5.0, "o3-x*"),
+            ("o3.1-x", 4.0, "o3*-x*"),
+        ] {
+            let found = list.find(model);
+            assert_eq!((found.price.base, found.glob()), (usd(rate, rate).base, glob), "{model}");
+        }
+        assert_eq!(list.entries().count(), 9, "what is replaced is gone, and the default is there");
+        let empty = PriceList::flat(entry(DEFAULT, usd(9.0, 9.0), Source::BuiltIn));
+        assert!(empty.known("something-else").is_none() && empty.find("something-else").price.is_default());
+    }
+
+    #[test]
+    fn terms_multiply_the_whole_cost_once_rounded() {
+        let entry = Entry {
+            multipliers: [("flex", 500_000), ("geo_us", 1_100_000)]
+                .map(|(name, millionths)| Factor { name: name.to_owned(), millionths })
+                .into(),
+            ..entry("m", usd(3.0, 15.0), Source::File)
+        };
+        let tokens = Tokens { input: 1_000, output: 100, ..Tokens::default() };
+        let mut terms = Terms::default();
+        assert_eq!(entry.on(&terms).cost_nanousd(tokens), 4_500_000);
+        terms.set(crate::domain::terms::Term::ServiceTier, "default");
+        assert!(entry.on(&terms).factors.is_empty());
+        terms.set(crate::domain::terms::Term::ServiceTier, "flex");
+        assert_eq!(entry.on(&terms).cost_nanousd(tokens), 2_250_000);
+        terms.set(crate::domain::terms::Term::InferenceGeo, "us");
+        let price = entry.on(&terms);
+        assert_eq!((price.cost_nanousd(tokens), price.factors.len()), (2_475_000, 2));
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub struct Totals {
     pub error_count: u64,
     /// Cost in nano-USD.
     pub cost_nanousd: i64,
+    /// Usage logs that were priced by the default of the price list, for want of a price of their own.
+    #[serde(default)]
+    pub default_priced_requests: u64,
 }
 
 impl Totals {
@@ -30,6 +33,7 @@ impl Totals {
         self.request_count += other.request_count;
         self.error_count += other.error_count;
         self.cost_nanousd += other.cost_nanousd;
+        self.default_priced_requests += other.default_priced_requests;
     }
 }
 

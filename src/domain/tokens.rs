@@ -26,4 +26,27 @@ impl Tokens {
     pub fn total(self) -> u64 {
         self.input.saturating_add(self.output)
     }
+
+    /// What both used.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.with(other, u64::saturating_add)
+    }
+
+    /// What is left of this without `other`.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        self.with(other, u64::saturating_sub)
+    }
+
+    fn with(self, other: Self, both: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            input: both(self.input, other.input),
+            output: both(self.output, other.output),
+            cache_read: both(self.cache_read, other.cache_read),
+            cache_write: both(self.cache_write, other.cache_write),
+            cache_write_1h: both(self.cache_write_1h, other.cache_write_1h),
+            reasoning: both(self.reasoning, other.reasoning),
+        }
+    }
 }

@@ -11,6 +11,7 @@ use crate::domain::ids::{GroupId, NodeId, RequestId, UserId};
 use crate::domain::price::Price;
 use crate::domain::provider::Provider;
 
+pub use crate::domain::part::Part;
 pub use crate::domain::tokens::Tokens;
 
 /// Declares an enum whose values have one text each, used in the API, the database and on the wire.
@@ -124,6 +125,9 @@ pub struct UsageRecord {
     pub ttfb_ms: Option<u64>,
     /// The price that was used, so that the record can be priced again.
     pub price: Arc<Price>,
+    /// The steps that the provider bills one by one, where there is more than one; `tokens` and `cost_nanousd` are
+    /// their sums.
+    pub parts: Vec<Part>,
     /// Cost in nano-USD.
     pub cost_nanousd: i64,
     /// `x-claude-code-session-id`, a hint.
@@ -139,6 +143,13 @@ pub struct UsageRecord {
 }
 
 impl UsageRecord {
+    /// Whether any of it was priced by the default of the price list, for want of a price of its own.
+    #[must_use]
+    pub fn is_default_priced(&self) -> bool {
+        let in_parts = || self.parts.iter().any(|part| part.price.is_default());
+        self.tokens.total() > 0 && (self.price.is_default() || in_parts())
+    }
+
     /// Whether statistics count this record as an error: anything but a complete, successful answer.
     /// A caller that hung up is no error.
     #[must_use]

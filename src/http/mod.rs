@@ -22,5 +22,6 @@ mod state;
 mod stats;
 mod targets;
 mod usage;
+mod usage_price;
 mod users;
 pub mod waiting;

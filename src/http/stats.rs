@@ -29,6 +29,8 @@ pub struct TotalsView {
     pub error_count: u64,
     /// Cost in nano-USD: 1 USD is 1,000,000,000.
     pub cost_nanousd: i64,
+    /// Usage logs of models that the price list does not know, which cost its default.
+    pub default_priced_requests: u64,
 }
 
 impl From<Totals> for TotalsView {
@@ -40,6 +42,7 @@ impl From<Totals> for TotalsView {
             request_count: totals.request_count,
             error_count: totals.error_count,
             cost_nanousd: totals.cost_nanousd,
+            default_priced_requests: totals.default_priced_requests,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::http::input::{Admin, Params};
 use crate::http::paging::{List, limit, place};
 use crate::http::problem::{Answer, Reading};
 use crate::http::state::ControlState;
+use crate::http::usage_price::{PartView, PriceView};
 use crate::store::{Cursor, Store, UsageRepo};
 
 /// Rows that are read and written at a time by an export: what it holds in memory.
@@ -26,6 +27,20 @@ const EXPORT_PIECE: usize = 1_000;
 /// The account of one request.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UsageView {
+    /// What is a value of its own.
+    #[serde(flatten)]
+    row: UsageRow,
+    /// The model is not in the price list: it, or one of its parts, was priced by the list's default.
+    price_default: bool,
+    /// The price that was used; of a record with parts, the answer's own.
+    price: PriceView,
+    /// The steps that the provider bills one by one, where there is more than one; counts and cost are their sums.
+    parts: Vec<PartView>,
+}
+
+/// The values of a usage log, in the order of the columns of a CSV export.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UsageRow {
     /// Minted by the node that served it.
     pub request_id: Uuid,
     /// Who called.
@@ -97,7 +112,10 @@ pub struct UsageView {
 
 impl From<UsageLog> for UsageView {
     fn from(UsageLog { record, synced }: UsageLog) -> Self {
-        Self {
+        let price_default = record.is_default_priced();
+        let price = PriceView::from(&*record.price);
+        let parts = record.parts.iter().map(PartView::from).collect();
+        let row = UsageRow {
             request_id: record.request_id.0,
             user_id: record.user_id.0,
             user: record.user.to_string(),
@@ -127,7 +145,8 @@ impl From<UsageLog> for UsageView {
             source_node: record.source_node.to_string(),
             synced,
             created_at: record.created_at,
-        }
+        };
+        Self { row, price_default, price, parts }
     }
 }
 
@@ -264,19 +283,17 @@ fn csv_lines(
     rows: Vec<UsageLog>,
     with_names: bool,
 ) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
-    let mut lines = csv::WriterBuilder::new().has_headers(with_names).from_writer(Vec::new());
-    if with_names && rows.is_empty() {
-        // The names come from a row; without one, they are written alone.
-        return Ok(Bytes::from_static(CSV_NAMES.as_bytes()));
-    }
+    let start = if with_names { CSV_NAMES.as_bytes().to_vec() } else { Vec::new() };
+    let mut lines = csv::WriterBuilder::new().has_headers(false).from_writer(start);
     for row in rows {
-        let mut view = UsageView::from(row);
-        for text in [&mut view.user, &mut view.model, &mut view.actual_model] {
+        let UsageView { mut row, price_default, price, parts } = UsageView::from(row);
+        for text in [&mut row.user, &mut row.model, &mut row.actual_model] {
             disarm(text);
         }
-        let hints = [&mut view.group, &mut view.session_id, &mut view.agent_id, &mut view.client_request_id];
+        let hints = [&mut row.group, &mut row.session_id, &mut row.agent_id, &mut row.client_request_id];
         hints.into_iter().flatten().for_each(disarm);
-        lines.serialize(view)?;
+        let parts = if parts.is_empty() { String::new() } else { serde_json::to_string(&parts)? };
+        lines.serialize((row, price_default, serde_json::to_string(&price)?, parts))?;
     }
     Ok(lines.into_inner()?.into())
 }
@@ -288,8 +305,8 @@ fn disarm(text: &mut String) {
     }
 }
 
-/// The first line of a CSV export.
+/// The first line of a CSV export; price and parts are JSON.
 const CSV_NAMES: &str = "request_id,user_id,user,group,model,actual_model,provider,target,upstream_url,input_tokens,\
 output_tokens,total_tokens,cache_read_tokens,cache_write_tokens,cache_write_1h_tokens,reasoning_tokens,token_source,\
 outcome,is_streaming,status_code,duration_ms,ttfb_ms,cost_nanousd,session_id,agent_id,client_request_id,source_node,\
-synced,created_at\n";
+synced,created_at,price_default,price,parts\n";

@@ -64,6 +64,11 @@ fn within(mut record: UsageRecord) -> UsageRecord {
         *count = (*count).min(TOKENS_MAX);
     }
     record.cost_nanousd = record.cost_nanousd.clamp(0, COST_MAX);
+    for part in &mut record.parts {
+        if let Some(better) = shortened(&part.model) {
+            part.model = better;
+        }
+    }
     record
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::domain::terms::{Term, Terms};
 use crate::metering::form;
 use crate::metering::meter::{BYTES_PER_TOKEN, Estimate};
 use crate::metering::object::{Start, boolean, members, number, string};
@@ -23,6 +24,8 @@ pub struct Asked<'a> {
     /// The most output tokens the caller wants: `max_tokens`, `max_completion_tokens`, `max_output_tokens`,
     /// Gemini's `generationConfig.maxOutputTokens`, Ollama's `options.num_predict`. Of several the largest.
     pub max_tokens: Option<u64>,
+    /// On which terms the caller wants to be served: `service_tier`, `speed`, `inference_geo`.
+    pub terms: Terms,
     /// The answer will only say that the work has been taken on.
     pub background: bool,
     /// The request asks for usage in its stream by itself (`stream_options.include_usage`).
@@ -34,6 +37,12 @@ pub struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    fn take_term(&mut self, term: Term, json: &[u8]) {
+        if let Some(word) = string(json) {
+            self.terms.set(term, &word);
+        }
+    }
+
     /// What the call is worth where its answer does not tell.
     #[must_use]
     pub fn estimate(&self) -> Estimate {
@@ -138,6 +147,9 @@ pub fn scan(body: &[u8]) -> Asked<'_> {
             b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => most.take_in(text),
             b"generationConfig" | b"generation_config" | b"options" => most.take_in_nested(text),
             b"stream_options" => stream_options = Some(value),
+            b"service_tier" => asked.take_term(Term::ServiceTier, text),
+            b"speed" => asked.take_term(Term::Speed, text),
+            b"inference_geo" => asked.take_term(Term::InferenceGeo, text),
             _ => {
                 // OpenRouter goes on to `models` when `model` fails.
                 models.alike |= key == b"models" || looks_like(key, &[b"model"]);

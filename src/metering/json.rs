@@ -412,6 +412,9 @@ fn tell(place: Place, word: &[u8], tally: &mut Tally) {
         Place::StopReason => tally.stop_reason(),
         Place::Status => tally.status(word),
         Place::Error if !word.is_empty() => tally.error(),
+        Place::StepKind => tally.step_kind(word),
+        Place::StepModel => tally.step_model(word),
+        Place::Term(term) => tally.term(term, word),
         Place::Number(count) => {
             if let Some(value) = counts::number(word) {
                 tally.count(count, value);

@@ -1,6 +1,8 @@
 //! What a meter is, and what it tells.
 
+use crate::domain::terms::Terms;
 use crate::domain::usage::{TokenSource, Tokens};
+use crate::metering::steps::Step;
 
 /// Bytes of content that count as one token where a provider's count is missing.
 pub const BYTES_PER_TOKEN: u64 = 4;
@@ -59,11 +61,15 @@ pub enum End {
 pub struct Reading {
     /// Token counts: every token that the provider charges for, `reasoning` and the cache classes being parts.
     pub tokens: Tokens,
+    /// What of that each step used, where the provider bills more than one.
+    pub steps: Vec<Step>,
     /// How good they are. [`TokenSource::None`] with a success status: there was nothing to count, or the meter
     /// could not read the answer (see `readable`).
     pub source: TokenSource,
     /// The model that answered, where the answer says so.
     pub model: Option<String>,
+    /// On which terms the provider served the call, as far as the answer says.
+    pub terms: Terms,
     /// The answer reported a failure of its own although its status is a success: an `error` event, a failed response.
     pub error_event: bool,
     /// The caller could have had the whole answer: its final event passed, or its body ended where none is due.
@@ -86,6 +92,8 @@ impl Meter for Nothing {
     fn reading(&mut self, end: End) -> Reading {
         Reading {
             tokens: Tokens::default(),
+            steps: Vec::new(),
+            terms: Terms::default(),
             source: TokenSource::None,
             model: None,
             error_event: false,

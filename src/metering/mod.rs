@@ -27,6 +27,7 @@ mod meter;
 mod object;
 mod position;
 mod skip;
+mod steps;
 mod tally;
 pub mod usage_chunk;
 mod vocabulary;
@@ -36,6 +37,7 @@ use crate::metering::framing::Plain;
 pub use crate::metering::in_path::InPath;
 use crate::metering::meter::Nothing;
 pub use crate::metering::meter::{BYTES_PER_TOKEN, End, Estimate, Meter, Progress, Reading};
+pub use crate::metering::steps::Step;
 
 /// What has to be known of an answer before its body comes.
 #[derive(Clone, Copy, Debug)]

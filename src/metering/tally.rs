@@ -1,8 +1,10 @@
 //! What has been seen of an answer so far, and what that makes of its token counts.
 
+use crate::domain::terms::{Term, Terms};
 use crate::domain::usage::{TokenSource, Tokens};
-use crate::metering::counts::{COUNT_MAX, Count, Counts, Evidence, Reported};
+use crate::metering::counts::{Count, Counts, Evidence, Reported};
 use crate::metering::meter::{BYTES_PER_TOKEN, End, Estimate, Reading};
+use crate::metering::steps::Steps;
 use crate::metering::vocabulary::Place;
 
 /// How it can be told that an answer is whole.
@@ -37,8 +39,9 @@ pub struct Tally {
     stopped: bool,
     /// The event that is passing.
     event: Event,
-    /// What compaction used, beside the counts of the answer itself.
-    compaction: Tokens,
+    /// What the provider bills one by one.
+    steps: Steps,
+    terms: Terms,
     /// What the call is worth, where the answer does not tell.
     estimate: Estimate,
     /// How often something new was told.
@@ -62,8 +65,6 @@ struct Event {
     says_why_stopped: bool,
     /// It is the last one, once it has passed as a whole.
     is_last: Option<bool>,
-    /// The sampling step that is being read is one of compaction.
-    compacts: bool,
 }
 
 /// How far the body has come, beside what was in it.
@@ -95,7 +96,8 @@ impl Tally {
             due: Due::BodyEnd,
             stopped: false,
             event: Event::default(),
-            compaction: Tokens::default(),
+            steps: Steps::default(),
+            terms: Terms::default(),
             estimate,
             told: 0,
         }
@@ -160,7 +162,6 @@ impl Tally {
                 self.event.is_last = Some(true);
             }
             b"error" => self.error = true,
-            b"compaction" => self.event.compacts = true,
             b"message_start" | b"response.created" if self.due == Due::BodyEnd => self.due = Due::FinalEvent,
             _ => return,
         }
@@ -179,9 +180,9 @@ impl Tally {
     pub fn entered(&mut self, place: Place, array: bool) {
         match place {
             Place::Choice if self.due == Due::BodyEnd => self.due = Due::StopReason,
-            Place::Iteration if array => self.compaction = Tokens::default(),
-            Place::Iteration => {
-                self.event.compacts = false;
+            Place::Iteration if array => self.steps.begin_list(),
+            Place::Iteration | Place::StepBeside => {
+                self.steps.begin(place == Place::StepBeside);
                 self.counts.clear_step();
             }
             _ => return,
@@ -193,23 +194,31 @@ impl Tally {
     pub fn left(&mut self, place: Place) {
         match place {
             Place::Root => self.event_over(),
-            Place::Iteration if self.event.compacts => self.add_step(),
+            Place::Iteration | Place::StepBeside => self.steps.end(self.counts.step()),
             _ => return,
         }
         self.told += 1;
     }
 
-    fn add_step(&mut self) {
-        let (sum, step) = (self.compaction, self.counts.step());
-        let plus = |sum: u64, more: u64| (sum + more).min(COUNT_MAX);
-        self.compaction = Tokens {
-            input: plus(sum.input, step.input),
-            output: plus(sum.output, step.output),
-            cache_read: plus(sum.cache_read, step.cache_read),
-            cache_write: plus(sum.cache_write, step.cache_write),
-            cache_write_1h: plus(sum.cache_write_1h, step.cache_write_1h),
-            reasoning: plus(sum.reasoning, step.reasoning),
-        };
+    /// The step that is being read is of this kind.
+    pub fn step_kind(&mut self, kind: &[u8]) {
+        self.told += 1;
+        self.steps.kind(kind);
+    }
+
+    /// The step that is being read is this model's.
+    pub fn step_model(&mut self, name: &[u8]) {
+        self.told += 1;
+        self.steps.model(name);
+    }
+
+    /// The answer says on which terms it is served.
+    pub fn term(&mut self, term: Term, word: &[u8]) {
+        if let Ok(word) = std::str::from_utf8(word)
+            && self.terms.set(term, word)
+        {
+            self.told += 1;
+        }
     }
 
     /// The model has said why it stopped.
@@ -270,12 +279,26 @@ impl Tally {
     #[must_use]
     pub fn reading(&self, end: End, passed: Passed) -> Reading {
         let complete = !passed.nothing && (passed.all || self.is_complete(end, passed.whole));
-        let (tokens, source) = self.tokens(end, complete);
+        let (own, source) = self.tokens(end, complete);
+        let mut model = self.model.clone();
+        let (tokens, steps) = if self.steps.is_plain() {
+            (own, Vec::new())
+        } else {
+            let mut steps = self.steps.billed(own);
+            if let [only] = &mut *steps {
+                // A fallback that served the whole answer is the model that answered.
+                model = only.model.take().or(model);
+            }
+            let tokens = steps.iter().fold(Tokens::default(), |sum, step| sum.plus(step.tokens));
+            (tokens, if steps.len() > 1 { steps } else { Vec::new() })
+        };
         let recognised = source != TokenSource::None || self.error;
         Reading {
             tokens,
+            steps,
             source,
-            model: self.model.clone(),
+            model,
+            terms: self.terms.clone(),
             error_event: self.error,
             complete,
             readable: passed.readable && recognised,
@@ -316,7 +339,7 @@ impl Tally {
         let of_total = |total: u64| total.saturating_sub(output);
         let input = reported.input.or(reported.total.map(of_total)).unwrap_or(self.estimate.input);
         let exact = reported.says_input() && (reported_output.is_some() || needs_no_output);
-        let tokens = self.with_compaction(reported.classes(input, output));
+        let tokens = reported.classes(input, output);
         (tokens, if exact { TokenSource::Reported } else { TokenSource::Estimated })
     }
 
@@ -325,17 +348,5 @@ impl Tally {
         let later = if deferred { self.estimate.output_later } else { 0 };
         let seen = reported.output.max(self.counts.get(Count::OutputSoFar)).unwrap_or(0);
         seen.max(later).max(self.content.div_ceil(BYTES_PER_TOKEN))
-    }
-
-    fn with_compaction(&self, tokens: Tokens) -> Tokens {
-        let more = self.compaction;
-        Tokens {
-            input: tokens.input + more.input,
-            output: tokens.output + more.output,
-            cache_read: tokens.cache_read + more.cache_read,
-            cache_write: tokens.cache_write + more.cache_write,
-            cache_write_1h: tokens.cache_write_1h + more.cache_write_1h,
-            reasoning: tokens.reasoning + more.reasoning,
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! references: Anthropic Messages and streaming; OpenAI Chat Completions, Responses, Completions, Embeddings;
 //! Gemini `GenerateContentResponse`; Ollama `docs/api.md`. Names that only compatible servers use are marked.
 
+use crate::domain::terms::Term;
 use crate::metering::counts::Count;
 
 /// A place in an answer, and so what a value there means.
@@ -44,6 +45,18 @@ pub enum Place {
     OutputDetails,
     /// One of Anthropic's `iterations`: a sampling step within one answer.
     Iteration,
+    /// OpenAI's `svg_usage`: a step beside the answer.
+    StepBeside,
+    /// The `cache_creation` of a step.
+    StepCacheCreation,
+    /// The output details of a step.
+    StepOutputDetails,
+    /// The kind of a step.
+    StepKind,
+    /// The model of a step.
+    StepModel,
+    /// On which terms the call is served.
+    Term(Term),
     /// Gemini's `usageMetadata`.
     UsageMetadata,
     /// `data`, `results`: what embeddings and rankings list.
@@ -86,6 +99,9 @@ impl Place {
                 | Self::Status
                 | Self::Done
                 | Self::Vector
+                | Self::StepKind
+                | Self::StepModel
+                | Self::Term(_)
         )
     }
 
@@ -100,7 +116,15 @@ impl Place {
     pub fn is_word(self) -> bool {
         matches!(
             self,
-            Self::Model | Self::Kind | Self::StopReason | Self::Status | Self::Error | Self::Number(_)
+            Self::Model
+                | Self::Kind
+                | Self::StopReason
+                | Self::Status
+                | Self::Error
+                | Self::Number(_)
+                | Self::StepKind
+                | Self::StepModel
+                | Self::Term(_)
         )
     }
 
@@ -123,7 +147,9 @@ impl Place {
             Self::CacheCreation => cache_creation(key),
             Self::InputDetails => input_details(key),
             Self::OutputDetails => output_details(key),
-            Self::Iteration => iteration(key),
+            Self::Iteration | Self::StepBeside => iteration(key),
+            Self::StepCacheCreation => step_cache_creation(key),
+            Self::StepOutputDetails => step_output_details(key),
             Self::UsageMetadata => usage_metadata(key),
             Self::Listed => listed(key),
             Self::Error => Self::Error,
@@ -147,6 +173,8 @@ fn root(key: &[u8]) -> Place {
         b"status" => Place::Status,
         b"candidates" => Place::Candidate,
         b"usageMetadata" => Place::UsageMetadata,
+        b"service_tier" => Place::Term(Term::ServiceTier),
+        b"svg_usage" => Place::StepBeside,
         b"done" => Place::Done,
         b"thinking" => Place::Content,
         b"prompt_eval_count" => Place::Number(Count::PromptEvalCount),
@@ -176,6 +204,7 @@ fn response(key: &[u8]) -> Place {
     match key {
         b"model" => Place::Model,
         b"usage" => Place::Usage,
+        b"service_tier" => Place::Term(Term::ServiceTier),
         b"error" => Place::Error,
         _ => Place::Nothing,
     }
@@ -280,6 +309,9 @@ fn usage_part(key: &[u8]) -> Place {
     match key {
         b"cache_creation" => Place::CacheCreation,
         b"iterations" => Place::Iteration,
+        b"service_tier" => Place::Term(Term::ServiceTier),
+        b"speed" => Place::Term(Term::Speed),
+        b"inference_geo" => Place::Term(Term::InferenceGeo),
         b"prompt_tokens_details" | b"input_tokens_details" | b"input_token_details" => Place::InputDetails,
         b"completion_tokens_details" | b"output_tokens_details" | b"output_token_details" => {
             Place::OutputDetails
@@ -304,14 +336,32 @@ fn cache_creation(key: &[u8]) -> Place {
     }
 }
 
-/// Source: Anthropic, "Compaction": the counts beside `iterations` leave out what compaction used.
 fn iteration(key: &[u8]) -> Place {
     match key {
-        b"type" => Place::Kind,
+        b"type" => Place::StepKind,
+        b"model" => Place::StepModel,
         b"input_tokens" => Place::Number(Count::StepInput),
         b"output_tokens" => Place::Number(Count::StepOutput),
         b"cache_read_input_tokens" => Place::Number(Count::StepCacheRead),
         b"cache_creation_input_tokens" => Place::Number(Count::StepCacheWrite),
+        b"reasoning_tokens" => Place::Number(Count::StepReasoning),
+        b"cache_creation" => Place::StepCacheCreation,
+        b"output_tokens_details" => Place::StepOutputDetails,
+        _ => Place::Nothing,
+    }
+}
+
+fn step_cache_creation(key: &[u8]) -> Place {
+    match key {
+        b"ephemeral_5m_input_tokens" => Place::Number(Count::Step5m),
+        b"ephemeral_1h_input_tokens" => Place::Number(Count::Step1h),
+        _ => Place::Nothing,
+    }
+}
+
+fn step_output_details(key: &[u8]) -> Place {
+    match key {
+        b"thinking_tokens" => Place::Number(Count::StepReasoning),
         _ => Place::Nothing,
     }
 }

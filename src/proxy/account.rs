@@ -11,9 +11,10 @@ use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::price::PriceList;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
-use crate::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
+use crate::domain::terms::Terms;
+use crate::domain::usage::{Outcome, Part, TokenSource, Tokens, UsageRecord};
 use crate::ledger::{Bounded, Receipt, Reservation};
-use crate::metering::{Estimate, Reading};
+use crate::metering::{Estimate, Reading, Step};
 use crate::proxy::metrics::Metrics;
 use crate::quota::{Admission, Quota};
 use crate::upstream::Target;
@@ -34,6 +35,8 @@ pub(super) struct Call {
     pub(super) provider: Provider,
     pub(super) model: Arc<str>,
     pub(super) hints: Hints,
+    /// On which terms the caller wants to be served.
+    pub(super) terms: Terms,
     pub(super) started: Instant,
 }
 
@@ -178,13 +181,26 @@ const STATUS_CLIENT_GONE: u16 = 499;
 
 impl Open {
     fn into_record(self, books: &Books, outcome: Outcome, reading: Reading) -> (UsageRecord, Reservation) {
-        let Call { request_id, principal, provider, model, hints, started } = self.call;
+        let Call { request_id, principal, provider, model, hints, terms, started } = self.call;
         let actual_model = match reading.model {
             Some(answered) if *answered != *model => Arc::from(answered),
             _ => Arc::clone(&model),
         };
         // What answered is what is charged; its name is often more exact than what was asked for.
-        let price = books.prices.known(&actual_model).unwrap_or_else(|| books.prices.find(&model));
+        let entry = books.prices.known(&actual_model).unwrap_or_else(|| books.prices.find(&model));
+        let terms = reading.terms.or(&terms);
+        let price = entry.on(&terms);
+        let of_step = |step: &Step| match &step.model {
+            Some(name) if **name != *actual_model => {
+                Part::new(name, step.tokens, &books.prices.find(name).on(&terms))
+            }
+            _ => Part::new(&actual_model, step.tokens, &price),
+        };
+        let parts: Vec<_> = reading.steps.iter().map(of_step).collect();
+        let cost_nanousd = match &*parts {
+            [] => price.cost_nanousd(reading.tokens),
+            parts => parts.iter().fold(0_i64, |sum, part| sum.saturating_add(part.cost_nanousd)),
+        };
         let (group_id, group) = principal.group.unzip();
         let none = || Arc::from("");
         let record = UsageRecord {
@@ -205,8 +221,9 @@ impl Open {
             status_code: self.status,
             duration_ms: millis(started.elapsed()),
             ttfb_ms: self.ttfb.map(millis),
-            cost_nanousd: price.cost_nanousd(reading.tokens),
+            cost_nanousd,
             price,
+            parts,
             session_id: hints.session_id,
             agent_id: hints.agent_id,
             client_request_id: hints.client_request_id,
@@ -234,6 +251,8 @@ fn millis(duration: Duration) -> u64 {
 pub(super) fn nothing() -> Reading {
     Reading {
         tokens: Tokens::default(),
+        steps: Vec::new(),
+        terms: Terms::default(),
         source: TokenSource::None,
         model: None,
         error_event: false,

@@ -1,11 +1,19 @@
 //! What the data plane counts.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::domain::failure::Kind;
 use crate::domain::provider::Provider;
 use crate::domain::usage::{Outcome, TokenSource, UsageRecord};
 use crate::telemetry::{Counter, Exposition, Histogram};
+
+/// Models that are told apart where callers choose their names; the rest is `other`.
+const MODELS_MAX: usize = 32;
+const OTHER: &str = "other";
+/// Longest name of a model in a label, bytes.
+const MODEL_MAX: usize = 128;
 
 /// Counters of the data plane since the start of the process.
 #[derive(Debug, Default)]
@@ -17,6 +25,8 @@ pub struct Metrics {
     cost_nanousd: Counter,
     unmetered: Counter,
     estimated: Counter,
+    /// Calls of models that no glob of the price list knows.
+    unpriced: Mutex<BTreeMap<String, u64>>,
     duration: Histogram,
     first_byte: Histogram,
 }
@@ -34,10 +44,23 @@ impl Metrics {
         if record.token_source == TokenSource::Estimated {
             self.estimated.increment();
         }
+        if record.tokens.total() > 0 {
+            let parts = record.parts.iter().map(|part| (&*part.model, &part.price));
+            let whole = record.parts.is_empty().then(|| (&*record.actual_model, &*record.price));
+            let unknown = parts.chain(whole).filter(|(_, price)| price.is_default());
+            unknown.for_each(|(model, _)| self.unpriced(model));
+        }
         self.duration.observe(Duration::from_millis(record.duration_ms));
         if let Some(ttfb) = record.ttfb_ms {
             self.first_byte.observe(Duration::from_millis(ttfb));
         }
+    }
+
+    fn unpriced(&self, model: &str) {
+        let mut models = self.unpriced.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = model.get(..model.floor_char_boundary(MODEL_MAX)).unwrap_or_default();
+        let name = if models.len() < MODELS_MAX || models.contains_key(name) { name } else { OTHER };
+        *models.entry(name.to_owned()).or_default() += 1;
     }
 
     /// A call was refused by the gateway itself.
@@ -85,6 +108,14 @@ impl Metrics {
             self.unmetered.get(),
         );
         to.counter("sproxy_estimated_total", "Records whose tokens are an estimate.", self.estimated.get());
+        let unpriced = self.unpriced.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let unpriced: Vec<_> =
+            unpriced.iter().map(|(model, count)| ([("model", &**model)], *count)).collect();
+        to.counters(
+            "sproxy_price_unknown_total",
+            "Calls of models that the price list does not know, which cost its default.",
+            unpriced.iter().map(|(labels, count)| (labels.as_slice(), *count)),
+        );
         to.histogram(
             "sproxy_request_duration_seconds",
             "From a call's arrival to its answer's end.",

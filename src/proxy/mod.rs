@@ -236,7 +236,15 @@ impl Gateway {
         };
         let admission =
             self.quota.admit(&principal, &ask, Moment { at: now, steady: started }).map_err(Failure::from)?;
-        let call = Call { request_id, principal, provider: route.provider, model, hints, started };
+        let call = Call {
+            request_id,
+            principal,
+            provider: route.provider,
+            model,
+            hints,
+            terms: asked.terms.clone(),
+            started,
+        };
         let mut account = Account::new(Arc::clone(&self.books), call, reservation, admission);
         account.tried(&first);
         let estimate = asked.estimate();

@@ -16,6 +16,7 @@ pub fn global_to_wire(stats: &GlobalStats) -> v1::GlobalStats {
         request_count: totals.request_count,
         error_count: totals.error_count,
         cost_nanousd: totals.cost_nanousd,
+        default_priced_requests: totals.default_priced_requests,
         complete_through: stats.complete_through.map(moment::to_wire),
     }
 }
@@ -33,6 +34,7 @@ pub fn user_row_to_wire(row: &UserStatRow) -> v1::UserStatRow {
         request_count: totals.request_count,
         error_count: totals.error_count,
         cost_nanousd: totals.cost_nanousd,
+        default_priced_requests: totals.default_priced_requests,
     }
 }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use prost::Message as _;
 use uuid::Uuid;
 
-use crate::domain::price::{LongContext, Price, Rates};
-use crate::domain::usage::{Tokens, UsageLog, UsageRecord};
+use crate::domain::price::{Factor, LongContext, Price, Rates};
+use crate::domain::usage::{Part, Tokens, UsageLog, UsageRecord};
 use crate::wire::malformed::{Malformed, parse, parse_some};
 use crate::wire::{moment, v1};
 
 /// The longest text of a record: names, models and hints are far shorter, and a node cuts them long before.
 pub const TEXT_BYTES_MAX: usize = 4_096;
+/// More steps of one answer, or factors of one price, than any node writes.
+pub const LIST_MAX: usize = 32;
 
 /// A row as the statistics service shows it.
 #[must_use]
@@ -55,6 +57,7 @@ pub fn to_wire(record: &UsageRecord) -> v1::UsageLog {
         source_node: record.source_node.to_string(),
         created_at: Some(moment::to_wire(record.created_at)),
         synced: false,
+        parts: record.parts.iter().map(part_to_wire).collect(),
     }
 }
 
@@ -111,6 +114,7 @@ pub fn from_wire(log: v1::UsageLog) -> Result<UsageRecord, Malformed> {
         duration_ms: log.duration_ms,
         ttfb_ms: log.ttfb_ms,
         price: Arc::new(price_from_wire(log.price.ok_or_else(|| Malformed::missing("price"))?)),
+        parts: log.parts.into_iter().map(part_from_wire).collect::<Result<_, _>>()?,
         cost_nanousd: log.cost_nanousd,
         session_id: log.session_id,
         agent_id: log.agent_id,
@@ -132,6 +136,18 @@ fn check_lengths(log: &v1::UsageLog) -> Result<(), Malformed> {
         ("agent_id", log.agent_id.as_ref().map_or(0, String::len)),
         ("client_request_id", log.client_request_id.as_ref().map_or(0, String::len)),
     ];
+    let prices = log.price.iter().chain(log.parts.iter().filter_map(|part| part.price.as_ref()));
+    let is_small = |price: &v1::Price| {
+        let factors = price.factors.iter().map(|factor| factor.name.len()).chain([price.glob.len()]);
+        price.factors.len() <= LIST_MAX && factors.max().is_none_or(|longest| longest <= TEXT_BYTES_MAX)
+    };
+    let names = log.parts.iter().map(|part| part.model.len()).max().unwrap_or(0);
+    if log.parts.len() > LIST_MAX || names > TEXT_BYTES_MAX {
+        return Err(Malformed::invalid("parts", "are more, or longer, than any node writes"));
+    }
+    if !prices.into_iter().all(is_small) {
+        return Err(Malformed::invalid("price", "is longer than any node writes"));
+    }
     match texts.into_iter().find(|(_, bytes)| *bytes > TEXT_BYTES_MAX) {
         Some((field, _)) => Err(Malformed::invalid(field, format!("is longer than {TEXT_BYTES_MAX} bytes"))),
         None => Ok(()),
@@ -147,11 +163,53 @@ fn tokens(classes: &[(&'static str, u64); 6]) -> Result<Tokens, Malformed> {
     Ok(Tokens { input, output, cache_read, cache_write, cache_write_1h, reasoning })
 }
 
+fn part_to_wire(part: &Part) -> v1::Part {
+    v1::Part {
+        model: part.model.clone(),
+        input_tokens: part.input_tokens,
+        output_tokens: part.output_tokens,
+        cache_read_tokens: part.cache_read_tokens,
+        cache_write_tokens: part.cache_write_tokens,
+        cache_write_1h_tokens: part.cache_write_1h_tokens,
+        reasoning_tokens: part.reasoning_tokens,
+        cost_nanousd: part.cost_nanousd,
+        price: Some(price_to_wire(&part.price)),
+    }
+}
+
+fn part_from_wire(part: v1::Part) -> Result<Part, Malformed> {
+    let Tokens { input, output, cache_read, cache_write, cache_write_1h, reasoning } = tokens(&[
+        ("parts", part.input_tokens),
+        ("parts", part.output_tokens),
+        ("parts", part.cache_read_tokens),
+        ("parts", part.cache_write_tokens),
+        ("parts", part.cache_write_1h_tokens),
+        ("parts", part.reasoning_tokens),
+    ])?;
+    Ok(Part {
+        model: part.model,
+        input_tokens: input,
+        output_tokens: output,
+        cache_read_tokens: cache_read,
+        cache_write_tokens: cache_write,
+        cache_write_1h_tokens: cache_write_1h,
+        reasoning_tokens: reasoning,
+        cost_nanousd: part.cost_nanousd,
+        price: price_from_wire(part.price.ok_or_else(|| Malformed::missing("parts.price"))?),
+    })
+}
+
 fn price_to_wire(price: &Price) -> v1::Price {
     v1::Price {
         base: Some(rates_to_wire(&price.base)),
         long_context: price.long_context.map(|tier| rates_to_wire(&tier.rates)),
         long_context_above: price.long_context.map_or(0, |tier| tier.above_input_tokens),
+        glob: price.glob.clone(),
+        factors: price
+            .factors
+            .iter()
+            .map(|factor| v1::Factor { name: factor.name.clone(), millionths: factor.millionths })
+            .collect(),
     }
 }
 
@@ -162,6 +220,12 @@ fn price_from_wire(price: v1::Price) -> Price {
             above_input_tokens: price.long_context_above,
             rates: rates_from_wire(rates),
         }),
+        glob: price.glob,
+        factors: price
+            .factors
+            .into_iter()
+            .map(|factor| Factor { name: factor.name, millionths: factor.millionths })
+            .collect(),
     }
 }
 
@@ -229,7 +293,23 @@ mod tests {
             price: Arc::new(Price {
                 base: rates(100),
                 long_context: Some(LongContext { above_input_tokens: 200_000, rates: rates(200) }),
+                glob: "claude-*".to_owned(),
+                factors: vec![Factor { name: "flex".to_owned(), millionths: 500_000 }],
             }),
+            parts: vec![
+                Part::new("answered", Tokens { input: 7, output: 8, ..Tokens::default() }, &Price::default()),
+                Part {
+                    model: "advisor".to_owned(),
+                    input_tokens: 51,
+                    output_tokens: 52,
+                    cache_read_tokens: 53,
+                    cache_write_tokens: 54,
+                    cache_write_1h_tokens: 55,
+                    reasoning_tokens: 56,
+                    cost_nanousd: 57,
+                    price: Price { glob: "default".to_owned(), ..Price::default() },
+                },
+            ],
             cost_nanousd: 31,
             session_id: Some("session".to_owned()),
             agent_id: Some("agent".to_owned()),
@@ -251,6 +331,7 @@ mod tests {
             agent_id: None,
             client_request_id: None,
             price: Arc::default(),
+            parts: Vec::new(),
             ..full
         };
         assert_eq!(from_wire(to_wire(&bare)).expect("readable"), bare);

@@ -121,7 +121,7 @@ fn a_hint_is_given_only_when_something_is_near() {
 #[test]
 fn a_written_price_replaces_the_built_in_one_and_a_wrong_one_is_named() {
     let text = "[prices]\n\"claude-sonnet-4*\" = { input = 7.0, output = 8.0 }\n";
-    let rates = loaded(text, &[]).prices.find("claude-sonnet-4").base;
+    let rates = loaded(text, &[]).prices.find("claude-sonnet-4").price.base;
     assert_eq!((rates.input, rates.output, rates.cache_read), (7_000_000, 8_000_000, 7_000_000));
     for (entry, key) in [
         ("{ input = 7.0 }", ""),

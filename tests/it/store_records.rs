@@ -55,7 +55,8 @@ pub fn record(created_at: Timestamp) -> UsageRecord {
         status_code: 200,
         duration_ms: 1_234,
         ttfb_ms: Some(210),
-        price: Arc::new(Price { base: Rates { input: 3_000_000, ..Rates::default() }, long_context: None }),
+        price: Arc::new(Price { base: Rates { input: 3_000_000, ..Rates::default() }, ..Price::default() }),
+        parts: Vec::new(),
         cost_nanousd: 1_000,
         session_id: Some("0191a1b2-session".to_owned()),
         agent_id: None,
@@ -76,6 +77,7 @@ pub fn sum<'r>(records: impl IntoIterator<Item = &'r UsageRecord>) -> Totals {
             request_count: 1,
             error_count: u64::from(record.is_error()),
             cost_nanousd: record.cost_nanousd,
+            default_priced_requests: u64::from(record.is_default_priced()),
         });
     }
     totals

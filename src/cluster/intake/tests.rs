@@ -183,6 +183,7 @@ impl Cluster {
             duration_ms: 1,
             ttfb_ms: None,
             price: Arc::default(),
+            parts: Vec::new(),
             cost_nanousd: 7,
             session_id: None,
             agent_id: None,

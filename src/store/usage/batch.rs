@@ -7,7 +7,7 @@ use crate::store::usage::rollup::Rollups;
 use crate::store::{Error, columns};
 
 /// The columns of `usage_logs` in the order in which both databases are given them.
-pub(super) const COLUMNS: [&str; 30] = [
+pub(super) const COLUMNS: [&str; 31] = [
     "request_id",
     "user_id",
     "user_name",
@@ -31,6 +31,7 @@ pub(super) const COLUMNS: [&str; 30] = [
     "duration_ms",
     "ttfb_ms",
     "price",
+    "parts",
     "cost_nanousd",
     "session_id",
     "agent_id",
@@ -124,8 +125,14 @@ impl<T: Clone + From<String>> PriceTexts<T> {
         }
         let text = T::from(columns::to_json("usage_logs.price", price)?);
         if self.0.len() < Self::REMEMBERED {
-            self.0.push((*price, text.clone()));
+            self.0.push((price.clone(), text.clone()));
         }
         Ok(text)
     }
+}
+
+/// The parts of a record as JSON; none where there is only one.
+pub(super) fn parts_text(record: &UsageRecord) -> Result<Option<String>, Error> {
+    let parts = Some(&record.parts).filter(|parts| !parts.is_empty());
+    parts.map(|parts| columns::to_json("usage_logs.parts", parts)).transpose()
 }

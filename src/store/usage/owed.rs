@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, NodeId, RequestId, UserId};
 use crate::domain::price::Price;
-use crate::domain::usage::{Tokens, UsageRecord};
+use crate::domain::usage::{Part, Tokens, UsageRecord};
 use crate::store::columns::{count, counted, from_json};
 use crate::store::usage::batch::COLUMNS;
 use crate::store::{Error, MetaKey, meta};
@@ -91,6 +91,7 @@ fn record(fields: &mut Fields<'_>, repeated: &mut Repeated) -> Result<UsageRecor
         duration_ms: fields.count()?,
         ttfb_ms: fields.read(|value| value.as_i64_or_null())?.map(counted),
         price: repeated.price(fields.text()?)?,
+        parts: fields.parts()?,
         cost_nanousd: fields.number()?,
         session_id: fields.text_or_none()?.map(str::to_owned),
         agent_id: fields.text_or_none()?.map(str::to_owned),
@@ -134,6 +135,11 @@ impl<'r> Fields<'r> {
 
     fn text_or_none(&mut self) -> Result<Option<&'r str>, Error> {
         self.read(|value| value.as_str_or_null())
+    }
+
+    fn parts(&mut self) -> Result<Vec<Part>, Error> {
+        let text = self.text_or_none()?;
+        text.map_or_else(|| Ok(Vec::new()), |text| from_json("usage_logs.parts", text))
     }
 
     fn number(&mut self) -> Result<i64, Error> {

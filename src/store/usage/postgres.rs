@@ -9,15 +9,17 @@ use uuid::Uuid;
 
 use crate::domain::ids::RequestId;
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::batch::{COLUMNS, COUNT, Inserted, PriceTexts, Whose, mark_new, sums_of_new};
+use crate::store::usage::batch::{
+    COLUMNS, COUNT, Inserted, PriceTexts, Whose, mark_new, parts_text, sums_of_new,
+};
 use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
 use crate::store::{Error, columns::count, columns::counted};
 
 /// The types of [`COLUMNS`] but the last: `synced` is the same for all rows.
-const TYPES: [&str; 29] = [
+const TYPES: [&str; 30] = [
     "uuid", "uuid", "text", "uuid", "text", "text", "text", "text", "text", "text", "bigint", "bigint",
     "bigint", "bigint", "bigint", "bigint", "text", "text", "boolean", "bigint", "bigint", "bigint", "text",
-    "bigint", "text", "text", "text", "text", "bigint",
+    "text", "bigint", "text", "text", "text", "text", "bigint",
 ];
 
 static LOGS: LazyLock<String> = LazyLock::new(|| {
@@ -73,6 +75,7 @@ pub(super) async fn insert(pool: &PgPool, records: &[UsageRecord], whose: &Whose
 fn bind_logs(records: &[UsageRecord], synced: bool) -> Result<PgArguments, Error> {
     let mut prices = PriceTexts::<String>::default();
     let price_texts = records.iter().map(|r| prices.text(&r.price)).collect::<Result<Vec<_>, _>>()?;
+    let parts_texts = records.iter().map(parts_text).collect::<Result<Vec<_>, _>>()?;
     let mut columns = Columns(PgArguments::default());
     columns.add(records, |r| r.request_id.0)?;
     columns.add(records, |r| r.user_id.0)?;
@@ -97,6 +100,7 @@ fn bind_logs(records: &[UsageRecord], synced: bool) -> Result<PgArguments, Error
     columns.add(records, |r| count(r.duration_ms))?;
     columns.add(records, |r| r.ttfb_ms.map(count))?;
     columns.add(&price_texts, String::as_str)?;
+    columns.add(&parts_texts, |parts| parts.as_deref())?;
     columns.add(records, |r| r.cost_nanousd)?;
     columns.add(records, |r| r.session_id.as_deref())?;
     columns.add(records, |r| r.agent_id.as_deref())?;

@@ -9,7 +9,7 @@ use crate::domain::usage::UsageRecord;
 use crate::store::columns::count;
 
 /// The columns that are summed, in the order of [`Sums::values`].
-pub(super) const SUMS: [&str; 9] = [
+pub(super) const SUMS: [&str; 10] = [
     "input_tokens",
     "output_tokens",
     "cache_read_tokens",
@@ -19,6 +19,7 @@ pub(super) const SUMS: [&str; 9] = [
     "request_count",
     "error_count",
     "cost_nanousd",
+    "default_priced_count",
 ];
 
 /// The key of a rollup, in the order of the primary key: written in this order, two processes that write the same
@@ -42,14 +43,14 @@ pub(super) struct Names {
 
 /// What the records of one key add up to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sums([i64; 9]);
+pub(super) struct Sums([i64; SUMS.len()]);
 
 impl Sums {
-    pub(super) fn values(&self) -> [i64; 9] {
+    pub(super) fn values(&self) -> [i64; SUMS.len()] {
         self.0
     }
 
-    fn add(&mut self, values: [i64; 9]) {
+    fn add(&mut self, values: [i64; SUMS.len()]) {
         for (sum, value) in self.0.iter_mut().zip(values) {
             *sum = sum.saturating_add(value);
         }
@@ -79,6 +80,7 @@ impl Rollups {
             1,
             i64::from(record.is_error()),
             record.cost_nanousd,
+            i64::from(record.is_default_priced()),
         ];
         self.by_node.entry((hour, node.clone())).or_default().add(values);
         let key = Key {

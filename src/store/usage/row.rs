@@ -39,6 +39,7 @@ pub struct Model {
     pub duration_ms: i64,
     pub ttfb_ms: Option<i64>,
     pub price: String,
+    pub parts: Option<String>,
     pub cost_nanousd: i64,
     pub session_id: Option<String>,
     pub agent_id: Option<String>,
@@ -71,6 +72,10 @@ impl TryFrom<Model> for UsageLog {
             status_code: u16::try_from(row.status_code).map_err(|error| bad("status_code", &error))?,
             source_node: row.source_node.parse::<NodeId>().map_err(|error| bad("source_node", &error))?,
             price: Arc::new(from_json("usage_logs.price", &row.price)?),
+            parts: match &row.parts {
+                Some(parts) => from_json("usage_logs.parts", parts)?,
+                None => Vec::new(),
+            },
             user: row.user_name.into(),
             group_id: row.group_id.map(GroupId),
             group: row.group_name.map(Into::into),

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Statement, ToSql, TransactionBehavior};
 use uuid::Uuid;
 
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::batch::{COLUMNS, COUNT, Inserted, PriceTexts, Whose, sums_of_new};
+use crate::store::usage::batch::{COLUMNS, COUNT, Inserted, PriceTexts, Whose, parts_text, sums_of_new};
 use crate::store::usage::rollup::{Rollups, SUMS, Sums, add_to_existing};
 use crate::store::{Error, columns::count, columns::counted};
 
@@ -50,7 +50,8 @@ fn insert_logs(tx: &Connection, records: &[UsageRecord], synced: bool) -> Result
     let mut statement = tx.prepare_cached(&LOG)?;
     let mut inserted = Inserted { is_new: Vec::with_capacity(records.len()), number: None };
     for record in records {
-        bind_log(&mut Values::of(&mut statement), record, &prices.text(&record.price)?, synced)?;
+        let (price, parts) = (prices.text(&record.price)?, parts_text(record)?);
+        bind_log(&mut Values::of(&mut statement), record, (&price, parts.as_deref()), synced)?;
         inserted.is_new.push(statement.raw_execute()? > 0);
     }
     Ok(inserted)
@@ -60,7 +61,7 @@ fn insert_logs(tx: &Connection, records: &[UsageRecord], synced: bool) -> Result
 fn bind_log(
     values: &mut Values<'_, '_>,
     record: &UsageRecord,
-    price: &str,
+    (price, parts): (&str, Option<&str>),
     synced: bool,
 ) -> rusqlite::Result<()> {
     let tokens = &record.tokens;
@@ -87,6 +88,7 @@ fn bind_log(
     values.add(count(record.duration_ms))?;
     values.add(record.ttfb_ms.map(count))?;
     values.add(price)?;
+    values.add(parts)?;
     values.add(record.cost_nanousd)?;
     values.add(record.session_id.as_deref())?;
     values.add(record.agent_id.as_deref())?;

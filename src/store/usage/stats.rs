@@ -18,7 +18,8 @@ const ADDED_UP: &str = "CAST(COALESCE(SUM(input_tokens), 0) AS BIGINT) AS input,
                         CAST(COALESCE(SUM(output_tokens), 0) AS BIGINT) AS output, \
                         CAST(COALESCE(SUM(request_count), 0) AS BIGINT) AS requests, \
                         CAST(COALESCE(SUM(error_count), 0) AS BIGINT) AS errors, \
-                        CAST(COALESCE(SUM(cost_nanousd), 0) AS BIGINT) AS cost";
+                        CAST(COALESCE(SUM(cost_nanousd), 0) AS BIGINT) AS cost, \
+                        CAST(COALESCE(SUM(default_priced_count), 0) AS BIGINT) AS default_priced";
 
 impl UsageRepo<'_> {
     /// What all logs of `[from, to)` add up to. Grows with hours × nodes.
@@ -203,6 +204,7 @@ fn added_up(row: &QueryResult) -> Result<Totals, Error> {
         total_tokens: input.saturating_add(output),
         request_count: columns::counted(number("requests")?),
         error_count: columns::counted(number("errors")?),
+        default_priced_requests: columns::counted(number("default_priced")?),
         cost_nanousd: number("cost")?,
     })
 }

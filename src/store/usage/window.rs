@@ -7,10 +7,14 @@ use crate::domain::clock::Timestamp;
 
 const HOUR: i64 = 3_600 * 1_000_000;
 /// What is added up, as the tables of sums have it.
-const SUMMED: &str = "input_tokens, output_tokens, request_count, error_count, cost_nanousd";
-/// The same of one log. Which outcomes are errors is the rule of `UsageRecord::is_error`; a test holds them together.
+const SUMMED: &str = "input_tokens, output_tokens, request_count, error_count, cost_nanousd, \
+                      default_priced_count";
+/// The same of one log. Which outcomes are errors is the rule of `UsageRecord::is_error`, and what is priced by default
+/// that of `UsageRecord::is_default_priced`; a test holds them together.
 const COUNTED: &str = "input_tokens, output_tokens, 1 AS request_count, \
-                       CASE WHEN outcome IN ('ok', 'client_gone') THEN 0 ELSE 1 END AS error_count, cost_nanousd";
+                       CASE WHEN outcome IN ('ok', 'client_gone') THEN 0 ELSE 1 END AS error_count, cost_nanousd, \
+                       CASE WHEN input_tokens + output_tokens > 0 AND (price LIKE '%\"glob\":\"default\"%' \
+                       OR parts LIKE '%\"glob\":\"default\"%') THEN 1 ELSE 0 END AS default_priced_count";
 
 /// Which table of sums answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

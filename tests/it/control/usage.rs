@@ -32,6 +32,7 @@ pub fn record(user: UserId, at: &str, node: &str, tokens: u64) -> UsageRecord {
         duration_ms: 1_200,
         ttfb_ms: Some(300),
         price: Arc::new(Price::default()),
+        parts: Vec::new(),
         cost_nanousd: i64::try_from(tokens).expect("small") * 1_000,
         session_id: Some("=cmd()".to_owned()),
         agent_id: None,

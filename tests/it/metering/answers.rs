@@ -5,7 +5,7 @@ use std::io::Write;
 use sproxy::domain::usage::TokenSource;
 use sproxy::metering::{End, Reading};
 
-use super::{REQUEST_ESTIMATE, content_type, exact, meter, read, read_until, recorded, tokens};
+use super::{REQUEST_ESTIMATE, content_type, counts, exact, meter, read, read_until, recorded, tokens};
 
 const SONNET: Option<&str> = Some("claude-sonnet-4-5-20250929");
 const OPUS: Option<&str> = Some("claude-opus-4-5-20251101");
@@ -169,7 +169,7 @@ fn events_are_metered_as_soon_as_a_compressed_stream_flushes_them() {
     gzip.flush().expect("flush");
     let mut meter = meter("text/event-stream", Some("gzip"));
     meter.feed(gzip.get_ref());
-    let reading = meter.reading(End::ClientGone);
+    let reading = counts(meter.reading(End::ClientGone));
     assert_eq!(reading, exact(SONNET, [25, 15, 0, 0, 0, 0]));
 }
 

@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Node, Scripted, Setup, until};
 
-async fn before(provider: &Scripted) -> (Node, String) {
+pub async fn before(provider: &Scripted) -> (Node, String) {
     let node = Setup::with_targets_at(&provider.url()).start().await;
     let key = node.user_with_key("alice").await;
     (node, key)
 }
 
 /// One call, answered once it has arrived, on a connection of its own.
-async fn call(
+pub async fn call(
     (provider, node, key): (&Scripted, &Node, &str),
     (path, body): (&str, &Value),
     answer: impl FnOnce(&Scripted),

@@ -189,6 +189,7 @@ fn record(world: &World, node: &NodeId) -> UsageRecord {
         duration_ms: 1,
         ttfb_ms: None,
         price: Arc::default(),
+        parts: Vec::new(),
         cost_nanousd: i64::try_from(world.between(0, 1_000_000)).expect("small"),
         session_id: None,
         agent_id: None,

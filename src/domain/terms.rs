@@ -1,0 +1,59 @@
+//! On which terms a provider serves a call, as far as that changes its price.
+
+use std::borrow::Cow;
+
+/// What is said of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// `service_tier`: `flex`, `priority`, `batch`, …
+    ServiceTier,
+    /// `speed`: `fast`.
+    Speed,
+    /// `inference_geo`: `us`.
+    InferenceGeo,
+}
+
+/// The terms of a call; none where nothing was said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms([Option<Cow<'static, str>>; 3]);
+
+/// Words that need no memory of their own.
+const COMMON: [&str; 10] =
+    ["default", "standard", "auto", "standard_only", "flex", "priority", "batch", "fast", "us", "global"];
+/// Longest word that is kept: none that means anything is longer.
+const WORD_MAX: usize = 32;
+
+impl Terms {
+    /// Notes what was said last; true if that is news.
+    pub fn set(&mut self, term: Term, word: &str) -> bool {
+        let Some(slot) = self.0.get_mut(term as usize) else { return false };
+        if slot.as_deref() == Some(word) || word.len() > WORD_MAX {
+            return false;
+        }
+        let common = COMMON.into_iter().find(|common| *common == word);
+        *slot = Some(common.map_or_else(|| Cow::Owned(word.to_owned()), Cow::Borrowed));
+        true
+    }
+
+    /// What is said here, and where nothing is, there: an answer knows better than its request.
+    #[must_use]
+    pub fn or(self, other: &Self) -> Self {
+        let mut terms = self;
+        for (slot, other) in terms.0.iter_mut().zip(&other.0) {
+            if slot.is_none() {
+                slot.clone_from(other);
+            }
+        }
+        terms
+    }
+
+    /// By which names a price list may have multipliers for these terms.
+    pub fn names(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let word = |term: Term| self.0.get(term as usize).and_then(Option::as_deref);
+        // OpenAI answers `priority` whether that or `fast` was asked for.
+        let tier = word(Term::ServiceTier).map(|tier| if tier == "fast" { "priority" } else { tier });
+        let speed = word(Term::Speed).map(Cow::Borrowed);
+        let geo = word(Term::InferenceGeo).map(|geo| Cow::Owned(["geo_", geo].concat()));
+        [tier.map(Cow::Borrowed), speed, geo].into_iter().flatten()
+    }
+}
