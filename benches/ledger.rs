@@ -6,6 +6,7 @@
 //! take turns, each on a fresh database, and the middle one of several rounds counts. CPU is that of this process: for
 //! SQLite all there is, for PostgreSQL without its server.
 
+#![allow(clippy::disallowed_methods, reason = "what a bench starts ends with it")]
 #![allow(
     clippy::print_stdout,
     clippy::cast_precision_loss,

@@ -6,6 +6,7 @@
 //! `SPROXY_BENCH_RECORDS=1000000 cargo bench --bench sync`; by default 200,000 records. `SPROXY_BENCH_TRAFFIC` requests per
 //! second on each node (200). With `SPROXY_BENCH_POSTGRES` (an empty database's URL) the leader keeps its books there.
 
+#![allow(clippy::disallowed_methods, reason = "what a bench starts ends with it")]
 #![allow(missing_docs, reason = "a bench is a program")]
 #![allow(
     clippy::print_stdout,

@@ -7,6 +7,7 @@
 //! `cargo bench --bench gateway [-- --rounds 3 --seconds 3]` prints a table and writes `target/bench/gateway.json`.
 //! `--lane NAME` runs one lane; `--beside FILE` measures another build of sproxy in the same rounds.
 
+#![allow(clippy::disallowed_methods, reason = "what a bench starts ends with it")]
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,

@@ -205,6 +205,10 @@ impl Change {
     /// In a task of its own: a caller who hangs up takes the request's future down at any `await`, and a change that
     /// was committed must not be missing from the directory.
     async fn commit<T: Send + 'static>(self, changed: T, follow: fn(&Directory, &T)) -> Result<T, Error> {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "waited for below, unless the caller hangs up, which it has to outlive"
+        )]
         let done = tokio::spawn(async move {
             let inner = &self.accounts.inner;
             match self.tx.commit().await {

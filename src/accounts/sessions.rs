@@ -152,6 +152,10 @@ impl Accounts {
     {
         let turn = Arc::clone(&self.inner.changing).lock_owned().await;
         let work = work(self.clone());
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "waited for below, unless the caller hangs up, which it has to outlive"
+        )]
         let done = tokio::spawn(async move {
             let done = work.await;
             drop(turn);

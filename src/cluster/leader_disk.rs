@@ -67,6 +67,10 @@ impl LeaderBooks for LeaderDisk {
 
     fn detach(&self, work: BoxFuture<'static, ()>) {
         // It ends by itself: what it waits for has a time limit.
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "it has to outlive the call that began it, and is bounded in time"
+        )]
         tokio::spawn(work);
     }
 

@@ -32,7 +32,7 @@
 //!
 //! ```text
 //! leader:    let (lead, tasks) = lead::start(lead::Parts { .. }).await?;
-//!            grpc::serve(listener, grpc::Services::new(&lead, ..), tls, stop).await?;
+//!            grpc::door(listener, tls, grpc::Services::new(&lead, ..), ..).await?.run(stop, ..).await;
 //! follower:  let link = Link::new(leader_url, secret, tls)?;
 //!            let id = known id, or ask_for_id(&link, addr, weight, &store).await?;
 //!            let (follow, tasks) = follow::start(id, follow::Parts { .. }).await?;

@@ -57,6 +57,10 @@ pub async fn download(
     let store = state.store.clone();
     // Once begun the copy is made, even when its caller hangs up meanwhile; it is removed then, and not before: what
     // is removed while SQLite still writes it would come back.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "waited for below, unless the caller hangs up; then it removes its copy"
+    )]
     let made = tokio::spawn(async move { store.backup(&copy.path).await.map(|()| copy) });
     let copy = made.await.map_err(|error| Failure::new(Kind::Internal, format!("backup: {error}")))??;
     let unreadable = |error: std::io::Error| Failure::new(Kind::Internal, format!("backup: {error}"));

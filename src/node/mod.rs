@@ -31,6 +31,7 @@ pub async fn run(mut config: Config) -> Result<(), Error> {
     let at_most = config.http.shutdown_timeout;
     config.http.max_connections = descriptors::fit(config.http.max_connections);
     let (signals, watching) = Signals::listen().map_err(Error::Signals)?;
+    #[allow(clippy::disallowed_methods, reason = "ended below, when the node has left")]
     let watching = tokio::spawn(watching);
     let node = tokio::select! {
         built = Node::build(config) => built?,

@@ -248,6 +248,7 @@ async fn start(arguments: &[&str], log: &Path) -> Result<Process, Error> {
         .await
         .map_err(|source| Error::Io { what: "opening a log", source })?;
     // Ends with the process, whose pipe it empties.
+    #[allow(clippy::disallowed_methods, reason = "it ends with the process whose pipe it empties")]
     tokio::spawn(async move { tokio::io::copy(&mut lines.into_inner(), &mut file).await });
     Ok(Process { child, http, grpc })
 }

@@ -28,6 +28,7 @@ impl Link {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let switch = Arc::new(Switch::default());
+        #[allow(clippy::disallowed_methods, reason = "owned by the link, whose drop ends it")]
         let relay = tokio::spawn(relay(listener, leader, Arc::clone(&switch)));
         Ok(Self { address, switch, relay })
     }

@@ -75,6 +75,7 @@ impl LeaderBooks for Books {
     }
 
     fn detach(&self, work: BoxFuture<'static, ()>) {
+        #[allow(clippy::disallowed_methods, reason = "a test ends with its runtime")]
         tokio::spawn(work);
     }
 

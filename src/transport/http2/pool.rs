@@ -282,6 +282,10 @@ impl Http2Pool {
             },
             move || busy.upgrade().is_some_and(|connection| connection.in_use.load(Ordering::Relaxed) > 0),
         );
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "it ends with its connection, which the pool and its streams own"
+        )]
         tokio::spawn(async move {
             running.await;
             if let Some(pool) = owner.upgrade() {
