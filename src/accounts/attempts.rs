@@ -1,8 +1,9 @@
 //! Failed logins, and whether another attempt is looked at. Pure: the caller brings the time.
 //!
 //! - A name that fails from an address has [`Rules::free`] attempts there; then every further failure doubles the wait.
-//! - A name that fails from everywhere more than [`Rules::per_user`] times within the window has to wait as well,
-//!   except from addresses where it has logged in before, so that strangers cannot shut a user out.
+//! - A name that fails from everywhere more than [`Rules::per_user`] times within the window gets no second attempts any
+//!   more from addresses where it has failed, except where it has logged in before. Strangers cannot shut a user out: from
+//!   an address that is not theirs the first attempt is always looked at.
 //! - An address that fails more than [`Rules::per_address`] times within the window gets no second attempts any more:
 //!   a name that has failed there waits for the window's end, and every other failure is answered as "too many". The
 //!   first attempt of a name is always looked at, so somebody else behind the same NAT who has the right password
@@ -81,7 +82,8 @@ impl Attempts {
         let user = self.recent(self.users.get(name), now);
         let at_home = self.homes.contains_key(&(name.to_owned(), address));
         let mut until = pair.map_or(now, |failures| self.waits_until(failures, self.rules.free));
-        if let Some(failures) = user.filter(|failures| failures.count > self.rules.per_user && !at_home) {
+        let user = user.filter(|failures| failures.count > self.rules.per_user && pair.is_some() && !at_home);
+        if let Some(failures) = user {
             until = until.max(self.waits_until(failures, self.rules.per_user));
         }
         if pair.is_some() && self.is_spent(address, now) {
@@ -222,14 +224,19 @@ mod tests {
     }
 
     #[test]
-    fn a_name_attacked_from_everywhere_can_still_log_in_where_it_did_before() {
+    fn a_name_attacked_from_everywhere_can_still_log_in_where_nobody_attacks_it() {
         let mut attempts = Attempts::default();
         attempts.succeeded("alice", OFFICE, now());
         for number in 0..60 {
             let _ = attempts.failed("alice", stranger(number), now());
         }
-        assert!(attempts.check("alice", stranger(99), now()).is_err());
-        assert!(attempts.check("alice", OFFICE, now()).is_ok());
+        assert!(attempts.check("alice", stranger(7), now()).is_err(), "no second attempts");
+        assert!(
+            attempts.check("alice", stranger(99), now()).is_ok(),
+            "an address of her own, or one more guess"
+        );
+        let _ = attempts.failed("alice", OFFICE, now());
+        assert!(attempts.check("alice", OFFICE, now()).is_ok(), "where she was before, she may mistype");
     }
 
     #[test]

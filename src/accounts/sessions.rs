@@ -15,6 +15,7 @@ use crate::accounts::{Accounts, names};
 use crate::crypto::secret_text::{self, CHARS_FOR_256_BITS, sha256};
 use crate::crypto::token::Claims;
 use crate::domain::ids::Jti;
+use crate::domain::share::neighbourhood;
 use crate::domain::user::User;
 use crate::store::{RefreshToken, RefreshTokenRepo, UserRepo};
 
@@ -50,15 +51,17 @@ impl Accounts {
         }
         // What cannot be a name is nobody's, and may be long: all of it counts as one.
         let name = if names::check("user", name).is_ok() { name } else { "" };
+        let from = neighbourhood(from);
         self.inner.attempts.lock().check(name, from, self.now()).map_err(Error::TooManyLogins)?;
         let user = match name {
             "" => None,
             name => UserRepo::on(&self.inner.store).get_by_name(name).await?,
         };
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
-        let right = self.inner.hasher.check(password, hash).await?;
+        let right = self.inner.hasher.check(password, hash, from).await?;
         let now = self.now();
         let Some(user) = user.filter(|_| right) else {
+            tracing::info!(%from, "a login failed");
             self.inner.attempts.lock().failed(name, from, now).map_err(Error::TooManyLogins)?;
             return Err(Error::WrongLogin);
         };
@@ -116,22 +119,31 @@ impl Accounts {
         self.issue(&user, known.family).await
     }
 
-    /// Ends a session: its refresh token and, on this node at once, its access tokens are refused. (Another node
-    /// refuses the access token when it expires.) A token that is not valid any more is no error: the session is over.
+    /// Ends a session: its refresh token and, on this node at once, its access tokens are refused. (A follower that has
+    /// relayed this is told by [`Accounts::session_ended`]; another one refuses the access token when it expires.) A
+    /// token that is not valid any more is no error: the session is over. Which session it was, if the token is known.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::NotLeader`].
-    pub async fn logout(&self, refresh_token: &str) -> Result<(), Error> {
+    pub async fn logout(&self, refresh_token: &str) -> Result<Option<Jti>, Error> {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
         match self.known(refresh_token).await {
             Ok(known) => {
-                self.in_turn(move |accounts| async move { accounts.end(known.family).await.map(drop) }).await
+                let ended =
+                    self.in_turn(move |accounts| async move { accounts.end(known.family).await }).await;
+                ended.map(|_| Some(known.family))
             }
-            Err(Error::WrongRefreshToken) => Ok(()),
+            Err(Error::WrongRefreshToken) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The leader has ended a session: its access tokens are refused here, too.
+    pub fn session_ended(&self, session: Jti) {
+        let until = self.now().plus(self.inner.settings.access_token_ttl);
+        self.inner.authenticator.end_session(session, until);
     }
 
     /// Ends a session, its access tokens too; how many of its refresh tokens were still good.

@@ -13,6 +13,7 @@ use super::sections::{
 };
 use super::table::Table;
 use crate::domain::ids::NodeId;
+use crate::domain::network::{Network, NotANetwork};
 
 /// Bytes that request bodies may take at most, whatever is configured: 1 TiB.
 const BUFFERED_MAX: usize = 1 << 40;
@@ -35,13 +36,25 @@ pub(super) fn http(table: &Table<'_>) -> HttpConfig {
     HttpConfig {
         listen: table.address("listen"),
         tls: table.tls_files(),
+        trusted_proxies: trusted_proxies(table),
         max_body_bytes,
         max_buffered_bytes: table.size("max_buffered_bytes", max_body_bytes, BUFFERED_MAX),
         max_connections: table.size("max_connections", 1, 10_000_000),
         header_timeout: table.duration("header_timeout", Duration::from_millis(100)),
         idle_timeout: table.duration("idle_timeout", Duration::from_millis(100)),
+        stall_timeout: table.duration("stall_timeout", Duration::from_millis(100)),
         shutdown_timeout: table.duration("shutdown_timeout", Duration::ZERO),
     }
+}
+
+fn trusted_proxies(table: &Table<'_>) -> Vec<Network> {
+    let key = "trusted_proxies";
+    let entries = table.list(key).into_iter();
+    entries
+        .filter_map(|text| {
+            text.parse().map_err(|error: NotANetwork| table.wrong(key, error.to_string())).ok()
+        })
+        .collect()
 }
 
 pub(super) fn store(table: &Table<'_>, node: &Table<'_>) -> StoreConfig {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use crate::domain::ids::NodeId;
+use crate::domain::network::Network;
 use crate::domain::price::PriceList;
 use crate::domain::provider::Provider;
 
@@ -57,6 +58,8 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// TLS, if this door speaks it itself.
     pub tls: Option<TlsFiles>,
+    /// Whose `X-Forwarded-For` and `Forwarded` is believed.
+    pub trusted_proxies: Vec<Network>,
     /// Bytes of one request body.
     pub max_body_bytes: usize,
     /// Bytes of all request bodies held at once.
@@ -67,6 +70,8 @@ pub struct HttpConfig {
     pub header_timeout: Duration,
     /// How long a connection may be without a request.
     pub idle_timeout: Duration,
+    /// How long a caller may take nothing of its answer.
+    pub stall_timeout: Duration,
     /// How long leaving may take.
     pub shutdown_timeout: Duration,
 }

@@ -45,11 +45,13 @@ fn http(http: &HttpConfig) -> Settings {
         ("listen", quoted(&http.listen.to_string())),
         ("tls_cert", path(http.tls.as_ref().map(|tls| &tls.cert))),
         ("tls_key", path(http.tls.as_ref().map(|tls| &tls.key))),
+        ("trusted_proxies", list(&http.trusted_proxies)),
         ("max_body_bytes", http.max_body_bytes.to_string()),
         ("max_buffered_bytes", http.max_buffered_bytes.to_string()),
         ("max_connections", http.max_connections.to_string()),
         ("header_timeout", duration(http.header_timeout)),
         ("idle_timeout", duration(http.idle_timeout)),
+        ("stall_timeout", duration(http.stall_timeout)),
         ("shutdown_timeout", duration(http.shutdown_timeout)),
     ]
 }
@@ -159,6 +161,11 @@ pub fn json_of(text: &str) -> Result<serde_json::Value, Problems> {
 
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
+}
+
+fn list(items: &[impl ToString]) -> String {
+    let items: Vec<String> = items.iter().map(|item| quoted(&item.to_string())).collect();
+    format!("[{}]", items.join(", "))
 }
 
 fn hidden(set: bool) -> String {

@@ -109,6 +109,24 @@ impl<'a> Table<'a> {
         Some(self.text(key)).filter(|text| !text.is_empty())
     }
 
+    /// A list of texts; in the environment they are separated by commas.
+    pub(super) fn list(&self, key: &str) -> Vec<String> {
+        let texts = match self.settings.get(key) {
+            None => return Vec::new(),
+            Some(Value::Array(_, entries)) => entries.iter().map(text_of).collect(),
+            Some(Value::String(_, text)) => {
+                let text = text.trim().trim_start_matches('[').trim_end_matches(']');
+                let parts = text.split(',').map(|part| part.trim().trim_matches('"').to_owned());
+                Some(parts.filter(|part| !part.is_empty()).collect())
+            }
+            Some(_) => None,
+        };
+        texts.unwrap_or_else(|| {
+            self.wrong(key, "has to be a list of texts");
+            Vec::new()
+        })
+    }
+
     /// A whole number within bounds.
     pub(super) fn number(&self, key: &str, least: u32, most: u32) -> u32 {
         let size = self.size(key, least as usize, most as usize);

@@ -3,13 +3,21 @@
 //! Hashing is made to be expensive, so it must not happen where requests are served: the threads are few, their
 //! memory is `threads` × 19 MiB and only while they work, they yield to everything else (on Unix they run nicer),
 //! and no more than a fixed number of jobs wait for them. What comes on top is refused at once.
+//!
+//! Addresses share the places and take turns: one that sends many passwords waits in a line of its own, so that another
+//! one's password waits for those that are being checked, and not for those that wait.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Weak};
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
+
+use crate::domain::share::{ONE_BY_ONE, Shares, neighbourhood};
 
 /// How much nicer than the rest of the process the threads are: a tenth of a share, while others want the processor.
 #[cfg(unix)]
@@ -37,12 +45,31 @@ pub enum Error {
 /// Hashes and checks passwords. Clones share its limits.
 #[derive(Clone, Debug)]
 pub struct Hasher {
+    /// Threads that may work at a time.
+    threads: usize,
     /// One for each thread that may work.
     turns: Arc<Semaphore>,
     /// One for each job that may work or wait.
-    places: Arc<Semaphore>,
+    places: Arc<Shares<Whose>>,
+    /// Of each address that has jobs: as many turns as there are threads, so that no more of its jobs stand in line.
+    lines: Arc<Mutex<HashMap<Whose, Weak<Semaphore>>>>,
     /// Called on a thread when its work is done.
     after: fn(),
+}
+
+/// Whose job it is: an address's; without one it is the operators'.
+type Whose = Option<IpAddr>;
+
+/// A place among those that wait or work.
+struct Place {
+    places: Arc<Shares<Whose>>,
+    whose: Whose,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.give_back(self.whose, 1);
+    }
 }
 
 impl Hasher {
@@ -50,9 +77,14 @@ impl Hasher {
     /// when its work is done: what it used, 19 MiB, is free then and the thread still there to give it back.
     #[must_use]
     pub fn new(threads: usize, queue: usize, after: fn()) -> Self {
-        let turns = threads.max(1);
-        let places = turns.saturating_add(queue).min(Semaphore::MAX_PERMITS);
-        Self { turns: Arc::new(Semaphore::new(turns)), places: Arc::new(Semaphore::new(places)), after }
+        let threads = threads.max(1);
+        Self {
+            threads,
+            turns: Arc::new(Semaphore::new(threads)),
+            places: Arc::new(Shares::new(threads.saturating_add(queue), ONE_BY_ONE)),
+            lines: Arc::default(),
+            after,
+        }
     }
 
     /// The argon2id hash of a password, in PHC form, with a random salt.
@@ -60,26 +92,31 @@ impl Hasher {
     /// # Errors
     /// [`Error`].
     pub async fn hash(&self, password: String) -> Result<String, Error> {
-        self.on_a_thread(move || hash(&password)).await
+        self.on_a_thread(None, move || hash(&password)).await
     }
 
-    /// Whether a password fits a hash. Without a hash the same work is done and the answer is no.
+    /// Whether a password that came `from` an address fits a hash. Without a hash the same work is done and the answer
+    /// is no.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn check(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
+    pub async fn check(&self, password: String, hash: Option<String>, from: IpAddr) -> Result<bool, Error> {
         let exists = hash.is_some();
         let hash = hash.map_or(Cow::Borrowed(DECOY), Cow::Owned);
-        Ok(self.on_a_thread(move || check(&password, &hash)).await? && exists)
+        let whose = Some(neighbourhood(from));
+        Ok(self.on_a_thread(whose, move || check(&password, &hash)).await? && exists)
     }
 
     /// Does the work on a thread that ends with it: one that stayed would keep the memory it had.
     async fn on_a_thread<T: Send + 'static>(
         &self,
+        whose: Whose,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Error::Busy)?;
+        self.places.take(whose, 1).map_err(|_| Error::Busy)?;
+        let place = Place { places: Arc::clone(&self.places), whose };
         // A caller that hangs up while it waits here costs nothing more.
+        let own = self.line_of(whose).acquire_owned().await.map_err(|_| Error::Gone)?;
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Gone)?;
         let (done, result) = oneshot::channel();
         let after = self.after;
@@ -91,11 +128,25 @@ impl Hasher {
                 let _ = rustix::process::nice(NICER);
                 let worked = work();
                 after();
-                drop((turn, place));
+                drop((turn, own, place));
                 let _ = done.send(worked);
             })
             .map_err(|_| Error::Gone)?;
         result.await.map_err(|_| Error::Gone)?
+    }
+
+    fn line_of(&self, whose: Whose) -> Arc<Semaphore> {
+        let mut lines = self.lines.lock();
+        if let Some(line) = lines.get(&whose).and_then(Weak::upgrade) {
+            return line;
+        }
+        // Lines of those who are gone; there are never more living ones than places.
+        if lines.len() > 2 * self.places.total() {
+            lines.retain(|_, line| line.strong_count() > 0);
+        }
+        let line = Arc::new(Semaphore::new(self.threads));
+        lines.insert(whose, Arc::downgrade(&line));
+        line
     }
 }
 
@@ -117,16 +168,24 @@ fn check(password: &str, hash: &str) -> Result<bool, Error> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+
     use super::*;
+
+    fn from(number: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, number])
+    }
 
     #[tokio::test]
     async fn a_password_fits_its_own_hash_only_and_no_hash_at_all_fits_nothing() {
         let hasher = Hasher::new(1, 8, || ());
         let hash = hasher.hash("correct horse".to_owned()).await.expect("hashed");
         assert!(hash.starts_with("$argon2id$"));
-        assert!(hasher.check("correct horse".to_owned(), Some(hash.clone())).await.expect("checked"));
-        assert!(!hasher.check("wrong horse".to_owned(), Some(hash)).await.expect("checked"));
-        assert!(!hasher.check("nobody's password".to_owned(), None).await.expect("checked"));
+        assert!(
+            hasher.check("correct horse".to_owned(), Some(hash.clone()), from(1)).await.expect("checked")
+        );
+        assert!(!hasher.check("wrong horse".to_owned(), Some(hash), from(1)).await.expect("checked"));
+        assert!(!hasher.check("nobody's password".to_owned(), None, from(1)).await.expect("checked"));
     }
 
     #[test]
@@ -139,9 +198,33 @@ mod tests {
     #[tokio::test]
     async fn more_jobs_than_may_wait_are_refused_at_once() {
         let hasher = Hasher::new(1, 8, || ());
-        let all = (0..32).map(|_| hasher.check("x".to_owned(), None));
+        let all = (0..32).map(|number| hasher.check("x".to_owned(), None, from(number)));
         let results = futures_util::future::join_all(all).await;
         assert!(results.iter().any(|r| matches!(r, Err(Error::Busy))));
         assert!(results.iter().filter(|r| r.is_ok()).count() >= 8);
+    }
+
+    #[tokio::test]
+    async fn an_address_with_many_jobs_leaves_places_and_turns_to_others() {
+        let hasher = Hasher::new(1, 15, || ());
+        let mut many: futures_util::stream::FuturesUnordered<_> =
+            (0..40).map(|_| hasher.check("x".to_owned(), None, from(1))).collect();
+        let refused = |result: Option<Result<bool, Error>>| matches!(result, Some(Err(Error::Busy)));
+        for _ in 0..28 {
+            assert!(refused(many.next().await), "three quarters of 16 places are 12");
+        }
+        let other = hasher.check("x".to_owned(), None, from(2));
+        let waited = async {
+            let mut waited = 0;
+            while many.next().await.is_some() {
+                waited += 1;
+            }
+            waited
+        };
+        tokio::pin!(waited, other);
+        match futures_util::future::select(other, waited).await {
+            futures_util::future::Either::Left((checked, _)) => assert!(!checked.expect("a place")),
+            futures_util::future::Either::Right((waited, _)) => panic!("it came after {waited} others"),
+        }
     }
 }

@@ -5,6 +5,7 @@ pub mod failure;
 pub mod group;
 pub mod ids;
 pub mod model_name;
+pub mod network;
 pub mod part;
 pub mod peer;
 pub mod price;

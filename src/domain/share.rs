@@ -97,6 +97,19 @@ impl<K: Copy + Eq + Hash> Shares<K> {
         }
     }
 
+    /// The same, whatever `who` holds already.
+    ///
+    /// # Errors
+    /// [`NoRoom::Nothing`]; then nothing was taken.
+    pub fn take_beyond(&self, who: K, amount: usize) -> Result<(), NoRoom> {
+        let mut held = self.lock_of(&who).lock();
+        let taken =
+            self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(amount));
+        taken.map_err(|_| NoRoom::Nothing)?;
+        *held.entry(who).or_default() += amount;
+        Ok(())
+    }
+
     /// Gives back `amount` that `who` has taken; whether nothing at all is taken any more.
     pub fn give_back(&self, who: K, amount: usize) -> bool {
         let mut held = self.lock_of(&who).lock();

@@ -124,7 +124,8 @@ pub async fn door<B: LeaderBooks>(
     services: Services<B>,
     header_timeout: Duration,
 ) -> Result<Door<Calls>, Error> {
-    let limits = Limits { connections: CONNECTIONS_MAX, header_timeout, idle_timeout: IDLE_MAX };
+    let limits =
+        Limits { connections: CONNECTIONS_MAX, header_timeout, idle_timeout: IDLE_MAX, stall_timeout: None };
     let access = services.access.clone();
     let routes = routes(services).await?;
     let calls = Calls { access, routes, pushes: Semaphore::new(PUSHES_MAX) };

@@ -2,11 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::accounts::Session;
+use crate::http::callers::{RELAYED, SESSION_ENDED};
 use crate::http::input::{From, Input};
 use crate::http::problem::{Answer, Signing};
 use crate::http::state::ControlState;
@@ -59,7 +61,8 @@ impl std::convert::From<Session> for SessionView {
 ///
 /// Failures are limited: after five, a name has to wait before its next attempt from the same address, twice as long
 /// every time, at most five minutes; an address with a hundred failures in ten minutes gets one attempt per name. Both
-/// are answered with 429 and `retry-after`; 503 means that more passwords wait to be checked than this node takes on.
+/// are answered with 429 and `retry-after`; 503 means that more passwords wait to be checked than this node takes on, of
+/// this address or of all.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginInput, security(()),
     responses((status = 200, body = SessionView), Signing))]
 pub async fn login(
@@ -81,13 +84,19 @@ pub async fn refresh(
     Ok(Json(state.accounts.refresh(&input.refresh_token).await?.into()))
 }
 
-/// End a session: its refresh token is refused, and its access tokens on this node.
+/// End a session: its refresh token is refused, and its access tokens on this node and on the leader.
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", request_body = RefreshInput, security(()),
     responses((status = 204, description = "Ended, or over before"), Signing))]
 pub async fn logout(
     State(state): State<ControlState>,
+    headers: HeaderMap,
     Input(input): Input<RefreshInput>,
-) -> Answer<StatusCode> {
-    state.accounts.logout(&input.refresh_token).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Answer<Response> {
+    let session = state.accounts.logout(&input.refresh_token).await?;
+    let mut answer = StatusCode::NO_CONTENT.into_response();
+    let told = session.filter(|_| headers.contains_key(RELAYED));
+    if let Some(name) = told.and_then(|session| HeaderValue::from_str(&session.to_string()).ok()) {
+        answer.headers_mut().insert(SESSION_ENDED, name);
+    }
+    Ok(answer)
 }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::stall::Observed;
 use crate::proxy;
 
 /// What one of the planes answered.
@@ -14,6 +15,8 @@ pub enum Body {
     Data(proxy::Body),
     /// The control plane.
     Control(axum::body::Body),
+    /// Either of them, over HTTP/2.
+    Observed(Observed<Box<Self>>),
 }
 
 /// Why a body ended early, for hyper to close the connection on.
@@ -30,6 +33,7 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Data(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Control(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Observed(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -37,6 +41,7 @@ impl HttpBody for Body {
         match self {
             Self::Data(body) => body.is_end_stream(),
             Self::Control(body) => body.is_end_stream(),
+            Self::Observed(body) => body.is_end_stream(),
         }
     }
 
@@ -44,6 +49,7 @@ impl HttpBody for Body {
         match self {
             Self::Data(body) => body.size_hint(),
             Self::Control(body) => body.size_hint(),
+            Self::Observed(body) => body.size_hint(),
         }
     }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 use tower::ServiceExt;
 
 use super::body::Body;
+use super::stall::Stalls;
 use crate::inbound::RequestBody;
 use crate::proxy::{self, Gateway, Head};
 
@@ -18,17 +19,29 @@ use crate::proxy::{self, Gateway, Head};
 pub struct Dispatch {
     gateway: Arc<Gateway>,
     control: Router,
+    stalls: Arc<Stalls<Box<Body>>>,
 }
 
 impl Dispatch {
     /// A dispatch between the data plane and the control plane's routes.
     #[must_use]
-    pub fn new(gateway: Arc<Gateway>, control: Router) -> Self {
-        Self { gateway, control }
+    pub fn new(gateway: Arc<Gateway>, control: Router, stalls: Arc<Stalls<Box<Body>>>) -> Self {
+        Self { gateway, control, stalls }
     }
 
     /// Answers one request.
     pub async fn call(self: Arc<Self>, request: Request<RequestBody>, caller: SocketAddr) -> Response<Body> {
+        if request.version() == Version::HTTP_2 {
+            let stalls = Arc::clone(&self.stalls);
+            return self
+                .answer(request, caller)
+                .await
+                .map(|body| Body::Observed(stalls.observe(Box::new(body))));
+        }
+        self.answer(request, caller).await
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<RequestBody>, caller: SocketAddr) -> Response<Body> {
         let (head, body) = request.into_parts();
         if let Some(route) = proxy::find_route(&head.method, head.uri.path(), &head.headers) {
             let head = Head { method: head.method, query: head.uri.query(), headers: head.headers };

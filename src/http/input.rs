@@ -1,9 +1,9 @@
 //! What comes in on the control plane: who asks, and path, query and body as types. Whatever does not fit is refused
 //! here with a problem that says why, so that handlers only see what is right.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -24,7 +24,7 @@ pub struct Caller(pub Principal);
 /// The authenticated caller, who is an admin.
 pub struct Admin(pub Principal);
 
-/// Where the request comes from, as far as the socket knows.
+/// Where the request comes from, as far as that can be believed.
 pub struct From(pub IpAddr);
 
 /// One segment of the path.
@@ -62,10 +62,8 @@ impl FromRequestParts<ControlState> for Admin {
 impl FromRequestParts<ControlState> for From {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, _: &ControlState) -> Result<Self, Refused> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        // An IPv4 caller on a dual-stack socket is the same caller.
-        Ok(Self(peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip().to_canonical())))
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, Refused> {
+        Ok(Self(state.callers.address(&parts.headers, &parts.extensions)))
     }
 }
 

@@ -9,25 +9,25 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION};
 use http::{HeaderValue, Request};
 use http_body::{Body as HttpBody, Frame};
 use parking_lot::Mutex;
 
+use super::callers::{Callers, RELAYED, SESSION_ENDED};
 use super::control;
 use super::input::bearer;
 use super::problem::Refused;
 use crate::accounts::Accounts;
-use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::Jti;
 use crate::domain::principal::Credential;
+use crate::proxy;
 use crate::transport::{BodyError, Client, Endpoint, Http2, ResponseBody};
 
 /// The largest request that is relayed; the control plane takes none that is larger.
 const BODY_MAX: usize = 1024 * 1024;
 const SCOPE: &str = "x-sproxy-scope";
-/// Marks what has been relayed once: two followers that take each other for the leader must not play tennis.
-const RELAYED: &str = "x-sproxy-relayed";
 
 /// How the leader's HTTP side is reached now; none: it is not known yet.
 pub type LeaderAddress = Arc<dyn Fn() -> Option<String> + Send + Sync>;
@@ -37,20 +37,21 @@ type Known = Option<(String, Arc<Client>)>;
 
 /// A relay to wherever the leader is at the time. The admin token of this node's own data directory opens nothing there.
 #[must_use]
-pub fn to_leader(address: LeaderAddress, accounts: Accounts, clock: Arc<dyn Clock>) -> control::Relay {
+pub fn to_leader(address: LeaderAddress, accounts: Accounts, callers: Arc<Callers>) -> control::Relay {
     let known: Arc<Mutex<Known>> = Arc::default();
     Arc::new(move |request| {
         let (address, known) = (Arc::clone(&address), Arc::clone(&known));
+        let (accounts, callers) = (accounts.clone(), Arc::clone(&callers));
         let is_local_admin = bearer(request.headers()).is_some_and(|credential| {
-            let caller = accounts.authenticate_operator(credential, clock.now());
+            let caller = accounts.authenticate_operator(credential, callers.clock.now());
             caller.is_ok_and(|caller| matches!(caller.credential, Credential::LocalAdmin))
         });
         Box::pin(async move {
             if is_local_admin {
                 return Refused::from(go_to_leader(address().as_deref())).into_response();
             }
-            match relay(request, &address, &known).await {
-                Ok(response) => response,
+            match relay(request, &address, &known, &callers).await {
+                Ok(response) => note_end(response, &accounts),
                 Err(failure) => Refused::from(failure).into_response(),
             }
         })
@@ -68,10 +69,21 @@ fn go_to_leader(leader: Option<&str>) -> Failure {
     )
 }
 
+/// A session that was ended through this follower is over here, too, and at once. The caller has no use for its name.
+fn note_end(mut response: Response, accounts: &Accounts) -> Response {
+    let session = response.headers_mut().remove(SESSION_ENDED);
+    let session = session.and_then(|session| session.to_str().ok()?.parse::<Jti>().ok());
+    if let Some(session) = session {
+        accounts.session_ended(session);
+    }
+    response
+}
+
 async fn relay(
     request: Request<Body>,
     address: &LeaderAddress,
     known: &Mutex<Known>,
+    callers: &Callers,
 ) -> Result<Response, Failure> {
     if request.headers().contains_key(RELAYED) {
         return Err(Failure::new(
@@ -84,10 +96,14 @@ async fn relay(
     let body = to_bytes(body, BODY_MAX).await.map_err(|_| {
         Failure::new(Kind::TooLarge, format!("a request to the leader has at most {BODY_MAX} bytes"))
     })?;
+    // Logins are limited by where they come from.
+    let caller = callers.address(&head.headers, &head.extensions);
     let mut headers = head.headers;
-    for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING] {
+    proxy::drop_hop_by_hop(&mut headers);
+    for name in [HOST, CONTENT_LENGTH, EXPECT, PROXY_AUTHORIZATION] {
         headers.remove(name);
     }
+    callers.speak_for(caller, &mut headers);
     headers.insert(RELAYED, HeaderValue::from_static("1"));
     let mut outgoing = Request::new(body);
     *outgoing.method_mut() = head.method;
@@ -99,7 +115,7 @@ async fn relay(
             .retry_after(Duration::from_secs(1))
     });
     let (mut head, body) = answered?;
-    head.headers.remove(TRANSFER_ENCODING);
+    proxy::drop_hop_by_hop(&mut head.headers);
     head.headers.insert(SCOPE, HeaderValue::from_static("cluster"));
     Ok(Response::from_parts(head, Body::new(Relayed(body))))
 }

@@ -12,6 +12,7 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
 use crate::domain::peer::Peer;
+use crate::http::callers::Callers;
 use crate::quota::Quota;
 use crate::store::Store;
 use crate::upstream::Upstream;
@@ -31,6 +32,8 @@ pub struct ControlState {
     pub cluster: Arc<dyn Cluster>,
     /// On a follower: how a request gets to the leader. None on the leader.
     pub relay: Option<Relay>,
+    /// Whose address a request comes from.
+    pub callers: Arc<Callers>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// This node.

@@ -28,6 +28,7 @@ use super::opening::{self, Protocol};
 use super::request_body::RequestBody;
 use super::room::{Place, Room};
 use super::stream::{Socket, Stream};
+use super::untaken;
 
 /// Beside the connections that are served, so many are told that there is no place, and have so long for it.
 const TURNED_AWAY_AT_ONCE: usize = 256;
@@ -67,6 +68,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a connection may be without a request.
     pub idle_timeout: Duration,
+    /// How long a caller may take nothing of what is sent; none: for ever.
+    pub stall_timeout: Option<Duration>,
 }
 
 /// What is spoken at a door.
@@ -91,6 +94,7 @@ pub struct Door<H> {
     room: Arc<Room>,
     turned_away: Arc<Room>,
     dropping: Arc<Room>,
+    stall_timeout: Option<Duration>,
 }
 
 /// How connections learn that the node leaves.
@@ -142,6 +146,7 @@ impl<H: Handler> Door<H> {
             room: Room::new(limits.connections, SHARE),
             turned_away: Room::new(TURNED_AWAY_AT_ONCE, SHARE),
             dropping: Room::new(DROPPED_AT_ONCE, 1),
+            stall_timeout: limits.stall_timeout,
         }
     }
 
@@ -191,7 +196,11 @@ impl<H: Handler> Door<H> {
     }
 
     async fn welcome(self: Arc<Self>, socket: TcpStream, guest: Guest) {
-        if let Err(error) = socket.set_nodelay(true) {
+        let prepared = socket.set_nodelay(true).and_then(|()| {
+            let limit = self.stall_timeout;
+            limit.map_or(Ok(()), |limit| untaken::limit(&socket, limit))
+        });
+        if let Err(error) = prepared {
             tracing::debug!(%error, "a connection was gone before it began");
             return;
         }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a connection that says nothing, or half of a TLS handshake, of HTTP/2's opening or of a request's head | `header_timeout` |
 //! | a connection without a request | `idle_timeout` |
+//! | a connection that takes nothing of what is sent | `stall_timeout` |
 //! | a body that goes on coming after its request was refused | [`request_body`]'s bounds of bytes and seconds |
 //! | a connection that is told that there is no place for it | a few seconds, and few of them at once |
 //!
@@ -17,6 +18,7 @@ mod request_body;
 mod room;
 mod stream;
 pub mod tls;
+mod untaken;
 
 pub use door::{Door, Handler, Limits, Protocols, bind};
 pub use request_body::RequestBody;

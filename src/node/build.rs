@@ -28,11 +28,13 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{NodeId, NotANodeId};
 use crate::domain::usage::UsageRecord;
 use crate::grpc;
+use crate::http::callers::Callers;
 use crate::http::control::{self, ControlState};
 use crate::http::dispatch::Dispatch;
 use crate::http::health::{self, Health};
 use crate::http::listen;
 use crate::http::relay;
+use crate::http::stall::Stalls;
 use crate::inbound;
 use crate::ledger::{Emergency, Ledger, Retention, UsageWriter};
 use crate::proxy::{Budget, Drainer, Gateway, KnowsNobody, Parts, Refuses};
@@ -120,7 +122,7 @@ impl Node {
         background(&mut supervisor, &base);
         let drained = TaskTracker::new();
         let give_up = supervisor.giving_up();
-        let dispatch = doors(config, &base, role, &supervisor, drained.clone());
+        let dispatch = doors(config, &base, role, &mut supervisor, drained.clone());
         let door = listen::door(entrance.listener, entrance.tls, dispatch, entrance.limits);
         supervisor.spawn(Stage::Doors, "http", |stop| async move {
             let connections = TaskTracker::new();
@@ -251,7 +253,7 @@ fn doors(
     config: Config,
     base: &Base,
     role: Role,
-    supervisor: &Supervisor,
+    supervisor: &mut Supervisor,
     drained: TaskTracker,
 ) -> Arc<Dispatch> {
     let stale = role.clone();
@@ -287,12 +289,17 @@ fn doors(
         leaving: supervisor.stop_of(Stage::Doors),
         cluster: Arc::clone(&role) as _,
     });
+    let callers = Arc::new(Callers {
+        trusted: config.http.trusted_proxies,
+        secret: config.cluster.secret.as_ref().map(|secret| secret.expose().to_owned()),
+        clock: Arc::clone(&base.clock),
+    });
     let relay = match &*role {
         Role::Leader(_) => None,
         Role::Follower(follow) => {
             let follow = follow.clone();
             let address = Arc::new(move || follow.leader_addr());
-            Some(relay::to_leader(address, base.accounts.clone(), Arc::clone(&base.clock)))
+            Some(relay::to_leader(address, base.accounts.clone(), Arc::clone(&callers)))
         }
     };
     let control = control::router(ControlState {
@@ -302,12 +309,16 @@ fn doors(
         targets: Arc::clone(&base.upstream),
         cluster: role,
         relay,
+        callers,
         clock: Arc::clone(&base.clock),
         node: base.id.clone(),
         data_dir: config.node.data_dir,
     });
     let routes = health::router(health).merge(control);
-    Arc::new(Dispatch::new(gateway, routes))
+    let stalls = Stalls::new(config.http.stall_timeout);
+    let dispatch = Dispatch::new(gateway, routes, Arc::clone(&stalls));
+    supervisor.spawn(Stage::Background, "stalled callers", |stop| stalls.run(stop));
+    Arc::new(dispatch)
 }
 
 fn limits_keeper(base: &Base) -> LimitsKeeper {

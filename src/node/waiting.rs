@@ -41,6 +41,7 @@ impl Entrance {
             connections: config.max_connections,
             header_timeout: config.header_timeout,
             idle_timeout: config.idle_timeout,
+            stall_timeout: Some(config.stall_timeout),
         };
         Self { listener, address, tls, limits }
     }

@@ -67,7 +67,8 @@ pub(super) fn for_caller(headers: &mut HeaderMap) {
     }
 }
 
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
+/// Leaves what is for the other end, and takes away what was for this connection (RFC 9110, section 7.6.1).
+pub fn drop_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -1,16 +1,21 @@
 //! Taking in a request's body: whole, since the model stands somewhere in it and a failed target must not cost the
 //! call, but bounded per request and over all requests.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::UserId;
+use crate::domain::share::{NoRoom, Rule, Shares};
 
 /// How slowly a caller may send a body.
 #[derive(Clone, Copy, Debug)]
@@ -26,42 +31,85 @@ const PATIENCE: Patience = Patience { pause: Duration::from_mins(1), rate: 8 * 1
 /// Memory that is asked for at once, however much is announced; more follows as it is needed.
 const STEP: usize = 256 * 1024;
 
-/// The memory that request bodies may take together.
+/// The memory that request bodies may take together. Each user has a share: at most as much as stays free for others,
+/// or one body. Where that is not enough for somebody who holds less than others, their slowest body gives way.
 #[derive(Debug)]
 pub struct Budget {
-    left: AtomicUsize,
+    memory: Shares<UserId>,
     body_max: usize,
     patience: Patience,
+    /// The bodies of which a part is still to come.
+    coming: Mutex<HashMap<u64, Arc<Coming>>>,
+    numbers: AtomicU64,
 }
 
 /// A share of the budget; giving it back is its drop.
 #[derive(Debug)]
 pub struct Held {
     budget: Arc<Budget>,
+    user: UserId,
     bytes: usize,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.left.fetch_add(self.bytes, Ordering::Relaxed);
+        self.budget.memory.give_back(self.user, self.bytes);
     }
 }
 
 impl Held {
-    fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
-        let took = self
-            .budget
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        took.map_err(|_| {
-            Failure::new(
-                Kind::Unavailable,
-                "the gateway is holding as many request bodies as it may; try again",
-            )
-            .retry_after(Duration::from_secs(1))
-        })?;
+    /// Takes room for another copy of the body, or tells that there is none.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.budget.take_beyond(self.user, bytes)?;
         self.bytes += bytes;
         Ok(())
+    }
+}
+
+/// A body that is still coming.
+#[derive(Debug)]
+struct Coming {
+    user: UserId,
+    begun: Instant,
+    /// What it holds; none once it has given way.
+    bytes: Mutex<Option<usize>>,
+    gives_way: CancellationToken,
+}
+
+/// A body among those that are coming; what it holds goes back with it.
+struct Arriving {
+    budget: Arc<Budget>,
+    number: u64,
+    coming: Arc<Coming>,
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.budget.coming.lock().remove(&self.number);
+        if let Some(bytes) = self.coming.bytes.lock().take() {
+            self.budget.memory.give_back(self.coming.user, bytes);
+        }
+    }
+}
+
+impl Arriving {
+    fn grow(&self, bytes: usize) -> Result<(), Failure> {
+        self.budget.take(self.coming.user, bytes)?;
+        if let Some(held) = self.coming.bytes.lock().as_mut() {
+            *held += bytes;
+            return Ok(());
+        }
+        self.budget.memory.give_back(self.coming.user, bytes);
+        Err(gave_way())
+    }
+
+    /// It is there as a whole and gives way to nobody any more.
+    fn arrived(self) -> Result<Held, Failure> {
+        let bytes = self.coming.bytes.lock().replace(0).ok_or_else(gave_way)?;
+        Ok(Held { budget: Arc::clone(&self.budget), user: self.coming.user, bytes })
     }
 }
 
@@ -69,45 +117,132 @@ impl Budget {
     /// A budget of `total` bytes, of which one body may take `body_max`.
     #[must_use]
     pub fn new(total: usize, body_max: usize) -> Arc<Self> {
-        Arc::new(Self { left: AtomicUsize::new(total), body_max, patience: PATIENCE })
+        Self::with_patience(total, body_max, PATIENCE)
     }
 
-    /// Reads a body to its end. What has arrived counts, not what is announced, and nothing waits for room: bodies that
-    /// are half there cannot wait for each other.
+    fn with_patience(total: usize, body_max: usize, patience: Patience) -> Arc<Self> {
+        let memory = Shares::new(total, Rule { times_free: 1, least: body_max });
+        Arc::new(Self { memory, body_max, patience, coming: Mutex::default(), numbers: AtomicU64::new(0) })
+    }
+
+    /// Reads a body of `user` to its end. What has arrived counts, not what is announced, and nothing waits for room:
+    /// bodies that are half there cannot wait for each other.
     ///
     /// # Errors
-    /// `TooLarge` above the limit of one body, `Unavailable` when all of them together are too large, `Invalid` when
-    /// the caller breaks off, pauses too long or is too slow.
-    pub async fn take_in<B>(self: &Arc<Self>, mut body: B) -> Result<(Bytes, Held), Failure>
+    /// `TooLarge` above the limit of one body, `Unavailable` when the user's or all of them together are too large or
+    /// when it gave way to others, `Invalid` when the caller breaks off, pauses too long or is too slow.
+    pub async fn take_in<B>(self: &Arc<Self>, mut body: B, user: UserId) -> Result<(Bytes, Held), Failure>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let mut held = Held { budget: Arc::clone(self), bytes: 0 };
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if announced > self.body_max {
             return Err(self.too_large());
         }
         let begun = Instant::now();
-        let mut first = None;
+        let mut held = Held { budget: Arc::clone(self), user, bytes: 0 };
+        let Some(first) = next(&mut body, self.patience.left(begun, 0)).await? else {
+            return Ok((Bytes::new(), held));
+        };
+        if first.len() > self.body_max {
+            return Err(self.too_large());
+        }
+        if first.len() == announced || body.is_end_stream() {
+            self.take(user, first.len())?;
+            held.bytes = first.len();
+            return Ok((first, held));
+        }
+        let arriving = self.arriving(user, begun);
+        let gives_way = arriving.coming.gives_way.clone();
+        let rest = gives_way.run_until_cancelled(self.rest(body, first, &arriving, announced));
+        let whole = rest.await.unwrap_or_else(|| Err(gave_way()))?;
+        Ok((whole, arriving.arrived()?))
+    }
+
+    async fn rest<B>(
+        &self,
+        mut body: B,
+        first: Bytes,
+        arriving: &Arriving,
+        announced: usize,
+    ) -> Result<Bytes, Failure>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        arriving.grow(first.len())?;
+        let mut taken = first.len();
+        let mut first = Some(first);
         let mut whole = BytesMut::new();
-        let mut taken = 0;
-        while let Some(frame) = next(&mut body, self.patience.left(begun, taken)).await? {
+        while let Some(frame) = next(&mut body, self.patience.left(arriving.coming.begun, taken)).await? {
             taken += frame.len();
             if taken > self.body_max {
                 return Err(self.too_large());
             }
-            held.grow(frame.len())?;
-            if first.is_none() && whole.is_empty() {
-                first = Some(frame);
-                continue;
-            }
+            arriving.grow(frame.len())?;
             if let Some(first) = first.take() {
                 whole.reserve(announced.min(STEP).max(taken));
                 whole.extend_from_slice(&first);
             }
             whole.extend_from_slice(&frame);
         }
-        Ok((first.unwrap_or_else(|| whole.freeze()), held))
+        Ok(first.unwrap_or_else(|| whole.freeze()))
+    }
+
+    fn arriving(self: &Arc<Self>, user: UserId, begun: Instant) -> Arriving {
+        let bytes = Mutex::new(Some(0));
+        let coming = Arc::new(Coming { user, begun, bytes, gives_way: CancellationToken::new() });
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        self.coming.lock().insert(number, Arc::clone(&coming));
+        Arriving { budget: Arc::clone(self), number, coming }
+    }
+
+    /// Takes memory within the user's share; if there is too little, slow bodies of those who hold more give way.
+    fn take(&self, user: UserId, bytes: usize) -> Result<(), Failure> {
+        loop {
+            let Err(none) = self.memory.take(user, bytes) else { return Ok(()) };
+            if !self.make_room(user, bytes) {
+                return Err(self.no_room(none));
+            }
+        }
+    }
+
+    /// Takes memory even beyond the user's share: what is there as a whole is better finished than sent once more.
+    fn take_beyond(&self, user: UserId, bytes: usize) -> Result<(), Failure> {
+        loop {
+            let Err(none) = self.memory.take_beyond(user, bytes) else { return Ok(()) };
+            if !self.make_room(user, bytes) {
+                return Err(self.no_room(none));
+            }
+        }
+    }
+
+    /// Has the slowest body give way among those whose user would hold more than `user` even then.
+    fn make_room(&self, user: UserId, bytes: usize) -> bool {
+        let has = self.memory.held_by(&user).saturating_add(bytes);
+        let coming = self.coming.lock();
+        let candidates =
+            coming.values().filter(|one| one.user != user && self.memory.held_by(&one.user) > has);
+        let slowest =
+            candidates.filter_map(|one| Some((one.rate()?, one))).min_by(|a, b| a.0.total_cmp(&b.0));
+        let Some((_, one)) = slowest else { return false };
+        let Some(freed) = one.bytes.lock().take() else { return false };
+        one.gives_way.cancel();
+        self.memory.give_back(one.user, freed);
+        true
+    }
+
+    fn no_room(&self, none: NoRoom) -> Failure {
+        let total = self.memory.total();
+        let message = match none {
+            NoRoom::Nothing => format!(
+                "the gateway is holding as many request bodies as it may ({total} bytes, http.max_buffered_bytes); try again"
+            ),
+            NoRoom::Share(held) => format!(
+                "your other request bodies hold {held} of the {total} bytes that all may take \
+                 (http.max_buffered_bytes); the rest is for other users: let some of your calls end first"
+            ),
+        };
+        Failure::new(Kind::Unavailable, message).retry_after(Duration::from_secs(1))
     }
 
     fn too_large(&self) -> Failure {
@@ -117,6 +252,20 @@ impl Budget {
         );
         Failure::new(Kind::TooLarge, message)
     }
+}
+
+impl Coming {
+    /// Bytes per second; none if it holds nothing.
+    #[allow(clippy::cast_precision_loss, reason = "which is the slowest is all that matters")]
+    fn rate(&self) -> Option<f64> {
+        let bytes = self.bytes.lock().filter(|bytes| *bytes > 0)?;
+        Some(bytes as f64 / self.begun.elapsed().as_secs_f64().max(0.001))
+    }
+}
+
+fn gave_way() -> Failure {
+    let message = "the request body came so slowly that it gave way to those of other users; try again";
+    Failure::new(Kind::Unavailable, message).retry_after(Duration::from_secs(1))
 }
 
 impl Patience {
@@ -172,49 +321,72 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_put_together_and_its_memory_given_back() {
         let budget = Budget::new(10, 10);
-        let (body, held) = budget.take_in(in_pieces(&["ab", "", "cde"])).await.unwrap();
+        let (body, held) = budget.take_in(in_pieces(&["ab", "", "cde"]), UserId::new()).await.unwrap();
         assert_eq!(&body[..], b"abcde");
-        assert_eq!(budget.left.load(Ordering::Relaxed), 5);
+        assert_eq!(budget.memory.taken(), 5);
         drop(held);
-        assert_eq!(budget.left.load(Ordering::Relaxed), 10);
+        assert_eq!(budget.memory.taken(), 0);
     }
 
     #[tokio::test]
     async fn one_body_and_all_bodies_have_limits_of_their_own() {
         let budget = Budget::new(10, 6);
         let kind = |result: Result<(Bytes, Held), Failure>| result.unwrap_err().kind;
-        assert_eq!(kind(budget.take_in(Full::new(Bytes::from_static(b"1234567"))).await), Kind::TooLarge);
-        assert_eq!(kind(budget.take_in(in_pieces(&["1234", "567"])).await), Kind::TooLarge);
-        let _held = budget.take_in(in_pieces(&["123456"])).await.unwrap();
-        assert_eq!(kind(budget.take_in(in_pieces(&["12", "345"])).await), Kind::Unavailable);
-        assert_eq!(budget.left.load(Ordering::Relaxed), 4, "a refused body gives back what it took");
+        assert_eq!(
+            kind(budget.take_in(Full::new(Bytes::from_static(b"1234567")), UserId::new()).await),
+            Kind::TooLarge
+        );
+        assert_eq!(kind(budget.take_in(in_pieces(&["1234", "567"]), UserId::new()).await), Kind::TooLarge);
+        let _held = budget.take_in(in_pieces(&["123456"]), UserId::new()).await.unwrap();
+        assert_eq!(kind(budget.take_in(in_pieces(&["12", "345"]), UserId::new()).await), Kind::Unavailable);
+        assert_eq!(budget.memory.taken(), 6, "a refused body gives back what it took");
     }
 
     #[tokio::test]
     async fn what_is_announced_takes_no_memory_before_it_comes() {
         let budget = Budget::new(10, 10);
         let announcing = Announcing { len: 10, frames: vec![Bytes::from_static(b"ab")] };
-        let taking = budget.take_in(announcing);
+        let taking = budget.take_in(announcing, UserId::new());
         tokio::pin!(taking);
         assert!(futures_util::poll!(&mut taking).is_pending());
-        assert_eq!(budget.left.load(Ordering::Relaxed), 8);
-        let (_, held) = budget.take_in(in_pieces(&["12345678"])).await.unwrap();
+        assert_eq!(budget.memory.taken(), 2);
+        let (_, held) = budget.take_in(in_pieces(&["12345678"]), UserId::new()).await.unwrap();
         drop(held);
     }
 
     #[tokio::test]
     async fn a_body_has_to_come_in_reasonable_time_even_if_it_never_pauses() {
         let patience = Patience { pause: Duration::from_millis(200), rate: 1_000 };
-        let budget = Arc::new(Budget { left: AtomicUsize::new(1 << 20), body_max: 1 << 20, patience });
+        let budget = Budget::with_patience(1 << 20, 1 << 20, patience);
         let drops =
             futures_util::stream::unfold(tokio::time::interval(Duration::from_millis(5)), |mut tick| async {
                 tick.tick().await;
                 let frame = http_body::Frame::data(Bytes::from_static(b"x"));
                 Some((Ok::<_, std::convert::Infallible>(frame), tick))
             });
-        let refused = budget.take_in(StreamBody::new(Box::pin(drops))).await.unwrap_err();
+        let refused = budget.take_in(StreamBody::new(Box::pin(drops)), UserId::new()).await.unwrap_err();
         assert_eq!(refused.kind, Kind::Invalid);
-        assert_eq!(budget.left.load(Ordering::Relaxed), 1 << 20);
+        assert_eq!(budget.memory.taken(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_user_has_a_share_and_the_slowest_body_of_who_holds_most_gives_way() {
+        let budget = Budget::new(64, 32);
+        let (greedy, other, third) = (UserId::new(), UserId::new(), UserId::new());
+        let slow = |len| Announcing { len: 30, frames: vec![Bytes::from(vec![b'x'; len])] };
+        let (first, second) = (budget.take_in(slow(22), greedy), budget.take_in(slow(10), greedy));
+        tokio::pin!(first, second);
+        assert!(
+            futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending()
+        );
+        let refused = budget.take_in(slow(9), greedy).await.unwrap_err();
+        assert!(refused.message.contains("32 of the 64 bytes"), "{refused}");
+        let large = |len: usize| Full::new(Bytes::from(vec![b'y'; len]));
+        let _kept = budget.take_in(large(30), other).await.unwrap();
+        let _also = budget.take_in(large(20), third).await.unwrap();
+        let gone = [futures_util::poll!(&mut first), futures_util::poll!(&mut second)];
+        let gave_way = gone.iter().filter(|one| matches!(one, Poll::Ready(Err(_)))).count();
+        assert!(gave_way > 0 && budget.memory.taken() <= 64);
     }
 
     /// A body that announces more than it has ready.

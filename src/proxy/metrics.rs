@@ -20,6 +20,7 @@ const MODEL_MAX: usize = 128;
 pub struct Metrics {
     requests: [[Counter; Outcome::ALL.len()]; Provider::ALL.len()],
     refused: [Counter; Kind::ALL.len()],
+    refusals_unbooked: Counter,
     input_tokens: Counter,
     output_tokens: Counter,
     cost_nanousd: Counter,
@@ -68,6 +69,16 @@ impl Metrics {
         self.refused[kind as usize].increment();
     }
 
+    /// A refusal has a row in the books.
+    pub(super) fn refusal_booked(&self, provider: Provider) {
+        self.requests[provider as usize][Outcome::Refused as usize].increment();
+    }
+
+    /// A refusal has none: its user had too many, or the ledger has no room.
+    pub(super) fn refusal_unbooked(&self) {
+        self.refusals_unbooked.increment();
+    }
+
     /// Writes them all.
     pub fn expose(&self, to: &mut Exposition) {
         let requests: Vec<_> = Provider::ALL
@@ -92,6 +103,11 @@ impl Metrics {
             "sproxy_refused_total",
             "Calls that the gateway itself refused or could not get an answer for.",
             refused.iter().map(|(labels, count)| (labels.as_slice(), *count)),
+        );
+        to.counter(
+            "sproxy_refusals_unbooked_total",
+            "Refusals without a row: their user had many this minute, or the ledger had no room.",
+            self.refusals_unbooked.get(),
         );
         to.counters(
             "sproxy_tokens_total",

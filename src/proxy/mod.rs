@@ -16,6 +16,7 @@ mod intake;
 mod metrics;
 mod models;
 pub mod refusal;
+mod refused;
 mod route;
 mod tap;
 
@@ -48,6 +49,7 @@ use certain::Certain;
 use flow::Flow;
 pub use hangup::Drainer;
 use hangup::Outliving;
+pub use headers::drop_hop_by_hop;
 pub use intake::Budget;
 use intake::Held;
 pub use metrics::Metrics;
@@ -72,6 +74,7 @@ pub struct Gateway {
     node_header: HeaderValue,
     refuses: Option<Refuses>,
     knows_nobody: Option<KnowsNobody>,
+    refused: refused::Rows,
 }
 
 /// What a [`Gateway`] is made of.
@@ -144,6 +147,7 @@ impl Gateway {
             node_header,
             refuses: parts.refuses,
             knows_nobody: parts.knows_nobody,
+            refused: refused::Rows::default(),
         }
     }
 
@@ -159,12 +163,24 @@ impl Gateway {
         B: HttpBody<Data = Bytes> + Unpin,
     {
         let request_id = RequestId::new();
-        let mut response = self.answer(request_id, route, head, body).await.unwrap_or_else(|failure| {
-            let failure = self.judged(failure);
-            self.books.metrics.refused(failure.kind);
-            tracing::debug!(%request_id, provider = %route.provider, reason = %failure, "refused");
-            refusal::response(route.provider, &failure, request_id)
-        });
+        let (provider, mut caller) = (route.provider, None);
+        let mut response =
+            self.answer(request_id, route, head, body, &mut caller).await.unwrap_or_else(|failure| {
+                let failure = self.judged(failure);
+                self.books.metrics.refused(failure.kind);
+                if let Some(caller) = caller.take() {
+                    refused::book(
+                        &self.books,
+                        &self.refused,
+                        &self.ledger,
+                        (request_id, provider),
+                        caller,
+                        &failure,
+                    );
+                }
+                tracing::debug!(%request_id, provider = %route.provider, reason = %failure, "refused");
+                refusal::response(route.provider, &failure, request_id)
+            });
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = request_id.0.hyphenated().encode_lower(&mut text);
         if let Ok(value) = HeaderValue::from_str(text) {
@@ -186,6 +202,7 @@ impl Gateway {
         route: Route<'_>,
         head: Head<'_>,
         body: B,
+        caller: &mut Option<refused::Caller>,
     ) -> Result<Response<Body>, Failure>
     where
         B: HttpBody<Data = Bytes> + Unpin,
@@ -194,6 +211,10 @@ impl Gateway {
         let now = self.books.clock.now();
         let credential = credential::find(&head.headers, head.query).ok_or_else(no_credential)?;
         let principal = self.accounts.authenticate(credential, now).map_err(Failure::from)?;
+        // What is free is in no book, refused or not.
+        if route.endpoint != Endpoint::Free && !route.lists_models {
+            *caller = Some(refused::Caller::of(&principal, started));
+        }
         if self.refuses.as_ref().is_some_and(|refuses| refuses()) {
             return Err(stale());
         }
@@ -207,10 +228,13 @@ impl Gateway {
         if route.lists_models {
             return Ok(Box::pin(self.models.list(&self.upstream, &principal, route.provider)).await);
         }
-        let (body, share) = self.intake.take_in(body).await?;
+        let (body, mut share) = self.intake.take_in(body, principal.user_id).await?;
         let asked = ask::scan(&body);
         let Certain { model, model_is_unclear, max_tokens_is_unclear } =
             Certain::of(&route, &head.headers, &asked);
+        if let Some(caller) = caller {
+            caller.model = Arc::clone(&model);
+        }
         let wanted = Wanted {
             provider: route.provider,
             model: Some(Arc::clone(&model)).filter(|model| !model.is_empty()),
@@ -220,6 +244,9 @@ impl Gateway {
         let first = self.upstream.choose(&wanted).map_err(|none| Failure::from(&none))?;
         let hints = Hints::of(&head.headers);
         let outgoing = outgoing(route, head, &body, &asked);
+        if let Some(copy) = &outgoing.asking {
+            share.grow(copy.len())?;
+        }
         if route.endpoint == Endpoint::Free {
             let sent = self.upstream.send(first, &wanted, &outgoing).await;
             return Ok(models::passed_through(sent.map_err(|e| Failure::from(&e))?));
@@ -247,6 +274,8 @@ impl Gateway {
         };
         let mut account = Account::new(Arc::clone(&self.books), call, reservation, admission);
         account.tried(&first);
+        // From here on the account books it.
+        *caller = None;
         let estimate = asked.estimate();
         let metered = Metered { endpoint: route.endpoint, estimate, usage_asked: outgoing.asking.is_some() };
         if route.endpoint == Endpoint::Inference {

@@ -113,7 +113,11 @@ async fn models_outside_the_globs_are_forbidden_and_too_many_tokens_are_a_bad_re
         (400, json!("invalid_request_error"))
     );
     assert!(refused.text().contains("asked for 50 of at most 49"), "{}", refused.text());
-    assert!(node.usage().await.is_empty(), "nothing was bought");
+    let rows = until("both refusals have their rows", async || {
+        Some(node.usage().await).filter(|rows| rows.len() == 2)
+    })
+    .await;
+    assert!(rows.iter().all(|row| row["outcome"] == "refused" && row["target"] == ""), "nothing was bought");
 }
 
 #[tokio::test]
@@ -180,5 +184,52 @@ async fn limits_count_what_the_ledger_holds_however_absurd_an_answer_is() {
         ask(&node, &key, MESSAGES).await.status,
         200,
         "one absurd answer spends no more than is booked"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_has_a_row_without_tokens_that_no_limit_counts_and_only_so_many_a_minute() {
+    let mock = Mock::start().await;
+    let target = format!(
+        "[[targets]]\nname = \"a\"\nprovider = \"anthropic\"\nurl = \"{}\"\napi_key = \"k\"\nmodels = [\"claude-*\"]\n",
+        mock.url()
+    );
+    let node = Setup::with_targets(&target).start().await;
+    let key = node.user_with_key("alice").await;
+    let ask = |model: &str| json!({ "model": model, "max_tokens": 9, "messages": [{ "role": "user", "content": "Hi" }] });
+    let lost = node.ask(&key, "/v1/messages", &[], &ask("no-such-model")).await;
+    assert_eq!(lost.status, 404);
+    let row = node.usage_of(&lost).await;
+    for (field, value) in [
+        ("user", json!("alice")),
+        ("model", json!("no-such-model")),
+        ("outcome", json!("refused")),
+        ("status_code", json!(404)),
+        ("total_tokens", json!(0)),
+        ("cost_nanousd", json!(0)),
+        ("target", json!("")),
+    ] {
+        assert_eq!(row[field], value, "{field} of {row}");
+    }
+    node.call(reqwest::Method::PATCH, "/admin/v1/users/alice", Some(json!({ "rpm": 0 }))).await;
+    for _ in 0..80 {
+        assert_eq!(node.ask(&key, "/v1/messages", &[], &ask("claude-sonnet-4-5")).await.status, 429);
+    }
+    assert_eq!(node.ask(&key, "/v1/messages/count_tokens", &[], &ask("no-such-model")).await.status, 404);
+    until("the metric counts the rest", async || {
+        let metrics = node.http.get(node.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("sproxy_refusals_unbooked_total "))?;
+        (line.parse::<u64>().unwrap() > 0).then_some(())
+    })
+    .await;
+    let rows = node.usage().await;
+    assert!((60..=120).contains(&rows.len()), "60 a minute, in at most two minutes: {}", rows.len());
+    let stats = node.get("/admin/v1/stats/users").await;
+    assert_eq!(stats["items"][0]["error_count"], json!(rows.len()), "{stats}");
+    node.call(reqwest::Method::PATCH, "/admin/v1/users/alice", Some(json!({ "rpm": 1 }))).await;
+    assert_eq!(
+        node.ask(&key, "/v1/messages", &[], &ask("claude-sonnet-4-5")).await.status,
+        200,
+        "not counted"
     );
 }

@@ -20,6 +20,7 @@ mod harness;
 mod ledger;
 mod ledger_crash;
 mod limits;
+mod logins;
 mod metering;
 mod mock;
 mod postgres;

@@ -311,7 +311,8 @@ async fn what_is_too_large_is_refused_before_anything_is_bought() {
     body["padding"] = json!("x".repeat(1000));
     let answer = node.ask(&key, "/v1/messages", &[], &body).await;
     assert_eq!((answer.status, &answer.json()["error"]["type"]), (413, &json!("request_too_large")));
-    assert!(node.usage().await.is_empty());
+    let row = node.usage_of(&answer).await;
+    assert_eq!((&row["outcome"], &row["target"]), (&json!("refused"), &json!("")), "{row}");
 }
 
 #[tokio::test]

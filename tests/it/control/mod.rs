@@ -20,6 +20,7 @@ use sproxy::domain::clock::{Clock, ManualClock, Moment, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::ids::NodeId;
 use sproxy::domain::peer::Peer;
+use sproxy::http::callers::Callers;
 use sproxy::http::control::{Cluster, ControlState, router};
 use sproxy::quota::{Quota, SubjectId};
 use sproxy::store::usage::Source;
@@ -134,6 +135,7 @@ impl Plane {
             ),
             cluster: Arc::new(Alone(clock.now())),
             relay: None,
+            callers: Arc::new(Callers { trusted: Vec::new(), secret: None, clock: clock.clone() }),
             clock: clock.clone(),
             node: "sp-1".parse().expect("an id"),
             data_dir: dir.path().to_owned(),

@@ -1,0 +1,128 @@
+//! Refusals in the books: what the gateway did not let an authenticated caller do has a row, so that a user's statistics
+//! show it. Nobody waits for such a row, it holds no tokens, and no limit counts it; a user has only so many a minute,
+//! and what is beyond them is a number in the metrics alone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::account::Books;
+use super::refusal;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::{GroupId, RequestId, UserId};
+use crate::domain::principal::Principal;
+use crate::domain::provider::Provider;
+use crate::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
+use crate::ledger::Ledger;
+
+/// Rows of one user in a minute.
+const ROWS_MAX: u32 = 60;
+/// Users with rows in a minute; a node has not room for endless many.
+const USERS_MAX: usize = 100_000;
+const MINUTE: i64 = 60_000_000;
+
+/// Who is refused, as far as it is known.
+pub(super) struct Caller {
+    user_id: UserId,
+    user: Arc<str>,
+    group: Option<(GroupId, Arc<str>)>,
+    pub(super) model: Arc<str>,
+    started: Instant,
+}
+
+impl Caller {
+    pub(super) fn of(principal: &Principal, started: Instant) -> Self {
+        let Principal { user_id, user, group, .. } = principal;
+        Self {
+            user_id: *user_id,
+            user: Arc::clone(user),
+            group: group.clone(),
+            model: Arc::default(),
+            started,
+        }
+    }
+}
+
+/// How many rows users have in the present minute.
+#[derive(Debug, Default)]
+pub(super) struct Rows(Mutex<(i64, HashMap<UserId, u32>)>);
+
+impl Rows {
+    /// Whether `user` may have one more.
+    fn one_more(&self, user: UserId, minute: i64) -> bool {
+        let mut rows = self.0.lock();
+        if rows.0 != minute {
+            *rows = (minute, HashMap::new());
+        }
+        if rows.1.len() >= USERS_MAX && !rows.1.contains_key(&user) {
+            return false;
+        }
+        let count = rows.1.entry(user).or_default();
+        *count = count.saturating_add(1);
+        *count <= ROWS_MAX
+    }
+}
+
+/// Books a refusal, if the user may have a row and the ledger has room.
+pub(super) fn book(
+    books: &Books,
+    rows: &Rows,
+    ledger: &Ledger,
+    (request_id, provider): (RequestId, Provider),
+    caller: Caller,
+    failure: &Failure,
+) {
+    let now = books.clock.now();
+    // A defect of ours is no refusal.
+    let counts = failure.kind != Kind::Internal && rows.one_more(caller.user_id, now.as_micros() / MINUTE);
+    let Some(reservation) = counts.then(|| ledger.reserve(caller.user_id).ok()).flatten() else {
+        books.metrics.refusal_unbooked();
+        return;
+    };
+    let (group_id, group) = caller.group.unzip();
+    let nothing = || Arc::from("");
+    let record = UsageRecord {
+        request_id,
+        user_id: caller.user_id,
+        user: caller.user,
+        group_id,
+        group,
+        actual_model: Arc::clone(&caller.model),
+        price: Arc::clone(&books.prices.find(&caller.model).price),
+        parts: Vec::new(),
+        model: caller.model,
+        provider,
+        target: nothing(),
+        upstream_url: nothing(),
+        tokens: Tokens::default(),
+        token_source: TokenSource::None,
+        outcome: Outcome::Refused,
+        is_streaming: false,
+        status_code: refusal::status(failure.kind).as_u16(),
+        duration_ms: u64::try_from(caller.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ttfb_ms: None,
+        cost_nanousd: 0,
+        session_id: None,
+        agent_id: None,
+        client_request_id: None,
+        source_node: books.node.clone(),
+        created_at: now,
+    };
+    books.metrics.refusal_booked(provider);
+    drop(reservation.record(record));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_so_many_rows_a_minute_and_no_one_elses() {
+        let (rows, user) = (Rows::default(), UserId::new());
+        let had = (0..1_000).filter(|_| rows.one_more(user, 7)).count();
+        assert_eq!(had, ROWS_MAX as usize);
+        assert!(rows.one_more(UserId::new(), 7) && rows.one_more(user, 8));
+    }
+}
