@@ -60,6 +60,11 @@ pub enum Error {
     /// Only the leader can do this.
     #[error("this node is a follower and cannot sign access tokens")]
     NotLeader,
+    /// The database has lost changes that were made: a standby that lagged behind has taken its place.
+    #[error(
+        "the database has fallen back behind the last change and is being brought up to date: try again in a moment"
+    )]
+    FellBack,
     /// The operating system gives no randomness.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -110,6 +115,7 @@ impl From<Error> for Failure {
             Error::NotFound { .. } => Self::new(Kind::NotFound, message),
             Error::Conflict(_) => Self::new(Kind::Conflict, message),
             Error::NotLeader => Self::new(Kind::Unavailable, message),
+            Error::FellBack => Self::new(Kind::Unavailable, message).retry_after(BUSY_WAIT),
             Error::Store(error) => error.into(),
             Error::Randomness(_)
             | Error::SigningKey(_)

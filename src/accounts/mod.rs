@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 pub use attempts::Rules as AttemptRules;
 pub use audit::Actor;
@@ -42,7 +42,7 @@ use crate::crypto::token::{PublicKey, Signer};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::principal::Principal;
-use crate::store::{AccountsChange, AccountsState, Store, Tx};
+use crate::store::{AccountsChange, AccountsState, MetaRepo, Store, Tx};
 use attempts::Attempts;
 use authenticate::Authenticator;
 use directory::Directory;
@@ -181,9 +181,19 @@ impl Accounts {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
-        let turn = Arc::clone(&self.inner.changing).lock_owned().await;
+        let turn = self.hold().await;
         let tx = self.inner.store.begin().await?;
+        if MetaRepo::on(&tx).state_version().await? < *self.inner.version.borrow() {
+            // It is compared and mended as soon as the version is looked at.
+            self.inner.version.send_modify(|_| ());
+            return Err(Error::FellBack);
+        }
         Ok(Change { accounts: self.clone(), tx, now: self.inner.clock.now(), _turn: turn })
+    }
+
+    /// While this is held nobody changes users, groups, keys or limits here.
+    pub async fn hold(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.inner.changing).lock_owned().await
     }
 
     fn now(&self) -> Timestamp {
@@ -196,7 +206,7 @@ struct Change {
     accounts: Accounts,
     tx: Tx,
     now: Timestamp,
-    _turn: tokio::sync::OwnedMutexGuard<()>,
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl Change {

@@ -13,6 +13,10 @@ pub enum CallError {
     /// The leader does not know this run of the node, or has another ledger: register, then go on.
     #[error("the leader does not know this node: {0}")]
     Unknown(String),
+    /// The leader's database has fallen back to so many batches of the node, fewer than were acknowledged: register, and
+    /// push again what came after them.
+    #[error("the leader's database has fallen back to batch {0} of this node")]
+    Behind(u64),
     /// Another living process has the node's id.
     #[error("{0}")]
     Taken(String),
@@ -37,9 +41,11 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         let kind = match error {
             CallError::Taken(_) => Kind::Conflict,
-            CallError::Unknown(_) | CallError::Refused(_) | CallError::Away(_) | CallError::Nonsense(_) => {
-                Kind::Unavailable
-            }
+            CallError::Unknown(_)
+            | CallError::Behind(_)
+            | CallError::Refused(_)
+            | CallError::Away(_)
+            | CallError::Nonsense(_) => Kind::Unavailable,
         };
         Self::new(kind, error.to_string())
     }

@@ -125,13 +125,8 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
         if meet_ledger(&self.books, session.ledger).await? {
             tracing::info!(ledger = %session.ledger, "a new ledger at the leader: everything held is pushed");
         }
-        if let Some(taken) = answer.batches_taken
-            && let Some(owed) = compare_batches(&self.books, taken).await?
-        {
-            tracing::warn!(
-                records = owed,
-                "the leader's database is older than what it acknowledged: what it lacks is pushed again"
-            );
+        if let Some(taken) = answer.batches_taken {
+            self.owe_after(taken).await?;
         }
         if let Some(origin) = offer.filter(|_| answer.state_wanted) {
             let parts = snapshot_to_wire(origin, &self.books.load().await?);
@@ -153,9 +148,24 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
         };
         let result = push_all(&self.books, &self.leader, &session, self.batch_max).await;
         if let Err(error) = &result {
+            if let Error::Call(CallError::Behind(held)) = error {
+                // Nothing is in flight any more.
+                self.owe_after(*held).await?;
+            }
             self.doubt(&session, error);
         }
         result
+    }
+
+    /// Owes again what the leader's database lacks if it has taken no more than `taken` batches of this node.
+    async fn owe_after(&self, taken: u64) -> Result<(), Failure> {
+        if let Some(owed) = compare_batches(&self.books, taken).await? {
+            tracing::warn!(
+                records = owed,
+                "the leader's database is older than what it acknowledged: what it lacks is pushed again"
+            );
+        }
+        Ok(())
     }
 
     /// One heartbeat; none without a session. The answer says whether an admin wants this node drained.
@@ -181,6 +191,7 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             ledger_id: session.ledger.to_string(),
             key_uses: told.collect(),
             leader_instance_id: session.leader_run(),
+            last_batch: self.books.last_batch().await?,
         };
         match self.leader.heartbeat(request).await {
             Ok(answer) => Ok(Some(answer.draining)),
@@ -286,9 +297,9 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
         }
     }
 
-    /// A leader that does not know this node is asked anew with the next round.
+    /// A leader that does not know this node, or has lost some of what it acknowledged, is asked anew with the next round.
     pub fn doubt(&self, session: &Session, error: &Error) {
-        if matches!(error, Error::Call(CallError::Unknown(_))) {
+        if matches!(error, Error::Call(CallError::Unknown(_) | CallError::Behind(_))) {
             self.session.send_if_modified(|held| held.take_if(|held| held == session).is_some());
         }
     }

@@ -2,12 +2,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
 use crate::cluster::elsewhere::News;
 use crate::cluster::leader::{Leader, LeaderBooks, Taken};
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::fence::Fence;
 use crate::domain::ids::NodeId;
 use crate::domain::quota::Used;
 use crate::domain::usage::UsageRecord;
@@ -20,6 +22,7 @@ impl<B: LeaderBooks> Leader<B> {
         self: &Arc<Self>,
         node: &NodeId,
         records: Vec<UsageRecord>,
+        last_batch: u64,
     ) -> Result<Taken, Failure> {
         if records.is_empty() {
             return Ok(Taken::default());
@@ -27,7 +30,13 @@ impl<B: LeaderBooks> Leader<B> {
         let place = Arc::clone(&self.commits).acquire_owned().await.map_err(|_| ending())?;
         let node = node.clone();
         self.to_its_end(|leader| async move {
-            let taken = leader.books.take(&node, records).await;
+            let given = leader.given(&node);
+            let fence = Fence::new(last_batch, Arc::clone(&given));
+            let taken = leader.books.take(&node, records, &fence).await;
+            match &taken {
+                Ok(taken) => drop(given.fetch_max(taken.batch.unwrap_or_default(), Ordering::AcqRel)),
+                Err(error) => leader.fell_back(&node, error),
+            }
             leader.note(&node, taken.as_ref().ok());
             drop(place);
             taken

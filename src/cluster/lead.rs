@@ -21,7 +21,7 @@ use crate::domain::peer::Peer;
 use crate::domain::summary::StatsBy;
 use crate::ledger::Ledger;
 use crate::quota::Quota;
-use crate::store::{PeerRepo, Store, UsageRepo};
+use crate::store::{MetaRepo, PeerRepo, Store, UsageRepo};
 use crate::telemetry::Exposition;
 
 /// How often sums of usage go around.
@@ -267,7 +267,19 @@ impl Shared {
             if let Err(error) = self.leader.sweep().await {
                 tracing::warn!(%error, "the registry could not be written; it is tried again");
             }
+            if let Err(error) = self.look_back().await {
+                tracing::warn!(%error, "accounts could not be compared with the database; it is tried again");
+            }
         }
+    }
+
+    /// A database that has fallen back under this process gets the accounts back that it lost.
+    async fn look_back(&self) -> Result<(), Failure> {
+        let version = MetaRepo::on(&self.store).state_version().await?;
+        if self.leader.has_known_more_than(version) {
+            self.leader.state_changed().await?;
+        }
+        Ok(())
     }
 
     /// Whenever accounts have changed: what followers are to hear.

@@ -1,28 +1,34 @@
 //! The leader: what it answers to its followers. Its rules are [`Registry`], [`Tally`], [`Publisher`] and [`Standing`];
 //! this file takes the calls, keeps what has to be kept before it answers, and answers.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 
-use crate::cluster::adoption::{Adoption, Standing, adopted};
+use crate::cluster::adoption::Standing;
 use crate::cluster::elsewhere::{NodeUse, Spent, Tally};
-use crate::cluster::publisher::{Publisher, Update};
+use crate::cluster::publisher::Publisher;
 use crate::cluster::registry::{Registry, Sign};
 use crate::cluster::requests::{key_uses, offered, readable, registration, speaker};
-use crate::cluster::state::{Origin, State};
+use crate::cluster::state::State;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::fence::Fence;
 use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
 use crate::domain::peer::Peer;
 use crate::domain::usage::UsageRecord;
 use crate::telemetry::Counter;
 use crate::wire::malformed::{parse, parse_some};
 use crate::wire::{moment, v1};
+
+mod fenced;
+mod replication;
 
 /// The most records in one `PushUsage`.
 pub const RECORDS_MAX: usize = 10_000;
@@ -33,11 +39,13 @@ const COMMITS_MAX: usize = 32;
 /// What a leader keeps on its disk. Two leaders do: the one on a database, and the simulation's.
 pub trait LeaderBooks: Send + Sync + 'static {
     /// Takes records of a node in one transaction, rollups and the count of the node's batches included; answers after
-    /// its commit. Records it holds already are duplicates.
+    /// its commit. Records it holds already are duplicates. Fails with [`Failure::behind`], and takes nothing, when the
+    /// disk holds fewer batches of the node than `fence` asks for.
     fn take(
         &self,
         node: &NodeId,
         records: Vec<UsageRecord>,
+        fence: &Fence,
     ) -> impl Future<Output = Result<Taken, Failure>> + Send;
 
     /// What a node has used in the windows of `as_of`, as far as it is committed, and how many batches that includes: one
@@ -63,6 +71,16 @@ pub trait LeaderBooks: Send + Sync + 'static {
     /// Notes when API keys were used on a follower. A leader without keys has nothing to note.
     fn note_key_uses(&self, uses: &[(KeyId, Timestamp)]) {
         let _ = uses;
+    }
+
+    /// While this is held, nobody changes what is replicated. A leader without users of its own has nothing to hold.
+    fn hold_accounts(&self) -> impl Future<Output = Option<OwnedMutexGuard<()>>> + Send {
+        std::future::ready(None)
+    }
+
+    /// The latest version of it that this process has written; 0: none, or it is not known.
+    fn version_written(&self) -> u64 {
+        0
     }
 
     /// Everything that is replicated, and what it goes back to.
@@ -103,6 +121,8 @@ pub struct Leader<B> {
     pub(super) commits: Arc<Semaphore>,
     publisher: Mutex<Publisher>,
     standing: Mutex<Standing>,
+    /// The highest number of a batch that this run has acknowledged to a node.
+    given: Mutex<HashMap<NodeId, Arc<AtomicU64>>>,
     /// One adoption at a time, and none while the state is loaded anew.
     adopting: tokio::sync::Mutex<()>,
     /// Goes up whenever there is something to tell watchers.
@@ -143,6 +163,7 @@ impl<B: LeaderBooks> Leader<B> {
             ledger: standing.origin.ledger,
             publisher: Mutex::new(Publisher::new(standing.origin.clone(), state)),
             standing: Mutex::new(standing),
+            given: Mutex::default(),
             adopting: tokio::sync::Mutex::new(()),
             news: watch::Sender::new(0),
             metrics: Metrics::default(),
@@ -164,6 +185,8 @@ impl<B: LeaderBooks> Leader<B> {
         let peer = self.registry.lock().register(registration(request)?, now)?;
         self.books.keep_peers(vec![peer.clone()]).await?;
         let batches = self.books.batches_taken(&peer.id).await?;
+        // The node learns of this number and owes again what came after it, which no fence must then hold against it.
+        self.given(&peer.id).store(batches, Ordering::Release);
         self.tell();
         let wanted = |offered| self.standing.lock().adopts(&offered, now).is_some();
         tracing::info!(peer = %peer.id, addr = %peer.addr, version = %peer.version, "a node registered");
@@ -181,11 +204,14 @@ impl<B: LeaderBooks> Leader<B> {
     /// `Heartbeat`.
     ///
     /// # Errors
-    /// [`Kind::NotFound`]: the node has to register. [`Kind::Invalid`].
-    pub fn heartbeat(&self, request: &v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, Failure> {
+    /// [`Kind::NotFound`]: the node has to register. [`Kind::Invalid`]. [`Failure::behind`]: the database has fallen back.
+    /// What the database says.
+    pub async fn heartbeat(&self, request: &v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, Failure> {
         let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
         self.check_ledger(&request.ledger_id)?;
         self.check_run(&request.leader_instance_id)?;
+        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        self.check_batches(&id, request.last_batch).await?;
         let sign = Sign {
             unsynced: request.unsynced,
             synced_through: request.synced_through.map(moment::from_wire),
@@ -214,7 +240,8 @@ impl<B: LeaderBooks> Leader<B> {
     /// or that another node served, is rejected and holds nothing else up.
     ///
     /// # Errors
-    /// [`Kind::NotFound`]: register. [`Kind::TooLarge`]. What the database says; pushing the same again is harmless.
+    /// [`Kind::NotFound`]: register. [`Kind::TooLarge`]. [`Failure::behind`]: the database has fallen back. What the
+    /// database says; pushing the same again is harmless.
     pub async fn push(
         self: &Arc<Self>,
         request: v1::PushUsageRequest,
@@ -236,7 +263,7 @@ impl<B: LeaderBooks> Leader<B> {
                 Err(why) => rejected.push(v1::RejectedRecord { request_id, reason: why.to_string() }),
             }
         }
-        let taken = self.take(&id, records).await?;
+        let taken = self.take(&id, records, request.last_batch).await?;
         rejected.extend(
             taken
                 .rejected
@@ -253,94 +280,6 @@ impl<B: LeaderBooks> Leader<B> {
             ledger_id: self.ledger.to_string(),
             batch: taken.batch,
         })
-    }
-
-    /// `OfferState`, once all pieces have come.
-    ///
-    /// # Errors
-    /// [`Kind::Invalid`] for pieces that make no whole; what the database says.
-    pub async fn offer(
-        self: &Arc<Self>,
-        origin: Origin,
-        state: State,
-    ) -> Result<v1::OfferStateResponse, Failure> {
-        // What the database has taken over the node has to take over as well, even if the follower goes meanwhile.
-        self.to_its_end(|leader| async move { leader.adopt(origin, state).await }).await
-    }
-
-    async fn adopt(&self, origin: Origin, state: State) -> Result<v1::OfferStateResponse, Failure> {
-        let _one_at_a_time = self.adopting.lock().await;
-        let standing = self.standing.lock().clone();
-        let Some(how) = standing.adopts(&origin, self.clock.now()) else {
-            return Ok(v1::OfferStateResponse { adopted: false });
-        };
-        tracing::warn!(
-            ledger = %origin.ledger, version = origin.version, users = state.users.len(), ?how,
-            "this leader's ledger is a new one: it takes the state that a follower holds"
-        );
-        let own = self.publisher.lock().state();
-        let version = standing.origin.version.max(origin.version) + 1;
-        let standing = Standing {
-            untouched: if how == Adoption::Replace { version } else { 0 },
-            adopted: Some((origin.ledger, origin.version)),
-            origin: Origin {
-                ledger: self.ledger,
-                version,
-                lineage: standing.origin.lineage_with(&origin),
-                blank: false,
-            },
-        };
-        self.books.adopt(standing, adopted(&own, state, how)).await?;
-        self.load_again().await?;
-        Ok(v1::OfferStateResponse { adopted: true })
-    }
-
-    /// A follower that holds a later version of this very ledger's state was told it before this database was restored
-    /// from an older backup, and would take all that comes now for old. So the leader goes on above that version, and
-    /// what it holds is news.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn outgrow(&self, known: Option<(LedgerId, u64)>) -> Result<(), Failure> {
-        let Some((_, version)) = known.filter(|(ledger, _)| *ledger == self.ledger) else { return Ok(()) };
-        let _one_at_a_time = self.adopting.lock().await;
-        let own = self.standing.lock().origin.version;
-        // A version that no number of changes explains is nonsense, and must not use the numbers up.
-        if version <= own || version - own > 1 << 32 {
-            return Ok(());
-        }
-        tracing::warn!(
-            own,
-            version,
-            "a follower knows later accounts than this database, which is an older backup's"
-        );
-        self.books.reach(version + 1).await?;
-        self.load_again().await
-    }
-
-    /// Publishes what the database holds now. To be called after every change to users, groups, keys or limits; calling
-    /// it without one costs a read of everything.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn state_changed(&self) -> Result<(), Failure> {
-        let _one_at_a_time = self.adopting.lock().await;
-        self.load_again().await
-    }
-
-    async fn load_again(&self) -> Result<(), Failure> {
-        let (standing, state) = self.books.load_state().await?;
-        self.publisher.lock().publish(standing.origin.clone(), state);
-        *self.standing.lock() = standing;
-        self.tell();
-        Ok(())
-    }
-
-    /// What a node that holds `known` has to be told, and where it is then.
-    #[must_use]
-    pub fn update_for(&self, known: Option<(LedgerId, u64)>) -> (Origin, Update) {
-        let publisher = self.publisher.lock();
-        (publisher.origin(), publisher.update_for(known))
     }
 
     /// Checks that a node which wants to watch is a peer.
@@ -396,6 +335,7 @@ impl<B: LeaderBooks> Leader<B> {
         self.registry.lock().may_forget(id)?;
         self.books.forget_peer(id.clone()).await?;
         self.registry.lock().forget(id);
+        self.given.lock().remove(id);
         self.tell();
         Ok(())
     }

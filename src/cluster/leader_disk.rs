@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use crate::accounts::Accounts;
@@ -15,6 +15,7 @@ use crate::cluster::state::State;
 use crate::crypto::token::PublicKey;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::fence::Fence;
 use crate::domain::ids::{KeyId, NodeId};
 use crate::domain::peer::Peer;
 use crate::domain::usage::UsageRecord;
@@ -44,9 +45,9 @@ impl LeaderDisk {
 }
 
 impl LeaderBooks for LeaderDisk {
-    async fn take(&self, node: &NodeId, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
+    async fn take(&self, node: &NodeId, records: Vec<UsageRecord>, fence: &Fence) -> Result<Taken, Failure> {
         let turn = if self.store.is_embedded() { Some(self.intake.lock().await) } else { None };
-        let taken = timeout(TRANSACTION_MAX, self.ledger.take(node, records)).await;
+        let taken = timeout(TRANSACTION_MAX, self.ledger.take(node, records, fence)).await;
         drop(turn);
         let late = |_| Failure::new(Kind::Unavailable, format!("no commit within {TRANSACTION_MAX:?}"));
         let taken = taken.map_err(late)??;
@@ -94,6 +95,14 @@ impl LeaderBooks for LeaderDisk {
 
     fn note_key_uses(&self, uses: &[(KeyId, Timestamp)]) {
         self.accounts.note_key_uses(uses);
+    }
+
+    async fn hold_accounts(&self) -> Option<OwnedMutexGuard<()>> {
+        Some(self.accounts.hold().await)
+    }
+
+    fn version_written(&self) -> u64 {
+        *self.accounts.versions().borrow()
     }
 
     async fn load_state(&self) -> Result<(Standing, State), Failure> {

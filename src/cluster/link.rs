@@ -14,8 +14,8 @@ use tonic::{Code, Request, Status, Streaming};
 
 use crate::cluster::calls::{CallError, LeaderCalls};
 use crate::config::ClusterTls;
-use crate::wire::v1;
 use crate::wire::v1::cluster_client::ClusterClient;
+use crate::wire::{BATCHES_HELD, v1};
 
 /// How long the leader may take to answer; a push waits for a commit.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -174,6 +174,10 @@ impl LeaderCalls for Link {
 #[must_use]
 pub fn call_error(status: &Status) -> CallError {
     let text = status.message().to_owned();
+    let held = status.metadata().get(BATCHES_HELD).and_then(|held| held.to_str().ok()?.parse().ok());
+    if let Some(held) = held.filter(|_| status.code() == Code::FailedPrecondition) {
+        return CallError::Behind(held);
+    }
     match status.code() {
         Code::NotFound => CallError::Unknown(text),
         Code::AlreadyExists => CallError::Taken(text),

@@ -25,8 +25,11 @@
 //! same ledger, only older, restored from a backup or cut short by a power failure: it counts the batches that it takes
 //! of each node in the transactions that take them, a follower keeps the number with what a batch acknowledged, and when
 //! they meet, which they do anew in each run of the leader, the follower pushes what has a higher number than the
-//! leader holds. Nothing else, since a record that the leader's retention has removed would count again. Only what is
-//! the leader's own, calls that it answered itself and users, is as old as its backup.
+//! leader holds. A living leader whose database falls back, because a standby that lagged behind took its place, is found
+//! out by the fence: node and process say with each push and heartbeat how far they had come, and a database that holds
+//! less takes nothing until the node has heard. Nothing else is pushed again, since a record that the leader's retention
+//! has removed would count again. Accounts that such a database lost are written to it once more from memory. Only what
+//! is the leader's own, calls that it answered itself and users, is as old as its backup; of a failover its own calls.
 //!
 //! How a node uses it; a [`Task`] is a name and a future for the supervisor, nothing is spawned here:
 //!

@@ -200,6 +200,13 @@ impl Registry {
         self.living(id, instance).map(|entry| entry.heard(now))
     }
 
+    /// What a node said it owes nothing of is untrue: the leader's database has lost some of it. Until the next word.
+    pub fn doubt(&mut self, id: &NodeId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.peer.synced_through = None;
+        }
+    }
+
     /// A node goes on purpose. The answer is the peer to keep.
     ///
     /// # Errors

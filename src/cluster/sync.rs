@@ -252,6 +252,7 @@ async fn push_batch<B: FollowerBooks, L: LeaderCalls>(
             ledger_id: session.ledger.to_string(),
             records: Vec::with_capacity(batch.len()),
             leader_instance_id: session.leader_run(),
+            last_batch: books.last_batch().await?,
         };
         let mut ids = Vec::with_capacity(batch.len());
         let mut bytes = 0;

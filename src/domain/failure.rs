@@ -81,12 +81,14 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// Whether a retry would do harm, whatever the kind.
     pub is_final: bool,
+    /// How many batches of a node's usage the database holds, to a node that was acknowledged more.
+    pub batches_held: Option<u64>,
 }
 
 impl Failure {
     /// A failure of `kind` with a message for the caller.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, is_final: false }
+        Self { kind, message: message.into(), retry_after: None, is_final: false, batches_held: None }
     }
 
     /// The same failure, not to be answered with a retry.
@@ -99,6 +101,16 @@ impl Failure {
     /// This node cannot do it before it has heard what it waits for.
     pub fn not_yet(reason: impl Into<String>) -> Self {
         Self::new(Kind::Unavailable, reason).retry_after(Duration::from_secs(2))
+    }
+
+    /// A database has fallen back: it holds `held` batches of a node, and the node was acknowledged more.
+    #[must_use]
+    pub fn behind(held: u64) -> Self {
+        let message = format!(
+            "the leader's database holds {held} batches of this node and is older than what was acknowledged: \
+             push again what came after them"
+        );
+        Self { batches_held: Some(held), ..Self::new(Kind::Conflict, message) }
     }
 
     /// The same failure, with the time after which a retry can succeed.

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod failure;
+pub mod fence;
 pub mod group;
 pub mod ids;
 pub mod model_name;

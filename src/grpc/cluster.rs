@@ -49,7 +49,7 @@ impl<B: LeaderBooks> Cluster for ClusterService<B> {
         &self,
         request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
-        self.leader.heartbeat(request.get_ref()).map(Response::new).map_err(status)
+        self.leader.heartbeat(request.get_ref()).await.map(Response::new).map_err(status)
     }
 
     async fn leave(&self, request: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveResponse>, Status> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::fence::Fence;
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::{Ledger, bounds};
@@ -49,8 +50,14 @@ impl Ledger {
     /// they are committed and may be acknowledged.
     ///
     /// # Errors
-    /// [`Error`] of the database; then nothing was taken, and the same push can be repeated.
-    pub async fn take(&self, node: &NodeId, records: Vec<UsageRecord>) -> Result<Taken, Error> {
+    /// [`Error`] of the database, [`Error::Behind`] among them when it has fallen back behind `fence`; then nothing was
+    /// taken, and the same push can be repeated.
+    pub async fn take(
+        &self,
+        node: &NodeId,
+        records: Vec<UsageRecord>,
+        fence: &Fence,
+    ) -> Result<Taken, Error> {
         let mut rejected = Vec::new();
         let mut acceptable = records;
         acceptable.retain(|record| match bounds::check(record) {
@@ -61,7 +68,7 @@ impl Ledger {
             }
         });
         let records = Arc::new(acceptable);
-        let inserted = self.usage().take_batch(&records, node).await?;
+        let inserted = self.usage().take_batch(&records, node, fence).await?;
         Ok(Taken { records, inserted, rejected })
     }
 }

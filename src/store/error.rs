@@ -30,6 +30,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The database holds fewer batches of a node than were acknowledged to it: it has fallen back.
+    #[error("the database holds {held} batches of a node that was acknowledged more")]
+    Behind {
+        /// How many it holds.
+        held: u64,
+    },
     /// Anything else the database said: a defect of ours.
     #[error("the database failed: {0}")]
     Failed(String),
@@ -147,11 +153,12 @@ impl Error {
 impl From<Error> for Failure {
     /// What the database said stays in the log; a caller only learns what kind of failure it is.
     fn from(error: Error) -> Self {
-        if !matches!(error, Error::Conflict(_) | Error::Unsupported(_)) {
+        if !matches!(error, Error::Conflict(_) | Error::Unsupported(_) | Error::Behind { .. }) {
             tracing::error!(%error, "the database could not do what was asked");
         }
         match error {
             Error::Conflict(message) | Error::Unsupported(message) => Self::new(Kind::Conflict, message),
+            Error::Behind { held } => Self::behind(held),
             Error::Value { .. } => {
                 Self::new(Kind::Internal, "a stored value cannot be read; see the node's log")
             }

@@ -17,5 +17,8 @@ pub mod v1 {
     tonic::include_proto!("sproxy.v1");
 }
 
+/// Beside `FAILED_PRECONDITION`: how many batches of the node's usage the leader's database holds, a decimal number.
+pub const BATCHES_HELD: &str = "sproxy-batches-held";
+
 /// The descriptors of `proto/`, for the reflection service.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sproxy.v1.bin"));

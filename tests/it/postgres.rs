@@ -45,12 +45,8 @@ impl Postgres {
             eprintln!("left out: no PostgreSQL on this machine");
             return None;
         };
-        let dir = tempfile::Builder::new().prefix("sproxy-pg-").tempdir().expect("a temporary directory");
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
         let owner = unprivileged();
-        if let Some((uid, gid)) = owner {
-            chown(dir.path(), Some(uid), Some(gid)).expect("chown");
-        }
+        let dir = directory_of(owner);
         let server = Self { bin, dir, owner, databases: AtomicU32::new(0) };
         let data = server.data();
         let data = data.to_str().expect("UTF-8");
@@ -60,6 +56,25 @@ impl Postgres {
         );
         server.resume();
         Some(server)
+    }
+
+    /// A server like this one as it is now, made while this one works, and not started yet: a standby that is going to
+    /// fall behind.
+    pub fn copy(&self) -> Self {
+        let dir = directory_of(self.owner);
+        let copy = Self { bin: self.bin.clone(), dir, owner: self.owner, databases: AtomicU32::new(0) };
+        let (data, socket) = (copy.data(), self.dir.path().to_str().expect("UTF-8"));
+        let data = data.to_str().expect("UTF-8");
+        self.run(
+            "pg_basebackup",
+            &["-D", data, "-h", socket, "-U", "sproxy", "-X", "stream", "--checkpoint=fast", "--no-sync"],
+        );
+        copy
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join(".s.PGSQL.5432")
     }
 
     /// The address of a new, empty database.
@@ -125,6 +140,16 @@ impl Drop for Postgres {
         }
         let _already_stopped = stop.status();
     }
+}
+
+/// A directory that a server of `owner` can work in.
+fn directory_of(owner: Option<(u32, u32)>) -> TempDir {
+    let dir = tempfile::Builder::new().prefix("sproxy-pg-").tempdir().expect("a temporary directory");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    if let Some((uid, gid)) = owner {
+        chown(dir.path(), Some(uid), Some(gid)).expect("chown");
+    }
+    dir
 }
 
 /// The newest PostgreSQL on this machine.

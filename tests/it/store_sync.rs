@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sproxy::domain::clock::Timestamp;
+use sproxy::domain::fence::Fence;
 use sproxy::domain::ids::RequestId;
 use sproxy::domain::peer::Peer;
 use sproxy::domain::usage::{UsageFilter, UsageRecord};
-use sproxy::store::{PeerRepo, UsageRepo};
+use sproxy::store::{Error, PeerRepo, UsageRepo};
 
 use crate::store_database::{TestDatabase, on_both};
 use crate::store_records::{at, node, record};
@@ -101,7 +103,7 @@ on_both! {
         let usage = UsageRepo::on(&db.store);
         let records = series(4);
         let (two, three) = (node("sp-2"), node("sp-3"));
-        let take = async |node, part: &[UsageRecord]| usage.take_batch(&Arc::new(part.to_vec()), node).await.expect("taken");
+        let take = async |node, part: &[UsageRecord]| usage.take_batch(&Arc::new(part.to_vec()), node, &Fence::default()).await.expect("taken");
         assert_eq!(usage.batches_taken(&two).await.expect("a count"), 0);
         assert_eq!(take(&two, &records[..2]).await.number, Some(1));
         assert_eq!(take(&three, &records[2..3]).await.number, Some(1));
@@ -111,6 +113,29 @@ on_both! {
         assert_eq!(usage.insert_batch(&records[3..], true).await.expect("inserted").number, None);
         assert_eq!(usage.batches_taken(&two).await.expect("a count"), 2);
         assert_eq!(usage.batches_taken(&three).await.expect("a count"), 1);
+    }
+
+    async fn a_database_that_holds_fewer_batches_than_were_acknowledged_takes_no_more(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let (records, two) = (series(4), node("sp-2"));
+        let take = async |n: usize, told: u64, given: u64| {
+            let fence = Fence::new(told, Arc::new(AtomicU64::new(given)));
+            let part = Arc::new(records[n..=n].to_vec());
+            match usage.take_batch(&part, &two, &fence).await {
+                Ok(inserted) => Ok(inserted.number.expect("a number")),
+                Err(Error::Behind { held }) => Err(held),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!(take(0, 1, 0).await, Err(0), "it has never heard of the node");
+        assert_eq!(take(0, 0, 0).await, Ok(1));
+        assert_eq!(take(1, 1, 0).await, Ok(2));
+        assert_eq!(take(2, 3, 0).await, Err(2), "the node knows more");
+        assert_eq!(take(2, 0, 3).await, Err(2), "the process knows more");
+        assert_eq!(take(2, 1, 2).await, Ok(3), "another one was on its way");
+        let all = usage.query(&UsageFilter::default(), 100, None).await.expect("a page").items;
+        assert_eq!(all.len(), 3, "nothing of what was refused");
+        assert_eq!(usage.batches_taken(&two).await.expect("a count"), 3);
     }
 
     async fn retention_removes_old_synced_logs_and_keeps_the_sums(db: TestDatabase) {

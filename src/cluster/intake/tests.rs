@@ -35,7 +35,12 @@ struct Books {
 }
 
 impl LeaderBooks for Books {
-    async fn take(&self, _node: &NodeId, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
+    async fn take(
+        &self,
+        _node: &NodeId,
+        records: Vec<UsageRecord>,
+        _fence: &Fence,
+    ) -> Result<Taken, Failure> {
         let mut taken = Taken::default();
         for record in records {
             if self.records.lock().insert(record.request_id, record.clone()).is_none() {
@@ -248,7 +253,7 @@ async fn a_commit_that_comes_to_light_later_is_noticed_by_the_number_that_is_mis
     cluster.leader.push(cluster.batch(&[1])).await.expect("taken");
     // A transaction that was given up and commits after all.
     let late = cluster.record(10);
-    cluster.leader.books().take(&node("sp-2"), vec![late]).await.expect("committed");
+    cluster.leader.books().take(&node("sp-2"), vec![late], &Fence::default()).await.expect("committed");
     cluster.leader.push(cluster.batch(&[100])).await.expect("taken");
     assert_eq!(cluster.told().0, 1, "in the order of the numbers");
     cluster.leader.settle_doubts().await.expect("read");

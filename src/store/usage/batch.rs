@@ -1,5 +1,6 @@
 //! A batch of usage logs, as both databases take it: its columns, what became of it, and what that adds up to.
 
+use crate::domain::fence::Fence;
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::price::Price;
 use crate::domain::usage::UsageRecord;
@@ -50,7 +51,7 @@ pub(super) enum Whose {
         synced: bool,
     },
     /// A follower's, on its leader, which counts the batches of each.
-    Of(NodeId),
+    Of(NodeId, Fence),
 }
 
 impl Whose {
@@ -58,15 +59,24 @@ impl Whose {
     pub(super) fn synced(&self) -> bool {
         match self {
             Self::Own { synced } => *synced,
-            Self::Of(_) => true,
+            Self::Of(..) => true,
         }
     }
 }
 
 /// Counts a batch of node `$1`, in the transaction that takes it and as the last thing in there: the row stays locked
-/// until the commit, so numbers are in the order of commits. What has number N has everything up to N.
+/// until the commit, so numbers are in the order of commits. What has number N has everything up to N. Counts nothing
+/// where fewer than `$2` are held.
 pub(super) const COUNT: &str = "INSERT INTO usage_batches (node, taken) VALUES ($1, 1) \
-    ON CONFLICT (node) DO UPDATE SET taken = usage_batches.taken + 1 RETURNING taken";
+    ON CONFLICT (node) DO UPDATE SET taken = usage_batches.taken + 1 WHERE usage_batches.taken >= $2 \
+    RETURNING taken";
+/// How many were taken of node `$1`.
+pub(super) const TAKEN: &str = "SELECT taken FROM usage_batches WHERE node = $1";
+
+/// The number that [`COUNT`] gave, if it is above `least`: a row that was not there yet is 1 whatever was asked.
+pub(super) fn above(least: u64, counted: Option<u64>) -> Option<u64> {
+    counted.filter(|number| *number > least)
+}
 
 /// What became of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

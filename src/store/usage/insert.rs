@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use sea_orm::ConnectionTrait as _;
 
+use crate::domain::fence::Fence;
 use crate::domain::ids::NodeId;
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::batch::{Inserted, Whose};
+use crate::store::usage::batch::{Inserted, TAKEN, Whose};
 use crate::store::usage::{UsageRepo, postgres, sqlite};
 use crate::store::{Error, columns};
 
@@ -43,13 +44,15 @@ impl UsageRepo<'_> {
     /// duplicates or not, and [`Inserted::number`] says which one it is.
     ///
     /// # Errors
-    /// As [`insert_batch`](Self::insert_batch).
+    /// As [`insert_batch`](Self::insert_batch); [`Error::Behind`] when the database holds fewer batches of the node than
+    /// `fence` asks for: it has fallen back, and nothing was taken.
     pub async fn take_batch(
         &self,
         records: &Arc<Vec<UsageRecord>>,
         node: &NodeId,
+        fence: &Fence,
     ) -> Result<Inserted, Error> {
-        self.insert(records, Whose::Of(node.clone())).await
+        self.insert(records, Whose::Of(node.clone(), fence.clone())).await
     }
 
     /// How many batches of `node` this leader's database holds. One look-up.
@@ -57,8 +60,7 @@ impl UsageRepo<'_> {
     /// # Errors
     /// [`Error`] of the database.
     pub async fn batches_taken(&self, node: &NodeId) -> Result<u64, Error> {
-        let sql = "SELECT taken FROM usage_batches WHERE node = $1";
-        let found = self.0.reader.query_one_raw(self.statement(sql, vec![node.as_str().into()])).await?;
+        let found = self.0.reader.query_one_raw(self.statement(TAKEN, vec![node.as_str().into()])).await?;
         Ok(columns::counted(found.map_or(Ok(0), |row| row.try_get_by_index(0))?))
     }
 

@@ -7,10 +7,11 @@ use sea_orm::sqlx::postgres::PgArguments;
 use sea_orm::sqlx::{self, Arguments as _, PgConnection, PgPool, Postgres, Row as _};
 use uuid::Uuid;
 
-use crate::domain::ids::RequestId;
+use crate::domain::fence::Fence;
+use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::usage::UsageRecord;
 use crate::store::usage::batch::{
-    COLUMNS, COUNT, Inserted, PriceTexts, Whose, mark_new, parts_text, sums_of_new,
+    COLUMNS, COUNT, Inserted, PriceTexts, TAKEN, Whose, above, mark_new, parts_text, sums_of_new,
 };
 use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
 use crate::store::{Error, columns::count, columns::counted};
@@ -63,12 +64,26 @@ pub(super) async fn insert(pool: &PgPool, records: &[UsageRecord], whose: &Whose
     if inserted.added() > 0 {
         insert_sums(&mut tx, &sums_of_new(records, &inserted)).await?;
     }
-    if let Whose::Of(node) = whose {
-        let number = sqlx::query(COUNT).bind(node.as_str()).fetch_one(&mut *tx).await?;
-        inserted.number = Some(counted(number.try_get(0)?));
+    if let Whose::Of(node, fence) = whose {
+        inserted.number = Some(next_number(&mut tx, node, fence).await?);
     }
     tx.commit().await?;
     Ok(inserted)
+}
+
+/// The number of the batch that is being taken.
+async fn next_number(tx: &mut PgConnection, node: &NodeId, fence: &Fence) -> Result<u64, Error> {
+    let least = fence.least();
+    let row = sqlx::query(COUNT).bind(node.as_str()).bind(count(least)).fetch_optional(&mut *tx).await?;
+    let number = row.map(|row| row.try_get(0)).transpose()?.map(counted);
+    if let Some(number) = above(least, number) {
+        return Ok(number);
+    }
+    let held = match number {
+        Some(_) => 0,
+        None => counted(sqlx::query(TAKEN).bind(node.as_str()).fetch_one(tx).await?.try_get(0)?),
+    };
+    Err(Error::Behind { held })
 }
 
 /// One array per column, in the order of [`COLUMNS`].

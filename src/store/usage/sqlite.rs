@@ -2,11 +2,15 @@
 
 use std::sync::{Arc, LazyLock};
 
-use rusqlite::{Connection, Statement, ToSql, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension as _, Statement, ToSql, TransactionBehavior};
 use uuid::Uuid;
 
+use crate::domain::fence::Fence;
+use crate::domain::ids::NodeId;
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::batch::{COLUMNS, COUNT, Inserted, PriceTexts, Whose, parts_text, sums_of_new};
+use crate::store::usage::batch::{
+    COLUMNS, COUNT, Inserted, PriceTexts, TAKEN, Whose, above, parts_text, sums_of_new,
+};
 use crate::store::usage::rollup::{Rollups, SUMS, Sums, add_to_existing};
 use crate::store::{Error, columns::count, columns::counted};
 
@@ -37,12 +41,26 @@ pub(super) fn insert(
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut inserted = insert_logs(&tx, records, whose.synced())?;
     add_sums(&tx, &sums_of_new(records, &inserted))?;
-    if let Whose::Of(node) = whose {
-        let number = tx.prepare_cached(COUNT)?.query_row([node.as_str()], |row| row.get(0))?;
-        inserted.number = Some(counted(number));
+    if let Whose::Of(node, fence) = whose {
+        inserted.number = Some(next_number(&tx, node, fence)?);
     }
     tx.commit()?;
     Ok(inserted)
+}
+
+/// The number of the batch that is being taken.
+fn next_number(tx: &Connection, node: &NodeId, fence: &Fence) -> Result<u64, Error> {
+    let least = fence.least();
+    let mut statement = tx.prepare_cached(COUNT)?;
+    let number = statement.query_row((node.as_str(), count(least)), |row| row.get(0)).optional()?;
+    if let Some(number) = above(least, number.map(counted)) {
+        return Ok(number);
+    }
+    let held = match number {
+        Some(_) => 0,
+        None => counted(tx.prepare_cached(TAKEN)?.query_row([node.as_str()], |row| row.get(0))?),
+    };
+    Err(Error::Behind { held })
 }
 
 fn insert_logs(tx: &Connection, records: &[UsageRecord], synced: bool) -> Result<Inserted, Error> {

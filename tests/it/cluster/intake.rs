@@ -9,6 +9,7 @@ use sproxy::cluster::LeaderDisk;
 use sproxy::cluster::leader::LeaderBooks;
 use sproxy::config::{AuthConfig, Durability, UsageConfig};
 use sproxy::domain::clock::{Clock, SystemClock};
+use sproxy::domain::fence::Fence;
 use sproxy::domain::ids::UserId;
 use sproxy::ledger::Ledger;
 use sproxy::store::{Location, Store, Synchronous};
@@ -37,7 +38,10 @@ async fn a_caller_of_the_leader_waits_for_one_push_and_not_for_all_that_are_in_l
         let (books, pushed) = (Arc::clone(&books), Arc::clone(&pushed));
         tokio::spawn(async move {
             let records = (0..RECORDS).map(|_| record(at("2026-11-22"))).collect();
-            assert_eq!(books.take(&node("sp-2"), records).await.unwrap().accepted.len(), RECORDS);
+            assert_eq!(
+                books.take(&node("sp-2"), records, &Fence::default()).await.unwrap().accepted.len(),
+                RECORDS
+            );
             pushed.fetch_add(1, Ordering::SeqCst);
         });
     }

@@ -11,6 +11,7 @@ use sproxy::cluster::leader::{LeaderBooks, Taken, spent_by};
 use sproxy::cluster::state::{Origin, State};
 use sproxy::domain::clock::Timestamp;
 use sproxy::domain::failure::{Failure, Kind};
+use sproxy::domain::fence::Fence;
 use sproxy::domain::group::{Group, Limits};
 use sproxy::domain::ids::{GroupId, LedgerId, NodeId, RequestId, UserId};
 use sproxy::domain::peer::Peer;
@@ -263,16 +264,20 @@ impl LeaderDisk {
 }
 
 impl LeaderBooks for LeaderDisk {
-    async fn take(&self, node: &NodeId, records: Vec<UsageRecord>) -> Result<Taken, Failure> {
-        let (node, world) = (node.clone(), self.world.clone());
+    async fn take(&self, node: &NodeId, records: Vec<UsageRecord>, fence: &Fence) -> Result<Taken, Failure> {
+        let (node, world, fence) = (node.clone(), self.world.clone(), fence.clone());
         self.write(move |data| {
+            let held = data.batches.get(&node).copied().unwrap_or_default();
+            if held < fence.least() {
+                return Err(Failure::behind(held));
+            }
             let taken = data.take(&node, records);
             if taken.duplicates > 0 {
                 world.happened("pushed again");
             }
-            taken
+            Ok(taken)
         })
-        .await
+        .await?
     }
 
     async fn used_by(&self, node: &NodeId, as_of: Timestamp) -> Result<NodeUse, Failure> {

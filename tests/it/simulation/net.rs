@@ -198,7 +198,7 @@ impl LeaderCalls for Line {
     }
 
     async fn heartbeat(&self, request: v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, CallError> {
-        self.call(request, |leader, request| Box::pin(async move { leader.heartbeat(&request) })).await
+        self.call(request, |leader, request| Box::pin(async move { leader.heartbeat(&request).await })).await
     }
 
     async fn leave(&self, request: v1::LeaveRequest) -> Result<v1::LeaveResponse, CallError> {

@@ -68,7 +68,11 @@ impl Real {
 
     /// A leader's intake: which were new, and the number of the batch.
     pub fn take(&self, node: &NodeId, records: &[UsageRecord]) -> (Vec<bool>, Option<u64>) {
-        let inserted = Self::does(self.usage().take_batch(&Arc::new(records.to_vec()), node));
+        let inserted = Self::does(self.usage().take_batch(
+            &Arc::new(records.to_vec()),
+            node,
+            &sproxy::domain::fence::Fence::default(),
+        ));
         (inserted.is_new, inserted.number)
     }
 

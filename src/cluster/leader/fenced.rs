@@ -1,0 +1,42 @@
+//! A database that has fallen back under a living leader: how the leader finds out.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::cluster::leader::{Leader, LeaderBooks};
+use crate::domain::failure::Failure;
+use crate::domain::ids::NodeId;
+
+impl<B: LeaderBooks> Leader<B> {
+    /// A node to which more was acknowledged than the database holds must not take it for complete.
+    pub(super) async fn check_batches(&self, node: &NodeId, last: u64) -> Result<(), Failure> {
+        if last == 0 {
+            return Ok(());
+        }
+        let held = self.books.batches_taken(node).await?;
+        if held >= last {
+            return Ok(());
+        }
+        let behind = Failure::behind(held);
+        self.fell_back(node, &behind);
+        Err(behind)
+    }
+
+    /// What a node said of a database that has lost some of it since is untrue.
+    pub(in crate::cluster) fn fell_back(&self, node: &NodeId, error: &Failure) {
+        if let Some(held) = error.batches_held {
+            tracing::error!(
+                peer = %node, held,
+                "the database has fallen back behind what was acknowledged to a node, which pushes again what is missing"
+            );
+            self.registry.lock().doubt(node);
+            // What was counted of it for the limits is to be read anew too.
+            self.tally.lock().doubt(node);
+        }
+    }
+
+    /// The highest number of a batch that this run has acknowledged to a node.
+    pub(in crate::cluster) fn given(&self, node: &NodeId) -> Arc<AtomicU64> {
+        Arc::clone(self.given.lock().entry(node.clone()).or_default())
+    }
+}

@@ -1,0 +1,136 @@
+//! The leader's part in replication: whose state it holds, takes from followers, and gives to them.
+
+use std::sync::Arc;
+
+use crate::cluster::adoption::{Adoption, Standing, adopted};
+use crate::cluster::leader::{Leader, LeaderBooks};
+use crate::cluster::publisher::Update;
+use crate::cluster::state::{Origin, State};
+use crate::domain::failure::Failure;
+use crate::domain::ids::LedgerId;
+use crate::wire::v1;
+
+impl<B: LeaderBooks> Leader<B> {
+    /// `OfferState`, once all pieces have come.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::domain::failure::Kind::Invalid) for pieces that make no whole; what the database says.
+    pub async fn offer(
+        self: &Arc<Self>,
+        origin: Origin,
+        state: State,
+    ) -> Result<v1::OfferStateResponse, Failure> {
+        // What the database has taken over the node has to take over as well, even if the follower goes meanwhile.
+        self.to_its_end(|leader| async move { leader.adopt(origin, state).await }).await
+    }
+
+    async fn adopt(&self, origin: Origin, state: State) -> Result<v1::OfferStateResponse, Failure> {
+        let _one_at_a_time = self.adopting.lock().await;
+        let standing = self.standing.lock().clone();
+        let Some(how) = standing.adopts(&origin, self.clock.now()) else {
+            return Ok(v1::OfferStateResponse { adopted: false });
+        };
+        tracing::warn!(
+            ledger = %origin.ledger, version = origin.version, users = state.users.len(), ?how,
+            "this leader's ledger is a new one: it takes the state that a follower holds"
+        );
+        let own = self.publisher.lock().state();
+        let version = standing.origin.version.max(origin.version) + 1;
+        let standing = Standing {
+            untouched: if how == Adoption::Replace { version } else { 0 },
+            adopted: Some((origin.ledger, origin.version)),
+            origin: Origin {
+                ledger: self.ledger,
+                version,
+                lineage: standing.origin.lineage_with(&origin),
+                blank: false,
+            },
+        };
+        self.books.adopt(standing, adopted(&own, state, how)).await?;
+        self.load_again().await?;
+        Ok(v1::OfferStateResponse { adopted: true })
+    }
+
+    /// A follower that holds a later version of this very ledger's state was told it before this database was restored
+    /// from an older backup, and would take all that comes now for old. So the leader goes on above that version, and
+    /// what it holds is news.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn outgrow(&self, known: Option<(LedgerId, u64)>) -> Result<(), Failure> {
+        let Some((_, version)) = known.filter(|(ledger, _)| *ledger == self.ledger) else { return Ok(()) };
+        let _one_at_a_time = self.adopting.lock().await;
+        let own = self.standing.lock().origin.version;
+        // A version that no number of changes explains is nonsense, and must not use the numbers up.
+        if version <= own || version - own > 1 << 32 {
+            return Ok(());
+        }
+        tracing::warn!(
+            own,
+            version,
+            "a follower knows later accounts than this database, which is an older backup's"
+        );
+        self.books.reach(version + 1).await?;
+        self.load_again().await
+    }
+
+    /// Publishes what the database holds now. To be called after every change to users, groups, keys or limits; calling
+    /// it without one costs a read of everything.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn state_changed(&self) -> Result<(), Failure> {
+        let _one_at_a_time = self.adopting.lock().await;
+        self.load_again().await
+    }
+
+    async fn load_again(&self) -> Result<(), Failure> {
+        let (mut standing, mut state) = self.books.load_state().await?;
+        if self.has_known_more_than(standing.origin.version) {
+            (standing, state) = self.recover().await?;
+        }
+        self.publisher.lock().publish(standing.origin.clone(), state);
+        *self.standing.lock() = standing;
+        self.tell();
+        Ok(())
+    }
+
+    /// Whether the database, whose state was at `version`, may have fallen back behind what this process knows of it.
+    #[must_use]
+    pub fn has_known_more_than(&self, version: u64) -> bool {
+        self.known_version() > version
+    }
+
+    fn known_version(&self) -> u64 {
+        self.publisher.lock().origin().version.max(self.books.version_written())
+    }
+
+    /// What the database holds, after it was given back what it lost if it has fallen back under this process, to a
+    /// standby that lagged behind. Nothing was changed there since (accounts refuse that), so what was published last is
+    /// what holds; only a change that was not published yet, made in the last moments before, is gone.
+    async fn recover(&self) -> Result<(Standing, State), Failure> {
+        let _still = self.books.hold_accounts().await;
+        let (standing, state) = self.books.load_state().await?;
+        let reached = self.known_version();
+        if standing.origin.version >= reached {
+            return Ok((standing, state)); // A change was under way.
+        }
+        let known = self.publisher.lock().state();
+        let mut standing = self.standing.lock().clone();
+        tracing::error!(
+            version = standing.origin.version,
+            users = known.users.len(),
+            "the database has fallen back behind accounts that were changed: they are written to it again"
+        );
+        standing.origin.version = reached + 1;
+        self.books.adopt(standing, State::clone(&known)).await?;
+        self.books.load_state().await
+    }
+
+    /// What a node that holds `known` has to be told, and where it is then.
+    #[must_use]
+    pub fn update_for(&self, known: Option<(LedgerId, u64)>) -> (Origin, Update) {
+        let publisher = self.publisher.lock();
+        (publisher.origin(), publisher.update_for(known))
+    }
+}
