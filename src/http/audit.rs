@@ -48,7 +48,7 @@ impl From<AuditEntry> for AuditView {
 
 /// List changes, newest first.
 #[utoipa::path(get, path = "/admin/v1/audit", tag = "audit", params(PageParams),
-    responses((status = 200, body = List<AuditView>), Reading))]
+    responses((status = 200, description = "One page of changes", body = List<AuditView>), Reading))]
 pub async fn list(
     State(state): State<ControlState>,
     _: Admin,

@@ -64,7 +64,7 @@ impl std::convert::From<Session> for SessionView {
 /// are answered with 429 and `retry-after`; 503 means that more passwords wait to be checked than this node takes on, of
 /// this address or of all.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginInput, security(()),
-    responses((status = 200, body = SessionView), Signing))]
+    responses((status = 200, description = "The session", body = SessionView), Signing))]
 pub async fn login(
     State(state): State<ControlState>,
     From(address): From,
@@ -76,7 +76,7 @@ pub async fn login(
 
 /// Continue a session: two new tokens for a refresh token, which is spent.
 #[utoipa::path(post, path = "/auth/refresh", tag = "auth", request_body = RefreshInput, security(()),
-    responses((status = 200, body = SessionView), Signing))]
+    responses((status = 200, description = "The session", body = SessionView), Signing))]
 pub async fn refresh(
     State(state): State<ControlState>,
     Input(input): Input<RefreshInput>,

@@ -40,7 +40,7 @@ impl Drop for Copy {
 /// Download a consistent copy of this node's database (SQLite). It holds password hashes and the signing key: keep it
 /// as safe as the node itself. One at a time.
 #[utoipa::path(get, path = "/admin/v1/backup", tag = "backup",
-    responses((status = 200, content_type = "application/vnd.sqlite3", body = Vec<u8>),
+    responses((status = 200, description = "The database, a consistent copy", content_type = "application/vnd.sqlite3", body = Vec<u8>),
         (status = 409, description = "Not with PostgreSQL: use pg_dump", content_type = "application/problem+json",
          body = crate::http::problem::Problem), Reading))]
 pub async fn download(

@@ -91,7 +91,7 @@ pub struct RemovedGroupView {
 
 /// List groups, newest first.
 #[utoipa::path(get, path = "/admin/v1/groups", tag = "groups", params(PageParams),
-    responses((status = 200, body = List<GroupView>), Reading))]
+    responses((status = 200, description = "One page of groups", body = List<GroupView>), Reading))]
 pub async fn list(
     State(state): State<ControlState>,
     _: Admin,
@@ -104,7 +104,7 @@ pub async fn list(
 
 /// Create a group.
 #[utoipa::path(post, path = "/admin/v1/groups", tag = "groups", request_body = NewGroupInput,
-    responses((status = 201, body = GroupView), Changing))]
+    responses((status = 201, description = "The new group", body = GroupView), Changing))]
 pub async fn create(
     State(state): State<ControlState>,
     Admin(admin): Admin,
@@ -118,7 +118,7 @@ pub async fn create(
 /// Show a group.
 #[utoipa::path(get, path = "/admin/v1/groups/{id}", tag = "groups",
     params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, body = GroupView), Reading))]
+    responses((status = 200, description = "The group", body = GroupView), Reading))]
 pub async fn show(
     State(state): State<ControlState>,
     _: Admin,
@@ -130,7 +130,7 @@ pub async fn show(
 /// Change a group's name or limits. They hold from the next request on.
 #[utoipa::path(patch, path = "/admin/v1/groups/{id}", tag = "groups", request_body = GroupChangeInput,
     params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, body = GroupView), Changing))]
+    responses((status = 200, description = "The group", body = GroupView), Changing))]
 pub async fn change(
     State(state): State<ControlState>,
     Admin(admin): Admin,
@@ -145,7 +145,7 @@ pub async fn change(
 /// Remove a group. Refused while it has members, who would be free of its limits, unless `force` says so.
 #[utoipa::path(delete, path = "/admin/v1/groups/{id}", tag = "groups",
     params(("id" = String, Path, description = "Id or name"), RemoveParams),
-    responses((status = 200, body = RemovedGroupView), Changing))]
+    responses((status = 200, description = "What went with the group", body = RemovedGroupView), Changing))]
 pub async fn remove(
     State(state): State<ControlState>,
     Admin(admin): Admin,

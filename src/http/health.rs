@@ -51,11 +51,17 @@ pub fn router(health: Arc<Health>) -> Router {
         .with_state(health)
 }
 
-async fn alive() -> Json<serde_json::Value> {
+/// Is the node alive?
+#[utoipa::path(get, path = "/healthz", tag = "health", security(()),
+    responses((status = 200, description = "The node is alive", body = Object)))]
+pub async fn alive() -> Json<serde_json::Value> {
     Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-async fn ready(State(health): State<Arc<Health>>) -> Response {
+/// May the node take traffic?
+#[utoipa::path(get, path = "/readyz", tag = "health", security(()),
+    responses((status = 200, description = "It may", body = Object), (status = 503, description = "It may not, with the reasons", body = Object)))]
+pub async fn ready(State(health): State<Arc<Health>>) -> Response {
     let mut reasons = Vec::new();
     if health.leaving.is_cancelled() {
         reasons.push("the node is leaving".to_owned());
@@ -72,7 +78,10 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
     (status, Json(json!({ "status": word, "reasons": reasons }))).into_response()
 }
 
-async fn metrics(State(health): State<Arc<Health>>) -> Response {
+/// Metrics in the text format of Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "health", security(()),
+    responses((status = 200, description = "Metrics", content_type = "text/plain", body = String)))]
+pub async fn metrics(State(health): State<Arc<Health>>) -> Response {
     let mut text = Exposition::default();
     text.gauges(
         "sproxy_build_info",

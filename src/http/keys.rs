@@ -104,7 +104,7 @@ pub struct KeyParams {
 
 /// List keys, newest first.
 #[utoipa::path(get, path = "/admin/v1/keys", tag = "keys", params(KeyParams),
-    responses((status = 200, body = List<KeyView>), Reading))]
+    responses((status = 200, description = "One page of keys", body = List<KeyView>), Reading))]
 pub async fn list(
     State(state): State<ControlState>,
     _: Admin,
@@ -121,7 +121,7 @@ pub async fn list(
 
 /// Create a key for a user. The key itself is in this answer and nowhere else.
 #[utoipa::path(post, path = "/admin/v1/keys", tag = "keys", request_body = NewKeyInput,
-    responses((status = 201, body = CreatedKeyView), Changing))]
+    responses((status = 201, description = "The new key", body = CreatedKeyView), Changing))]
 pub async fn create(
     State(state): State<ControlState>,
     Admin(admin): Admin,

@@ -155,7 +155,7 @@ pub struct MyNewKeyInput {
 }
 
 /// Who am I?
-#[utoipa::path(get, path = "/me", tag = "me", responses((status = 200, body = MeView), Reading))]
+#[utoipa::path(get, path = "/me", tag = "me", responses((status = 200, description = "You", body = MeView), Reading))]
 pub async fn show(Caller(me): Caller) -> Json<MeView> {
     let (id, credential) = match me.credential {
         Credential::ApiKey(_) => (Some(me.user_id.0), "api_key"),
@@ -175,7 +175,7 @@ pub async fn show(Caller(me): Caller) -> Json<MeView> {
 
 /// What did I use?
 #[utoipa::path(get, path = "/me/usage", tag = "me", params(MyUsageParams),
-    responses((status = 200, body = MyUsageView), Reading))]
+    responses((status = 200, description = "Sums, and one page of usage logs", body = MyUsageView), Reading))]
 pub async fn usage(
     State(state): State<ControlState>,
     Caller(me): Caller,
@@ -193,7 +193,7 @@ pub async fn usage(
 }
 
 /// What may I still use?
-#[utoipa::path(get, path = "/me/quota", tag = "me", responses((status = 200, body = MyQuotaView), Reading))]
+#[utoipa::path(get, path = "/me/quota", tag = "me", responses((status = 200, description = "Limits, and what is used of them", body = MyQuotaView), Reading))]
 pub async fn quota(State(state): State<ControlState>, Caller(me): Caller) -> Answer<Json<MyQuotaView>> {
     let (me, now) = (a_user(&me)?, Moment { at: state.clock.now(), steady: Instant::now() });
     let user = state.quota.status(SubjectId::User(me.user_id), &me.allowance, now);
@@ -205,7 +205,7 @@ pub async fn quota(State(state): State<ControlState>, Caller(me): Caller) -> Ans
 
 /// List my keys, newest first.
 #[utoipa::path(get, path = "/me/keys", tag = "me", params(PageParams),
-    responses((status = 200, body = List<KeyView>), Reading))]
+    responses((status = 200, description = "One page of keys", body = List<KeyView>), Reading))]
 pub async fn list_keys(
     State(state): State<ControlState>,
     Caller(me): Caller,
@@ -219,7 +219,7 @@ pub async fn list_keys(
 
 /// Create a key for myself. The key itself is in this answer and nowhere else.
 #[utoipa::path(post, path = "/me/keys", tag = "me", request_body = MyNewKeyInput,
-    responses((status = 201, body = CreatedKeyView), Changing))]
+    responses((status = 201, description = "The new key", body = CreatedKeyView), Changing))]
 pub async fn create_key(
     State(state): State<ControlState>,
     Caller(me): Caller,

@@ -15,6 +15,7 @@ mod limits;
 pub mod listen;
 mod me;
 mod openapi;
+mod openapi_calls;
 mod paging;
 mod peers;
 pub mod problem;

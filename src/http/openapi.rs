@@ -5,14 +5,19 @@ use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi as _};
 
-use crate::http::{audit, auth, backup, groups, keys, me, peers, problem, stats, targets, usage, users};
+use crate::http::openapi_calls::Calls;
+use crate::http::{
+    audit, auth, backup, groups, health, keys, me, peers, problem, stats, targets, usage, users,
+};
 
 /// Collects what the handlers say of themselves.
 #[derive(utoipa::OpenApi)]
 #[openapi(
-    info(title = "sproxy control plane", description = "People, limits, usage and nodes of an sproxy gateway. \
-        Errors are RFC 9457 problem details. Times are RFC 3339 in UTC, windows half-open.", license(name = "Apache-2.0", identifier = "Apache-2.0")),
-    modifiers(&Credentials, &OperationIds),
+    info(title = "sproxy", description = "People, limits, usage and nodes of an sproxy gateway; and where it takes the \
+        calls of its providers' APIs, whose bodies are theirs. Errors of the control plane are RFC 9457 problem details. \
+        Times are RFC 3339 in UTC, windows half-open.", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    modifiers(&Credentials, &OperationIds, &Calls),
+    servers((url = "/", description = "The node that answers with this document")),
     security(("bearer" = [])),
     components(schemas(problem::Problem)),
     paths(
@@ -25,6 +30,7 @@ use crate::http::{audit, auth, backup, groups, keys, me, peers, problem, stats, 
         peers::list, peers::drain, peers::undrain, peers::forget,
         targets::list, targets::drain, targets::undrain,
         audit::list, backup::download, document,
+        health::alive, health::ready, health::metrics,
     )
 )]
 struct Collected;
@@ -35,7 +41,9 @@ impl Modify for Credentials {
     fn modify(&self, document: &mut OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("An API key, an access token, or the local admin token of the node"))
+            .description(Some(
+                "An API key or an access token; on the control plane also the node's local admin token",
+            ))
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
@@ -67,7 +75,7 @@ impl Modify for OperationIds {
 
 /// This document. Needs no credential: it says nothing that the source does not.
 #[utoipa::path(get, path = "/admin/v1/openapi.json", tag = "openapi", security(()),
-    responses((status = 200, body = Object)))]
+    responses((status = 200, description = "This document", body = Object)))]
 pub async fn document() -> Json<OpenApi> {
     Json(Collected::openapi())
 }

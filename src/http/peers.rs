@@ -64,7 +64,7 @@ impl From<Peer> for PeerView {
 
 /// List the nodes of the cluster.
 #[utoipa::path(get, path = "/admin/v1/peers", tag = "peers",
-    responses((status = 200, body = List<PeerView>), Reading))]
+    responses((status = 200, description = "Every node", body = List<PeerView>), Reading))]
 pub async fn list(State(state): State<ControlState>, _: Admin) -> Answer<Json<List<PeerView>>> {
     Ok(Json(List::whole(state.cluster.peers().into_iter().map(PeerView::from).collect())))
 }
@@ -72,7 +72,7 @@ pub async fn list(State(state): State<ControlState>, _: Admin) -> Answer<Json<Li
 /// Give a node no new traffic; what it has in flight is finished.
 #[utoipa::path(post, path = "/admin/v1/peers/{id}/drain", tag = "peers",
     params(("id" = String, Path, description = "The node's id")),
-    responses((status = 200, body = PeerView), Changing))]
+    responses((status = 200, description = "The node", body = PeerView), Changing))]
 pub async fn drain(
     State(state): State<ControlState>,
     Admin(admin): Admin,
@@ -84,7 +84,7 @@ pub async fn drain(
 /// Give a node traffic again.
 #[utoipa::path(post, path = "/admin/v1/peers/{id}/undrain", tag = "peers",
     params(("id" = String, Path, description = "The node's id")),
-    responses((status = 200, body = PeerView), Changing))]
+    responses((status = 200, description = "The node", body = PeerView), Changing))]
 pub async fn undrain(
     State(state): State<ControlState>,
     Admin(admin): Admin,

@@ -148,7 +148,7 @@ pub struct TopParams {
 
 /// Sums of everything.
 #[utoipa::path(get, path = "/admin/v1/stats", tag = "stats", params(WindowParams),
-    responses((status = 200, body = StatsView), Reading))]
+    responses((status = 200, description = "The sums", body = StatsView), Reading))]
 pub async fn total(
     State(state): State<ControlState>,
     _: Admin,
@@ -163,7 +163,7 @@ pub async fn total(
 
 /// Sums per user, the most tokens first.
 #[utoipa::path(get, path = "/admin/v1/stats/users", tag = "stats", params(TopParams),
-    responses((status = 200, body = List<UserStatsView>), Reading))]
+    responses((status = 200, description = "One page of sums", body = List<UserStatsView>), Reading))]
 pub async fn users(
     State(state): State<ControlState>,
     _: Admin,
@@ -175,7 +175,7 @@ pub async fn users(
 
 /// Sums per group, the most tokens first.
 #[utoipa::path(get, path = "/admin/v1/stats/groups", tag = "stats", params(TopParams),
-    responses((status = 200, body = List<GroupStatsView>), Reading))]
+    responses((status = 200, description = "One page of sums", body = List<GroupStatsView>), Reading))]
 pub async fn groups(
     State(state): State<ControlState>,
     _: Admin,
@@ -191,7 +191,7 @@ pub async fn groups(
 
 /// Sums per model, the most tokens first.
 #[utoipa::path(get, path = "/admin/v1/stats/models", tag = "stats", params(TopParams),
-    responses((status = 200, body = List<ModelStatsView>), Reading))]
+    responses((status = 200, description = "One page of sums", body = List<ModelStatsView>), Reading))]
 pub async fn models(
     State(state): State<ControlState>,
     _: Admin,
@@ -203,7 +203,7 @@ pub async fn models(
 
 /// Sums per node, the most tokens first.
 #[utoipa::path(get, path = "/admin/v1/stats/nodes", tag = "stats", params(TopParams),
-    responses((status = 200, body = List<NodeStatsView>), Reading))]
+    responses((status = 200, description = "One page of sums", body = List<NodeStatsView>), Reading))]
 pub async fn nodes(
     State(state): State<ControlState>,
     _: Admin,
@@ -215,7 +215,7 @@ pub async fn nodes(
 
 /// Sums per UTC day, the latest first.
 #[utoipa::path(get, path = "/admin/v1/stats/days", tag = "stats", params(TopParams),
-    responses((status = 200, body = List<DayStatsView>), Reading))]
+    responses((status = 200, description = "One page of sums", body = List<DayStatsView>), Reading))]
 pub async fn days(
     State(state): State<ControlState>,
     _: Admin,

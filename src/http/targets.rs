@@ -86,7 +86,7 @@ impl From<TargetView> for UpstreamTargetView {
 
 /// List this node's targets, in the order of the configuration.
 #[utoipa::path(get, path = "/admin/v1/targets", tag = "targets",
-    responses((status = 200, body = List<UpstreamTargetView>), Reading))]
+    responses((status = 200, description = "Every target of this node", body = List<UpstreamTargetView>), Reading))]
 pub async fn list(State(state): State<ControlState>, _: Admin) -> Answer<Json<List<UpstreamTargetView>>> {
     let targets = state.targets.targets().iter().map(|target| target.view().into());
     Ok(Json(List::whole(targets.collect())))
@@ -95,7 +95,7 @@ pub async fn list(State(state): State<ControlState>, _: Admin) -> Answer<Json<Li
 /// Give a target no new calls from this node, until it is undrained or the node starts again.
 #[utoipa::path(post, path = "/admin/v1/targets/{name}/drain", tag = "targets",
     params(("name" = String, Path, description = "The target's name")),
-    responses((status = 200, body = UpstreamTargetView), Changing))]
+    responses((status = 200, description = "The target", body = UpstreamTargetView), Changing))]
 pub async fn drain(
     State(state): State<ControlState>,
     Admin(admin): Admin,
@@ -107,7 +107,7 @@ pub async fn drain(
 /// Give a target calls again.
 #[utoipa::path(post, path = "/admin/v1/targets/{name}/undrain", tag = "targets",
     params(("name" = String, Path, description = "The target's name")),
-    responses((status = 200, body = UpstreamTargetView), Changing))]
+    responses((status = 200, description = "The target", body = UpstreamTargetView), Changing))]
 pub async fn undrain(
     State(state): State<ControlState>,
     Admin(admin): Admin,

@@ -159,7 +159,7 @@ pub struct UsageParams {
     user: Option<String>,
     /// Only this group's, likewise.
     group: Option<String>,
-    /// Only calls that asked for exactly this model.
+    /// Only calls that asked for this model; `*` stands for anything, `?` for one character.
     model: Option<String>,
     /// Only calls that this node served.
     node: Option<String>,
@@ -195,7 +195,7 @@ pub enum Format {
 
 /// List usage logs, newest first.
 #[utoipa::path(get, path = "/admin/v1/usage", tag = "usage", params(UsageParams),
-    responses((status = 200, content((List<UsageView> = "application/json"), (String = "application/jsonl"),
+    responses((status = 200, description = "One page of usage logs, or every row", content((List<UsageView> = "application/json"), (String = "application/jsonl"),
         (String = "text/csv"))), Reading))]
 pub async fn list(
     State(state): State<ControlState>,

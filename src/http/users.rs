@@ -161,7 +161,7 @@ pub struct RevokedView {
 
 /// List users, newest first.
 #[utoipa::path(get, path = "/admin/v1/users", tag = "users", params(UserParams),
-    responses((status = 200, body = List<UserView>), Reading))]
+    responses((status = 200, description = "One page of users", body = List<UserView>), Reading))]
 pub async fn list(
     State(state): State<ControlState>,
     _: Admin,
@@ -179,7 +179,7 @@ pub async fn list(
 
 /// Create a user.
 #[utoipa::path(post, path = "/admin/v1/users", tag = "users", request_body = NewUserInput,
-    responses((status = 201, body = UserView), Changing))]
+    responses((status = 201, description = "The new user", body = UserView), Changing))]
 pub async fn create(
     State(state): State<ControlState>,
     Admin(admin): Admin,
@@ -194,7 +194,7 @@ pub async fn create(
 
 /// Show a user.
 #[utoipa::path(get, path = "/admin/v1/users/{id}", tag = "users", params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, body = UserView), Reading))]
+    responses((status = 200, description = "The user", body = UserView), Reading))]
 pub async fn show(
     State(state): State<ControlState>,
     _: Admin,
@@ -207,7 +207,7 @@ pub async fn show(
 /// Change a user: name, group, role, limits; disable or enable.
 #[utoipa::path(patch, path = "/admin/v1/users/{id}", tag = "users", request_body = UserChangeInput,
     params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, body = UserView), Changing))]
+    responses((status = 200, description = "The user", body = UserView), Changing))]
 pub async fn change(
     State(state): State<ControlState>,
     Admin(admin): Admin,
@@ -224,7 +224,7 @@ pub async fn change(
 /// Remove a user: the API keys are revoked and the sessions end; usage stays in the books.
 #[utoipa::path(delete, path = "/admin/v1/users/{id}", tag = "users",
     params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, body = RemovedUserView), Changing))]
+    responses((status = 200, description = "What went with the user", body = RemovedUserView), Changing))]
 pub async fn remove(
     State(state): State<ControlState>,
     Admin(admin): Admin,
@@ -257,7 +257,7 @@ pub async fn set_password(
 /// End every session of a user: access and refresh tokens are refused from the next request on. API keys stay.
 #[utoipa::path(post, path = "/admin/v1/users/{id}/revoke", tag = "users",
     params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, body = RevokedView), Changing))]
+    responses((status = 200, description = "What was revoked", body = RevokedView), Changing))]
 pub async fn revoke(
     State(state): State<ControlState>,
     Admin(admin): Admin,

@@ -45,3 +45,18 @@ async fn the_gemini_sdk_works() {
 async fn the_ollama_sdk_works() {
     works_with("ollama", "ollama").await;
 }
+
+/// What others generate from the `OpenAPI` document.
+#[tokio::test]
+async fn the_openapi_document_is_valid_and_a_client_generated_from_it_works() {
+    let Some(python) = python_with("openapi_spec_validator, openapi_python_client").await else { return };
+    let mock = Mock::start().await;
+    let node = Setup::with_targets_at(&mock.url()).start().await;
+    let key = node.user_with_key("developer").await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk/openapi.py");
+    let mut check = Command::new(&python);
+    check.args([script, &node.url(""), &node.admin_token(), &key]).current_dir(node.directory());
+    let ran = check.output().await.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{out}{err}");
+}

@@ -63,6 +63,36 @@ async fn the_openapi_document_names_every_route_and_every_refusal_of_it() {
             }
         }
     }
+    for (path, methods) in paths {
+        for (method, operation) in methods.as_object().expect("methods") {
+            for (status, response) in operation["responses"].as_object().expect("responses") {
+                let described = response["description"].as_str().is_some_and(|text| !text.is_empty());
+                assert!(described, "{method} {path} {status}: OpenAPI asks for a description");
+            }
+            let said = operation["summary"].as_str().is_some_and(|text| !text.is_empty());
+            assert!(said, "{method} {path} does not say what it does");
+            let named = path.split(['{', '}']).skip(1).step_by(2);
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            for name in named {
+                let known = parameters
+                    .iter()
+                    .any(|it| it["name"] == name && it["in"] == "path" && it["required"] == true);
+                assert!(known, "{method} {path} does not describe {{{name}}}");
+            }
+        }
+    }
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v1/messages",
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/models",
+    ] {
+        assert!(paths.contains_key(path), "{path}");
+    }
+    assert_eq!(document["servers"][0]["url"], "/");
     assert!(operations.len() >= 38, "{} operations with names of their own", operations.len());
     let answer = &document["paths"]["/admin/v1/users"]["get"]["responses"]["401"]["content"];
     assert_eq!(answer["application/problem+json"]["schema"]["$ref"], "#/components/schemas/Problem");
