@@ -116,7 +116,15 @@ impl Client {
     /// # Errors
     /// See [`Client::get`].
     pub async fn delete(&self, path: &[&str]) -> Result<Value, Error> {
-        self.json(self.send(Method::DELETE, path, &Query::new(), None).await?).await
+        self.delete_with(path, &Query::new()).await
+    }
+
+    /// `DELETE` with a query.
+    ///
+    /// # Errors
+    /// See [`Client::get`].
+    pub async fn delete_with(&self, path: &[&str], query: &Query) -> Result<Value, Error> {
+        self.json(self.send(Method::DELETE, path, query, None).await?).await
     }
 
     /// `GET`, an answer that is read while it comes.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::error::Error;
-use super::output::{pretty, print};
+use super::output::{note, pretty, print};
 use crate::config::{self, Problem, Sources};
 
 /// `sproxy config …`
@@ -37,7 +37,13 @@ enum Action {
 /// # Errors
 /// Everything that is wrong with the configuration.
 pub fn run(args: &ConfigArgs) -> Result<(), Error> {
-    let load = || config::load(&Sources { file: args.config.clone(), flags: Vec::new() });
+    let sources = Sources { file: args.config.clone(), flags: Vec::new() };
+    let load = || config::load(&sources);
+    if matches!(args.action, Action::Check | Action::Show) {
+        for warning in config::near_misses(&sources) {
+            note(&format!("warning: {warning}"));
+        }
+    }
     match (args.action, args.json) {
         (Action::Check, false) => {
             load()?;

@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, json};
 
-use super::client::Query;
+use super::client::{Client, Query};
 use super::error::Error;
 use super::limits::{self, LimitFlags};
-use super::output::text;
+use super::output::{text, time, typed};
 use super::session::Session;
 
 /// `sproxy group …`
@@ -44,11 +44,34 @@ enum Action {
         #[command(flatten)]
         limits: LimitFlags,
     },
-    /// Remove a group; its members stay, without a group
+    /// Remove a group; refused while it has members, unless they are moved or set free
     Remove {
         /// Name or id
         name: String,
+        /// Move its members to this group first
+        #[arg(long, value_name = "GROUP", conflicts_with = "force")]
+        move_to: Option<String>,
+        /// Though it has members, who are in no group then, without its limits
+        #[arg(long)]
+        force: bool,
     },
+}
+
+/// Moves everyone, one by one; whoever is moved stays so if a later one cannot be.
+async fn move_members(client: &Client, from: &str, to: &str) -> Result<usize, Error> {
+    let there = client.get(&["admin", "v1", GROUPS, to], &Query::new()).await?;
+    let here = client.get(&["admin", "v1", GROUPS, from], &Query::new()).await?;
+    if there.get("id") == here.get("id") {
+        return Err(Error::Usage(
+            "the members are in that group: name another one with --move-to".to_owned(),
+        ));
+    }
+    let members = client.all(&["admin", "v1", "users"], &vec![("group", from.to_owned())]).await?;
+    for member in &members {
+        let id = member.get("id").and_then(serde_json::Value::as_str).unwrap_or_default();
+        client.patch(&["admin", "v1", "users", id], &json!({ "group": to })).await?;
+    }
+    Ok(members.len())
 }
 
 const GROUPS: &str = "groups";
@@ -68,7 +91,10 @@ pub async fn run(args: GroupArgs) -> Result<(), Error> {
             let group = client.post(&["admin", "v1", GROUPS], Some(&body.into())).await?;
             output.done(
                 &group,
-                &format!("group {name} is there; put people in: sproxy user set NAME --group {name}"),
+                &format!(
+                    "group {name} is there; put people in: sproxy user set NAME --group {}",
+                    typed(&name)
+                ),
             )
         }
         Action::List => {
@@ -77,7 +103,7 @@ pub async fn run(args: GroupArgs) -> Result<(), Error> {
         }
         Action::Show { name } => {
             let group = client.get(&["admin", "v1", GROUPS, &name], &Query::new()).await?;
-            columns.extend([text("id", "id"), text("created", "created_at")]);
+            columns.extend([text("id", "id"), time("created", "created_at")]);
             output.one(&group, &columns)
         }
         Action::Set { name, rename, limits } => {
@@ -92,9 +118,29 @@ pub async fn run(args: GroupArgs) -> Result<(), Error> {
             let group = client.patch(&["admin", "v1", GROUPS, &name], &body.into()).await?;
             output.done(&group, &format!("group {name} is changed"))
         }
-        Action::Remove { name } => {
-            let answer = client.delete(&["admin", "v1", GROUPS, &name]).await?;
-            output.done(&answer, &format!("group {name} is gone; its members have no group now"))
+        Action::Remove { name, move_to, force } => {
+            let moved = match &move_to {
+                Some(other) => Some((move_members(&client, &name, other).await?, other)),
+                None => None,
+            };
+            let query: Query = force.then(|| ("force", "true".to_owned())).into_iter().collect();
+            let answer =
+                client.delete_with(&["admin", "v1", GROUPS, &name], &query).await.map_err(|reason| {
+                    match reason {
+                        Error::Refused(said) if said.contains("with force") => Error::Refused(format!(
+                            "{said}: sproxy group remove {} --move-to GROUP, or --force",
+                            typed(&name)
+                        )),
+                        other => other,
+                    }
+                })?;
+            let left = answer.get("members_left").and_then(serde_json::Value::as_u64).unwrap_or_default();
+            let members = match moved {
+                Some((count, other)) => format!("; {count} moved to {other}"),
+                None if left > 0 => format!("; {left} have no group now"),
+                None => String::new(),
+            };
+            output.done(&answer, &format!("group {name} is gone{members}"))
         }
     }
 }

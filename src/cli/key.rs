@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::Query;
 use super::error::Error;
-use super::output::{note, print, text};
+use super::output::{note, print, text, time};
 use super::session::Session;
 use crate::domain::clock::{Clock, SystemClock, Timestamp};
 
@@ -75,9 +75,9 @@ pub async fn run(args: KeyArgs) -> Result<(), Error> {
                 text("user", "user"),
                 text("label", "name"),
                 text("begins with", "prefix"),
-                text("created", "created_at"),
-                text("last used", "last_used_at"),
-                text("expires", "expires_at"),
+                time("created", "created_at"),
+                time("last used", "last_used_at"),
+                time("expires", "expires_at"),
             ];
             output.list(&keys, &columns)
         }

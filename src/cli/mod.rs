@@ -21,6 +21,7 @@ mod stats;
 mod target;
 mod usage;
 mod user;
+mod when;
 
 use std::process::ExitCode;
 

@@ -25,6 +25,7 @@ pub struct Column {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reads {
     Text,
+    Time,
     Count,
     NanoUsd,
     Limit,
@@ -35,6 +36,12 @@ enum Reads {
 #[must_use]
 pub const fn text(title: &'static str, field: &'static str) -> Column {
     Column { title, field, reads: Reads::Text }
+}
+
+/// A column of times, to the second.
+#[must_use]
+pub const fn time(title: &'static str, field: &'static str) -> Column {
+    Column { title, field, reads: Reads::Time }
 }
 
 /// A column of numbers.
@@ -87,12 +94,15 @@ impl Output {
         }
         let mut table = table();
         table.set_header(columns.iter().map(|column| column.title));
+        // Money has as many decimals as the finest of its column takes, so that the points are below each other.
+        let decimals: Vec<usize> = columns.iter().map(|column| column.decimals(rows)).collect();
         for row in rows {
-            table.add_row(columns.iter().map(|column| column.cell(row)));
+            table
+                .add_row(columns.iter().zip(&decimals).map(|(column, decimals)| column.cell(row, *decimals)));
         }
-        for (at, column) in columns.iter().enumerate().filter(|(_, column)| column.reads != Reads::Text) {
-            let numbers = column.reads != Reads::YesNo;
-            if let Some(column) = table.column_mut(at).filter(|_| numbers) {
+        for (at, column) in columns.iter().enumerate() {
+            let is_number = !matches!(column.reads, Reads::Text | Reads::Time | Reads::YesNo);
+            if let Some(column) = table.column_mut(at).filter(|_| is_number) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
@@ -109,7 +119,7 @@ impl Output {
         }
         let mut table = table();
         for column in columns {
-            table.add_row([column.title.to_owned(), column.cell(row)]);
+            table.add_row([column.title.to_owned(), column.cell(row, 2)]);
         }
         print(&table.to_string())
     }
@@ -165,17 +175,26 @@ fn table() -> Table {
 }
 
 impl Column {
-    fn cell(&self, row: &Value) -> String {
+    /// The decimals that money takes in this column.
+    fn decimals(&self, rows: &[Value]) -> usize {
+        let money = rows.iter().filter(|_| self.reads == Reads::NanoUsd);
+        money.filter_map(|row| row.get(self.field)?.as_i64()).map(decimals_of).max().unwrap_or(2)
+    }
+
+    fn cell(&self, row: &Value, decimals: usize) -> String {
         let value = row.get(self.field).unwrap_or(&Value::Null);
         match self.reads {
             Reads::Text => plain(value),
+            Reads::Time => to_the_second(&plain(value)),
             Reads::Count => {
                 value.as_i64().map_or_else(|| plain(value), |number| grouped(&number.to_string()))
             }
-            Reads::NanoUsd => value.as_i64().map_or_else(|| plain(value), usd),
+            Reads::NanoUsd => value.as_i64().map_or_else(|| plain(value), |nano| usd_with(nano, decimals)),
             Reads::Limit if value.is_null() => "unlimited".to_owned(),
             Reads::Limit => {
-                value.as_u64().map_or_else(|| plain(value), |number| grouped(&number.to_string()))
+                // An amount of money that is whole comes as a number with a point.
+                let whole = value.as_f64().filter(|number| number.fract() == 0.0);
+                whole.map_or_else(|| plain(value), |number| grouped(&format!("{number:.0}")))
             }
             Reads::YesNo => (if value.as_bool() == Some(true) { "yes" } else { "no" }).to_owned(),
         }
@@ -210,14 +229,37 @@ fn grouped(digits: &str) -> String {
     text
 }
 
-/// Nano-USD as USD: exact, with two decimals or as many more as it takes.
+/// `2026-11-28T06:28:04.4888Z` as `2026-11-28 06:28:04Z`; whatever is no time stays.
+fn to_the_second(text: &str) -> String {
+    let Some((day, time)) = text.strip_suffix('Z').and_then(|text| text.split_once('T')) else {
+        return text.to_owned();
+    };
+    format!("{day} {}Z", time.split_once('.').map_or(time, |(seconds, _)| seconds))
+}
+
+/// A name as it has to be typed in a shell.
 #[must_use]
-pub fn usd(nanousd: i64) -> String {
+pub fn typed(name: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_.@+:,".contains(c);
+    if !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain) {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', r"'\''"))
+}
+
+/// The decimals that an amount takes: two, or as many more as it is exact to.
+fn decimals_of(nanousd: i64) -> usize {
+    let rest = format!("{:09}", nanousd.unsigned_abs() % 1_000_000_000);
+    rest.trim_end_matches('0').len().max(2)
+}
+
+/// Nano-USD as USD: exact, with `decimals` or as many more as it takes.
+fn usd_with(nanousd: i64, decimals: usize) -> String {
     let sign = if nanousd < 0 { "-" } else { "" };
     let (whole, rest) = (nanousd.unsigned_abs() / 1_000_000_000, nanousd.unsigned_abs() % 1_000_000_000);
-    let decimals = format!("{rest:09}");
-    let (cents, finer) = decimals.split_at(2);
-    format!("{sign}${}.{cents}{}", grouped(&whole.to_string()), finer.trim_end_matches('0'))
+    let rest = format!("{rest:09}");
+    let rest = &rest[..decimals.max(decimals_of(nanousd)).min(9)];
+    format!("{sign}${}.{rest}", grouped(&whole.to_string()))
 }
 
 #[cfg(test)]
@@ -235,21 +277,49 @@ mod tests {
             (1_234_567_890_000_000, "$1,234,567.89"),
             (-5_000_000, "-$0.005"),
         ] {
-            assert_eq!(usd(nano), shown);
+            assert_eq!(usd_with(nano, 2), shown);
+        }
+    }
+
+    #[test]
+    fn the_points_of_a_column_are_below_each_other() {
+        let rows = [
+            json!({ "cost": 23_238_000 }),
+            json!({ "cost": 9_423_750 }),
+            json!({ "cost": 5_000_000_000_i64 }),
+        ];
+        let column = nanousd("cost", "cost");
+        let shown = rows.each_ref().map(|row| column.cell(row, column.decimals(&rows)));
+        assert_eq!(shown, ["$0.02323800", "$0.00942375", "$5.00000000"]);
+    }
+
+    #[test]
+    fn times_are_shown_to_the_second_and_names_as_they_are_typed() {
+        for (time, shown) in [("2026-11-28T06:28:04.4888Z", "2026-11-28 06:28:04Z"), ("-", "-")] {
+            assert_eq!(to_the_second(time), shown);
+        }
+        for (name, as_typed) in [
+            ("alice@example.com", "alice@example.com"),
+            ("b b", "'b b'"),
+            ("it's", r"'it'\''s'"),
+            ("-x", "'-x'"),
+            ("$HOME", "'$HOME'"),
+        ] {
+            assert_eq!(typed(name), as_typed);
         }
     }
 
     #[test]
     fn an_absent_limit_is_unlimited_and_zero_is_zero() {
-        let row = json!({ "rpm": 0, "daily_tokens": null, "monthly_tokens": 1_000_000, "monthly_usd": 12.5 });
-        let shown =
-            ["rpm", "daily_tokens", "monthly_tokens", "monthly_usd"].map(|field| limit("", field).cell(&row));
-        assert_eq!(shown, ["0", "unlimited", "1,000,000", "12.5"]);
+        let row = json!({ "rpm": 0, "daily_tokens": null, "monthly_tokens": 1_000_000, "monthly_usd": 12.5, "whole": 200.0 });
+        let shown = ["rpm", "daily_tokens", "monthly_tokens", "monthly_usd", "whole"]
+            .map(|field| limit("", field).cell(&row, 2));
+        assert_eq!(shown, ["0", "unlimited", "1,000,000", "12.5", "200"]);
     }
 
     #[test]
     fn what_callers_wrote_cannot_command_the_terminal() {
         let row = json!({ "model": "gpt\u{1b}[2J\r" });
-        assert_eq!(text("", "model").cell(&row), "gpt\u{fffd}[2J\u{fffd}");
+        assert_eq!(text("", "model").cell(&row, 2), "gpt\u{fffd}[2J\u{fffd}");
     }
 }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::client::Query;
 use super::error::Error;
-use super::output::{count, text, yes_no};
+use super::output::{count, text, time, yes_no};
 use super::session::Session;
 
 /// `sproxy peer …`
@@ -55,8 +55,8 @@ pub async fn run(args: PeerArgs) -> Result<(), Error> {
                 yes_no("active", "is_active"),
                 yes_no("draining", "draining"),
                 count("owes", "unsynced"),
-                text("synced through", "synced_through"),
-                text("last seen", "last_seen"),
+                time("synced through", "synced_through"),
+                time("last seen", "last_seen"),
                 text("version", "version"),
             ];
             output.list(&peers, &columns)

@@ -34,11 +34,15 @@ pub async fn run(args: ServeArgs) -> Result<(), Error> {
         ("node.data_dir", args.data_dir.map(|directory| directory.display().to_string())),
     ];
     let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-    let config = config::load(&Sources { file: args.config, flags })?;
+    let sources = Sources { file: args.config, flags };
+    let config = config::load(&sources)?;
     let format = match config.log.format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     };
     let _log = log::set_up(&config.log.level, format).map_err(Error::Usage)?;
+    for warning in config::near_misses(&sources) {
+        tracing::warn!("{warning}");
+    }
     Ok(Box::pin(node::run(config)).await?)
 }

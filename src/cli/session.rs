@@ -18,13 +18,13 @@ const TOKEN_FILE: &str = "admin.token";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Node")]
 pub struct Session {
-    /// The node to talk to [default: the one of the data directory on this machine]
+    /// The node to talk to [default: this machine's]
     #[arg(long, global = true, env = "SPROXY_SERVER", value_name = "URL")]
     server: Option<String>,
-    /// An admin's API key or access token; without it, the local admin token in the data directory is used
+    /// An admin's API key or access token [default: the local admin token]
     #[arg(long, global = true, env = "SPROXY_TOKEN", hide_env_values = true, value_parser = secret, value_name = "TOKEN")]
     token: Option<Secret>,
-    /// The leader's data directory on this machine; its default is `node.data_dir` of the configuration here
+    /// This machine's node, by its data directory [default: of the configuration here]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Print JSON for programs

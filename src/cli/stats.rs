@@ -4,20 +4,24 @@ use clap::{Args, ValueEnum};
 
 use super::client::Query;
 use super::error::Error;
-use super::output::{at_least_one, count, nanousd, text};
+use super::output::{at_least_one, count, nanousd, text, time};
 use super::session::Session;
+use super::when;
 use crate::domain::clock::Timestamp;
 
-/// Totals of tokens, requests and money
+/// Totals of tokens, requests and money, of the whole cluster: asked of its leader, or by an admin through a follower
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sproxy stats --from 2026-11 --to 2026-12\n  sproxy stats --by user --from 7d\n  sproxy stats --by group --from yesterday --json"
+)]
 pub struct StatsArgs {
     #[command(flatten)]
     session: Session,
-    /// Not before: a time such as 2026-11-22T10:00:00Z, or a UTC day such as 2026-11-22
-    #[arg(long, value_name = "TIME")]
+    /// Not before: a time, a UTC day (2026-11-22) or month (2026-11), today, yesterday, or how long ago (7d)
+    #[arg(long, value_name = "TIME", value_parser = when::past)]
     from: Option<Timestamp>,
     /// Before this time
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = when::past)]
     to: Option<Timestamp>,
     /// Totals of each, instead of one for all
     #[arg(long)]
@@ -69,7 +73,7 @@ pub async fn run(args: StatsArgs) -> Result<(), Error> {
     let Some(by) = args.by else {
         let totals = client.get(&["admin", "v1", "stats"], &query).await?;
         let mut columns = sums.to_vec();
-        columns.push(text("complete through", "complete_through"));
+        columns.push(time("complete through", "complete_through"));
         if totals["default_priced_requests"].as_u64().is_some_and(|requests| requests > 0) {
             columns.push(count("priced by default", "default_priced_requests"));
         }

@@ -5,12 +5,16 @@ use clap::{Args, ValueEnum};
 use super::client::{Client, Query};
 use super::error::Error;
 use super::export;
-use super::output::{Column, Output, at_least_one, count, nanousd, note, text};
+use super::output::{Column, Output, at_least_one, count, nanousd, note, text, time};
 use super::session::Session;
+use super::when;
 use crate::domain::clock::Timestamp;
 
 /// Usage logs, newest first
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sproxy usage --user alice --from today\n  sproxy usage --from 2026-11 --to 2026-12 --format csv > november.csv"
+)]
 pub struct UsageArgs {
     #[command(flatten)]
     session: Session,
@@ -20,23 +24,23 @@ pub struct UsageArgs {
     /// Only this group's: name or id
     #[arg(long)]
     group: Option<String>,
-    /// Only calls that asked for this model
+    /// Only calls that asked for this model, or a glob such as 'claude-*'
     #[arg(long)]
     model: Option<String>,
     /// Only what this node served
     #[arg(long)]
     node: Option<String>,
-    /// Not before: a time such as 2026-11-22T10:00:00Z, or a UTC day such as 2026-11-22
-    #[arg(long, value_name = "TIME")]
+    /// Not before: a time, a UTC day (2026-11-22) or month (2026-11), today, yesterday, or how long ago (7d)
+    #[arg(long, value_name = "TIME", value_parser = when::past)]
     from: Option<Timestamp>,
     /// Before this time
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = when::past)]
     to: Option<Timestamp>,
     /// Most rows; a table has 50 without it, every other format has all
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     limit: Option<usize>,
-    /// How rows are written
-    #[arg(long, default_value = "table", conflicts_with = "json")]
+    /// How rows are written: table, json (one array), jsonl (an object per line) or csv
+    #[arg(long, default_value = "table", conflicts_with = "json", hide_possible_values = true)]
     format: Format,
 }
 
@@ -56,7 +60,7 @@ enum Format {
 const TABLE_ROWS: usize = 50;
 
 const COLUMNS: [Column; 10] = [
-    text("time", "created_at"),
+    time("time", "created_at"),
     text("user", "user"),
     text("model", "model"),
     text("node", "source_node"),

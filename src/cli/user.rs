@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::client::{Client, Query};
 use super::error::Error;
 use super::limits::{self, LimitFlags};
-use super::output::{Column, Output, text, yes_no};
+use super::output::{Column, Output, text, time, typed, yes_no};
 use super::passwords;
 use super::session::Session;
 
@@ -102,8 +102,8 @@ const LIST: [Column; 6] = [
     text("group", "group"),
     text("role", "role"),
     yes_no("active", "active"),
-    text("created", "created_at"),
-    text("last login", "last_login_at"),
+    time("created", "created_at"),
+    time("last login", "last_login_at"),
 ];
 
 /// Runs `sproxy user …`.
@@ -124,7 +124,7 @@ pub async fn run(args: UserArgs) -> Result<(), Error> {
             let user = client.post(&["admin", "v1", USERS], Some(&body.into())).await?;
             output.done(
                 &user,
-                &format!("user {name} is there; give them a key: sproxy key create --user {name}"),
+                &format!("user {name} is there; give them a key: sproxy key create --user {}", typed(&name)),
             )
         }
         Action::List => {

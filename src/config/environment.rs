@@ -32,6 +32,23 @@ impl Environment {
     }
 }
 
+impl Environment {
+    /// The names that have one underscore where a setting's have two: name, setting's key, right name.
+    pub(super) fn near_misses<'k>(
+        &self,
+        keys: impl Iterator<Item = (&'k str, &'k str)>,
+    ) -> Vec<(String, String, String)> {
+        let near = keys.filter_map(|(section, key)| {
+            let (section, key) = (section.to_ascii_uppercase(), key.to_ascii_uppercase());
+            let name = format!("SPROXY_{section}_{key}");
+            self.get(&name)?;
+            let setting = format!("{section}.{key}").to_ascii_lowercase();
+            Some((name, setting, format!("SPROXY_{section}__{key}")))
+        });
+        near.collect()
+    }
+}
+
 impl<'a> FromIterator<(&'a str, &'a str)> for Environment {
     fn from_iter<T: IntoIterator<Item = (&'a str, &'a str)>>(variables: T) -> Self {
         Self(variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect())

@@ -61,6 +61,11 @@ impl Known {
         unknown
     }
 
+    /// Section and key of every setting.
+    pub(super) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(|(section, keys)| keys.iter().map(move |key| (section.as_str(), key.as_str())))
+    }
+
     fn no_such(&self, key: &str) -> (String, String) {
         let all =
             self.0.iter().flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{key}")));

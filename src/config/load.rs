@@ -7,7 +7,8 @@ use figment::value::{Dict, Tag, Value};
 use figment::{Figment, Profile, Provider};
 
 use super::environment::Environment;
-use super::layers::{DEFAULTS_ORIGIN, Layers, Sources};
+use super::keys::Known;
+use super::layers::{DEFAULTS, DEFAULTS_ORIGIN, Layers, Sources};
 use super::problems::Problems;
 use super::sections::Config;
 use super::table::{Reading, Table, text_of};
@@ -64,6 +65,30 @@ pub fn listen() -> (Option<SocketAddr>, Option<PathBuf>) {
     (address, one_setting("http.tls_cert").map(PathBuf::from))
 }
 
+/// Variables of the environment that were probably meant as settings, and are not: a sentence for each.
+#[must_use]
+pub fn near_misses(sources: &Sources) -> Vec<String> {
+    near_misses_in(sources, &Environment::of_process())
+}
+
+fn near_misses_in(sources: &Sources, environment: &Environment) -> Vec<String> {
+    let defaults: Dict = toml::from_str(DEFAULTS).unwrap_or_default();
+    let known = Known::of(&defaults);
+    // A setting such as `secret_env` may name one on purpose.
+    let settings = settings(&Layers::of(sources, environment).figment);
+    let sections = settings.values().filter_map(Value::as_dict);
+    let named: Vec<&str> = sections
+        .flat_map(|section| section.iter().filter(|(key, _)| key.ends_with("_env")))
+        .filter_map(|(_, value)| value.as_str())
+        .collect();
+    let near = environment.near_misses(known.settings()).into_iter();
+    near.filter(|(name, ..)| !named.contains(&name.as_str()))
+        .map(|(name, key, right)| {
+            format!("{name} is no configuration and is ignored: for {key} write {right}")
+        })
+        .collect()
+}
+
 fn one_setting(key: &str) -> Option<String> {
     let layers = Layers::of(&Sources::default(), &Environment::of_process());
     let value = layers.figment.find_value(key).ok()?;
@@ -74,4 +99,28 @@ fn one_setting(key: &str) -> Option<String> {
 fn settings(figment: &Figment) -> Dict {
     // No layer can fail: what could not be read has become a problem before.
     figment.data().ok().and_then(|mut profiles| profiles.remove(&Profile::Default)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_with_one_underscore_is_told_unless_a_setting_names_it() {
+        let environment = |variables: &[(&'static str, &'static str)]| variables.iter().copied().collect();
+        let told = |variables| near_misses_in(&Sources::default(), &environment(variables));
+        let said = told(&[
+            ("SPROXY_HTTP_LISTEN", "127.0.0.1:1"),
+            ("SPROXY_TOKEN", "x"),
+            ("SPROXY_ADMIN_PASSWORD", "x"),
+        ]);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].contains("SPROXY_HTTP_LISTEN") && said[0].contains("SPROXY_HTTP__LISTEN"),
+            "{said:?}"
+        );
+        let named =
+            told(&[("SPROXY_CLUSTER_SECRET", "x"), ("SPROXY_CLUSTER__SECRET_ENV", "SPROXY_CLUSTER_SECRET")]);
+        assert!(named.is_empty(), "{named:?}");
+    }
 }

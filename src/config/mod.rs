@@ -18,7 +18,7 @@ mod targets;
 
 pub use environment::Environment;
 pub use layers::{DEFAULTS, Sources};
-pub use load::{data_dir, listen, load, load_from};
+pub use load::{data_dir, listen, load, load_from, near_misses};
 pub use problems::{Problem, Problems};
 pub use secret::Secret;
 pub use sections::{

@@ -172,10 +172,45 @@ fn hidden(set: bool) -> String {
     quoted(if set { "***" } else { "" })
 }
 
+/// As people write it, `90d`, in the largest unit that leaves no rest.
 fn duration(duration: std::time::Duration) -> String {
-    quoted(&humantime::format_duration(duration).to_string())
+    const UNITS: [(&str, u128); 4] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    let millis = duration.as_millis();
+    let whole = UNITS.iter().find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit));
+    let text = match whole {
+        _ if millis * 1_000_000 != duration.as_nanos() => humantime::format_duration(duration).to_string(),
+        _ if millis == 0 => "0s".to_owned(),
+        Some((name, unit)) => format!("{}{name}", millis / unit),
+        None => format!("{millis}ms"),
+    };
+    quoted(&text)
 }
 
 fn path(path: Option<&PathBuf>) -> String {
     quoted(&path.map(|path| path.display().to_string()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::duration;
+
+    #[test]
+    fn a_duration_is_shown_as_people_write_it_and_reads_back() {
+        for (millis, shown) in [
+            (90 * 86_400_000, "90d"),
+            (7 * 86_400_000, "7d"),
+            (3_600_000, "1h"),
+            (90 * 60_000, "90m"),
+            (30_000, "30s"),
+            (300, "300ms"),
+            (1_500, "1500ms"),
+            (0, "0s"),
+        ] {
+            let length = Duration::from_millis(millis);
+            assert_eq!(duration(length), format!("\"{shown}\""));
+            assert_eq!(humantime::parse_duration(shown).ok(), Some(length));
+        }
+    }
 }

@@ -85,7 +85,8 @@ async fn exit_codes_tell_answers_failures_and_wrong_usage_apart() {
         &[][..],
         &["no-such-command"],
         &["user", "add"],
-        &["stats", "--from", "yesterday"],
+        &["stats", "--from", "someday"],
+        &["group", "set", "g", "--monthly-usd", "-5", "--token", "x"],
         &["group", "set", "g", "--rpm", "many", "--token", "x"],
         &["user", "set", "someone", "--token", "x"],
         &["user", "list", "--token", "x", "--server", "nonsense"],
@@ -130,9 +131,15 @@ async fn a_configuration_is_shown_without_its_secrets() {
     assert!(text.contains("max_connections = 77") && text.contains("api_key = \"***\""), "{text}");
     let shown = sproxy(&["config", "show", "--json"], &environment, "").await.json();
     assert_eq!(shown["cluster"]["secret"], "***");
-    for text in [text, shown.to_string()] {
+    for text in [text.clone(), shown.to_string()] {
         assert!(!text.contains("canary"), "{text}");
     }
+    for written in ["retention = \"90d\"", "refresh_token_ttl = \"7d\"", "heartbeat_interval = \"5s\""] {
+        assert!(text.contains(written), "{written}: {text}");
+    }
+    let mistaken = sproxy(&["config", "check"], &[("SPROXY_HTTP_LISTEN", "127.0.0.1:1")], "").await;
+    assert!(mistaken.err.contains("SPROXY_HTTP__LISTEN"), "{}", mistaken.err);
+    mistaken.done();
     assert!(plain(&["config", "defaults"]).await.done().contains("# "));
     assert_eq!(plain(&["config", "defaults", "--json"]).await.json()["usage"]["queue"], 10_000);
 }
@@ -169,6 +176,26 @@ async fn people_groups_and_keys_are_administered_without_a_login() {
     let shown = on(&node, &["user", "list"]).await.done();
     assert!(shown.contains("alice") && shown.contains("admin"), "{shown}");
     on(&node, &["group", "remove", "devs"]).await.done();
+    for group in ["old team", "new team"] {
+        on(&node, &["group", "add", group, "--daily-tokens", "2M"]).await.done();
+    }
+    for name in ["b b", "eve"] {
+        let hint = on(&node, &["user", "add", name, "--group", "old team"]).await.done();
+        assert!(
+            hint.trim_end().ends_with(if name == "eve" { "--user eve" } else { "--user 'b b'" }),
+            "{hint}"
+        );
+    }
+    let refused = on(&node, &["group", "remove", "old team"]).await.refused(1);
+    assert!(refused.contains("sproxy group remove 'old team' --move-to GROUP, or --force"), "{refused}");
+    let moved = on(&node, &["group", "remove", "old team", "--move-to", "new team"]).await.done();
+    assert!(moved.contains("2 moved to new team"), "{moved}");
+    let eve = on(&node, &["user", "show", "eve", "--json"]).await.json();
+    assert_eq!(eve["group"], json!("new team"));
+    let shown = on(&node, &["group", "show", "new team"]).await.done();
+    assert!(shown.contains("2,000,000"), "{shown}");
+    on(&node, &["group", "remove", "new team"]).await.refused(1);
+    on(&node, &["group", "remove", "new team", "--force"]).await.done();
     assert_eq!(on(&node, &["group", "list", "--json"]).await.json(), json!([]));
 }
 
@@ -216,6 +243,9 @@ async fn usage_and_totals_come_in_every_format() {
     assert!(on(&node, &["usage"]).await.done().contains("carol"));
     assert_eq!(on(&node, &["usage", "--model", "another", "--json"]).await.json(), json!([]));
 
+    for from in ["today", "yesterday", "7d"] {
+        assert!(on(&node, &["usage", "--from", from]).await.done().contains("carol"), "{from}");
+    }
     let totals = on(&node, &["stats", "--json"]).await.json();
     assert_eq!((totals["total_tokens"].clone(), totals["request_count"].clone()), (json!(360), json!(3)));
     for (by, name) in [("user", "carol"), ("model", "gpt-4o"), ("node", "sp-1")] {

@@ -124,6 +124,34 @@ on_both! {
         assert_eq!((&*groups[0].key, &*groups[0].name), ("", ""), "no group is a row of its own");
     }
 
+    async fn a_filter_takes_globs_of_models(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let models = ["claude-sonnet-4-5", "claude-opus-4", "Claude-x", "gpt-4o", "a_b", "axb", "50%", "[a]", "a\\b"];
+        let records: Vec<_> = models.iter().map(|model| {
+            let mut record = record(at("2026-11-22T10:00:00Z"));
+            record.model = (*model).into();
+            record
+        }).collect();
+        usage.insert_batch(&records, true).await.expect("inserted");
+        for (glob, found) in [
+            ("claude-*", &["claude-opus-4", "claude-sonnet-4-5"][..]),
+            ("*4*", &["claude-opus-4", "claude-sonnet-4-5", "gpt-4o"]),
+            ("a?b", &["a\\b", "a_b", "axb"]),
+            ("a_*", &["a_b"]),
+            ("*%", &["50%"]),
+            ("[a*", &["[a]"]),
+            ("a\\*", &["a\\b"]),
+            ("gpt-4o", &["gpt-4o"]),
+            ("gpt", &[]),
+        ] {
+            let filter = UsageFilter { model: Some(glob.to_owned()), ..UsageFilter::default() };
+            let page = usage.query(&filter, 100, None).await.expect("a page");
+            let mut names: Vec<_> = page.items.iter().map(|log| log.record.model.to_string()).collect();
+            names.sort();
+            assert_eq!(names, found, "{glob}");
+        }
+    }
+
     async fn pages_of_statistics_are_the_list_cut_into_pieces(db: TestDatabase) {
         let usage = UsageRepo::on(&db.store);
         let mut dice = Dice(7);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryResult, Value,
+    ColumnTrait as _, ConnectionTrait as _, DbBackend, EntityTrait as _, QueryFilter as _, QueryResult, Value,
 };
 
 use crate::domain::clock::Timestamp;
@@ -83,7 +84,11 @@ impl UsageRepo<'_> {
             select = select.filter(row::Column::GroupId.eq(group.0));
         }
         if let Some(model) = &filter.model {
-            select = select.filter(row::Column::Model.eq(model));
+            select = select.filter(match pattern(model, self.0.backend()) {
+                None => row::Column::Model.eq(model),
+                Some((_, glob)) if self.0.backend() == DbBackend::Postgres => row::Column::Model.like(glob),
+                Some((_, glob)) => Expr::cust_with_values("\"usage_logs\".\"model\" GLOB ?", [glob]),
+            });
         }
         if let Some(node) = &filter.node {
             select = select.filter(row::Column::SourceNode.eq(node));
@@ -107,17 +112,22 @@ impl UsageRepo<'_> {
         before: Timestamp,
     ) -> Result<Option<Timestamp>, Error> {
         let mut values = vec![oldest.as_micros().into(), before.as_micros().into()];
-        let wanted: [(&str, Option<Value>); 4] = [
-            ("user_id", filter.user_id.map(|id| id.0.into())),
-            ("group_id", filter.group_id.map(|id| id.0.into())),
-            ("model", filter.model.clone().map(Value::from)),
-            ("node", filter.node.clone().map(Value::from)),
+        let glob = filter.model.as_deref().and_then(|model| pattern(model, self.0.backend()));
+        let (same_model, model) = match glob {
+            Some((operator, glob)) => (operator, Some(glob)),
+            None => ("=", filter.model.clone()),
+        };
+        let wanted: [(&str, &str, Option<Value>); 4] = [
+            ("user_id", "=", filter.user_id.map(|id| id.0.into())),
+            ("group_id", "=", filter.group_id.map(|id| id.0.into())),
+            ("model", same_model, model.map(Value::from)),
+            ("node", "=", filter.node.clone().map(Value::from)),
         ];
         let mut conditions = vec!["hour >= $1 AND hour < $2".to_owned()];
-        for (column, value) in wanted {
+        for (column, operator, value) in wanted {
             if let Some(value) = value {
                 values.push(value);
-                conditions.push(format!("{column} = ${}", values.len()));
+                conditions.push(format!("{column} {operator} ${}", values.len()));
             }
         }
         let conditions = conditions.join(" AND ");
@@ -140,6 +150,27 @@ impl UsageRepo<'_> {
     pub async fn get(&self, id: RequestId) -> Result<Option<UsageLog>, Error> {
         row::Entity::find_by_id(id.0).one(&self.0.reader).await?.map(UsageLog::try_from).transpose()
     }
+}
+
+/// A model's name with `*` (anything) or `?` (one character) as the database matches it: operator and pattern. None: it
+/// is a name. Both databases tell upper case from lower.
+fn pattern(model: &str, backend: DbBackend) -> Option<(&'static str, String)> {
+    if !model.contains(['*', '?']) {
+        return None;
+    }
+    if backend != DbBackend::Postgres {
+        return Some(("GLOB", model.replace('[', "[[]")));
+    }
+    let mut like = String::with_capacity(model.len());
+    for c in model.chars() {
+        match c {
+            '*' => like.push('%'),
+            '?' => like.push('_'),
+            '%' | '_' | '\\' => like.extend(['\\', c]),
+            c => like.push(c),
+        }
+    }
+    Some(("LIKE", like))
 }
 
 fn moment(row: Option<QueryResult>) -> Result<Option<Timestamp>, Error> {
