@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use figment::value::{Dict, Value};
 
 /// Settings that may also be given as `…_env` and `…_file`.
-const SECRETS: [(&str, &str); 2] = [("cluster", "secret"), ("store", "url")];
+const SECRETS: [(&str, &str); 3] = [("cluster", "secret"), ("store", "url"), ("upstream", "proxy")];
 /// Sections whose keys are not fixed: who reads them checks them.
 const OPEN: [&str; 2] = ["prices", "targets"];
 

@@ -12,7 +12,7 @@ use super::layers::{DEFAULTS, DEFAULTS_ORIGIN, Layers, Sources};
 use super::problems::Problems;
 use super::sections::Config;
 use super::table::{Reading, Table, text_of};
-use super::{cluster, node, prices, targets};
+use super::{cluster, node, prices, proxy, targets};
 
 /// Reads and checks a configuration, with the environment of this process.
 ///
@@ -35,6 +35,7 @@ pub fn load_from(sources: &Sources, environment: &Environment) -> Result<Config,
         Some(Value::Dict(tag, settings)) => Table::new(&reading, name, settings, *tag),
         _ => Table::new(&reading, name, &nothing, Tag::Default),
     };
+    let upstream = proxy::upstream(&section("upstream"), environment);
     let config = Config {
         node: node::node(&section("node")),
         http: node::http(&section("http")),
@@ -43,7 +44,8 @@ pub fn load_from(sources: &Sources, environment: &Environment) -> Result<Config,
         usage: node::usage(&section("usage")),
         auth: node::auth(&section("auth")),
         log: node::log(&section("log")),
-        targets: targets::read(&reading, settings.get("targets")),
+        targets: targets::read(&reading, settings.get("targets"), &upstream),
+        upstream,
         prices: prices::read(&reading, settings.get("prices")),
     };
     let found = reading.into_problems();

@@ -10,6 +10,7 @@ mod node;
 mod ollama;
 pub mod prices;
 mod problems;
+mod proxy;
 mod secret;
 mod sections;
 mod show;
@@ -23,6 +24,7 @@ pub use problems::{Problem, Problems};
 pub use secret::Secret;
 pub use sections::{
     AuthConfig, ClusterConfig, ClusterTls, Config, Database, Durability, HangUp, Http2, HttpConfig,
-    LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig, TlsFiles, UsageConfig,
+    LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig, TlsFiles, UpstreamConfig,
+    UsageConfig,
 };
 pub use show::{json_of, show};

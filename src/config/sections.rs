@@ -27,6 +27,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// The log.
     pub log: LogConfig,
+    /// What holds for all targets.
+    pub upstream: UpstreamConfig,
     /// Where calls go.
     pub targets: Vec<TargetConfig>,
     /// What they cost.
@@ -205,6 +207,15 @@ pub enum HangUp {
     Drain,
 }
 
+/// `[upstream]`
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    /// The HTTP proxy on the way to targets that have none of their own and are not in `no_proxy`.
+    pub proxy: Option<Secret>,
+    /// Hosts, domains and networks that are reached without it.
+    pub no_proxy: String,
+}
+
 /// `[[targets]]`
 #[derive(Clone, Debug)]
 pub struct TargetConfig {
@@ -240,6 +251,8 @@ pub struct TargetConfig {
     pub http2_connections: usize,
     /// How long a call may wait for a stream of HTTP/2.
     pub queue_timeout: Duration,
+    /// The HTTP proxy on the way to it, its own or everybody's.
+    pub proxy: Option<Secret>,
     /// Authorities to trust besides the public ones.
     pub ca_file: Option<PathBuf>,
 }

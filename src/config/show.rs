@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::problems::{Problem, Problems};
+use super::proxy::shown;
 use super::sections::{
     AuthConfig, ClusterConfig, Config, Database, Durability, HangUp, Http2, HttpConfig, LogConfig, LogFormat,
-    NodeConfig, StoreConfig, Synchronous, TargetConfig, UsageConfig,
+    NodeConfig, StoreConfig, Synchronous, TargetConfig, UpstreamConfig, UsageConfig,
 };
 
 /// The configuration as it is in effect. Prices, which are many, are left out.
@@ -27,6 +28,7 @@ pub fn show(config: &Config) -> String {
     section("usage", usage(&config.usage));
     section("auth", auth(&config.auth));
     section("log", log(&config.log));
+    section("upstream", upstream(&config.upstream));
     for one in &config.targets {
         section("[targets]", target(one));
     }
@@ -120,6 +122,10 @@ fn log(log: &LogConfig) -> Settings {
     vec![("level", quoted(&log.level)), ("format", quoted(format))]
 }
 
+fn upstream(upstream: &UpstreamConfig) -> Settings {
+    vec![("proxy", quoted(&shown(upstream.proxy.as_ref()))), ("no_proxy", quoted(&upstream.no_proxy))]
+}
+
 fn target(target: &TargetConfig) -> Settings {
     let models: Vec<String> = target.models.iter().map(|glob| quoted(glob)).collect();
     let on_hangup = match target.on_hangup {
@@ -144,6 +150,7 @@ fn target(target: &TargetConfig) -> Settings {
         ("http2_only", (target.http2 == Http2::Only).to_string()),
         ("http2_connections", target.http2_connections.to_string()),
         ("queue_timeout", duration(target.queue_timeout)),
+        ("proxy", quoted(&shown(target.proxy.as_ref()))),
         ("ca_file", path(target.ca_file.as_ref())),
     ]
 }

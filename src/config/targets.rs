@@ -6,8 +6,9 @@ use std::time::Duration;
 use figment::value::{Dict, Tag, Value};
 use globset::Glob;
 
+use super::proxy;
 use super::secret::Secret;
-use super::sections::{HangUp, Http2, TargetConfig};
+use super::sections::{HangUp, Http2, TargetConfig, UpstreamConfig};
 use super::table::{Reading, Table, text_of};
 use crate::domain::provider::Provider;
 
@@ -26,15 +27,21 @@ http2 = true
 http2_only = false
 http2_connections = 128
 queue_timeout = "10s"
+proxy = ""
 ca_file = ""
 "#;
 /// What has no default.
-const OWN: [&str; 6] = ["name", "provider", "url", "api_key", "api_key_env", "api_key_file"];
+const OWN: [&str; 8] =
+    ["name", "provider", "url", "api_key", "api_key_env", "api_key_file", "proxy_env", "proxy_file"];
 /// No wait for a target is shorter.
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// The targets as written.
-pub(super) fn read(reading: &Reading<'_>, written: Option<&Value>) -> Vec<TargetConfig> {
+pub(super) fn read(
+    reading: &Reading<'_>,
+    written: Option<&Value>,
+    upstream: &UpstreamConfig,
+) -> Vec<TargetConfig> {
     let entries = match written {
         None => return Vec::new(),
         Some(Value::Array(_, entries)) => entries,
@@ -58,7 +65,7 @@ pub(super) fn read(reading: &Reading<'_>, written: Option<&Value>) -> Vec<Target
         settings.extend(written.clone());
         let table = Table::new(reading, name, &settings, *tag);
         table.check_keys(&known);
-        let target = target(&table);
+        let target = target(&table, reading, upstream);
         if !target.name.is_empty() && !names.insert(target.name.clone()) {
             table.wrong("name", format!("`{}` is taken by another target", target.name));
         }
@@ -73,11 +80,15 @@ fn tag_within(value: &Value) -> Tag {
     inner.map_or_else(|| value.tag(), tag_within)
 }
 
-fn target(table: &Table<'_>) -> TargetConfig {
+fn target(table: &Table<'_>, reading: &Reading<'_>, upstream: &UpstreamConfig) -> TargetConfig {
+    let name = required(table, "name", "has to be set");
+    let provider = provider(table);
+    let url = url(table);
     TargetConfig {
-        name: required(table, "name", "has to be set"),
-        provider: provider(table),
-        url: url(table),
+        proxy: proxy::of_target(table, reading, upstream, &url),
+        name,
+        provider,
+        url,
         api_key: api_key(table),
         weight: table.number("weight", 0, 1_000_000),
         models: models(table),

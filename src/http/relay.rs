@@ -142,6 +142,7 @@ fn client(url: &str) -> Result<Client, String> {
     Client::new(&Endpoint {
         url: url.parse().map_err(|_| format!("`{url}` is no URL"))?,
         http2: Http2::No,
+        proxy: None,
         ca_file: None,
         connect_timeout: Duration::from_secs(2),
         answer_timeout: Duration::from_secs(30),

@@ -55,6 +55,7 @@ impl Client {
             endpoint.connect_timeout,
             endpoint.http2,
             endpoint.ca_file.as_deref(),
+            endpoint.proxy.clone(),
         )?;
         // Without TLS nobody can be asked for HTTP/2.
         let http2 = match endpoint.http2 {

@@ -18,11 +18,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Http2;
+use super::proxy::Proxy;
 
 /// Knows how to reach one address.
 pub(super) struct Dialer {
     host: String,
     port: u16,
+    proxy: Option<Proxy>,
     limit: Duration,
     /// Over TLS the version is negotiated; in clear, HTTP/2 has to be known beforehand.
     http2: Http2,
@@ -49,13 +51,14 @@ impl Dialer {
         limit: Duration,
         http2: Http2,
         ca_file: Option<&Path>,
+        proxy: Option<Proxy>,
     ) -> Result<Self, String> {
         let host = uri.host().ok_or("the URL names no host")?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let is_tls = uri.scheme_str() == Some("https");
         let tls = is_tls.then(|| tls(&host, http2, ca_file)).transpose()?;
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        Ok(Self { host, port, limit, http2, tls })
+        Ok(Self { host, port, proxy, limit, http2, tls })
     }
 
     pub(super) fn is_tls(&self) -> bool {
@@ -71,7 +74,10 @@ impl Dialer {
     }
 
     async fn connect(&self) -> io::Result<Connected> {
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let tcp = match &self.proxy {
+            Some(proxy) => proxy.connect(&self.host, self.port).await?,
+            None => TcpStream::connect((self.host.as_str(), self.port)).await?,
+        };
         tcp.set_nodelay(true)?;
         let Some((connector, name)) = &self.tls else {
             let stream = MaybeTlsStream::Clear(tcp);

@@ -12,6 +12,7 @@ mod error;
 mod http1;
 mod http2;
 mod idle_timeout;
+mod proxy;
 mod slots;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use body::{BodyError, ResponseBody};
 pub use client::{Client, Gauges};
 pub use error::Error;
+pub use proxy::Proxy;
 
 /// Where a [`Client`] sends, and within which limits.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub struct Endpoint {
     pub url: http::Uri,
     /// Which versions of HTTP are spoken.
     pub http2: Http2,
+    /// The proxy on the way there.
+    pub proxy: Option<Proxy>,
     /// Authorities to trust besides the public ones, as PEM.
     pub ca_file: Option<PathBuf>,
     /// To a connection.

@@ -16,7 +16,7 @@ use crate::config::{HangUp, Http2, TargetConfig};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::provider::Provider;
 use crate::telemetry::Counter;
-use crate::transport::{self, Client, Endpoint};
+use crate::transport::{self, Client, Endpoint, Proxy};
 
 /// One upstream address.
 pub struct Target {
@@ -91,7 +91,7 @@ impl Target {
             .transpose()
             .map_err(|_| bad("the API key has characters that no header can carry".to_owned()))?;
         let base_path = uri.path().trim_end_matches('/').to_owned();
-        let client = Client::new(&endpoint(uri, config)).map_err(bad)?;
+        let client = endpoint(uri, config).and_then(|endpoint| Client::new(&endpoint)).map_err(bad)?;
         let mut models = GlobSetBuilder::new();
         for glob in &config.models {
             models.add(GlobBuilder::new(glob).build().map_err(|e| bad(e.to_string()))?);
@@ -284,14 +284,16 @@ impl Target {
     }
 }
 
-fn endpoint(url: Uri, config: &TargetConfig) -> Endpoint {
-    Endpoint {
+fn endpoint(url: Uri, config: &TargetConfig) -> Result<Endpoint, String> {
+    let proxy = config.proxy.as_ref().map(|proxy| Proxy::parse(proxy.expose())).transpose()?;
+    Ok(Endpoint {
         url,
         http2: match config.http2 {
             Http2::No => transport::Http2::No,
             Http2::Offered => transport::Http2::Offered,
             Http2::Only => transport::Http2::Only,
         },
+        proxy,
         ca_file: config.ca_file.clone(),
         connect_timeout: config.connect_timeout,
         answer_timeout: config.answer_timeout,
@@ -299,7 +301,7 @@ fn endpoint(url: Uri, config: &TargetConfig) -> Endpoint {
         queue_timeout: config.queue_timeout,
         max_connections: config.max_connections,
         http2_connections: config.http2_connections,
-    }
+    })
 }
 
 fn credential(

@@ -7,6 +7,7 @@ pub mod frames;
 mod link;
 mod process;
 mod provider;
+pub mod proxy;
 mod python;
 
 use std::collections::BTreeMap;

@@ -4,6 +4,7 @@
 mod health;
 mod http1;
 mod http2;
+mod proxied;
 
 use serde_json::{Value, json};
 
