@@ -6,6 +6,7 @@ use super::client::Query;
 use super::error::Error;
 use super::output::{count, text, time, yes_no};
 use super::session::Session;
+use super::stats::say_incomplete;
 
 /// `sproxy peer …`
 #[derive(Debug, Args)]
@@ -59,7 +60,13 @@ pub async fn run(args: PeerArgs) -> Result<(), Error> {
                 time("last seen", "last_seen"),
                 text("version", "version"),
             ];
-            output.list(&peers, &columns)
+            output.list(&peers, &columns)?;
+            if output.is_json() {
+                return Ok(());
+            }
+            // A follower that cannot ask its leader lists all the same.
+            let totals = client.get(&["admin", "v1", "stats"], &Query::new()).await;
+            totals.map_or(Ok(()), |totals| say_incomplete(&totals))
         }
         Action::Drain { id } => {
             let peer = client.post(&["admin", "v1", PEERS, &id, "drain"], None).await?;

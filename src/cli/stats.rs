@@ -1,10 +1,11 @@
 //! `sproxy stats`: what the whole cluster has used.
 
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
 use super::client::Query;
 use super::error::Error;
-use super::output::{at_least_one, count, nanousd, text, time};
+use super::output::{at_least_one, count, nanousd, print, text, time};
 use super::session::Session;
 use super::when;
 use crate::domain::clock::Timestamp;
@@ -77,7 +78,8 @@ pub async fn run(args: StatsArgs) -> Result<(), Error> {
         if totals["default_priced_requests"].as_u64().is_some_and(|requests| requests > 0) {
             columns.push(count("priced by default", "default_priced_requests"));
         }
-        return output.one(&totals, &columns);
+        output.one(&totals, &columns)?;
+        return if output.is_json() { Ok(()) } else { say_incomplete(&totals) };
     };
     let (one, all) = by.words();
     let listed =
@@ -86,4 +88,22 @@ pub async fn run(args: StatsArgs) -> Result<(), Error> {
     let mut columns = vec![text(one, one)];
     columns.extend(sums);
     output.list(&listed.rows, &columns)
+}
+
+/// Says who keeps totals from being complete, a line each; nothing when nobody does.
+///
+/// # Errors
+/// When standard output is gone.
+pub fn say_incomplete(totals: &Value) -> Result<(), Error> {
+    let nodes = totals.get("incomplete").and_then(Value::as_array).into_iter().flatten();
+    for node in nodes {
+        let field =
+            |name: &str| node.get(name).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+        let [name, since, owes] = ["node", "since", "unsynced"].map(|name| field(name).unwrap_or_default());
+        print(&format!(
+            "not complete from {since} on: usage of {name} may be missing, {owes} logs that are known of; \
+             if it never comes back: sproxy peer forget {name}"
+        ))?;
+    }
+    Ok(())
 }

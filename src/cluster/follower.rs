@@ -213,6 +213,10 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             let request = v1::LeaveRequest {
                 node_id: session.node_id.to_string(),
                 instance_id: session.instance.to_string(),
+                unsynced: Some(self.books.debts().await?.unsynced),
+                ledger_id: session.ledger.to_string(),
+                leader_instance_id: session.leader_run(),
+                last_batch: self.books.last_batch().await?,
             };
             self.leader.leave(request).await?;
         }

@@ -17,7 +17,7 @@ use crate::cluster::task::{Task, pause};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{InstanceId, LedgerId, NodeId};
-use crate::domain::peer::Peer;
+use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::StatsBy;
 use crate::ledger::Ledger;
 use crate::quota::Quota;
@@ -149,7 +149,14 @@ impl Lead {
         peers
     }
 
-    /// Up to here every active peer, and the leader's own ledger, owes nothing. Looked up every tenth of a second.
+    /// Who holds [`Self::complete_through`] back.
+    #[must_use]
+    pub fn incomplete(&self) -> Vec<Incomplete> {
+        self.shared.leader.incomplete()
+    }
+
+    /// Up to here every peer that has not left with nothing owed, and the leader's own ledger, owes nothing. Looked up
+    /// every tenth of a second.
     #[must_use]
     pub fn complete_through(&self) -> Option<Timestamp> {
         self.shared.leader.complete_through(self.shared.own_through())

@@ -21,7 +21,7 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::fence::Fence;
 use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
-use crate::domain::peer::Peer;
+use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::usage::UsageRecord;
 use crate::telemetry::Counter;
 use crate::wire::malformed::{parse, parse_some};
@@ -226,14 +226,25 @@ impl<B: LeaderBooks> Leader<B> {
     /// `Leave`.
     ///
     /// # Errors
-    /// As [`Self::heartbeat`]; what the database says.
+    /// [`Kind::NotFound`] for another run than the registered one; what the database says.
     pub async fn leave(&self, request: &v1::LeaveRequest) -> Result<v1::LeaveResponse, Failure> {
         let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
-        let peer = self.registry.lock().leave(&id, instance, self.clock.now())?;
+        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        let owed = self.owed_by(&id, request).await;
+        let peer = self.registry.lock().leave(&id, instance, owed, self.clock.now())?;
         self.books.keep_peers(vec![peer]).await?;
         self.tell();
         tracing::info!(peer = %id, "a node left");
         Ok(v1::LeaveResponse {})
+    }
+
+    /// What a node that leaves owes; none: it does not say, or says it of what this leader's database is not.
+    async fn owed_by(&self, id: &NodeId, request: &v1::LeaveRequest) -> Option<u64> {
+        let owed = request.unsynced?;
+        self.check_ledger(&request.ledger_id).ok()?;
+        self.check_run(&request.leader_instance_id).ok()?;
+        self.check_batches(id, request.last_batch).await.ok()?;
+        Some(owed)
     }
 
     /// `PushUsage`: one verdict per record, after the commit of those that are accepted. A record that cannot be read,
@@ -346,7 +357,13 @@ impl<B: LeaderBooks> Leader<B> {
         self.registry.lock().peers()
     }
 
-    /// Up to here every active peer, and the leader's own ledger, owes nothing.
+    /// Who holds [`Self::complete_through`] back.
+    #[must_use]
+    pub fn incomplete(&self) -> Vec<Incomplete> {
+        self.registry.lock().incomplete(self.clock.now())
+    }
+
+    /// Up to here every peer that has not left with nothing owed, and the leader's own ledger, owes nothing.
     #[must_use]
     pub fn complete_through(&self, own: Option<Timestamp>) -> Option<Timestamp> {
         self.registry.lock().complete_through(own)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{InstanceId, NodeId};
-use crate::domain::peer::Peer;
+use crate::domain::peer::{Incomplete, Peer};
 
 /// A peer that misses so many heartbeats in a row is inactive.
 pub const MISSED_MAX: u32 = 3;
@@ -207,16 +207,26 @@ impl Registry {
         }
     }
 
-    /// A node goes on purpose. The answer is the peer to keep.
+    /// A node goes on purpose, owing so many usage logs; none: nobody knows, and it is as if it had fallen silent. The
+    /// answer is the peer to keep.
     ///
     /// # Errors
     /// [`Error::Unknown`] for another run than the registered one: a Leave that comes late takes nobody down.
-    pub fn leave(&mut self, id: &NodeId, instance: InstanceId, now: Timestamp) -> Result<Peer, Error> {
+    pub fn leave(
+        &mut self,
+        id: &NodeId,
+        instance: InstanceId,
+        owed: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Peer, Error> {
         let entry = self.living(id, instance)?;
         entry.heard(now);
         entry.peer.is_active = false;
-        // A heartbeat that was sent before and comes after must not bring it back.
-        entry.peer.instance_id = None;
+        if let Some(owed) = owed {
+            entry.peer.unsynced = owed;
+            // A heartbeat that was sent before and comes after must not bring it back.
+            entry.peer.instance_id = None;
+        }
         Ok(entry.peer.clone())
     }
 
@@ -278,12 +288,32 @@ impl Registry {
         self.entries.values().map(|entry| entry.peer.clone()).collect()
     }
 
-    /// Up to here every active peer, and the leader's own ledger (`own`), owes nothing. Peers that are inactive do not
-    /// hold this back, whatever they owe: they are listed with their debts, and what they owe counts when they are back.
+    /// Up to here every peer, and the leader's own ledger (`own`), owes nothing. A peer that died, is cut off or has left
+    /// owing something holds this back until it has caught up, has left with nothing owed, or is forgotten.
     #[must_use]
     pub fn complete_through(&self, own: Option<Timestamp>) -> Option<Timestamp> {
-        let active = self.entries.values().filter(|entry| entry.peer.is_active);
-        active.map(|entry| entry.peer.synced_through).chain([own]).min().flatten()
+        self.awaited().map(|peer| peer.synced_through).chain([own]).min().flatten()
+    }
+
+    /// Who holds that back: those that are not heard of, and those that live and have owed something for longer than
+    /// three heartbeats.
+    #[must_use]
+    pub fn incomplete(&self, now: Timestamp) -> Vec<Incomplete> {
+        let patience = self.heartbeat * MISSED_MAX;
+        let is_late =
+            |through: Option<Timestamp>| through.is_none_or(|through| now.since(through) > patience);
+        self.awaited()
+            .filter(|peer| !peer.is_active || is_late(peer.synced_through))
+            .map(|peer| Incomplete {
+                node: peer.id.clone(),
+                since: peer.synced_through.unwrap_or(peer.registered_at),
+                unsynced: peer.unsynced,
+            })
+            .collect()
+    }
+
+    fn awaited(&self) -> impl Iterator<Item = &Peer> {
+        self.entries.values().map(|entry| &entry.peer).filter(|peer| !peer.has_settled())
     }
 
     fn living(&mut self, id: &NodeId, instance: InstanceId) -> Result<&mut Entry, Error> {

@@ -32,3 +32,23 @@ pub struct Peer {
     #[serde(skip)]
     pub instance_id: Option<InstanceId>,
 }
+
+impl Peer {
+    /// It has left, and owed nothing then: totals need not wait for it.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        // Only a peer that has left, and said what it owes, has no run; one that fell silent keeps its last.
+        !self.is_active && self.instance_id.is_none() && self.unsynced == 0
+    }
+}
+
+/// A node that holds the totals back: they are not known to be complete because of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incomplete {
+    /// The node.
+    pub node: NodeId,
+    /// From here on some of its usage may be missing.
+    pub since: Timestamp,
+    /// How many usage logs it is known to owe, by its last word.
+    pub unsynced: u64,
+}

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::clock::Timestamp;
+use crate::domain::peer::Incomplete;
 
 /// What a set of usage logs adds up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,13 +39,15 @@ impl Totals {
 }
 
 /// Totals of the whole cluster, and how far they can be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GlobalStats {
     /// The sums.
     #[serde(flatten)]
     pub totals: Totals,
-    /// Up to here every active peer has said that it owes nothing; none: nothing can be said.
+    /// Up to here every peer that has not left with nothing owed has said that it owes nothing; none: nothing can be said.
     pub complete_through: Option<Timestamp>,
+    /// Who holds that back.
+    pub incomplete: Vec<Incomplete>,
 }
 
 /// What statistics can be grouped by.

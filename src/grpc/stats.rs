@@ -86,9 +86,9 @@ impl Stats for StatsService {
         self.access.reader(request.metadata())?;
         let (from, to) = window(request.get_ref().from, request.get_ref().to);
         // First how far the sums can be trusted, then the sums: what comes in between makes them no less complete.
-        let complete_through = self.lead.complete_through();
+        let (complete_through, incomplete) = (self.lead.complete_through(), self.lead.incomplete());
         let totals = UsageRepo::on(&self.store).global_sum_tokens(from, to).await.map_err(status)?;
-        Ok(Response::new(global_to_wire(&GlobalStats { totals, complete_through })))
+        Ok(Response::new(global_to_wire(&GlobalStats { totals, complete_through, incomplete })))
     }
 
     async fn list_user_stats(

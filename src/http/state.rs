@@ -11,7 +11,7 @@ use crate::accounts::Accounts;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
-use crate::domain::peer::Peer;
+use crate::domain::peer::{Incomplete, Peer};
 use crate::http::callers::Callers;
 use crate::quota::Quota;
 use crate::store::Store;
@@ -53,7 +53,12 @@ pub trait Cluster: Send + Sync {
     /// Why no credential can be judged here: a follower has not been told of any users yet. None: it can.
     fn knows_nobody(&self) -> Option<String>;
 
-    /// Up to here every active peer has said that it owes nothing.
+    /// Who holds [`Self::complete_through`] back; empty on a node that does not know.
+    fn incomplete(&self) -> Vec<Incomplete> {
+        Vec::new()
+    }
+
+    /// Up to here every peer that has not left with nothing owed has said that it owes nothing.
     fn complete_through(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Failure>>;
 
     /// Sets whether a peer should get new traffic. Only a leader is asked.

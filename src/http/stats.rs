@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
+use crate::domain::peer::Incomplete;
 use crate::domain::summary::{StatRow, StatsBy, Totals};
 use crate::http::input::{Admin, Params};
 use crate::http::paging::{List, limit};
@@ -53,9 +54,30 @@ pub struct StatsView {
     /// The sums.
     #[serde(flatten)]
     totals: TotalsView,
-    /// Up to here every active peer has said that it owes nothing: what the sums can be trusted for.
+    /// Up to here every peer has said that it owes nothing: what the sums can be trusted for. A peer that died, is cut
+    /// off or has left owing something holds it back.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     complete_through: Option<Timestamp>,
+    /// Who holds that back.
+    incomplete: Vec<IncompleteView>,
+}
+
+/// A node because of which sums are not known to be complete.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct IncompleteView {
+    /// The node.
+    node: String,
+    /// From here on some of its usage may be missing.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+    /// How many usage logs it is known to owe.
+    unsynced: u64,
+}
+
+impl From<Incomplete> for IncompleteView {
+    fn from(incomplete: Incomplete) -> Self {
+        Self { node: incomplete.node.to_string(), since: incomplete.since, unsynced: incomplete.unsynced }
+    }
 }
 
 /// Sums of one user.
@@ -156,9 +178,10 @@ pub async fn total(
 ) -> Answer<Json<StatsView>> {
     // Asked before the sums: what is complete now is in them.
     let complete_through = state.cluster.complete_through().await?;
+    let incomplete = state.cluster.incomplete().into_iter().map(IncompleteView::from).collect();
     let (from, to) = window(params.from, params.to);
     let totals = UsageRepo::on(&state.store).global_sum_tokens(from, to).await?;
-    Ok(Json(StatsView { totals: totals.into(), complete_through }))
+    Ok(Json(StatsView { totals: totals.into(), complete_through, incomplete }))
 }
 
 /// Sums per user, the most tokens first.

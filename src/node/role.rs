@@ -7,7 +7,7 @@ use crate::cluster::lead::Lead;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::NodeId;
-use crate::domain::peer::Peer;
+use crate::domain::peer::{Incomplete, Peer};
 use crate::http::control::Cluster;
 use crate::http::health::ClusterHealth;
 use crate::telemetry::Exposition;
@@ -55,6 +55,13 @@ impl Cluster for Role {
             Self::Follower(_) => None,
         };
         Box::pin(std::future::ready(Ok(known)))
+    }
+
+    fn incomplete(&self) -> Vec<Incomplete> {
+        match self {
+            Self::Leader(lead) => lead.incomplete(),
+            Self::Follower(_) => Vec::new(),
+        }
     }
 
     fn drain<'a>(&'a self, id: &'a NodeId, draining: bool) -> BoxFuture<'a, Result<Peer, Failure>> {

@@ -1,6 +1,6 @@
 //! Statistics and peers on the wire.
 
-use crate::domain::peer::Peer;
+use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::{GlobalStats, UserStatRow};
 use crate::wire::malformed::{Malformed, parse};
 use crate::wire::{moment, v1};
@@ -18,6 +18,15 @@ pub fn global_to_wire(stats: &GlobalStats) -> v1::GlobalStats {
         cost_nanousd: totals.cost_nanousd,
         default_priced_requests: totals.default_priced_requests,
         complete_through: stats.complete_through.map(moment::to_wire),
+        incomplete: stats.incomplete.iter().map(incomplete_to_wire).collect(),
+    }
+}
+
+fn incomplete_to_wire(incomplete: &Incomplete) -> v1::Incomplete {
+    v1::Incomplete {
+        node: incomplete.node.to_string(),
+        since: Some(moment::to_wire(incomplete.since)),
+        unsynced: incomplete.unsynced,
     }
 }
 

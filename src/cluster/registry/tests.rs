@@ -97,10 +97,13 @@ fn leaving_is_at_once_and_a_late_heartbeat_does_not_undo_it() {
     let mut registry = registry();
     let run = InstanceId::new();
     registry.register(node(Some("sp-2"), run), at(0)).expect("free");
-    assert!(!registry.leave(&id("sp-2"), run, at(1)).expect("known").is_active);
+    assert!(!registry.leave(&id("sp-2"), run, Some(0), at(1)).expect("known").is_active);
     assert!(registry.heartbeat(&id("sp-2"), run, Sign::default(), at(1)).is_err());
     assert!(registry.register(node(Some("sp-2"), InstanceId::new()), at(2)).is_ok());
-    assert!(registry.leave(&id("sp-2"), run, at(3)).is_err(), "a Leave of an earlier run takes nobody down");
+    assert!(
+        registry.leave(&id("sp-2"), run, Some(0), at(3)).is_err(),
+        "a Leave of an earlier run takes nobody down"
+    );
 }
 
 #[test]
@@ -143,7 +146,7 @@ fn heartbeats_do_not_undo_a_drain_and_a_node_may_drain_itself() {
 }
 
 #[test]
-fn totals_are_complete_as_far_as_the_active_peer_that_is_furthest_behind() {
+fn totals_are_complete_as_far_as_the_peer_that_is_furthest_behind() {
     let mut registry = registry();
     assert_eq!(registry.complete_through(Some(at(9))), Some(at(9)));
     assert_eq!(registry.complete_through(None), None);
@@ -156,8 +159,49 @@ fn totals_are_complete_as_far_as_the_active_peer_that_is_furthest_behind() {
         registry.heartbeat(&id(name), run, sign, at(8)).expect("known");
     }
     assert_eq!(registry.complete_through(Some(at(9))), Some(at(5)));
-    registry.leave(&id("sp-2"), second, at(8)).expect("known");
-    assert_eq!(registry.complete_through(Some(at(9))), Some(at(7)), "only active peers count");
+    registry.leave(&id("sp-2"), second, Some(0), at(8)).expect("known");
+    assert_eq!(registry.complete_through(Some(at(9))), Some(at(7)), "it has left with nothing owed");
+    assert!(registry.incomplete(at(9)).is_empty());
+}
+
+#[test]
+fn a_peer_that_is_gone_with_debts_holds_totals_back_until_it_is_forgotten() {
+    let mut registry = registry();
+    let (second, third) = (InstanceId::new(), InstanceId::new());
+    for (name, run, unsynced) in [("sp-2", second, 12), ("sp-3", third, 0)] {
+        registry.register(node(Some(name), run), at(0)).expect("free");
+        let sign = Sign { synced_through: Some(at(5)), unsynced, ..Sign::default() };
+        registry.heartbeat(&id(name), run, sign, at(6)).expect("known");
+    }
+    assert_eq!(registry.sweep(at(60)).len(), 2, "both are silent");
+    assert_eq!(registry.complete_through(Some(at(60))), Some(at(5)));
+    let held_by = |name: &str, unsynced| Incomplete { node: id(name), since: at(5), unsynced };
+    assert_eq!(
+        registry.incomplete(at(60)),
+        [held_by("sp-2", 12), held_by("sp-3", 0)],
+        "who knows what it served"
+    );
+    registry.leave(&id("sp-3"), third, Some(0), at(61)).expect("known");
+    assert_eq!(registry.incomplete(at(61)), [held_by("sp-2", 12)]);
+    registry
+        .heartbeat(&id("sp-2"), second, Sign { synced_through: Some(at(61)), ..Sign::default() }, at(62))
+        .expect("back");
+    assert_eq!(registry.complete_through(Some(at(62))), Some(at(61)), "it has caught up");
+    registry.leave(&id("sp-2"), second, Some(3), at(63)).expect("known");
+    assert_eq!(registry.complete_through(Some(at(99))), Some(at(61)), "it has left owing something");
+    registry.forget(&id("sp-2"));
+    assert_eq!(registry.complete_through(Some(at(99))), Some(at(99)));
+    registry.register(node(Some("sp-4"), third), at(99)).expect("free");
+    registry
+        .heartbeat(&id("sp-4"), third, Sign { synced_through: Some(at(99)), ..Sign::default() }, at(99))
+        .expect("known");
+    registry.leave(&id("sp-4"), third, None, at(100)).expect("known");
+    assert_eq!(
+        registry.complete_through(Some(at(200))),
+        Some(at(99)),
+        "it has left without a word that counts"
+    );
+    assert_eq!(registry.sweep(at(200)), [], "and is not there");
 }
 
 #[test]
@@ -180,7 +224,7 @@ fn only_what_does_not_live_can_be_forgotten_and_nobody_can_be_the_leader() {
     let run = InstanceId::new();
     registry.register(node(Some("sp-2"), run), at(0)).expect("free");
     assert_eq!(registry.may_forget(&id("sp-2")), Err(Error::Active(id("sp-2"))));
-    registry.leave(&id("sp-2"), run, at(1)).expect("known");
+    registry.leave(&id("sp-2"), run, Some(0), at(1)).expect("known");
     registry.may_forget(&id("sp-2")).expect("gone");
     registry.forget(&id("sp-2"));
     assert_eq!(registry.may_forget(&id("sp-2")), Err(Error::NoSuchPeer(id("sp-2"))));

@@ -4,6 +4,7 @@ mod acknowledgements;
 mod books;
 mod broken_off;
 mod chaos;
+mod complete;
 mod failover;
 mod grpc;
 mod intake;
