@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::error::Error;
 use super::output::{note, pretty, print};
-use crate::config::{self, Problem, Sources};
+use crate::config::{self, Config, Problem, Sources};
 
 /// `sproxy config …`
 #[derive(Debug, Args)]
@@ -60,14 +60,26 @@ pub fn run(args: &ConfigArgs) -> Result<(), Error> {
             Ok(checked.map(|_| ())?)
         }
         (Action::Show, false) => print(&config::show(&load()?)),
-        (Action::Show, true) => print(&pretty(&as_json(&config::show(&load()?))?)),
-        (Action::Defaults, false) => print(config::DEFAULTS),
+        (Action::Show, true) => print(&pretty(&shown(&load()?)?)),
+        (Action::Defaults, false) => print(&config::defaults()),
         (Action::Defaults, true) => print(&pretty(&as_json(config::DEFAULTS)?)),
     }
 }
 
 fn problem(problem: &Problem) -> Value {
     json!({ "key": problem.key, "origin": problem.origin, "reason": problem.reason })
+}
+
+/// What is in effect, with the source of each price, which is a comment in TOML.
+fn shown(config: &Config) -> Result<Value, Error> {
+    let mut shown = as_json(&config::show(config))?;
+    for entry in config.prices.entries() {
+        let prices = shown.get_mut("prices");
+        if let Some(Value::Object(price)) = prices.and_then(|prices| prices.get_mut(entry.glob())) {
+            price.insert("source".to_owned(), entry.source.as_str().into());
+        }
+    }
+    Ok(shown)
 }
 
 fn as_json(text: &str) -> Result<Value, Error> {

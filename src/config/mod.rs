@@ -27,4 +27,4 @@ pub use sections::{
     LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig, TlsFiles, UpstreamConfig,
     UsageConfig,
 };
-pub use show::{json_of, show};
+pub use show::{defaults, json_of, show};

@@ -24,6 +24,19 @@ pub fn built_in_text() -> &'static str {
     BUILT_IN
 }
 
+/// The same, where taking the first `# ` off a line, or off all from `# [prices]` on, makes it a setting.
+#[must_use]
+pub(super) fn built_in_as_comments() -> String {
+    let (head, list) = BUILT_IN.split_once("[prices]\n").unwrap_or((BUILT_IN, ""));
+    let mut text = format!("{head}# [prices]\n");
+    for line in list.lines() {
+        text.push_str(if line.is_empty() { "#" } else { "# " });
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}
+
 /// An entry as a line of TOML that `[prices]` takes.
 #[must_use]
 pub fn toml_line(entry: &Entry) -> String {
@@ -190,5 +203,50 @@ fn rates(reading: &Reading<'_>, key: &str, whole: &Value, fields: &Dict, known: 
         cache_read: cache_read.unwrap_or(input),
         cache_write: cache_write.unwrap_or(input),
         cache_write_1h: cache_write_1h.or(hour).unwrap_or(input),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Environment, Sources, load_from};
+    use super::*;
+
+    fn loaded(text: &str) -> PriceList {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        let sources = Sources { file: Some(file.path().into()), flags: Vec::new() };
+        load_from(&sources, &Environment::default()).expect("right").prices
+    }
+
+    fn entries(list: &PriceList) -> Vec<(Price, Vec<Factor>)> {
+        let entry = |entry: &Entry| ((*entry.price).clone(), entry.multipliers.clone());
+        let mut entries: Vec<_> = list.entries().map(entry).collect();
+        entries.sort_by(|(a, _), (b, _)| a.glob.cmp(&b.glob));
+        entries
+    }
+
+    #[test]
+    fn an_entry_that_is_shown_reads_back_as_it_was() {
+        let own = "[prices]\n\"quo\\\"ted/[a-b]*\" = { input = 0.0375, output = 0, geo_us = 1.1 }\n";
+        for text in ["", own] {
+            let list = loaded(text);
+            let lines: Vec<_> = list.entries().map(toml_line).collect();
+            let again = loaded(&format!("[prices]\n{}\n", lines.join("\n")));
+            assert_eq!(entries(&again), entries(&list));
+            assert!(again.entries().all(|entry| entry.source == Source::File));
+        }
+    }
+
+    #[test]
+    fn the_list_as_comments_changes_nothing_and_holds_once_it_is_no_comment() {
+        let comments = built_in_as_comments();
+        assert!(comments.lines().all(|line| line.is_empty() || line.starts_with('#')), "{comments}");
+        let untouched = loaded(&comments);
+        assert!(untouched.entries().all(|entry| entry.source == Source::BuiltIn));
+        let (_, list) = comments.split_once("# [prices]\n").expect("the list");
+        let list: Vec<_> = list.lines().map(|line| line.strip_prefix("# ").unwrap_or("")).collect();
+        let written = loaded(&format!("[prices]\n{}\n", list.join("\n")));
+        assert_eq!(entries(&written), entries(&untouched));
+        assert!(written.entries().all(|entry| entry.source == Source::File));
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use super::layers::DEFAULTS;
+use super::prices;
 use super::problems::{Problem, Problems};
 use super::proxy::shown;
 use super::sections::{
@@ -10,7 +12,14 @@ use super::sections::{
     NodeConfig, StoreConfig, Synchronous, TargetConfig, UpstreamConfig, UsageConfig,
 };
 
-/// The configuration as it is in effect. Prices, which are many, are left out.
+/// The commented defaults, the price list among them: a file that changes nothing until a line of it is changed.
+#[must_use]
+pub fn defaults() -> String {
+    format!("{DEFAULTS}\n{}", prices::built_in_as_comments())
+}
+
+/// The configuration as it is in effect, at the end the price list: the most specific glob first, each entry with
+/// where it was written.
 #[must_use]
 pub fn show(config: &Config) -> String {
     let mut text = String::new();
@@ -31,6 +40,10 @@ pub fn show(config: &Config) -> String {
     section("upstream", upstream(&config.upstream));
     for one in &config.targets {
         section("[targets]", target(one));
+    }
+    let _ = writeln!(text, "[prices]");
+    for entry in config.prices.entries() {
+        let _ = writeln!(text, "{}  # {}", prices::toml_line(entry), entry.source.as_str());
     }
     text
 }

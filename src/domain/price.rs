@@ -132,6 +132,17 @@ pub enum Source {
     BuiltIn,
 }
 
+impl Source {
+    /// `file` or `built-in`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::BuiltIn => "built-in",
+        }
+    }
+}
+
 /// An entry of the price list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

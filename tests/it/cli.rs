@@ -11,25 +11,25 @@ use crate::harness::{Mock, Node, Setup};
 const SPROXY: &str = env!("CARGO_BIN_EXE_sproxy");
 
 /// A command that has ended.
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Ended {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Ended {
     /// What it printed, if it did what it was asked to.
-    fn done(self) -> String {
+    pub fn done(self) -> String {
         assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
         self.out
     }
 
-    fn json(self) -> Value {
+    pub fn json(self) -> Value {
         serde_json::from_str(&self.done()).expect("JSON")
     }
 
     /// What it complained about, with this exit code.
-    fn refused(self, code: i32) -> String {
+    pub fn refused(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
         self.err
     }
@@ -56,12 +56,12 @@ async fn sproxy(arguments: &[&str], environment: &[(&str, &str)], input: &str) -
     Ended { code: status.code(), out: text(stdout), err: text(stderr) }
 }
 
-async fn plain(arguments: &[&str]) -> Ended {
+pub async fn plain(arguments: &[&str]) -> Ended {
     sproxy(arguments, &[], "").await
 }
 
 /// Runs an admin command against `node`, found through its data directory.
-async fn on(node: &Node, arguments: &[&str]) -> Ended {
+pub async fn on(node: &Node, arguments: &[&str]) -> Ended {
     on_with_input(node, arguments, "").await
 }
 
@@ -71,7 +71,7 @@ async fn on_with_input(node: &Node, arguments: &[&str], input: &str) -> Ended {
     sproxy(&[arguments, &address].concat(), &[], input).await
 }
 
-async fn node_and_mock() -> (Node, Mock) {
+pub async fn node_and_mock() -> (Node, Mock) {
     let mock = Mock::start().await;
     (Setup::with_targets_at(&mock.url()).start().await, mock)
 }

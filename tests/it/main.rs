@@ -24,6 +24,7 @@ mod logins;
 mod metering;
 mod mock;
 mod postgres;
+mod prices;
 mod proxy;
 mod sdk;
 mod shares;
