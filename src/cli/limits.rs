@@ -79,7 +79,8 @@ fn whole(text: &str) -> Result<Limit, String> {
 }
 
 /// A whole number as people write it: `1_000`, `200k`, `1.5M`, `2G`, `1e6`.
-fn number(text: &str) -> Option<u64> {
+#[must_use]
+pub fn number(text: &str) -> Option<u64> {
     let text = text.replace('_', "");
     let (digits, power) = match text.char_indices().last()? {
         (at, 'k' | 'K') => (&text[..at], 3),

@@ -15,6 +15,7 @@ mod output;
 mod passwords;
 mod peer;
 mod pinned;
+mod price;
 mod serve;
 mod session;
 mod stats;
@@ -62,6 +63,8 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Usage logs, one by one
     Usage(usage::UsageArgs),
+    /// What models cost, and what a call would cost
+    Price(price::PriceArgs),
     /// A consistent copy of a running node's database
     Backup(backup::BackupArgs),
     /// Completions for a shell
@@ -110,6 +113,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::Target(args) => runtime.block_on(target::run(args)),
         Command::Stats(args) => runtime.block_on(stats::run(args)),
         Command::Usage(args) => runtime.block_on(usage::run(args)),
+        Command::Price(args) => price::run(&args),
         Command::Backup(args) => runtime.block_on(backup::run(args)),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }

@@ -13,6 +13,7 @@ use crate::domain::tokens::Tokens;
 const PICO_PER_TOKEN_OF_USD_PER_MILLION: f64 = 1e6;
 const PICO_PER_NANO: i128 = 1_000;
 const MILLION: i128 = 1_000_000;
+const NANO_PER_USD: u64 = 1_000_000_000;
 /// The name of the entry for models that no glob knows.
 pub const DEFAULT: &str = "default";
 
@@ -74,14 +75,17 @@ impl Price {
         self.glob == DEFAULT
     }
 
+    /// The long-context tier, if a request of so many tokens is in it.
+    #[must_use]
+    pub fn long_context_of(&self, tokens: Tokens) -> Option<LongContext> {
+        self.long_context.filter(|tier| tokens.input > tier.above_input_tokens)
+    }
+
     /// The cost of `tokens` in nano-USD, rounded half up once per request. Streams, JSON answers, estimates and
     /// reservations all come here.
     #[must_use]
     pub fn cost_nanousd(&self, tokens: Tokens) -> i64 {
-        let rates = match self.long_context {
-            Some(tier) if tokens.input > tier.above_input_tokens => tier.rates,
-            _ => self.base,
-        };
+        let rates = self.long_context_of(tokens).map_or(self.base, |tier| tier.rates);
         let cached =
             tokens.cache_read.saturating_add(tokens.cache_write).saturating_add(tokens.cache_write_1h);
         let classes = [
@@ -121,6 +125,15 @@ pub fn pico_per_token(usd_per_million: f64) -> Option<u64> {
 #[allow(clippy::cast_precision_loss, reason = "at most 1e15")]
 pub fn usd_per_million(pico_per_token: u64) -> f64 {
     pico_per_token as f64 / PICO_PER_TOKEN_OF_USD_PER_MILLION
+}
+
+/// Nano-USD as USD: an exact decimal number with as many decimals as it takes, 9 at most.
+#[must_use]
+pub fn usd_text(nanousd: i64) -> String {
+    let sign = if nanousd < 0 { "-" } else { "" };
+    let (whole, rest) = (nanousd.unsigned_abs() / NANO_PER_USD, nanousd.unsigned_abs() % NANO_PER_USD);
+    let text = format!("{sign}{whole}.{rest:09}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Where an entry of the price list was written. What somebody writes beats what came with the binary.
@@ -339,6 +352,21 @@ mod tests {
         terms.set(crate::domain::terms::Term::InferenceGeo, "us");
         let price = entry.on(&terms);
         assert_eq!((price.cost_nanousd(tokens), price.factors.len()), (2_475_000, 2));
+    }
+
+    #[test]
+    fn money_is_written_as_an_exact_decimal_number() {
+        for (nano, text) in [
+            (0, "0"),
+            (1, "0.000000001"),
+            (23_238_000, "0.023238"),
+            (10_000_000_000, "10"),
+            (-1_500_000_000, "-1.5"),
+            (i64::MAX, "9223372036.854775807"),
+            (i64::MIN, "-9223372036.854775808"),
+        ] {
+            assert_eq!(usd_text(nano), text);
+        }
     }
 
     #[test]

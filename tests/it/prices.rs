@@ -48,3 +48,66 @@ async fn the_prices_in_effect_are_shown_with_where_each_was_written() {
     assert_eq!(fields, [json!(0.0375), json!(0.5), json!(0.5), json!("file")], "{own}");
     assert!(shown["prices"].as_object().is_some_and(|prices| prices.len() > 50));
 }
+
+#[tokio::test]
+async fn the_price_list_and_the_price_of_a_call_are_those_of_the_configuration_here() {
+    let (_file, path) = file(OWN);
+    let priced = async |arguments: &[&str]| plain(&[arguments, &["--config", &path]].concat()).await;
+    let list = priced(&["price", "list", "--json"]).await.json();
+    let rows = list.as_array().expect("a list");
+    let entry = |glob: &str| rows.iter().find(|row| row["glob"] == glob).expect("an entry");
+    assert_eq!(
+        (&entry("house/*")["source"], &entry("house/*")["multipliers"]["flex"]),
+        (&json!("file"), &json!(0.5))
+    );
+    let sonnet = entry("claude-sonnet-4-6*");
+    let rates = ["input", "output", "cache_read", "cache_write", "source"].map(|field| sonnet[field].clone());
+    assert_eq!(rates, [json!(3.0), json!(15.0), json!(0.3), json!(3.75), json!("built-in")]);
+    assert_eq!((rows.last().map(|row| &row["glob"]), rows.len() > 50), (Some(&json!("default")), true));
+    let table = priced(&["price", "list"]).await.done();
+    for part in ["cache read", "claude-sonnet-4-6*", "house/*", "built-in", "flex × 0.5", "above 200000"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let one = priced(&["price", "list", "--model", "anthropic/claude-sonnet-4.6", "--json"]).await.json();
+    assert_eq!(one, json!([sonnet]));
+
+    // 600 at $3, 300 read at $0.30, 100 written at $3.75, 50 out at $15 per million.
+    let call = [
+        "--input",
+        "1_000",
+        "--output",
+        "50",
+        "--cache-read",
+        "300",
+        "--cache-write",
+        "100",
+        "--reasoning",
+        "20",
+    ];
+    let cost = async |model: &str| {
+        let answer = priced(&[&["price", "test", model, "--json"], &call[..]].concat()).await.json();
+        ["glob", "source", "price_default", "cost_usd", "cost_nanousd"].map(|field| answer[field].clone())
+    };
+    assert_eq!(
+        cost("claude-sonnet-4-6").await,
+        [json!("claude-sonnet-4-6*"), json!("built-in"), json!(false), json!("0.003015"), json!(3_015_000)]
+    );
+    let default = json!("default");
+    assert_eq!(
+        cost("nobody-knows").await,
+        [default, json!("built-in"), json!(true), json!("0.00375"), json!(3_750_000)]
+    );
+    assert_eq!(cost("house/m").await[..3], [json!("house/*"), json!("file"), json!(false)]);
+    let long = ["price", "test", "gemini-2.5-pro", "--input", "200001", "--output", "0"];
+    let shown = priced(&long).await.done();
+    for part in ["gemini-2.5-pro*", "$0.5000025", "500,002,500"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    for wrong in [
+        &["--input", "10", "--cache-read", "11", "--output", "0"][..],
+        &["--input", "1", "--output", "1", "--reasoning", "2"],
+        &["--input", "-1", "--output", "1"],
+    ] {
+        priced(&[&["price", "test", "m"], wrong].concat()).await.refused(64);
+    }
+}

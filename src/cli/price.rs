@@ -1,0 +1,182 @@
+//! `sproxy price`: the price list that is in effect here, and what a call would cost by it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::error::Error;
+use super::limits::number;
+use super::output::{Column, Output, count, nanousd, text, yes_no};
+use crate::config::{self, Sources};
+use crate::domain::price::{Entry, Rates, usd_per_million, usd_text};
+use crate::domain::tokens::Tokens;
+
+/// What models cost, by the configuration here
+#[derive(Debug, Args)]
+pub struct PriceArgs {
+    /// The configuration file [default: ./sproxy.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// The list in effect, the most specific glob first: USD per million tokens, and whether an entry is of the file or built in
+    List {
+        /// Only the entry that this model takes
+        #[arg(long)]
+        model: Option<String>,
+    },
+    /// Which entry a model takes, and what a call with these tokens would cost
+    #[command(
+        after_help = "Example:\n  sproxy price test claude-sonnet-4-6 --input 12000 --cache-read 10k --output 800"
+    )]
+    Test(TestArgs),
+}
+
+#[derive(Debug, Args)]
+struct TestArgs {
+    /// The model, as calls name it
+    model: String,
+    /// Every input token, cached ones included
+    #[arg(long, value_name = "N", value_parser = tokens)]
+    input: u64,
+    /// Every output token, reasoning included
+    #[arg(long, value_name = "N", value_parser = tokens)]
+    output: u64,
+    /// Part of the input: read from the provider's cache
+    #[arg(long, value_name = "N", value_parser = tokens, default_value = "0")]
+    cache_read: u64,
+    /// Part of the input: written to the provider's cache for 5 minutes
+    #[arg(long, value_name = "N", value_parser = tokens, default_value = "0")]
+    cache_write: u64,
+    /// Part of the input: written to the provider's cache for 1 hour
+    #[arg(long, value_name = "N", value_parser = tokens, default_value = "0")]
+    cache_write_1h: u64,
+    /// Part of the output: spent on reasoning
+    #[arg(long, value_name = "N", value_parser = tokens, default_value = "0")]
+    reasoning: u64,
+}
+
+fn tokens(text: &str) -> Result<u64, String> {
+    number(text).ok_or_else(|| "a whole number such as 12000, 12k or 1e6, not less than 0".to_owned())
+}
+
+const LIST: [Column; 8] = [
+    text("glob", "glob"),
+    count("input", "input"),
+    count("output", "output"),
+    count("cache read", "cache_read"),
+    count("cache write", "cache_write"),
+    count("for 1 h", "cache_write_1h"),
+    text("source", "source"),
+    text("otherwise", "otherwise"),
+];
+
+const TEST: [Column; 7] = [
+    text("model", "model"),
+    text("entry", "glob"),
+    text("source", "source"),
+    yes_no("by default", "price_default"),
+    yes_no("long context", "is_long_context"),
+    nanousd("cost", "cost_nanousd"),
+    count("nano-USD", "cost_nanousd"),
+];
+
+/// Runs `sproxy price …`.
+///
+/// # Errors
+/// Everything that is wrong with the configuration, and counts that no call can have.
+pub fn run(args: &PriceArgs) -> Result<(), Error> {
+    let prices = config::load(&Sources { file: args.config.clone(), flags: Vec::new() })?.prices;
+    let output = Output::new(args.json);
+    match &args.action {
+        Action::List { model } => {
+            let entries: Vec<_> = match model {
+                Some(model) => vec![prices.find(model)],
+                None => prices.entries().collect(),
+            };
+            let rows: Vec<_> = entries.into_iter().map(|entry| row(entry, args.json)).collect();
+            output.list(&rows, &LIST)
+        }
+        Action::Test(call) => {
+            let tokens = call.tokens()?;
+            let entry = prices.find(&call.model);
+            let cost = entry.price.cost_nanousd(tokens);
+            let answer = json!({
+                "model": call.model,
+                "glob": entry.glob(),
+                "source": entry.source.as_str(),
+                "price_default": entry.price.is_default(),
+                "is_long_context": entry.price.long_context_of(tokens).is_some(),
+                "cost_usd": usd_text(cost),
+                "cost_nanousd": cost,
+            });
+            output.one(&answer, &TEST)
+        }
+    }
+}
+
+impl TestArgs {
+    fn tokens(&self) -> Result<Tokens, Error> {
+        let cached = [self.cache_read, self.cache_write, self.cache_write_1h];
+        if cached.into_iter().fold(0, u64::saturating_add) > self.input {
+            let problem = "cached tokens are part of the input: --input has to be at least their sum";
+            return Err(Error::Usage(problem.to_owned()));
+        }
+        if self.reasoning > self.output {
+            let problem = "reasoning is part of the output: --output has to be at least --reasoning";
+            return Err(Error::Usage(problem.to_owned()));
+        }
+        Ok(Tokens {
+            input: self.input,
+            output: self.output,
+            cache_read: self.cache_read,
+            cache_write: self.cache_write,
+            cache_write_1h: self.cache_write_1h,
+            reasoning: self.reasoning,
+        })
+    }
+}
+
+/// An entry, with its rates in USD per million tokens; for people in words when another price holds.
+fn row(entry: &Entry, is_json: bool) -> Value {
+    let mut row = rates(&entry.price.base);
+    row["glob"] = entry.glob().into();
+    row["source"] = entry.source.as_str().into();
+    let factor = |millionths: u32| f64::from(millionths) / 1e6;
+    if is_json {
+        let multipliers = entry.multipliers.iter();
+        row["multipliers"] = multipliers.map(|m| (m.name.clone(), json!(factor(m.millionths)))).collect();
+        row["long_context"] = entry.price.long_context.map_or(Value::Null, |tier| {
+            let mut row = rates(&tier.rates);
+            row["above"] = tier.above_input_tokens.into();
+            row
+        });
+        return row;
+    }
+    let mut words: Vec<_> =
+        entry.multipliers.iter().map(|m| format!("{} × {}", m.name, factor(m.millionths))).collect();
+    words.extend(entry.price.long_context.map(|tier| {
+        let usd = [tier.rates.input, tier.rates.output].map(usd_per_million);
+        format!("above {} input {} and output {}", tier.above_input_tokens, usd[0], usd[1])
+    }));
+    row["otherwise"] = json!(words);
+    row
+}
+
+fn rates(rates: &Rates) -> Value {
+    json!({
+        "input": usd_per_million(rates.input),
+        "output": usd_per_million(rates.output),
+        "cache_read": usd_per_million(rates.cache_read),
+        "cache_write": usd_per_million(rates.cache_write),
+        "cache_write_1h": usd_per_million(rates.cache_write_1h),
+    })
+}
