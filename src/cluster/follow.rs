@@ -122,7 +122,7 @@ struct Metrics {
 pub async fn start(id: NodeId, parts: Parts) -> Result<(Follow, Vec<Task>), Failure> {
     let (instance, former) = runs(&parts.store).await?;
     let identity = Identity {
-        node_id: Some(id.clone()),
+        node_id: id.clone(),
         instance,
         former,
         addr: parts.addr,

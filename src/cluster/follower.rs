@@ -39,8 +39,8 @@ pub trait Replica: Send + Sync {
 /// How a follower introduces itself.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Its name; none: the leader gives it one.
-    pub node_id: Option<NodeId>,
+    /// Its name.
+    pub node_id: NodeId,
     /// This run of its process.
     pub instance: InstanceId,
     /// Runs on the same data directory that the leader may still know it by.
@@ -102,7 +102,7 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
         let held = self.books.held().await?;
         let offer = held.as_ref().filter(|origin| !origin.blank);
         let request = v1::RegisterRequest {
-            node_id: self.identity.node_id.as_ref().map(NodeId::to_string).unwrap_or_default(),
+            node_id: self.identity.node_id.to_string(),
             instance_id: self.identity.instance.to_string(),
             former_instance_ids: self.identity.former.iter().map(InstanceId::to_string).collect(),
             advertise_url: self.identity.addr.clone(),

@@ -13,9 +13,10 @@ use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 
 use crate::cluster::adoption::Standing;
 use crate::cluster::elsewhere::{NodeUse, Spent, Tally};
+use crate::cluster::names::Names;
 use crate::cluster::publisher::Publisher;
 use crate::cluster::registry::{Registry, Sign};
-use crate::cluster::requests::{key_uses, offered, readable, registration, speaker};
+use crate::cluster::requests::{key_uses, nameless, offered, readable, registration, speaker};
 use crate::cluster::state::State;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, Kind};
@@ -28,6 +29,7 @@ use crate::wire::malformed::{parse, parse_some};
 use crate::wire::{moment, v1};
 
 mod fenced;
+mod naming;
 mod replication;
 
 /// The most records in one `PushUsage`.
@@ -61,6 +63,9 @@ pub trait LeaderBooks: Send + Sync + 'static {
 
     /// How many batches of a node it has taken.
     fn batches_taken(&self, node: &NodeId) -> impl Future<Output = Result<u64, Failure>> + Send;
+
+    /// Counts the names it has given: a number that no call was answered before, above `above`, committed.
+    fn next_node_number(&self, above: u64) -> impl Future<Output = Result<u64, Failure>> + Send;
 
     /// Keeps peers, in one transaction.
     fn keep_peers(&self, peers: Vec<Peer>) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -116,6 +121,8 @@ pub struct Leader<B> {
     pub(super) books: B,
     pub(super) clock: Arc<dyn Clock>,
     registry: Mutex<Registry>,
+    /// Names that wait for their nodes.
+    names: tokio::sync::Mutex<Names>,
     pub(super) tally: Mutex<Tally>,
     /// Places for batches that are being committed.
     pub(super) commits: Arc<Semaphore>,
@@ -158,6 +165,7 @@ impl<B: LeaderBooks> Leader<B> {
         let now = clock.now();
         Ok(Self {
             registry: Mutex::new(Registry::new(id.clone(), heartbeat, kept, now)),
+            names: tokio::sync::Mutex::default(),
             tally: Mutex::new(Tally::new(now)),
             commits: Arc::new(Semaphore::new(COMMITS_MAX)),
             ledger: standing.origin.ledger,
@@ -175,11 +183,14 @@ impl<B: LeaderBooks> Leader<B> {
         })
     }
 
-    /// `Register`. The peer is kept before the node hears of it.
+    /// `Register`. The peer is kept before the node hears of it. A node without a name is given one, and is no peer yet.
     ///
     /// # Errors
-    /// As [`Registry::register`]; [`Kind::Invalid`] for what cannot be read; what the database says.
+    /// As [`Registry::register`] and [`Names::make_room`]; [`Kind::Invalid`] for what cannot be read; what the database says.
     pub async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, Failure> {
+        if let Some(node) = nameless(&request)? {
+            return self.give_name(&node, &request.advertise_url).await;
+        }
         let offered = offered(&request)?;
         let now = self.clock.now();
         let peer = self.registry.lock().register(registration(request)?, now)?;
@@ -191,13 +202,9 @@ impl<B: LeaderBooks> Leader<B> {
         let wanted = |offered| self.standing.lock().adopts(&offered, now).is_some();
         tracing::info!(peer = %peer.id, addr = %peer.addr, version = %peer.version, "a node registered");
         Ok(v1::RegisterResponse {
-            node_id: peer.id.to_string(),
-            leader_id: self.id.to_string(),
-            ledger_id: self.ledger.to_string(),
-            heartbeat_interval: prost_types::Duration::try_from(self.heartbeat).ok(),
             state_wanted: offered.is_some_and(wanted),
-            leader_instance_id: self.instance.to_string(),
             batches_taken: Some(batches),
+            ..self.introduction(&peer.id)
         })
     }
 

@@ -21,7 +21,7 @@ use crate::domain::peer::Peer;
 use crate::domain::usage::UsageRecord;
 use crate::ledger::Ledger;
 use crate::quota::SubjectId;
-use crate::store::{PeerRepo, Store};
+use crate::store::{MetaRepo, PeerRepo, Store};
 
 /// A transaction that takes longer is given up: the database's machine is gone without a word.
 const TRANSACTION_MAX: Duration = Duration::from_mins(1);
@@ -77,6 +77,10 @@ impl LeaderBooks for LeaderDisk {
 
     async fn batches_taken(&self, node: &NodeId) -> Result<u64, Failure> {
         Ok(self.ledger.usage().batches_taken(node).await?)
+    }
+
+    async fn next_node_number(&self, above: u64) -> Result<u64, Failure> {
+        Ok(MetaRepo::on(&self.store).next_node_number(above).await?)
     }
 
     async fn keep_peers(&self, peers: Vec<Peer>) -> Result<(), Failure> {

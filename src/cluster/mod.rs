@@ -1,7 +1,7 @@
 //! The cluster's books: followers push what the leader has not seen, the leader takes each record once, and what a
 //! node needs to work alone comes back.
 //!
-//! Rules, pure: [`registry`], [`state`], [`adoption`], [`publisher`], [`elsewhere`]. The two sides, on small traits for
+//! Rules, pure: [`registry`], [`names`], [`state`], [`adoption`], [`publisher`], [`elsewhere`]. The two sides, on small traits for
 //! their disks and the line between them, so that the simulation runs the same code: [`leader`], [`follower`] with
 //! [`sync`]. At work, on a database and gRPC, with their background tasks: [`lead`], [`follow`].
 //!
@@ -53,6 +53,7 @@ pub mod lead;
 pub mod leader;
 mod leader_disk;
 pub mod link;
+pub mod names;
 mod origin_note;
 pub mod pieces;
 pub mod publisher;

@@ -18,11 +18,17 @@ pub const SETTLING: Duration = Duration::from_secs(5);
 /// The most peers a registry holds; one more has to wait until an admin forgets another.
 pub const PEERS_MAX: usize = 10_000;
 
+/// The most names that wait for their nodes; who asks beyond that has to ask again later.
+pub const UNCLAIMED_MAX: usize = 64;
+
+/// Names `sp-N` are given below this.
+const NUMBERS_MAX: u64 = 1 << 40;
+
 /// A node that wants to be a peer.
 #[derive(Clone, Debug)]
 pub struct Registration {
-    /// Its name; none: the next free `sp-N`, please.
-    pub node_id: Option<NodeId>,
+    /// Its name.
+    pub node_id: NodeId,
     /// This run of its process.
     pub instance: InstanceId,
     /// Earlier runs on the same data directory.
@@ -74,6 +80,11 @@ pub enum Error {
         "this leader's registry is new: nodes that have an id come first, others are given one from {0} on"
     )]
     Settling(Timestamp),
+    /// Too many nodes were given an id and are still to come with it.
+    #[error(
+        "{UNCLAIMED_MAX} nodes were given an id and have not come with it yet: ask for one later, or set node.id"
+    )]
+    Unclaimed,
     /// The registry is full.
     #[error("there are {PEERS_MAX} peers already: forget one first")]
     Full,
@@ -84,7 +95,7 @@ impl From<Error> for Failure {
         let kind = match error {
             Error::Taken { .. } | Error::Leader(_) | Error::Active(_) => Kind::Conflict,
             Error::Unknown(_) | Error::NoSuchPeer(_) => Kind::NotFound,
-            Error::Settling(_) | Error::Full => Kind::Unavailable,
+            Error::Settling(_) | Error::Unclaimed | Error::Full => Kind::Unavailable,
         };
         Self::new(kind, error.to_string())
     }
@@ -133,17 +144,9 @@ impl Registry {
     /// Registers a node, or registers it again. The answer is the peer to keep, before the node is told.
     ///
     /// # Errors
-    /// [`Error::Taken`] while another run lives under the id, [`Error::Settling`] for a node that wants an id too early,
-    /// [`Error::Full`], [`Error::Leader`].
+    /// [`Error::Taken`] while another run lives under the id, [`Error::Full`], [`Error::Leader`].
     pub fn register(&mut self, node: Registration, now: Timestamp) -> Result<Peer, Error> {
-        let id = match node.node_id.clone().or_else(|| self.known_run(&node)) {
-            Some(id) => id,
-            // A clock that was ahead when this leader started must not keep newcomers waiting until then.
-            None if now < self.settled_at && self.settled_at.since(now) <= SETTLING => {
-                return Err(Error::Settling(self.settled_at));
-            }
-            None => self.next_free(),
-        };
+        let id = node.node_id.clone();
         if id == self.leader {
             return Err(Error::Leader(id));
         }
@@ -169,6 +172,37 @@ impl Registry {
         };
         self.entries.insert(id, Entry { peer: peer.clone(), drains_itself: false, silent_since: now });
         Ok(peer)
+    }
+
+    /// Whether ids are given to nodes that have none.
+    ///
+    /// # Errors
+    /// [`Error::Settling`] too early, [`Error::Full`].
+    pub fn may_name(&self, now: Timestamp) -> Result<(), Error> {
+        // A clock that was ahead when this leader started must not keep newcomers waiting until then.
+        if now < self.settled_at && self.settled_at.since(now) <= SETTLING {
+            return Err(Error::Settling(self.settled_at));
+        }
+        if self.entries.len() < PEERS_MAX { Ok(()) } else { Err(Error::Full) }
+    }
+
+    /// The peer whose present run `is_it`.
+    #[must_use]
+    pub fn named(&self, is_it: impl Fn(InstanceId) -> bool) -> Option<NodeId> {
+        let entry = self.entries.values().find(|entry| entry.peer.instance_id.is_some_and(&is_it));
+        entry.map(|entry| entry.peer.id.clone())
+    }
+
+    /// Whether the id is the leader's or a peer's.
+    #[must_use]
+    pub fn knows(&self, id: &NodeId) -> bool {
+        *id == self.leader || self.entries.contains_key(id)
+    }
+
+    /// The highest `N` of all `sp-N` here, the leader's included; 1 if there is none.
+    #[must_use]
+    pub fn highest_number(&self) -> u64 {
+        self.entries.keys().chain([&self.leader]).filter_map(number_of).chain([1]).max().unwrap_or(1)
     }
 
     /// Takes a heartbeat; the answer says whether an admin wants the node drained, and whether the peer came back to life.
@@ -322,20 +356,12 @@ impl Registry {
             .filter(|entry| entry.peer.instance_id == Some(instance))
             .ok_or_else(|| Error::Unknown(id.clone()))
     }
+}
 
-    /// The id that this run, or an earlier one of it, was given: an answer that got lost gives no second id away.
-    fn known_run(&self, node: &Registration) -> Option<NodeId> {
-        let is_it = |entry: &&Entry| entry.peer.instance_id.is_some_and(|held| node.has_been(held));
-        self.entries.values().find(is_it).map(|entry| entry.peer.id.clone())
-    }
-
-    /// There is one: of so many names some are taken by the leader and at most [`PEERS_MAX`] peers.
-    fn next_free(&self) -> NodeId {
-        (2..=PEERS_MAX + 3)
-            .filter_map(|n| format!("sp-{n}").parse::<NodeId>().ok())
-            .find(|id| *id != self.leader && !self.entries.contains_key(id))
-            .unwrap_or_else(|| self.leader.clone())
-    }
+/// The `N` of `sp-N`. One so high that nobody can have been given it is any name.
+fn number_of(id: &NodeId) -> Option<u64> {
+    let number = id.as_str().strip_prefix("sp-")?.parse().ok()?;
+    (number < NUMBERS_MAX).then_some(number)
 }
 
 impl Registration {

@@ -1,5 +1,6 @@
 //! What a leader reads out of its followers' messages.
 
+use crate::cluster::names::Nameless;
 use crate::cluster::pieces::lineage_from_wire;
 use crate::cluster::registry::Registration;
 use crate::cluster::state::Origin;
@@ -42,21 +43,41 @@ pub(super) fn offered(request: &v1::RegisterRequest) -> Result<Option<Origin>, M
     Ok(ledger.map(|ledger| Origin { ledger, version: request.state_version, lineage, blank: false }))
 }
 
+/// A node that has no name, if the request is one's.
+pub(super) fn nameless(request: &v1::RegisterRequest) -> Result<Option<Nameless>, Failure> {
+    if !request.node_id.is_empty() {
+        return Ok(None);
+    }
+    check_texts(request)?;
+    Ok(Some(Nameless {
+        instance: parse("instance_id", &request.instance_id)?,
+        former: former(&request.former_instance_ids)?,
+    }))
+}
+
 /// What the registry is to know of a node.
 pub(super) fn registration(request: v1::RegisterRequest) -> Result<Registration, Failure> {
-    if let Some(field) = [("advertise_url", &request.advertise_url), ("version", &request.version)]
-        .into_iter()
-        .find_map(|(field, text)| (text.len() > TEXT_BYTES_MAX).then_some(field))
-    {
-        return Err(Malformed::invalid(field, format!("is longer than {TEXT_BYTES_MAX} bytes")).into());
-    }
-    let former = request.former_instance_ids.iter().map(|id| parse("former_instance_ids", id));
+    check_texts(&request)?;
     Ok(Registration {
-        node_id: parse_some("node_id", &request.node_id)?,
+        node_id: parse("node_id", &request.node_id)?,
         instance: parse("instance_id", &request.instance_id)?,
-        former: former.collect::<Result<_, _>>()?,
+        former: former(&request.former_instance_ids)?,
         addr: request.advertise_url,
         weight: request.weight,
         version: request.version,
     })
+}
+
+fn check_texts(request: &v1::RegisterRequest) -> Result<(), Malformed> {
+    if let Some(field) = [("advertise_url", &request.advertise_url), ("version", &request.version)]
+        .into_iter()
+        .find_map(|(field, text)| (text.len() > TEXT_BYTES_MAX).then_some(field))
+    {
+        return Err(Malformed::invalid(field, format!("is longer than {TEXT_BYTES_MAX} bytes")));
+    }
+    Ok(())
+}
+
+fn former(ids: &[String]) -> Result<Vec<InstanceId>, Malformed> {
+    ids.iter().map(|id| parse("former_instance_ids", id)).collect()
 }

@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, Statement};
+use sea_orm::{ActiveValue::Set, Statement, Value};
 
 use crate::domain::ids::LedgerId;
 use crate::store::{Error, Ground, Store};
@@ -56,6 +56,8 @@ pub enum MetaKey {
     UsageElsewhere,
     /// When the leader was last heard of, microseconds.
     LeaderHeardAt,
+    /// The highest `N` of a name `sp-N` that this leader has given to a node.
+    NodeNumber,
     /// This node's share of per-minute limits when the leader last told, `part/whole`, for a restart without it.
     LimitShare,
 }
@@ -75,6 +77,7 @@ impl MetaKey {
             Self::Instances => "instances",
             Self::UsageElsewhere => "usage_elsewhere",
             Self::LeaderHeardAt => "leader_heard_at",
+            Self::NodeNumber => "node_number",
             Self::LimitShare => "limit_share",
         }
     }
@@ -134,6 +137,18 @@ impl<'a, G: Ground> MetaRepo<'a, G> {
         self.number(MetaKey::StateVersion).await
     }
 
+    /// The next number for the name of a node: above `above`, and above all that were returned before. Concurrent callers
+    /// get different ones.
+    ///
+    /// # Errors
+    /// [`Error`] of the database, or [`Error::Value`] if what is stored is no number.
+    pub async fn next_node_number(&self, above: u64) -> Result<u64, Error> {
+        let sql = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = \
+                   CASE WHEN CAST(meta.value AS BIGINT) < CAST(excluded.value AS BIGINT) THEN excluded.value \
+                   ELSE CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT) END RETURNING value";
+        self.counted(MetaKey::NodeNumber, sql, [(above + 1).to_string()]).await
+    }
+
     /// The number of `key`; 0 if it was never set.
     pub(super) async fn number(&self, key: MetaKey) -> Result<u64, Error> {
         self.get(key).await?.map_or(Ok(0), |text| as_number(key, &text))
@@ -143,9 +158,19 @@ impl<'a, G: Ground> MetaRepo<'a, G> {
     pub(super) async fn increase(&self, key: MetaKey) -> Result<u64, Error> {
         let sql = "INSERT INTO meta (key, value) VALUES ($1, '1') ON CONFLICT (key) DO UPDATE \
                    SET value = CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT) RETURNING value";
+        self.counted(key, sql, []).await
+    }
+
+    /// The number of `key` after `sql` has changed it: `$1` is the key, what follows are `values`.
+    async fn counted<const N: usize>(
+        &self,
+        key: MetaKey,
+        sql: &str,
+        values: [String; N],
+    ) -> Result<u64, Error> {
         let connection = self.0.writes().await?;
-        let statement =
-            Statement::from_sql_and_values(connection.get_database_backend(), sql, [key.as_str().into()]);
+        let values = [key.as_str().to_owned()].into_iter().chain(values).map(Value::from);
+        let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
         let row = connection.query_one_raw(statement).await?;
         let row = row.ok_or_else(|| Error::Failed(format!("meta.{} vanished", key.as_str())))?;
         as_number(key, &row.try_get_by_index::<String>(0)?)

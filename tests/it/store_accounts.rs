@@ -128,6 +128,18 @@ on_both! {
         assert_eq!(MetaRepo::on(&db.store).state_version().await.expect("a version"), 2);
     }
 
+    async fn numbers_of_nodes_go_up_whoever_asks_and_are_above_what_they_have_to_be(db: TestDatabase) {
+        let next = async |above| MetaRepo::on(&db.store).next_node_number(above).await.expect("a number");
+        assert_eq!(next(1).await, 2);
+        assert_eq!(next(1).await, 3);
+        assert_eq!(next(3).await, 4);
+        assert_eq!(next(9).await, 10, "a peer of that name is known");
+        assert_eq!(next(1).await, 11);
+        let many = futures_util::future::join_all((0..20).map(|_| next(1))).await;
+        let many: std::collections::BTreeSet<u64> = many.into_iter().collect();
+        assert_eq!(many, (12..32).collect(), "no two of the same");
+    }
+
     async fn a_transaction_that_is_dropped_changes_nothing(db: TestDatabase) {
         {
             let tx = db.store.begin().await.expect("a transaction");

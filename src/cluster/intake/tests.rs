@@ -88,6 +88,10 @@ impl LeaderBooks for Books {
         Ok(*self.batches.lock())
     }
 
+    async fn next_node_number(&self, above: u64) -> Result<u64, Failure> {
+        Ok(above + 1)
+    }
+
     async fn keep_peers(&self, _peers: Vec<Peer>) -> Result<(), Failure> {
         Ok(())
     }

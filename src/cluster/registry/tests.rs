@@ -16,48 +16,39 @@ fn registry() -> Registry {
     Registry::new(id("sp-1"), HEARTBEAT, Vec::new(), at(0))
 }
 
-fn node(id: Option<&str>, instance: InstanceId) -> Registration {
+fn node(id: &str, instance: InstanceId) -> Registration {
     Registration {
-        node_id: id.map(|id| id.parse().expect("a node id")),
+        node_id: id.parse().expect("a node id"),
         instance,
         former: Vec::new(),
-        addr: format!("http://{}:9000", id.unwrap_or("nameless")),
+        addr: format!("http://{id}:9000"),
         weight: 50,
         version: "1.0.0".to_owned(),
     }
 }
 
 #[test]
-fn nodes_without_an_id_get_the_next_free_one_and_the_same_one_again_when_the_answer_got_lost() {
+fn a_name_that_is_given_is_above_all_that_are_known() {
     let mut registry = registry();
-    registry.register(node(Some("sp-3"), InstanceId::new()), at(0)).expect("free");
-    let first = InstanceId::new();
-    assert_eq!(registry.register(node(None, first), at(21)).expect("given").id, id("sp-2"));
-    assert_eq!(registry.register(node(None, first), at(22)).expect("again").id, id("sp-2"));
-    let restarted = Registration { former: vec![first], ..node(None, InstanceId::new()) };
-    assert_eq!(registry.register(restarted, at(23)).expect("the same node").id, id("sp-2"));
-    assert_eq!(registry.register(node(None, InstanceId::new()), at(24)).expect("given").id, id("sp-4"));
+    assert_eq!(registry.highest_number(), 1, "the leader's own");
+    for name in ["sp-3", "sp-", "sp-x", "berlin", "sp-99999999999999", "sp-99999999999999999999999"] {
+        registry.register(node(name, InstanceId::new()), at(0)).expect("free");
+    }
+    assert_eq!(registry.highest_number(), 3);
+    assert!(registry.knows(&id("sp-1")) && registry.knows(&id("sp-3")) && !registry.knows(&id("sp-2")));
+    let leader = Registry::new(id("sp-8"), HEARTBEAT, registry.kept(), at(0));
+    assert_eq!(leader.highest_number(), 8);
+    let unlike = Registry::new(id("berlin"), HEARTBEAT, Vec::new(), at(0));
+    assert_eq!(unlike.highest_number(), 1);
 }
 
 #[test]
-fn a_leader_that_may_have_lost_its_disk_gives_no_id_away_before_its_owner_could_come_back() {
-    let mut fresh = registry();
-    let newcomer = node(None, InstanceId::new());
-    let early = fresh.register(newcomer.clone(), at(4)).expect_err("too early");
-    assert_eq!(early, Error::Settling(at(5)));
-    fresh.register(node(Some("sp-2"), InstanceId::new()), at(4)).expect("it has its id");
-    assert_eq!(fresh.register(newcomer.clone(), at(5)).expect("given").id, id("sp-3"));
-    let mut restarted = Registry::new(id("sp-1"), HEARTBEAT, fresh.kept(), at(100));
-    assert_eq!(restarted.register(node(None, InstanceId::new()), at(100)).expect("given").id, id("sp-4"));
-}
-
-#[test]
-fn a_clock_that_was_ahead_keeps_no_newcomer_waiting_and_no_dead_peer_alive() {
+fn a_clock_that_was_ahead_keeps_no_dead_peer_alive() {
     let day = 86_400;
     let mut registry = Registry::new(id("sp-1"), HEARTBEAT, Vec::new(), at(day));
     let instance = InstanceId::new();
-    registry.register(node(Some("sp-2"), instance), at(day)).expect("it has its id");
-    assert_eq!(registry.register(node(None, InstanceId::new()), at(0)).expect("given").id, id("sp-3"));
+    registry.register(node("sp-2", instance), at(day)).expect("it has its id");
+    registry.register(node("sp-3", InstanceId::new()), at(0)).expect("it has its id");
     assert!(registry.sweep(at(1)).is_empty(), "heard of a moment ago");
     let silent: Vec<NodeId> = registry.sweep(at(20)).into_iter().map(|peer| peer.id).collect();
     assert_eq!(silent, [id("sp-2"), id("sp-3")]);
@@ -67,8 +58,8 @@ fn a_clock_that_was_ahead_keeps_no_newcomer_waiting_and_no_dead_peer_alive() {
 fn a_second_living_process_under_one_id_is_refused_with_the_address_of_the_other() {
     let mut registry = registry();
     let first = InstanceId::new();
-    registry.register(node(Some("sp-2"), first), at(0)).expect("free");
-    let second = node(Some("sp-2"), InstanceId::new());
+    registry.register(node("sp-2", first), at(0)).expect("free");
+    let second = node("sp-2", InstanceId::new());
     let refused = registry.register(second.clone(), at(14)).expect_err("taken");
     assert_eq!(refused, Error::Taken { id: id("sp-2"), addr: "http://sp-2:9000".to_owned() });
     registry.heartbeat(&id("sp-2"), first, Sign::default(), at(14)).expect("alive");
@@ -84,9 +75,9 @@ fn a_second_living_process_under_one_id_is_refused_with_the_address_of_the_other
 fn a_node_that_was_killed_takes_its_own_place_over_at_once() {
     let mut registry = registry();
     let first = InstanceId::new();
-    registry.register(node(Some("sp-2"), first), at(0)).expect("free");
+    registry.register(node("sp-2", first), at(0)).expect("free");
     registry.drain(&id("sp-2"), true).expect("known");
-    let restarted = Registration { former: vec![first], ..node(Some("sp-2"), InstanceId::new()) };
+    let restarted = Registration { former: vec![first], ..node("sp-2", InstanceId::new()) };
     let peer = registry.register(restarted, at(1)).expect("its own place");
     assert!(peer.is_active && peer.draining, "what an admin said outlives a restart");
     assert_eq!(peer.registered_at, at(0));
@@ -96,10 +87,10 @@ fn a_node_that_was_killed_takes_its_own_place_over_at_once() {
 fn leaving_is_at_once_and_a_late_heartbeat_does_not_undo_it() {
     let mut registry = registry();
     let run = InstanceId::new();
-    registry.register(node(Some("sp-2"), run), at(0)).expect("free");
+    registry.register(node("sp-2", run), at(0)).expect("free");
     assert!(!registry.leave(&id("sp-2"), run, Some(0), at(1)).expect("known").is_active);
     assert!(registry.heartbeat(&id("sp-2"), run, Sign::default(), at(1)).is_err());
-    assert!(registry.register(node(Some("sp-2"), InstanceId::new()), at(2)).is_ok());
+    assert!(registry.register(node("sp-2", InstanceId::new()), at(2)).is_ok());
     assert!(
         registry.leave(&id("sp-2"), run, Some(0), at(3)).is_err(),
         "a Leave of an earlier run takes nobody down"
@@ -110,7 +101,7 @@ fn leaving_is_at_once_and_a_late_heartbeat_does_not_undo_it() {
 fn three_missed_heartbeats_make_a_peer_inactive_and_the_next_one_brings_it_back() {
     let mut registry = registry();
     let run = InstanceId::new();
-    registry.register(node(Some("sp-2"), run), at(0)).expect("free");
+    registry.register(node("sp-2", run), at(0)).expect("free");
     assert!(registry.sweep(at(15)).is_empty());
     assert!(!registry.sweep(at(16))[0].is_active);
     assert!(registry.sweep(at(17)).is_empty(), "told once");
@@ -121,7 +112,7 @@ fn three_missed_heartbeats_make_a_peer_inactive_and_the_next_one_brings_it_back(
 fn a_restarted_leader_gives_peers_time_to_be_heard_of() {
     let mut before = registry();
     let run = InstanceId::new();
-    before.register(node(Some("sp-2"), run), at(0)).expect("free");
+    before.register(node("sp-2", run), at(0)).expect("free");
     let mut after = Registry::new(id("sp-1"), HEARTBEAT, before.kept(), at(1_000));
     assert!(after.sweep(at(1_015)).is_empty());
     assert!(
@@ -135,7 +126,7 @@ fn a_restarted_leader_gives_peers_time_to_be_heard_of() {
 fn heartbeats_do_not_undo_a_drain_and_a_node_may_drain_itself() {
     let mut registry = registry();
     let run = InstanceId::new();
-    registry.register(node(Some("sp-2"), run), at(0)).expect("free");
+    registry.register(node("sp-2", run), at(0)).expect("free");
     registry.drain(&id("sp-2"), true).expect("known");
     let sign = Sign::default();
     assert!(registry.heartbeat(&id("sp-2"), run, sign, at(1)).expect("known").draining);
@@ -151,9 +142,9 @@ fn totals_are_complete_as_far_as_the_peer_that_is_furthest_behind() {
     assert_eq!(registry.complete_through(Some(at(9))), Some(at(9)));
     assert_eq!(registry.complete_through(None), None);
     let (second, third) = (InstanceId::new(), InstanceId::new());
-    registry.register(node(Some("sp-2"), second), at(0)).expect("free");
+    registry.register(node("sp-2", second), at(0)).expect("free");
     assert_eq!(registry.complete_through(Some(at(9))), None, "sp-2 has said nothing yet");
-    registry.register(node(Some("sp-3"), third), at(0)).expect("free");
+    registry.register(node("sp-3", third), at(0)).expect("free");
     for (name, run, through) in [("sp-2", second, 5), ("sp-3", third, 7)] {
         let sign = Sign { synced_through: Some(at(through)), ..Sign::default() };
         registry.heartbeat(&id(name), run, sign, at(8)).expect("known");
@@ -169,7 +160,7 @@ fn a_peer_that_is_gone_with_debts_holds_totals_back_until_it_is_forgotten() {
     let mut registry = registry();
     let (second, third) = (InstanceId::new(), InstanceId::new());
     for (name, run, unsynced) in [("sp-2", second, 12), ("sp-3", third, 0)] {
-        registry.register(node(Some(name), run), at(0)).expect("free");
+        registry.register(node(name, run), at(0)).expect("free");
         let sign = Sign { synced_through: Some(at(5)), unsynced, ..Sign::default() };
         registry.heartbeat(&id(name), run, sign, at(6)).expect("known");
     }
@@ -191,7 +182,7 @@ fn a_peer_that_is_gone_with_debts_holds_totals_back_until_it_is_forgotten() {
     assert_eq!(registry.complete_through(Some(at(99))), Some(at(61)), "it has left owing something");
     registry.forget(&id("sp-2"));
     assert_eq!(registry.complete_through(Some(at(99))), Some(at(99)));
-    registry.register(node(Some("sp-4"), third), at(99)).expect("free");
+    registry.register(node("sp-4", third), at(99)).expect("free");
     registry
         .heartbeat(&id("sp-4"), third, Sign { synced_through: Some(at(99)), ..Sign::default() }, at(99))
         .expect("known");
@@ -208,7 +199,7 @@ fn a_peer_that_is_gone_with_debts_holds_totals_back_until_it_is_forgotten() {
 fn a_peer_whose_clock_is_ahead_does_not_make_totals_look_complete_that_are_not() {
     let mut registry = registry();
     let instance = InstanceId::new();
-    registry.register(node(Some("sp-2"), instance), at(0)).unwrap();
+    registry.register(node("sp-2", instance), at(0)).unwrap();
     let mut owes_nothing = |through, now| {
         let sign = Sign { synced_through: Some(at(through)), ..Sign::default() };
         registry.heartbeat(&id("sp-2"), instance, sign, at(now)).unwrap();
@@ -222,14 +213,14 @@ fn a_peer_whose_clock_is_ahead_does_not_make_totals_look_complete_that_are_not()
 fn only_what_does_not_live_can_be_forgotten_and_nobody_can_be_the_leader() {
     let mut registry = registry();
     let run = InstanceId::new();
-    registry.register(node(Some("sp-2"), run), at(0)).expect("free");
+    registry.register(node("sp-2", run), at(0)).expect("free");
     assert_eq!(registry.may_forget(&id("sp-2")), Err(Error::Active(id("sp-2"))));
     registry.leave(&id("sp-2"), run, Some(0), at(1)).expect("known");
     registry.may_forget(&id("sp-2")).expect("gone");
     registry.forget(&id("sp-2"));
     assert_eq!(registry.may_forget(&id("sp-2")), Err(Error::NoSuchPeer(id("sp-2"))));
     assert_eq!(
-        registry.register(node(Some("sp-1"), InstanceId::new()), at(2)).expect_err("leader"),
+        registry.register(node("sp-1", InstanceId::new()), at(2)).expect_err("leader"),
         Error::Leader(id("sp-1"))
     );
 }

@@ -8,6 +8,7 @@ mod complete;
 mod failover;
 mod grpc;
 mod intake;
+mod newcomers;
 mod overrun;
 mod reflection;
 mod restore;

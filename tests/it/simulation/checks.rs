@@ -101,13 +101,10 @@ impl History {
         check_sums(&leader);
         assert!(has_genesis(&leader.state) || !self.genesis_survives, "users are lost");
         let up = lock(&self.net.up).clone().expect("up").1;
-        let followers = self.by_name();
-        let all_is_well = |id: &NodeId, is_active, unsynced| {
-            // Whom nobody is: see `PHANTOMS`.
-            (is_active && unsynced == 0) || (super::PHANTOMS && !followers.contains_key(id))
-        };
         let peers = up.peers();
-        assert!(peers.iter().all(|peer| all_is_well(&peer.id, peer.is_active, peer.unsynced)), "{peers:?}");
+        assert!(peers.iter().all(|peer| peer.is_active && peer.unsynced == 0), "{peers:?}");
+        let names: BTreeSet<_> = peers.into_iter().map(|peer| peer.id).collect();
+        assert_eq!(names, self.by_name().into_keys().collect(), "the peers are the nodes, and nobody else");
         self.check_limits(&up, &leader);
     }
 

@@ -55,6 +55,8 @@ pub struct LeaderData {
     /// How many batches of each node were taken.
     pub batches: BTreeMap<NodeId, u64>,
     pub peers: BTreeMap<NodeId, Peer>,
+    /// The highest number of a name that was given.
+    pub node_number: u64,
     /// What was ever taken, whether or not a backup has it.
     pub taken: BTreeSet<RequestId>,
     pub state: State,
@@ -66,18 +68,19 @@ pub struct LeaderData {
 }
 
 impl LeaderData {
-    /// A disk that was never written to; `first` has users, others were lost.
-    pub fn new(world: &World, first: bool, kind: Kinds) -> Self {
+    /// A disk that was never written to, at a time that the leader believes it to be; `first` has users, others were lost.
+    pub fn new(world: &World, now: Timestamp, first: bool, kind: Kinds) -> Self {
         let mut data = Self {
             records: BTreeMap::new(),
             booked: BTreeMap::new(),
             batches: BTreeMap::new(),
             taken: BTreeSet::new(),
             peers: BTreeMap::new(),
+            node_number: 0,
             state: State::default(),
             standing: Standing {
                 origin: Origin {
-                    ledger: LedgerId(world.uuid()),
+                    ledger: LedgerId(world.uuid_at(now)),
                     version: 1,
                     lineage: Vec::new(),
                     blank: !first,
@@ -100,7 +103,7 @@ impl LeaderData {
     /// on them again is another story.
     pub fn restore(&mut self, backup: Self) {
         (self.records, self.booked) = (backup.records, backup.booked);
-        (self.batches, self.peers) = (backup.batches, backup.peers);
+        (self.batches, self.peers, self.node_number) = (backup.batches, backup.peers, backup.node_number);
         self.past.iter_mut().for_each(VecDeque::clear);
     }
 
@@ -307,6 +310,17 @@ impl LeaderBooks for LeaderDisk {
             assert_eq!(real.batches_taken(node), taken, "the database's batches of a node");
         }
         Ok(taken)
+    }
+
+    async fn next_node_number(&self, above: u64) -> Result<u64, Failure> {
+        self.write(move |data| {
+            data.node_number = data.node_number.max(above) + 1;
+            if let Some(real) = &data.real {
+                assert_eq!(real.next_node_number(above), data.node_number, "the database's next number");
+            }
+            data.node_number
+        })
+        .await
     }
 
     async fn keep_peers(&self, peers: Vec<Peer>) -> Result<(), Failure> {

@@ -24,8 +24,8 @@ pub const TROUBLE: Duration = Duration::from_mins(2);
 const CALM: Duration = Duration::from_secs(90);
 /// How often a leader looks for sums that it cannot be sure of.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
-/// How long logs are kept.
-const RETENTION: Duration = Duration::from_secs(20);
+/// How long logs are kept: longer than a call can be late, since what was booked and removed counts again.
+const RETENTION: Duration = Duration::from_secs(45);
 
 pub struct History {
     pub(super) world: World,
@@ -62,7 +62,7 @@ impl History {
     pub fn new(seed: u64, plan: &Plan, is_real: bool) -> Self {
         let world = World::new(seed);
         let kinds = Kinds { loses_power: !is_real && world.chance(300), is_real };
-        let disk = Arc::new(Mutex::new(LeaderData::new(&world, true, kinds)));
+        let disk = Arc::new(Mutex::new(LeaderData::new(&world, world.now(), true, kinds)));
         let ledger = lock(&disk).ledger();
         let followers = (0..plan.followers).map(|n| Node::new(n, &world, kinds)).collect();
         let losses = [0, 20, 80, 200];
@@ -186,23 +186,26 @@ impl History {
     }
 
     /// Not while a node has no name yet: a leader that has lost its disk cannot know which names are taken by nodes that
-    /// are away, and might give one of theirs to a newcomer. (The one of the two that comes later is refused then.)
+    /// are away, and might give one of theirs to a newcomer. (The one of the two that comes later is refused then.) The new
+    /// machine knows the time.
     fn lose_the_leaders_disk(&mut self) {
         if !self.all_have_names() {
             return;
         }
         self.world.happened("the leader's disk lost");
         self.kill_leader();
+        self.leader_clock.set_off(0);
         let known = self.followers.iter().any(|node| has_genesis(&lock(&node.machine.disk).state));
         self.genesis_survives &= known;
-        self.disk = Arc::new(Mutex::new(LeaderData::new(&self.world, false, self.kinds)));
+        self.disk =
+            Arc::new(Mutex::new(LeaderData::new(&self.world, self.leader_clock.now(), false, self.kinds)));
         let ledger = lock(&self.disk).ledger();
         lock(&self.ledgers).insert(ledger, Arc::clone(&self.disk));
         self.start_leader();
     }
 
-    /// Not a backup of a disk that is lost, and not one that was made before every node had a name: what a nameless node
-    /// once asked would give it a second one, if it came as late as that.
+    /// Not a backup of a disk that is lost, and not one that was made before every node had a name: it does not know which
+    /// it has given since.
     fn restore_the_backup(&mut self) {
         let names = self.by_name();
         let fits = |backup: &LeaderData| {
@@ -307,11 +310,7 @@ impl History {
         }
     }
 
-    /// Not while a node has no name yet, which would be given that of the peer that is forgotten.
     fn forget(&mut self, n: usize) {
-        if super::PHANTOMS && !self.all_have_names() {
-            return;
-        }
         let (up, name) = (lock(&self.net.up).clone(), lock(&self.followers[n].machine.disk).node_id.clone());
         if let (Some((owner, leader)), Some(name)) = (up, name) {
             let world = self.world.clone();
@@ -349,7 +348,12 @@ impl History {
         }
     }
 
+    /// Not the leader's while it waits for its followers with an empty disk: for how long it takes their users beside
+    /// those that an admin made meanwhile, it reads off its clock.
     fn set_clock(&mut self, whose: Option<usize>, seconds: i64) {
+        if whose.is_none() && !self.all_have_met_the_ledger() {
+            return;
+        }
         let clock = whose.map_or(&self.leader_clock, |n| &self.followers[n].machine.clock);
         let before = clock.now();
         clock.set_off(seconds);
@@ -359,6 +363,15 @@ impl History {
             (Some(_), true) => "a follower's clock set ahead",
             (Some(_), false) => "a follower's clock set back",
         });
+    }
+
+    fn all_have_met_the_ledger(&self) -> bool {
+        let ledger = lock(&self.disk).ledger();
+        let has_met = |node: &Node| {
+            let disk = lock(&node.machine.disk);
+            disk.held.as_ref().is_some_and(|held| held.ledger == ledger)
+        };
+        self.followers.iter().all(has_met)
     }
 
     fn kill_follower(&mut self, n: usize) {

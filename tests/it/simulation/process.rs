@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select;
+use sproxy::cluster::calls::LeaderCalls as _;
 use sproxy::cluster::follower::{Follower, Identity};
 use sproxy::domain::ids::{GroupId, InstanceId, LedgerId, NodeId, RequestId, UserId};
 use sproxy::domain::provider::Provider;
 use sproxy::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
+use sproxy::wire::v1;
 use uuid::Uuid;
 
 use super::checks::Oracle;
@@ -53,16 +55,21 @@ pub struct Process {
 
 impl Process {
     pub async fn run(self) {
-        let identity = self.identity();
-        let follower = self.follower(identity.clone());
+        let (instance, former) = self.runs();
+        // What is given here is a name, no place: it registers by it in its first round.
         while lock(&self.machine.disk).node_id.is_none() {
-            if let Ok(session) = follower.register().await {
-                lock(&self.machine.disk).node_id = Some(session.node_id);
+            let nameless = v1::RegisterRequest {
+                instance_id: instance.to_string(),
+                former_instance_ids: former.iter().map(InstanceId::to_string).collect(),
+                advertise_url: self.addr(),
+                ..v1::RegisterRequest::default()
+            };
+            if let Ok(answer) = self.line.register(nameless).await {
+                lock(&self.machine.disk).node_id = Some(answer.node_id.parse().expect("a node id"));
             }
             self.world.sleep_millis(100, 3_000).await;
         }
-        let node_id = lock(&self.machine.disk).node_id.clone();
-        let follower = self.follower(Identity { node_id, ..identity });
+        let follower = self.follower(self.identity(instance, former));
         *lock(&self.running) = Some(Arc::clone(&follower));
         self.world.spawn(self.owner, self.clone().answer());
         self.world.spawn(self.owner, self.clone().sync(Arc::clone(&follower)));
@@ -70,16 +77,24 @@ impl Process {
         self.world.spawn(self.owner, self.clone().watch(follower));
     }
 
-    fn identity(&self) -> Identity {
+    fn runs(&self) -> (InstanceId, Vec<InstanceId>) {
         let instance = InstanceId(self.world.uuid());
         let mut disk = lock(&self.machine.disk);
         let former = disk.instances.clone();
         disk.instances.push(instance);
+        (instance, former)
+    }
+
+    fn addr(&self) -> String {
+        format!("http://node-{}", self.line.follower)
+    }
+
+    fn identity(&self, instance: InstanceId, former: Vec<InstanceId>) -> Identity {
         Identity {
-            node_id: disk.node_id.clone(),
+            node_id: lock(&self.machine.disk).node_id.clone().expect("named"),
             instance,
             former,
-            addr: format!("http://node-{}", self.line.follower),
+            addr: self.addr(),
             weight: 50,
             version: "sim".to_owned(),
         }

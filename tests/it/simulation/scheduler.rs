@@ -82,10 +82,15 @@ impl World {
 
     /// An id of this seed: the same in every run. Version 7, as the product's own.
     pub fn uuid(&self) -> uuid::Uuid {
+        self.uuid_at(self.now())
+    }
+
+    /// The same, made at a time that a node believes it to be.
+    pub fn uuid_at(&self, now: Timestamp) -> uuid::Uuid {
         let (high, low) = (self.random().to_be_bytes(), self.random().to_be_bytes());
         let bytes: [u8; 10] =
             [high[0], high[1], low[0], low[1], low[2], low[3], low[4], low[5], low[6], low[7]];
-        let millis = u64::try_from(self.now().as_micros() / 1_000).expect("after 1970");
+        let millis = u64::try_from(now.as_micros() / 1_000).expect("after 1970");
         uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
     }
 

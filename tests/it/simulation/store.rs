@@ -13,7 +13,7 @@ use sproxy::domain::peer::Peer;
 use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
 use sproxy::quota::SubjectId;
-use sproxy::store::{self, Location, PeerRepo, Store, Synchronous, UsageRepo};
+use sproxy::store::{self, Location, MetaRepo, PeerRepo, Store, Synchronous, UsageRepo};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -95,6 +95,10 @@ impl Real {
             }
             tx.commit().await.map(drop)
         });
+    }
+
+    pub fn next_node_number(&self, above: u64) -> u64 {
+        Self::does(MetaRepo::on(&self.store).next_node_number(above))
     }
 
     pub fn forget_peer(&self, id: &NodeId) {
