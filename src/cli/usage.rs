@@ -10,7 +10,7 @@ use super::session::Session;
 use super::when;
 use crate::domain::clock::Timestamp;
 
-/// Usage logs, newest first
+/// Usage logs, newest first; users and groups by the names they have now
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  sproxy usage --user alice --from today\n  sproxy usage --from 2026-11 --to 2026-12 --format csv > november.csv"

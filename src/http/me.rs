@@ -188,7 +188,8 @@ pub async fn usage(
     let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
     let usage = UsageRepo::on(&state.store);
     let totals = usage.sum_tokens(me.user_id, from, to).await?.into();
-    let List { items, next_cursor } = List::of(usage.query(&filter, limit, place).await?, UsageView::from);
+    let page = usage.query(&filter, limit, place).await?;
+    let List { items, next_cursor } = List::of(page, |log| UsageView::of(log, &state.accounts));
     Ok(Json(MyUsageView { totals, items, next_cursor }))
 }
 

@@ -1,5 +1,7 @@
 //! `/admin/v1/usage`: usage logs, in pages or all of them as a stream.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -11,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use crate::accounts::Accounts;
 use crate::domain::clock::Timestamp;
+use crate::domain::price::usd_text;
 use crate::domain::provider::Provider;
 use crate::domain::usage::{Outcome, TokenSource, UsageFilter, UsageLog};
 use crate::http::input::{Admin, Params};
@@ -45,9 +49,9 @@ pub struct UsageRow {
     pub request_id: Uuid,
     /// Who called.
     pub user_id: Uuid,
-    /// The caller's name at the time.
+    /// The name that the caller has now; of one that was removed, that of the time.
     pub user: String,
-    /// The name of the caller's group at the time.
+    /// The caller's group at the time, by the name that it has now; of one that was removed, that of the time.
     #[schema(required)]
     pub group: Option<String>,
     /// The model that was asked for.
@@ -92,6 +96,8 @@ pub struct UsageRow {
     pub ttfb_ms: Option<u64>,
     /// Cost in nano-USD: 1 USD is 1,000,000,000.
     pub cost_nanousd: i64,
+    /// The same in USD: an exact decimal number, with 9 decimals at most.
+    pub cost_usd: String,
     /// The caller's session, where the client says it.
     #[schema(required)]
     pub session_id: Option<String>,
@@ -110,16 +116,19 @@ pub struct UsageRow {
     pub created_at: Timestamp,
 }
 
-impl From<UsageLog> for UsageView {
-    fn from(UsageLog { record, synced }: UsageLog) -> Self {
+impl UsageView {
+    /// Users and groups carry the names of today, as in statistics: after a change of name both still agree.
+    pub fn of(UsageLog { record, synced }: UsageLog, accounts: &Accounts) -> Self {
+        let user = accounts.user_name(record.user_id).unwrap_or_else(|| Arc::clone(&record.user));
+        let group = record.group_id.and_then(|id| accounts.group_name(id)).or_else(|| record.group.clone());
         let price_default = record.is_default_priced();
         let price = PriceView::from(&*record.price);
         let parts = record.parts.iter().map(PartView::from).collect();
         let row = UsageRow {
             request_id: record.request_id.0,
             user_id: record.user_id.0,
-            user: record.user.to_string(),
-            group: record.group.map(|name| name.to_string()),
+            user: user.to_string(),
+            group: group.map(|name| name.to_string()),
             model: record.model.to_string(),
             actual_model: record.actual_model.to_string(),
             provider: record.provider,
@@ -139,6 +148,7 @@ impl From<UsageLog> for UsageView {
             duration_ms: record.duration_ms,
             ttfb_ms: record.ttfb_ms,
             cost_nanousd: record.cost_nanousd,
+            cost_usd: usd_text(record.cost_nanousd),
             session_id: record.session_id,
             agent_id: record.agent_id,
             client_request_id: record.client_request_id,
@@ -207,14 +217,14 @@ pub async fn list(
     match params.format.unwrap_or_default() {
         Format::Json => {
             let page = UsageRepo::on(&state.store).query(&filter, limit(params.limit)?, from).await?;
-            Ok(Json(List::of(page, UsageView::from)).into_response())
+            Ok(Json(List::of(page, |log| UsageView::of(log, &state.accounts))).into_response())
         }
         format => {
             let most = match params.limit {
                 Some(_) => limit(params.limit)?,
                 None => usize::MAX,
             };
-            Ok(export(state.store, filter, format, from, most))
+            Ok(export(state.store, state.accounts, filter, format, from, most))
         }
     }
 }
@@ -240,15 +250,23 @@ async fn filter(state: &ControlState, params: &UsageParams) -> Answer<UsageFilte
 
 /// Every row, piece by piece, as fast as the caller reads and no faster. An error of the database cuts the answer
 /// off, so that half an export is not taken for a whole one.
-fn export(store: Store, filter: UsageFilter, format: Format, from: Option<Cursor>, most: usize) -> Response {
+fn export(
+    store: Store,
+    accounts: Accounts,
+    filter: UsageFilter,
+    format: Format,
+    from: Option<Cursor>,
+    most: usize,
+) -> Response {
     struct Rest {
         store: Store,
+        accounts: Accounts,
         filter: UsageFilter,
         from: Option<Cursor>,
         left: usize,
         is_first: bool,
     }
-    let start = Some(Rest { store, filter, from, left: most, is_first: true });
+    let start = Some(Rest { store, accounts, filter, from, left: most, is_first: true });
     let pieces = stream::try_unfold(start, move |rest| async move {
         let Some(mut rest) = rest.filter(|rest| rest.left > 0) else { return Ok(None) };
         let piece = rest.left.min(EXPORT_PIECE);
@@ -257,8 +275,8 @@ fn export(store: Store, filter: UsageFilter, format: Format, from: Option<Cursor
                 tracing::error!(%error, "an export was cut off");
             })?;
         let bytes = match format {
-            Format::Csv => csv_lines(page.items, rest.is_first)?,
-            Format::Json | Format::Jsonl => json_lines(page.items)?,
+            Format::Csv => csv_lines(page.items, &rest.accounts, rest.is_first)?,
+            Format::Json | Format::Jsonl => json_lines(page.items, &rest.accounts)?,
         };
         rest.left -= piece;
         rest.is_first = false;
@@ -270,10 +288,10 @@ fn export(store: Store, filter: UsageFilter, format: Format, from: Option<Cursor
     ([(header::CONTENT_TYPE, media_type)], Body::from_stream(pieces)).into_response()
 }
 
-fn json_lines(rows: Vec<UsageLog>) -> Result<Bytes, serde_json::Error> {
+fn json_lines(rows: Vec<UsageLog>, accounts: &Accounts) -> Result<Bytes, serde_json::Error> {
     let mut lines = Vec::new();
     for row in rows {
-        serde_json::to_writer(&mut lines, &UsageView::from(row))?;
+        serde_json::to_writer(&mut lines, &UsageView::of(row, accounts))?;
         lines.push(b'\n');
     }
     Ok(lines.into())
@@ -281,12 +299,13 @@ fn json_lines(rows: Vec<UsageLog>) -> Result<Bytes, serde_json::Error> {
 
 fn csv_lines(
     rows: Vec<UsageLog>,
+    accounts: &Accounts,
     with_names: bool,
 ) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
     let start = if with_names { CSV_NAMES.as_bytes().to_vec() } else { Vec::new() };
     let mut lines = csv::WriterBuilder::new().has_headers(false).from_writer(start);
     for row in rows {
-        let UsageView { mut row, price_default, price, parts } = UsageView::from(row);
+        let UsageView { mut row, price_default, price, parts } = UsageView::of(row, accounts);
         for text in [&mut row.user, &mut row.model, &mut row.actual_model] {
             disarm(text);
         }
@@ -308,5 +327,5 @@ fn disarm(text: &mut String) {
 /// The first line of a CSV export; price and parts are JSON.
 const CSV_NAMES: &str = "request_id,user_id,user,group,model,actual_model,provider,target,upstream_url,input_tokens,\
 output_tokens,total_tokens,cache_read_tokens,cache_write_tokens,cache_write_1h_tokens,reasoning_tokens,token_source,\
-outcome,is_streaming,status_code,duration_ms,ttfb_ms,cost_nanousd,session_id,agent_id,client_request_id,source_node,\
+outcome,is_streaming,status_code,duration_ms,ttfb_ms,cost_nanousd,cost_usd,session_id,agent_id,client_request_id,source_node,\
 synced,created_at,price_default,price,parts\n";

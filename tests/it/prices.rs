@@ -1,8 +1,8 @@
 //! Prices on the command line: which list is in effect here, where each entry comes from, and what a call would cost.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::cli::plain;
+use crate::cli::{node_and_mock, on, plain};
 
 /// A configuration file of its own, and its path.
 fn file(text: &str) -> (tempfile::NamedTempFile, String) {
@@ -110,4 +110,47 @@ async fn the_price_list_and_the_price_of_a_call_are_those_of_the_configuration_h
     ] {
         priced(&[&["price", "test", "m"], wrong].concat()).await.refused(64);
     }
+}
+
+#[tokio::test]
+async fn an_export_has_exact_money_and_the_names_that_statistics_have() {
+    let (node, _mock) = node_and_mock().await;
+    on(&node, &["group", "add", "devs"]).await.done();
+    let key = node.user_with_key("alice").await;
+    on(&node, &["user", "set", "alice", "--group", "devs"]).await.done();
+    let body = json!({ "model": "gpt-4o-mini", "messages": [{ "role": "user", "content": "hi" }] });
+    let steering = [("mock-input", "1"), ("mock-output", "2")];
+    let answer = node.ask(&key, "/v1/chat/completions", &steering, &body).await;
+    node.usage_of(&answer).await;
+    let names = async || {
+        let csv = on(&node, &["usage", "--format", "csv"]).await.done();
+        let mut lines = csv::Reader::from_reader(csv.as_bytes());
+        let heads = lines.headers().expect("names").clone();
+        let row = lines.records().next().expect("a row").expect("readable");
+        let field =
+            |name: &str| row[heads.iter().position(|head| head == name).expect("a column")].to_owned();
+        // $0.15 and $0.60 per million.
+        assert_eq!((field("cost_nanousd"), field("cost_usd")), ("1350".to_owned(), "0.00000135".to_owned()));
+        let listed = on(&node, &["usage", "--json"]).await.json();
+        let lines = on(&node, &["usage", "--format", "jsonl"]).await.done();
+        let line: Value = serde_json::from_str(&lines).expect("JSON");
+        let own = reqwest::Client::new().get(node.url("/me/usage")).bearer_auth(&key).send().await;
+        let own: Value = own.expect("an answer").json().await.expect("JSON");
+        let own = own["items"][0].clone();
+        for row in [&listed[0], &line, &own] {
+            assert_eq!((&row["user"], &row["group"]), (&json!(field("user")), &json!(field("group"))));
+            assert_eq!(row["cost_usd"], "0.00000135");
+        }
+        let users = on(&node, &["stats", "--by", "user", "--json"]).await.json();
+        let groups = on(&node, &["stats", "--by", "group", "--json"]).await.json();
+        assert_eq!((&users[0]["user"], &groups[0]["group"]), (&json!(field("user")), &json!(field("group"))));
+        (field("user"), field("group"))
+    };
+    assert_eq!(names().await, ("alice".to_owned(), "devs".to_owned()));
+    on(&node, &["group", "set", "devs", "--rename", "makers"]).await.done();
+    on(&node, &["user", "set", "alice", "--rename", "alison"]).await.done();
+    assert_eq!(names().await, ("alison".to_owned(), "makers".to_owned()));
+    on(&node, &["group", "remove", "makers", "--force"]).await.done();
+    let listed = on(&node, &["usage", "--json"]).await.json();
+    assert_eq!(listed[0]["group"], "devs", "of a group that is gone, the name that it had");
 }
