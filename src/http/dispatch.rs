@@ -1,6 +1,7 @@
 //! Which plane a request is for. The data plane is reached by a match on the path's first segment, without a router:
 //! its requests are the ones that have to be cheap.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,7 +45,11 @@ impl Dispatch {
     async fn answer(self: Arc<Self>, request: Request<RequestBody>, caller: SocketAddr) -> Response<Body> {
         let (head, body) = request.into_parts();
         if let Some(route) = proxy::find_route(&head.method, head.uri.path(), &head.headers) {
-            let head = Head { method: head.method, query: head.uri.query(), headers: head.headers };
+            let head = Head {
+                method: head.method,
+                query: head.uri.query().map(Cow::Borrowed),
+                headers: head.headers,
+            };
             return self.gateway.serve(route, head, body).await.map(Body::Data);
         }
         if head.uri.path() == "/" && matches!(head.method, Method::GET | Method::HEAD) {

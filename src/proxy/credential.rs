@@ -1,23 +1,86 @@
-//! Where callers put their credential: any provider's customary place, on every path.
+//! Who calls: the credentials of a request, in any provider's customary place on every path. Whichever of them is known
+//! decides; none of them goes any further.
+
+use std::borrow::Cow;
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::{AUTHORIZATION, COOKIE, HeaderName};
+use memchr::memmem::Finder;
+
+use crate::accounts::{self, Accounts};
+use crate::domain::clock::Timestamp;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::principal::Principal;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+/// Credentials of one request that are tried: one in each place. Each may cost the check of a signature.
+const TRIED_MAX: usize = 4;
 
-/// The credential of a request, if it brings one: `x-api-key`, `authorization: Bearer`, `x-goog-api-key`,
-/// or `?key=`, in this order.
-pub(super) fn find<'r>(headers: &'r HeaderMap, query: Option<&'r str>) -> Option<&'r str> {
-    let header = |name: &HeaderName| filled(headers.get(name)?.to_str().ok()?.trim());
-    let bearer = || {
-        let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
-        filled(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))
+/// Finds out who calls, and takes the credential that proved it out of the head wherever it stands. A client that was
+/// set up for a provider before sends that provider's key along, so a credential that is not known hides no other.
+///
+/// # Errors
+/// `Unauthenticated` without a credential; if none that is there is good, what is wrong with the one of which most is
+/// known; `Invalid` if the path holds the credential, which cannot be taken out of there.
+pub(super) fn redeem(
+    accounts: &Accounts,
+    path: &str,
+    headers: &mut HeaderMap,
+    query: &mut Option<Cow<'_, str>>,
+    now: Timestamp,
+) -> Result<Principal, Failure> {
+    let asked = query.as_deref();
+    let mut refused = None;
+    let mut known = None;
+    for credential in candidates(headers, asked).take(TRIED_MAX) {
+        match accounts.authenticate(&credential, now) {
+            Ok(principal) => {
+                known = Some((principal, credential));
+                break;
+            }
+            Err(error) if refused.is_none() || is_telling(&error) => refused = Some(error),
+            Err(_) => {}
+        }
+    }
+    let Some((principal, credential)) = known else {
+        return Err(refused.map_or_else(no_credential, Failure::from));
     };
-    header(&X_API_KEY)
-        .or_else(bearer)
-        .or_else(|| header(&X_GOOG_API_KEY))
-        .or_else(|| query?.split('&').find_map(|pair| filled(pair.strip_prefix("key=")?)))
+    let finder = Finder::new(credential.as_bytes());
+    if holds(&finder, path.as_bytes()) {
+        return Err(Failure::new(Kind::Invalid, "the path holds your credential: send it in a header"));
+    }
+    let strays = strays(headers, &finder);
+    let cleaned = asked.and_then(|query| without_credentials(query, &finder));
+    for name in strays {
+        headers.remove(name);
+    }
+    if let Some(cleaned) = cleaned {
+        *query = (!cleaned.is_empty()).then_some(Cow::Owned(cleaned));
+    }
+    Ok(principal)
+}
+
+/// Says more than that nobody knows it.
+fn is_telling(error: &accounts::Error) -> bool {
+    !matches!(error, accounts::Error::UnknownCredential)
+}
+
+/// The credentials of a request: `x-api-key`, `authorization: Bearer`, `x-goog-api-key` and `?key=`, in this order.
+fn candidates<'r>(headers: &'r HeaderMap, query: Option<&'r str>) -> impl Iterator<Item = Cow<'r, str>> {
+    let texts = |name: &HeaderName| {
+        headers.get_all(name).into_iter().filter_map(|value| filled(value.to_str().ok()?.trim()))
+    };
+    let bearers = texts(&AUTHORIZATION).filter_map(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        filled(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))
+    });
+    let in_headers = texts(&X_API_KEY).chain(bearers).chain(texts(&X_GOOG_API_KEY)).map(Cow::Borrowed);
+    let in_query = query.into_iter().flat_map(|query| query.split('&')).filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        Some(decoded(value)).filter(|value| is_key(name) && !value.is_empty())
+    });
+    in_headers.chain(in_query)
 }
 
 /// Clients send headers for settings that nobody has made; such a place is empty, and another may not be.
@@ -25,56 +88,124 @@ fn filled(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The query without `key=…`; none if nothing is left.
-pub(super) fn without_key(query: &str) -> Option<String> {
-    let kept: Vec<&str> = query.split('&').filter(|pair| !is_key(pair)).collect();
-    (!kept.is_empty()).then(|| kept.join("&"))
+/// Headers that hold a credential and are not among those that never go upstream.
+fn strays(headers: &HeaderMap, credential: &Finder<'_>) -> Vec<HeaderName> {
+    let is_stray = |name: &HeaderName| {
+        ![X_API_KEY, X_GOOG_API_KEY, AUTHORIZATION, COOKIE].contains(name)
+            && headers.get_all(name).iter().any(|value| holds(credential, value.as_bytes()))
+    };
+    headers.keys().filter(|name| is_stray(name)).cloned().collect()
 }
 
-/// Whether a query carries a credential.
-pub(super) fn has_key(query: &str) -> bool {
-    query.split('&').any(is_key)
+/// A query without `key=…` and without whatever else holds the credential; none if all of it may stay.
+fn without_credentials(query: &str, credential: &Finder<'_>) -> Option<String> {
+    let goes = |pair: &&str| {
+        is_key(pair.split_once('=').map_or(*pair, |(name, _)| name)) || holds(credential, pair.as_bytes())
+    };
+    query.split('&').any(|pair| goes(&pair)).then(|| {
+        let kept: Vec<&str> = query.split('&').filter(|pair| !goes(pair)).collect();
+        kept.join("&")
+    })
 }
 
-fn is_key(pair: &str) -> bool {
-    pair == "key" || pair.starts_with("key=")
+fn is_key(name: &str) -> bool {
+    name == "key" || (name.contains('%') && decoded(name) == "key")
+}
+
+/// Whether a text holds a credential, as it is or percent-encoded.
+fn holds(credential: &Finder<'_>, text: &[u8]) -> bool {
+    text.len() >= credential.needle().len()
+        && (credential.find(text).is_some()
+            || (text.contains(&b'%') && credential.find(&percent_decoded(text)).is_some()))
+}
+
+/// A value of a query; what is no text stays as it is, and is no credential of ours.
+fn decoded(value: &str) -> Cow<'_, str> {
+    if !value.contains('%') {
+        return Cow::Borrowed(value);
+    }
+    String::from_utf8(percent_decoded(value.as_bytes())).map_or(Cow::Borrowed(value), Cow::Owned)
+}
+
+fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, behind)) = rest.split_first() {
+        let escaped = || {
+            let digits = std::str::from_utf8(behind.get(..2)?).ok()?;
+            u8::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'))
+        };
+        let escaped = (byte == b'%').then(escaped).flatten();
+        decoded.push(escaped.unwrap_or(byte));
+        rest = if escaped.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
+    }
+    decoded
+}
+
+fn no_credential() -> Failure {
+    Failure::new(
+        Kind::Unauthenticated,
+        "no credential: send your sproxy key as `x-api-key`, `authorization: Bearer`, `x-goog-api-key` or `?key=`",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_providers_place_is_accepted() {
-        let with = |name: &'static str, value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, value.parse().unwrap());
-            find(&headers, None).map(str::to_owned)
-        };
-        assert_eq!(with("x-api-key", "k").as_deref(), Some("k"));
-        assert_eq!(with("authorization", "bearer k").as_deref(), Some("k"));
-        assert_eq!(with("x-goog-api-key", "k").as_deref(), Some("k"));
-        assert_eq!(with("authorization", "Basic k"), None);
-        assert_eq!(find(&HeaderMap::new(), Some("alt=sse&key=k")), Some("k"));
-        assert_eq!(find(&HeaderMap::new(), Some("monkey=k")), None);
+    fn found(headers: &[(&str, &str)], query: Option<&str>) -> Vec<String> {
+        let pairs = headers.iter().map(|(n, v)| (n.parse::<HeaderName>().unwrap(), v.parse().unwrap()));
+        candidates(&pairs.collect(), query).map(Cow::into_owned).collect()
     }
 
     #[test]
-    fn an_empty_place_does_not_hide_another_one() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-api-key", " ".parse().unwrap());
-        assert_eq!(find(&headers, Some("key=")), None);
-        assert_eq!(find(&headers, Some("key=&key=k")), Some("k"));
-        headers.insert("x-goog-api-key", "k".parse().unwrap());
-        assert_eq!(find(&headers, None), Some("k"));
-        headers.insert("authorization", "Bearer b".parse().unwrap());
-        assert_eq!(find(&headers, None), Some("b"));
+    fn every_providers_place_is_looked_at() {
+        assert_eq!(found(&[("x-api-key", "k")], None), ["k"]);
+        assert_eq!(found(&[("authorization", "bearer  k")], None), ["k"]);
+        assert_eq!(found(&[("x-goog-api-key", "k")], None), ["k"]);
+        assert_eq!(found(&[], Some("alt=sse&key=k")), ["k"]);
+        assert_eq!(found(&[], Some("k%65y=sk%2Dsp")), ["sk-sp"]);
+        assert!(found(&[("authorization", "Basic k")], Some("monkey=k")).is_empty());
     }
 
     #[test]
-    fn the_rest_of_the_query_stays_as_it_is() {
-        assert_eq!(without_key("alt=sse&key=secret&x=%20").as_deref(), Some("alt=sse&x=%20"));
-        assert_eq!(without_key("key=secret"), None);
-        assert!(has_key("a=b&key=") && !has_key("monkey=1"));
+    fn an_empty_place_is_none_and_all_others_are_found_in_order() {
+        assert!(found(&[("x-api-key", " ")], Some("key=")).is_empty());
+        let mut pairs = HeaderMap::new();
+        pairs.append("x-api-key", "a".parse().unwrap());
+        pairs.append("x-api-key", "b".parse().unwrap());
+        pairs.append("authorization", "Bearer c".parse().unwrap());
+        pairs.append("x-goog-api-key", "d".parse().unwrap());
+        let all: Vec<_> = candidates(&pairs, Some("key=&key=e")).collect();
+        assert_eq!(all, ["a", "b", "c", "d", "e"]);
+    }
+
+    #[test]
+    fn the_credential_is_taken_out_of_a_query_and_the_rest_stays_as_it_is() {
+        let finder = Finder::new("s3cr-et");
+        for (query, left) in [
+            ("alt=sse&key=other&x=%20", Some("alt=sse&x=%20")),
+            ("key=s3cr-et", Some("")),
+            ("%6Bey=other&a=b", Some("a=b")),
+            ("api_key=s3cr-et&a=b", Some("a=b")),
+            ("a=b&x=Bearer+s3cr%2det", Some("a=b")),
+            ("a=b&monkey=1&x=%2B1%zz%", None),
+        ] {
+            assert_eq!(without_credentials(query, &finder).as_deref(), left, "{query}");
+        }
+    }
+
+    #[test]
+    fn headers_that_hold_the_credential_are_found_however_it_is_written() {
+        let finder = Finder::new("s3cr-et");
+        let pairs = [
+            ("x-api-key", "s3cr-et"),
+            ("x-litellm-api-key", "Bearer s3cr-et"),
+            ("referer", "http://a/?k=s3cr%2Det"),
+            ("user-agent", "secret 100%"),
+        ];
+        let pairs = pairs.iter().map(|(n, v)| (n.parse::<HeaderName>().unwrap(), v.parse().unwrap()));
+        let found = strays(&pairs.collect(), &finder);
+        assert_eq!(found, ["x-litellm-api-key", "referer"]);
     }
 }

@@ -20,6 +20,7 @@ mod refused;
 mod route;
 mod tap;
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,7 +118,7 @@ pub struct Head<'q> {
     /// Its method.
     pub method: Method,
     /// What stands behind the `?`.
-    pub query: Option<&'q str>,
+    pub query: Option<Cow<'q, str>>,
     /// Its headers.
     pub headers: HeaderMap,
 }
@@ -200,7 +201,7 @@ impl Gateway {
         &self,
         request_id: RequestId,
         route: Route<'_>,
-        head: Head<'_>,
+        mut head: Head<'_>,
         body: B,
         caller: &mut Option<refused::Caller>,
     ) -> Result<Response<Body>, Failure>
@@ -209,8 +210,8 @@ impl Gateway {
     {
         let started = Instant::now();
         let now = self.books.clock.now();
-        let credential = credential::find(&head.headers, head.query).ok_or_else(no_credential)?;
-        let principal = self.accounts.authenticate(credential, now).map_err(Failure::from)?;
+        let principal =
+            credential::redeem(&self.accounts, route.path, &mut head.headers, &mut head.query, now)?;
         // What is free is in no book, refused or not.
         if route.endpoint != Endpoint::Free && !route.lists_models {
             *caller = Some(refused::Caller::of(&principal, started));
@@ -382,11 +383,7 @@ fn is_stream(content_type: Option<&str>) -> bool {
 }
 
 fn outgoing(route: Route<'_>, head: Head<'_>, body: &Bytes, asked: &ask::Asked<'_>) -> Outgoing {
-    let query = match head.query {
-        Some(query) if credential::has_key(query) => credential::without_key(query),
-        other => other.map(str::to_owned),
-    };
-    let path_and_query = match query {
+    let path_and_query = match &head.query {
         Some(query) => format!("{}?{query}", route.path),
         None => route.path.to_owned(),
     };
@@ -421,13 +418,6 @@ fn stale() -> Failure {
         "this node has not heard from its leader for longer than cluster.max_staleness",
     )
     .retry_after(Duration::from_secs(5))
-}
-
-fn no_credential() -> Failure {
-    Failure::new(
-        Kind::Unauthenticated,
-        "no credential: send your sproxy key as `x-api-key`, `authorization: Bearer`, `x-goog-api-key` or `?key=`",
-    )
 }
 
 /// Other upgrades are the caller's offer, which nobody has to take: without an answer to it the call is plain HTTP.

@@ -14,6 +14,7 @@ mod config;
 mod control;
 mod crash;
 mod demo;
+mod credentials;
 mod deploy;
 mod door;
 mod harness;
