@@ -235,6 +235,8 @@ pub struct TargetConfig {
     pub health_path: Option<String>,
     /// Whether `OpenAI` streams are asked for their usage.
     pub include_usage: bool,
+    /// Whether calls about the provider's account may go there.
+    pub allow_admin_paths: bool,
     /// What becomes of an answer whose caller has hung up.
     pub on_hangup: HangUp,
     /// To a connection.

@@ -154,6 +154,7 @@ fn target(target: &TargetConfig) -> Settings {
         ("models", format!("[{}]", models.join(", "))),
         ("health_path", quoted(target.health_path.as_deref().unwrap_or(""))),
         ("include_usage", target.include_usage.to_string()),
+        ("allow_admin_paths", target.allow_admin_paths.to_string()),
         ("on_hangup", quoted(on_hangup)),
         ("connect_timeout", duration(target.connect_timeout)),
         ("answer_timeout", duration(target.answer_timeout)),

@@ -13,6 +13,7 @@ pub mod price;
 pub mod principal;
 pub mod provider;
 pub mod quota;
+pub mod quoted;
 pub mod share;
 pub mod summary;
 pub mod terms;

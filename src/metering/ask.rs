@@ -21,11 +21,13 @@ pub struct Asked<'a> {
     pub clear: Clear,
     /// `stream`; none if the request does not say, which Ollama takes for true and everyone else for false.
     pub stream: Option<bool>,
-    /// The most output tokens the caller wants: `max_tokens`, `max_completion_tokens`, `max_output_tokens`,
-    /// Gemini's `generationConfig.maxOutputTokens`, Ollama's `options.num_predict`. Of several the largest.
+    /// The most output tokens the caller wants, under any of the names in `MAX_TOKENS`, at the top or in an object of
+    /// options. Of several the largest.
     pub max_tokens: Option<u64>,
     /// On which terms the caller wants to be served: `service_tier`, `speed`, `inference_geo`.
     pub terms: Terms,
+    /// A model is named that could not be read.
+    pub names_unread: bool,
     /// The answer will only say that the work has been taken on.
     pub background: bool,
     /// The request asks for usage in its stream by itself (`stream_options.include_usage`).
@@ -41,6 +43,18 @@ impl Asked<'_> {
         if let Some(word) = string(json) {
             self.terms.set(term, &word);
         }
+    }
+
+    /// Whether the body may name a model that the gateway does not see.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.model.is_none() && (self.names_unread || self.form == Form::Unknown)
+    }
+
+    /// The same body, of which nothing can be read after all.
+    #[must_use]
+    pub fn unread(self) -> Self {
+        Self { weight: self.weight, ..Self::default() }
     }
 
     /// What the call is worth where its answer does not tell.
@@ -135,30 +149,34 @@ pub fn scan(body: &[u8]) -> Asked<'_> {
     let mut models = Seen::default();
     let mut most = Most::default();
     let mut stream_options = None;
-    let Some(start) = members(body, 0, |key, value| {
+    // Most readers skip a byte order mark, so what is behind it is read; but not for certain.
+    let from = if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    let Some(mut start) = members(body, from, |key, value| {
         let text = body.get(value.clone()).unwrap_or_default();
         match key {
             b"model" => {
                 asked.model = string(text).or(asked.model.take());
                 models.times += 1;
+                asked.names_unread |= text != b"null";
             }
             b"stream" => asked.stream = boolean(text),
             b"background" => asked.background |= !matches!(text, b"false" | b"null"),
-            b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" => most.take_in(text),
-            b"generationConfig" | b"generation_config" | b"options" => most.take_in_nested(text),
             b"stream_options" => stream_options = Some(value),
             b"service_tier" => asked.take_term(Term::ServiceTier, text),
             b"speed" => asked.take_term(Term::Speed, text),
             b"inference_geo" => asked.take_term(Term::InferenceGeo, text),
+            _ if MAX_TOKENS.contains(&key) => most.take_in(text),
+            _ if OPTIONS.contains(&key) => most.take_in_nested(text),
             _ => {
                 // OpenRouter goes on to `models` when `model` fails.
                 models.alike |= key == b"models" || looks_like(key, &[b"model"]);
-                most.unclear |= looks_like(key, &MAX_TOKENS);
+                most.unclear |= looks_like(key, &MAX_TOKENS) || looks_like(key, &OPTIONS);
             }
         }
     }) else {
         return asked;
     };
+    start.is_whole &= from == 0;
     asked.form = if start.is_whole { Form::Json } else { Form::Unknown };
     let one_model = models == Seen { times: 1, alike: false } && asked.model.is_some();
     asked.clear = Clear { model: start.is_whole && one_model, max_tokens: start.is_whole && !most.unclear };
@@ -175,6 +193,7 @@ fn scan_form(body: &[u8]) -> Asked<'_> {
     Asked {
         model: form.model,
         form: Form::Multipart(form.boundary),
+        names_unread: !form.is_read,
         clear: Clear { model: form.is_clear, max_tokens: form.is_clear },
         weight: Weight { text: 0, files: 1 },
         ..Asked::default()
@@ -188,17 +207,35 @@ struct Seen {
     alike: bool,
 }
 
-/// Keys that say how many tokens a caller wants, or hold such keys.
-const MAX_TOKENS: [&[u8]; 6] = [
+/// Keys that say how many tokens of output a caller wants, in the dialects and in what other servers made of them.
+const MAX_TOKENS: [&[u8]; 14] = [
     b"max_tokens",
     b"max_completion_tokens",
     b"max_output_tokens",
+    b"max_tokens_to_sample",
+    b"max_response_output_tokens",
+    b"max_new_tokens",
+    b"max_gen_len",
+    b"max_tokens_to_generate",
+    b"maxTokens",
+    b"maxOutputTokens",
+    b"maxCompletionTokens",
+    b"maxTokenCount",
+    b"num_predict",
+    b"n_predict",
+];
+/// Keys whose object may hold such a key: Gemini's, Ollama's, Vertex' and Hugging Face's, Bedrock's, `SGLang`'s.
+const OPTIONS: [&[u8]; 8] = [
     b"generationConfig",
     b"generation_config",
     b"options",
+    b"parameters",
+    b"inferenceConfig",
+    b"inference_config",
+    b"textGenerationConfig",
+    b"sampling_params",
 ];
-/// The same inside an object of options.
-const NESTED_MAX_TOKENS: [&[u8]; 3] = [b"maxOutputTokens", b"max_output_tokens", b"num_predict"];
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The largest number of tokens that was asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -218,10 +255,10 @@ impl Most {
     /// The output limit inside Gemini's `generationConfig` or Ollama's `options`.
     fn take_in_nested(&mut self, json: &[u8]) {
         let start = members(json, 0, |key, value| {
-            if NESTED_MAX_TOKENS.contains(&key) {
+            if MAX_TOKENS.contains(&key) {
                 self.take_in(json.get(value).unwrap_or_default());
             } else {
-                self.unclear |= looks_like(key, &NESTED_MAX_TOKENS);
+                self.unclear |= looks_like(key, &MAX_TOKENS);
             }
         });
         self.unclear |= json != b"null" && !start.is_some_and(|start| start.is_whole);
@@ -325,6 +362,10 @@ mod tests {
             (r#"{"max_output_tokens":8}"#, Some(8)),
             (r#"{"generationConfig":{"temperature":1,"maxOutputTokens":9}}"#, Some(9)),
             (r#"{"options":{"num_predict":10}}"#, Some(10)),
+            (r#"{"max_tokens_to_sample":11}"#, Some(11)),
+            (r#"{"parameters":{"max_new_tokens":12,"maxOutputTokens":3}}"#, Some(12)),
+            (r#"{"n_predict":13}"#, Some(13)),
+            (r#"{"inferenceConfig":{"maxTokens":14}}"#, Some(14)),
             (r#"{"options":{"num_predict":-1}}"#, None),
             (r#"{"max_tokens":null}"#, None),
         ] {

@@ -69,6 +69,7 @@ fn place(provider: Provider, path: &str) -> Place {
 fn anthropic(path: &str) -> Place {
     match path {
         "/v1/messages/count_tokens" => Place::Counts,
+        _ if path.ends_with("/publishers/anthropic/models/count-tokens:rawPredict") => Place::Counts,
         _ if is_under(path, "/v1/models") => Place::Lists,
         _ if is_under(path, "/v1/messages/batches") => orders(path),
         _ if is_under_any(path, &["/v1/files", "/v1/skills", "/v1/organizations"]) => Place::Keeps,
@@ -106,24 +107,42 @@ fn openai(path: &str) -> Place {
     }
 }
 
-/// Below any version: `/v1beta`, `/v1`, `/v1alpha`.
+/// Below any version: `/v1beta`, `/v1`, `/v1alpha`, `/v1beta1`; of the stores also behind `/upload` and `/download`.
 fn gemini(path: &str) -> Place {
+    const STORES: [&str; 4] = ["/cachedContents", "/files", "/corpora", "/fileSearchStores"];
+    let moved = ["/upload/", "/download/"].iter().find_map(|moved| path.strip_prefix(moved));
+    if let Some((_, stored)) = moved.and_then(|moved| moved.split_once('/')) {
+        let is_store = |store: &str| store.get(1..).is_some_and(|store| is_under(stored, store));
+        return if STORES.iter().any(|store| is_store(store)) { Place::Keeps } else { Place::Answers };
+    }
     let below = path.get(1..).and_then(|path| path.find('/')).and_then(|at| path.get(at + 1..));
-    let path = below.unwrap_or_default();
-    if let Some(path) = path.strip_prefix("/openai") {
+    let path = vertex(below.unwrap_or_default());
+    if let Some(path) = path.strip_prefix("/openai").or_else(|| path.strip_prefix("/endpoints/openapi")) {
         return openai(path);
     }
     match path.split_once(':') {
-        Some((name, "countTokens")) if is_under_any(name, &["/models", "/tunedModels"]) => Place::Counts,
+        Some((name, "countTokens" | "computeTokens")) if is_under_any(name, &["/models", "/tunedModels"]) => {
+            Place::Counts
+        }
         Some((_, "batchGenerateContent" | "asyncBatchEmbedContent")) => Place::Orders,
         Some((_, "cancel")) => Place::Keeps,
         None if matches!(path, "/tunedModels" | "/auth_tokens") => Place::Orders,
+        None if is_under_any(path, &["/batchPredictionJobs", "/tuningJobs"]) => Place::Orders,
         None if is_under(path, "/models") => Place::Lists,
-        None if is_under_any(path, &["/cachedContents", "/files", "/corpora", "/fileSearchStores"]) => {
-            Place::Keeps
-        }
+        None if is_under_any(path, &STORES) => Place::Keeps,
         _ => Place::Answers,
     }
+}
+
+/// What follows the project and the publisher in a path of Google's cloud:
+/// `/projects/P/locations/L/publishers/google/models/…`.
+fn vertex(path: &str) -> &str {
+    let behind = |path, start: &str| {
+        let rest: &str = str::strip_prefix(path, start)?;
+        rest.find('/').and_then(|at| rest.get(at..))
+    };
+    let path = behind(path, "/projects/").and_then(|rest| behind(rest, "/locations/")).unwrap_or(path);
+    behind(path, "/publishers/").unwrap_or(path)
 }
 
 fn ollama(path: &str) -> Place {
@@ -212,6 +231,22 @@ mod tests {
             (Gemini, "POST", "/v1beta/cachedContents", Other),
             (Gemini, "POST", "/v1beta/interactions", Inference),
             (Gemini, "POST", "/v1beta/batches/b:cancel", Other),
+            (Gemini, "POST", "/upload/v1beta/files", Other),
+            (Gemini, "PUT", "/upload/v1beta/files", Other),
+            (Gemini, "POST", "/upload/v1beta/fileSearchStores/s:uploadToFileSearchStore", Other),
+            (Gemini, "POST", "/upload/v1beta/models/g:generateContent", Inference),
+            (
+                Gemini,
+                "POST",
+                "/v1/projects/p/locations/l/publishers/google/models/g:generateContent",
+                Inference,
+            ),
+            (Gemini, "POST", "/v1/projects/p/locations/l/publishers/google/models/g:countTokens", Free),
+            (Gemini, "POST", "/v1/projects/p/locations/l/cachedContents", Other),
+            (Gemini, "POST", "/v1/projects/p/locations/l/batchPredictionJobs", Deferred),
+            (Gemini, "POST", "/v1/projects/p/locations/l/endpoints/openapi/chat/completions", Inference),
+            (Anthropic, "POST", "/v1/p/publishers/anthropic/models/count-tokens:rawPredict", Free),
+            (Anthropic, "POST", "/v1/p/publishers/anthropic/models/c:rawPredict", Inference),
             (Ollama, "POST", "/api/chat", Inference),
             (Ollama, "GET", "/api/tags", Free),
             (Ollama, "POST", "/api/tags", Inference),

@@ -11,6 +11,8 @@ pub struct Form<'a> {
     pub boundary: &'a [u8],
     /// Its field `model`; of several the last.
     pub model: Option<Cow<'a, str>>,
+    /// All its parts could be gone through.
+    pub is_read: bool,
     /// It is written without any of the liberties that some readers understand and others do not, and it names one
     /// model.
     pub is_clear: bool,
@@ -21,6 +23,7 @@ pub struct Form<'a> {
 pub fn read(body: &[u8]) -> Form<'_> {
     let mut form = Form::default();
     let models = fields(body, &mut form);
+    form.is_read = models.is_some();
     form.is_clear = models == Some(1) && form.model.is_some();
     if form.model.is_none() {
         form.model = named(body);

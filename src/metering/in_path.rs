@@ -20,6 +20,7 @@ impl<'p> InPath<'p> {
         match provider {
             Provider::Gemini if !path.contains("/openai/") => gemini(path),
             Provider::Openai => openai(path),
+            Provider::Anthropic => anthropic(path),
             _ => Self::Nothing,
         }
     }
@@ -32,6 +33,9 @@ fn gemini(path: &str) -> InPath<'_> {
     let name = before.get(slash + 1..).unwrap_or_default();
     let collection = before.get(..slash).and_then(|above| above.rfind('/'));
     let whole = collection.and_then(|at| before.get(at + 1..)).unwrap_or(name);
+    if STORED.iter().any(|stored| whole.starts_with(stored)) {
+        return InPath::Nothing;
+    }
     let in_models = whole.len() == name.len() + "models/".len() && whole.starts_with("models/");
     let model = if in_models { name } else { whole };
     let is_certain = (in_models || whole.starts_with("tunedModels/"))
@@ -41,14 +45,35 @@ fn gemini(path: &str) -> InPath<'_> {
     if is_certain { InPath::Certainly(model) } else { InPath::Perhaps(model) }
 }
 
+/// Collections of Google's that have verbs of their own and are no models.
+const STORED: [&str; 7] =
+    ["files/", "cachedContents/", "corpora/", "documents/", "fileSearchStores/", "operations/", "batches/"];
+
+/// Claude at Google: `/v1/projects/P/locations/L/publishers/anthropic/models/NAME:rawPredict`, with no model in the body
+/// unless it is about counting its tokens.
+fn anthropic(path: &str) -> InPath<'_> {
+    let Some((_, behind)) = path.split_once("/publishers/anthropic/models/") else { return InPath::Nothing };
+    match behind.split_once(':') {
+        Some(("count-tokens", _)) => InPath::Nothing,
+        Some((name, verb)) if !name.is_empty() && !name.contains('/') && !verb.contains([':', '/']) => {
+            if path.contains(['%', ';']) { InPath::Perhaps(name) } else { InPath::Certainly(name) }
+        }
+        _ => InPath::Perhaps(behind),
+    }
+}
+
 /// Without a verb nothing is generated, but it is still that model that is meant.
 fn listed(path: &str) -> InPath<'_> {
     let behind = path.split_once("/models/").and_then(|(_, behind)| behind.split('/').next());
     behind.filter(|model| !model.is_empty()).map_or(InPath::Nothing, InPath::Perhaps)
 }
 
-/// Azure's `/deployments/NAME/chat/completions`, and the `/v1/engines/NAME/completions` of old.
+/// `/v1/models/NAME`, Azure's `/deployments/NAME/chat/completions`, and the `/v1/engines/NAME/completions` of old.
 fn openai(path: &str) -> InPath<'_> {
+    if let Some(model) = path.strip_prefix("/v1").unwrap_or(path).strip_prefix("/models/") {
+        let is_name = !model.is_empty() && !model.contains(['%', ';']);
+        return if is_name { InPath::Perhaps(model) } else { InPath::Nothing };
+    }
     let behind = ["/deployments/", "/engines/"].iter().find_map(|base| path.split_once(base));
     let Some((_, behind)) = behind else { return InPath::Nothing };
     let name = behind.split('/').next().unwrap_or_default();
@@ -80,7 +105,17 @@ mod tests {
             (Openai, "/v1/engines/davinci/completions", Certainly("davinci")),
             (Openai, "/deployments/a/deployments/b/x", Perhaps("a")),
             (Openai, "/v1/chat/completions", Nothing),
+            (Openai, "/v1/models/ft:gpt-5:acme::x", Perhaps("ft:gpt-5:acme::x")),
+            (Openai, "/v1/models/org%2Fx", Nothing),
             (Anthropic, "/v1/messages", Nothing),
+            (
+                Anthropic,
+                "/v1/projects/p/locations/l/publishers/anthropic/models/c@1:rawPredict",
+                Certainly("c@1"),
+            ),
+            (Anthropic, "/v1/p/publishers/anthropic/models/count-tokens:rawPredict", Nothing),
+            (Gemini, "/v1beta/files/x:download", Nothing),
+            (Gemini, "/upload/v1beta/files", Nothing),
         ] {
             assert_eq!(InPath::of(provider, path), expected, "{path}");
         }

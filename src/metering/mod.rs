@@ -18,6 +18,7 @@ mod beginning;
 mod block;
 mod coding;
 mod counts;
+mod decode;
 mod endpoint;
 mod form;
 mod framing;
@@ -32,6 +33,7 @@ mod tally;
 pub mod usage_chunk;
 mod vocabulary;
 
+pub use crate::metering::decode::{Coding, Decoding};
 pub use crate::metering::endpoint::Endpoint;
 use crate::metering::framing::Plain;
 pub use crate::metering::in_path::InPath;

@@ -1,4 +1,7 @@
 //! Takes the usage chunk that the gateway asked for out of an OpenAI stream whose caller did not ask for it.
+//!
+//! Only a `data:` line whose beginning could be such a chunk waits for its end; everything else passes as it comes. What
+//! is no stream of events has no such lines, so that it does not matter what an answer calls itself.
 
 use std::sync::LazyLock;
 
@@ -7,17 +10,31 @@ use memchr::{memchr2, memmem};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// Largest event that can be the usage chunk; anything larger passes unexamined.
-const EVENT_MAX: usize = 64 * 1024;
+/// Longest line that can be the usage chunk; anything longer passes unexamined.
+const LINE_MAX: usize = 64 * 1024;
+const DATA: &[u8] = b"data:";
 
 /// Lets an uncompressed event stream pass without the one chunk that carries usage and no choices. All other
-/// bytes pass unchanged and in order; an event that has begun is held back until it is known what it is.
+/// bytes pass unchanged and in order.
 #[derive(Debug, Default)]
 pub struct Remover {
-    /// The beginning of an event whose end has not come, at most [`EVENT_MAX`] bytes.
+    /// The beginning of a line whose end has not come, at most [`LINE_MAX`] bytes.
     held: BytesMut,
-    /// Inside an event that is too large to be examined.
-    oversized: bool,
+    /// Inside a line that passes.
+    in_line: bool,
+    /// The last line ended with a carriage return; a line feed that follows belongs to it, and goes where it went.
+    after_return: Option<Went>,
+    /// A line of the event has passed, so that its end has to pass, too.
+    has_passed: bool,
+    /// The chunk was the event's only line.
+    is_removed: bool,
+}
+
+/// What became of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Went {
+    Through,
+    Away,
 }
 
 impl Remover {
@@ -26,19 +43,68 @@ impl Remover {
         let held = std::mem::take(&mut self.held);
         let all = if held.is_empty() { chunk } else { join(held, &chunk) };
         let mut kept = Kept::new(all);
-        while let Some(end) = event_end(kept.rest()) {
-            let event = kept.rest().get(..end).unwrap_or_default();
-            let remove = !std::mem::take(&mut self.oversized) && is_usage_chunk(event);
-            kept.advance(end, remove);
+        while let Some(first) = kept.rest().first() {
+            if let Some(went) = self.after_return.take()
+                && *first == b'\n'
+            {
+                kept.advance(1, went == Went::Away);
+            } else if self.in_line {
+                self.pass_line(&mut kept);
+            } else if !self.begin_line(&mut kept) {
+                break;
+            }
         }
-        let begun = kept.rest().len();
-        if self.oversized || begun > EVENT_MAX {
-            self.oversized = true;
-            kept.advance(begun, false);
-        } else {
-            self.held = BytesMut::from(kept.rest());
-        }
+        self.held = BytesMut::from(kept.rest());
         kept.into_bytes()
+    }
+
+    /// Takes up a new line; false if it has to wait.
+    fn begin_line(&mut self, kept: &mut Kept) -> bool {
+        let line = kept.rest();
+        if matches!(line.first(), Some(b'\n' | b'\r')) {
+            let went = if std::mem::take(&mut self.is_removed) { Went::Away } else { Went::Through };
+            self.has_passed = false;
+            self.end_line(kept, 0, went);
+            return true;
+        }
+        if line.starts_with(DATA) {
+            match memchr2(b'\n', b'\r', line) {
+                Some(end) if is_usage_chunk(line.get(DATA.len()..end).unwrap_or_default()) => {
+                    self.is_removed = !self.has_passed;
+                    self.end_line(kept, end, Went::Away);
+                    return true;
+                }
+                None if may_be_usage_chunk(line) => return false,
+                _ => {}
+            }
+        } else if DATA.starts_with(line) {
+            return false;
+        }
+        // A comment says nothing about the event that it stands in.
+        if line.first() != Some(&b':') {
+            self.has_passed = true;
+            self.is_removed = false;
+        }
+        self.in_line = true;
+        true
+    }
+
+    fn pass_line(&mut self, kept: &mut Kept) {
+        match memchr2(b'\n', b'\r', kept.rest()) {
+            Some(end) => {
+                self.in_line = false;
+                self.end_line(kept, end, Went::Through);
+            }
+            None => kept.advance(kept.rest().len(), false),
+        }
+    }
+
+    /// Goes behind the line break at `end`, with all that comes before it.
+    fn end_line(&mut self, kept: &mut Kept, end: usize, went: Went) {
+        if kept.rest().get(end) == Some(&b'\r') {
+            self.after_return = Some(went);
+        }
+        kept.advance(end + 1, went == Went::Away);
     }
 
     /// What was still held back when the stream ended.
@@ -87,41 +153,40 @@ fn join(mut held: BytesMut, chunk: &[u8]) -> Bytes {
     held.freeze()
 }
 
-/// The length of the first event, its empty line included.
-fn event_end(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    while let Some(found) = memchr2(b'\n', b'\r', bytes.get(at..).unwrap_or_default()) {
-        let line_end = behind_break(bytes, at + found)?;
-        match bytes.get(line_end) {
-            Some(b'\n' | b'\r') => return behind_break(bytes, line_end),
-            _ => at = line_end,
-        }
-    }
-    None
+/// Whether a line that has begun can become the usage chunk: JSON without a choice in it so far.
+fn may_be_usage_chunk(line: &[u8]) -> bool {
+    static CHOICES: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("\"choices\""));
+    let data = line.get(DATA.len()..).unwrap_or_default().trim_ascii_start();
+    let has_choice = || {
+        let behind =
+            CHOICES.find(data).and_then(|at| data.get(at + "\"choices\"".len()..)).unwrap_or_default();
+        let mut value = behind.iter().filter(|byte| !byte.is_ascii_whitespace());
+        value.next() == Some(&b':') && value.next() == Some(&b'[') && value.next() == Some(&b'{')
+    };
+    line.len() <= LINE_MAX && matches!(data.first(), None | Some(b'{')) && !has_choice()
 }
 
-/// Behind the line break at `at`; none if a line feed may still follow a final carriage return.
-fn behind_break(bytes: &[u8], at: usize) -> Option<usize> {
-    match (bytes.get(at), bytes.get(at + 1)) {
-        (Some(b'\r'), Some(b'\n')) => Some(at + 2),
-        (Some(b'\r'), None) => None,
-        _ => Some(at + 1),
-    }
-}
-
-/// The chunk of `stream_options.include_usage`: usage and no choices.
-fn is_usage_chunk(event: &[u8]) -> bool {
+/// The chunk of `stream_options.include_usage`: usage, no choices, and nothing that a caller could be waiting for.
+fn is_usage_chunk(data: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Chunk {
-        choices: Vec<IgnoredAny>,
+        choices: Option<Vec<IgnoredAny>>,
         usage: Option<IgnoredAny>,
+        /// Events of other dialects have usage at their top, too.
+        r#type: Option<IgnoredAny>,
+        delta: Option<IgnoredAny>,
+        error: Option<IgnoredAny>,
     }
-    if event.len() > EVENT_MAX || !names_usage(event) {
+    if data.len() > LINE_MAX || !names_usage(data) {
         return false;
     }
-    let data = event.split(|byte| matches!(byte, b'\n' | b'\r')).find_map(|line| line.strip_prefix(b"data:"));
-    data.and_then(|data| serde_json::from_slice::<Chunk>(data).ok())
-        .is_some_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
+    serde_json::from_slice::<Chunk>(data).is_ok_and(|chunk| {
+        chunk.usage.is_some()
+            && chunk.choices.is_none_or(|choices| choices.is_empty())
+            && chunk.error.is_none()
+            && chunk.r#type.is_none()
+            && chunk.delta.is_none()
+    })
 }
 
 /// Whether an event has a usage that is not null, as far as can be told without parsing it.

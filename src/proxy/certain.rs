@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 
+use super::readable::only;
 use super::route::Route;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::provider::Provider;
@@ -21,17 +22,23 @@ pub(super) struct Certain {
 }
 
 impl Certain {
-    pub(super) fn of(route: &Route<'_>, headers: &HeaderMap, asked: &Asked<'_>) -> Self {
+    /// `text_is_certain`: what was read is what a provider decodes.
+    pub(super) fn of(
+        route: &Route<'_>,
+        headers: &HeaderMap,
+        asked: &Asked<'_>,
+        text_is_certain: bool,
+    ) -> Self {
         let in_path = InPath::of(route.provider, route.path);
         let in_body = asked.model.as_deref().unwrap_or("");
         let model = match in_path {
             InPath::Certainly(model) | InPath::Perhaps(model) => model,
             InPath::Nothing => in_body,
         };
-        let body_is_plain = is_plain(route.provider, headers, asked);
+        let body_is_plain = text_is_certain && is_plain(route.provider, headers, asked);
         let model_is_clear = match in_path {
             // Google's path counts, whatever the body says. Of a deployment not every server thinks so.
-            InPath::Certainly(_) if route.provider == Provider::Gemini => true,
+            InPath::Certainly(_) if route.provider != Provider::Openai => true,
             InPath::Certainly(model) => body_is_plain && asked.clear.model && model == in_body,
             InPath::Perhaps(_) => false,
             InPath::Nothing => body_is_plain && asked.clear.model,
@@ -46,16 +53,9 @@ impl Certain {
     }
 }
 
-/// Whether the headers say of a body that it is what the gateway has read: not compressed, UTF-8, JSON or this form.
+/// Whether the headers say of a body that it is what the gateway has read: UTF-8, JSON or this form.
 fn is_plain(provider: Provider, headers: &HeaderMap, asked: &Asked<'_>) -> bool {
-    let (Some(encoding), Some(content_type)) =
-        (only(headers, &CONTENT_ENCODING), only(headers, &CONTENT_TYPE))
-    else {
-        return false;
-    };
-    if !matches!(encoding, "" | "identity") {
-        return false;
-    }
+    let Some(content_type) = only(headers, &CONTENT_TYPE) else { return false };
     let (kind, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     let kind = kind.trim();
     match asked.form {
@@ -70,13 +70,6 @@ fn is_plain(provider: Provider, headers: &HeaderMap, asked: &Asked<'_>) -> bool 
         }
         Form::Unknown => false,
     }
-}
-
-/// The text of a header, empty if it is not there; none if it is there twice or is no text.
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next().map_or(Some(""), |value| value.to_str().ok());
-    first.filter(|_| values.next().is_none())
 }
 
 fn is_utf8(parameters: &str) -> bool {

@@ -127,7 +127,7 @@ fn decoded(value: &str) -> Cow<'_, str> {
     String::from_utf8(percent_decoded(value.as_bytes())).map_or(Cow::Borrowed(value), Cow::Owned)
 }
 
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
+pub(super) fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, behind)) = rest.split_first() {

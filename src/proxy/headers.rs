@@ -59,8 +59,12 @@ pub(super) fn for_upstream(headers: &mut HeaderMap) {
     }
 }
 
-/// Leaves of a provider's headers what a caller should see.
+/// Leaves of a provider's headers what a caller should see. Where a length stands beside a transfer coding, the coding
+/// says where the body ends (RFC 9112, section 6.3), and the length would end it elsewhere.
 pub(super) fn for_caller(headers: &mut HeaderMap) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     drop_hop_by_hop(headers);
     for name in &NOT_FOR_CALLER {
         headers.remove(name);
@@ -115,6 +119,7 @@ mod tests {
             ("set-cookie", "a=b"),
             ("access-control-allow-origin", "*"),
             ("transfer-encoding", "chunked"),
+            ("content-length", "3"),
             ("request-id", "req_1"),
             ("retry-after", "7"),
         ]);

@@ -58,6 +58,11 @@ impl Drop for Held {
 }
 
 impl Held {
+    /// The most bytes that one body may have.
+    pub(super) fn body_max(&self) -> usize {
+        self.budget.body_max
+    }
+
     /// Takes room for another copy of the body, or tells that there is none.
     ///
     /// # Errors
@@ -118,6 +123,11 @@ impl Budget {
     #[must_use]
     pub fn new(total: usize, body_max: usize) -> Arc<Self> {
         Self::with_patience(total, body_max, PATIENCE)
+    }
+
+    /// A share of `user` that holds nothing yet.
+    pub(super) fn share(self: &Arc<Self>, user: UserId) -> Held {
+        Held { budget: Arc::clone(self), user, bytes: 0 }
     }
 
     fn with_patience(total: usize, body_max: usize, patience: Patience) -> Arc<Self> {

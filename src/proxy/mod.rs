@@ -12,9 +12,11 @@ mod credential;
 mod flow;
 mod hangup;
 mod headers;
+mod housekeeping;
 mod intake;
 mod metrics;
 mod models;
+mod readable;
 pub mod refusal;
 mod refused;
 mod route;
@@ -41,7 +43,7 @@ use crate::ledger::Ledger;
 use crate::metering::usage_chunk::Remover;
 use crate::metering::{self, AnswerHead, Endpoint, Estimate, ask};
 use crate::quota::{Ask, Quota};
-use crate::upstream::{Answer, Outgoing, SendError, Target, Upstream, Wanted};
+use crate::upstream::{Answer, Outgoing, SendError, Target, Upstream, Wanted, WantedModel};
 
 pub use aborted::Aborted;
 use account::{Account, Books, Call, Hints};
@@ -55,6 +57,7 @@ pub use intake::Budget;
 use intake::Held;
 pub use metrics::Metrics;
 use models::ModelLists;
+use readable::Readable;
 pub use route::{Route, find as find_route};
 use tap::Tap;
 
@@ -226,28 +229,37 @@ impl Gateway {
             return Err(traced(&head.method));
         }
         certain::check_path(route.path)?;
+        let is_housekeeping = housekeeping::is_housekeeping(route.provider, &head.method, route.path);
+        if is_housekeeping && !self.upstream.takes_admin_paths(route.provider) {
+            return Err(housekeeping::refused());
+        }
         if route.lists_models {
             return Ok(Box::pin(self.models.list(&self.upstream, &principal, route.provider)).await);
         }
         let (body, mut share) = self.intake.take_in(body, principal.user_id).await?;
-        let asked = ask::scan(&body);
+        let readable = Readable::of(&body, &head.headers, self.intake.share(principal.user_id)).await?;
+        let asked = readable.asked(&body);
         let Certain { model, model_is_unclear, max_tokens_is_unclear } =
-            Certain::of(&route, &head.headers, &asked);
+            Certain::of(&route, &head.headers, &asked, readable.is_certain());
         if let Some(caller) = caller {
             caller.model = Arc::clone(&model);
         }
         let wanted = Wanted {
             provider: route.provider,
-            model: Some(Arc::clone(&model)).filter(|model| !model.is_empty()),
+            model: wanted_model(&route, &model, &asked, !body.is_empty()),
+            is_housekeeping,
             affinity: head.headers.get(account::SESSION_ID).map(affinity),
         };
         // Nothing is admitted, reserved or sent for a model that nobody serves.
         let first = self.upstream.choose(&wanted).map_err(|none| Failure::from(&none))?;
         let hints = Hints::of(&head.headers);
-        let outgoing = outgoing(route, head, &body, &asked);
-        if let Some(copy) = &outgoing.asking {
-            share.grow(copy.len())?;
+        let outgoing = outgoing(route, head, &body, readable.text(&body), &asked);
+        if let Some(asking) = &outgoing.asking {
+            share.grow(asking.len())?;
         }
+        let (max_tokens, background, estimate) = (asked.max_tokens, asked.background, asked.estimate());
+        let terms = asked.terms.clone();
+        drop(readable);
         if route.endpoint == Endpoint::Free {
             let sent = self.upstream.send(first, &wanted, &outgoing).await;
             return Ok(models::passed_through(sent.map_err(|e| Failure::from(&e))?));
@@ -257,27 +269,18 @@ impl Gateway {
         let reservation = self.ledger.reserve(principal.user_id).map_err(Failure::from)?;
         let ask = Ask {
             model: &model,
-            max_tokens: asked.max_tokens,
+            max_tokens,
             model_is_unclear,
             max_tokens_is_unclear,
-            is_open_ended: asked.background && asked.max_tokens.is_none(),
+            is_open_ended: background && max_tokens.is_none(),
         };
         let admission =
             self.quota.admit(&principal, &ask, Moment { at: now, steady: started }).map_err(Failure::from)?;
-        let call = Call {
-            request_id,
-            principal,
-            provider: route.provider,
-            model,
-            hints,
-            terms: asked.terms.clone(),
-            started,
-        };
+        let call = Call { request_id, principal, provider: route.provider, model, hints, terms, started };
         let mut account = Account::new(Arc::clone(&self.books), call, reservation, admission);
         account.tried(&first);
         // From here on the account books it.
         *caller = None;
-        let estimate = asked.estimate();
         let metered = Metered { endpoint: route.endpoint, estimate, usage_asked: outgoing.asking.is_some() };
         if route.endpoint == Endpoint::Inference {
             account.expect(estimate);
@@ -339,13 +342,17 @@ impl Gateway {
         let (mut head, flow) = receive(answer, account, metered);
         headers::for_caller(&mut head.headers);
         let usage_asked = metered.usage_asked && target.include_usage();
-        let remover = (usage_asked && flow.is_streaming && head.status.is_success()).then(Remover::default);
-        if remover.is_some() {
-            head.headers.remove(CONTENT_LENGTH);
-        }
+        // A caller that asked for no stream is not here. What is coded cannot be read, and goes as it comes.
+        let in_clear = head.headers.get(CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
+        let may_remove = usage_asked && in_clear && head.status.is_success() && flow.left != Some(0);
+        let remover = may_remove.then(Remover::default);
+        let has_length = may_remove && head.headers.contains_key(CONTENT_LENGTH);
         let drainer = Arc::clone(&self.drainer);
         let mut tap = Box::new(Tap::new(flow, remover, self.durability, target.on_hangup(), drainer));
-        tap.begin().await?;
+        tap.begin(has_length).await?;
+        if has_length && tap.exact_len().is_none() {
+            head.headers.remove(CONTENT_LENGTH);
+        }
         Ok(Response::from_parts(head, Body::Tapped(tap)))
     }
 }
@@ -379,10 +386,25 @@ fn receive(answer: Answer, mut account: Account, metered: Metered) -> (http::res
 }
 
 fn is_stream(content_type: Option<&str>) -> bool {
-    content_type.is_some_and(|kind| kind.starts_with("text/event-stream") || kind.contains("ndjson"))
+    const EVENTS: &str = "text/event-stream";
+    content_type.is_some_and(|kind| {
+        kind.get(..EVENTS.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENTS))
+            || kind.to_ascii_lowercase().contains("ndjson")
+    })
 }
 
-fn outgoing(route: Route<'_>, head: Head<'_>, body: &Bytes, asked: &ask::Asked<'_>) -> Outgoing {
+/// What a call says of its model; of one that spends nothing it does not matter what cannot be read.
+fn wanted_model(route: &Route<'_>, model: &Arc<str>, asked: &ask::Asked<'_>, has_body: bool) -> WantedModel {
+    let may_name = matches!(route.endpoint, Endpoint::Inference | Endpoint::Free);
+    match () {
+        () if !model.is_empty() => WantedModel::Named(Arc::clone(model)),
+        () if has_body && may_name && asked.is_unread() => WantedModel::Unread,
+        () => WantedModel::Nameless { has_body },
+    }
+}
+
+/// `text` is the body as a provider reads it.
+fn outgoing(route: Route<'_>, head: Head<'_>, body: &Bytes, text: &[u8], asked: &ask::Asked<'_>) -> Outgoing {
     let path_and_query = match &head.query {
         Some(query) => format!("{}?{query}", route.path),
         None => route.path.to_owned(),
@@ -390,7 +412,7 @@ fn outgoing(route: Route<'_>, head: Head<'_>, body: &Bytes, asked: &ask::Asked<'
     let mut headers = head.headers;
     headers::for_upstream(&mut headers);
     let may_ask = route.endpoint == Endpoint::Inference && ask::knows_stream_options(route.path);
-    let asking = if may_ask { ask::with_usage_requested(body, asked) } else { None };
+    let asking = if may_ask { ask::with_usage_requested(text, asked) } else { None };
     let tells_health = route.endpoint != Endpoint::Free;
     Outgoing { method: head.method, path_and_query, headers, body: body.clone(), asking, tells_health }
 }
@@ -403,9 +425,11 @@ fn affinity(session: &HeaderValue) -> u64 {
 
 fn outcome(error: &SendError) -> Outcome {
     match error {
-        SendError::NoTarget { .. } | SendError::NoneHealthy { .. } | SendError::Busy { .. } => {
-            Outcome::Refused
-        }
+        SendError::Unread { .. }
+        | SendError::Nameless { .. }
+        | SendError::NoTarget { .. }
+        | SendError::NoneHealthy { .. }
+        | SendError::Busy { .. } => Outcome::Refused,
         SendError::Connect { .. } => Outcome::UpstreamUnreachable,
         SendError::Broken { .. } => Outcome::UpstreamCut,
         SendError::Timeout { .. } => Outcome::UpstreamTimeout,

@@ -25,14 +25,35 @@ const KEPT: Duration = Duration::from_mins(1);
 const ASKED_AT_MOST: Duration = Duration::from_millis(2_500);
 const LIST_MAX: usize = 4 * 1024 * 1024;
 
+/// How long a target that did not say is not asked again; what it said last stands meanwhile.
+const FAILURE_KEPT: Duration = Duration::from_secs(2);
+
 /// What targets said when they were asked for their models.
 #[derive(Default)]
 pub struct ModelLists {
-    known: Mutex<HashMap<String, Known>>,
+    slots: Mutex<HashMap<String, Arc<Slot>>>,
 }
 
-/// When a target said it, and what.
-type Known = (Instant, Arc<[String]>);
+/// What one target said.
+#[derive(Default)]
+struct Slot {
+    known: Mutex<Known>,
+    /// Held by who asks; the others wait for what comes of it.
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    models: Arc<[String]>,
+    until: Option<Instant>,
+}
+
+impl Slot {
+    fn fresh(&self) -> Option<Arc<[String]>> {
+        let known = self.known.lock();
+        known.until.filter(|until| Instant::now() < *until).map(|_| Arc::clone(&known.models))
+    }
+}
 
 impl ModelLists {
     pub(super) async fn list(
@@ -67,20 +88,28 @@ impl ModelLists {
         if !globs.iter().any(|glob| glob.contains(['*', '?', '[', '{'])) {
             return globs.into();
         }
-        let known = self.known.lock().get(target.name()).cloned();
-        if let Some((_, models)) = known.filter(|(since, _)| since.elapsed() < KEPT) {
+        let slot = Arc::clone(self.slots.lock().entry(target.name().to_owned()).or_default());
+        if let Some(models) = slot.fresh() {
+            return models;
+        }
+        let _asking = slot.asking.lock().await;
+        if let Some(models) = slot.fresh() {
             return models;
         }
         let asked = timeout(ASKED_AT_MOST, ask(target)).await.unwrap_or_else(|_| Err("no answer".to_owned()));
-        let models: Arc<[String]> = match asked {
-            Ok(models) => models.into_iter().filter(|model| target.serves(Some(model))).collect(),
+        let mut known = slot.known.lock();
+        let kept = match asked {
+            Ok(models) => {
+                known.models = models.into_iter().filter(|model| target.serves(model)).collect();
+                KEPT
+            }
             Err(reason) => {
                 tracing::info!(target = target.name(), %reason, "target does not say which models it has");
-                Arc::default()
+                FAILURE_KEPT
             }
         };
-        self.known.lock().insert(target.name().to_owned(), (Instant::now(), Arc::clone(&models)));
-        models
+        known.until = Some(Instant::now() + kept);
+        Arc::clone(&known.models)
     }
 }
 

@@ -21,37 +21,62 @@ pub struct Route<'r> {
 /// The meaning of a request on the data plane; none if it is not on it.
 #[must_use]
 pub fn find<'r>(method: &Method, path: &'r str, headers: &HeaderMap) -> Option<Route<'r>> {
-    let (provider, path) = split(path, headers)?;
+    let (provider, path) = split(method, path, headers)?;
     let endpoint = Endpoint::of(provider, method, path);
     let lists_models =
         path == "/v1/models" && provider != Provider::Gemini && matches!(*method, Method::GET | Method::HEAD);
     Some(Route { provider, path, endpoint, lists_models })
 }
 
-fn split<'r>(path: &'r str, headers: &HeaderMap) -> Option<(Provider, &'r str)> {
+fn split<'r>(method: &Method, path: &'r str, headers: &HeaderMap) -> Option<(Provider, &'r str)> {
     let first = path.get(1..)?.split('/').next()?;
     let rest = &path[1 + first.len()..];
     match first {
-        "v1" if rest.len() > 1 => {
-            let provider = match rest {
-                _ if below(rest, "/messages") || headers.contains_key("anthropic-version") => {
-                    Provider::Anthropic
-                }
-                // Google's newer SDKs call the stable version of their API: `/v1/models/MODEL:verb`.
-                _ if below(rest, "/models")
-                    && (rest.contains(':') || headers.contains_key("x-goog-api-key")) =>
-                {
-                    Provider::Gemini
-                }
-                _ => Provider::Openai,
-            };
-            Some((provider, path))
+        "v1" if rest.len() > 1 => Some((first_version(method, rest, headers), path)),
+        "v1beta" | "v1beta1" | "v1alpha" if rest.len() > 1 => Some((google(rest), path)),
+        // Google moves files elsewhere than it keeps them: `/upload/v1beta/files`.
+        "upload" | "download" => {
+            let versions = ["/v1/", "/v1beta/", "/v1beta1/", "/v1alpha/"];
+            versions.iter().any(|version| rest.starts_with(version)).then_some((Provider::Gemini, path))
         }
-        "v1beta" if rest.len() > 1 => Some((Provider::Gemini, path)),
         "api" if rest.len() > 1 => Some((Provider::Ollama, path)),
         name if rest.len() > 1 => name.parse().ok().map(|provider| (provider, rest)),
         _ => None,
     }
+}
+
+/// Whose `/v1/…` it is: everybody has one.
+fn first_version(method: &Method, rest: &str, headers: &HeaderMap) -> Provider {
+    const GOOGLES: [&str; 7] = [
+        "/projects",
+        "/publishers",
+        "/tunedModels",
+        "/cachedContents",
+        "/corpora",
+        "/fileSearchStores",
+        "/operations",
+    ];
+    match rest {
+        _ if GOOGLES.iter().any(|base| below(rest, base)) => google(rest),
+        _ if below(rest, "/messages") || headers.contains_key("anthropic-version") => Provider::Anthropic,
+        // Google's newer SDKs call the stable version of their API: `/v1/models/MODEL:verb`. Names of models that were
+        // tuned at OpenAI have colons, too, but nothing is posted to a model there.
+        _ if below(rest, "/models")
+            && (headers.contains_key("x-goog-api-key") || (*method == Method::POST && has_verb(rest))) =>
+        {
+            Provider::Gemini
+        }
+        _ => Provider::Openai,
+    }
+}
+
+/// Google's cloud serves its own models and those of others, each in its maker's dialect.
+fn google(rest: &str) -> Provider {
+    if rest.contains("/publishers/anthropic/") { Provider::Anthropic } else { Provider::Gemini }
+}
+
+fn has_verb(path: &str) -> bool {
+    path.contains(':') || path.contains("%3A") || path.contains("%3a")
 }
 
 /// Whether `path` is `prefix` or lies below it.
@@ -85,6 +110,19 @@ mod tests {
             ),
             ("POST /v1beta/models/g:countTokens", Gemini, "/v1beta/models/g:countTokens", Free),
             ("POST /v1/models/g:generateContent", Gemini, "/v1/models/g:generateContent", Inference),
+            ("POST /upload/v1beta/files", Gemini, "/upload/v1beta/files", Other),
+            ("POST /gemini/upload/v1beta/files", Gemini, "/upload/v1beta/files", Other),
+            ("GET /download/v1beta/files/f:download", Gemini, "/download/v1beta/files/f:download", Other),
+            ("POST /v1alpha/models/g:countTokens", Gemini, "/v1alpha/models/g:countTokens", Free),
+            ("POST /v1/models/g%3AgenerateContent", Gemini, "/v1/models/g%3AgenerateContent", Inference),
+            ("DELETE /v1/models/ft:gpt-5:x", Openai, "/v1/models/ft:gpt-5:x", Other),
+            ("POST /v1/projects/p/x", Gemini, "/v1/projects/p/x", Inference),
+            (
+                "POST /v1beta1/projects/p/publishers/anthropic/models/c:rawPredict",
+                Anthropic,
+                "/v1beta1/projects/p/publishers/anthropic/models/c:rawPredict",
+                Inference,
+            ),
             ("POST /api/chat", Ollama, "/api/chat", Inference),
             ("GET /api/tags", Ollama, "/api/tags", Free),
             ("POST /ollama/api/generate", Ollama, "/api/generate", Inference),
@@ -94,7 +132,9 @@ mod tests {
             let lists_models = path == "/v1/models";
             assert_eq!(found, Some(Route { provider, path, endpoint, lists_models }), "{call}");
         }
-        for path in ["/", "/v1", "/v1/", "/metrics", "/admin/v1/users", "/auth/login", "/apiary/x", ""] {
+        for path in
+            ["/", "/v1", "/v1/", "/metrics", "/admin/v1/users", "/auth/login", "/apiary/x", "/upload/x", ""]
+        {
             assert_eq!(find(&Method::GET, path, &HeaderMap::new()), None, "{path}");
         }
     }

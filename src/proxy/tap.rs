@@ -56,14 +56,21 @@ impl Tap {
     /// Takes what has arrived together with the answer's head, without waiting for more, so that both go out as one
     /// piece. An answer that is there as a whole waits here for its record.
     ///
+    /// Where a length was announced, the first bytes are waited for: they tell whether it can be kept.
+    ///
     /// # Errors
     /// [`Aborted`]: nothing of the answer may be shown.
-    pub(super) async fn begin(&mut self) -> Result<(), Aborted> {
+    pub(super) async fn begin(&mut self, has_length: bool) -> Result<(), Aborted> {
         let first = poll_fn(|cx| match self.poll_through(cx) {
-            Poll::Pending if !matches!(self.state, State::Held { .. }) => Poll::Ready(None),
+            Poll::Pending if !has_length && !matches!(self.state, State::Held { .. }) => Poll::Ready(None),
             polled => polled,
         });
         self.ahead = first.await.transpose()?;
+        let begins = |ahead: &Bytes| ahead.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
+        if has_length && matches!(self.ahead.as_ref().and_then(begins), Some(b'{' | b'[')) {
+            // A document: nothing is taken out of it, and its length stands.
+            self.remover = None;
+        }
         Ok(())
     }
 

@@ -22,6 +22,7 @@ use crate::domain::clock::{Moment, Timestamp};
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::principal::Principal;
 use crate::domain::quota::{Allowance, LimitKind, Refusal, Subject, Used};
+use crate::domain::quoted::Quoted;
 use counters::{Counters, Share};
 pub use status::Status;
 
@@ -268,23 +269,21 @@ fn check_ask(subject: &dyn Fn() -> Subject, allowance: &Allowance, ask: &Ask<'_>
     if limits.models.is_some() && ask.model_is_unclear {
         return refuse(LimitKind::Model, &|subject| {
             format!(
-                "the models limit of {subject} cannot be checked: it is not certain which model this call would use. \
-                 Name it once, in plain JSON (UTF-8, not compressed, `content-type: application/json`) or as a form \
-                 field; batches, fine-tuning and realtime sessions are not possible under such a limit"
+                "the models limit of {subject} cannot be checked: name one model, in JSON sent with `content-type: \
+                 application/json`"
             )
         });
     }
     if !ask.model.is_empty() && !allowance.permits_model(ask.model) {
         return refuse(LimitKind::Model, &|subject| {
-            format!("the models limit of {subject} does not include `{}`", ask.model)
+            format!("the models limit of {subject} does not include `{}`", Quoted(ask.model))
         });
     }
     if limits.max_tokens.is_some() && ask.max_tokens_is_unclear {
         return refuse(LimitKind::MaxTokens, &|subject| {
             format!(
-                "max_tokens limit of {subject} cannot be checked: it is not certain how many tokens this call asks \
-                 for. Say it as one whole number, in plain JSON (UTF-8, not compressed, `content-type: \
-                 application/json`)"
+                "max_tokens limit of {subject} cannot be checked: say it as one whole number, in JSON sent with \
+                 `content-type: application/json`"
             )
         });
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::call::Wanted;
+use super::call::{Wanted, WantedModel};
 use super::error::SendError;
 use super::health::Standing;
 use super::target::Target;
@@ -22,17 +22,9 @@ pub(super) fn choose(
     cursor: &AtomicU64,
     now: Instant,
 ) -> Result<Arc<Target>, SendError> {
-    let model = wanted.model.as_deref();
-    let mut serving = targets
-        .iter()
-        .filter(|target| target.provider() == wanted.provider && target.serves(model))
-        .peekable();
-    let names = || (wanted.provider, model.map(str::to_owned));
-    if serving.peek().is_none() {
-        let (provider, model) = names();
-        return Err(SendError::NoTarget { provider, model });
-    }
+    let serving = serving(targets, wanted)?;
     let usable: Vec<_> = serving
+        .into_iter()
         .filter(|target| target.is_usable() && !tried.iter().any(|other| Arc::ptr_eq(other, target)))
         .collect();
     let mut well: Vec<_> = usable
@@ -49,9 +41,46 @@ pub(super) fn choose(
         well.retain(|target| *target.name() != *name);
     }
     pick(&usable, wanted.affinity, cursor).cloned().ok_or_else(|| {
-        let (provider, model) = names();
-        SendError::NoneHealthy { provider, model }
+        let model = match &wanted.model {
+            WantedModel::Named(model) => Some(model.to_string()),
+            WantedModel::Nameless { .. } | WantedModel::Unread => None,
+        };
+        SendError::NoneHealthy { provider: wanted.provider, model }
     })
+}
+
+/// The targets that a call may go to by what it asks for. One that names no model goes to who serves everything, or to
+/// the only one there is; and nowhere if its model cannot be read and it is not the same to whom it goes.
+fn serving<'t>(targets: &'t [Arc<Target>], wanted: &Wanted) -> Result<Vec<&'t Arc<Target>>, SendError> {
+    let provider = wanted.provider;
+    let mut serving: Vec<_> = targets.iter().filter(|target| target.provider() == provider).collect();
+    if wanted.is_housekeeping {
+        serving.retain(|target| target.allows_admin_paths());
+    }
+    let model = match &wanted.model {
+        WantedModel::Named(model) => {
+            serving.retain(|target| target.serves(model));
+            Some(model)
+        }
+        WantedModel::Unread => {
+            if !serving.iter().all(|target| target.serves_everything()) {
+                return Err(SendError::Unread { provider });
+            }
+            None
+        }
+        WantedModel::Nameless { has_body } => {
+            if serving.iter().any(|target| target.serves_everything()) {
+                serving.retain(|target| target.serves_everything());
+            } else if *has_body && serving.len() > 1 {
+                return Err(SendError::Nameless { provider });
+            }
+            None
+        }
+    };
+    if serving.is_empty() {
+        return Err(SendError::NoTarget { provider, model: model.map(ToString::to_string) });
+    }
+    Ok(serving)
 }
 
 fn pick<'t>(

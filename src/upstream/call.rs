@@ -37,13 +37,29 @@ pub struct Outgoing {
     pub tells_health: bool,
 }
 
+/// What a call says of the model that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WantedModel {
+    /// This one.
+    Named(Arc<str>),
+    /// Nothing. What it brings along is not to get to just anybody; where it brings nothing, anybody may be asked.
+    Nameless {
+        /// Whether it has a body.
+        has_body: bool,
+    },
+    /// Something that the gateway cannot read: it may be any.
+    Unread,
+}
+
 /// Which targets may take a call.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The dialect of the call.
     pub provider: Provider,
-    /// The model it names, if any.
-    pub model: Option<Arc<str>>,
+    /// What it says of the model.
+    pub model: WantedModel,
+    /// It is about the provider's account: only targets that allow that take it.
+    pub is_housekeeping: bool,
     /// Calls with the same value go to the same target while it is healthy, for the sake of prompt caches.
     pub affinity: Option<u64>,
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::provider::Provider;
+use crate::domain::quoted::Quoted;
 use crate::transport;
 
 /// A target that cannot be set up.
@@ -26,6 +27,24 @@ pub enum SendError {
         provider: Provider,
         /// The model that was asked for.
         model: Option<String>,
+    },
+    /// The model could not be read, and targets of the dialect serve different ones.
+    #[error(
+        "the model of this call cannot be read, and not every {provider} target serves every model: send the body as \
+         JSON in UTF-8, if compressed as gzip, deflate, br or zstd"
+    )]
+    Unread {
+        /// The dialect.
+        provider: Provider,
+    },
+    /// The call names no model, and there is more than one target that could be meant.
+    #[error(
+        "this call names no model, and of several {provider} targets none serves every model: the operator can give \
+         one of them models = [\"*\"]"
+    )]
+    Nameless {
+        /// The dialect.
+        provider: Provider,
     },
     /// Every target that serves the model is drained or known to be down.
     #[error("no healthy {provider} target serves {}", asked(.model.as_deref()))]
@@ -72,7 +91,7 @@ pub enum SendError {
 }
 
 fn asked(model: Option<&str>) -> String {
-    model.map_or_else(|| "this path".to_owned(), |model| format!("model `{model}`"))
+    model.map_or_else(|| "this path".to_owned(), |model| format!("model `{}`", Quoted(model)))
 }
 
 impl SendError {
@@ -91,7 +110,10 @@ impl SendError {
     #[must_use]
     pub fn target(&self) -> Option<&str> {
         match self {
-            Self::NoTarget { .. } | Self::NoneHealthy { .. } => None,
+            Self::Unread { .. }
+            | Self::Nameless { .. }
+            | Self::NoTarget { .. }
+            | Self::NoneHealthy { .. } => None,
             Self::Busy { target, .. }
             | Self::Connect { target, .. }
             | Self::Broken { target, .. }
@@ -105,7 +127,11 @@ impl SendError {
         match self {
             Self::Busy { .. } | Self::Connect { .. } => true,
             Self::Broken { not_sent, .. } => *not_sent,
-            Self::NoTarget { .. } | Self::NoneHealthy { .. } | Self::Timeout { .. } => false,
+            Self::Unread { .. }
+            | Self::Nameless { .. }
+            | Self::NoTarget { .. }
+            | Self::NoneHealthy { .. }
+            | Self::Timeout { .. } => false,
         }
     }
 }
@@ -113,7 +139,8 @@ impl SendError {
 impl From<&SendError> for Failure {
     fn from(error: &SendError) -> Self {
         let kind = match error {
-            SendError::NoTarget { .. } => Kind::NotFound,
+            SendError::NoTarget { .. } | SendError::Nameless { .. } => Kind::NotFound,
+            SendError::Unread { .. } => Kind::Invalid,
             SendError::NoneHealthy { .. } | SendError::Busy { .. } => Kind::Unavailable,
             SendError::Connect { .. } | SendError::Broken { .. } => Kind::Upstream,
             SendError::Timeout { .. } => Kind::UpstreamTimeout,

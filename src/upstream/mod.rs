@@ -16,8 +16,9 @@ use std::time::Instant;
 
 use crate::config::TargetConfig;
 use crate::domain::clock::Clock;
+use crate::domain::provider::Provider;
 
-pub use call::{Answer, Outgoing, Wanted};
+pub use call::{Answer, Outgoing, Wanted, WantedModel};
 pub use error::SendError;
 pub use probe::probe_all;
 pub use target::{Target, TargetView};
@@ -60,6 +61,12 @@ impl Upstream {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Arc<Target>> {
         self.targets.iter().find(|target| target.name() == name)
+    }
+
+    /// Whether a target of that dialect takes calls about the provider's account.
+    #[must_use]
+    pub fn takes_admin_paths(&self, provider: Provider) -> bool {
+        self.targets.iter().any(|target| target.provider() == provider && target.allows_admin_paths())
     }
 
     /// Chooses the target that a call goes to first.

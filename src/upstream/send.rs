@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::ACCEPT_ENCODING;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderValue, Request, Uri};
 
 use super::call::{Answer, Outgoing};
@@ -48,6 +48,8 @@ impl Target {
         if asking.is_some() {
             // What the caller has not asked for is taken out of the answer again, and has to be found in the clear.
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            // Whatever the caller's body is coded in, this one is not.
+            request.headers_mut().remove(CONTENT_ENCODING);
         }
         if let Some((name, value)) = &self.credential {
             request.headers_mut().insert(name, value.clone());

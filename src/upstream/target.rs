@@ -30,6 +30,7 @@ pub struct Target {
     base_path: String,
     pub(super) credential: Option<(HeaderName, HeaderValue)>,
     include_usage: bool,
+    allow_admin_paths: bool,
     on_hangup: HangUp,
     health_path: Option<String>,
     pub(super) health: Health,
@@ -106,6 +107,7 @@ impl Target {
             base_path,
             credential,
             include_usage: config.include_usage,
+            allow_admin_paths: config.allow_admin_paths,
             on_hangup: config.on_hangup,
             health_path: config.health_path.clone(),
             health: Health::new(Instant::now()),
@@ -154,6 +156,12 @@ impl Target {
         self.include_usage
     }
 
+    /// Whether calls about the provider's account may go there.
+    #[must_use]
+    pub fn allows_admin_paths(&self) -> bool {
+        self.allow_admin_paths
+    }
+
     /// What becomes of an answer whose caller has hung up.
     #[must_use]
     pub fn on_hangup(&self) -> HangUp {
@@ -172,11 +180,16 @@ impl Target {
         &self.model_globs
     }
 
-    /// Whether it serves `model`; a call that names none is served by every target of its dialect.
+    /// Whether it serves `model`.
     #[must_use]
-    pub fn serves(&self, model: Option<&str>) -> bool {
-        let serves_all = || self.model_globs.iter().any(|glob| glob == "*");
-        model.is_none_or(|model| serves_all() || self.models.is_match(model))
+    pub fn serves(&self, model: &str) -> bool {
+        self.serves_everything() || self.models.is_match(model)
+    }
+
+    /// Whether it serves every model.
+    #[must_use]
+    pub fn serves_everything(&self) -> bool {
+        self.model_globs.iter().any(|glob| glob == "*")
     }
 
     /// An answer's stream of events came to its end; `hollow`: without an event.
@@ -273,11 +286,18 @@ impl Target {
     /// The path below the base URL. People write base URLs with and without the version (`…/v1`); requests always
     /// bring it, so that it must not stand twice.
     pub(super) fn path(&self, path_and_query: &str) -> String {
+        const VERSIONS: [&str; 4] = ["/v1", "/v1beta", "/v1beta1", "/v1alpha"];
+        /// Where Google moves files, with the version behind.
+        const MOVES: [&str; 2] = ["/upload", "/download"];
         let version = self.base_path.rfind('/').map_or("", |at| &self.base_path[at..]);
-        let repeated = matches!(version, "/v1" | "/v1beta" | "/api")
-            && path_and_query
-                .strip_prefix(version)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+        let begins = |start: &&str| {
+            let rest = path_and_query.strip_prefix(*start);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+        };
+        let repeated = match version {
+            "/api" => begins(&"/api"),
+            version => VERSIONS.contains(&version) && VERSIONS.iter().chain(&MOVES).any(begins),
+        };
         let base =
             if repeated { &self.base_path[..self.base_path.len() - version.len()] } else { &*self.base_path };
         [base, path_and_query].concat()
