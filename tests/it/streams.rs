@@ -109,8 +109,10 @@ async fn nothing_waits_that_cannot_be_the_usage_chunk() {
             .chunk("data: {\"choices\":[],\"us")
             .chunk(&format!("{}}}\n\n", &USAGE[3..]))
             .chunk(DONE)
-            .end();
+            .end()
+            .close();
         comes(&mut response, DONE.as_bytes()).await;
+        assert!(response.bytes().await.unwrap().is_empty(), "and nothing more");
     }
 }
 
@@ -129,8 +131,9 @@ async fn a_stream_that_comes_compressed_passes_piece_by_piece() {
             comes(&mut response, &piece).await;
         }
         let piece = encoder.finish().unwrap();
-        provider.write([format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat()).end();
+        provider.write([format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat()).end().close();
         comes(&mut response, &piece).await;
+        assert!(response.bytes().await.unwrap().is_empty(), "and nothing more");
     }
 }
 
