@@ -123,6 +123,8 @@ pub struct Leader<B> {
     registry: Mutex<Registry>,
     /// Names that wait for their nodes.
     names: tokio::sync::Mutex<Names>,
+    /// Held from a change of the registry until it is on the disk, so that no older word overwrites a newer one there.
+    keeping: tokio::sync::Mutex<()>,
     pub(super) tally: Mutex<Tally>,
     /// Places for batches that are being committed.
     pub(super) commits: Arc<Semaphore>,
@@ -166,6 +168,7 @@ impl<B: LeaderBooks> Leader<B> {
         Ok(Self {
             registry: Mutex::new(Registry::new(id.clone(), heartbeat, kept, now)),
             names: tokio::sync::Mutex::default(),
+            keeping: tokio::sync::Mutex::default(),
             tally: Mutex::new(Tally::new(now)),
             commits: Arc::new(Semaphore::new(COMMITS_MAX)),
             ledger: standing.origin.ledger,
@@ -193,8 +196,11 @@ impl<B: LeaderBooks> Leader<B> {
         }
         let offered = offered(&request)?;
         let now = self.clock.now();
-        let peer = self.registry.lock().register(registration(request)?, now)?;
+        let registration = registration(request)?;
+        let keeping = self.keeping.lock().await;
+        let peer = self.registry.lock().register(registration, now)?;
         self.books.keep_peers(vec![peer.clone()]).await?;
+        drop(keeping);
         let batches = self.books.batches_taken(&peer.id).await?;
         // The node learns of this number and owes again what came after it, which no fence must then hold against it.
         self.given(&peer.id).store(batches, Ordering::Release);
@@ -238,8 +244,10 @@ impl<B: LeaderBooks> Leader<B> {
         let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
         self.registry.lock().seen(&id, instance, self.clock.now())?;
         let owed = self.owed_by(&id, request).await;
+        let keeping = self.keeping.lock().await;
         let peer = self.registry.lock().leave(&id, instance, owed, self.clock.now())?;
         self.books.keep_peers(vec![peer]).await?;
+        drop(keeping);
         self.tell();
         tracing::info!(peer = %id, "a node left");
         Ok(v1::LeaveResponse {})
@@ -321,6 +329,7 @@ impl<B: LeaderBooks> Leader<B> {
     /// # Errors
     /// What the database says; the next call does it again.
     pub async fn sweep(&self) -> Result<(), Failure> {
+        let _keeping = self.keeping.lock().await;
         let (silent, all) = {
             let mut registry = self.registry.lock();
             (registry.sweep(self.clock.now()), registry.kept())
@@ -339,8 +348,10 @@ impl<B: LeaderBooks> Leader<B> {
     /// # Errors
     /// [`Kind::NotFound`]; what the database says.
     pub async fn drain(&self, id: &NodeId, draining: bool) -> Result<Peer, Failure> {
+        let keeping = self.keeping.lock().await;
         let peer = self.registry.lock().drain(id, draining)?;
         self.books.keep_peers(vec![peer.clone()]).await?;
+        drop(keeping);
         self.tell();
         Ok(peer)
     }
@@ -350,9 +361,11 @@ impl<B: LeaderBooks> Leader<B> {
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Conflict`] for one that lives; what the database says.
     pub async fn forget(&self, id: &NodeId) -> Result<(), Failure> {
+        let keeping = self.keeping.lock().await;
         self.registry.lock().may_forget(id)?;
         self.books.forget_peer(id.clone()).await?;
         self.registry.lock().forget(id);
+        drop(keeping);
         self.given.lock().remove(id);
         self.tell();
         Ok(())
@@ -450,3 +463,6 @@ pub fn spent_by(record: &UsageRecord) -> Spent {
         at: record.created_at,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! The registry and what the disk holds of it, with changes that meet.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+
+use tokio::task::yield_now;
+
+use super::*;
+use crate::cluster::state::Origin;
+use crate::domain::clock::ManualClock;
+
+/// A disk in memory that keeps peers.
+#[derive(Default)]
+struct Books {
+    peers: Mutex<BTreeMap<NodeId, Peer>>,
+    /// The next write of peers takes its time.
+    is_slow: AtomicBool,
+}
+
+impl LeaderBooks for Books {
+    async fn take(
+        &self,
+        _node: &NodeId,
+        _records: Vec<UsageRecord>,
+        _fence: &Fence,
+    ) -> Result<Taken, Failure> {
+        Ok(Taken::default())
+    }
+
+    async fn used_by(&self, _node: &NodeId, _as_of: Timestamp) -> Result<NodeUse, Failure> {
+        Ok(NodeUse { subjects: Vec::new(), batches: 0 })
+    }
+
+    fn detach(&self, work: BoxFuture<'static, ()>) {
+        drop(work);
+    }
+
+    async fn batches_taken(&self, _node: &NodeId) -> Result<u64, Failure> {
+        Ok(0)
+    }
+
+    async fn next_node_number(&self, above: u64) -> Result<u64, Failure> {
+        Ok(above + 1)
+    }
+
+    async fn keep_peers(&self, peers: Vec<Peer>) -> Result<(), Failure> {
+        if self.is_slow.swap(false, Ordering::SeqCst) {
+            for _ in 0..9 {
+                yield_now().await;
+            }
+        }
+        self.peers.lock().extend(peers.into_iter().map(|peer| (peer.id.clone(), peer)));
+        Ok(())
+    }
+
+    async fn forget_peer(&self, id: NodeId) -> Result<(), Failure> {
+        self.peers.lock().remove(&id);
+        Ok(())
+    }
+
+    async fn load_state(&self) -> Result<(Standing, State), Failure> {
+        let origin = Origin { ledger: LedgerId::new(), version: 0, lineage: Vec::new(), blank: true };
+        Ok((Standing { origin, untouched: 0, adopted: None }, State::default()))
+    }
+
+    async fn reach(&self, _version: u64) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn adopt(&self, _standing: Standing, _state: State) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+fn node(text: &str) -> NodeId {
+    text.parse().expect("a node id")
+}
+
+fn registers(run: InstanceId, former: &[InstanceId]) -> v1::RegisterRequest {
+    v1::RegisterRequest {
+        node_id: "sp-2".to_owned(),
+        instance_id: run.to_string(),
+        former_instance_ids: former.iter().map(ToString::to_string).collect(),
+        advertise_url: "http://sp-2".to_owned(),
+        ..v1::RegisterRequest::default()
+    }
+}
+
+/// A leader that knows a run of sp-2.
+async fn leader(run: InstanceId) -> Leader<Books> {
+    let clock = Arc::new(ManualClock::new("2026-11-22T12:00:00Z".parse().expect("a time")));
+    let heartbeat = Duration::from_secs(5);
+    let opened =
+        Leader::open(node("sp-1"), InstanceId::new(), heartbeat, Books::default(), Vec::new(), clock);
+    let leader = opened.await.expect("opens");
+    leader.register(registers(run, &[])).await.expect("registers");
+    leader
+}
+
+#[tokio::test]
+async fn a_sweep_does_not_bring_back_a_peer_that_is_forgotten_meanwhile() {
+    let run = InstanceId::new();
+    let leader = leader(run).await;
+    let leaves = v1::LeaveRequest {
+        node_id: "sp-2".to_owned(),
+        instance_id: run.to_string(),
+        ..v1::LeaveRequest::default()
+    };
+    leader.leave(&leaves).await.expect("leaves");
+    leader.books.is_slow.store(true, Ordering::SeqCst);
+    let sp_2 = node("sp-2");
+    let (swept, forgotten) = tokio::join!(leader.sweep(), leader.forget(&sp_2));
+    swept.and(forgotten).expect("both are done");
+    assert_eq!(leader.peers(), []);
+    assert_eq!(*leader.books.peers.lock(), BTreeMap::new(), "on the disk as in memory");
+}
+
+#[tokio::test]
+async fn a_sweep_does_not_write_an_earlier_run_over_one_that_registers_meanwhile() {
+    let (run, next) = (InstanceId::new(), InstanceId::new());
+    let leader = leader(run).await;
+    leader.books.is_slow.store(true, Ordering::SeqCst);
+    let (swept, registered) = tokio::join!(leader.sweep(), leader.register(registers(next, &[run])));
+    swept.expect("is done");
+    registered.expect("registers");
+    let held = leader.books.peers.lock()[&node("sp-2")].instance_id;
+    assert_eq!(held, Some(next), "a leader that is started again would refuse the run that lives");
+}
