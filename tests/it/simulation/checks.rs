@@ -56,7 +56,7 @@ impl History {
 
     fn check_complete(&self, up: &Leader<LeaderDisk>, leader: &LeaderData, through: Timestamp) {
         let followers = self.by_name();
-        for peer in up.peers().iter().filter(|peer| peer.is_active) {
+        for peer in up.peers().iter().filter(|peer| !peer.has_settled()) {
             let Some(follower) = followers.get(&peer.id) else { continue };
             for owed in lock(follower).records.values().filter(|owed| !owed.set_aside && !owed.is_late) {
                 let id = owed.record.request_id;
