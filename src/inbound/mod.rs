@@ -5,10 +5,10 @@
 //! | a connection that says nothing, or half of a TLS handshake, of HTTP/2's opening or of a request's head | `header_timeout` |
 //! | a connection without a request | `idle_timeout` |
 //! | a connection that takes nothing of what is sent | `stall_timeout` |
-//! | a body that goes on coming after its request was refused | [`request_body`]'s bounds of bytes and seconds |
+//! | a body that goes on coming after its request was refused | `request_body`'s bounds of bytes and seconds |
 //! | a connection that is told that there is no place for it | a few seconds, and few of them at once |
 //!
-//! No address gets all the places: see [`room`]. Both doors, HTTP and gRPC, are a [`Door`] with a [`Handler`] behind it.
+//! No address gets all the places: see `room`. Both doors, HTTP and gRPC, are a [`Door`] with a [`Handler`] behind it.
 
 mod activity;
 mod connection;

@@ -71,7 +71,7 @@ impl<'b> Decoding<'b> {
         }))
     }
 
-    /// Adds at most [`STEP`] bytes to `text`, and says how many; 0 at the end.
+    /// Adds at most `STEP` bytes to `text`, and says how many; 0 at the end.
     ///
     /// # Errors
     /// The body is broken or ends too early.
