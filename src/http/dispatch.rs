@@ -13,6 +13,8 @@ use tower::ServiceExt;
 
 use super::body::Body;
 use super::stall::Stalls;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::RequestId;
 use crate::inbound::RequestBody;
 use crate::proxy::{self, Gateway, Head};
 
@@ -54,6 +56,10 @@ impl Dispatch {
         }
         if head.uri.path() == "/" && matches!(head.method, Method::GET | Method::HEAD) {
             return probe(&head.method);
+        }
+        if let Some((provider, advice)) = proxy::meant_route(head.uri.path()) {
+            let failure = Failure::new(Kind::NotFound, advice);
+            return proxy::refusal::response(provider, &failure, RequestId::new()).map(Body::Data);
         }
         // In a box, or every call of the data plane would take the room of one here.
         Box::pin(self.control(Request::from_parts(head, body), caller)).await

@@ -58,7 +58,7 @@ use intake::Held;
 pub use metrics::Metrics;
 use models::ModelLists;
 use readable::Readable;
-pub use route::{Route, find as find_route};
+pub use route::{Route, find as find_route, meant as meant_route};
 use tap::Tap;
 
 const X_SPROXY_REQUEST_ID: HeaderName = HeaderName::from_static("x-sproxy-request-id");

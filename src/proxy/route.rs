@@ -21,11 +21,41 @@ pub struct Route<'r> {
 /// The meaning of a request on the data plane; none if it is not on it.
 #[must_use]
 pub fn find<'r>(method: &Method, path: &'r str, headers: &HeaderMap) -> Option<Route<'r>> {
+    if path.strip_prefix("/v1").is_some_and(versioned) {
+        return None;
+    }
     let (provider, path) = split(method, path, headers)?;
     let endpoint = Endpoint::of(provider, method, path);
     let lists_models =
         path == "/v1/models" && provider != Provider::Gemini && matches!(*method, Method::GET | Method::HEAD);
     Some(Route { provider, path, endpoint, lists_models })
+}
+
+/// What a path was probably meant to be that is on neither plane: the usual mistakes with a base URL, which has the
+/// version twice or not at all. The dialect, and what to do.
+#[must_use]
+pub fn meant(path: &str) -> Option<(Provider, &'static str)> {
+    const OPENAIS: [&str; 4] = ["/chat/completions", "/responses", "/completions", "/embeddings"];
+    if let Some(rest) = path.strip_prefix("/v1").filter(|rest| versioned(rest)) {
+        let provider = match rest {
+            _ if rest.starts_with("/v1beta/") => Provider::Gemini,
+            _ if below(rest, "/v1/messages") => Provider::Anthropic,
+            _ => Provider::Openai,
+        };
+        return Some((provider, "the path has a version twice: leave /v1 out of the client's base URL"));
+    }
+    if below(path, "/messages") {
+        return Some((Provider::Anthropic, "there is nothing here: did you mean /v1/messages?"));
+    }
+    if OPENAIS.iter().any(|base| below(path, base)) {
+        return Some((Provider::Openai, "there is nothing here: add /v1 to the client's base URL"));
+    }
+    (below(path, "/models") && has_verb(path))
+        .then_some((Provider::Gemini, "there is nothing here: add /v1beta to the client's base URL"))
+}
+
+fn versioned(path: &str) -> bool {
+    path.starts_with("/v1/") || path.starts_with("/v1beta/")
 }
 
 fn split<'r>(method: &Method, path: &'r str, headers: &HeaderMap) -> Option<(Provider, &'r str)> {
@@ -136,6 +166,29 @@ mod tests {
             ["/", "/v1", "/v1/", "/metrics", "/admin/v1/users", "/auth/login", "/apiary/x", "/upload/x", ""]
         {
             assert_eq!(find(&Method::GET, path, &HeaderMap::new()), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_usual_mistakes_with_a_base_url_are_told_in_the_dialect_that_was_meant() {
+        use Provider::{Anthropic, Gemini, Openai};
+        for (path, provider) in [
+            ("/messages", Some(Anthropic)),
+            ("/messages/count_tokens", Some(Anthropic)),
+            ("/v1/v1/messages", Some(Anthropic)),
+            ("/chat/completions", Some(Openai)),
+            ("/v1/v1/chat/completions", Some(Openai)),
+            ("/responses", Some(Openai)),
+            ("/models/gemini-2.5-flash:generateContent", Some(Gemini)),
+            ("/v1/v1beta/models/g:generateContent", Some(Gemini)),
+            ("/models", None),
+            ("/chat", None),
+            ("/v1", None),
+            ("/v1/", None),
+            ("/messagesx", None),
+        ] {
+            assert_eq!(meant(path).map(|(provider, _)| provider), provider, "{path}");
+            assert!(provider.is_none() || find(&Method::POST, path, &HeaderMap::new()).is_none(), "{path}");
         }
     }
 

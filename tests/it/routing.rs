@@ -392,3 +392,25 @@ async fn a_fine_tuned_model_with_colons_in_its_name_is_openais() {
     let passed = send(&reqwest::Client::new(), (Method::GET, url), &key, &[], Vec::new()).await;
     assert_eq!((passed.status, openai.requests().len(), google.requests().len()), (200, 1, 0));
 }
+
+#[tokio::test]
+async fn a_base_url_with_its_version_twice_or_not_at_all_is_told_what_to_change() {
+    let provider = Scripted::start().await;
+    let node = Setup::with_targets_at(&provider.url()).start().await;
+    let key = node.user_with_key("alice").await;
+    for (path, pointer, advice) in [
+        ("/messages", "/error/message", "did you mean /v1/messages"),
+        ("/v1/v1/messages", "/error/message", "version twice"),
+        ("/chat/completions", "/error/message", "add /v1 "),
+        ("/v1/v1/chat/completions", "/error/message", "version twice"),
+        ("/models/gemini-2.5-flash:generateContent", "/error/message", "add /v1beta "),
+    ] {
+        let body = json!({ "model": "m", "messages": [] });
+        let answer = node.ask(&key, path, &[], &body).await;
+        let said: Value = serde_json::from_str(&answer.text()).unwrap();
+        assert_eq!(answer.status, 404, "{path}: {said}");
+        let message = said.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        assert!(message.contains(advice), "{path}: {said}");
+    }
+    assert!(provider.requests().is_empty(), "no provider hears of it");
+}
