@@ -3,6 +3,7 @@
 
 use std::future::Future;
 
+use crate::cluster::pieces::SnapshotPieces;
 use crate::domain::failure::{Failure, Kind};
 use crate::wire::malformed::Malformed;
 use crate::wire::v1;
@@ -78,9 +79,9 @@ pub trait LeaderCalls: Send + Sync {
         request: v1::PushUsageRequest,
     ) -> impl Future<Output = Result<v1::PushUsageResponse, CallError>> + Send;
 
-    /// `OfferState`.
+    /// `OfferState`. The larger the state, the later the deadline.
     fn offer(
         &self,
-        parts: Vec<v1::AccountsPart>,
+        pieces: SnapshotPieces,
     ) -> impl Future<Output = Result<v1::OfferStateResponse, CallError>> + Send;
 }

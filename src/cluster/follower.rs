@@ -2,6 +2,7 @@
 //! any number of times; `crate::cluster::follow` says when.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -129,8 +130,8 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             self.owe_after(taken).await?;
         }
         if let Some(origin) = offer.filter(|_| answer.state_wanted) {
-            let parts = snapshot_to_wire(origin, &self.books.load().await?);
-            let offered = self.leader.offer(parts).await?;
+            let pieces = snapshot_to_wire(origin.clone(), Arc::new(self.books.load().await?));
+            let offered = self.leader.offer(pieces).await?;
             tracing::warn!(adopted = offered.adopted, "the leader has lost its state: offered this node's");
         }
         self.session.send_replace(Some(session.clone()));

@@ -1,10 +1,12 @@
 //! State on the wire: a snapshot in pieces of bounded size, and single changes; both put together again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::cluster::publisher::Step;
 use crate::cluster::state::{Change, Difference, Origin, State};
-use crate::domain::ids::{LedgerId, UserId};
+use crate::domain::ids::{GroupId, KeyId, LedgerId, UserId};
 use crate::wire::account::{
     group_from_wire, group_to_wire, key_from_wire, key_to_wire, user_from_wire, user_to_wire,
 };
@@ -17,31 +19,96 @@ const PIECE_LEN_MAX: usize = 1_000;
 /// The most users, groups and keys together that a node takes from another.
 const STATE_SIZE_MAX: usize = 10_000_000;
 
-/// A snapshot as it is sent.
+/// A snapshot as it is sent, piece by piece. Each is encoded when it is asked for, so that however many followers need
+/// one at once, the state is in memory once.
 #[must_use]
-pub fn snapshot_to_wire(origin: &Origin, state: &State) -> Vec<v1::AccountsPart> {
-    let empty = || v1::AccountsPart {
-        ledger_id: origin.ledger.to_string(),
-        version: origin.version,
-        lineage: origin.lineage.iter().map(LedgerId::to_string).collect(),
-        blank: origin.blank,
-        ..v1::AccountsPart::default()
-    };
-    let groups: Vec<_> = state.groups.values().map(group_to_wire).collect();
-    let users: Vec<_> = state.users.values().map(user_to_wire).collect();
-    let keys: Vec<_> = state.keys.values().map(key_to_wire).collect();
-    let mut parts = Vec::new();
-    let groups = groups.chunks(PIECE_LEN_MAX);
-    parts.extend(groups.map(|some| v1::AccountsPart { groups: some.to_vec(), ..empty() }));
-    let users = users.chunks(PIECE_LEN_MAX);
-    parts.extend(users.map(|some| v1::AccountsPart { users: some.to_vec(), ..empty() }));
-    let keys = keys.chunks(PIECE_LEN_MAX);
-    parts.extend(keys.map(|some| v1::AccountsPart { keys: some.to_vec(), ..empty() }));
-    parts.push(v1::AccountsPart { last: true, token_keys: token_keys_to_wire(&state.token_keys), ..empty() });
-    if let Some(first) = parts.first_mut() {
-        first.first = true;
+pub fn snapshot_to_wire(origin: Origin, state: Arc<State>) -> SnapshotPieces {
+    SnapshotPieces { origin, state, next: Some(Next::Groups(None)), is_first: true }
+}
+
+/// What is still to be sent of a snapshot.
+#[derive(Clone, Debug)]
+pub struct SnapshotPieces {
+    origin: Origin,
+    state: Arc<State>,
+    next: Option<Next>,
+    is_first: bool,
+}
+
+/// Of what the next piece is, and after which id it goes on.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Groups(Option<GroupId>),
+    Users(Option<UserId>),
+    Keys(Option<KeyId>),
+    Last,
+}
+
+impl SnapshotPieces {
+    /// Users, groups and keys together, of the whole snapshot.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.state.groups.len() + self.state.users.len() + self.state.keys.len()
     }
-    parts
+
+    fn piece(&mut self) -> v1::AccountsPart {
+        v1::AccountsPart {
+            ledger_id: self.origin.ledger.to_string(),
+            version: self.origin.version,
+            lineage: self.origin.lineage.iter().map(LedgerId::to_string).collect(),
+            blank: self.origin.blank,
+            first: std::mem::take(&mut self.is_first),
+            ..v1::AccountsPart::default()
+        }
+    }
+}
+
+impl Iterator for SnapshotPieces {
+    type Item = v1::AccountsPart;
+
+    fn next(&mut self) -> Option<v1::AccountsPart> {
+        let state = Arc::clone(&self.state);
+        loop {
+            match self.next? {
+                Next::Groups(after) => match page(&state.groups, after) {
+                    (_, None) => self.next = Some(Next::Users(None)),
+                    (groups, last) => {
+                        self.next = Some(Next::Groups(last));
+                        let groups = groups.map(group_to_wire).collect();
+                        return Some(v1::AccountsPart { groups, ..self.piece() });
+                    }
+                },
+                Next::Users(after) => match page(&state.users, after) {
+                    (_, None) => self.next = Some(Next::Keys(None)),
+                    (users, last) => {
+                        self.next = Some(Next::Users(last));
+                        let users = users.map(user_to_wire).collect();
+                        return Some(v1::AccountsPart { users, ..self.piece() });
+                    }
+                },
+                Next::Keys(after) => match page(&state.keys, after) {
+                    (_, None) => self.next = Some(Next::Last),
+                    (keys, last) => {
+                        self.next = Some(Next::Keys(last));
+                        let keys = keys.map(key_to_wire).collect();
+                        return Some(v1::AccountsPart { keys, ..self.piece() });
+                    }
+                },
+                Next::Last => {
+                    self.next = None;
+                    let token_keys = token_keys_to_wire(&state.token_keys);
+                    return Some(v1::AccountsPart { last: true, token_keys, ..self.piece() });
+                }
+            }
+        }
+    }
+}
+
+/// The piece after `after`, and the id it ends with; none if nothing is left.
+fn page<K: Ord + Copy, V>(all: &BTreeMap<K, V>, after: Option<K>) -> (impl Iterator<Item = &V>, Option<K>) {
+    let rest =
+        all.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).take(PIECE_LEN_MAX);
+    (rest.clone().map(|(_, value)| value), rest.last().map(|(id, _)| *id))
 }
 
 /// A step from one version to a later one.
@@ -169,21 +236,52 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::domain::clock::Timestamp;
     use crate::domain::group::{Group, Limits};
-    use crate::domain::ids::GroupId;
+    use crate::domain::user::{ApiKey, Role, User};
 
+    /// So many groups, each with a user that has a key.
     fn state(groups: usize) -> State {
         let at = Timestamp::from_micros(1);
         let mut state = State { token_keys: [[7; 32]].into(), ..State::default() };
         for n in 0..groups {
-            let id = GroupId::new();
-            let group =
-                Group { id, name: n.to_string(), limits: Limits::default(), created_at: at, updated_at: at };
-            state.groups.insert(id, group);
+            let (group_id, user_id, key_id) = (GroupId::new(), UserId::new(), KeyId::new());
+            let name = n.to_string();
+            let limits = Limits::default();
+            let group = Group {
+                id: group_id,
+                name: name.clone(),
+                limits: limits.clone(),
+                created_at: at,
+                updated_at: at,
+            };
+            state.groups.insert(group_id, group);
+            let user = User {
+                id: user_id,
+                name: name.clone(),
+                group_id: Some(group_id),
+                role: Role::User,
+                active: true,
+                password_hash: None,
+                limits,
+                tokens_valid_from: at,
+                created_at: at,
+                updated_at: at,
+                last_login_at: None,
+            };
+            state.users.insert(user_id, user);
+            let key = ApiKey {
+                id: key_id,
+                user_id,
+                name,
+                prefix: "sp-".to_owned(),
+                digest: [9; 32],
+                created_at: at,
+                last_used_at: None,
+                expires_at: None,
+            };
+            state.keys.insert(key_id, key);
         }
         state
     }
@@ -197,8 +295,7 @@ mod tests {
         for groups in [0, 1, PIECE_LEN_MAX, PIECE_LEN_MAX + 1] {
             let (origin, state) = (origin(), state(groups));
             let mut assembly = Assembly::default();
-            let whole = snapshot_to_wire(&origin, &state)
-                .into_iter()
+            let whole = snapshot_to_wire(origin.clone(), Arc::new(state.clone()))
                 .find_map(|part| assembly.take(part).expect("readable"))
                 .expect("a last piece");
             assert_eq!(whole, (origin, state), "{groups} groups");
@@ -207,11 +304,10 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_broke_off_is_void() {
-        let mut parts = snapshot_to_wire(&origin(), &state(PIECE_LEN_MAX * 2)).into_iter();
+        let mut parts = snapshot_to_wire(origin(), Arc::new(state(PIECE_LEN_MAX * 2)));
         let mut assembly = Assembly::default();
         assert!(assembly.take(parts.next().expect("a piece")).expect("readable").is_none());
-        let mut others = snapshot_to_wire(&origin(), &state(1));
-        let last = others.pop().expect("a piece");
+        let last = snapshot_to_wire(origin(), Arc::new(state(1))).last().expect("a piece");
         assert!(assembly.take(last).is_err(), "the end of another snapshot");
         assert!(assembly.take(parts.next().expect("a piece")).is_err(), "the first one was thrown away");
     }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::cluster::leader::{Leader, LeaderBooks};
-use crate::cluster::pieces::{snapshot_to_wire, step_to_wire};
+use crate::cluster::pieces::{SnapshotPieces, snapshot_to_wire, step_to_wire};
 use crate::cluster::publisher::Update;
 use crate::cluster::share::usage_to_wire;
 use crate::domain::ids::{LedgerId, NodeId};
@@ -37,6 +37,8 @@ pub(super) struct Watch<B> {
     pub(super) stop: CancellationToken,
     usage_through: u64,
     peers: Vec<Peer>,
+    /// A snapshot under way; it goes before the queue.
+    snapshot: Option<SnapshotPieces>,
     queue: VecDeque<v1::StateUpdate>,
 }
 
@@ -58,6 +60,7 @@ impl<B: LeaderBooks> Watch<B> {
             stop,
             usage_through: 0,
             peers: Vec::new(),
+            snapshot: None,
             queue: VecDeque::new(),
         }
     }
@@ -72,12 +75,16 @@ impl<B: LeaderBooks> Watch<B> {
 
     async fn next(&mut self) -> Option<v1::StateUpdate> {
         loop {
+            if let Some(piece) = self.snapshot.as_mut().and_then(Iterator::next) {
+                return Some(message(Message::Snapshot(piece)));
+            }
+            self.snapshot = None;
             if let Some(update) = self.queue.pop_front() {
                 return Some(update);
             }
             self.news.mark_unchanged();
             self.gather();
-            if !self.queue.is_empty() {
+            if self.snapshot.is_some() || !self.queue.is_empty() {
                 continue;
             }
             let stop = self.stop.clone();
@@ -107,10 +114,7 @@ impl<B: LeaderBooks> Watch<B> {
                 let steps = steps.iter().map(|step| Message::Change(step_to_wire(origin.ledger, step)));
                 self.queue.extend(steps.map(message));
             }
-            Update::Snapshot(state) => {
-                let parts = snapshot_to_wire(&origin, &state).into_iter().map(Message::Snapshot);
-                self.queue.extend(parts.map(message));
-            }
+            Update::Snapshot(state) => self.snapshot = Some(snapshot_to_wire(origin.clone(), state)),
         }
         self.known = Some((origin.ledger, origin.version));
     }

@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, Either, select};
 use sproxy::cluster::calls::{CallError, LeaderCalls};
 use sproxy::cluster::leader::Leader;
 use sproxy::cluster::link::call_error;
-use sproxy::cluster::pieces::{Assembly, snapshot_to_wire, step_to_wire};
+use sproxy::cluster::pieces::{Assembly, SnapshotPieces, snapshot_to_wire, step_to_wire};
 use sproxy::cluster::publisher::Update;
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::wire::v1::state_update::Update as Message;
@@ -176,9 +176,7 @@ async fn news(
         Update::Steps(steps) => {
             steps.iter().map(|step| Message::Change(step_to_wire(origin.ledger, step))).collect()
         }
-        Update::Snapshot(state) => {
-            snapshot_to_wire(&origin, &state).into_iter().map(Message::Snapshot).collect()
-        }
+        Update::Snapshot(state) => snapshot_to_wire(origin, state).map(Message::Snapshot).collect(),
     };
     Ok(messages.into_iter().map(|update| v1::StateUpdate { update: Some(update) }).collect())
 }
@@ -214,11 +212,11 @@ impl LeaderCalls for Line {
         Ok(answer)
     }
 
-    async fn offer(&self, parts: Vec<v1::AccountsPart>) -> Result<v1::OfferStateResponse, CallError> {
-        self.call(parts, |leader, parts| {
+    async fn offer(&self, pieces: SnapshotPieces) -> Result<v1::OfferStateResponse, CallError> {
+        self.call(pieces, |leader, pieces| {
             Box::pin(async move {
                 let mut assembly = Assembly::default();
-                for part in parts {
+                for part in pieces {
                     if let Some((origin, state)) = assembly.take(part)? {
                         return leader.offer(origin, state).await;
                     }
