@@ -176,16 +176,19 @@ async fn metric(node: &Node, name: &str) -> u64 {
 
 /// Waits until nobody owes anything, then holds the leader's totals against its rows and the nodes' own totals.
 async fn settled(leader: &Node, nodes: &[&Node]) {
-    until("nobody owes anything", async || {
+    until("no peer owes anything", async || {
         let peers = leader.get("/admin/v1/peers").await;
         let owes = |peer: &Value| peer["is_active"] == json!(true) && peer["unsynced"] != json!(0);
-        let behind = peers["items"].as_array().unwrap().iter().any(owes);
+        (!peers["items"].as_array().unwrap().iter().any(owes)).then_some(())
+    })
+    .await;
+    until("the leader has as many usage logs as all nodes have of their own", async || {
         let mut requests = 0;
         for node in nodes {
             requests +=
                 node.usage().await.iter().filter(|row| row["source_node"] == node_name(row, node)).count();
         }
-        (!behind && leader.usage().await.len() == requests).then_some(())
+        (leader.usage().await.len() == requests).then_some(())
     })
     .await;
     let (rows, stats) = (leader.usage().await, leader.get("/admin/v1/stats").await);
