@@ -7,7 +7,6 @@
 //! second on each node (200). With `SPROXY_BENCH_POSTGRES` (an empty database's URL) the leader keeps its books there.
 
 #![allow(clippy::disallowed_methods, reason = "what a bench starts ends with it")]
-#![allow(missing_docs, reason = "a bench is a program")]
 #![allow(
     clippy::print_stdout,
     clippy::expect_used,

@@ -7,12 +7,7 @@ pub mod summary;
 pub mod usage;
 
 /// Messages, clients and servers generated from `proto/sproxy/v1`.
-#[allow(
-    missing_docs,
-    clippy::all,
-    clippy::pedantic,
-    reason = "generated code; the .proto files carry the text"
-)]
+#[allow(clippy::all, clippy::pedantic, reason = "generated code; the .proto files carry the text")]
 pub mod v1 {
     tonic::include_proto!("sproxy.v1");
 }
