@@ -10,13 +10,13 @@
 //!
 //! | floor | modules | what for |
 //! |---|---|---|
-//! | 6 | [`cli`] | people at a terminal |
-//! | 5 | [`node`] | wiring, supervision, leaving |
-//! | 4 | [`http`], [`grpc`], [`mock`] | the doors; a fake provider |
-//! | 3 | [`proxy`], [`cluster`] | the two flows: answer a request; keep the cluster's books |
-//! | 2 | [`accounts`], [`quota`], [`upstream`], [`ledger`] | the gateway's own rules |
-//! | 1 | [`config`], [`store`], [`metering`], [`transport`], [`inbound`], [`crypto`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
-//! | 0 | [`domain`] | nouns and pure rules |
+//! | 7 | [`cli`] | people at a terminal |
+//! | 6 | [`node`] | wiring, supervision, leaving |
+//! | 5 | [`http`], [`grpc`], [`mock`] | the doors; a fake provider |
+//! | 4 | [`proxy`], [`cluster`] | the two flows: answer a request; keep the cluster's books |
+//! | 3 | [`accounts`], [`quota`], [`upstream`], [`ledger`] | the gateway's own rules |
+//! | 2 | [`config`], [`store`], [`metering`], [`transport`], [`inbound`], [`crypto`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
+//! | 0 | [`domain`], [`json`] | nouns and pure rules; JSON, whatever it says |
 //!
 //! # A request, as a straight line
 //!
@@ -41,6 +41,7 @@
 //! - No secret is in a log, an error, an answer or a `Debug` form.
 
 pub mod domain;
+pub mod json;
 
 pub mod config;
 pub mod crypto;

@@ -6,9 +6,9 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 
 use crate::domain::terms::{Term, Terms};
+use crate::json::object::{Start, boolean, members, number, string};
 use crate::metering::form;
 use crate::metering::meter::{BYTES_PER_TOKEN, Estimate};
-use crate::metering::object::{Start, boolean, members, number, string};
 
 /// What the gateway reads of a request; everything else passes unread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

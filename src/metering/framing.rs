@@ -2,8 +2,8 @@
 
 use memchr::{memchr, memchr2};
 
-use crate::metering::json::Scanner;
 use crate::metering::meter::{End, Estimate, Meter, Progress, Reading};
+use crate::metering::scanner::Scanner;
 use crate::metering::tally::{Passed, Tally};
 
 /// What ends a Chat Completions stream in place of a document.

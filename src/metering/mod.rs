@@ -3,7 +3,7 @@
 //! ```text
 //! chunk → coding (a decoded copy, where the answer is compressed)
 //!       → framing (events, lines or one document: told from the bytes themselves)
-//!       → json (a resumable scanner that keeps nothing but what the vocabulary names)
+//!       → scanner (resumable JSON that keeps nothing but what the vocabulary names)
 //!       → tally (what was reported, content that passed, endings) → counts (the rule) → Reading
 //! ```
 //!
@@ -14,8 +14,6 @@
 //! an Anthropic-shaped one from an OpenAI-compatible server, is metered all the same.
 
 pub mod ask;
-mod beginning;
-mod block;
 mod coding;
 mod counts;
 mod decode;
@@ -23,11 +21,10 @@ mod endpoint;
 mod form;
 mod framing;
 mod in_path;
-mod json;
 mod meter;
-mod object;
 mod position;
-mod skip;
+mod prefix_cache;
+mod scanner;
 mod steps;
 mod tally;
 pub mod usage_chunk;

@@ -8,31 +8,32 @@ use std::path::Path;
 use source::File;
 
 /// Each module and its floor; a module imports strictly lower floors.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 21] = [
     ("domain", 0),
-    ("config", 1),
-    ("crypto", 1),
-    ("inbound", 1),
-    ("metering", 1),
-    ("store", 1),
-    ("telemetry", 1),
-    ("transport", 1),
-    ("wire", 1),
-    ("accounts", 2),
-    ("ledger", 2),
-    ("quota", 2),
-    ("upstream", 2),
-    ("cluster", 3),
-    ("proxy", 3),
-    ("grpc", 4),
-    ("http", 4),
-    ("mock", 4),
-    ("node", 5),
-    ("cli", 6),
+    ("json", 0),
+    ("config", 2),
+    ("crypto", 2),
+    ("inbound", 2),
+    ("metering", 2),
+    ("store", 2),
+    ("telemetry", 2),
+    ("transport", 2),
+    ("wire", 2),
+    ("accounts", 3),
+    ("ledger", 3),
+    ("quota", 3),
+    ("upstream", 3),
+    ("cluster", 4),
+    ("proxy", 4),
+    ("grpc", 5),
+    ("http", 5),
+    ("mock", 5),
+    ("node", 6),
+    ("cli", 7),
 ];
 
 /// Third-party paths, and the only places that may use them.
-const PLACES: [(&str, &[&str]); 26] = [
+const PLACES: [(&str, &[&str]); 27] = [
     ("argon2", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
     ("axum", &["http", "mock"]),
@@ -59,6 +60,7 @@ const PLACES: [(&str, &[&str]); 26] = [
     ("tonic::transport::Server", &["grpc"]),
     ("tonic_health", &["grpc"]),
     ("tonic_reflection", &["grpc"]),
+    ("wide", &["json"]),
 ];
 
 /// The longest that a file may be.

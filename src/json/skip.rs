@@ -2,7 +2,7 @@
 
 use memchr::memchr2;
 
-use crate::metering::block::{BLOCK, Before, brackets};
+use crate::json::block::{BLOCK, Before, brackets};
 
 /// Bytes looked at together when there is no structure in sight (arrays of numbers, white space).
 const LANES: usize = 32;

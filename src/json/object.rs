@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::metering::skip::{Skip, Text};
+use crate::json::skip::{Skip, Text};
 
 /// An object: how it begins, and whether all of it could be read.
 pub struct Start {

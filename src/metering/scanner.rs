@@ -4,10 +4,10 @@
 //! It is the hot loop of a streamed answer, so every step has a quick way for what lies in one piece in front
 //! of it, and a slow one, by state, for what is cut by the end of a chunk.
 
-use crate::metering::beginning::Beginning;
+use crate::json::skip::{self, Skip, Text};
 use crate::metering::counts;
 use crate::metering::position::{Position, State};
-use crate::metering::skip::{self, Skip, Text};
+use crate::metering::prefix_cache::Beginning;
 use crate::metering::tally::Tally;
 use crate::metering::vocabulary::Place;
 
