@@ -14,6 +14,7 @@ mod m20261123_000003_cluster;
 mod m20261123_000004_usage_by_time;
 mod m20261123_000005_batches;
 mod m20261128_000006_parts;
+mod m20261128_000007_floors;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000004_usage_by_time::Migration),
             Box::new(m20261123_000005_batches::Migration),
             Box::new(m20261128_000006_parts::Migration),
+            Box::new(m20261128_000007_floors::Migration),
         ]
     }
 }

@@ -39,9 +39,17 @@ impl FollowerBooks for FollowerDisk {
         Ok(self.ledger.usage().set_aside(rejected).await?)
     }
 
-    async fn mark_all_unsynced(&self) -> Result<(), Failure> {
-        self.ledger.mark_all_unsynced().await?;
+    async fn mark_all_unsynced(&self, left: Option<LedgerId>) -> Result<(), Failure> {
+        self.ledger.mark_all_unsynced(left).await?;
         Ok(())
+    }
+
+    async fn acknowledged_by(&self, ledger: LedgerId, ids: &[RequestId]) -> Result<Vec<RequestId>, Failure> {
+        Ok(self.ledger.usage().acknowledged_by(ledger, ids).await?)
+    }
+
+    async fn forget_acknowledged_after(&self, ledger: LedgerId, batch: u64) -> Result<(), Failure> {
+        Ok(self.ledger.usage().forget_acknowledged_after(ledger, batch).await?)
     }
 
     async fn last_batch(&self) -> Result<u64, Failure> {

@@ -228,6 +228,11 @@ impl Lead {
             "Usage logs of followers that can never be taken.",
             metrics.rejected.get(),
         );
+        to.counter(
+            "sproxy_cluster_usage_below_floor_total",
+            "Usage logs of followers that are as old as what retention has removed: not counted (again).",
+            metrics.below_floor.get(),
+        );
     }
 }
 

@@ -35,6 +35,10 @@ mod replication;
 /// The most records in one `PushUsage`.
 pub const RECORDS_MAX: usize = 10_000;
 
+/// Why a record is not taken that may have been taken before.
+const BELOW_FLOOR: &str = "it is as old as usage logs of this node that the leader has removed (its usage.retention): \
+                           whether it was counted cannot be told, so it is not counted now";
+
 /// Batches that are being committed at the same time, those included for which nobody waits any more.
 const COMMITS_MAX: usize = 32;
 
@@ -107,6 +111,8 @@ pub struct Taken {
     pub duplicates: u64,
     /// Those that it will never take, each with the reason.
     pub rejected: Vec<(RequestId, String)>,
+    /// Those that it may have taken before its retention removed what tells of them; it has not taken them now.
+    pub below_floor: Vec<RequestId>,
     /// The number of the batch; none: there was nothing in it.
     pub batch: Option<u64>,
 }
@@ -148,6 +154,8 @@ pub struct Metrics {
     pub duplicates: Counter,
     /// Never to be taken.
     pub rejected: Counter,
+    /// As old as what retention has removed.
+    pub below_floor: Counter,
 }
 
 impl<B: LeaderBooks> Leader<B> {
@@ -286,19 +294,31 @@ impl<B: LeaderBooks> Leader<B> {
             let request_id = log.request_id.clone();
             match readable(log, &id) {
                 Ok(record) => records.push(record),
-                Err(why) => rejected.push(v1::RejectedRecord { request_id, reason: why.to_string() }),
+                Err(why) => {
+                    let reason = why.to_string();
+                    rejected.push(v1::RejectedRecord { request_id, reason, may_be_counted: false });
+                }
             }
         }
         let taken = self.take(&id, records, request.last_batch).await?;
-        rejected.extend(
-            taken
-                .rejected
-                .into_iter()
-                .map(|(id, reason)| v1::RejectedRecord { request_id: id.to_string(), reason }),
-        );
+        rejected.extend(taken.rejected.into_iter().map(|(id, reason)| v1::RejectedRecord {
+            request_id: id.to_string(),
+            reason,
+            may_be_counted: false,
+        }));
         self.metrics.accepted.add(taken.accepted.len() as u64);
         self.metrics.duplicates.add(taken.duplicates);
         self.metrics.rejected.add(rejected.len() as u64);
+        if !taken.below_floor.is_empty() {
+            let records = taken.below_floor.len();
+            self.metrics.below_floor.add(records as u64);
+            tracing::warn!(peer = %id, records, "a node pushes usage logs as old as those that usage.retention has removed");
+            rejected.extend(taken.below_floor.into_iter().map(|id| v1::RejectedRecord {
+                request_id: id.to_string(),
+                reason: BELOW_FLOOR.to_owned(),
+                may_be_counted: true,
+            }));
+        }
         Ok(v1::PushUsageResponse {
             accepted: taken.accepted.len() as u64,
             duplicates: taken.duplicates,

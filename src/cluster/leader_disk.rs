@@ -55,6 +55,7 @@ impl LeaderBooks for LeaderDisk {
             accepted: taken.new_records().map(spent_by).collect(),
             duplicates: taken.duplicates() as u64,
             batch: taken.number(),
+            below_floor: taken.below_floor().to_vec(),
             rejected: taken.rejected,
         })
     }

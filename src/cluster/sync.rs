@@ -66,9 +66,23 @@ pub trait FollowerBooks: Send + Sync {
     fn set_aside(&self, rejected: &[(RequestId, String)])
     -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Marks everything that is still held as unsynced; no batch is the last after that. May be interrupted anywhere and
-    /// repeated.
-    fn mark_all_unsynced(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Marks everything that is still held as unsynced, and notes what of it the ledger `left` had acknowledged; no batch
+    /// is the last after that. May be interrupted anywhere and repeated.
+    fn mark_all_unsynced(&self, left: Option<LedgerId>) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Those of `ids` that `ledger` had acknowledged when the node left it.
+    fn acknowledged_by(
+        &self,
+        ledger: LedgerId,
+        ids: &[RequestId],
+    ) -> impl Future<Output = Result<Vec<RequestId>, Failure>> + Send;
+
+    /// Forgets what `ledger` had acknowledged in later batches than `batch` when the node left it.
+    fn forget_acknowledged_after(
+        &self,
+        ledger: LedgerId,
+        batch: u64,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// The leader's ledger that `synced` refers to.
     fn seen_ledger(&self) -> impl Future<Output = Result<Option<LedgerId>, Failure>> + Send;
@@ -157,10 +171,11 @@ pub enum Error {
 /// # Errors
 /// What the database says.
 pub async fn meet_ledger<B: FollowerBooks>(books: &B, ledger: LedgerId) -> Result<bool, Failure> {
-    if books.seen_ledger().await? == Some(ledger) {
+    let seen = books.seen_ledger().await?;
+    if seen == Some(ledger) {
         return Ok(false);
     }
-    books.mark_all_unsynced().await?;
+    books.mark_all_unsynced(seen).await?;
     books.remember_ledger(ledger).await?;
     Ok(true)
 }
@@ -175,6 +190,10 @@ pub async fn meet_ledger<B: FollowerBooks>(books: &B, ledger: LedgerId) -> Resul
 /// # Errors
 /// What the database says.
 pub async fn compare_batches<B: FollowerBooks>(books: &B, taken: u64) -> Result<Option<u64>, Failure> {
+    if let Some(ledger) = books.seen_ledger().await? {
+        // Nor has it what it acknowledged in those before this node was with another leader.
+        books.forget_acknowledged_after(ledger, taken).await?;
+    }
     if books.last_batch().await? <= taken {
         return Ok(None);
     }
@@ -290,18 +309,41 @@ async fn settle<B: FollowerBooks>(
         return Err(Error::Call(CallError::Unknown("the leader counts batches by now".to_owned())));
     }
     let mut rejected = Vec::with_capacity(answer.rejected.len());
+    let mut doubtful = Vec::new();
     for record in answer.rejected {
         let id: RequestId = parse("request_id", &record.request_id).map_err(|e| nonsense(e.to_string()))?;
         let Some(at) = ids.iter().position(|pushed| *pushed == id) else {
             return Err(nonsense(format!("a verdict on {id}, which was not pushed")));
         };
         ids.swap_remove(at);
-        tracing::warn!(request_id = %id, reason = %record.reason, "the leader rejects a usage record; it is set aside");
-        rejected.push((id, record.reason));
+        if record.may_be_counted { &mut doubtful } else { &mut rejected }.push((id, record.reason));
     }
+    let counted = counted_before(books, session.ledger, &doubtful).await?;
+    rejected.extend(doubtful.into_iter().filter(|(id, _)| !counted.contains(id)));
     if !rejected.is_empty() {
+        for (id, reason) in &rejected {
+            tracing::warn!(request_id = %id, %reason, "the leader rejects a usage record; it is set aside");
+        }
         books.set_aside(&rejected).await?;
     }
+    let duplicates = answer.duplicates + counted.len() as u64;
+    ids.extend(counted);
     books.mark_synced(&ids, answer.batch).await?;
-    Ok(Pushed { accepted: answer.accepted, duplicates: answer.duplicates, rejected: rejected.len() as u64 })
+    Ok(Pushed { accepted: answer.accepted, duplicates, rejected: rejected.len() as u64 })
+}
+
+/// Those of which the leader cannot tell any more whether it has counted them, and this node can: the same ledger had
+/// acknowledged them before the node was with another leader. Of the others nobody can tell: an acknowledgement may have
+/// been lost with the power of this machine, or there never was one, since a clock was set back. Counted again they
+/// might be money twice, called synced they might be in nobody's totals; set aside they are kept and seen.
+async fn counted_before<B: FollowerBooks>(
+    books: &B,
+    ledger: LedgerId,
+    doubtful: &[(RequestId, String)],
+) -> Result<Vec<RequestId>, Failure> {
+    if doubtful.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<RequestId> = doubtful.iter().map(|(id, _)| *id).collect();
+    books.acknowledged_by(ledger, &ids).await
 }

@@ -39,6 +39,12 @@ impl Taken {
         self.inserted.number
     }
 
+    /// Those that may have been counted before retention removed what tells of them, and were not counted now.
+    #[must_use]
+    pub fn below_floor(&self) -> &[RequestId] {
+        &self.inserted.below_floor
+    }
+
     /// Those that were new.
     pub fn new_records(&self) -> impl Iterator<Item = &UsageRecord> {
         self.inserted.new_of(&self.records)

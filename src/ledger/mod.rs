@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::config::UsageConfig;
 use crate::domain::clock::{Clock, Timestamp};
-use crate::domain::ids::{RequestId, UserId};
+use crate::domain::ids::{LedgerId, RequestId, UserId};
 use crate::store::{Error, Store, UsageRepo};
 
 pub use bounds::Bounded;
@@ -110,12 +110,13 @@ impl Ledger {
         Ok(first_owed.minus(Duration::from_micros(1)))
     }
 
-    /// Marks everything as unsynced, in steps: the leader has lost its ledger. Safe to repeat.
+    /// Marks everything as unsynced, in steps, and notes what the ledger before, `left`, had acknowledged: the leader has
+    /// another one. Safe to repeat.
     ///
     /// # Errors
     /// [`Error`] of the database; what was marked stays marked.
-    pub async fn mark_all_unsynced(&self) -> Result<u64, Error> {
-        let marked = self.usage().mark_all_unsynced(MARK_STEP).await?;
+    pub async fn mark_all_unsynced(&self, left: Option<LedgerId>) -> Result<u64, Error> {
+        let marked = self.usage().mark_all_unsynced(left, MARK_STEP).await?;
         self.queue.nudge();
         Ok(marked)
     }

@@ -33,6 +33,7 @@ mod shares;
 mod simulation;
 mod store_accounts;
 mod store_database;
+mod store_floor;
 mod store_open;
 mod store_records;
 mod store_sync;

@@ -52,12 +52,16 @@ impl TestDatabase {
     /// Notes a migration that this version does not know.
     pub async fn pretend_newer(&self) {
         let sql = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m30000101_000001_future', 1)";
-        let url = match &self.location {
+        let database = sea_orm::Database::connect(self.url()).await.expect("a connection");
+        sea_orm::ConnectionTrait::execute_unprepared(&database, sql).await.expect("noted");
+    }
+
+    /// How others connect to it.
+    pub fn url(&self) -> String {
+        match &self.location {
             Location::Sqlite { path, .. } => format!("sqlite://{}", path.display()),
             Location::Postgres { url } => url.clone(),
-        };
-        let database = sea_orm::Database::connect(url).await.expect("a connection");
-        sea_orm::ConnectionTrait::execute_unprepared(&database, sql).await.expect("noted");
+        }
     }
 
     /// SQLite's file.

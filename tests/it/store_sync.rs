@@ -69,10 +69,10 @@ on_both! {
         usage.insert_batch(&records, false).await.expect("inserted");
         usage.mark_synced(&ids(&records[..100]), None).await.expect("marked");
         usage.set_aside(&[(records[101].request_id, "no".to_owned())]).await.expect("set aside");
-        assert_eq!(usage.mark_all_unsynced(10).await.expect("marked"), 101);
+        assert_eq!(usage.mark_all_unsynced(None, 10).await.expect("marked"), 101);
         assert_eq!(usage.unsynced_count().await.expect("a count"), 103);
         assert_eq!(usage.set_aside_count().await.expect("a count"), 0);
-        assert_eq!(usage.mark_all_unsynced(10).await.expect("marked"), 0, "repeating changes nothing");
+        assert_eq!(usage.mark_all_unsynced(None, 10).await.expect("marked"), 0, "repeating changes nothing");
     }
 
     async fn what_was_acknowledged_in_later_batches_is_owed_again_and_nothing_else(db: TestDatabase) {
@@ -95,7 +95,7 @@ on_both! {
         assert_eq!(owed, expected);
         assert_eq!(usage.set_aside_count().await.expect("a count"), 1);
         assert_eq!(usage.mark_unsynced_after(8, 7).await.expect("marked"), 0, "repeating changes nothing");
-        assert_eq!(usage.mark_all_unsynced(10).await.expect("marked"), 31);
+        assert_eq!(usage.mark_all_unsynced(None, 10).await.expect("marked"), 31);
         assert_eq!(usage.last_batch().await.expect("a number"), 0, "another ledger counts anew");
     }
 

@@ -70,6 +70,8 @@ impl Whose {
 pub(super) const COUNT: &str = "INSERT INTO usage_batches (node, taken) VALUES ($1, 1) \
     ON CONFLICT (node) DO UPDATE SET taken = usage_batches.taken + 1 WHERE usage_batches.taken >= $2 \
     RETURNING taken";
+/// The time of the youngest log of node `$1` that retention has removed. Written in the transaction that removes it.
+pub(super) const FLOOR: &str = "SELECT through FROM usage_floors WHERE node = $1";
 /// How many were taken of node `$1`.
 pub(super) const TAKEN: &str = "SELECT taken FROM usage_batches WHERE node = $1";
 
@@ -85,6 +87,9 @@ pub struct Inserted {
     pub is_new: Vec<bool>,
     /// The number of the batch among those taken of the same node; none for a node's own.
     pub number: Option<u64>,
+    /// Those that are not in the database, and are as old as what retention has removed of their node: whether they were
+    /// counted, nobody can tell here. They are not counted now.
+    pub below_floor: Vec<RequestId>,
 }
 
 impl Inserted {
@@ -97,7 +102,7 @@ impl Inserted {
     /// How many were there already.
     #[must_use]
     pub fn duplicates(&self) -> usize {
-        self.is_new.len() - self.added()
+        self.is_new.len() - self.added() - self.below_floor.len()
     }
 
     /// Those of `records`, the batch this came from, that were new.
@@ -109,7 +114,7 @@ impl Inserted {
 /// Marks which records were new, given the ids that the database took in.
 pub(super) fn mark_new(records: &[UsageRecord], mut taken: std::collections::HashSet<RequestId>) -> Inserted {
     let is_new = records.iter().map(|record| taken.remove(&record.request_id)).collect();
-    Inserted { is_new, number: None }
+    Inserted { is_new, ..Inserted::default() }
 }
 
 /// The sums of what was new.

@@ -17,6 +17,7 @@
 //! Sums outlive logs: retention removes logs, not sums. A window older than retention is exact where it begins and
 //! ends on whole hours.
 
+mod acknowledged;
 mod batch;
 mod connections;
 mod insert;

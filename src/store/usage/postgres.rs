@@ -11,7 +11,7 @@ use crate::domain::fence::Fence;
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::usage::UsageRecord;
 use crate::store::usage::batch::{
-    COLUMNS, COUNT, Inserted, PriceTexts, TAKEN, Whose, above, mark_new, parts_text, sums_of_new,
+    COLUMNS, COUNT, FLOOR, Inserted, PriceTexts, TAKEN, Whose, above, mark_new, parts_text, sums_of_new,
 };
 use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
 use crate::store::{Error, columns::count, columns::counted};
@@ -61,6 +61,11 @@ pub(super) async fn insert(pool: &PgPool, records: &[UsageRecord], whose: &Whose
     let taken = sqlx::query_with::<Postgres, _>(LOGS.as_str(), arguments).fetch_all(&mut *tx).await?;
     let ids = taken.iter().map(|row| Ok(RequestId(row.try_get::<Uuid, _>(0)?)));
     let mut inserted = mark_new(records, ids.collect::<Result<_, Error>>()?);
+    if let Whose::Of(node, _) = whose
+        && inserted.added() > 0
+    {
+        take_back_below_floor(&mut tx, records, node, &mut inserted).await?;
+    }
     if inserted.added() > 0 {
         insert_sums(&mut tx, &sums_of_new(records, &inserted)).await?;
     }
@@ -69,6 +74,31 @@ pub(super) async fn insert(pool: &PgPool, records: &[UsageRecord], whose: &Whose
     }
     tx.commit().await?;
     Ok(inserted)
+}
+
+/// Takes back what was inserted because retention had removed its row. The floor is read after the insert, by a statement
+/// of its own: an insert that finds no row where there was one comes after the commit of the transaction that removed it,
+/// and that transaction has written the floor. Read before, a floor could be older than what the insert saw.
+async fn take_back_below_floor(
+    tx: &mut PgConnection,
+    records: &[UsageRecord],
+    node: &NodeId,
+    inserted: &mut Inserted,
+) -> Result<(), Error> {
+    let floor = sqlx::query(FLOOR).bind(node.as_str()).fetch_optional(&mut *tx).await?;
+    let Some(floor) = floor.map(|row| row.try_get::<i64, _>(0)).transpose()? else { return Ok(()) };
+    for (record, is_new) in records.iter().zip(&mut inserted.is_new) {
+        if *is_new && record.created_at.as_micros() <= floor {
+            *is_new = false;
+            inserted.below_floor.push(record.request_id);
+        }
+    }
+    if inserted.below_floor.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = inserted.below_floor.iter().map(|id| id.0).collect();
+    sqlx::query("DELETE FROM usage_logs WHERE request_id = ANY($1)").bind(ids).execute(tx).await?;
+    Ok(())
 }
 
 /// The number of the batch that is being taken.

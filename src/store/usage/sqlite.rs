@@ -9,7 +9,7 @@ use crate::domain::fence::Fence;
 use crate::domain::ids::NodeId;
 use crate::domain::usage::UsageRecord;
 use crate::store::usage::batch::{
-    COLUMNS, COUNT, Inserted, PriceTexts, TAKEN, Whose, above, parts_text, sums_of_new,
+    COLUMNS, COUNT, FLOOR, Inserted, PriceTexts, TAKEN, Whose, above, parts_text, sums_of_new,
 };
 use crate::store::usage::rollup::{Rollups, SUMS, Sums, add_to_existing};
 use crate::store::{Error, columns::count, columns::counted};
@@ -39,7 +39,13 @@ pub(super) fn insert(
     whose: &Whose,
 ) -> Result<Inserted, Error> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut inserted = insert_logs(&tx, records, whose.synced())?;
+    let floor = match whose {
+        Whose::Own { .. } => None,
+        Whose::Of(node, _) => {
+            tx.prepare_cached(FLOOR)?.query_row([node.as_str()], |row| row.get(0)).optional()?
+        }
+    };
+    let mut inserted = insert_logs(&tx, records, whose.synced(), floor)?;
     add_sums(&tx, &sums_of_new(records, &inserted))?;
     if let Whose::Of(node, fence) = whose {
         inserted.number = Some(next_number(&tx, node, fence)?);
@@ -63,16 +69,33 @@ fn next_number(tx: &Connection, node: &NodeId, fence: &Fence) -> Result<u64, Err
     Err(Error::Behind { held })
 }
 
-fn insert_logs(tx: &Connection, records: &[UsageRecord], synced: bool) -> Result<Inserted, Error> {
+/// `floor`: what is not there and not younger may have been removed, and is not inserted.
+fn insert_logs(
+    tx: &Connection,
+    records: &[UsageRecord],
+    synced: bool,
+    floor: Option<i64>,
+) -> Result<Inserted, Error> {
     let mut prices = PriceTexts::<Arc<str>>::default();
     let mut statement = tx.prepare_cached(&LOG)?;
-    let mut inserted = Inserted { is_new: Vec::with_capacity(records.len()), number: None };
+    let mut inserted = Inserted { is_new: Vec::with_capacity(records.len()), ..Inserted::default() };
     for record in records {
+        let is_old = floor.is_some_and(|floor| record.created_at.as_micros() <= floor);
+        if is_old && !is_there(tx, record)? {
+            inserted.below_floor.push(record.request_id);
+            inserted.is_new.push(false);
+            continue;
+        }
         let (price, parts) = (prices.text(&record.price)?, parts_text(record)?);
         bind_log(&mut Values::of(&mut statement), record, (&price, parts.as_deref()), synced)?;
         inserted.is_new.push(statement.raw_execute()? > 0);
     }
     Ok(inserted)
+}
+
+fn is_there(tx: &Connection, record: &UsageRecord) -> Result<bool, Error> {
+    let mut statement = tx.prepare_cached("SELECT 1 FROM usage_logs WHERE request_id = ?1")?;
+    Ok(statement.exists([record.request_id.0.as_bytes().as_slice()])?)
 }
 
 /// In the order of [`COLUMNS`].

@@ -9,11 +9,11 @@ use sea_orm::{
 use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
-use crate::domain::ids::RequestId;
+use crate::domain::ids::{LedgerId, RequestId};
 use crate::domain::usage::{UsageLog, UsageRecord};
 use crate::store::usage::owed::{LAST_BATCH, OWED};
-use crate::store::usage::{UsageRepo, owed, row};
-use crate::store::{Error, Ground as _, MetaRepo, columns, meta};
+use crate::store::usage::{UsageRepo, acknowledged, owed, row};
+use crate::store::{Error, MetaRepo, columns, meta};
 
 /// Ids per transaction.
 const CHUNK: usize = 1_000;
@@ -127,14 +127,14 @@ impl UsageRepo<'_> {
         Ok(found.map(|row| row.try_get_by_index(0)).transpose()?.map(Timestamp::from_micros))
     }
 
-    /// Marks everything as unsynced, set aside or not: the leader has lost its ledger. Works in transactions of at most `step`
-    /// rows, so that new records get in between; grows with the number of logs. Safe to repeat after a
-    /// crash. Returns how many were marked.
+    /// Marks everything as unsynced, set aside or not: the leader has another ledger. What the one before, `left`, had
+    /// acknowledged is noted in the same transactions. Works in transactions of at most `step` rows, so that new records
+    /// get in between; grows with the number of logs. Safe to repeat after a crash. Returns how many were marked.
     ///
     /// # Errors
     /// [`Error`] of the database; what was marked before stays marked.
-    pub async fn mark_all_unsynced(&self, step: u32) -> Result<u64, Error> {
-        let marked = self.mark_unsynced("synced OR set_aside IS NOT NULL", step).await?;
+    pub async fn mark_all_unsynced(&self, left: Option<LedgerId>, step: u32) -> Result<u64, Error> {
+        let marked = self.mark_unsynced("synced OR set_aside IS NOT NULL", left, step).await?;
         self.forget_batches_after(0).await?;
         Ok(marked)
     }
@@ -153,7 +153,7 @@ impl UsageRepo<'_> {
     /// # Errors
     /// [`Error`] of the database; what was marked before stays marked.
     pub async fn mark_unsynced_after(&self, batch: u64, step: u32) -> Result<u64, Error> {
-        let marked = self.mark_unsynced(&format!("batch > {batch}"), step).await?;
+        let marked = self.mark_unsynced(&format!("batch > {batch}"), None, step).await?;
         self.forget_batches_after(batch).await?;
         Ok(marked)
     }
@@ -162,7 +162,7 @@ impl UsageRepo<'_> {
         MetaRepo::on(self.0).set(LAST_BATCH, &batch.to_string()).await
     }
 
-    async fn mark_unsynced(&self, which: &str, step: u32) -> Result<u64, Error> {
+    async fn mark_unsynced(&self, which: &str, left: Option<LedgerId>, step: u32) -> Result<u64, Error> {
         let sql = format!(
             "UPDATE usage_logs SET synced = FALSE, set_aside = NULL, batch = NULL \
              WHERE (created_at, request_id) > ($1, $2) AND (created_at, request_id) <= ($3, $4) AND ({which})"
@@ -170,9 +170,14 @@ impl UsageRepo<'_> {
         let mut marked = 0;
         let mut after = (i64::MIN, Uuid::nil());
         while let Some(last) = self.place_after(after, step).await? {
-            let values = [after.0.into(), after.1.into(), last.0.into(), last.1.into()];
-            let statement = Statement::from_sql_and_values(self.0.backend(), &sql, values);
-            marked += self.0.writes().await?.execute_raw(statement).await?.rows_affected();
+            let values = vec![after.0.into(), after.1.into(), last.0.into(), last.1.into()];
+            let tx = self.0.begin().await?;
+            if let Some(left) = left {
+                let noted = values.iter().cloned().chain([left.to_string().into()]).collect();
+                tx.inner().execute_raw(self.statement(acknowledged::NOTE, noted)).await?;
+            }
+            marked += tx.inner().execute_raw(self.statement(&sql, values)).await?.rows_affected();
+            tx.commit().await?;
             after = last;
         }
         Ok(marked)

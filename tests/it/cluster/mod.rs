@@ -6,6 +6,7 @@ mod broken_off;
 mod chaos;
 mod complete;
 mod failover;
+mod floor;
 mod grpc;
 mod intake;
 mod newcomers;

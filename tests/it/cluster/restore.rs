@@ -137,7 +137,7 @@ async fn what_the_backup_had_counted_and_no_longer_lists_is_not_counted_again() 
 }
 
 /// Waits until the followers know that the leader has everything.
-async fn acknowledged(followers: &[&Node]) {
+pub(super) async fn acknowledged(followers: &[&Node]) {
     for follower in followers {
         until("everything is acknowledged", async || {
             follower.usage().await.iter().all(|row| row["synced"] == json!(true)).then_some(())
@@ -192,13 +192,24 @@ async fn ids(node: &Node) -> HashSet<String> {
 }
 
 /// A backup of a leader that is down.
-enum Backup {
+pub(super) enum Backup {
     OfDirectory(PathBuf),
     OfDatabase(Arc<Postgres>, String),
 }
 
 impl Backup {
-    fn make(&self, leader: &Node) {
+    /// The disk is gone, and nothing on it.
+    pub(super) fn lose(&self, leader: &Node) {
+        match self {
+            Self::OfDirectory(_) => std::fs::remove_dir_all(leader.data_dir()).unwrap(),
+            Self::OfDatabase(server, name) => {
+                server.execute("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
+                server.execute("postgres", &format!("CREATE DATABASE {name}"));
+            }
+        }
+    }
+
+    pub(super) fn make(&self, leader: &Node) {
         match self {
             Self::OfDirectory(copy) => copy_directory(&leader.data_dir(), copy),
             Self::OfDatabase(server, name) => {
@@ -207,7 +218,7 @@ impl Backup {
         }
     }
 
-    fn restore(&self, leader: &Node) {
+    pub(super) fn restore(&self, leader: &Node) {
         match self {
             Self::OfDirectory(copy) => {
                 std::fs::remove_dir_all(leader.data_dir()).unwrap();

@@ -54,6 +54,8 @@ pub struct LeaderData {
     pub booked: BTreeMap<RequestId, UsageRecord>,
     /// How many batches of each node were taken.
     pub batches: BTreeMap<NodeId, u64>,
+    /// Up to where logs of each node were removed.
+    pub floors: BTreeMap<NodeId, Timestamp>,
     pub peers: BTreeMap<NodeId, Peer>,
     /// The highest number of a name that was given.
     pub node_number: u64,
@@ -74,6 +76,7 @@ impl LeaderData {
             records: BTreeMap::new(),
             booked: BTreeMap::new(),
             batches: BTreeMap::new(),
+            floors: BTreeMap::new(),
             taken: BTreeSet::new(),
             peers: BTreeMap::new(),
             node_number: 0,
@@ -104,6 +107,7 @@ impl LeaderData {
     pub fn restore(&mut self, backup: Self) {
         (self.records, self.booked) = (backup.records, backup.booked);
         (self.batches, self.peers, self.node_number) = (backup.batches, backup.peers, backup.node_number);
+        self.floors = backup.floors;
         self.past.iter_mut().for_each(VecDeque::clear);
     }
 
@@ -135,7 +139,9 @@ impl LeaderData {
         let gone: Vec<RequestId> =
             self.records.values().filter(gone).map(|record| record.request_id).collect();
         for id in &gone {
-            self.records.remove(id);
+            let record = self.records.remove(id).expect("there");
+            let floor = self.floors.entry(record.source_node).or_insert(record.created_at);
+            *floor = record.created_at.max(*floor);
         }
         if let Some(real) = &self.real {
             let own = "sp-1".parse().expect("a node id");
@@ -149,16 +155,19 @@ impl LeaderData {
         *count += 1;
         let mut taken = Taken { batch: Some(*count), ..Taken::default() };
         if let Some(real) = &self.real {
-            let (is_new, number) = real.take(node, &records);
-            assert_eq!(number, taken.batch, "the database's number of the batch");
-            let known: Vec<bool> =
-                records.iter().map(|r| !self.records.contains_key(&r.request_id)).collect();
-            assert_eq!(is_new, known, "what is new to the database");
+            let inserted = real.take(node, &records);
+            assert_eq!(inserted.number, taken.batch, "the database's number of the batch");
+            let is_new =
+                |r: &UsageRecord| !self.records.contains_key(&r.request_id) && !self.is_below_floor(r);
+            let known: Vec<bool> = records.iter().map(is_new).collect();
+            assert_eq!(inserted.is_new, known, "what is new to the database");
         }
         for record in records {
             if let Some(known) = self.records.get(&record.request_id) {
                 assert_eq!(*known, record, "one request id, two accounts");
                 taken.duplicates += 1;
+            } else if self.is_below_floor(&record) {
+                taken.below_floor.push(record.request_id);
             } else {
                 taken.accepted.push(spent_by(&record));
                 self.taken.insert(record.request_id);
@@ -168,6 +177,11 @@ impl LeaderData {
             }
         }
         taken
+    }
+
+    /// Its row may have been removed.
+    pub fn is_below_floor(&self, record: &UsageRecord) -> bool {
+        self.floors.get(&record.source_node).is_some_and(|floor| record.created_at <= *floor)
     }
 
     fn add_group(&mut self, world: &World, name: &str) {
@@ -277,6 +291,9 @@ impl LeaderBooks for LeaderDisk {
             let taken = data.take(&node, records);
             if taken.duplicates > 0 {
                 world.happened("pushed again");
+            }
+            if !taken.below_floor.is_empty() {
+                world.happened("pushed below the floor");
             }
             Ok(taken)
         })

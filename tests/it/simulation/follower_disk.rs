@@ -28,6 +28,8 @@ pub struct FollowerData {
     pub instances: Vec<InstanceId>,
     pub records: BTreeMap<Place, Owed>,
     pub last_batch: u64,
+    /// What the ledgers that it left had acknowledged, and in which batch.
+    pub acknowledged: BTreeMap<(RequestId, LedgerId), u64>,
     pub seen: Option<LedgerId>,
     pub held: Option<Origin>,
     pub state: State,
@@ -77,6 +79,7 @@ impl FollowerData {
         let gone: Vec<UsageRecord> =
             self.records.values().filter(gone).map(|owed| owed.record.clone()).collect();
         self.records.retain(|_, owed| !(owed.synced && owed.record.created_at < before));
+        self.acknowledged.retain(|(id, _), _| gone.iter().all(|record| record.request_id != *id));
         if let (Some(real), Some(own)) = (&self.real, &self.node_id) {
             assert_eq!(real.remove_before(before, own), gone.len(), "the database's retention");
         }
@@ -122,15 +125,23 @@ impl FollowerDisk {
 
 impl FollowerDisk {
     /// In steps, each of which may be the last one that happens.
-    async fn mark_unsynced(&self, which: impl Fn(&Owed) -> bool) -> Result<u64, Failure> {
+    async fn mark_unsynced(
+        &self,
+        left: Option<LedgerId>,
+        which: impl Fn(&Owed) -> bool,
+    ) -> Result<u64, Failure> {
         let places: Vec<Place> = lock(&self.data).records.keys().copied().collect();
         let mut marked = 0;
         // A database does all its steps at once here: it has no seams where it could break off.
         let is_real = lock(&self.data).real.is_some();
         for step in places.chunks(if is_real { usize::MAX } else { 5 }) {
             self.write(|data| {
+                let FollowerData { records, acknowledged, .. } = data;
                 for place in step {
-                    if let Some(owed) = data.records.get_mut(place).filter(|owed| which(owed)) {
+                    if let Some(owed) = records.get_mut(place).filter(|owed| which(owed)) {
+                        if let (Some(left), true, Some(batch)) = (left, owed.synced, owed.batch) {
+                            acknowledged.entry((owed.record.request_id, left)).or_insert(batch);
+                        }
                         (owed.synced, owed.set_aside, owed.batch) = (false, false, None);
                         marked += 1;
                     }
@@ -192,13 +203,37 @@ impl FollowerBooks for FollowerDisk {
         .await
     }
 
-    async fn mark_all_unsynced(&self) -> Result<(), Failure> {
+    async fn mark_all_unsynced(&self, left: Option<LedgerId>) -> Result<(), Failure> {
         self.world.happened("everything owed again");
-        self.mark_unsynced(|_| true).await?;
+        self.mark_unsynced(left, |_| true).await?;
         self.write(|data| {
             data.last_batch = 0;
             if let Some(real) = &data.real {
-                real.mark_all_unsynced();
+                real.mark_all_unsynced(left);
+            }
+        })
+        .await
+    }
+
+    async fn acknowledged_by(&self, ledger: LedgerId, ids: &[RequestId]) -> Result<Vec<RequestId>, Failure> {
+        let data = lock(&self.data);
+        let is_known = |id: &&RequestId| data.acknowledged.contains_key(&(**id, ledger));
+        let known: Vec<RequestId> = ids.iter().filter(is_known).copied().collect();
+        if !known.is_empty() {
+            self.world.happened("known to be counted below the floor");
+        }
+        if let Some(real) = &data.real {
+            let known = known.iter().copied().collect();
+            assert_eq!(real.acknowledged_by(ledger, ids), known, "what the database knows of a ledger");
+        }
+        Ok(known)
+    }
+
+    async fn forget_acknowledged_after(&self, ledger: LedgerId, batch: u64) -> Result<(), Failure> {
+        self.write(|data| {
+            data.acknowledged.retain(|(_, of), number| *of != ledger || *number <= batch);
+            if let Some(real) = &data.real {
+                real.forget_acknowledged_after(ledger, batch);
             }
         })
         .await
@@ -214,7 +249,7 @@ impl FollowerBooks for FollowerDisk {
 
     async fn mark_unsynced_after(&self, batch: u64) -> Result<u64, Failure> {
         self.world.happened("later batches owed again");
-        let marked = self.mark_unsynced(|owed| owed.batch.is_some_and(|number| number > batch)).await?;
+        let marked = self.mark_unsynced(None, |owed| owed.batch.is_some_and(|number| number > batch)).await?;
         self.write(|data| {
             data.last_batch = batch;
             if let Some(real) = &data.real {

@@ -11,7 +11,7 @@ use sproxy::domain::ids::{InstanceId, LedgerId, RequestId};
 use super::checks::Oracle;
 use super::clocks::{NodeClock, Stamps};
 use super::disks::{Kinds, LeaderData, LeaderDisk, Shared, has_genesis, lock};
-use super::follower_disk::{FollowerData, Owed};
+use super::follower_disk::FollowerData;
 use super::net::{Line, Net};
 use super::plan::{Event, Plan};
 use super::process::{Machine, Process, Running, farewell};
@@ -24,7 +24,7 @@ pub const TROUBLE: Duration = Duration::from_mins(2);
 const CALM: Duration = Duration::from_secs(90);
 /// How often a leader looks for sums that it cannot be sure of.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
-/// How long logs are kept: longer than a call can be late, since what was booked and removed counts again.
+/// How long logs are kept.
 const RETENTION: Duration = Duration::from_secs(45);
 
 pub struct History {
@@ -204,19 +204,22 @@ impl History {
         self.start_leader();
     }
 
-    /// Not a backup of a disk that is lost, and not one that was made before every node had a name: it does not know which
-    /// it has given since.
+    /// Not one that was made before every node had a name: it does not know which it has given since.
     fn restore_the_backup(&mut self) {
         let names = self.by_name();
         let fits = |backup: &LeaderData| {
             !*lock(&self.net.old)
-                && backup.ledger() == lock(&self.disk).ledger()
                 && self.all_have_names()
                 && names.keys().all(|name| backup.peers.contains_key(name))
         };
         let Some(backup) = self.backup.clone().filter(fits) else { return };
         self.world.happened("a backup restored");
         self.kill_leader();
+        if backup.ledger() != lock(&self.disk).ledger() {
+            self.world.happened("a backup of a lost disk restored");
+            let lost = lock(&self.ledgers).get(&backup.ledger()).cloned();
+            self.disk = lost.expect("a ledger that was there");
+        }
         lock(&self.disk).restore(backup);
         self.start_leader();
     }
@@ -322,20 +325,10 @@ impl History {
         }
     }
 
-    /// Not where a machine can lose what it noted of the leader's word, not while a peer is forgotten that may still owe
-    /// something, and not while something is owed that was made after a clock was set back, of a time that the node once
-    /// said it owed nothing of: what is pushed again after its row has gone counts again.
+    /// By the leader's own clock, which may be ahead.
     fn leaders_retention(&mut self) {
-        let names = self.by_name();
-        let is_late = |owed: &Owed| owed.is_late && !owed.synced;
-        if names.values().any(|node| lock(node).records.values().any(is_late)) {
-            return;
-        }
-        let mut disk = lock(&self.disk);
-        if self.kinds.loses_power || !names.keys().all(|name| disk.peers.contains_key(name)) {
-            return;
-        }
-        if disk.remove_before(self.world.now().minus(RETENTION)) > 0 {
+        let before = self.leader_clock.now().minus(RETENTION);
+        if lock(&self.disk).remove_before(before) > 0 {
             self.world.happened("the leader's retention removed logs");
         }
     }

@@ -35,6 +35,7 @@ const PINNED: &[u64] = &[219, 386, 725, 756, 765, 2728, 2784];
 
 /// Each of these has to happen in `cargo test`: a simulation that never does a thing says nothing about it.
 const EXPECTED: &[&str] = &[
+    "a backup of a lost disk restored",
     "a backup restored",
     "a call doubled",
     "a call late",
@@ -57,6 +58,7 @@ const EXPECTED: &[&str] = &[
     "everything owed again",
     "later batches owed again",
     "pushed again",
+    "pushed below the floor",
     "scheduled at random",
     "scheduled by priorities",
     "scheduled in a queue",

@@ -1,18 +1,20 @@
 //! The product's own database under a simulated disk: whatever the disk's model does is done there too, and both have to
 //! say the same. So what the model forgives, SQL does not, and the other way round.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use sproxy::cluster::sync::Place;
 use sproxy::domain::clock::Timestamp;
-use sproxy::domain::ids::{NodeId, RequestId};
+use sproxy::domain::fence::Fence;
+use sproxy::domain::ids::{LedgerId, NodeId, RequestId};
 use sproxy::domain::peer::Peer;
 use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
 use sproxy::quota::SubjectId;
+use sproxy::store::usage::Inserted;
 use sproxy::store::{self, Location, MetaRepo, PeerRepo, Store, Synchronous, UsageRepo};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -66,14 +68,9 @@ impl Real {
         UsageRepo::on(&self.store)
     }
 
-    /// A leader's intake: which were new, and the number of the batch.
-    pub fn take(&self, node: &NodeId, records: &[UsageRecord]) -> (Vec<bool>, Option<u64>) {
-        let inserted = Self::does(self.usage().take_batch(
-            &Arc::new(records.to_vec()),
-            node,
-            &sproxy::domain::fence::Fence::default(),
-        ));
-        (inserted.is_new, inserted.number)
+    /// A leader's intake.
+    pub fn take(&self, node: &NodeId, records: &[UsageRecord]) -> Inserted {
+        Self::does(self.usage().take_batch(&Arc::new(records.to_vec()), node, &Fence::default()))
     }
 
     pub fn batches_taken(&self, node: &NodeId) -> u64 {
@@ -142,8 +139,16 @@ impl Real {
         Self::does(self.usage().set_aside(refused));
     }
 
-    pub fn mark_all_unsynced(&self) {
-        Self::does(self.usage().mark_all_unsynced(STEP));
+    pub fn mark_all_unsynced(&self, left: Option<LedgerId>) {
+        Self::does(self.usage().mark_all_unsynced(left, STEP));
+    }
+
+    pub fn acknowledged_by(&self, ledger: LedgerId, ids: &[RequestId]) -> BTreeSet<RequestId> {
+        Self::does(self.usage().acknowledged_by(ledger, ids)).into_iter().collect()
+    }
+
+    pub fn forget_acknowledged_after(&self, ledger: LedgerId, batch: u64) {
+        Self::does(self.usage().forget_acknowledged_after(ledger, batch));
     }
 
     pub fn mark_unsynced_after(&self, batch: u64) -> u64 {
