@@ -8,6 +8,7 @@ mod layers;
 mod load;
 mod node;
 mod ollama;
+mod origins;
 pub mod prices;
 mod problems;
 mod proxy;
@@ -23,8 +24,8 @@ pub use load::{data_dir, listen, load, load_from, near_misses};
 pub use problems::{Problem, Problems};
 pub use secret::Secret;
 pub use sections::{
-    AuthConfig, ClusterConfig, ClusterTls, Config, Database, Durability, HangUp, Http2, HttpConfig,
-    LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig, TlsFiles, UpstreamConfig,
-    UsageConfig,
+    AuthConfig, ClusterConfig, ClusterTls, Config, CorsOrigins, Database, Durability, HangUp, Http2,
+    HttpConfig, LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig, TlsFiles,
+    UpstreamConfig, UsageConfig,
 };
 pub use show::{defaults, json_of, show};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::origins;
 use super::secret::Secret;
 use super::sections::{
     AuthConfig, Database, Durability, HttpConfig, LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous,
@@ -37,6 +38,7 @@ pub(super) fn http(table: &Table<'_>) -> HttpConfig {
         listen: table.address("listen"),
         tls: table.tls_files(),
         trusted_proxies: trusted_proxies(table),
+        cors_origins: origins::read(table, "cors_origins"),
         max_body_bytes,
         max_buffered_bytes: table.size("max_buffered_bytes", max_body_bytes, BUFFERED_MAX),
         max_connections: table.size("max_connections", 1, 10_000_000),

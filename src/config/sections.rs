@@ -53,6 +53,15 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// Whose pages in browsers may call the data plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorsOrigins {
+    /// Everybody's.
+    Any,
+    /// Those of these origins: `scheme://host[:port]` as browsers send it. None of them: nobody's.
+    Only(Vec<String>),
+}
+
 /// `[http]`
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
@@ -62,6 +71,8 @@ pub struct HttpConfig {
     pub tls: Option<TlsFiles>,
     /// Whose `X-Forwarded-For` and `Forwarded` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// Whose pages in browsers may call the data plane.
+    pub cors_origins: CorsOrigins,
     /// Bytes of one request body.
     pub max_body_bytes: usize,
     /// Bytes of all request bodies held at once.

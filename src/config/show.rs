@@ -8,8 +8,8 @@ use super::prices;
 use super::problems::{Problem, Problems};
 use super::proxy::shown;
 use super::sections::{
-    AuthConfig, ClusterConfig, Config, Database, Durability, HangUp, Http2, HttpConfig, LogConfig, LogFormat,
-    NodeConfig, StoreConfig, Synchronous, TargetConfig, UpstreamConfig, UsageConfig,
+    AuthConfig, ClusterConfig, Config, CorsOrigins, Database, Durability, HangUp, Http2, HttpConfig,
+    LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig, UpstreamConfig, UsageConfig,
 };
 
 /// The commented defaults, the price list among them: a file that changes nothing until a line of it is changed.
@@ -61,6 +61,7 @@ fn http(http: &HttpConfig) -> Settings {
         ("tls_cert", path(http.tls.as_ref().map(|tls| &tls.cert))),
         ("tls_key", path(http.tls.as_ref().map(|tls| &tls.key))),
         ("trusted_proxies", list(&http.trusted_proxies)),
+        ("cors_origins", origins(&http.cors_origins)),
         ("max_body_bytes", http.max_body_bytes.to_string()),
         ("max_buffered_bytes", http.max_buffered_bytes.to_string()),
         ("max_connections", http.max_connections.to_string()),
@@ -69,6 +70,13 @@ fn http(http: &HttpConfig) -> Settings {
         ("stall_timeout", duration(http.stall_timeout)),
         ("shutdown_timeout", duration(http.shutdown_timeout)),
     ]
+}
+
+fn origins(origins: &CorsOrigins) -> String {
+    match origins {
+        CorsOrigins::Any => list(&["*"]),
+        CorsOrigins::Only(origins) => list(origins),
+    }
 }
 
 fn cluster(cluster: &ClusterConfig) -> Settings {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -142,7 +143,7 @@ impl Handler for Calls {
         }
     }
 
-    fn no_place(&self) -> Response<Body> {
+    fn no_place(&self, _: &Parts) -> Response<Body> {
         unavailable("this leader has as many connections as it may, or as many of this address").into_http()
     }
 }

@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, Request, Response, Version, header};
 use tower::ServiceExt;
 
 use super::body::Body;
+use super::cors::{self, Cors, Verdict};
 use super::stall::Stalls;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
@@ -23,25 +24,34 @@ pub struct Dispatch {
     gateway: Arc<Gateway>,
     control: Router,
     stalls: Arc<Stalls<Box<Body>>>,
+    pub(super) cors: Option<Arc<Cors>>,
 }
 
 impl Dispatch {
     /// A dispatch between the data plane and the control plane's routes.
     #[must_use]
-    pub fn new(gateway: Arc<Gateway>, control: Router, stalls: Arc<Stalls<Box<Body>>>) -> Self {
-        Self { gateway, control, stalls }
+    pub fn new(
+        gateway: Arc<Gateway>,
+        control: Router,
+        stalls: Arc<Stalls<Box<Body>>>,
+        cors: Option<Arc<Cors>>,
+    ) -> Self {
+        Self { gateway, control, stalls, cors }
     }
 
     /// Answers one request.
     pub async fn call(self: Arc<Self>, request: Request<RequestBody>, caller: SocketAddr) -> Response<Body> {
+        let path = request.uri().path();
+        let marks = match cors::judge(self.cors.as_deref(), request.method(), path, request.headers()) {
+            Verdict::Answered(response) => return response,
+            Verdict::Call(marks) => marks,
+        };
         if request.version() == Version::HTTP_2 {
             let stalls = Arc::clone(&self.stalls);
-            return self
-                .answer(request, caller)
-                .await
-                .map(|body| Body::Observed(stalls.observe(Box::new(body))));
+            let answer = self.answer(request, caller).await;
+            return marks.on(answer).map(|body| Body::Observed(stalls.observe(Box::new(body))));
         }
-        self.answer(request, caller).await
+        marks.on(self.answer(request, caller).await)
     }
 
     async fn answer(self: Arc<Self>, request: Request<RequestBody>, caller: SocketAddr) -> Response<Body> {

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::body::Body;
+use super::cors;
 use super::dispatch::Dispatch;
 use super::problem::MEDIA_TYPE;
 use crate::inbound::tls::{Files, acceptor};
@@ -27,8 +29,8 @@ impl Handler for Dispatch {
         self.call(request, caller).await
     }
 
-    fn no_place(&self) -> Response<Body> {
-        turned_away()
+    fn no_place(&self, head: &Parts) -> Response<Body> {
+        cors::answer(self.cors.as_deref(), head, turned_away)
     }
 }
 

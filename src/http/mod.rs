@@ -6,6 +6,7 @@ mod backup;
 pub mod body;
 pub mod callers;
 pub mod control;
+pub mod cors;
 pub mod dispatch;
 mod groups;
 pub mod health;

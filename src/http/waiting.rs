@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::response::IntoResponse;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use serde_json::json;
 
 use super::body::Body;
+use super::cors::{self, Cors};
 use super::listen::turned_away;
 use super::problem::Refused;
 use crate::domain::failure::Failure;
@@ -21,16 +23,29 @@ use crate::proxy::{self, refusal};
 pub struct Waiting {
     /// What for.
     pub reason: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Whose pages may call.
+    pub cors: Option<Arc<Cors>>,
 }
 
 impl Handler for Waiting {
     type Body = Body;
 
     async fn handle(self: Arc<Self>, request: Request<RequestBody>, _: SocketAddr) -> Response<Body> {
+        let (head, _) = request.into_parts();
+        cors::answer(self.cors.as_deref(), &head, || self.answer(&head))
+    }
+
+    fn no_place(&self, head: &Parts) -> Response<Body> {
+        cors::answer(self.cors.as_deref(), head, turned_away)
+    }
+}
+
+impl Waiting {
+    fn answer(&self, head: &Parts) -> Response<Body> {
         let reason = (self.reason)();
-        let path = request.uri().path();
+        let path = head.uri.path();
         let failure = Failure::not_yet(reason.clone());
-        if let Some(route) = proxy::find_route(request.method(), path, request.headers()) {
+        if let Some(route) = proxy::find_route(&head.method, path, &head.headers) {
             return refusal::response(route.provider, &failure, RequestId::new()).map(Body::Data);
         }
         let answer = match path {
@@ -44,9 +59,5 @@ impl Handler for Waiting {
             _ => Refused::from(failure).into_response(),
         };
         answer.map(Body::Control)
-    }
-
-    fn no_place(&self) -> Response<Body> {
-        turned_away()
     }
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -56,7 +57,7 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// What a request hears for whose connection there is no place.
-    fn no_place(&self) -> Response<Self::Body>;
+    fn no_place(&self, head: &Parts) -> Response<Self::Body>;
 }
 
 /// What connections may take.
@@ -290,7 +291,7 @@ impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
         let body = RequestBody::new(body, &head.headers, Arc::clone(&self.connection));
         if let Some(stop) = &self.turned_away {
             stop.cancel();
-            let answer = self.handler.no_place();
+            let answer = self.handler.no_place(&head);
             return Box::pin(async move { Ok(answer.map(|body| Answer { body, _running: running })) });
         }
         let (handler, caller) = (Arc::clone(&self.handler), self.connection.caller);

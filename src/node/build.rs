@@ -30,6 +30,7 @@ use crate::domain::usage::UsageRecord;
 use crate::grpc;
 use crate::http::callers::Callers;
 use crate::http::control::{self, ControlState};
+use crate::http::cors::Cors;
 use crate::http::dispatch::Dispatch;
 use crate::http::health::{self, Health};
 use crate::http::listen;
@@ -122,7 +123,8 @@ impl Node {
         background(&mut supervisor, &base);
         let drained = TaskTracker::new();
         let give_up = supervisor.giving_up();
-        let dispatch = doors(config, &base, role, &mut supervisor, drained.clone());
+        let cors = entrance.cors.clone();
+        let dispatch = doors(config, &base, role, &mut supervisor, (drained.clone(), cors));
         let door = listen::door(entrance.listener, entrance.tls, dispatch, entrance.limits);
         supervisor.spawn(Stage::Doors, "http", |stop| async move {
             let connections = TaskTracker::new();
@@ -254,7 +256,7 @@ fn doors(
     base: &Base,
     role: Role,
     supervisor: &mut Supervisor,
-    drained: TaskTracker,
+    (drained, cors): (TaskTracker, Option<Arc<Cors>>),
 ) -> Arc<Dispatch> {
     let stale = role.clone();
     let bodies = body_memory::limit(config.http.max_buffered_bytes, config.http.max_body_bytes);
@@ -316,7 +318,7 @@ fn doors(
     });
     let routes = health::router(health).merge(control);
     let stalls = Stalls::new(config.http.stall_timeout);
-    let dispatch = Dispatch::new(gateway, routes, Arc::clone(&stalls));
+    let dispatch = Dispatch::new(gateway, routes, Arc::clone(&stalls), cors);
     supervisor.spawn(Stage::Background, "stalled callers", |stop| stalls.run(stop));
     Arc::new(dispatch)
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::HttpConfig;
+use crate::http::cors::Cors;
 use crate::http::listen;
 use crate::http::waiting::Waiting;
 use crate::inbound::Limits;
@@ -28,6 +29,7 @@ pub(super) struct Entrance {
     pub(super) address: SocketAddr,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) limits: Limits,
+    pub(super) cors: Option<Arc<Cors>>,
 }
 
 impl Entrance {
@@ -43,7 +45,8 @@ impl Entrance {
             idle_timeout: config.idle_timeout,
             stall_timeout: Some(config.stall_timeout),
         };
-        Self { listener, address, tls, limits }
+        let cors = Cors::new(&config.cors_origins).map(Arc::new);
+        Self { listener, address, tls, limits, cors }
     }
 
     /// Does `work`, and meanwhile says at the door that the node waits for it, and why.
@@ -52,7 +55,7 @@ impl Entrance {
             (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let _closed_if_dropped = (stop.clone().drop_guard(), give_up.clone().drop_guard());
         let said = reason.clone();
-        let waiting = Arc::new(Waiting { reason: Arc::new(move || said.clone()) });
+        let waiting = Arc::new(Waiting { reason: Arc::new(move || said.clone()), cors: self.cors.clone() });
         let door = listen::door(Arc::clone(&self.listener), self.tls.clone(), waiting, self.limits);
         let served = async {
             let say = async {

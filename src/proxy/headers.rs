@@ -25,8 +25,10 @@ const CALLER_CREDENTIALS: [HeaderName; 6] = [
 ];
 
 /// Set anew for the next hop, telling the provider about the inside of the company's network, or, the last, making
-/// another call of this one than the books know: Google takes it for the method.
-const NOT_FOR_UPSTREAM: [HeaderName; 9] = [
+/// another call of this one than the books know: Google takes it for the method. Which pages may call is decided here:
+/// Ollama refuses origins that it does not know, and Anthropic those that do not ask for it.
+const NOT_FOR_UPSTREAM: [HeaderName; 10] = [
+    header::ORIGIN,
     header::HOST,
     header::CONTENT_LENGTH,
     header::EXPECT,
@@ -39,7 +41,7 @@ const NOT_FOR_UPSTREAM: [HeaderName; 9] = [
 ];
 
 /// The provider's word to a browser about its own origin; from ours it would be wrong.
-const NOT_FOR_CALLER: [HeaderName; 9] = [
+const NOT_FOR_CALLER: [HeaderName; 10] = [
     header::SET_COOKIE,
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
@@ -47,6 +49,7 @@ const NOT_FOR_CALLER: [HeaderName; 9] = [
     header::ACCESS_CONTROL_ALLOW_METHODS,
     header::ACCESS_CONTROL_EXPOSE_HEADERS,
     header::ACCESS_CONTROL_MAX_AGE,
+    HeaderName::from_static("access-control-allow-private-network"),
     header::STRICT_TRANSPORT_SECURITY,
     header::ALT_SVC,
 ];

@@ -33,7 +33,7 @@ const FLOORS: [(&str, u8); 21] = [
 ];
 
 /// Third-party paths, and the only places that may use them.
-const PLACES: [(&str, &[&str]); 27] = [
+const PLACES: [(&str, &[&str]); 28] = [
     ("argon2", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
     ("axum", &["http", "mock"]),
@@ -60,6 +60,7 @@ const PLACES: [(&str, &[&str]); 27] = [
     ("tonic::transport::Server", &["grpc"]),
     ("tonic_health", &["grpc"]),
     ("tonic_reflection", &["grpc"]),
+    ("url", &["config::origins"]),
     ("wide", &["json"]),
 ];
 

@@ -260,3 +260,48 @@ fn without_a_target_the_providers_own_variables_make_the_obvious_ones() {
     let (key, origin, _) = problem("", &[("OLLAMA_HOST", "ftp://gpu.example")]);
     assert_eq!((key.as_str(), origin.as_str()), ("targets[0].url", "OLLAMA_HOST"));
 }
+
+#[test]
+fn origins_of_browsers_are_written_as_browsers_send_them() {
+    let origins = |text: &str| format!("[http]\ncors_origins = {text}\n");
+    for (text, shown) in [
+        ("[]", "[]"),
+        ("\"*\"", "[\"*\"]"),
+        ("[\"*\"]", "[\"*\"]"),
+        ("[\"https://app.example\"]", "[\"https://app.example\"]"),
+        (
+            "[\"http://localhost:5173\", \"http://[::1]:8080\", \"https://xn--bcher-kva.example\"]",
+            "[\"http://localhost:5173\", \"http://[::1]:8080\", \"https://xn--bcher-kva.example\"]",
+        ),
+        ("[\"app://obsidian.md\", \"tauri://localhost\"]", "[\"app://obsidian.md\", \"tauri://localhost\"]"),
+    ] {
+        let config = config::show(&loaded(&origins(text), &[]));
+        assert!(config.contains(&format!("\ncors_origins = {shown}\n")), "{text}: {config}");
+    }
+    let from_environment =
+        loaded("", &[("SPROXY_HTTP__CORS_ORIGINS", "https://a.example, https://b.example")]);
+    assert!(config::show(&from_environment).contains("[\"https://a.example\", \"https://b.example\"]"));
+    for (text, advice) in [
+        ("[\"https://app.example/\"]", "write `https://app.example`"),
+        ("[\"https://app.example/chat\"]", "write `https://app.example`"),
+        ("[\"https://app.example?x\"]", "write `https://app.example`"),
+        ("[\"https://App.example\"]", "write `https://app.example`"),
+        ("[\"https://app.example:443\"]", "write `https://app.example`"),
+        ("[\"https://bücher.example\"]", "write `https://xn--bcher-kva.example`"),
+        ("[\"app://obsidian.md/\"]", "write `app://obsidian.md`"),
+        ("[\"app.example\"]", "scheme://host"),
+        ("[\"localhost:5173\"]", "scheme://host"),
+        ("[\"https://\"]", "scheme://host"),
+        ("[\"file:///x\"]", "scheme://host"),
+        ("[\"https://app.example:99999\"]", "scheme://host"),
+        ("[\"\"]", "scheme://host"),
+        ("[\"null\"]", "\"*\""),
+        ("[\"https://*.app.example\"]", "each origin"),
+        ("[\"*\", \"https://app.example\"]", "leave the others out"),
+        ("7", "list of texts"),
+    ] {
+        let (key, origin, reason) = problem(&origins(text), &[]);
+        assert_eq!((key.as_str(), origin.as_str()), ("http.cors_origins", "FILE"), "{text}");
+        assert!(reason.contains(advice), "{text}: {reason}");
+    }
+}

@@ -6,6 +6,7 @@
 
 mod architecture;
 mod backup;
+mod browsers;
 mod bypass;
 mod cli;
 mod clock;

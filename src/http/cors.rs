@@ -1,0 +1,150 @@
+//! Pages in browsers that call the data plane from another origin: what the Fetch standard's CORS protocol wants to hear.
+//! The control plane is not for them.
+//!
+//! Credentials travel in headers that a page sets itself, never in cookies, so `access-control-allow-credentials` is
+//! never said, and `*` may stand for "every header of the answer": the provider's are an open list.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+
+use super::body::Body;
+use crate::config::CorsOrigins;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::RequestId;
+use crate::domain::provider::Provider;
+use crate::proxy;
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+const ANY: HeaderValue = HeaderValue::from_static("*");
+/// Two hours, in seconds: no browser but Firefox remembers it for longer.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
+
+/// Whose pages may call.
+pub struct Cors {
+    allowed: Allowed,
+}
+
+enum Allowed {
+    Any,
+    Only(Vec<HeaderValue>),
+}
+
+/// What is to be done about a call that may be a page's.
+pub(super) enum Verdict {
+    /// It only asks whether it may call.
+    Answered(Response<Body>),
+    /// It is answered like any other, and the answer is marked.
+    Call(Marks),
+}
+
+/// What the answer to a call has to say to a browser; by default nothing.
+#[derive(Default)]
+pub(super) struct Marks {
+    /// The origin that may see it.
+    origin: Option<HeaderValue>,
+    /// Whether another origin would be told something else.
+    varies: bool,
+}
+
+impl Cors {
+    /// None where no page may call: then nothing is to be looked at.
+    #[must_use]
+    pub fn new(origins: &CorsOrigins) -> Option<Self> {
+        let allowed = match origins {
+            CorsOrigins::Any => Allowed::Any,
+            CorsOrigins::Only(origins) if origins.is_empty() => return None,
+            CorsOrigins::Only(origins) => Allowed::Only(
+                origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect(),
+            ),
+        };
+        Some(Self { allowed })
+    }
+
+    /// What a browser is to be told as the allowed origin.
+    fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
+        match &self.allowed {
+            Allowed::Any => Some(ANY),
+            Allowed::Only(allowed) => allowed.iter().find(|one| *one == origin).cloned(),
+        }
+    }
+}
+
+impl Marks {
+    pub(super) fn on(self, mut response: Response<Body>) -> Response<Body> {
+        let headers = response.headers_mut();
+        if self.origin.is_some() {
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, ANY);
+        }
+        self.put_origin(headers);
+        response
+    }
+
+    fn put_origin(self, headers: &mut HeaderMap) {
+        if let Some(origin) = self.origin {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        }
+        if self.varies {
+            headers.append(VARY, HeaderValue::from_static("origin"));
+        }
+    }
+}
+
+/// What is to be done about a request.
+pub(super) fn judge(cors: Option<&Cors>, method: &Method, path: &str, headers: &HeaderMap) -> Verdict {
+    let judged = cors.and_then(|cors| Some((cors, dialect(method, path, headers)?)));
+    let Some((cors, dialect)) = judged else { return Verdict::Call(Marks::default()) };
+    let marks = Marks { origin: cors.allowed(headers), varies: matches!(cors.allowed, Allowed::Only(_)) };
+    let is_preflight = *method == Method::OPTIONS
+        && headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    if is_preflight { Verdict::Answered(preflight(headers, dialect, marks)) } else { Verdict::Call(marks) }
+}
+
+/// Answers a request with what is known of it by its head, as far as it is not a browser's question.
+pub(super) fn answer(
+    cors: Option<&Cors>,
+    head: &Parts,
+    answer: impl FnOnce() -> Response<Body>,
+) -> Response<Body> {
+    match judge(cors, &head.method, head.uri.path(), &head.headers) {
+        Verdict::Answered(response) => response,
+        Verdict::Call(marks) => marks.on(answer()),
+    }
+}
+
+/// The dialect of a call on the data plane; none if it is not for that.
+fn dialect(method: &Method, path: &str, headers: &HeaderMap) -> Option<Provider> {
+    let route = proxy::find_route(method, path, headers).map(|route| route.provider);
+    route.or_else(|| proxy::meant_route(path).map(|(provider, _)| provider))
+}
+
+/// The answer to a browser that asks before a page's call: no credential is there yet, and no provider needs to know.
+fn preflight(asking: &HeaderMap, dialect: Provider, marks: Marks) -> Response<Body> {
+    let mut response = if marks.origin.is_some() {
+        let mut response = Response::new(Body::Data(proxy::Body::from(String::new())));
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        // Here `*` would leave out `authorization`.
+        for asked in asking.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
+            headers.append(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+        }
+        headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        response
+    } else {
+        let failure = Failure::new(
+            Kind::Forbidden,
+            "pages of this origin may not call: the operator can add it to http.cors_origins",
+        );
+        proxy::refusal::response(dialect, &failure, RequestId::new()).map(Body::Data)
+    };
+    marks.put_origin(response.headers_mut());
+    response
+}
