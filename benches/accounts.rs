@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sproxy::accounts::{Accounts, Actor, AttemptRules, LimitsChange, Settings, UserChange};
+use sproxy::accounts::{Accounts, Actor, LimitsChange, LoginThrottleRules, Settings, UserChange};
 use sproxy::crypto::api_key;
 use sproxy::domain::clock::{Clock as _, SystemClock, Timestamp};
 use sproxy::domain::group::{Group, Limits};
@@ -182,7 +182,7 @@ fn settings() -> Settings {
         login_threads: 1,
         login_queue: 1,
         after_hashing: || (),
-        attempts: AttemptRules::default(),
+        login_throttle: LoginThrottleRules::default(),
         is_leader: true,
     }
 }

@@ -37,15 +37,15 @@ pub struct Directory {
 
 #[derive(Debug, Default)]
 struct Tables {
-    users: Map<UserId, Arc<Person>>,
-    groups: Map<GroupId, Arc<Circle>>,
+    users: Map<UserId, Arc<UserEntry>>,
+    groups: Map<GroupId, Arc<GroupEntry>>,
     keys: Map<Digest, Arc<Key>>,
     digests: Map<KeyId, Digest>,
     keys_of: Map<UserId, Vec<KeyId>>,
 }
 
 #[derive(Debug)]
-struct Person {
+struct UserEntry {
     id: UserId,
     name: Arc<str>,
     group: Option<GroupId>,
@@ -56,7 +56,7 @@ struct Person {
 }
 
 #[derive(Debug)]
-struct Circle {
+struct GroupEntry {
     id: GroupId,
     name: Arc<str>,
     allowance: Arc<Allowance>,
@@ -85,8 +85,8 @@ impl Directory {
         if let Some(at) = key.expires_at.filter(|at| *at <= now) {
             return Err(Error::Expired { what: "API key", at });
         }
-        let person = tables.users.get(&key.user).ok_or(Error::UnknownCredential)?;
-        let principal = tables.principal(person, Credential::ApiKey(key.id))?;
+        let user_entry = tables.users.get(&key.user).ok_or(Error::UnknownCredential)?;
+        let principal = tables.principal(user_entry, Credential::ApiKey(key.id))?;
         self.note_use(key, now);
         Ok(principal)
     }
@@ -102,15 +102,15 @@ impl Directory {
         issued_at: Timestamp,
     ) -> Result<Principal, Error> {
         let tables = self.tables.read();
-        let person = tables.users.get(&id).ok_or(Error::UnknownCredential)?;
-        let principal = tables.principal(person, credential)?;
-        if issued_at < person.tokens_valid_from { Err(Error::Revoked) } else { Ok(principal) }
+        let user_entry = tables.users.get(&id).ok_or(Error::UnknownCredential)?;
+        let principal = tables.principal(user_entry, credential)?;
+        if issued_at < user_entry.tokens_valid_from { Err(Error::Revoked) } else { Ok(principal) }
     }
 
     /// Takes a new or changed user in.
     pub fn put_user(&self, user: &User) {
-        let person = Arc::new(Person::new(user));
-        self.tables.write().users.insert(user.id, person);
+        let user_entry = Arc::new(UserEntry::new(user));
+        self.tables.write().users.insert(user.id, user_entry);
     }
 
     /// Forgets a user and the user's keys.
@@ -120,8 +120,8 @@ impl Directory {
 
     /// Takes a new or changed group in.
     pub fn put_group(&self, group: &Group) {
-        let circle = Arc::new(Circle::new(group));
-        self.tables.write().groups.insert(group.id, circle);
+        let group_entry = Arc::new(GroupEntry::new(group));
+        self.tables.write().groups.insert(group.id, group_entry);
     }
 
     /// Forgets a group. Its members, who should have been moved before, are in none then.
@@ -141,8 +141,9 @@ impl Directory {
 
     /// Takes one step of another node's accounts, all of it at one moment. Costs what changes.
     pub fn step(&self, change: &AccountsChange) {
-        let people: Vec<_> = change.users.iter().map(|user| Arc::new(Person::new(user))).collect();
-        let circles: Vec<_> = change.groups.iter().map(|group| Arc::new(Circle::new(group))).collect();
+        let user_entries: Vec<_> = change.users.iter().map(|user| Arc::new(UserEntry::new(user))).collect();
+        let group_entries: Vec<_> =
+            change.groups.iter().map(|group| Arc::new(GroupEntry::new(group))).collect();
         let mut tables = self.tables.write();
         for id in &change.removed_users {
             tables.remove_user(*id);
@@ -153,8 +154,8 @@ impl Directory {
         for id in change.removed_keys.iter().copied().chain(change.keys.iter().map(|key| key.id)) {
             tables.remove_key(id);
         }
-        tables.users.extend(people.into_iter().map(|person| (person.id, person)));
-        tables.groups.extend(circles.into_iter().map(|circle| (circle.id, circle)));
+        tables.users.extend(user_entries.into_iter().map(|user_entry| (user_entry.id, user_entry)));
+        tables.groups.extend(group_entries.into_iter().map(|group_entry| (group_entry.id, group_entry)));
         for key in &change.keys {
             tables.put_key(key);
         }
@@ -163,8 +164,8 @@ impl Directory {
     /// Replaces everything.
     pub fn replace(&self, users: &[User], groups: &[Group], keys: &[ApiKey]) {
         let mut tables = Tables {
-            users: collect(users.iter().map(|user| (user.id, Arc::new(Person::new(user))))),
-            groups: collect(groups.iter().map(|group| (group.id, Arc::new(Circle::new(group))))),
+            users: collect(users.iter().map(|user| (user.id, Arc::new(UserEntry::new(user))))),
+            groups: collect(groups.iter().map(|group| (group.id, Arc::new(GroupEntry::new(group))))),
             ..Tables::default()
         };
         tables.keys.reserve(keys.len());
@@ -180,13 +181,13 @@ impl Directory {
     /// The name of a user.
     #[must_use]
     pub fn user_name(&self, id: UserId) -> Option<Arc<str>> {
-        self.tables.read().users.get(&id).map(|person| person.name.clone())
+        self.tables.read().users.get(&id).map(|user_entry| user_entry.name.clone())
     }
 
     /// The name of a group.
     #[must_use]
     pub fn group_name(&self, id: GroupId) -> Option<Arc<str>> {
-        self.tables.read().groups.get(&id).map(|circle| circle.name.clone())
+        self.tables.read().groups.get(&id).map(|group_entry| group_entry.name.clone())
     }
 
     /// How many keys a user has.
@@ -199,7 +200,7 @@ impl Directory {
     #[must_use]
     pub fn count_active_admins(&self) -> usize {
         let tables = self.tables.read();
-        tables.users.values().filter(|person| person.active && person.role == Role::Admin).count()
+        tables.users.values().filter(|user_entry| user_entry.active && user_entry.role == Role::Admin).count()
     }
 
     /// How many users, groups and keys there are.
@@ -249,18 +250,18 @@ impl Directory {
 }
 
 impl Tables {
-    fn principal(&self, person: &Person, credential: Credential) -> Result<Principal, Error> {
-        if !person.active {
-            return Err(Error::Disabled(person.name.to_string()));
+    fn principal(&self, user_entry: &UserEntry, credential: Credential) -> Result<Principal, Error> {
+        if !user_entry.active {
+            return Err(Error::Disabled(user_entry.name.to_string()));
         }
-        let circle = person.group.and_then(|id| self.groups.get(&id));
+        let group_entry = user_entry.group.and_then(|id| self.groups.get(&id));
         Ok(Principal {
-            user_id: person.id,
-            user: person.name.clone(),
-            group: circle.map(|circle| (circle.id, circle.name.clone())),
-            allowance: person.allowance.clone(),
-            group_allowance: circle.map(|circle| circle.allowance.clone()),
-            role: person.role,
+            user_id: user_entry.id,
+            user: user_entry.name.clone(),
+            group: group_entry.map(|group_entry| (group_entry.id, group_entry.name.clone())),
+            allowance: user_entry.allowance.clone(),
+            group_allowance: group_entry.map(|group_entry| group_entry.allowance.clone()),
+            role: user_entry.role,
             credential,
         })
     }
@@ -300,7 +301,7 @@ impl Tables {
     }
 }
 
-impl Person {
+impl UserEntry {
     fn new(user: &User) -> Self {
         Self {
             id: user.id,
@@ -314,7 +315,7 @@ impl Person {
     }
 }
 
-impl Circle {
+impl GroupEntry {
     fn new(group: &Group) -> Self {
         Self { id: group.id, name: group.name.as_str().into(), allowance: compiled(&group.limits) }
     }

@@ -4,18 +4,18 @@
 //! is committed, the directory follows, so it holds from the next request on. Only the leader changes anything: it
 //! has the key that signs access tokens. Followers take over what the leader has ([`Accounts::adopt`]).
 
-mod attempts;
 mod audit;
 mod authenticate;
+mod bootstrap;
 mod directory;
 mod error;
 mod groups;
 mod keys;
 mod limits;
+mod login_throttle;
+mod maintenance;
 mod names;
 mod sessions;
-mod start;
-mod upkeep;
 mod users;
 
 use std::fmt;
@@ -26,14 +26,14 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, watch};
 
-pub use attempts::Rules as AttemptRules;
 pub use audit::Actor;
+pub use bootstrap::FirstStart;
 pub use error::Error;
 pub use groups::{GroupChange, NewGroup, RemovedGroup};
 pub use keys::{CreatedKey, NewKey};
 pub use limits::LimitsChange;
+pub use login_throttle::Rules as LoginThrottleRules;
 pub use sessions::Session;
-pub use start::FirstStart;
 pub use users::{NewUser, RemovedUser, UserChange};
 
 use crate::config::AuthConfig;
@@ -43,9 +43,9 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::principal::Principal;
 use crate::store::{AccountsChange, AccountsState, MetaRepo, Store, Tx};
-use attempts::Attempts;
 use authenticate::Authenticator;
 use directory::Directory;
+use login_throttle::LoginThrottle;
 
 /// What accounts need to know from the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,7 @@ pub struct Settings {
     /// Called on a thread that has hashed a password, before it ends: the node gives memory back there.
     pub after_hashing: fn(),
     /// How many failed logins are borne.
-    pub attempts: AttemptRules,
+    pub login_throttle: LoginThrottleRules,
     /// Whether this node may change accounts and sign access tokens.
     pub is_leader: bool,
 }
@@ -76,7 +76,7 @@ impl Settings {
             login_threads: config.login_threads,
             login_queue: config.login_queue,
             after_hashing: || (),
-            attempts: AttemptRules::default(),
+            login_throttle: LoginThrottleRules::default(),
             is_leader,
         }
     }
@@ -94,7 +94,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     settings: Settings,
     hasher: Hasher,
-    attempts: Mutex<Attempts>,
+    login_throttle: Mutex<LoginThrottle>,
     signer: ArcSwapOption<Signer>,
     /// Held over a change and the directory's update, so that both happen in the same order.
     changing: Arc<tokio::sync::Mutex<()>>,

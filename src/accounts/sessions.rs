@@ -52,7 +52,7 @@ impl Accounts {
         // What cannot be a name is nobody's, and may be long: all of it counts as one.
         let name = if names::check("user", name).is_ok() { name } else { "" };
         let from = neighbourhood(from);
-        self.inner.attempts.lock().check(name, from, self.now()).map_err(Error::TooManyLogins)?;
+        self.inner.login_throttle.lock().check(name, from, self.now()).map_err(Error::TooManyLogins)?;
         let user = match name {
             "" => None,
             name => UserRepo::on(&self.inner.store).get_by_name(name).await?,
@@ -62,11 +62,11 @@ impl Accounts {
         let now = self.now();
         let Some(user) = user.filter(|_| right) else {
             tracing::info!(%from, "a login failed");
-            self.inner.attempts.lock().failed(name, from, now).map_err(Error::TooManyLogins)?;
+            self.inner.login_throttle.lock().failed(name, from, now).map_err(Error::TooManyLogins)?;
             return Err(Error::WrongLogin);
         };
-        self.inner.attempts.lock().succeeded(name, from, now);
-        self.in_turn(move |accounts| async move { accounts.begin(&user).await }).await
+        self.inner.login_throttle.lock().succeeded(name, from, now);
+        self.serialized(move |accounts| async move { accounts.begin(&user).await }).await
     }
 
     /// Begins the session of `checked`, as it was when its password was found right: what has changed meanwhile holds.
@@ -95,7 +95,7 @@ impl Accounts {
             return Err(Error::NotLeader);
         }
         let token = refresh_token.to_owned();
-        self.in_turn(move |accounts| async move { accounts.exchange(&token).await }).await
+        self.serialized(move |accounts| async move { accounts.exchange(&token).await }).await
     }
 
     async fn exchange(&self, refresh_token: &str) -> Result<Session, Error> {
@@ -132,7 +132,7 @@ impl Accounts {
         match self.known(refresh_token).await {
             Ok(known) => {
                 let ended =
-                    self.in_turn(move |accounts| async move { accounts.end(known.family).await }).await;
+                    self.serialized(move |accounts| async move { accounts.end(known.family).await }).await;
                 ended.map(|_| Some(known.family))
             }
             Err(Error::WrongRefreshToken) => Ok(None),
@@ -157,7 +157,7 @@ impl Accounts {
     /// Does what changes sessions while nothing else changes them or their users: a token must not be given out for
     /// what is being revoked. In a task of its own, because a caller who hangs up takes the request's future down at any
     /// `await`, and a token that is spent must have a successor.
-    async fn in_turn<T, W>(&self, work: impl FnOnce(Self) -> W) -> Result<T, Error>
+    async fn serialized<T, W>(&self, work: impl FnOnce(Self) -> W) -> Result<T, Error>
     where
         T: Send + 'static,
         W: Future<Output = Result<T, Error>> + Send + 'static,

@@ -269,7 +269,7 @@ impl Shared {
         let nodes = nodes.iter().filter_map(|row| row.key.parse::<NodeId>().ok());
         self.leader.doubt(nodes.filter(|node| node != self.leader.id()));
         self.leader.settle_doubts().await?;
-        self.leader.spent_here(&self.quota.take_charged(now));
+        self.leader.spent_here(&self.quota.take_changed(now));
         Ok(())
     }
 
@@ -324,9 +324,9 @@ impl Shared {
                 tracing::warn!(%error, "what nodes have used cannot be read; limits go by what is known");
             }
             if self.leader.take_setback() {
-                self.quota.tell_all_again();
+                self.quota.mark_all_changed();
             }
-            self.leader.spent_here(&self.quota.take_charged(now));
+            self.leader.spent_here(&self.quota.take_changed(now));
             loop {
                 let news = self.leader.usage_elsewhere(through, self.leader.id(), SUBJECTS_MAX);
                 if news.through == through {
@@ -334,7 +334,7 @@ impl Shared {
                 }
                 through = news.through;
                 for (subject, used) in news.subjects {
-                    self.quota.set_elsewhere(subject, used, now);
+                    self.quota.set_remote(subject, used, now);
                 }
             }
             share_of_limits(&self.quota, self.leader.id(), self.weight, &self.leader.peers());

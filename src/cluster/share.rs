@@ -19,12 +19,12 @@ use crate::wire::{moment, v1};
 pub(super) fn share_of_limits(quota: &Quota, own: &NodeId, weight: u32, peers: &[Peer]) {
     let others = peers.iter().filter(|peer| peer.is_active && peer.id != *own);
     let whole = others.fold(weight, |sum, peer| sum.saturating_add(peer.weight));
-    quota.set_rpm_share(weight, whole);
+    quota.set_node_share(weight, whole);
 }
 
 /// A node's share as a text to keep.
 pub(super) fn share_to_keep(quota: &Quota) -> String {
-    let (part, whole) = quota.rpm_share().unwrap_or((1, 1));
+    let (part, whole) = quota.node_share().unwrap_or((1, 1));
     format!("{part}/{whole}")
 }
 
@@ -34,7 +34,7 @@ pub(super) fn share_from_kept(text: &str, quota: &Quota) {
     let halves =
         text.split_once('/').and_then(|(part, whole)| Some((part.parse().ok()?, whole.parse().ok()?)));
     if let Some((part, whole)) = halves {
-        quota.set_rpm_share(part, whole);
+        quota.set_node_share(part, whole);
     }
 }
 
@@ -65,7 +65,7 @@ impl Elsewhere {
                 Subject::UserId(id) => SubjectId::User(parse("user_id", &id)?),
                 Subject::GroupId(id) => SubjectId::Group(parse("group_id", &id)?),
             };
-            quota.set_elsewhere(id, used, as_of);
+            quota.set_remote(id, used, as_of);
             self.subjects.insert(id, (used, as_of));
             self.changed = true;
         }
@@ -127,14 +127,14 @@ mod tests {
     fn a_share_outlives_a_restart() {
         for (part, whole, kept) in [(50, 150, "50/150"), (50, 50, "1/1"), (0, 100, "0/100")] {
             let (before, after) = (Quota::new(), Quota::new());
-            before.set_rpm_share(part, whole);
+            before.set_node_share(part, whole);
             assert_eq!(share_to_keep(&before), kept);
-            after.set_rpm_share(1, 9);
+            after.set_node_share(1, 9);
             share_from_kept(kept, &after);
-            assert_eq!(after.rpm_share(), before.rpm_share());
+            assert_eq!(after.node_share(), before.node_share());
             share_from_kept("", &after);
             share_from_kept("x/7", &after);
-            assert_eq!(after.rpm_share(), before.rpm_share(), "nothing kept");
+            assert_eq!(after.node_share(), before.node_share(), "nothing kept");
         }
     }
 

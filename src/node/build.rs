@@ -469,7 +469,7 @@ fn background(supervisor: &mut Supervisor, base: &Base) {
         repeat(TIDY_EVERY, stop, move || {
             let accounts = accounts.clone();
             async move {
-                if let Err(error) = accounts.tidy().await {
+                if let Err(error) = accounts.maintain().await {
                     tracing::warn!(%error, "housekeeping of accounts failed; it is tried again");
                 }
             }

@@ -37,7 +37,7 @@ impl LimitsKeeper {
         let users = used.users.into_iter().map(|(id, used)| (SubjectId::User(id), used));
         let groups = used.groups.into_iter().map(|(id, used)| (SubjectId::Group(id), used));
         for (subject, used) in users.chain(groups) {
-            self.quota.fill(subject, used, now);
+            self.quota.restore(subject, used, now);
         }
         Ok(())
     }
@@ -72,7 +72,7 @@ impl LimitsKeeper {
     fn forget(&self) {
         // A follower that has not heard of any user yet knows nothing about who was removed.
         if self.accounts.counts().0 > 0 {
-            self.quota.forget_all_but(|subject| match subject {
+            self.quota.retain(|subject| match subject {
                 SubjectId::User(id) => self.accounts.user_name(id).is_some(),
                 SubjectId::Group(id) => self.accounts.group_name(id).is_some(),
             });

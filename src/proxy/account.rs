@@ -16,12 +16,11 @@ use crate::domain::usage::{Outcome, Part, TokenSource, Tokens, UsageRecord};
 use crate::ledger::{Bounded, Receipt, Reservation};
 use crate::metering::{Estimate, Reading, Step};
 use crate::proxy::metrics::Metrics;
-use crate::quota::{Admission, Quota};
+use crate::quota::Admission;
 use crate::upstream::Target;
 
 /// What outlives the request and is the same for all of them.
 pub(super) struct Books {
-    pub(super) quota: Quota,
     pub(super) prices: Arc<PriceList>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -80,7 +79,7 @@ pub(super) struct Account {
 struct Open {
     call: Call,
     reservation: Reservation,
-    _admission: Admission,
+    admission: Admission,
     target: Option<Arc<Target>>,
     status: u16,
     is_streaming: bool,
@@ -94,7 +93,7 @@ impl Account {
         let open = Open {
             call,
             reservation,
-            _admission: admission,
+            admission,
             target: None,
             status: STATUS_CLIENT_GONE,
             is_streaming: false,
@@ -161,17 +160,11 @@ impl Account {
     pub(super) fn settle(&mut self, outcome: Outcome, reading: Reading) -> Option<Receipt> {
         let open = self.open.take()?;
         let readable = reading.readable;
-        let (record, reservation) = open.into_record(&self.books, outcome, reading);
+        let (record, reservation, admission) = open.into_record(&self.books, outcome, reading);
         // Limits count what the ledger will hold.
         let record = Bounded::from(record);
         self.books.metrics.settled(&record, readable);
-        self.books.quota.charge(
-            record.user_id,
-            record.group_id,
-            record.tokens.total(),
-            record.cost_nanousd,
-            self.books.clock.now(),
-        );
+        admission.settle(record.tokens.total(), record.cost_nanousd, self.books.clock.now());
         Some(reservation.record(record))
     }
 }
@@ -180,7 +173,12 @@ impl Account {
 const STATUS_CLIENT_GONE: u16 = 499;
 
 impl Open {
-    fn into_record(self, books: &Books, outcome: Outcome, reading: Reading) -> (UsageRecord, Reservation) {
+    fn into_record(
+        self,
+        books: &Books,
+        outcome: Outcome,
+        reading: Reading,
+    ) -> (UsageRecord, Reservation, Admission) {
         let Call { request_id, principal, provider, model, hints, terms, started } = self.call;
         let actual_model = match reading.model {
             Some(answered) if *answered != *model => Arc::from(answered),
@@ -230,7 +228,7 @@ impl Open {
             source_node: books.node.clone(),
             created_at: books.clock.now(),
         };
-        (record, self.reservation)
+        (record, self.reservation, self.admission)
     }
 }
 

@@ -42,7 +42,7 @@ use crate::domain::usage::Outcome;
 use crate::ledger::Ledger;
 use crate::metering::usage_chunk::Remover;
 use crate::metering::{self, AnswerHead, Endpoint, Estimate, ask};
-use crate::quota::{Ask, Quota};
+use crate::quota::{Quota, QuotaRequest};
 use crate::upstream::{Answer, Outgoing, SendError, Target, Upstream, Wanted, WantedModel};
 
 pub use aborted::Aborted;
@@ -132,7 +132,6 @@ impl Gateway {
     pub fn new(parts: Parts) -> Self {
         let node_header = HeaderValue::from_str(parts.node.as_str()).unwrap_or(HeaderValue::from_static("-"));
         let books = Arc::new(Books {
-            quota: parts.quota.clone(),
             prices: parts.prices,
             clock: parts.clock,
             metrics: Arc::new(Metrics::default()),
@@ -267,15 +266,15 @@ impl Gateway {
         // The room first: it is given back if the call is not admitted, while a call that counts against a limit
         // must be one that is really made.
         let reservation = self.ledger.reserve(principal.user_id).map_err(Failure::from)?;
-        let ask = Ask {
+        let request = QuotaRequest {
             model: &model,
             max_tokens,
-            model_is_unclear,
-            max_tokens_is_unclear,
+            model_is_ambiguous: model_is_unclear,
+            max_tokens_is_ambiguous: max_tokens_is_unclear,
             is_open_ended: background && max_tokens.is_none(),
         };
-        let admission =
-            self.quota.admit(&principal, &ask, Moment { at: now, steady: started }).map_err(Failure::from)?;
+        let at = Moment { at: now, steady: started };
+        let admission = self.quota.admit(&principal, &request, at).map_err(Failure::from)?;
         let call = Call { request_id, principal, provider: route.provider, model, hints, terms, started };
         let mut account = Account::new(Arc::clone(&self.books), call, reservation, admission);
         account.tried(&first);

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use crate::domain::clock::{JITTER, Moment, Timestamp};
 use crate::domain::group::Limits;
 use crate::domain::quota::{LimitKind, Refusal, Subject, Used, check_windows};
-use crate::quota::window::Window;
+use crate::quota::window::SlidingWindow;
 
 /// What a subject has used and is using.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    here: Windows,
-    elsewhere: Windows,
-    window: Window,
+    local: CalendarUsage,
+    remote: CalendarUsage,
+    window: SlidingWindow,
     in_flight: u32,
 }
 
@@ -30,7 +30,7 @@ pub(super) enum Rule {
 
 /// Sums of the current UTC day and month. The bounds of both are kept, so that the calendar is asked once a day.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sums {
+struct PeriodUsage {
     used: Used,
     day_start: Timestamp,
     day_end: Timestamp,
@@ -38,7 +38,7 @@ struct Sums {
     month_end: Timestamp,
 }
 
-impl Sums {
+impl PeriodUsage {
     fn around(used: Used, as_of: Timestamp) -> Self {
         Self {
             used,
@@ -56,34 +56,34 @@ impl Sums {
 
 /// The current windows, and those before them, in case the clock was ahead when they turned.
 #[derive(Clone, Copy, Debug, Default)]
-struct Windows {
-    present: Sums,
-    before: Sums,
+struct CalendarUsage {
+    current: PeriodUsage,
+    previous: PeriodUsage,
 }
 
-impl Windows {
+impl CalendarUsage {
     fn set(&mut self, used: Used, as_of: Timestamp) {
-        self.present = Sums::around(used, as_of);
+        self.current = PeriodUsage::around(used, as_of);
     }
 
     /// Starts the windows anew that have ended, and takes back those that have not begun yet.
-    fn turn(&mut self, now: Timestamp) {
-        if now >= self.present.day_end {
-            let used = self.present.used;
+    fn roll_over(&mut self, now: Timestamp) {
+        if now >= self.current.day_end {
+            let used = self.current.used;
             let used =
-                if now < self.present.month_end { Used { daily_tokens: 0, ..used } } else { Used::default() };
-            *self = Self { present: Sums::around(used, now), before: self.present };
-        } else if now.plus(JITTER) < self.present.day_start {
-            self.take_back(now);
+                if now < self.current.month_end { Used { daily_tokens: 0, ..used } } else { Used::default() };
+            *self = Self { current: PeriodUsage::around(used, now), previous: self.current };
+        } else if now.plus(JITTER) < self.current.day_start {
+            self.roll_back(now);
         }
     }
 
     /// The clock was ahead and a day has begun that is still to come. What was used in it counts today, beside what was
     /// used today before; where that is not known any more it is the least that was used, until the ledger says more
-    /// ([`Counters::fill`]).
+    /// ([`Counters::restore`]).
     #[cold]
-    fn take_back(&mut self, now: Timestamp) {
-        let (ahead, before) = (self.present, self.before);
+    fn roll_back(&mut self, now: Timestamp) {
+        let (ahead, before) = (self.current, self.previous);
         let mut used = ahead.used;
         if before.contains(now) {
             used.daily_tokens = used.daily_tokens.saturating_add(before.used.daily_tokens);
@@ -92,7 +92,7 @@ impl Windows {
                 used.monthly_nanousd = used.monthly_nanousd.saturating_add(before.used.monthly_nanousd);
             }
         }
-        *self = Self { present: Sums::around(used, now), before: Sums::default() };
+        *self = Self { current: PeriodUsage::around(used, now), previous: PeriodUsage::default() };
     }
 }
 
@@ -103,7 +103,7 @@ impl Counters {
         rule: Rule,
         subject: &dyn Fn() -> Subject,
         limits: &Limits,
-        share: &Share,
+        share: &NodeShare,
         now: Moment,
     ) -> Result<(), Refusal> {
         match rule {
@@ -129,7 +129,7 @@ impl Counters {
         &mut self,
         subject: &dyn Fn() -> Subject,
         limits: &Limits,
-        share: &Share,
+        share: &NodeShare,
         now: Moment,
     ) -> Result<(), Refusal> {
         let Some(limit) = limits.rpm else { return Ok(()) };
@@ -158,7 +158,7 @@ impl Counters {
         &self,
         subject: &dyn Fn() -> Subject,
         limits: &Limits,
-        share: &Share,
+        share: &NodeShare,
     ) -> Result<(), Refusal> {
         let Some(limit) = limits.concurrent else { return Ok(()) };
         let here = share.of(limit);
@@ -180,21 +180,21 @@ impl Counters {
     }
 
     /// Takes one request. Requests are kept by the minute only for those who are held to such a limit.
-    pub(super) fn take(&mut self, limits: &Limits, now: Instant) {
+    pub(super) fn begin(&mut self, limits: &Limits, now: Instant) {
         self.in_flight += 1;
         if limits.rpm.is_some() {
             self.window.add(now);
         }
     }
 
-    pub(super) fn release(&mut self) {
+    pub(super) fn end(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// Adds what was used at `at`, which is now; what lies a moment before a window is not of it.
-    pub(super) fn charge(&mut self, tokens: u64, nanousd: i64, at: Timestamp) {
-        self.here.turn(at);
-        let here = &mut self.here.present;
+    pub(super) fn record(&mut self, tokens: u64, nanousd: i64, at: Timestamp) {
+        self.local.roll_over(at);
+        let here = &mut self.local.current;
         if at >= here.month_start {
             let used = &mut here.used;
             used.monthly_tokens = used.monthly_tokens.saturating_add(tokens);
@@ -205,24 +205,24 @@ impl Counters {
         }
     }
 
-    /// At least so much was used in the windows around `as_of`: what is charged and not committed yet is only known here.
-    pub(super) fn fill(&mut self, used: Used, as_of: Timestamp) {
-        self.here.turn(as_of);
-        let known = &mut self.here.present.used;
+    /// At least so much was used in the windows around `as_of`: what is recorded and not committed yet is only known here.
+    pub(super) fn restore(&mut self, used: Used, as_of: Timestamp) {
+        self.local.roll_over(as_of);
+        let known = &mut self.local.current.used;
         known.daily_tokens = known.daily_tokens.max(used.daily_tokens);
         known.monthly_tokens = known.monthly_tokens.max(used.monthly_tokens);
         known.monthly_nanousd = known.monthly_nanousd.max(used.monthly_nanousd);
     }
 
-    pub(super) fn set_elsewhere(&mut self, used: Used, as_of: Timestamp) {
-        self.elsewhere.set(used, as_of);
+    pub(super) fn set_remote(&mut self, used: Used, as_of: Timestamp) {
+        self.remote.set(used, as_of);
     }
 
     /// Used here and elsewhere.
     pub(super) fn used(&mut self, now: Timestamp) -> Used {
-        self.here.turn(now);
-        self.elsewhere.turn(now);
-        let (here, elsewhere) = (&self.here.present.used, &self.elsewhere.present.used);
+        self.local.roll_over(now);
+        self.remote.roll_over(now);
+        let (here, elsewhere) = (&self.local.current.used, &self.remote.current.used);
         Used {
             daily_tokens: here.daily_tokens.saturating_add(elsewhere.daily_tokens),
             monthly_tokens: here.monthly_tokens.saturating_add(elsewhere.monthly_tokens),
@@ -231,9 +231,9 @@ impl Counters {
     }
 
     /// Used on this node alone.
-    pub(super) fn used_here(&mut self, now: Timestamp) -> Used {
-        self.here.turn(now);
-        self.here.present.used
+    pub(super) fn used_locally(&mut self, now: Timestamp) -> Used {
+        self.local.roll_over(now);
+        self.local.current.used
     }
 
     pub(super) fn requests_in_window(&mut self, now: Instant) -> u32 {
@@ -251,9 +251,9 @@ fn of_the_cluster(here: u32, limit: u32) -> String {
 
 /// A node's share of limits that count moments: both halves in one atomic, `part << 32 | whole`; 0 is the whole.
 #[derive(Debug, Default)]
-pub(super) struct Share(AtomicU64);
+pub(super) struct NodeShare(AtomicU64);
 
-impl Share {
+impl NodeShare {
     pub(super) fn set(&self, part: u32, whole: u32) {
         let packed = if part >= whole { 0 } else { u64::from(part) << 32 | u64::from(whole) };
         self.0.store(packed, Ordering::Relaxed);
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_node_without_weight_has_the_smallest_share_unless_it_is_alone() {
-        let share = Share::default();
+        let share = NodeShare::default();
         let of = |part, whole| {
             share.set(part, whole);
             [0, 1, 30].map(|limit| share.of(limit))

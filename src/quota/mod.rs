@@ -4,8 +4,8 @@
 //! checked before anything is taken, so a refused call costs nothing. What is in flight may pass a limit, nothing
 //! after it. Requests per minute are a sliding window: at most that many in any 60 seconds (`window`).
 //!
-//! Counters start from the ledger's rollups ([`Quota::fill`]), so they are exact after a restart; what other nodes
-//! used comes from the leader ([`Quota::set_elsewhere`]) and is set, never added.
+//! Counters start from the ledger's rollups ([`Quota::restore`]), so they are exact after a restart; what other nodes
+//! used comes from the leader ([`Quota::set_remote`]) and is set, never added.
 
 mod counters;
 mod status;
@@ -23,7 +23,7 @@ use crate::domain::ids::{GroupId, UserId};
 use crate::domain::principal::Principal;
 use crate::domain::quota::{Allowance, LimitKind, Refusal, Subject, Used};
 use crate::domain::quoted::Quoted;
-use counters::{Counters, Share};
+use counters::{Counters, NodeShare};
 pub use status::Status;
 
 /// Whose counters are meant.
@@ -37,25 +37,30 @@ pub enum SubjectId {
 
 /// What a call asks for, as far as limits are concerned.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
+pub struct QuotaRequest<'a> {
     /// The model; empty when the call names none.
     pub model: &'a str,
     /// The `max_tokens` of the call, where it sets one. A call that sets none is not held to that limit.
     pub max_tokens: Option<u64>,
     /// The provider may read another model than `model`, or none was named by a call that uses one.
-    pub model_is_unclear: bool,
+    pub model_is_ambiguous: bool,
     /// The provider may read another number than `max_tokens`.
-    pub max_tokens_is_unclear: bool,
+    pub max_tokens_is_ambiguous: bool,
     /// What it uses will be in no answer, and it does not say how much that may be.
     pub is_open_ended: bool,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> QuotaRequest<'a> {
     /// A call that says plainly what it asks for.
     #[must_use]
-    pub const fn plain(model: &'a str, max_tokens: Option<u64>) -> Self {
-        let (unclear, is_open_ended) = (false, false);
-        Self { model, max_tokens, model_is_unclear: unclear, max_tokens_is_unclear: unclear, is_open_ended }
+    pub const fn unambiguous(model: &'a str, max_tokens: Option<u64>) -> Self {
+        Self {
+            model,
+            max_tokens,
+            model_is_ambiguous: false,
+            max_tokens_is_ambiguous: false,
+            is_open_ended: false,
+        }
     }
 }
 
@@ -65,28 +70,30 @@ pub struct Quota {
     inner: Arc<Inner>,
 }
 
-type Shared = Arc<Mutex<Counters>>;
+type SharedCounters = Arc<Mutex<Counters>>;
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// A counter exists from a subject's first call, charge or fill on.
-    counters: RwLock<HashMap<SubjectId, Shared, foldhash::fast::RandomState>>,
+    /// A counter exists from a subject's first call on, or from when its sums were restored.
+    counters: RwLock<HashMap<SubjectId, SharedCounters, foldhash::fast::RandomState>>,
     /// This node's share of per-minute and concurrency limits.
-    share: Share,
+    share: NodeShare,
     refused: Refused,
-    /// Whose sums have changed since [`Quota::take_charged`] was last asked; at most everyone's.
-    charged: Mutex<HashSet<SubjectId, foldhash::fast::RandomState>>,
+    /// Whose sums have changed since [`Quota::take_changed`] was last asked; at most everyone's.
+    changed: Mutex<HashSet<SubjectId, foldhash::fast::RandomState>>,
 }
 
 /// Refusals per limit, since the start of the process.
 #[derive(Debug, Default)]
 struct Refused([AtomicU64; LimitKind::ALL.len()]);
 
-/// A call that was admitted. Dropping it ends the call: its place among the concurrent requests is given back.
+/// A call that was admitted. [`Admission::settle`] counts what it used; dropping it gives back its place among the
+/// concurrent requests.
 #[derive(Debug)]
 pub struct Admission {
-    user: Shared,
-    group: Option<Shared>,
+    quota: Quota,
+    user: (UserId, SharedCounters),
+    group: Option<(GroupId, SharedCounters)>,
 }
 
 impl Quota {
@@ -102,23 +109,33 @@ impl Quota {
     /// The first limit that is reached: what is asked for (models, `max_tokens`, also where a limit cannot be checked
     /// because that cannot be told for certain), then spent quotas (final until their window
     /// turns), then requests per minute, then concurrency; the user's before the group's.
-    pub fn admit(&self, principal: &Principal, ask: &Ask<'_>, now: Moment) -> Result<Admission, Refusal> {
-        self.admit_uncounted(principal, ask, now)
+    pub fn admit(
+        &self,
+        principal: &Principal,
+        request: &QuotaRequest<'_>,
+        now: Moment,
+    ) -> Result<Admission, Refusal> {
+        self.admit_uncounted(principal, request, now)
             .inspect_err(|refusal| self.inner.refused.count(refusal.limit))
     }
 
-    fn admit_uncounted(&self, who: &Principal, ask: &Ask<'_>, now: Moment) -> Result<Admission, Refusal> {
+    fn admit_uncounted(
+        &self,
+        who: &Principal,
+        request: &QuotaRequest<'_>,
+        now: Moment,
+    ) -> Result<Admission, Refusal> {
         let group = who.group.as_ref().zip(who.group_allowance.as_deref());
-        check_ask(&|| Subject::User(who.user.to_string()), &who.allowance, ask)?;
+        check_request(&|| Subject::User(who.user.to_string()), &who.allowance, request)?;
         if let Some(((_, name), allowance)) = group {
-            check_ask(&|| Subject::Group(name.to_string()), allowance, ask)?;
+            check_request(&|| Subject::Group(name.to_string()), allowance, request)?;
         }
         let user_counters = self.counters(SubjectId::User(who.user_id));
-        let group_counters = group.map(|((id, _), _)| self.counters(SubjectId::Group(*id)));
+        let group_counters = group.map(|((id, _), _)| (*id, self.counters(SubjectId::Group(*id))));
         let share = &self.inner.share;
         // Both are held until everything is taken; always the user's first, so two calls cannot block each other.
         let mut user = user_counters.lock();
-        let mut shared = group_counters.as_ref().map(|counters| counters.lock());
+        let mut shared = group_counters.as_ref().map(|(_, counters)| counters.lock());
         let mut check = |rule: counters::Rule| {
             user.check(rule, &|| Subject::User(who.user.to_string()), who.allowance.limits(), share, now)?;
             match (&mut shared, group) {
@@ -131,68 +148,66 @@ impl Quota {
         check(counters::Rule::Windows)?;
         check(counters::Rule::Rate)?;
         check(counters::Rule::Concurrency)?;
-        user.take(who.allowance.limits(), now.steady);
+        user.begin(who.allowance.limits(), now.steady);
         if let (Some(counters), Some((_, allowance))) = (&mut shared, group) {
-            counters.take(allowance.limits(), now.steady);
+            counters.begin(allowance.limits(), now.steady);
         }
         drop((user, shared));
-        Ok(Admission { user: user_counters, group: group_counters })
+        Ok(Admission { quota: self.clone(), user: (who.user_id, user_counters), group: group_counters })
     }
 
-    /// Counts what a finished call used, now.
-    pub fn charge(&self, user: UserId, group: Option<GroupId>, tokens: u64, nanousd: i64, at: Timestamp) {
-        self.counters(SubjectId::User(user)).lock().charge(tokens, nanousd, at);
-        if let Some(group) = group {
-            self.counters(SubjectId::Group(group)).lock().charge(tokens, nanousd, at);
+    /// Counts what was used on this node at `at`, which is now, beside any call that was admitted.
+    pub fn record(&self, user: UserId, group: Option<GroupId>, tokens: u64, nanousd: i64, at: Timestamp) {
+        for subject in [Some(SubjectId::User(user)), group.map(SubjectId::Group)].into_iter().flatten() {
+            self.counters(subject).lock().record(tokens, nanousd, at);
+            self.inner.changed.lock().insert(subject);
         }
-        let mut charged = self.inner.charged.lock();
-        charged.insert(SubjectId::User(user));
-        charged.extend(group.map(SubjectId::Group));
     }
 
-    /// Whose sums were charged since this was last asked, and what they have used on this node around `now`; for the
+    /// Whose sums have changed since this was last asked, and what they have used on this node around `now`; for the
     /// other nodes, which are told by the leader.
     #[must_use]
-    pub fn take_charged(&self, now: Timestamp) -> Vec<(SubjectId, Used)> {
-        let charged = std::mem::take(&mut *self.inner.charged.lock());
-        let here = |subject| self.existing(subject).map(|counters| (subject, counters.lock().used_here(now)));
-        charged.into_iter().filter_map(here).collect()
+    pub fn take_changed(&self, now: Timestamp) -> Vec<(SubjectId, Used)> {
+        let changed = std::mem::take(&mut *self.inner.changed.lock());
+        let here =
+            |subject| self.existing(subject).map(|counters| (subject, counters.lock().used_locally(now)));
+        changed.into_iter().filter_map(here).collect()
     }
 
-    /// The next [`Self::take_charged`] tells of everyone.
-    pub fn tell_all_again(&self) {
+    /// The next [`Self::take_changed`] tells of everyone.
+    pub fn mark_all_changed(&self) {
         let everyone: Vec<SubjectId> = self.inner.counters.read().keys().copied().collect();
-        self.inner.charged.lock().extend(everyone);
+        self.inner.changed.lock().extend(everyone);
     }
 
     /// What the ledger says was used in the windows around `as_of`: at least so much counts from now on, and others are
     /// told of it. At the start, and whenever the clock was set back.
-    pub fn fill(&self, subject: SubjectId, used: Used, as_of: Timestamp) {
-        self.counters(subject).lock().fill(used, as_of);
-        self.inner.charged.lock().insert(subject);
+    pub fn restore(&self, subject: SubjectId, used: Used, as_of: Timestamp) {
+        self.counters(subject).lock().restore(used, as_of);
+        self.inner.changed.lock().insert(subject);
     }
 
     /// Sets what other nodes used in the windows around `as_of`. An absolute amount: repeating it changes nothing.
-    pub fn set_elsewhere(&self, subject: SubjectId, used: Used, as_of: Timestamp) {
-        self.counters(subject).lock().set_elsewhere(used, as_of);
+    pub fn set_remote(&self, subject: SubjectId, used: Used, as_of: Timestamp) {
+        self.counters(subject).lock().set_remote(used, as_of);
     }
 
     /// Sets this node's share of limits that count moments, not sums (`rpm`, `concurrent`): `part` of `whole`, for
     /// instance its weight among the weights of all active nodes. Shares are rounded up and at least 1 of a limit that
     /// is not 0, so that a small limit shuts nobody out on any node: all nodes together may admit one request more than
     /// the limit for each node but one.
-    pub fn set_rpm_share(&self, part: u32, whole: u32) {
+    pub fn set_node_share(&self, part: u32, whole: u32) {
         self.inner.share.set(part, whole);
     }
 
     /// This node's share, as it was set; none: the whole.
     #[must_use]
-    pub fn rpm_share(&self) -> Option<(u32, u32)> {
+    pub fn node_share(&self) -> Option<(u32, u32)> {
         self.inner.share.get()
     }
 
     /// Forgets subjects that were removed: all but those that `exists` knows.
-    pub fn forget_all_but(&self, exists: impl Fn(SubjectId) -> bool) {
+    pub fn retain(&self, exists: impl Fn(SubjectId) -> bool) {
         let held: Vec<SubjectId> = self.inner.counters.read().keys().copied().collect();
         let gone: Vec<SubjectId> = held.into_iter().filter(|subject| !exists(*subject)).collect();
         if gone.is_empty() {
@@ -233,11 +248,11 @@ impl Quota {
             .map(|limit| (limit, self.inner.refused.0[limit as usize].load(Ordering::Relaxed)))
     }
 
-    fn existing(&self, subject: SubjectId) -> Option<Shared> {
+    fn existing(&self, subject: SubjectId) -> Option<SharedCounters> {
         self.inner.counters.read().get(&subject).cloned()
     }
 
-    fn counters(&self, subject: SubjectId) -> Shared {
+    fn counters(&self, subject: SubjectId) -> SharedCounters {
         self.existing(subject)
             .unwrap_or_else(|| self.inner.counters.write().entry(subject).or_default().clone())
     }
@@ -249,24 +264,41 @@ impl Refused {
     }
 }
 
+impl Admission {
+    /// Counts what the call used, at `at`, which is now.
+    pub fn settle(&self, tokens: u64, nanousd: i64, at: Timestamp) {
+        self.user.1.lock().record(tokens, nanousd, at);
+        if let Some((_, group)) = &self.group {
+            group.lock().record(tokens, nanousd, at);
+        }
+        let mut changed = self.quota.inner.changed.lock();
+        changed.insert(SubjectId::User(self.user.0));
+        changed.extend(self.group.as_ref().map(|(id, _)| SubjectId::Group(*id)));
+    }
+}
+
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.user.lock().release();
-        if let Some(group) = &self.group {
-            group.lock().release();
+        self.user.1.lock().end();
+        if let Some((_, group)) = &self.group {
+            group.lock().end();
         }
     }
 }
 
 /// Checks what needs no counter.
-fn check_ask(subject: &dyn Fn() -> Subject, allowance: &Allowance, ask: &Ask<'_>) -> Result<(), Refusal> {
+fn check_request(
+    subject: &dyn Fn() -> Subject,
+    allowance: &Allowance,
+    request: &QuotaRequest<'_>,
+) -> Result<(), Refusal> {
     let refuse = |limit: LimitKind, message: &dyn Fn(&Subject) -> String| {
         let subject = subject();
         let message = message(&subject);
         Err(Refusal { subject, limit, message, resets_at: None, retry_after: Duration::ZERO })
     };
     let limits = allowance.limits();
-    if limits.models.is_some() && ask.model_is_unclear {
+    if limits.models.is_some() && request.model_is_ambiguous {
         return refuse(LimitKind::Model, &|subject| {
             format!(
                 "the models limit of {subject} cannot be checked: name one model, in JSON sent with `content-type: \
@@ -274,12 +306,12 @@ fn check_ask(subject: &dyn Fn() -> Subject, allowance: &Allowance, ask: &Ask<'_>
             )
         });
     }
-    if !ask.model.is_empty() && !allowance.permits_model(ask.model) {
+    if !request.model.is_empty() && !allowance.permits_model(request.model) {
         return refuse(LimitKind::Model, &|subject| {
-            format!("the models limit of {subject} does not include `{}`", Quoted(ask.model))
+            format!("the models limit of {subject} does not include `{}`", Quoted(request.model))
         });
     }
-    if limits.max_tokens.is_some() && ask.max_tokens_is_unclear {
+    if limits.max_tokens.is_some() && request.max_tokens_is_ambiguous {
         return refuse(LimitKind::MaxTokens, &|subject| {
             format!(
                 "max_tokens limit of {subject} cannot be checked: say it as one whole number, in JSON sent with \
@@ -287,14 +319,14 @@ fn check_ask(subject: &dyn Fn() -> Subject, allowance: &Allowance, ask: &Ask<'_>
             )
         });
     }
-    if let (Some(most), Some(asked)) = (limits.max_tokens, ask.max_tokens)
+    if let (Some(most), Some(asked)) = (limits.max_tokens, request.max_tokens)
         && asked > most
     {
         return refuse(LimitKind::MaxTokens, &|subject| {
             format!("max_tokens limit of {subject} exceeded: asked for {asked} of at most {most}")
         });
     }
-    if ask.is_open_ended && limits.counts_use() {
+    if request.is_open_ended && limits.counts_use() {
         return refuse(LimitKind::MaxTokens, &|subject| {
             format!(
                 "work in the background counts against the quotas of {subject} with the most that it may use: set \

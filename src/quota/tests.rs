@@ -9,7 +9,7 @@ use crate::domain::ids::KeyId;
 use crate::domain::principal::Credential;
 use crate::domain::user::Role;
 
-const ASK: Ask<'static> = Ask::plain("claude-sonnet-4-5", Some(1_000));
+const REQUEST: QuotaRequest<'static> = QuotaRequest::unambiguous("claude-sonnet-4-5", Some(1_000));
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("a timestamp")
@@ -45,14 +45,14 @@ fn group_of(principal: &Principal) -> GroupId {
 fn a_call_is_admitted_while_what_is_used_is_below_the_limit_and_none_after() {
     let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
     let alice = caller(Limits { daily_tokens: Some(100), ..Limits::default() }, None);
-    quota.charge(alice.user_id, None, 99, 0, now);
-    let in_flight = quota.admit(&alice, &ASK, moment(now)).expect("below the limit");
-    quota.charge(alice.user_id, None, 500, 0, now);
+    quota.record(alice.user_id, None, 99, 0, now);
+    let in_flight = quota.admit(&alice, &REQUEST, moment(now)).expect("below the limit");
+    quota.record(alice.user_id, None, 500, 0, now);
     drop(in_flight);
-    let refusal = quota.admit(&alice, &ASK, moment(now)).expect_err("above");
+    let refusal = quota.admit(&alice, &REQUEST, moment(now)).expect_err("above");
     assert_eq!(refusal.limit, LimitKind::DailyTokens);
     assert!(refusal.message.contains("used 599 tokens of 100"), "{}", refusal.message);
-    assert!(quota.admit(&alice, &ASK, moment(at("2026-11-23T00:00:00Z"))).is_ok(), "the day has turned");
+    assert!(quota.admit(&alice, &REQUEST, moment(at("2026-11-23T00:00:00Z"))).is_ok(), "the day has turned");
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn the_groups_limits_are_shared_by_its_members() {
     let limits = Limits { monthly_nanousd: Some(1_000), ..Limits::default() };
     let alice = caller(Limits::default(), Some(limits));
     let bob = Principal { user_id: UserId::new(), user: "bob".into(), ..alice.clone() };
-    quota.charge(alice.user_id, Some(group_of(&alice)), 1, 1_000, now);
-    let refusal = quota.admit(&bob, &ASK, moment(now)).expect_err("the group has spent it");
+    quota.record(alice.user_id, Some(group_of(&alice)), 1, 1_000, now);
+    let refusal = quota.admit(&bob, &REQUEST, moment(now)).expect_err("the group has spent it");
     assert_eq!(refusal.subject, Subject::Group("research".to_owned()));
     assert!(refusal.is_final());
 }
@@ -72,14 +72,14 @@ fn a_refused_call_takes_nothing() {
     let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
     let user = Limits { rpm: Some(2), ..Limits::default() };
     let alice = caller(user, Some(Limits { concurrent: Some(1), ..Limits::default() }));
-    let first = quota.admit(&alice, &ASK, moment(now)).expect("free");
+    let first = quota.admit(&alice, &REQUEST, moment(now)).expect("free");
     for _ in 0..10 {
-        let refusal = quota.admit(&alice, &ASK, moment(now)).expect_err("one is in flight");
+        let refusal = quota.admit(&alice, &REQUEST, moment(now)).expect_err("one is in flight");
         assert_eq!(refusal.limit, LimitKind::Concurrent, "refusals must not use up the rate");
     }
     drop(first);
-    drop(quota.admit(&alice, &ASK, moment(now)).expect("the second of two per minute"));
-    let refusal = quota.admit(&alice, &ASK, moment(now)).expect_err("a third");
+    drop(quota.admit(&alice, &REQUEST, moment(now)).expect("the second of two per minute"));
+    let refusal = quota.admit(&alice, &REQUEST, moment(now)).expect_err("a third");
     assert_eq!(refusal.limit, LimitKind::Rpm);
     assert_eq!(refusal.retry_after, Duration::from_mins(1));
     assert_eq!(
@@ -96,7 +96,7 @@ fn no_sixty_seconds_see_more_requests_than_the_limit() {
     let mut admitted = Vec::new();
     for step in 0..2_400_u64 {
         let now = start.plus(Duration::from_millis(step * 100));
-        if quota.admit(&alice, &ASK, moment(now)).is_ok() {
+        if quota.admit(&alice, &REQUEST, moment(now)).is_ok() {
             admitted.push(now);
         }
     }
@@ -110,7 +110,8 @@ fn no_sixty_seconds_see_more_requests_than_the_limit() {
 #[test]
 fn zero_is_nothing_and_models_and_max_tokens_are_checked_without_counting() {
     let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
-    let limit = |limits| quota.admit(&caller(limits, None), &ASK, moment(now)).expect_err("refused").limit;
+    let limit =
+        |limits| quota.admit(&caller(limits, None), &REQUEST, moment(now)).expect_err("refused").limit;
     let none = Limits::default;
     assert_eq!(limit(Limits { daily_tokens: Some(0), ..none() }), LimitKind::DailyTokens);
     assert_eq!(limit(Limits { monthly_tokens: Some(0), ..none() }), LimitKind::MonthlyTokens);
@@ -121,13 +122,18 @@ fn zero_is_nothing_and_models_and_max_tokens_are_checked_without_counting() {
     assert_eq!(limit(Limits { models: Some(vec!["gpt-*".to_owned()]), ..none() }), LimitKind::Model);
     assert_eq!(limit(Limits { models: Some(vec![]), ..none() }), LimitKind::Model);
     let globs = Some(vec!["gpt-*".to_owned(), "claude-*".to_owned()]);
-    assert!(quota.admit(&caller(Limits { models: globs, ..none() }, None), &ASK, moment(now)).is_ok());
+    assert!(quota.admit(&caller(Limits { models: globs, ..none() }, None), &REQUEST, moment(now)).is_ok());
 }
 
 #[test]
 fn a_limit_that_cannot_be_checked_refuses_and_who_has_none_is_not_asked() {
     let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
-    let unclear = Ask { model_is_unclear: true, max_tokens_is_unclear: true, is_open_ended: true, ..ASK };
+    let unclear = QuotaRequest {
+        model_is_ambiguous: true,
+        max_tokens_is_ambiguous: true,
+        is_open_ended: true,
+        ..REQUEST
+    };
     let none = Limits::default;
     assert!(quota.admit(&caller(none(), Some(none())), &unclear, moment(now)).is_ok());
     let all = Limits { models: Some(vec!["*".to_owned()]), ..none() };
@@ -143,7 +149,7 @@ fn a_limit_that_cannot_be_checked_refuses_and_who_has_none_is_not_asked() {
                 kind,
                 "{limits:?}"
             );
-            assert!(quota.admit(&caller, &ASK, moment(now)).is_ok(), "{limits:?}");
+            assert!(quota.admit(&caller, &REQUEST, moment(now)).is_ok(), "{limits:?}");
         }
     }
 }
@@ -154,13 +160,13 @@ fn usage_of_other_nodes_counts_and_repeating_it_changes_nothing() {
     let alice = caller(Limits { daily_tokens: Some(100), ..Limits::default() }, None);
     let id = SubjectId::User(alice.user_id);
     let elsewhere = Used { daily_tokens: 60, monthly_tokens: 60, monthly_nanousd: 0 };
-    quota.fill(id, Used { daily_tokens: 39, monthly_tokens: 200, monthly_nanousd: 7 }, now);
-    quota.set_elsewhere(id, elsewhere, now);
-    quota.set_elsewhere(id, elsewhere, now);
+    quota.restore(id, Used { daily_tokens: 39, monthly_tokens: 200, monthly_nanousd: 7 }, now);
+    quota.set_remote(id, elsewhere, now);
+    quota.set_remote(id, elsewhere, now);
     assert_eq!(quota.used(id, now), Used { daily_tokens: 99, monthly_tokens: 260, monthly_nanousd: 7 });
-    assert!(quota.admit(&alice, &ASK, moment(now)).is_ok());
-    quota.set_elsewhere(id, Used { daily_tokens: 61, ..elsewhere }, now);
-    assert!(quota.admit(&alice, &ASK, moment(now)).is_err());
+    assert!(quota.admit(&alice, &REQUEST, moment(now)).is_ok());
+    quota.set_remote(id, Used { daily_tokens: 61, ..elsewhere }, now);
+    assert!(quota.admit(&alice, &REQUEST, moment(now)).is_err());
     let tomorrow = at("2026-11-23T00:00:00Z");
     assert_eq!(quota.used(id, tomorrow).daily_tokens, 0);
     assert_eq!(quota.used(id, at("2026-12-01T00:00:00Z")), Used::default());
@@ -171,12 +177,12 @@ fn a_late_record_counts_in_the_windows_it_belongs_to_only() {
     let quota = Quota::new();
     let id = UserId::new();
     let used = |now: &str| quota.used(SubjectId::User(id), at(now));
-    quota.charge(id, None, 5, 50, at("2026-12-02T00:00:01Z"));
-    quota.charge(id, None, 7, 70, at("2026-12-01T23:59:59Z"));
+    quota.record(id, None, 5, 50, at("2026-12-02T00:00:01Z"));
+    quota.record(id, None, 7, 70, at("2026-12-01T23:59:59Z"));
     let expected = Used { daily_tokens: 5, monthly_tokens: 12, monthly_nanousd: 120 };
     assert_eq!(used("2026-12-02T00:00:02Z"), expected);
-    quota.charge(id, None, 1, 10, at("2027-01-01T00:00:01Z"));
-    quota.charge(id, None, 11, 110, at("2026-12-31T23:59:59Z"));
+    quota.record(id, None, 1, 10, at("2027-01-01T00:00:01Z"));
+    quota.record(id, None, 11, 110, at("2026-12-31T23:59:59Z"));
     let expected = Used { daily_tokens: 1, monthly_tokens: 1, monthly_nanousd: 10 };
     assert_eq!(used("2027-01-01T00:00:02Z"), expected);
 }
@@ -194,16 +200,16 @@ fn a_clock_that_was_ahead_for_a_moment_gives_no_quota_back() {
         let limits = Limits { daily_tokens: Some(100), ..Limits::default() };
         let alice = caller(limits, None);
         let id = SubjectId::User(alice.user_id);
-        quota.fill(id, Used { daily_tokens: 0, monthly_tokens: 50, monthly_nanousd: 500 }, at(now));
-        quota.set_elsewhere(id, Used { daily_tokens: 7, monthly_tokens: 70, monthly_nanousd: 700 }, at(now));
-        quota.charge(alice.user_id, None, 100, 1_000, at(now));
-        assert!(quota.admit(&alice, &ASK, moment(at(now))).is_err(), "spent");
-        drop(quota.admit(&alice, &ASK, moment(at(ahead))).expect("another day"));
-        quota.charge(alice.user_id, None, 3, 30, at(ahead));
-        assert!(quota.admit(&alice, &ASK, moment(at(now))).is_err(), "{ahead} is still to come");
+        quota.restore(id, Used { daily_tokens: 0, monthly_tokens: 50, monthly_nanousd: 500 }, at(now));
+        quota.set_remote(id, Used { daily_tokens: 7, monthly_tokens: 70, monthly_nanousd: 700 }, at(now));
+        quota.record(alice.user_id, None, 100, 1_000, at(now));
+        assert!(quota.admit(&alice, &REQUEST, moment(at(now))).is_err(), "spent");
+        drop(quota.admit(&alice, &REQUEST, moment(at(ahead))).expect("another day"));
+        quota.record(alice.user_id, None, 3, 30, at(ahead));
+        assert!(quota.admit(&alice, &REQUEST, moment(at(now))).is_err(), "{ahead} is still to come");
         let used = Used { daily_tokens: 110, monthly_tokens: 223, monthly_nanousd: 2_230 };
         assert_eq!(quota.used(id, at(now)), used, "{ahead}");
-        quota.charge(alice.user_id, None, 5, 50, at(now));
+        quota.record(alice.user_id, None, 5, 50, at(now));
         assert_eq!(quota.used(id, at(now)).daily_tokens, 115, "what is used after that counts");
     }
 }
@@ -214,11 +220,11 @@ fn what_is_not_known_any_more_comes_from_the_ledger_and_what_it_does_not_know_ye
     let (quota, now, ahead) = (Quota::new(), at("2026-11-22T12:00:00Z"), at("2026-11-24T12:00:00Z"));
     let user = UserId::new();
     let id = SubjectId::User(user);
-    quota.charge(user, None, 3, 30, ahead);
+    quota.record(user, None, 3, 30, ahead);
     assert_eq!(quota.used(id, now).daily_tokens, 3, "used in a day to come: it counts today");
-    quota.fill(id, Used { daily_tokens: 103, monthly_tokens: 203, monthly_nanousd: 2_030 }, now);
-    quota.charge(user, None, 4, 40, now);
-    quota.fill(id, Used { daily_tokens: 103, monthly_tokens: 203, monthly_nanousd: 2_030 }, now);
+    quota.restore(id, Used { daily_tokens: 103, monthly_tokens: 203, monthly_nanousd: 2_030 }, now);
+    quota.record(user, None, 4, 40, now);
+    quota.restore(id, Used { daily_tokens: 103, monthly_tokens: 203, monthly_nanousd: 2_030 }, now);
     assert_eq!(quota.used(id, now), Used { daily_tokens: 107, monthly_tokens: 207, monthly_nanousd: 2_070 });
 }
 
@@ -229,7 +235,7 @@ fn a_rate_goes_by_the_steady_clock() {
     let (steady, now) = (Instant::now(), at("2026-11-22T12:00:00Z"));
     let hour = Duration::from_hours(1);
     let admit = |at, later: u64| {
-        quota.admit(&alice, &ASK, Moment { at, steady: steady + Duration::from_secs(later) }).map(drop)
+        quota.admit(&alice, &REQUEST, Moment { at, steady: steady + Duration::from_secs(later) }).map(drop)
     };
     assert!(admit(now.plus(hour), 0).is_ok() && admit(now.plus(hour), 1).is_ok());
     for at in [now, now.plus(hour), now.plus(hour * 3)] {
@@ -247,20 +253,20 @@ fn a_rate_goes_by_the_steady_clock() {
 fn who_is_removed_is_forgotten_and_nobody_else() {
     let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
     let (kept, gone, group) = (UserId::new(), UserId::new(), GroupId::new());
-    quota.charge(kept, None, 1, 1, now);
-    quota.charge(gone, Some(group), 1, 1, now);
+    quota.record(kept, None, 1, 1, now);
+    quota.record(gone, Some(group), 1, 1, now);
     assert_eq!(quota.subjects(), 3);
-    quota.forget_all_but(|subject| subject == SubjectId::User(kept));
+    quota.retain(|subject| subject == SubjectId::User(kept));
     assert_eq!((quota.subjects(), quota.used(SubjectId::User(kept), now).daily_tokens), (1, 1));
 }
 
 #[test]
 fn a_nodes_share_of_a_rate_is_never_less_than_one_request() {
     let (quota, now) = (Quota::new(), at("2026-11-22T10:00:00Z"));
-    quota.set_rpm_share(50, 150);
+    quota.set_node_share(50, 150);
     let admitted = |rpm| {
         let alice = caller(Limits { rpm: Some(rpm), ..Limits::default() }, None);
-        (0..100).filter(|_| quota.admit(&alice, &ASK, moment(now)).is_ok()).count()
+        (0..100).filter(|_| quota.admit(&alice, &REQUEST, moment(now)).is_ok()).count()
     };
     assert_eq!((admitted(0), admitted(1), admitted(30)), (0, 1, 10));
 }
@@ -273,7 +279,9 @@ fn many_threads_never_pass_a_limit_together() {
         let workers: Vec<_> = (0..8)
             .map(|_| {
                 scope.spawn(|| {
-                    (0..50).filter_map(|_| quota.admit(&alice, &ASK, moment(now)).ok()).collect::<Vec<_>>()
+                    (0..50)
+                        .filter_map(|_| quota.admit(&alice, &REQUEST, moment(now)).ok())
+                        .collect::<Vec<_>>()
                 })
             })
             .collect();

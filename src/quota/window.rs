@@ -19,12 +19,12 @@ struct Entry {
 
 /// The requests of the last 60 seconds.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(super) struct SlidingWindow {
     entries: VecDeque<Entry>,
     count: u32,
 }
 
-impl Window {
+impl SlidingWindow {
     /// How many requests the last 60 seconds saw.
     pub(super) fn count(&mut self, now: Instant) -> u32 {
         let has_left = |entry: &&Entry| now.saturating_duration_since(entry.last) >= WINDOW;
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_request_counts_for_sixty_seconds() {
-        let (mut window, at) = (Window::default(), clock());
+        let (mut window, at) = (SlidingWindow::default(), clock());
         window.add(at(0));
         window.add(at(30_000));
         assert_eq!(window.count(at(59_999)), 2);
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_next_place_is_free_when_enough_of_the_oldest_have_left() {
-        let (mut window, at) = (Window::default(), clock());
+        let (mut window, at) = (SlidingWindow::default(), clock());
         for millis in [0, 10_000, 20_000] {
             window.add(at(millis));
         }
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_however_busy_the_window_is() {
-        let (mut window, at) = (Window::default(), clock());
+        let (mut window, at) = (SlidingWindow::default(), clock());
         for millis in 0..120_000 {
             window.count(at(millis));
             window.add(at(millis));

@@ -50,7 +50,7 @@ async fn a_key_expires_at_its_moment_and_its_last_use_is_shown() {
     let key = plane.post("/admin/v1/keys", new).await.expect(201);
     let text = key["key"].as_str().expect("a key");
     let last_use = async || {
-        plane.accounts.tidy().await.expect("tidied");
+        plane.accounts.maintain().await.expect("tidied");
         plane.get("/admin/v1/keys").await.expect(200)["items"][0]["last_used_at"].clone()
     };
     assert_eq!(last_use().await, Value::Null);

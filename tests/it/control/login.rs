@@ -146,7 +146,7 @@ async fn refresh_tokens_expire_and_are_removed() {
     let plane = Plane::start().await;
     let session = plane.login("admin", ADMIN_PASSWORD).await.expect(200);
     plane.clock.advance(Duration::from_hours(24));
-    plane.accounts.tidy().await.expect("tidied");
+    plane.accounts.maintain().await.expect("tidied");
     refresh(&plane, &session).await.problem(401, "unauthenticated");
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use sproxy::accounts::{Accounts, AttemptRules, Settings};
+use sproxy::accounts::{Accounts, LoginThrottleRules, Settings};
 use sproxy::domain::clock::{Clock, ManualClock, Moment, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::ids::NodeId;
@@ -114,7 +114,7 @@ impl Plane {
             login_threads: 2,
             login_queue: 16,
             after_hashing: || (),
-            attempts: AttemptRules::default(),
+            login_throttle: LoginThrottleRules::default(),
             is_leader: true,
         };
         let accounts = Accounts::open(store.clone(), settings, clock.clone()).await.expect("accounts");
@@ -123,7 +123,7 @@ impl Plane {
         let quota = Quota::new();
         let used = UsageRepo::on(&store).used(clock.now(), Source::All).await.expect("sums");
         for (user, used) in used.users {
-            quota.fill(SubjectId::User(user), used, clock.now());
+            quota.restore(SubjectId::User(user), used, clock.now());
         }
         let state = ControlState {
             accounts: accounts.clone(),

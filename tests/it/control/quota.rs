@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 use sproxy::domain::group::Limits;
-use sproxy::quota::Ask;
+use sproxy::quota::QuotaRequest;
 use sproxy::store::UsageRepo;
 
 use super::{Plane, usage::record};
 
-const ASK: Ask<'static> = Ask::plain("claude-sonnet-4-5", None);
+const REQUEST: QuotaRequest<'static> = QuotaRequest::unambiguous("claude-sonnet-4-5", None);
 
 #[tokio::test]
 async fn quota_shows_limits_and_what_is_used_of_them_by_user_and_group() {
@@ -17,9 +17,9 @@ async fn quota_shows_limits_and_what_is_used_of_them_by_user_and_group() {
     plane.post("/admin/v1/users", alice).await.expect(201);
     let key = plane.key_of("alice").await;
     let principal = plane.accounts.authenticate(&key, plane.now()).expect("known");
-    let admission = plane.quota.admit(&principal, &ASK, plane.moment()).expect("admitted");
+    let admission = plane.quota.admit(&principal, &REQUEST, plane.moment()).expect("admitted");
     let group = principal.group.as_ref().map(|(id, _)| *id);
-    plane.quota.charge(principal.user_id, group, 40, 1_250_000_000, plane.now());
+    plane.quota.record(principal.user_id, group, 40, 1_250_000_000, plane.now());
     let quota = plane.call("GET", "/me/quota", &key, None).await.expect(200);
     let used =
         json!({"daily_tokens": 40, "monthly_tokens": 40, "monthly_usd": 1.25, "rpm": 1, "concurrent": 1});
@@ -45,7 +45,7 @@ async fn a_changed_limit_holds_from_the_next_call() {
     let key = plane.user_with_key("alice").await;
     let admitted = || {
         let principal = plane.accounts.authenticate(&key, plane.now()).expect("known");
-        plane.quota.admit(&principal, &ASK, plane.moment()).is_ok()
+        plane.quota.admit(&principal, &REQUEST, plane.moment()).is_ok()
     };
     assert!(admitted());
     plane.patch("/admin/v1/users/alice", json!({"models": ["gpt-*"]})).await.expect(200);
@@ -82,7 +82,7 @@ async fn counters_are_exact_after_a_restart_and_across_the_turn_of_a_day_and_a_m
         );
         let principal = plane.accounts.authenticate(&key, plane.now()).expect("known");
         assert_eq!(*principal.allowance.limits(), Limits { daily_tokens: Some(11), ..Limits::default() });
-        assert_eq!(plane.quota.admit(&principal, &ASK, plane.moment()).is_ok(), daily < 11, "{now}");
+        assert_eq!(plane.quota.admit(&principal, &REQUEST, plane.moment()).is_ok(), daily < 11, "{now}");
         plane.store.close().await;
         dir = plane.dir;
     }

@@ -16,7 +16,7 @@ impl Accounts {
     ///
     /// # Errors
     /// The database's; what could not be written is kept for the next time.
-    pub async fn tidy(&self) -> Result<(), Error> {
+    pub async fn maintain(&self) -> Result<(), Error> {
         self.inner.authenticator.forget_ended(self.now());
         if self.inner.settings.is_leader {
             self.write_key_uses().await?;

@@ -12,10 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::accounts::attempts::Attempts;
 use crate::accounts::audit::Actor;
 use crate::accounts::authenticate::Authenticator;
 use crate::accounts::error::Error;
+use crate::accounts::login_throttle::LoginThrottle;
 use crate::accounts::users::NewUser;
 use crate::accounts::{Accounts, Inner, Settings};
 use crate::crypto::password::Hasher;
@@ -58,7 +58,7 @@ impl Accounts {
             clock,
             settings,
             hasher: Hasher::new(settings.login_threads, settings.login_queue, settings.after_hashing),
-            attempts: Mutex::new(Attempts::new(settings.attempts)),
+            login_throttle: Mutex::new(LoginThrottle::new(settings.login_throttle)),
             signer: ArcSwapOption::empty(),
             changing: Arc::default(),
             version: watch::Sender::new(state.version),

@@ -50,13 +50,13 @@ impl Default for Rules {
 
 /// Failed logins of the recent past.
 #[derive(Debug, Default)]
-pub struct Attempts {
+pub struct LoginThrottle {
     rules: Rules,
     pairs: HashMap<(String, IpAddr), Failures>,
     users: HashMap<String, Failures>,
     addresses: HashMap<IpAddr, Failures>,
     /// Where a name has logged in, and when last.
-    homes: HashMap<(String, IpAddr), Timestamp>,
+    known_addresses: HashMap<(String, IpAddr), Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,7 @@ struct Failures {
     last: Timestamp,
 }
 
-impl Attempts {
+impl LoginThrottle {
     /// No failures yet.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
@@ -80,7 +80,7 @@ impl Attempts {
     pub fn check(&self, name: &str, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
         let pair = self.recent(self.pairs.get(&(name.to_owned(), address)), now);
         let user = self.recent(self.users.get(name), now);
-        let at_home = self.homes.contains_key(&(name.to_owned(), address));
+        let at_home = self.known_addresses.contains_key(&(name.to_owned(), address));
         let mut until = pair.map_or(now, |failures| self.waits_until(failures, self.rules.free));
         let user = user.filter(|failures| failures.count > self.rules.per_user && pair.is_some() && !at_home);
         if let Some(failures) = user {
@@ -108,8 +108,8 @@ impl Attempts {
     pub fn succeeded(&mut self, name: &str, address: IpAddr, now: Timestamp) {
         self.pairs.remove(&(name.to_owned(), address));
         self.users.remove(name);
-        make_room(&mut self.homes, |at| *at);
-        self.homes.insert((name.to_owned(), address), now);
+        make_room(&mut self.known_addresses, |at| *at);
+        self.known_addresses.insert((name.to_owned(), address), now);
     }
 
     fn recent<'a>(&self, failures: Option<&'a Failures>, now: Timestamp) -> Option<&'a Failures> {
@@ -184,69 +184,69 @@ mod tests {
 
     #[test]
     fn waits_double_after_the_free_attempts_and_a_success_forgets_them() {
-        let mut attempts = Attempts::default();
+        let mut throttle = LoginThrottle::default();
         for _ in 0..4 {
-            assert!(attempts.check("alice", OFFICE, now()).is_ok());
-            attempts.failed("alice", OFFICE, now()).expect("the address has room");
+            assert!(throttle.check("alice", OFFICE, now()).is_ok());
+            throttle.failed("alice", OFFICE, now()).expect("the address has room");
         }
-        assert!(attempts.check("alice", OFFICE, now()).is_ok(), "the fifth attempt is free");
-        attempts.failed("alice", OFFICE, now()).expect("room");
-        assert_eq!(attempts.check("alice", OFFICE, now()), Err(Duration::from_secs(1)));
-        attempts.failed("alice", OFFICE, after(1)).expect("room");
-        assert_eq!(attempts.check("alice", OFFICE, after(1)), Err(Duration::from_secs(2)));
-        assert!(attempts.check("bob", OFFICE, after(1)).is_ok(), "others behind the address are not held up");
-        assert!(attempts.check("alice", stranger(1), after(1)).is_ok());
-        attempts.succeeded("alice", OFFICE, after(3));
-        attempts.failed("alice", OFFICE, after(4)).expect("room");
-        assert!(attempts.check("alice", OFFICE, after(4)).is_ok());
+        assert!(throttle.check("alice", OFFICE, now()).is_ok(), "the fifth attempt is free");
+        throttle.failed("alice", OFFICE, now()).expect("room");
+        assert_eq!(throttle.check("alice", OFFICE, now()), Err(Duration::from_secs(1)));
+        throttle.failed("alice", OFFICE, after(1)).expect("room");
+        assert_eq!(throttle.check("alice", OFFICE, after(1)), Err(Duration::from_secs(2)));
+        assert!(throttle.check("bob", OFFICE, after(1)).is_ok(), "others behind the address are not held up");
+        assert!(throttle.check("alice", stranger(1), after(1)).is_ok());
+        throttle.succeeded("alice", OFFICE, after(3));
+        throttle.failed("alice", OFFICE, after(4)).expect("room");
+        assert!(throttle.check("alice", OFFICE, after(4)).is_ok());
     }
 
     #[test]
     fn the_wait_has_a_longest_and_ends_with_the_window() {
-        let mut attempts = Attempts::default();
+        let mut throttle = LoginThrottle::default();
         for _ in 0..70 {
-            let _ = attempts.failed("alice", OFFICE, now());
+            let _ = throttle.failed("alice", OFFICE, now());
         }
-        assert_eq!(attempts.check("alice", OFFICE, now()), Err(Duration::from_mins(5)));
-        assert!(attempts.check("alice", OFFICE, after(600)).is_ok());
+        assert_eq!(throttle.check("alice", OFFICE, now()), Err(Duration::from_mins(5)));
+        assert!(throttle.check("alice", OFFICE, after(600)).is_ok());
     }
 
     #[test]
     fn a_spent_address_still_lets_in_whoever_has_the_right_password_at_once() {
-        let mut attempts = Attempts::default();
+        let mut throttle = LoginThrottle::default();
         for number in 0..100 {
-            assert!(attempts.failed(&format!("user-{number}"), OFFICE, now()).is_ok());
+            assert!(throttle.failed(&format!("user-{number}"), OFFICE, now()).is_ok());
         }
-        assert_eq!(attempts.failed("user-100", OFFICE, now()), Err(Duration::from_mins(10)));
-        assert!(attempts.check("bob", OFFICE, now()).is_ok(), "bob has not failed here");
-        assert!(attempts.check("user-7", OFFICE, now()).is_err(), "no second attempts");
-        assert!(attempts.check("user-7", OFFICE, after(600)).is_ok());
+        assert_eq!(throttle.failed("user-100", OFFICE, now()), Err(Duration::from_mins(10)));
+        assert!(throttle.check("bob", OFFICE, now()).is_ok(), "bob has not failed here");
+        assert!(throttle.check("user-7", OFFICE, now()).is_err(), "no second attempts");
+        assert!(throttle.check("user-7", OFFICE, after(600)).is_ok());
     }
 
     #[test]
     fn a_name_attacked_from_everywhere_can_still_log_in_where_nobody_attacks_it() {
-        let mut attempts = Attempts::default();
-        attempts.succeeded("alice", OFFICE, now());
+        let mut throttle = LoginThrottle::default();
+        throttle.succeeded("alice", OFFICE, now());
         for number in 0..60 {
-            let _ = attempts.failed("alice", stranger(number), now());
+            let _ = throttle.failed("alice", stranger(number), now());
         }
-        assert!(attempts.check("alice", stranger(7), now()).is_err(), "no second attempts");
+        assert!(throttle.check("alice", stranger(7), now()).is_err(), "no second attempts");
         assert!(
-            attempts.check("alice", stranger(99), now()).is_ok(),
+            throttle.check("alice", stranger(99), now()).is_ok(),
             "an address of her own, or one more guess"
         );
-        let _ = attempts.failed("alice", OFFICE, now());
-        assert!(attempts.check("alice", OFFICE, now()).is_ok(), "where she was before, she may mistype");
+        let _ = throttle.failed("alice", OFFICE, now());
+        assert!(throttle.check("alice", OFFICE, now()).is_ok(), "where she was before, she may mistype");
     }
 
     #[test]
     fn the_tables_are_bounded() {
-        let mut attempts = Attempts::default();
+        let mut throttle = LoginThrottle::default();
         for number in 0..100_000 {
             let _ =
-                attempts.failed(&format!("user-{number}"), stranger(number), after(u64::from(number) / 100));
+                throttle.failed(&format!("user-{number}"), stranger(number), after(u64::from(number) / 100));
         }
-        for size in [attempts.pairs.len(), attempts.users.len(), attempts.addresses.len()] {
+        for size in [throttle.pairs.len(), throttle.users.len(), throttle.addresses.len()] {
             assert!(size <= ENTRIES_MAX, "{size} entries");
         }
     }
