@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ledger::Ledger;
 use crate::proxy::Gateway;
 use crate::quota::Quota;
+use crate::store::DatabaseLock;
 use crate::telemetry::{Exposition, log};
 use crate::upstream::Upstream;
 
@@ -28,6 +29,8 @@ pub struct Health {
     pub upstream: Arc<Upstream>,
     /// The limits.
     pub quota: Quota,
+    /// This process's right to its database.
+    pub lock: Arc<DatabaseLock>,
     /// Done when the node is leaving.
     pub leaving: CancellationToken,
     /// What the cluster's side has to say: why this node should get no traffic, if it should not, and metrics.
@@ -71,6 +74,7 @@ pub async fn ready(State(health): State<Arc<Health>>) -> Response {
         reasons.push("the ledger is full".to_owned());
     }
     reasons.extend(health.ledger.trouble().map(|why| format!("the ledger cannot be written: {why}")));
+    reasons.extend(health.lock.rival());
     reasons.extend(health.upstream.not_usable());
     reasons.extend(health.cluster.not_ready());
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -1,7 +1,6 @@
 //! Putting a node together: the only reader of the whole configuration. Its directory is taken first, sockets are bound
 //! early, so that an address that is taken is known before a database is touched; they are served last.
 
-use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,11 +17,11 @@ use super::limits::LimitsKeeper;
 use super::role::Role;
 use super::supervisor::{EndedEarly, Stage, Supervisor};
 use super::waiting::Entrance;
-use super::{LocalAddress, memory, occupied};
+use super::{LocalAddress, database, memory, occupied};
 use crate::accounts::{self, Accounts};
 use crate::cluster::link::{Link, LinkTls};
 use crate::cluster::{self};
-use crate::config::{self, Config, Database, Secret};
+use crate::config::{Config, Secret};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{NodeId, NotANodeId};
@@ -40,7 +39,7 @@ use crate::inbound;
 use crate::ledger::{Emergency, Ledger, Retention, UsageWriter};
 use crate::proxy::{Budget, Drainer, Gateway, KnowsNobody, Parts, Refuses};
 use crate::quota::Quota;
-use crate::store::{self, Location, MetaKey, MetaRepo, Store, UsageRepo};
+use crate::store::{self, DatabaseLock, FileLock, MetaKey, MetaRepo, Store, UsageRepo};
 use crate::upstream::{Upstream, probe_all};
 
 /// Why a node does not run.
@@ -79,13 +78,16 @@ pub(super) struct Node {
     pub(super) grpc: Option<SocketAddr>,
     pub(super) supervisor: Supervisor,
     /// The data directory is this process's while it is open.
-    pub(super) data_dir: File,
+    pub(super) data_dir: FileLock,
+    /// And its database.
+    pub(super) lock: Arc<DatabaseLock>,
 }
 
 /// What every part of a node is made with.
 struct Base {
     id: NodeId,
     store: Store,
+    lock: Arc<DatabaseLock>,
     accounts: Accounts,
     quota: Quota,
     ledger: Ledger,
@@ -121,6 +123,7 @@ impl Node {
         };
         supervisor.spawn(Stage::Ledger, "ledger writer", |stop| writer.run(stop));
         background(&mut supervisor, &base);
+        database::keep(&base.lock, &mut supervisor);
         let drained = TaskTracker::new();
         let give_up = supervisor.giving_up();
         let cors = entrance.cors.clone();
@@ -134,7 +137,7 @@ impl Node {
                 tasks.wait().await;
             }
         });
-        Ok(Self { id: base.id, http, grpc, supervisor, data_dir })
+        Ok(Self { id: base.id, http, grpc, supervisor, data_dir, lock: base.lock })
     }
 }
 
@@ -144,7 +147,7 @@ async fn foundation(
     entrance: &Entrance,
 ) -> Result<(Base, Option<Link>, UsageWriter), Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = open_store(config).await?;
+    let (store, lock) = database::open(config, entrance).await?;
     let scheme = if entrance.tls.is_some() { "https" } else { "http" };
     let addr = config.cluster.advertise.clone();
     let addr = addr.unwrap_or_else(|| format!("{scheme}://{}", entrance.address));
@@ -164,7 +167,7 @@ async fn foundation(
              GEMINI_API_KEY or OLLAMA_HOST, or write [[targets]] into sproxy.toml"
         );
     }
-    let base = Base { id, store, accounts, quota, ledger, upstream: Arc::new(upstream), clock, addr };
+    let base = Base { id, store, lock, accounts, quota, ledger, upstream: Arc::new(upstream), clock, addr };
     Ok((base, link, writer))
 }
 
@@ -288,6 +291,7 @@ fn doors(
         ledger: base.ledger.clone(),
         upstream: Arc::clone(&base.upstream),
         quota: base.quota.clone(),
+        lock: Arc::clone(&base.lock),
         leaving: supervisor.stop_of(Stage::Doors),
         cluster: Arc::clone(&role) as _,
     });
@@ -336,24 +340,10 @@ fn limits_keeper(base: &Base) -> LimitsKeeper {
 /// The name of a leader that is given none.
 const FIRST: &str = "sp-1";
 
-fn take_data_dir(data_dir: &Path) -> Result<File, Error> {
+fn take_data_dir(data_dir: &Path) -> Result<FileLock, Error> {
     let made = std::fs::create_dir_all(data_dir);
     made.map_err(|e| Error::Unusable(format!("node.data_dir {}: {e}", data_dir.display())))?;
     occupied::take(data_dir).map_err(Error::Unusable)
-}
-
-async fn open_store(config: &Config) -> Result<Store, Error> {
-    let location = match &config.store.database {
-        Database::Sqlite(path) => Location::Sqlite {
-            path: path.clone(),
-            synchronous: match config.store.synchronous {
-                config::Synchronous::Normal => store::Synchronous::Normal,
-                config::Synchronous::Full => store::Synchronous::Full,
-            },
-        },
-        Database::Postgres(url) => Location::Postgres { url: url.expose().to_owned() },
-    };
-    Ok(Store::open(&location).await?)
 }
 
 /// The name in the configuration, else the one this database knows, else a leader's default or what the leader gives.

@@ -2,6 +2,7 @@
 
 mod body_memory;
 mod build;
+mod database;
 mod descriptors;
 mod limits;
 mod local_address;
@@ -45,7 +46,7 @@ pub async fn run(mut config: Config) -> Result<(), Error> {
         "ready"
     );
     let ended = node.supervisor.run(signals.asked(1), signals.asked(2), at_most).await;
-    drop(node.data_dir);
+    drop((node.lock, node.data_dir));
     watching.abort();
     ended.map_err(Error::EndedEarly)
 }

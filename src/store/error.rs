@@ -19,6 +19,9 @@ pub enum Error {
     /// The database belongs to another program, or to a newer sproxy.
     #[error("{0}")]
     Foreign(String),
+    /// Another process has the database.
+    #[error("{0}")]
+    InUse(String),
     /// This database cannot do what was asked at all.
     #[error("{0}")]
     Unsupported(String),
@@ -153,11 +156,16 @@ impl Error {
 impl From<Error> for Failure {
     /// What the database said stays in the log; a caller only learns what kind of failure it is.
     fn from(error: Error) -> Self {
-        if !matches!(error, Error::Conflict(_) | Error::Unsupported(_) | Error::Behind { .. }) {
+        if !matches!(
+            error,
+            Error::Conflict(_) | Error::InUse(_) | Error::Unsupported(_) | Error::Behind { .. }
+        ) {
             tracing::error!(%error, "the database could not do what was asked");
         }
         match error {
-            Error::Conflict(message) | Error::Unsupported(message) => Self::new(Kind::Conflict, message),
+            Error::Conflict(message) | Error::InUse(message) | Error::Unsupported(message) => {
+                Self::new(Kind::Conflict, message)
+            }
             Error::Behind { held } => Self::behind(held),
             Error::Value { .. } => {
                 Self::new(Kind::Internal, "a stored value cannot be read; see the node's log")

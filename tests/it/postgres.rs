@@ -115,6 +115,18 @@ impl Postgres {
         );
     }
 
+    /// Asks something as the server's owner; the answer as text.
+    pub fn query(&self, database: &str, sql: &str) -> String {
+        let mut command = Command::new(self.bin.join("psql"));
+        command
+            .arg("-h")
+            .arg(self.dir.path())
+            .args(["-U", "sproxy", "-d", database, "-q", "-A", "-t", "-c", sql]);
+        let answer = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("psql: {error}"));
+        assert!(answer.status.success(), "psql {sql}: {}", String::from_utf8_lossy(&answer.stderr));
+        String::from_utf8_lossy(&answer.stdout).into_owned()
+    }
+
     fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }

@@ -4,70 +4,17 @@
 //! Clients call followers here. What a leader on such a database answers itself has no second copy: it is lost with the
 //! commits that the standby never saw.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Traffic, ask, compare_books, follower, leader_setup, ready, settled};
 use crate::harness::{Mock, Node, until};
 use crate::postgres::Postgres;
+use crate::switch::Switch;
 
 /// Failovers in `cargo test`.
 const FAILOVERS: usize = 2;
 /// Logs that the leader acknowledges between the copy and the failover, at least.
 const LOST: u64 = 200;
-
-/// The way from the leader to its database: it can be cut, and lead to another server.
-struct Switch {
-    port: u16,
-    server: watch::Sender<Option<PathBuf>>,
-    relay: JoinHandle<()>,
-}
-
-impl Switch {
-    async fn to(server: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (server, servers) = watch::channel(Some(server.to_owned()));
-        Self { port, server, relay: tokio::spawn(relay(listener, servers)) }
-    }
-
-    /// Connections to the server before are reset.
-    fn turn(&self, server: Option<&Path>) {
-        self.server.send_replace(server.map(Path::to_owned));
-    }
-}
-
-impl Drop for Switch {
-    fn drop(&mut self) {
-        self.relay.abort();
-    }
-}
-
-async fn relay(listener: TcpListener, servers: watch::Receiver<Option<PathBuf>>) {
-    let mut lines = JoinSet::new();
-    while let Ok((node, _)) = listener.accept().await {
-        while lines.try_join_next().is_some() {}
-        lines.spawn(line(node, servers.clone()));
-    }
-}
-
-async fn line(mut node: TcpStream, mut servers: watch::Receiver<Option<PathBuf>>) {
-    let server = servers.borrow_and_update().clone();
-    if let Some(server) = server
-        && let Ok(mut server) = UnixStream::connect(server).await
-    {
-        tokio::select! {
-            _ = copy_bidirectional(&mut node, &mut server) => {}
-            _ = servers.changed() => {}
-        }
-    }
-    let _gone_already = node.set_zero_linger();
-}
 
 /// A cluster whose leader reaches its database through a switch.
 struct Stage {
@@ -82,9 +29,8 @@ impl Stage {
         let server = Postgres::start()?;
         let mock = Mock::start().await;
         let url = server.new_database();
-        let database = url.rsplit('/').next().expect("a name");
         let switch = Switch::to(&server.socket()).await;
-        let line = format!("url = \"postgres://sproxy@127.0.0.1:{}/{database}\"", switch.port);
+        let line = format!("url = \"{}\"", switch.url_of(&url));
         let one = leader_setup(&mock).section("store", &line).start().await;
         Some(Self { mock, server, switch, one })
     }

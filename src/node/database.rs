@@ -1,0 +1,47 @@
+//! The node's database, which is this process's alone.
+
+use std::sync::Arc;
+
+use super::build::Error;
+use super::supervisor::{Stage, Supervisor};
+use super::waiting::Entrance;
+use crate::config::{self, Config, Database};
+use crate::store::{self, DatabaseLock, Location, Store};
+
+/// Takes and opens the database. Whoever else may have it is waited for at the door: health is answered meanwhile.
+pub(super) async fn open(config: &Config, entrance: &Entrance) -> Result<(Store, Arc<DatabaseLock>), Error> {
+    let location = location(config);
+    let taking = DatabaseLock::take(&location);
+    let lock = match location {
+        Location::Sqlite { .. } => taking.await?,
+        Location::Postgres { .. } => {
+            let reason = "the database may be in use by another process: waiting for its lock".to_owned();
+            Box::pin(entrance.while_waiting(reason, taking)).await?
+        }
+    };
+    Ok((Store::open(&location).await?, Arc::new(lock)))
+}
+
+/// Two that write into one database, each by its own memory, are worse than one that stops: the task ends, and the node
+/// goes down with it.
+pub(super) fn keep(lock: &Arc<DatabaseLock>, supervisor: &mut Supervisor) {
+    let lock = Arc::clone(lock);
+    supervisor.spawn(Stage::Background, "database lock", |stop| async move {
+        if let Some(lost) = stop.run_until_cancelled(lock.keep()).await {
+            tracing::error!("{lost}; this node had it before, and stops");
+        }
+    });
+}
+
+fn location(config: &Config) -> Location {
+    match &config.store.database {
+        Database::Sqlite(path) => Location::Sqlite {
+            path: path.clone(),
+            synchronous: match config.store.synchronous {
+                config::Synchronous::Normal => store::Synchronous::Normal,
+                config::Synchronous::Full => store::Synchronous::Full,
+            },
+        },
+        Database::Postgres(url) => Location::Postgres { url: url.expose().to_owned() },
+    }
+}

@@ -1,0 +1,73 @@
+//! One process for a database, for as long as it lives: a second one would go by its own memory of keys, limits and
+//! quotas. On SQLite a lock on a file beside the database, on PostgreSQL one that a session holds.
+
+mod file;
+mod session;
+
+use std::path::{Path, PathBuf};
+
+pub use file::{FileLock, Taken};
+use session::Session;
+
+use crate::store::{Error, Location};
+
+/// The right of this process to the database, until it is dropped or the process ends, in whatever way.
+#[derive(Debug)]
+pub struct DatabaseLock(Held);
+
+#[derive(Debug)]
+enum Held {
+    File(#[allow(dead_code, reason = "held, and given back by its drop")] FileLock),
+    Session(Box<Session>),
+}
+
+impl DatabaseLock {
+    /// Takes the database at `location`. A session of PostgreSQL whose process may be gone is waited for: a server does
+    /// not always notice at once.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] with who has it, [`Error::Unavailable`] when it cannot be reached.
+    pub async fn take(location: &Location) -> Result<Self, Error> {
+        match location {
+            Location::Sqlite { path, .. } => take_file(path).map(Held::File).map(Self),
+            Location::Postgres { url } => Ok(Self(Held::Session(Box::new(Session::take(url).await?)))),
+        }
+    }
+
+    /// Sees to it that the lock is held, also after the server was away. Comes back only when another process has the
+    /// database, and says which.
+    pub async fn keep(&self) -> Error {
+        match &self.0 {
+            Held::File(_) => std::future::pending().await,
+            Held::Session(session) => session.keep().await,
+        }
+    }
+
+    /// Who else may have the database now; none: it is this process's, or its server is away.
+    #[must_use]
+    pub fn rival(&self) -> Option<String> {
+        match &self.0 {
+            Held::File(_) => None,
+            Held::Session(session) => session.rival(),
+        }
+    }
+}
+
+/// Beside the database's file, which SQLite itself locks: closing it here would give up the locks of SQLite there.
+fn take_file(path: &Path) -> Result<FileLock, Error> {
+    // A database that is yet to be made has no other name. Its directory is missing: what opens it says so.
+    let file = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut lock = file.into_os_string();
+    lock.push(".lock");
+    FileLock::take(&PathBuf::from(lock)).map_err(|taken| match taken {
+        Taken::By(holder) => Error::InUse(in_use(&path.display().to_string(), &holder)),
+        Taken::Failed(said) => Error::Unavailable(said),
+    })
+}
+
+fn in_use(database: &str, holder: &str) -> String {
+    format!(
+        "the database {database} is in use by {holder}: stop that one, or give this node a database of its own \
+         (store.url)"
+    )
+}

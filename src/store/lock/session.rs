@@ -1,0 +1,249 @@
+//! A lock of PostgreSQL that a session holds, on a connection kept for it. It goes with the session: when the process
+//! ends, and when the server is restarted or the line breaks. Then it is taken again.
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgRow};
+use sea_orm::sqlx::{self, ConnectOptions as _, PgConnection, Row as _};
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::in_use;
+use crate::store::Error;
+use crate::store::turn::PATIENCE;
+
+/// The first half of the lock's key: "sprx". The second half is the schema: each has tables of its own.
+const CLASS: i32 = 0x7370_7278;
+/// Whose session a lock is, among others of one server: this, the run, the process and its host.
+const NAME: &str = "sproxy lock ";
+/// The longest `application_name` that PostgreSQL keeps, bytes.
+const NAME_BYTES_MAX: usize = 63;
+/// So often the session is used. Whoever waits for the lock sees by it that this process lives.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// Between two attempts to take the lock.
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+/// How long a session that shows no life is waited for. The server finds out within [`SERVER_LOOKS`] that the host of
+/// its process is gone.
+const STALE_MAX: Duration = Duration::from_secs(20);
+/// When the server looks whether this process's host is still there: after 5 s of silence, then every 2 s, three times.
+const SERVER_LOOKS: [(&str, &str); 3] =
+    [("tcp_keepalives_idle", "5"), ("tcp_keepalives_interval", "2"), ("tcp_keepalives_count", "3")];
+
+/// The session that holds the lock.
+#[derive(Debug)]
+pub(super) struct Session {
+    options: PgConnectOptions,
+    /// This process, as its sessions are marked.
+    run: String,
+    connection: tokio::sync::Mutex<Option<PgConnection>>,
+    rival: Mutex<Option<String>>,
+}
+
+/// What became of an attempt.
+enum Attempt {
+    Taken,
+    /// Nobody had it any more when it was looked up, or an earlier session of this process, which is being ended.
+    Soon,
+    Held(Holder),
+}
+
+/// The session that has the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Holder {
+    pid: i32,
+    /// When it last did something; none: this role may not see it.
+    active_at: Option<String>,
+    name: String,
+}
+
+/// What was seen of a holder since it was first met.
+#[derive(Default)]
+struct Sighting(Option<(Holder, Instant)>);
+
+impl Session {
+    pub(super) async fn take(url: &str) -> Result<Self, Error> {
+        let session = Self::new(url)?;
+        let mut seen = Sighting::default();
+        loop {
+            match session.attempt().await? {
+                Attempt::Taken => return Ok(session),
+                Attempt::Soon => {}
+                Attempt::Held(holder) => {
+                    let sentence = session.sentence(&holder);
+                    if seen.is_new(&holder) {
+                        tracing::warn!("{sentence}; waiting in case that it is gone already");
+                    }
+                    if seen.lives(holder) {
+                        return Err(Error::InUse(sentence));
+                    }
+                }
+            }
+            sleep(RETRY_EVERY).await;
+        }
+    }
+
+    fn new(url: &str) -> Result<Self, Error> {
+        let run = Uuid::new_v4().simple().to_string()[..8].to_owned();
+        let mut name = format!("{NAME}{run} process {} on {}", std::process::id(), host_name());
+        name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
+        // The driver's own message could repeat the address, password included.
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| Error::Unavailable("store.url is not a postgres:// address".to_owned()))?
+            .application_name(&name)
+            .options(SERVER_LOOKS)
+            .disable_statement_logging();
+        Ok(Self { options, run, connection: tokio::sync::Mutex::default(), rival: Mutex::default() })
+    }
+
+    pub(super) fn rival(&self) -> Option<String> {
+        self.rival.lock().clone()
+    }
+
+    pub(super) async fn keep(&self) -> Error {
+        loop {
+            sleep(KEEP_EVERY).await;
+            let Err(error) = self.use_it().await else { continue };
+            tracing::warn!(%error, "the session that holds the lock on the database is gone: taking it again");
+            if let Err(lost) = self.take_again().await {
+                return lost;
+            }
+            tracing::info!("the lock on the database is held again");
+        }
+    }
+
+    /// Takes the lock again as soon as the server can be reached. Until then nobody knows better than to go on.
+    async fn take_again(&self) -> Result<(), Error> {
+        let mut seen = Sighting::default();
+        loop {
+            match self.attempt().await {
+                Ok(Attempt::Taken) => {
+                    *self.rival.lock() = None;
+                    return Ok(());
+                }
+                Ok(Attempt::Soon) => {}
+                Ok(Attempt::Held(holder)) => {
+                    let sentence = self.sentence(&holder);
+                    if seen.is_new(&holder) {
+                        tracing::error!("{sentence}");
+                    }
+                    *self.rival.lock() = Some(sentence.clone());
+                    if seen.lives(holder) {
+                        return Err(Error::InUse(sentence));
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "the lock on the database cannot be asked for yet"),
+            }
+            sleep(RETRY_EVERY).await;
+        }
+    }
+
+    async fn use_it(&self) -> Result<(), Error> {
+        let mut connection = self.connection.lock().await;
+        let Some(open) = connection.as_mut() else {
+            return Err(Error::Unavailable("there is no session".to_owned()));
+        };
+        let used = within(sqlx::query("SELECT 1").execute(open)).await;
+        if used.is_err() {
+            *connection = None;
+        }
+        used.map(drop)
+    }
+
+    /// Asks once for the lock. Not while this process has it: a session can have it several times.
+    async fn attempt(&self) -> Result<Attempt, Error> {
+        let mut connection = self.connection.lock().await;
+        let attempt = self.attempt_on(&mut connection).await;
+        if attempt.is_err() {
+            *connection = None;
+        }
+        attempt
+    }
+
+    async fn attempt_on(&self, connection: &mut Option<PgConnection>) -> Result<Attempt, Error> {
+        let open = match connection {
+            Some(open) => open,
+            None => connection.insert(within(self.options.connect()).await?),
+        };
+        let ask = "SELECT pg_try_advisory_lock($1, hashtext(coalesce(current_schema(), '')))";
+        let taken: bool = within(sqlx::query(ask).bind(CLASS).fetch_one(&mut *open)).await?.try_get(0)?;
+        if taken {
+            return Ok(Attempt::Taken);
+        }
+        let look = "SELECT l.pid, a.state_change::text, a.application_name FROM pg_locks l \
+                    LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
+                    JOIN pg_database d ON d.oid = l.database AND d.datname = current_database() \
+                    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = $1::int4::oid \
+                    AND l.objid = hashtext(coalesce(current_schema(), ''))::oid";
+        let row = within(sqlx::query(look).bind(CLASS).fetch_optional(&mut *open)).await?;
+        let Some(holder) = row.map(|row| Holder::of(&row)).transpose()? else { return Ok(Attempt::Soon) };
+        if holder.is_run(&self.run) {
+            // The server has not noticed yet that the line to it broke.
+            let end = sqlx::query("SELECT pg_terminate_backend($1)").bind(holder.pid);
+            within(end.execute(&mut *open)).await?;
+            return Ok(Attempt::Soon);
+        }
+        Ok(Attempt::Held(holder))
+    }
+
+    fn sentence(&self, holder: &Holder) -> String {
+        in_use(self.options.get_database().unwrap_or("of PostgreSQL"), &holder.who())
+    }
+}
+
+impl Holder {
+    fn of(row: &PgRow) -> Result<Self, Error> {
+        let name = row.try_get::<Option<String>, _>(2)?.unwrap_or_default();
+        Ok(Self { pid: row.try_get(0)?, active_at: row.try_get(1)?, name })
+    }
+
+    /// Run, and process with its host.
+    fn marks(&self) -> Option<(&str, &str)> {
+        self.name.strip_prefix(NAME)?.split_once(' ')
+    }
+
+    fn is_run(&self, run: &str) -> bool {
+        self.marks().is_some_and(|(marked, _)| marked == run)
+    }
+
+    fn who(&self) -> String {
+        match self.marks() {
+            Some((_, process)) => process.to_owned(),
+            None => format!("another program (the server's process {})", self.pid),
+        }
+    }
+}
+
+impl Sighting {
+    fn is_new(&self, holder: &Holder) -> bool {
+        self.0.as_ref().is_none_or(|(first, _)| first.pid != holder.pid)
+    }
+
+    /// Whether the holder has done something since it was first seen, or has been there for so long that it has to be
+    /// believed.
+    fn lives(&mut self, holder: Holder) -> bool {
+        match &self.0 {
+            Some((first, since)) if first.pid == holder.pid => {
+                first.active_at != holder.active_at || since.elapsed() > STALE_MAX
+            }
+            _ => {
+                self.0 = Some((holder, Instant::now()));
+                false
+            }
+        }
+    }
+}
+
+async fn within<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    let answered = timeout(PATIENCE, asked).await;
+    Ok(answered.map_err(|_| Error::Unavailable("PostgreSQL does not answer".to_owned()))??)
+}
+
+/// What this machine, or this container, calls itself.
+pub(super) fn host_name() -> String {
+    #[cfg(unix)]
+    return rustix::system::uname().nodename().to_string_lossy().into_owned();
+    #[cfg(not(unix))]
+    std::env::var("COMPUTERNAME").unwrap_or_else(|_| "this machine".to_owned())
+}
