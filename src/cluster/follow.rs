@@ -202,6 +202,9 @@ impl Follow {
         if let Some(reason) = self.knows_nobody() {
             return Some(reason);
         }
+        if let Some(refused) = self.shared.follower.refused() {
+            return Some(refused);
+        }
         if self.shared.drained.load(Ordering::Relaxed) {
             return Some("the node is drained".to_owned());
         }

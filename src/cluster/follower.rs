@@ -77,6 +77,8 @@ pub struct Follower<B, L> {
     assembly: Mutex<Assembly>,
     /// A leader of another cluster was reported: once per leader's ledger is enough.
     reported: Mutex<Option<LedgerId>>,
+    /// Why the leader does not give this node its place.
+    refused: Mutex<Option<String>>,
 }
 
 impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
@@ -90,6 +92,7 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             session: watch::Sender::new(None),
             assembly: Mutex::default(),
             reported: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 
@@ -113,7 +116,9 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             state_version: offer.map_or(0, |origin| origin.version),
             state_lineage: offer.iter().flat_map(|held| &held.lineage).map(LedgerId::to_string).collect(),
         };
-        let answer = self.leader.register(request).await?;
+        let answer = self.leader.register(request).await;
+        self.note_refusal(answer.as_ref().err());
+        let answer = answer?;
         let session = Session {
             node_id: parse("node_id", &answer.node_id).map_err(CallError::from)?,
             instance: self.identity.instance,
@@ -136,6 +141,26 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
         }
         self.session.send_replace(Some(session.clone()));
         Ok(session)
+    }
+
+    /// Another run that lives has this node's place: nobody but the leader can tell, and what this node knows may be wrong.
+    fn note_refusal(&self, error: Option<&CallError>) {
+        let refused = match error {
+            None => None,
+            Some(CallError::Taken(said)) => Some(format!("the leader refuses this node: {said}")),
+            Some(_) => return,
+        };
+        let mut held = self.refused.lock();
+        if let Some(refused) = refused.as_ref().filter(|_| held.is_none()) {
+            tracing::warn!("{refused}; it is not ready, and asks again");
+        }
+        *held = refused;
+    }
+
+    /// Why the leader does not give this node its place; none: it has, or was not asked.
+    #[must_use]
+    pub fn refused(&self) -> Option<String> {
+        self.refused.lock().clone()
     }
 
     /// One round: registers if need be, then pushes everything that is owed.

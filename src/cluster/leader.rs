@@ -31,6 +31,9 @@ use crate::wire::{moment, v1};
 mod fenced;
 mod naming;
 mod replication;
+mod watcher;
+
+pub use watcher::Watcher;
 
 /// The most records in one `PushUsage`.
 pub const RECORDS_MAX: usize = 10_000;
@@ -326,16 +329,6 @@ impl<B: LeaderBooks> Leader<B> {
             ledger_id: self.ledger.to_string(),
             batch: taken.batch,
         })
-    }
-
-    /// Checks that a node which wants to watch is a peer.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`]: the node has to register. [`Kind::Invalid`].
-    pub fn watcher(&self, request: &v1::WatchStateRequest) -> Result<NodeId, Failure> {
-        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
-        self.registry.lock().seen(&id, instance, self.clock.now())?;
-        Ok(id)
     }
 
     /// Changes whenever there may be something to tell a watcher.

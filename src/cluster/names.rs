@@ -124,7 +124,7 @@ mod tests {
         let (node, second) = (nameless(), InstanceId::new());
         names.give(&node, id(2), at(10));
         comes(&mut registry, id(2), node.instance, &[], 11);
-        comes(&mut registry, id(2), second, &[node.instance], 12);
+        comes(&mut registry, id(2), second, &[node.instance], 30);
         names.make_room(&registry, at(40)).expect("room");
         assert_eq!(names.of(&node, &registry), None, "nobody knows it any more");
         names.give(&node, id(3), at(40));

@@ -11,6 +11,13 @@ use crate::domain::peer::{Incomplete, Peer};
 /// A peer that misses so many heartbeats in a row is inactive.
 pub const MISSED_MAX: u32 = 3;
 
+/// A node that says it is a run restarted waits for so many heartbeats of that run: it may be a copy of one that lives. No
+/// heartbeat is waited for where that run's watch broke off.
+const HEARD_FOR: u32 = 2;
+
+/// The most runs of one node that are remembered as refused.
+const REFUSED_MAX: usize = 16;
+
 /// A registry without a past gives no id away for so long: its leader may have lost its disk, and the nodes that have ids,
 /// which notice a new leader and ask again within that time ([`crate::cluster::retry`]), come first.
 pub const SETTLING: Duration = Duration::from_secs(5);
@@ -63,6 +70,17 @@ pub enum Error {
         /// Where clients reach the other one.
         addr: String,
     },
+    /// The run that it says it was before is heard of still.
+    #[error(
+        "the node id {id} belongs to a run on this data directory that still lives, at {addr}: if this is a copy of that \
+         node's data directory, stop this node, or start it with an empty one and another node.id"
+    )]
+    Lives {
+        /// The id.
+        id: NodeId,
+        /// Where clients reach that run.
+        addr: String,
+    },
     /// The registry does not know this node, or knows a later run of it.
     #[error("the leader does not know this run of {0}: register")]
     Unknown(NodeId),
@@ -93,7 +111,7 @@ pub enum Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let kind = match error {
-            Error::Taken { .. } | Error::Leader(_) | Error::Active(_) => Kind::Conflict,
+            Error::Taken { .. } | Error::Lives { .. } | Error::Leader(_) | Error::Active(_) => Kind::Conflict,
             Error::Unknown(_) | Error::NoSuchPeer(_) => Kind::NotFound,
             Error::Settling(_) | Error::Unclaimed | Error::Full => Kind::Unavailable,
         };
@@ -110,9 +128,26 @@ struct Entry {
     drains_itself: bool,
     /// From here its silence counts: when it was last heard of, or when this leader started.
     silent_since: Timestamp,
+    /// Its streams of `WatchState` that are open.
+    watches: u32,
+    /// The last of them ended, and nothing was heard of it since.
+    hung_up: bool,
+    /// Runs that wanted its place while it was heard of, and since when.
+    refused: Vec<(InstanceId, Timestamp)>,
 }
 
 impl Entry {
+    fn new(peer: Peer, now: Timestamp) -> Self {
+        Self {
+            peer,
+            drains_itself: false,
+            silent_since: now,
+            watches: 0,
+            hung_up: false,
+            refused: Vec::new(),
+        }
+    }
+
     fn shown(&self) -> Peer {
         Peer { draining: self.peer.draining || self.drains_itself, ..self.peer.clone() }
     }
@@ -135,7 +170,7 @@ impl Registry {
         let entries: BTreeMap<NodeId, Entry> = kept
             .into_iter()
             .filter(|peer| peer.id != leader)
-            .map(|peer| (peer.id.clone(), Entry { peer, drains_itself: false, silent_since: now }))
+            .map(|peer| (peer.id.clone(), Entry::new(peer, now)))
             .collect();
         let settling = if entries.is_empty() { SETTLING } else { Duration::ZERO };
         Self { leader, heartbeat, entries, settled_at: now.plus(settling) }
@@ -144,16 +179,17 @@ impl Registry {
     /// Registers a node, or registers it again. The answer is the peer to keep, before the node is told.
     ///
     /// # Errors
-    /// [`Error::Taken`] while another run lives under the id, [`Error::Full`], [`Error::Leader`].
+    /// [`Error::Taken`] while another run lives under the id, [`Error::Lives`] while the run is heard of that this one says
+    /// it was, [`Error::Full`], [`Error::Leader`].
     pub fn register(&mut self, node: Registration, now: Timestamp) -> Result<Peer, Error> {
         let id = node.node_id.clone();
         if id == self.leader {
             return Err(Error::Leader(id));
         }
-        let known = self.entries.get(&id);
-        if let Some(other) = known.filter(|entry| entry.is_held_against(&node)) {
-            return Err(Error::Taken { id, addr: other.peer.addr.clone() });
+        if let Some(held) = self.entries.get_mut(&id) {
+            held.check(&node, self.heartbeat, now)?;
         }
+        let known = self.entries.get(&id);
         if known.is_none() && self.entries.len() >= PEERS_MAX {
             return Err(Error::Full);
         }
@@ -170,7 +206,11 @@ impl Registry {
             version: node.version,
             instance_id: Some(node.instance),
         };
-        self.entries.insert(id, Entry { peer: peer.clone(), drains_itself: false, silent_since: now });
+        let again = known.filter(|entry| entry.peer.instance_id == Some(node.instance));
+        let (watches, refused) =
+            again.map(|entry| (entry.watches, entry.refused.clone())).unwrap_or_default();
+        let entry = Entry { watches, refused, ..Entry::new(peer.clone(), now) };
+        self.entries.insert(id, entry);
         Ok(peer)
     }
 
@@ -232,6 +272,26 @@ impl Registry {
     /// [`Error::Unknown`]: the node has to register.
     pub fn seen(&mut self, id: &NodeId, instance: InstanceId, now: Timestamp) -> Result<(), Error> {
         self.living(id, instance).map(|entry| entry.heard(now))
+    }
+
+    /// A node watches the state: that it lives is seen until the watch ends.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]: the node has to register.
+    pub fn watch_opened(&mut self, id: &NodeId, instance: InstanceId, now: Timestamp) -> Result<(), Error> {
+        let entry = self.living(id, instance)?;
+        entry.heard(now);
+        entry.watches += 1;
+        Ok(())
+    }
+
+    /// A watch ended. The last one of a run that is gone ends at once where its machine goes on; until the run is heard of
+    /// again, it counts as gone for its successor.
+    pub fn watch_closed(&mut self, id: &NodeId, instance: InstanceId) {
+        if let Ok(entry) = self.living(id, instance) {
+            entry.watches = entry.watches.saturating_sub(1);
+            entry.hung_up = entry.watches == 0;
+        }
     }
 
     /// What a node said it owes nothing of is untrue: the leader's database has lost some of it. Until the next word.
@@ -364,22 +424,38 @@ fn number_of(id: &NodeId) -> Option<u64> {
     (number < NUMBERS_MAX).then_some(number)
 }
 
-impl Registration {
-    fn has_been(&self, instance: InstanceId) -> bool {
-        self.instance == instance || self.former.contains(&instance)
-    }
-}
-
 impl Entry {
-    /// Another process lives under this id, and `node` is not that process started again.
-    fn is_held_against(&self, node: &Registration) -> bool {
-        self.peer.is_active && self.peer.instance_id.is_some_and(|held| !node.has_been(held))
+    /// Whether `node` may have this place: it is this run, or one after it, or nobody is there.
+    fn check(&mut self, node: &Registration, heartbeat: Duration, now: Timestamp) -> Result<(), Error> {
+        let Some(held) = self.peer.instance_id.filter(|held| self.peer.is_active && *held != node.instance)
+        else {
+            return Ok(());
+        };
+        let (id, addr) = (node.node_id.clone(), self.peer.addr.clone());
+        if !node.former.contains(&held) {
+            return Err(Error::Taken { id, addr });
+        }
+        let waits = self.refused.iter().find(|(run, _)| *run == node.instance);
+        // A run does not live on beside its successor: who is refused and does is a copy, whatever breaks off later.
+        let is_copy = waits.is_some_and(|(_, since)| self.silent_since >= since.plus(heartbeat));
+        let is_heard = !self.hung_up && now.since(self.silent_since) <= heartbeat * HEARD_FOR;
+        if !is_copy && !is_heard {
+            return Ok(());
+        }
+        if waits.is_none() {
+            if self.refused.len() == REFUSED_MAX {
+                self.refused.remove(0);
+            }
+            self.refused.push((node.instance, now));
+        }
+        Err(Error::Lives { id, addr })
     }
 
     fn heard(&mut self, now: Timestamp) {
         self.peer.is_active = true;
         self.peer.last_seen = Some(now);
         self.silent_since = now;
+        self.hung_up = false;
     }
 }
 

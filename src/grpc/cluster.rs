@@ -70,13 +70,12 @@ impl<B: LeaderBooks> Cluster for ClusterService<B> {
         request: Request<v1::WatchStateRequest>,
     ) -> Result<Response<Self::WatchStateStream>, Status> {
         let request = request.into_inner();
-        let node = self.leader.watcher(&request).map_err(status)?;
+        let watcher = self.leader.watcher(&request).map_err(status)?;
         let ledger: Option<LedgerId> =
             parse_some("known_ledger_id", &request.known_ledger_id).map_err(status)?;
         let known = ledger.map(|ledger| (ledger, request.known_version));
         self.leader.outgrow(known).await.map_err(status)?;
-        let (leader, own_peer) = (Arc::clone(&self.leader), Arc::clone(&self.own_peer));
-        let watch = Watch::new(leader, own_peer, node, known, self.stop.clone());
+        let watch = Watch::new(watcher, Arc::clone(&self.own_peer), known, self.stop.clone());
         Ok(Response::new(Box::pin(watch.into_stream())))
     }
 

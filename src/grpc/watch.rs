@@ -11,11 +11,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::cluster::leader::{Leader, LeaderBooks};
+use crate::cluster::leader::{LeaderBooks, Watcher};
 use crate::cluster::pieces::{SnapshotPieces, snapshot_to_wire, step_to_wire};
 use crate::cluster::publisher::Update;
 use crate::cluster::share::usage_to_wire;
-use crate::domain::ids::{LedgerId, NodeId};
+use crate::domain::ids::LedgerId;
 use crate::domain::peer::Peer;
 use crate::wire::summary::peer_to_wire;
 use crate::wire::v1::state_update::Update as Message;
@@ -29,9 +29,8 @@ const SUBJECTS_MAX: usize = 1_000;
 
 /// One follower's view of the leader's news.
 pub(super) struct Watch<B> {
-    pub(super) leader: Arc<Leader<B>>,
+    pub(super) watcher: Watcher<B>,
     pub(super) own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
-    pub(super) node: NodeId,
     pub(super) known: Option<(LedgerId, u64)>,
     pub(super) news: watch::Receiver<u64>,
     pub(super) stop: CancellationToken,
@@ -44,17 +43,15 @@ pub(super) struct Watch<B> {
 
 impl<B: LeaderBooks> Watch<B> {
     pub(super) fn new(
-        leader: Arc<Leader<B>>,
+        watcher: Watcher<B>,
         own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
-        node: NodeId,
         known: Option<(LedgerId, u64)>,
         stop: CancellationToken,
     ) -> Self {
-        let news = leader.news();
+        let news = watcher.leader().news();
         Self {
-            leader,
+            watcher,
             own_peer,
-            node,
             known,
             news,
             stop,
@@ -88,7 +85,7 @@ impl<B: LeaderBooks> Watch<B> {
                 continue;
             }
             let stop = self.stop.clone();
-            let news = timeout(self.leader.heartbeat_interval(), self.news.changed());
+            let news = timeout(self.watcher.leader().heartbeat_interval(), self.news.changed());
             match stop.run_until_cancelled(news).await {
                 None | Some(Ok(Err(_))) => return None,
                 Some(Ok(Ok(()))) => sleep(TOGETHER).await,
@@ -107,7 +104,7 @@ impl<B: LeaderBooks> Watch<B> {
     }
 
     fn gather_accounts(&mut self) {
-        let (origin, update) = self.leader.update_for(self.known);
+        let (origin, update) = self.watcher.leader().update_for(self.known);
         match update {
             Update::None => return,
             Update::Steps(steps) => {
@@ -121,14 +118,15 @@ impl<B: LeaderBooks> Watch<B> {
 
     fn gather_usage(&mut self) {
         loop {
-            let news = self.leader.usage_elsewhere(self.usage_through, &self.node, SUBJECTS_MAX);
+            let news =
+                self.watcher.leader().usage_elsewhere(self.usage_through, self.watcher.node(), SUBJECTS_MAX);
             if news.through == self.usage_through {
                 return;
             }
             self.usage_through = news.through;
             if !news.subjects.is_empty() {
                 let subjects = news.subjects.into_iter().map(|(id, used)| usage_to_wire(id, used)).collect();
-                let as_of = Some(moment::to_wire(self.leader.now()));
+                let as_of = Some(moment::to_wire(self.watcher.leader().now()));
                 self.queue.push_back(message(Message::Usage(v1::UsageElsewhere { as_of, subjects })));
             }
         }
@@ -143,7 +141,7 @@ impl<B: LeaderBooks> Watch<B> {
     }
 
     fn present_peers(&self) -> Vec<Peer> {
-        let mut peers = self.leader.peers();
+        let mut peers = self.watcher.leader().peers();
         peers.insert(0, (self.own_peer)());
         peers
     }

@@ -119,6 +119,9 @@ async fn a_sweep_does_not_bring_back_a_peer_that_is_forgotten_meanwhile() {
 async fn a_sweep_does_not_write_an_earlier_run_over_one_that_registers_meanwhile() {
     let (run, next) = (InstanceId::new(), InstanceId::new());
     let leader = leader(run).await;
+    let (id, now) = (node("sp-2"), leader.clock.now());
+    leader.registry.lock().watch_opened(&id, run, now).expect("known");
+    leader.registry.lock().watch_closed(&id, run);
     leader.books.is_slow.store(true, Ordering::SeqCst);
     let (swept, registered) = tokio::join!(leader.sweep(), leader.register(registers(next, &[run])));
     swept.expect("is done");

@@ -72,15 +72,88 @@ fn a_second_living_process_under_one_id_is_refused_with_the_address_of_the_other
 }
 
 #[test]
-fn a_node_that_was_killed_takes_its_own_place_over_at_once() {
+fn a_node_that_was_killed_takes_its_own_place_over_as_soon_as_its_line_has_broken() {
     let mut registry = registry();
     let first = InstanceId::new();
     registry.register(node("sp-2", first), at(0)).expect("free");
+    registry.watch_opened(&id("sp-2"), first, at(0)).expect("known");
     registry.drain(&id("sp-2"), true).expect("known");
-    let restarted = Registration { former: vec![first], ..node("sp-2", InstanceId::new()) };
+    let restarted = after(&[first]);
+    assert_eq!(registry.register(restarted.clone(), at(1)), Err(lives()), "nobody has noticed");
+    registry.watch_closed(&id("sp-2"), first);
     let peer = registry.register(restarted, at(1)).expect("its own place");
     assert!(peer.is_active && peer.draining, "what an admin said outlives a restart");
     assert_eq!(peer.registered_at, at(0));
+}
+
+fn after(former: &[InstanceId]) -> Registration {
+    Registration { former: former.to_vec(), ..node("sp-2", InstanceId::new()) }
+}
+
+fn lives() -> Error {
+    Error::Lives { id: id("sp-2"), addr: "http://sp-2:9000".to_owned() }
+}
+
+#[test]
+fn a_successor_waits_until_the_run_before_it_is_not_heard_of_any_more() {
+    /// What happens to the run that has the place.
+    enum Event {
+        Beats(i64),
+        Opens(i64),
+        Closes,
+        LeaderRestarts(i64),
+    }
+    use Event::{Beats, Closes, LeaderRestarts, Opens};
+    let cases: [(&str, &[Event], i64, bool); 10] = [
+        ("registered a moment ago", &[], 1, false),
+        ("silent for two heartbeats", &[], 10, false),
+        ("silent for longer", &[], 11, true),
+        ("it beats", &[Beats(5), Beats(10)], 20, false),
+        ("it has stopped beating", &[Beats(5), Beats(10)], 21, true),
+        ("its watch is open, but it is silent", &[Opens(1)], 12, true),
+        ("its watch broke", &[Opens(1), Closes], 2, true),
+        ("one of two watches broke", &[Opens(1), Opens(1), Closes], 2, false),
+        ("it watches again", &[Opens(1), Closes, Opens(2)], 3, false),
+        ("nobody was heard of by a leader that has just started", &[LeaderRestarts(100)], 110, false),
+    ];
+    for (case, events, asks_at, may) in cases {
+        let (mut registry, first) = (registry(), InstanceId::new());
+        registry.register(node("sp-2", first), at(0)).expect("free");
+        for event in events {
+            match event {
+                Beats(second) => {
+                    registry.heartbeat(&id("sp-2"), first, Sign::default(), at(*second)).expect("known");
+                }
+                Opens(second) => registry.watch_opened(&id("sp-2"), first, at(*second)).expect("known"),
+                Closes => registry.watch_closed(&id("sp-2"), first),
+                LeaderRestarts(second) => {
+                    registry = Registry::new(id("sp-1"), HEARTBEAT, registry.kept(), at(*second));
+                }
+            }
+        }
+        let answer = registry.register(after(&[first]), at(asks_at));
+        assert_eq!(answer.is_ok(), may, "{case}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_copy_that_was_seen_beside_the_living_one_does_not_slip_in_when_a_line_breaks() {
+    let (mut registry, first) = (registry(), InstanceId::new());
+    registry.register(node("sp-2", first), at(0)).expect("free");
+    registry.watch_opened(&id("sp-2"), first, at(0)).expect("known");
+    let copy = after(&[first]);
+    assert_eq!(registry.register(copy.clone(), at(1)), Err(lives()));
+    registry.heartbeat(&id("sp-2"), first, Sign::default(), at(5)).expect("known");
+    registry.heartbeat(&id("sp-2"), first, Sign::default(), at(10)).expect("known");
+    registry.watch_closed(&id("sp-2"), first);
+    assert_eq!(registry.register(copy.clone(), at(11)), Err(lives()), "they were both alive");
+    registry.register(node("sp-2", first), at(12)).expect("it registers again");
+    registry.watch_closed(&id("sp-2"), first);
+    assert_eq!(registry.register(copy.clone(), at(13)), Err(lives()));
+    assert_eq!(registry.sweep(at(60)).len(), 1);
+    registry.register(copy, at(60)).expect("the other one is gone for good");
+    let displaced = registry.register(node("sp-2", first), at(61)).expect_err("its place is taken");
+    assert!(matches!(displaced, Error::Taken { .. }), "{displaced}");
 }
 
 #[test]

@@ -242,8 +242,8 @@ async fn within<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Resul
 
 /// What this machine, or this container, calls itself.
 pub(super) fn host_name() -> String {
-    #[cfg(unix)]
-    return rustix::system::uname().nodename().to_string_lossy().into_owned();
-    #[cfg(not(unix))]
-    std::env::var("COMPUTERNAME").unwrap_or_else(|_| "this machine".to_owned())
+    let told = ["/proc/sys/kernel/hostname", "/etc/hostname"].into_iter().map(std::fs::read_to_string);
+    let told = told.filter_map(Result::ok).chain(std::env::var("HOSTNAME"));
+    let name = told.map(|name| name.trim().to_owned()).find(|name| !name.is_empty());
+    name.unwrap_or_else(|| "an unnamed host".to_owned())
 }

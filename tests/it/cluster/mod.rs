@@ -5,6 +5,7 @@ mod books;
 mod broken_off;
 mod chaos;
 mod complete;
+mod copies;
 mod failover;
 mod floor;
 mod grpc;

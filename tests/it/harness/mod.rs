@@ -108,6 +108,12 @@ impl Setup {
         self
     }
 
+    /// Replaces what a section has.
+    pub fn only(mut self, name: &str, lines: &str) -> Self {
+        self.more.insert(name.to_owned(), format!("{lines}\n"));
+        self
+    }
+
     /// Sets an environment variable of the node.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));

@@ -163,10 +163,10 @@ impl Line {
 type Answer<A> = Arc<Mutex<Option<oneshot::Sender<Result<A, Failure>>>>>;
 
 async fn news(
-    leader: &Leader<LeaderDisk>,
+    leader: &Arc<Leader<LeaderDisk>>,
     request: &v1::WatchStateRequest,
 ) -> Result<Vec<v1::StateUpdate>, Failure> {
-    leader.watcher(request)?;
+    let _watcher = leader.watcher(request)?;
     let ledger = malformed::parse_some("known_ledger_id", &request.known_ledger_id)?;
     let known = ledger.map(|ledger| (ledger, request.known_version));
     leader.outgrow(known).await?;
