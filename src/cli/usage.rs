@@ -1,6 +1,6 @@
 //! `sproxy usage`: usage logs, one by one, in the format that is asked for.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::client::{Client, Query};
 use super::error::Error;
@@ -13,6 +13,7 @@ use crate::domain::clock::Timestamp;
 /// Usage logs, newest first; users and groups by the names they have now
 #[derive(Debug, Args)]
 #[command(
+    args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  sproxy usage --user alice --from today\n  sproxy usage --from 2026-11 --to 2026-12 --format csv > november.csv"
 )]
 pub struct UsageArgs {
@@ -42,6 +43,14 @@ pub struct UsageArgs {
     /// How rows are written: table, json (one array), jsonl (an object per line) or csv
     #[arg(long, default_value = "table", conflicts_with = "json", hide_possible_values = true)]
     format: Format,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Offer the leader again what it refused of a follower's usage, such as after that node's clock was set right
+    RetryRejected,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -78,6 +87,9 @@ const COLUMNS: [Column; 10] = [
 /// The node's refusal, or what keeps it from being asked.
 pub async fn run(args: UsageArgs) -> Result<(), Error> {
     let client = args.session.client()?;
+    if let Some(Action::RetryRejected) = args.action {
+        return retry_rejected(&client, args.session.output()).await;
+    }
     let query = args.query();
     let json = args.session.output().is_json();
     match args.format {
@@ -103,6 +115,19 @@ impl UsageArgs {
         ];
         fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
+}
+
+async fn retry_rejected(client: &Client, output: Output) -> Result<(), Error> {
+    let retried = client.post(&["admin", "v1", "usage", "retry-rejected"], None).await?;
+    let text = |key: &str| retried[key].to_string().trim_matches('"').to_owned();
+    let said = match text("retried").as_str() {
+        "0" => format!("{} has no usage logs that its leader refused", text("node")),
+        many => format!(
+            "{many} usage logs of {} are offered again: `sproxy peer list` says what it still owes",
+            text("node")
+        ),
+    };
+    output.done(&retried, &said)
 }
 
 /// What to do for the rows that are not shown.

@@ -15,7 +15,7 @@ use crate::cluster::follower_disk::FollowerDisk;
 use crate::cluster::link::Link;
 use crate::cluster::origin_note::token_keys;
 use crate::cluster::retry::Retry;
-use crate::cluster::runs::{only, runs};
+use crate::cluster::runs::{former_names, only, runs};
 use crate::cluster::share::{Elsewhere, share_from_kept, share_of_limits, share_to_keep};
 use crate::cluster::sync::{Error, FollowerBooks, Pushed, Session};
 use crate::cluster::task::{Task, pause};
@@ -125,6 +125,7 @@ pub async fn start(id: NodeId, parts: Parts) -> Result<(Follow, Vec<Task>), Fail
         node_id: id.clone(),
         instance,
         former,
+        former_names: former_names(&parts.store).await?,
         addr: parts.addr,
         weight: parts.weight,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -219,6 +220,14 @@ impl Follow {
         self.shared.parts.refuse_when_stale && self.shared.staleness().is_some()
     }
 
+    /// Offers the leader again what it refused; how many logs.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn retry_rejected(&self) -> Result<u64, Failure> {
+        Ok(self.shared.parts.ledger.retry_set_aside().await?)
+    }
+
     /// Tells the leader with the next heartbeats that this node is going.
     pub fn leaving(&self) {
         self.shared.leaving.store(true, Ordering::Relaxed);
@@ -250,12 +259,12 @@ impl Follow {
         );
         to.gauge(
             "sproxy_sync_unsynced",
-            "Usage logs that the leader has not acknowledged.",
+            "Usage logs that the leader has not acknowledged, those set aside included.",
             metrics.unsynced.get(),
         );
         to.gauge(
             "sproxy_sync_set_aside",
-            "Usage logs that the leader will never take.",
+            "Usage logs that the leader refused. Offered again by `sproxy usage retry-rejected`.",
             metrics.set_aside.get(),
         );
         to.gauge(

@@ -46,6 +46,8 @@ pub struct Identity {
     pub instance: InstanceId,
     /// Runs on the same data directory that the leader may still know it by.
     pub former: Vec<InstanceId>,
+    /// Names that nodes on that directory had before.
+    pub former_names: Vec<NodeId>,
     /// How clients reach it.
     pub addr: String,
     /// Its share of traffic.
@@ -109,6 +111,7 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             node_id: self.identity.node_id.to_string(),
             instance_id: self.identity.instance.to_string(),
             former_instance_ids: self.identity.former.iter().map(InstanceId::to_string).collect(),
+            former_node_ids: self.identity.former_names.iter().map(NodeId::to_string).collect(),
             advertise_url: self.identity.addr.clone(),
             weight: self.identity.weight,
             version: self.identity.version.clone(),

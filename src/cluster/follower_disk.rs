@@ -81,8 +81,11 @@ impl FollowerBooks for FollowerDisk {
         let synced_through = Some(self.ledger.owes_nothing_through().await?);
         Ok(Debts {
             synced_through,
-            unsynced: usage.unsynced_count().await?,
-            oldest: usage.oldest_unsynced().await?,
+            unsynced: usage.unsynced_count().await? + usage.set_aside_count().await?,
+            oldest: [usage.oldest_unsynced().await?, usage.oldest_set_aside().await?]
+                .into_iter()
+                .flatten()
+                .min(),
         })
     }
 

@@ -21,7 +21,7 @@ use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::StatsBy;
 use crate::ledger::Ledger;
 use crate::quota::Quota;
-use crate::store::{MetaRepo, PeerRepo, Store, UsageRepo};
+use crate::store::{MetaKey, MetaRepo, PeerRepo, Store, UsageRepo};
 use crate::telemetry::Exposition;
 
 /// How often sums of usage go around.
@@ -82,6 +82,7 @@ struct Shared {
 /// What the database says.
 pub async fn start(parts: Parts) -> Result<(Lead, Vec<Task>), Failure> {
     note_beginning(&parts.store).await?;
+    keep_what_was_owed(&parts).await?;
     let mut keys = parts.accounts.public_keys();
     let adopted =
         token_keys(&parts.store).await?.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>();
@@ -126,6 +127,23 @@ pub async fn start(parts: Parts) -> Result<(Lead, Vec<Task>), Failure> {
         }),
     ];
     Ok((Lead { shared }, tasks))
+}
+
+/// A database that was a follower's: what it owed is the leader's own now, and is in its totals already. Should the node
+/// follow its leader again, it offers everything to it: that leader has seen nothing of what was booked meanwhile.
+async fn keep_what_was_owed(parts: &Parts) -> Result<(), Failure> {
+    let meta = MetaRepo::on(&parts.store);
+    let own = meta.ledger_id().await?.to_string();
+    if let Some(followed) = meta.get(MetaKey::LeaderLedgerId).await?.filter(|followed| *followed != own) {
+        // What that leader acknowledged is noted for the day it is followed again.
+        parts.ledger.mark_all_unsynced(followed.parse().ok()).await?;
+        meta.set(MetaKey::LeaderLedgerId, &own).await?;
+    }
+    let kept = parts.ledger.keep_as_own().await?;
+    if kept > 0 {
+        tracing::warn!(records = kept, "this node followed before: the usage that it holds is its own now");
+    }
+    Ok(())
 }
 
 impl Lead {

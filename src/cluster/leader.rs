@@ -1,7 +1,7 @@
 //! The leader: what it answers to its followers. Its rules are [`Registry`], [`Tally`], [`Publisher`] and [`Standing`];
 //! this file takes the calls, keeps what has to be kept before it answers, and answers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -274,7 +274,7 @@ impl<B: LeaderBooks> Leader<B> {
     }
 
     /// `PushUsage`: one verdict per record, after the commit of those that are accepted. A record that cannot be read,
-    /// or that another node served, is rejected and holds nothing else up.
+    /// or that another living node served, is rejected and holds nothing else up.
     ///
     /// # Errors
     /// [`Kind::NotFound`]: register. [`Kind::TooLarge`]. [`Failure::behind`]: the database has fallen back. What the
@@ -293,10 +293,17 @@ impl<B: LeaderBooks> Leader<B> {
         self.registry.lock().seen(&id, instance, self.clock.now())?;
         let mut records = Vec::with_capacity(request.records.len());
         let mut rejected = Vec::new();
+        let mut former = BTreeSet::new();
         for log in request.records {
             let request_id = log.request_id.clone();
-            match readable(log, &id) {
-                Ok(record) => records.push(record),
+            let may_be_its = |name: &NodeId| self.registry.lock().owns_name(&id, name);
+            match readable(log, &id, may_be_its) {
+                Ok(record) => {
+                    if record.source_node != id {
+                        former.insert(record.source_node.clone());
+                    }
+                    records.push(record);
+                }
                 Err(why) => {
                     let reason = why.to_string();
                     rejected.push(v1::RejectedRecord { request_id, reason, may_be_counted: false });
@@ -304,6 +311,10 @@ impl<B: LeaderBooks> Leader<B> {
             }
         }
         let taken = self.take(&id, records, request.last_batch).await?;
+        if !former.is_empty() {
+            // The limits took all of them for the sender's; the books know them under both names.
+            self.doubt(former.into_iter().chain([id.clone()]));
+        }
         rejected.extend(taken.rejected.into_iter().map(|(id, reason)| v1::RejectedRecord {
             request_id: id.to_string(),
             reason,

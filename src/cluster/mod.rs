@@ -67,5 +67,5 @@ pub mod sync;
 mod task;
 
 pub use leader_disk::LeaderDisk;
-pub use runs::ask_for_id;
+pub use runs::{ask_for_id, keep_name};
 pub use task::Task;

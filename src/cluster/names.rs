@@ -92,6 +92,7 @@ mod tests {
             node_id: id,
             instance,
             former: former.to_vec(),
+            former_names: Vec::new(),
             addr: "http://elsewhere:9000".to_owned(),
             weight: 50,
             version: "1.0.0".to_owned(),

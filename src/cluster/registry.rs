@@ -40,6 +40,8 @@ pub struct Registration {
     pub instance: InstanceId,
     /// Earlier runs on the same data directory.
     pub former: Vec<InstanceId>,
+    /// Names that it had before.
+    pub former_names: Vec<NodeId>,
     /// How clients reach it.
     pub addr: String,
     /// Its share of traffic.
@@ -134,6 +136,10 @@ struct Entry {
     hung_up: bool,
     /// Runs that wanted its place while it was heard of, and since when.
     refused: Vec<(InstanceId, Timestamp)>,
+    /// Runs on its data directory before the one that registered.
+    former: Vec<InstanceId>,
+    /// Names that it had.
+    former_names: Vec<NodeId>,
 }
 
 impl Entry {
@@ -145,6 +151,8 @@ impl Entry {
             watches: 0,
             hung_up: false,
             refused: Vec::new(),
+            former: Vec::new(),
+            former_names: Vec::new(),
         }
     }
 
@@ -209,7 +217,8 @@ impl Registry {
         let again = known.filter(|entry| entry.peer.instance_id == Some(node.instance));
         let (watches, refused) =
             again.map(|entry| (entry.watches, entry.refused.clone())).unwrap_or_default();
-        let entry = Entry { watches, refused, ..Entry::new(peer.clone(), now) };
+        let (former, former_names) = (node.former, node.former_names);
+        let entry = Entry { watches, refused, former, former_names, ..Entry::new(peer.clone(), now) };
         self.entries.insert(id, entry);
         Ok(peer)
     }
@@ -231,6 +240,20 @@ impl Registry {
     pub fn named(&self, is_it: impl Fn(InstanceId) -> bool) -> Option<NodeId> {
         let entry = self.entries.values().find(|entry| entry.peer.instance_id.is_some_and(&is_it));
         entry.map(|entry| entry.peer.id.clone())
+    }
+
+    /// Whether usage under `name` is the node `id`'s own: it says that it had that name, and no other node lives under it.
+    /// So a changed `node.id` costs nothing that was still owed, and nobody speaks for another living node.
+    #[must_use]
+    pub fn owns_name(&self, id: &NodeId, name: &NodeId) -> bool {
+        let Some(node) = self.entries.get(id) else { return false };
+        let is_another = |other: &Entry| {
+            other.peer.is_active && other.peer.instance_id.is_none_or(|run| !node.former.contains(&run))
+        };
+        name == id
+            || (node.former_names.contains(name)
+                && *name != self.leader
+                && !self.entries.get(name).is_some_and(is_another))
     }
 
     /// Whether the id is the leader's or a peer's.

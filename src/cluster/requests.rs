@@ -3,6 +3,7 @@
 use crate::cluster::names::Nameless;
 use crate::cluster::pieces::lineage_from_wire;
 use crate::cluster::registry::Registration;
+use crate::cluster::runs::FORMER_NAMES_MAX;
 use crate::cluster::state::Origin;
 use crate::cluster::sync::KEY_USES_MAX;
 use crate::domain::clock::Timestamp;
@@ -15,11 +16,15 @@ use crate::wire::{moment, usage, v1};
 /// How long a text of a registration may be.
 const TEXT_BYTES_MAX: usize = 2_048;
 
-/// A pushed record, if it can be read and is the sender's own.
-pub(super) fn readable(log: v1::UsageLog, sender: &NodeId) -> Result<UsageRecord, Malformed> {
+/// A pushed record, if it can be read and is the sender's own: under its name, or under one that `may_be_its`.
+pub(super) fn readable(
+    log: v1::UsageLog,
+    sender: &NodeId,
+    may_be_its: impl Fn(&NodeId) -> bool,
+) -> Result<UsageRecord, Malformed> {
     let record = usage::from_wire(log)?;
-    if record.source_node != *sender {
-        let text = format!("is {}, but {sender} pushed it", record.source_node);
+    if record.source_node != *sender && !may_be_its(&record.source_node) {
+        let text = format!("is {0}, which is another node, but {sender} pushed it", record.source_node);
         return Err(Malformed::invalid("source_node", text));
     }
     Ok(record)
@@ -62,6 +67,7 @@ pub(super) fn registration(request: v1::RegisterRequest) -> Result<Registration,
         node_id: parse("node_id", &request.node_id)?,
         instance: parse("instance_id", &request.instance_id)?,
         former: former(&request.former_instance_ids)?,
+        former_names: former_names(&request.former_node_ids)?,
         addr: request.advertise_url,
         weight: request.weight,
         version: request.version,
@@ -76,6 +82,10 @@ fn check_texts(request: &v1::RegisterRequest) -> Result<(), Malformed> {
         return Err(Malformed::invalid(field, format!("is longer than {TEXT_BYTES_MAX} bytes")));
     }
     Ok(())
+}
+
+fn former_names(names: &[String]) -> Result<Vec<NodeId>, Malformed> {
+    names.iter().take(FORMER_NAMES_MAX).map(|name| parse("former_node_ids", name)).collect()
 }
 
 fn former(ids: &[String]) -> Result<Vec<InstanceId>, Malformed> {

@@ -13,6 +13,8 @@ use crate::wire::v1;
 
 /// Runs that are remembered between two registrations.
 const FORMER_MAX: usize = 16;
+/// Names that a directory remembers to have had.
+pub(super) const FORMER_NAMES_MAX: usize = 16;
 /// A leader that is away for so long is worth a warning.
 const LASTS: Duration = Duration::from_secs(10);
 
@@ -64,6 +66,30 @@ fn tell(error: &CallError, link: &Link, begun: Instant, told: &mut Option<Durati
         }
         Some(_) => {}
     }
+}
+
+/// Keeps the name of this node. The one before is remembered: usage that is owed under it is still this node's.
+///
+/// # Errors
+/// What the database says.
+pub async fn keep_name(id: &NodeId, store: &Store) -> Result<(), Failure> {
+    let meta = MetaRepo::on(store);
+    let before = meta.get(MetaKey::NodeId).await?;
+    if let Some(before) = before.and_then(|text| text.parse::<NodeId>().ok()).filter(|before| before != id) {
+        let mut names = former_names(store).await?;
+        names.retain(|name| *name != before && name != id);
+        names.push(before);
+        let last = names.len().saturating_sub(FORMER_NAMES_MAX);
+        let names = names[last..].iter().map(NodeId::as_str).collect::<Vec<_>>().join(",");
+        meta.set(MetaKey::FormerNodeIds, &names).await?;
+    }
+    Ok(meta.set(MetaKey::NodeId, id.as_str()).await?)
+}
+
+/// The names that nodes on this directory had before.
+pub(super) async fn former_names(store: &Store) -> Result<Vec<NodeId>, Failure> {
+    let kept = MetaRepo::on(store).get(MetaKey::FormerNodeIds).await?.unwrap_or_default();
+    Ok(kept.split(',').filter_map(|name| name.parse().ok()).collect())
 }
 
 /// This run of the process, and those before it that the leader may still know the node by. Written down before the

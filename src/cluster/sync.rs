@@ -31,7 +31,7 @@ pub type Place = (Timestamp, RequestId);
 /// What a follower owes its leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Debts {
-    /// Records that the leader has not acknowledged.
+    /// Records that the leader has not acknowledged; those that it refused, and that are set aside, are among them.
     pub unsynced: u64,
     /// When the oldest of them was made.
     pub oldest: Option<Timestamp>,
@@ -62,7 +62,7 @@ pub trait FollowerBooks: Send + Sync {
     /// marked. May be interrupted anywhere and repeated.
     fn mark_unsynced_after(&self, batch: u64) -> impl Future<Output = Result<u64, Failure>> + Send;
 
-    /// Sets records aside that the leader will never take, each with the reason.
+    /// Sets records aside that the leader refuses, each with the reason. They are still owed.
     fn set_aside(&self, rejected: &[(RequestId, String)])
     -> impl Future<Output = Result<(), Failure>> + Send;
 

@@ -15,6 +15,7 @@ pub mod provider;
 pub mod quota;
 pub mod quoted;
 pub mod share;
+pub mod sound_clock;
 pub mod summary;
 pub mod terms;
 pub mod tokens;

@@ -12,7 +12,9 @@ use tokio::sync::Semaphore;
 
 use crate::domain::failure::Failure;
 use crate::http::problem::Refused;
-use crate::http::{audit, auth, backup, groups, keys, me, openapi, peers, stats, targets, usage, users};
+use crate::http::{
+    audit, auth, backup, groups, keys, me, openapi, peers, stats, targets, usage, usage_retry, users,
+};
 
 pub use crate::http::state::{Cluster, ControlState, Relay};
 
@@ -40,6 +42,7 @@ pub fn router(state: ControlState) -> Router {
         .route("/admin/v1/keys", get(keys::list).post(keys::create))
         .route("/admin/v1/keys/{id}", delete(keys::revoke))
         .route("/admin/v1/usage", get(usage::list))
+        .route("/admin/v1/usage/retry-rejected", post(usage_retry::retry_rejected))
         .route("/admin/v1/stats", get(stats::total))
         .route("/admin/v1/stats/users", get(stats::users))
         .route("/admin/v1/stats/groups", get(stats::groups))
@@ -78,10 +81,10 @@ async fn by_leader_or_here(State(state): State<ControlState>, request: Request, 
     answer
 }
 
-/// Logins, cluster-wide statistics and every change are the leader's, except to a node's own targets.
+/// Logins, cluster-wide statistics and every change are the leader's, except to a node's own targets and debts.
 fn is_leaders(method: &Method, path: &str) -> bool {
     let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     path.starts_with("/auth/")
         || path.starts_with("/admin/v1/stats")
-        || (changes && !path.starts_with("/admin/v1/targets/"))
+        || (changes && !path.starts_with("/admin/v1/targets/") && path != "/admin/v1/usage/retry-rejected")
 }

@@ -27,5 +27,6 @@ mod stats;
 mod targets;
 mod usage;
 mod usage_price;
+mod usage_retry;
 mod users;
 pub mod waiting;

@@ -61,6 +61,11 @@ pub trait Cluster: Send + Sync {
     /// Up to here every peer that has not left with nothing owed has said that it owes nothing.
     fn complete_through(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Failure>>;
 
+    /// Offers the leader again what it refused of this node's usage; how many logs. A leader owes nobody.
+    fn retry_rejected(&self) -> BoxFuture<'_, Result<u64, Failure>> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
     /// Sets whether a peer should get new traffic. Only a leader is asked.
     fn drain<'a>(&'a self, id: &'a NodeId, draining: bool) -> BoxFuture<'a, Result<Peer, Failure>>;
 

@@ -4,7 +4,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::domain::usage::{Tokens, UsageRecord};
+use crate::domain::usage::{Part, Tokens, UsageRecord};
 
 /// Tokens of one class in one request. Nine million records of this size still add up in 64 bits.
 const TOKENS_MAX: u64 = 1_000_000_000_000;
@@ -12,6 +12,8 @@ const TOKENS_MAX: u64 = 1_000_000_000_000;
 const COST_MAX: i64 = 1_000_000_000_000_000;
 /// A model, a target, a URL, a caller's hint, bytes.
 const TEXT_MAX: usize = 512;
+/// Steps of one request.
+const PARTS_MAX: usize = 64;
 /// 2020-01-01 and 2200-01-01, microseconds.
 const TIMES: std::ops::Range<i64> = 1_577_836_800_000_000..7_258_118_400_000_000;
 
@@ -68,6 +70,10 @@ fn within(mut record: UsageRecord) -> UsageRecord {
         if let Some(better) = shortened(&part.model) {
             part.model = better;
         }
+        for count in counts_of(part) {
+            *count = (*count).min(TOKENS_MAX);
+        }
+        part.cost_nanousd = part.cost_nanousd.clamp(0, COST_MAX);
     }
     record
 }
@@ -93,10 +99,42 @@ pub(super) fn check(record: &UsageRecord) -> Result<(), String> {
     if !(0..=COST_MAX).contains(&record.cost_nanousd) {
         return Err(format!("a cost of {} nano-USD is not between 0 and {COST_MAX}", record.cost_nanousd));
     }
+    record.parts.iter().try_for_each(check_part)?;
+    if record.parts.len() > PARTS_MAX {
+        return Err(format!("{} parts are more than {PARTS_MAX}", record.parts.len()));
+    }
     if !TIMES.contains(&record.created_at.as_micros()) {
         return Err(format!("{} is no plausible time: check that node's clock", record.created_at));
     }
     Ok(())
+}
+
+fn check_part(part: &Part) -> Result<(), String> {
+    if shortened(&part.model).is_some() {
+        return Err(format!("a part's model of {} bytes is too long or contains NUL", part.model.len()));
+    }
+    let mut part = part.clone();
+    if let Some(count) = counts_of(&mut part).into_iter().find(|count| **count > TOKENS_MAX) {
+        return Err(format!("a part with {count} tokens: more than {TOKENS_MAX}"));
+    }
+    if !(0..=COST_MAX).contains(&part.cost_nanousd) {
+        return Err(format!(
+            "a part's cost of {} nano-USD is not between 0 and {COST_MAX}",
+            part.cost_nanousd
+        ));
+    }
+    Ok(())
+}
+
+fn counts_of(part: &mut Part) -> [&mut u64; 6] {
+    [
+        &mut part.input_tokens,
+        &mut part.output_tokens,
+        &mut part.cache_read_tokens,
+        &mut part.cache_write_tokens,
+        &mut part.cache_write_1h_tokens,
+        &mut part.reasoning_tokens,
+    ]
 }
 
 fn shorten_shared(text: &mut Arc<str>) {
@@ -118,6 +156,27 @@ fn shortened(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_that_no_provider_bills_is_refused_and_ones_own_is_capped() {
+        use crate::domain::price::Price;
+        let part = |tokens: u64| {
+            let tokens = Tokens { input: tokens, output: 1, ..Tokens::default() };
+            Part { cost_nanousd: 1, ..Part::new("claude-opus-4-1", tokens, &Price::default()) }
+        };
+        check_part(&part(TOKENS_MAX)).expect("as much as there may be");
+        let cases = [
+            (part(TOKENS_MAX + 1), "a part with 1000000000001 tokens"),
+            (Part { reasoning_tokens: u64::MAX, ..part(1) }, "a part with 18446744073709551615 tokens"),
+            (Part { cost_nanousd: -1, ..part(1) }, "a part's cost of -1"),
+            (Part { cost_nanousd: COST_MAX + 1, ..part(1) }, "a part's cost of"),
+            (Part { model: "x".repeat(TEXT_MAX + 1), ..part(1) }, "a part's model of 513 bytes"),
+        ];
+        for (part, why) in cases {
+            let refused = check_part(&part).expect_err(why);
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
 
     #[test]
     fn a_text_is_cut_between_characters_and_holds_no_nul() {

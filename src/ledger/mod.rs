@@ -98,15 +98,15 @@ impl Ledger {
     }
 
     /// A time up to which this node owes nothing: every record with `created_at` at or before it is committed, and
-    /// the leader has acknowledged it (records that the leader refused, and that were set aside, do not count as owed).
+    /// the leader has acknowledged it. What the leader refused, and what is set aside for that, is owed.
     ///
     /// # Errors
     /// [`Error`] of the database.
     pub async fn owes_nothing_through(&self) -> Result<Timestamp, Error> {
         // Memory first: what moves from memory to the database in between is seen at least once.
         let in_memory = self.queue.nothing_waits_before();
-        let in_database = self.usage().oldest_unsynced().await?;
-        let first_owed = in_database.map_or(in_memory, |oldest| oldest.min(in_memory));
+        let in_database = [self.usage().oldest_unsynced().await?, self.usage().oldest_set_aside().await?];
+        let first_owed = in_database.into_iter().flatten().fold(in_memory, Timestamp::min);
         Ok(first_owed.minus(Duration::from_micros(1)))
     }
 
@@ -130,6 +130,24 @@ impl Ledger {
         let marked = self.usage().mark_unsynced_after(batch, MARK_STEP).await?;
         self.queue.nudge();
         Ok(marked)
+    }
+
+    /// Offers the leader again what it refused. How many.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn retry_set_aside(&self) -> Result<u64, Error> {
+        let offered = self.usage().retry_set_aside().await?;
+        self.queue.nudge();
+        Ok(offered)
+    }
+
+    /// This node leads: what it owed as a follower is its own, in steps. Safe to repeat. How many.
+    ///
+    /// # Errors
+    /// [`Error`] of the database; what was marked stays marked.
+    pub async fn keep_as_own(&self) -> Result<u64, Error> {
+        self.usage().keep_as_own(MARK_STEP).await
     }
 
     /// Notes that the leader has these, and in which of its batches, if it counts them.

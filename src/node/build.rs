@@ -22,7 +22,7 @@ use crate::accounts::{self, Accounts};
 use crate::cluster::link::{Link, LinkTls};
 use crate::cluster::{self};
 use crate::config::{Config, Secret};
-use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::clock::Clock;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{NodeId, NotANodeId};
 use crate::domain::usage::UsageRecord;
@@ -146,8 +146,8 @@ async fn foundation(
     config: &Config,
     entrance: &Entrance,
 ) -> Result<(Base, Option<Link>, UsageWriter), Error> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, lock) = database::open(config, entrance).await?;
+    let clock: Arc<dyn Clock> = Arc::new(database::clock_of(&store).await?);
     let scheme = if entrance.tls.is_some() { "https" } else { "http" };
     let addr = config.cluster.advertise.clone();
     let addr = addr.unwrap_or_else(|| format!("{scheme}://{}", entrance.address));
@@ -369,8 +369,9 @@ async fn own_id(
             return Ok(Box::pin(entrance.while_waiting(reason, asking)).await?);
         }
     };
-    meta.set(MetaKey::NodeId, &text).await?;
-    text.parse().map_err(|e: NotANodeId| Error::Unusable(e.to_string()))
+    let id = text.parse().map_err(|e: NotANodeId| Error::Unusable(e.to_string()))?;
+    cluster::keep_name(&id, store).await?;
+    Ok(id)
 }
 
 async fn open_accounts(

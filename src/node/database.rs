@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use super::build::Error;
 use super::supervisor::{Stage, Supervisor};
 use super::waiting::Entrance;
 use crate::config::{self, Config, Database};
-use crate::store::{self, DatabaseLock, Location, Store};
+use crate::domain::clock::{Clock as _, Timestamp};
+use crate::domain::sound_clock::SoundClock;
+use crate::store::{self, DatabaseLock, Location, MetaKey, MetaRepo, Store, UsageRepo};
 
 /// Takes and opens the database. Whoever else may have it is waited for at the door: health is answered meanwhile.
-pub(super) async fn open(config: &Config, entrance: &Entrance) -> Result<(Store, Arc<DatabaseLock>), Error> {
+pub(super) async fn open(
+    config: &Config,
+    entrance: &Entrance,
+) -> Result<(Store, Arc<DatabaseLock>), store::Error> {
     let location = location(config);
     let taking = DatabaseLock::take(&location);
     let lock = match location {
@@ -31,6 +35,25 @@ pub(super) fn keep(lock: &Arc<DatabaseLock>, supervisor: &mut Supervisor) {
             tracing::error!("{lost}; this node had it before, and stops");
         }
     });
+}
+
+/// The machine's clock; while it cannot be right, what the books know.
+pub(super) async fn clock_of(store: &Store) -> Result<SoundClock, store::Error> {
+    let clock = SoundClock::new();
+    if let Some(newest) = UsageRepo::on(store).newest_time().await? {
+        clock.not_before(newest);
+    }
+    let heard = MetaRepo::on(store).get(MetaKey::LeaderHeardAt).await?;
+    if let Some(heard) = heard.and_then(|micros| micros.parse().ok()) {
+        clock.not_before(Timestamp::from_micros(heard));
+    }
+    if !clock.is_sound() {
+        tracing::error!(
+            goes_by = %clock.now(),
+            "the machine's clock cannot be right: set it. Until then the node goes by what its books know"
+        );
+    }
+    Ok(clock)
 }
 
 fn location(config: &Config) -> Location {

@@ -64,6 +64,15 @@ impl Cluster for Role {
         }
     }
 
+    fn retry_rejected(&self) -> BoxFuture<'_, Result<u64, Failure>> {
+        Box::pin(async move {
+            match self {
+                Self::Leader(_) => Ok(0),
+                Self::Follower(follow) => follow.retry_rejected().await,
+            }
+        })
+    }
+
     fn drain<'a>(&'a self, id: &'a NodeId, draining: bool) -> BoxFuture<'a, Result<Peer, Failure>> {
         Box::pin(async move { self.leader()?.drain(id, draining).await })
     }

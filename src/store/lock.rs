@@ -2,11 +2,13 @@
 //! quotas. On SQLite a lock on a file beside the database, on PostgreSQL one that a session holds.
 
 mod file;
+mod holder;
 mod session;
 
 use std::path::{Path, PathBuf};
 
 pub use file::{FileLock, Taken};
+use holder::in_use;
 use session::Session;
 
 use crate::store::{Error, Location};
@@ -63,11 +65,4 @@ fn take_file(path: &Path) -> Result<FileLock, Error> {
         Taken::By(holder) => Error::InUse(in_use(&path.display().to_string(), &holder)),
         Taken::Failed(said) => Error::Unavailable(said),
     })
-}
-
-fn in_use(database: &str, holder: &str) -> String {
-    format!(
-        "the database {database} is in use by {holder}: stop that one, or give this node a database of its own \
-         (store.url)"
-    )
 }

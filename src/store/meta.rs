@@ -36,6 +36,8 @@ pub enum MetaKey {
     LedgerId,
     /// This node's id, once the leader has given it one.
     NodeId,
+    /// Names that this database's node had before, comma-separated.
+    FormerNodeIds,
     /// The version of users, groups, keys and limits; goes up with every change.
     StateVersion,
     /// The key that signs access tokens. Secret.
@@ -67,6 +69,7 @@ impl MetaKey {
         match self {
             Self::LedgerId => "ledger_id",
             Self::NodeId => "node_id",
+            Self::FormerNodeIds => "former_node_ids",
             Self::StateVersion => "state_version",
             Self::SigningKey => "signing_key",
             Self::LeaderLedgerId => "leader_ledger_id",

@@ -159,3 +159,45 @@ async fn a_leader_whose_clock_jumps_ahead_goes_on_telling_what_the_others_used()
     assert_eq!(ask(&one, &alice).await.status, 200);
     all("and after that").await;
 }
+
+/// A board without a battery, after a power failure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_clock_shows_2015_books_by_the_last_time_that_it_knows() {
+    let Some((offset, library)) = Offset::new() else { return };
+    let mock = Mock::start().await;
+    let pace = "heartbeat_interval = \"300ms\"\nsync_interval = \"200ms\"";
+    let one = Setup::with_targets_at(&mock.url()).section("cluster", pace).start().await;
+    let leader = format!("leader = \"http://{}\"", one.grpc.expect("a leader serves gRPC"));
+    let setup = Setup::with_targets_at(&mock.url()).section("cluster", pace).section("cluster", &leader);
+    let mut two = offset.faked(library, setup).start().await;
+    let alice = user(&one, json!({ "name": "alice" })).await;
+    until("the follower knows alice", async || (ask(&two, &alice).await.status == 200).then_some(())).await;
+    let booked = async |requests: usize| {
+        until(&format!("{requests} are booked"), async || {
+            (one.get("/admin/v1/stats").await["request_count"] == json!(requests)).then_some(())
+        })
+        .await;
+    };
+    booked(1).await;
+    // Whatever year the tests run in: before 2025.
+    offset.set("-15y");
+    assert_eq!(statuses(&two, &alice, 3).await, [200; 3]);
+    booked(4).await;
+    two.kill().await;
+    two.restart().await;
+    until("it serves", async || (ask(&two, &alice).await.status == 200).then_some(())).await;
+    booked(5).await;
+    assert!(two.log().contains("the machine's clock cannot be right"), "{}", two.log());
+    let rows = one.usage().await;
+    let times: Vec<&str> = rows.iter().map(|row| row["created_at"].as_str().unwrap()).collect();
+    assert!(times.iter().all(|time| *time >= times[0] && *time > "2025"), "{times:?}");
+    let metrics = two.http.get(two.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("sproxy_sync_set_aside 0"), "{metrics}");
+    offset.set("+0");
+    until("totals are complete", async || {
+        let stats = one.get("/admin/v1/stats").await;
+        (stats["incomplete"] == json!([]) && stats["complete_through"].as_str()? > *times.last()?)
+            .then_some(())
+    })
+    .await;
+}

@@ -124,7 +124,6 @@ async fn a_restart_of_postgresql_takes_no_node_down_and_leaves_the_database_to_i
     assert_eq!(first.call(Method::GET, "/admin/v1/users", None).await.status(), 200);
 }
 
-/// Neither a session that the server does not know to be dead, nor one of its own, keeps a node out for good.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_whose_process_is_gone_is_waited_for() {
     let Some(server) = Postgres::start() else { return };
@@ -149,15 +148,13 @@ async fn a_session_whose_process_is_gone_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_was_cut_off_from_its_database_takes_its_own_session_back() {
+async fn a_session_of_a_node_itself_that_the_server_does_not_know_to_be_dead_keeps_it_out_no_longer() {
     let Some(server) = Postgres::start() else { return };
     let mock = Mock::start().await;
     let (url, switch) = (server.new_database(), Switch::to(&server.socket()).await);
     let first = on(&mock, &switch.url_of(&url)).await;
-    server.execute(
-        "postgres",
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'sproxy lock %'",
-    );
+    switch.keep_half_open();
+    switch.turn(Some(&server.socket()));
     until("the lock is held again", async || {
         first.log().contains("the lock on the database is held again").then_some(())
     })

@@ -63,6 +63,28 @@ on_both! {
         assert!(!usage.get(records[0].request_id).await.expect("read").expect("kept").synced);
     }
 
+    async fn what_was_refused_is_offered_again_or_kept_as_ones_own(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let records = series(30);
+        usage.insert_batch(&records, false).await.expect("inserted");
+        assert_eq!(usage.newest_time().await.expect("a time"), Some(records[29].created_at));
+        usage.mark_synced(&ids(&records[20..]), Some(3)).await.expect("marked");
+        let refused: Vec<_> = records[4..6].iter().map(|record| (record.request_id, "no".to_owned())).collect();
+        usage.set_aside(&refused).await.expect("set aside");
+        assert_eq!(usage.oldest_set_aside().await.expect("a time"), Some(records[4].created_at));
+        assert_eq!(usage.retry_set_aside().await.expect("offered"), 2);
+        assert_eq!(usage.unsynced_count().await.expect("a count"), 20);
+        assert_eq!(usage.oldest_set_aside().await.expect("a time"), None);
+        usage.set_aside(&refused).await.expect("set aside again");
+        let sums = usage.global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await.expect("sums");
+        assert_eq!(usage.keep_as_own(7).await.expect("kept"), 20);
+        assert_eq!(usage.keep_as_own(7).await.expect("kept"), 0, "repeating changes nothing");
+        let counts = (usage.unsynced_count().await.expect("a count"), usage.set_aside_count().await.expect("a count"));
+        assert_eq!(counts, (0, 0));
+        let after = usage.global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await.expect("sums");
+        assert_eq!(after, sums, "counted already");
+    }
+
     async fn everything_is_owed_again_when_the_leader_lost_its_ledger(db: TestDatabase) {
         let usage = UsageRepo::on(&db.store);
         let records = series(103);

@@ -1,6 +1,5 @@
 //! The way from a node to its PostgreSQL: it can be cut, lead to another server, or keep from the server that a node is gone.
 
-use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +38,8 @@ impl Switch {
         self.server.send_replace(server.map(Path::to_owned));
     }
 
-    /// From now on the server does not hear of it when a node's connection ends, until the switch is turned.
+    /// From now on the server does not hear of it when a node's connection ends or is reset, until the switch is turned
+    /// next.
     pub fn keep_half_open(&self) {
         self.keeps_half_open.store(true, Ordering::Relaxed);
     }
@@ -79,14 +79,17 @@ async fn line(
                 _ = copy(&mut from_node, &mut to_server) => {}
                 _ = copy(&mut from_server, &mut to_node) => {}
             }
-            if keeps_half_open.load(Ordering::Relaxed) {
-                pending().await
-            }
         };
         tokio::select! {
             () = pass => {}
             _ = servers.changed() => {}
         }
+        let _gone_already = node.set_zero_linger();
+        drop(node);
+        if keeps_half_open.load(Ordering::Relaxed) {
+            let _until_it_is_turned = servers.changed().await;
+        }
+        return;
     }
     let _gone_already = node.set_zero_linger();
 }

@@ -21,6 +21,7 @@ fn node(id: &str, instance: InstanceId) -> Registration {
         node_id: id.parse().expect("a node id"),
         instance,
         former: Vec::new(),
+        former_names: Vec::new(),
         addr: format!("http://{id}:9000"),
         weight: 50,
         version: "1.0.0".to_owned(),
@@ -154,6 +155,32 @@ fn a_copy_that_was_seen_beside_the_living_one_does_not_slip_in_when_a_line_break
     registry.register(copy, at(60)).expect("the other one is gone for good");
     let displaced = registry.register(node("sp-2", first), at(61)).expect_err("its place is taken");
     assert!(matches!(displaced, Error::Taken { .. }), "{displaced}");
+}
+
+#[test]
+fn a_node_speaks_for_the_names_it_had_and_for_no_other_node_that_lives() {
+    let (mut registry, old) = (registry(), InstanceId::new());
+    registry.register(node("sp-2", old), at(0)).expect("free");
+    registry.register(node("sp-3", InstanceId::new()), at(0)).expect("free");
+    let names = ["sp-1", "sp-2", "sp-3", "sp-8"];
+    let renamed = Registration {
+        former: vec![old],
+        former_names: names.map(id).to_vec(),
+        ..node("sp-4", InstanceId::new())
+    };
+    registry.register(renamed, at(1)).expect("free");
+    let owns = |registry: &Registry| -> Vec<&str> {
+        let all = ["sp-1", "sp-2", "sp-3", "sp-4", "sp-8", "sp-9"];
+        all.into_iter().filter(|name| registry.owns_name(&id("sp-4"), &id(name))).collect()
+    };
+    assert_eq!(
+        owns(&registry),
+        ["sp-2", "sp-4", "sp-8"],
+        "not the leader, not one that lives, none that it did not have"
+    );
+    registry.sweep(at(60));
+    assert_eq!(owns(&registry), ["sp-2", "sp-3", "sp-4", "sp-8"]);
+    assert!(!registry.owns_name(&id("sp-9"), &id("sp-2")), "nobody knows it");
 }
 
 #[test]

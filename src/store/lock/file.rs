@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use super::session::host_name;
+use super::holder::host_name;
 
 /// A file that is this process's until it is dropped.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use sea_orm::sqlx::{self, ConnectOptions as _, PgConnection, Row as _};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::in_use;
+use super::holder::{host_name, in_use};
 use crate::store::Error;
 use crate::store::turn::PATIENCE;
 
@@ -238,12 +238,4 @@ impl Sighting {
 async fn within<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
     let answered = timeout(PATIENCE, asked).await;
     Ok(answered.map_err(|_| Error::Unavailable("PostgreSQL does not answer".to_owned()))??)
-}
-
-/// What this machine, or this container, calls itself.
-pub(super) fn host_name() -> String {
-    let told = ["/proc/sys/kernel/hostname", "/etc/hostname"].into_iter().map(std::fs::read_to_string);
-    let told = told.filter_map(Result::ok).chain(std::env::var("HOSTNAME"));
-    let name = told.map(|name| name.trim().to_owned()).find(|name| !name.is_empty());
-    name.unwrap_or_else(|| "an unnamed host".to_owned())
 }

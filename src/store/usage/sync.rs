@@ -13,7 +13,7 @@ use crate::domain::ids::{LedgerId, RequestId};
 use crate::domain::usage::{UsageLog, UsageRecord};
 use crate::store::usage::owed::{LAST_BATCH, OWED};
 use crate::store::usage::{UsageRepo, acknowledged, owed, row};
-use crate::store::{Error, MetaRepo, columns, meta};
+use crate::store::{Error, Ground as _, MetaRepo, columns, meta};
 
 /// Ids per transaction.
 const CHUNK: usize = 1_000;
@@ -99,6 +99,15 @@ impl UsageRepo<'_> {
         tx.commit().await.map(drop)
     }
 
+    /// Offers again what is set aside: the next push has it. Returns how many. Grows with that number.
+    ///
+    /// # Errors
+    /// [`Error`] of the database; then none is offered.
+    pub async fn retry_set_aside(&self) -> Result<u64, Error> {
+        let sql = "UPDATE usage_logs SET set_aside = NULL WHERE set_aside IS NOT NULL AND NOT synced";
+        Ok(self.0.writes().await?.execute_unprepared(sql).await?.rows_affected())
+    }
+
     /// How many the leader has not acknowledged, those set aside not counted. Grows with that number.
     ///
     /// # Errors
@@ -121,10 +130,51 @@ impl UsageRepo<'_> {
     /// # Errors
     /// [`Error`] of the database.
     pub async fn oldest_unsynced(&self) -> Result<Option<Timestamp>, Error> {
-        let sql =
-            format!("SELECT created_at FROM usage_logs WHERE {OWED} ORDER BY created_at, request_id LIMIT 1");
+        self.first_time(&format!("WHERE {OWED} ORDER BY created_at, request_id LIMIT 1")).await
+    }
+
+    /// When the oldest was made that is set aside. One look-up.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn oldest_set_aside(&self) -> Result<Option<Timestamp>, Error> {
+        self.first_time("WHERE set_aside IS NOT NULL ORDER BY created_at LIMIT 1").await
+    }
+
+    /// When the newest was made. One look-up.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn newest_time(&self) -> Result<Option<Timestamp>, Error> {
+        self.first_time("ORDER BY created_at DESC LIMIT 1").await
+    }
+
+    async fn first_time(&self, of: &str) -> Result<Option<Timestamp>, Error> {
+        let sql = format!("SELECT created_at FROM usage_logs {of}");
         let found = self.0.reader.query_one_raw(Statement::from_string(self.0.backend(), sql)).await?;
         Ok(found.map(|row| row.try_get_by_index(0)).transpose()?.map(Timestamp::from_micros))
+    }
+
+    /// Marks everything as this database's own, set aside or not: its node leads now, and has nobody to push to. What is
+    /// counted is counted already. No leader's word holds from then on: one that the node follows again is offered
+    /// everything. In steps, and to be repeated, like [`mark_all_unsynced`](Self::mark_all_unsynced); costs what was owed.
+    ///
+    /// # Errors
+    /// [`Error`] of the database; what was marked before stays marked.
+    pub async fn keep_as_own(&self, step: u32) -> Result<u64, Error> {
+        let sql = format!(
+            "UPDATE usage_logs SET synced = TRUE, set_aside = NULL WHERE request_id IN (\
+             SELECT request_id FROM usage_logs WHERE {OWED} ORDER BY created_at, request_id LIMIT {step})"
+        );
+        let mut kept = 0;
+        self.retry_set_aside().await?;
+        loop {
+            let marked = self.0.writes().await?.execute_unprepared(&sql).await?.rows_affected();
+            kept += marked;
+            if marked == 0 {
+                return Ok(kept);
+            }
+        }
     }
 
     /// Marks everything as unsynced, set aside or not: the leader has another ledger. What the one before, `left`, had

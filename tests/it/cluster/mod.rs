@@ -6,6 +6,7 @@ mod broken_off;
 mod chaos;
 mod complete;
 mod copies;
+mod debts;
 mod failover;
 mod floor;
 mod grpc;

@@ -94,6 +94,7 @@ impl Process {
             node_id: lock(&self.machine.disk).node_id.clone().expect("named"),
             instance,
             former,
+            former_names: Vec::new(),
             addr: self.addr(),
             weight: 50,
             version: "sim".to_owned(),
