@@ -10,6 +10,30 @@ use crate::domain::ids::LedgerId;
 /// takes followers' states, beside its own.
 const YOUNG_FOR: Duration = Duration::from_hours(1);
 
+/// How long a ledger has been there. What the clock said when the process started, and from there on what it went ahead
+/// between two looks, as far as that can be true: a clock that is set while a leader waits for its followers neither ends
+/// that time nor prolongs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Age {
+    age: Duration,
+    looked: Timestamp,
+}
+
+impl Age {
+    /// That of `ledger` at the start of a process.
+    #[must_use]
+    pub fn of(ledger: LedgerId, now: Timestamp) -> Self {
+        Self { age: now.since(created_at(ledger)), looked: now }
+    }
+
+    /// Another look, not more than `longest` after the one before. Returns the age.
+    pub fn look(&mut self, now: Timestamp, longest: Duration) -> Duration {
+        self.age += now.since(self.looked).min(longest);
+        self.looked = now;
+        self.age
+    }
+}
+
 /// What a leader's state goes back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -34,10 +58,10 @@ pub enum Adoption {
 }
 
 impl Standing {
-    /// Whether a leader of this standing takes what a follower offers, and how. `offered` need say no more than whose
-    /// state it is, how new, and what it goes back to.
+    /// Whether a leader of this standing, whose ledger is so old, takes what a follower offers, and how. `offered` need say
+    /// no more than whose state it is, how new, and what it goes back to.
     #[must_use]
-    pub fn adopts(&self, offered: &Origin, now: Timestamp) -> Option<Adoption> {
+    pub fn adopts(&self, offered: &Origin, age: Duration) -> Option<Adoption> {
         let own = &self.origin;
         if offered.ledger == own.ledger || offered.version == 0 || offered.blank {
             return None;
@@ -56,7 +80,7 @@ impl Standing {
         if offered.lineage.iter().any(|ledger| own.lineage.contains(ledger) || *ledger == own.ledger) {
             return Some(Adoption::Supersede);
         }
-        (now.since(created_at(own.ledger)) < YOUNG_FOR).then_some(Adoption::Merge)
+        (age < YOUNG_FOR).then_some(Adoption::Merge)
     }
 }
 
@@ -119,8 +143,7 @@ mod tests {
     fn only_a_leader_without_a_past_takes_what_a_follower_offers() {
         let lost = offer(LedgerId::new(), 7, &[]);
         let fresh = standing(1, 1, None);
-        let now = created_at(fresh.origin.ledger);
-        let later = now.plus(YOUNG_FOR);
+        let (now, later) = (Duration::ZERO, YOUNG_FOR);
         assert_eq!(fresh.adopts(&lost, later), Some(Adoption::Replace));
         assert_eq!(
             fresh.adopts(&Origin { blank: true, ..lost.clone() }, now),
@@ -137,7 +160,7 @@ mod tests {
     fn the_newest_state_of_the_lost_leader_wins_until_somebody_works_on_it() {
         let (lost, child, foreign) = (LedgerId::new(), LedgerId::new(), LedgerId::new());
         let adopted = standing(8, 8, Some((lost, 7)));
-        let later = created_at(adopted.origin.ledger).plus(YOUNG_FOR);
+        let later = YOUNG_FOR;
         assert_eq!(adopted.adopts(&offer(lost, 9, &[]), later), Some(Adoption::Replace));
         assert_eq!(adopted.adopts(&offer(lost, 7, &[]), later), None);
         assert_eq!(
@@ -149,6 +172,18 @@ mod tests {
         let worked_on = standing(9, 8, Some((lost, 7)));
         assert_eq!(worked_on.adopts(&offer(lost, 9, &[]), later), None);
         assert_eq!(worked_on.adopts(&offer(child, 2, &[lost]), later), Some(Adoption::Supersede));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_a_ledger_neither_old_nor_young() {
+        let ledger = LedgerId::new();
+        let start = created_at(ledger);
+        let look = Duration::from_secs(15);
+        let mut age = Age::of(ledger, start.plus(look));
+        let ahead = start.plus(Duration::from_hours(48));
+        assert_eq!(age.look(ahead, look), 2 * look, "it went no further than it can have");
+        assert_eq!(age.look(start, look), 2 * look, "nor back");
+        assert_eq!(age.look(start.plus(Duration::from_secs(5)), look), 2 * look + Duration::from_secs(5));
     }
 
     #[test]

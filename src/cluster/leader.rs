@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 
-use crate::cluster::adoption::Standing;
+use crate::cluster::adoption::{Age, Standing};
 use crate::cluster::elsewhere::{NodeUse, Spent, Tally};
 use crate::cluster::names::Names;
 use crate::cluster::publisher::Publisher;
@@ -139,6 +139,7 @@ pub struct Leader<B> {
     pub(super) commits: Arc<Semaphore>,
     publisher: Mutex<Publisher>,
     standing: Mutex<Standing>,
+    age: Mutex<Age>,
     /// The highest number of a batch that this run has acknowledged to a node.
     given: Mutex<HashMap<NodeId, Arc<AtomicU64>>>,
     /// One adoption at a time, and none while the state is loaded anew.
@@ -183,6 +184,7 @@ impl<B: LeaderBooks> Leader<B> {
             tally: Mutex::new(Tally::new(now)),
             commits: Arc::new(Semaphore::new(COMMITS_MAX)),
             ledger: standing.origin.ledger,
+            age: Mutex::new(Age::of(standing.origin.ledger, now)),
             publisher: Mutex::new(Publisher::new(standing.origin.clone(), state)),
             standing: Mutex::new(standing),
             given: Mutex::default(),
@@ -216,7 +218,7 @@ impl<B: LeaderBooks> Leader<B> {
         // The node learns of this number and owes again what came after it, which no fence must then hold against it.
         self.given(&peer.id).store(batches, Ordering::Release);
         self.tell();
-        let wanted = |offered| self.standing.lock().adopts(&offered, now).is_some();
+        let wanted = |offered| self.standing.lock().adopts(&offered, self.age()).is_some();
         tracing::info!(peer = %peer.id, addr = %peer.addr, version = %peer.version, "a node registered");
         Ok(v1::RegisterResponse {
             state_wanted: offered.is_some_and(wanted),
@@ -353,6 +355,7 @@ impl<B: LeaderBooks> Leader<B> {
     /// # Errors
     /// What the database says; the next call does it again.
     pub async fn sweep(&self) -> Result<(), Failure> {
+        let _age_grows = self.age();
         let _keeping = self.keeping.lock().await;
         let (silent, all) = {
             let mut registry = self.registry.lock();

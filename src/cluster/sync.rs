@@ -328,7 +328,9 @@ async fn settle<B: FollowerBooks>(
     }
     let duplicates = answer.duplicates + counted.len() as u64;
     ids.extend(counted);
-    books.mark_synced(&ids, answer.batch).await?;
+    if !ids.is_empty() {
+        books.mark_synced(&ids, answer.batch).await?;
+    }
     Ok(Pushed { accepted: answer.accepted, duplicates, rejected: rejected.len() as u64 })
 }
 

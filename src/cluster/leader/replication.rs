@@ -1,10 +1,12 @@
 //! The leader's part in replication: whose state it holds, takes from followers, and gives to them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cluster::adoption::{Adoption, Standing, adopted};
 use crate::cluster::leader::{Leader, LeaderBooks};
 use crate::cluster::publisher::Update;
+use crate::cluster::registry::MISSED_MAX;
 use crate::cluster::state::{Origin, State};
 use crate::domain::failure::Failure;
 use crate::domain::ids::LedgerId;
@@ -24,10 +26,15 @@ impl<B: LeaderBooks> Leader<B> {
         self.to_its_end(|leader| async move { leader.adopt(origin, state).await }).await
     }
 
+    /// How old this leader's ledger is. To be asked at least once per heartbeat.
+    pub(super) fn age(&self) -> Duration {
+        self.age.lock().look(self.clock.now(), self.heartbeat * MISSED_MAX)
+    }
+
     async fn adopt(&self, origin: Origin, state: State) -> Result<v1::OfferStateResponse, Failure> {
         let _one_at_a_time = self.adopting.lock().await;
         let standing = self.standing.lock().clone();
-        let Some(how) = standing.adopts(&origin, self.clock.now()) else {
+        let Some(how) = standing.adopts(&origin, self.age()) else {
             return Ok(v1::OfferStateResponse { adopted: false });
         };
         tracing::warn!(

@@ -59,6 +59,10 @@ impl History {
         for peer in up.peers().iter().filter(|peer| !peer.has_settled()) {
             let Some(follower) = followers.get(&peer.id) else { continue };
             for owed in lock(follower).records.values().filter(|owed| !owed.set_aside && !owed.is_late) {
+                if is_poison(&owed.record) {
+                    // Offered anew to each ledger, and set aside by each.
+                    continue;
+                }
                 let id = owed.record.request_id;
                 assert!(
                     owed.record.created_at > through || leader.booked.contains_key(&id),

@@ -254,6 +254,11 @@ impl History {
             *lock(&self.net.old) = false;
             self.backup = None;
         }
+        if !self.all_have_met_the_ledger() {
+            // How old its ledger is, and so whether it waits for its followers' users still, a process that starts can only
+            // read off its clock. From then on it may be set.
+            self.leader_clock.set_off(0);
+        }
         let owner = self.owner();
         let (world, up, data) = (self.world.clone(), Arc::clone(&self.net.up), Arc::clone(&self.disk));
         let (clock, carries_out) = (Arc::new(self.leader_clock.clone()), self.carries_out);
@@ -341,12 +346,7 @@ impl History {
         }
     }
 
-    /// Not the leader's while it waits for its followers with an empty disk: for how long it takes their users beside
-    /// those that an admin made meanwhile, it reads off its clock.
     fn set_clock(&mut self, whose: Option<usize>, seconds: i64) {
-        if whose.is_none() && !self.all_have_met_the_ledger() {
-            return;
-        }
         let clock = whose.map_or(&self.leader_clock, |n| &self.followers[n].machine.clock);
         let before = clock.now();
         clock.set_off(seconds);

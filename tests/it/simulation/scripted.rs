@@ -1,0 +1,126 @@
+//! Histories that are told step by step. A seed that failed once plays another history as soon as anything is added to what
+//! can happen; what it had found is told here, and played with many dice.
+
+use std::time::Duration;
+
+use super::plan::{Event, Plan};
+use super::play;
+use super::scheduler::Happened;
+
+/// With how many dice each is played.
+const DICE: u64 = 60;
+
+/// Seconds that pass after an event. What was meant has to happen with some of the dice at least.
+fn tell(followers: usize, steps: &[(u64, Event)], meant: &[&str]) {
+    let steps = steps.iter().map(|(pause, event)| (Duration::from_secs(*pause), *event)).collect();
+    let plan = Plan { followers, steps };
+    let mut happened = Happened::new();
+    for seed in 0..DICE {
+        println!("with the dice of seed {seed}");
+        for (kind, count) in play(seed, &plan, false).happened {
+            *happened.entry(kind).or_default() += count;
+        }
+    }
+    let missing: Vec<_> = meant.iter().filter(|kind| !happened.contains_key(*kind)).collect();
+    assert!(missing.is_empty(), "never happened: {missing:?}");
+}
+
+/// Nothing but the time.
+const WAIT: Event = Event::MendAll;
+
+#[test]
+fn a_leader_that_ran_empty_and_has_its_backup_back_knows_what_it_had_removed() {
+    let steps = [
+        (70, WAIT),
+        (1, Event::LeaderRetention),
+        (5, Event::Backup),
+        (15, Event::LoseLeadersDisk),
+        (15, Event::Restore),
+    ];
+    let meant = [
+        "the leader's retention removed logs",
+        "pushed below the floor",
+        "known to be counted below the floor",
+    ];
+    tell(3, &steps, &meant);
+}
+
+/// What is old when it is pushed goes with the next sweep, and a copy of the push may be on its way still.
+#[test]
+fn a_late_copy_of_a_push_finds_that_its_rows_have_gone() {
+    let mut steps = vec![(60, WAIT), (2, Event::LoseLeadersDisk)];
+    steps.extend([(3, Event::LeaderRetention); 10]);
+    tell(3, &steps, &["a call late", "pushed below the floor"]);
+}
+
+/// Its disk has lost what the leader acknowledged, and the leader has believed its word that nothing is owed.
+#[test]
+fn a_follower_loses_power_after_the_heartbeat_that_let_its_rows_go() {
+    let mut steps = vec![(10, WAIT), (60, Event::Cut(0)), (6, Event::Mend(0))];
+    for _ in 0..3 {
+        steps.extend([
+            (0, Event::LeaderRetention),
+            (1, Event::FollowerLosesPower(0, 5)),
+            (6, Event::StartFollower(0)),
+        ]);
+    }
+    tell(1, &steps, &["a follower lost power", "pushed below the floor", "a record set aside"]);
+}
+
+/// Its records are of a time of which it has said that it owes nothing, and of which the rows have gone.
+#[test]
+fn a_followers_clock_is_set_back_behind_what_retention_has_removed() {
+    let steps = [
+        (70, WAIT),
+        (1, Event::LeaderRetention),
+        (20, Event::SetClock(Some(0), -3_600)),
+        (20, Event::KillLeader),
+    ];
+    tell(
+        2,
+        &steps,
+        &["a record after the clock was set back", "pushed below the floor", "a record set aside"],
+    );
+}
+
+/// A peer that is forgotten holds no row back, whatever it still owes.
+#[test]
+fn a_peer_comes_back_after_it_was_forgotten_and_its_rows_have_gone() {
+    let steps = [
+        (60, WAIT),
+        (20, Event::KillFollower(0)),
+        (1, Event::Forget(0)),
+        (1, Event::LeaderRetention),
+        (20, Event::StartFollower(0)),
+    ];
+    tell(2, &steps, &["a peer forgotten", "the leader's retention removed logs"]);
+}
+
+/// It has lost its disk, an admin was faster than its followers, and then its clock jumps.
+#[test]
+fn a_clock_that_jumps_costs_no_users_while_an_empty_leader_waits() {
+    let steps = [
+        (10, WAIT),
+        (1, Event::CutAll),
+        (1, Event::LoseLeadersDisk),
+        (1, Event::Administer),
+        (10, Event::SetClock(None, 2 * 86_400)),
+        (20, Event::MendAll),
+    ];
+    tell(2, &steps, &["the leader's clock set ahead", "users changed", "a state adopted"]);
+}
+
+/// Seeds 219, 386, 725, 756, 765, 2728 and 2784, as they were when they failed: a nameless registration that arrives after
+/// the node has its name, and runs anew, made a second peer that nobody is.
+#[test]
+fn a_late_registration_without_a_name_makes_no_peer() {
+    let steps = [
+        (1, WAIT),
+        (1, Event::KillFollower(0)),
+        (1, Event::StartFollower(0)),
+        (3, Event::KillFollower(0)),
+        (10, Event::StartFollower(0)),
+        (40, Event::KillFollower(1)),
+    ];
+    tell(3, &steps, &["a nameless registration", "a call late", "a follower killed"]);
+}
