@@ -18,8 +18,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
-use sproxy::metering::usage_chunk::Remover;
-use sproxy::metering::{AnswerHead, End, Endpoint, Estimate, ask, open};
+use sproxy::dialect::Billing;
+use sproxy::dialect::request::BodyPeek;
+use sproxy::dialect::usage_chunk::Remover;
+use sproxy::domain::tokens::Estimate;
+use sproxy::metering::{AnswerHead, End, open};
 
 /// Chunks as they come from a socket under load.
 const CHUNK: usize = 16 * 1024;
@@ -89,7 +92,7 @@ fn best<T>(mut work: impl FnMut() -> T) -> Duration {
 
 fn metered(body: &[u8], content_type: &str, content_encoding: Option<&str>) -> u64 {
     let mut meter = open(&AnswerHead {
-        endpoint: Endpoint::Inference,
+        billing: Billing::Inference,
         status: 200,
         content_type: Some(content_type),
         content_encoding,
@@ -98,7 +101,7 @@ fn metered(body: &[u8], content_type: &str, content_encoding: Option<&str>) -> u
     for chunk in body.chunks(CHUNK) {
         meter.feed(chunk);
     }
-    meter.reading(End::Body).tokens.total()
+    meter.result(End::Body).tokens.total()
 }
 
 /// What a meter does that parses every event, into no more than it needs.
@@ -182,7 +185,7 @@ impl Stream {
 fn other_work() -> Vec<(&'static str, usize, Duration, Duration)> {
     let lines = |body: &[u8]| best(|| memchr::memchr_iter(b'\n', body).count());
     let request = request();
-    let scanned = best(|| ask::scan(&request).max_tokens);
+    let scanned = best(|| BodyPeek::read(&request).max_tokens);
     let embeddings = embeddings();
     let embedded = best(|| metered(&embeddings, "application/json", None));
     let [anthropic, chat, ..] = &STREAMS;

@@ -16,6 +16,7 @@
 //! | 4 | [`proxy`], [`cluster`] | the two flows: answer a request; keep the cluster's books |
 //! | 3 | [`accounts`], [`quota`], [`upstream`], [`ledger`] | the gateway's own rules |
 //! | 2 | [`config`], [`store`], [`metering`], [`transport`], [`inbound`], [`crypto`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
+//! | 1 | [`dialect`] | what each provider's API is, and what a request asks for |
 //! | 0 | [`domain`], [`json`] | nouns and pure rules; JSON, whatever it says |
 //!
 //! # A request, as a straight line
@@ -42,6 +43,8 @@
 
 pub mod domain;
 pub mod json;
+
+pub mod dialect;
 
 pub mod config;
 pub mod crypto;

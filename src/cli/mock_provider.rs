@@ -8,10 +8,11 @@ use tokio::net::TcpListener;
 
 use super::error::Error;
 use super::output::note;
+use crate::domain::provider::Provider;
 use crate::mock;
 use crate::telemetry::log::{self, Format};
 
-/// A fake provider that speaks all four dialects
+/// A fake provider that speaks every dialect
 #[derive(Debug, Args)]
 pub struct MockProviderArgs {
     /// Where to listen; port 0 takes a free one and logs it
@@ -39,14 +40,14 @@ pub async fn run(args: MockProviderArgs) -> Result<(), Error> {
 
 /// For a person: what it is good for, as lines to paste.
 fn next_steps(address: SocketAddr) -> String {
-    let target = |name| {
+    let target = |name: Provider| {
         format!(
             "[[targets]]\nname = \"{name}\"\nprovider = \"{name}\"\nurl = \"http://{address}\"\napi_key = \"any\"\n"
         )
     };
-    let targets = ["anthropic", "openai", "gemini", "ollama"].map(target).concat();
+    let targets = Provider::ALL.map(target).concat();
     format!(
-        "A fake provider of all four dialects at http://{address}. Put this into sproxy.toml, and start `sproxy serve`:\n\n\
+        "A fake provider of every dialect at http://{address}. Put this into sproxy.toml, and start `sproxy serve`:\n\n\
          {targets}\nWhat it has answered: curl http://{address}/mock/served"
     )
 }

@@ -45,7 +45,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run a node
     Serve(serve::ServeArgs),
-    /// Run a fake provider that speaks all four dialects, for demos, tests and benches
+    /// Run a fake provider that speaks every dialect, for demos, tests and benches
     MockProvider(mock_provider::MockProviderArgs),
     /// Check a configuration, show the effective one, print the commented defaults
     Config(config::ConfigArgs),

@@ -7,8 +7,9 @@ use figment::{Figment, Metadata, Profile, Provider, Source};
 
 use super::environment::Environment;
 use super::keys::Known;
-use super::ollama;
 use super::problems::Problem;
+use crate::dialect::{ObviousAddress, obvious_target};
+use crate::domain::provider::Provider as Dialect;
 
 /// The commented defaults: the reference of every setting.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
@@ -114,14 +115,20 @@ impl Layers {
 
     /// What the providers' own variables stand for.
     fn obvious_targets(&mut self, environment: &Environment) {
-        for (variable, provider, url) in OBVIOUS {
+        for provider in Dialect::ALL {
+            let obvious = obvious_target(provider);
+            let variable = obvious.variable;
             let Some(text) = environment.get(variable) else { continue };
+            let (url, has_key) = match obvious.address {
+                ObviousAddress::Fixed(url) => (url.to_owned(), true),
+                ObviousAddress::InVariable(url_of) => (url_of(text), false),
+            };
             let mut target = Dict::from([
-                ("name".to_owned(), Value::from(provider)),
-                ("provider".to_owned(), Value::from(provider)),
-                ("url".to_owned(), Value::from(url.map_or_else(|| ollama::url(text), str::to_owned))),
+                ("name".to_owned(), Value::from(provider.as_str())),
+                ("provider".to_owned(), Value::from(provider.as_str())),
+                ("url".to_owned(), Value::from(url)),
             ]);
-            if url.is_some() {
+            if has_key {
                 target.insert("api_key_env".to_owned(), Value::from(variable));
             }
             let data = Dict::from([("targets".to_owned(), Value::from(vec![Value::from(target)]))]);
@@ -130,14 +137,6 @@ impl Layers {
         }
     }
 }
-
-/// Variable, provider and target's name, address; where there is none, the variable holds it.
-const OBVIOUS: [(&str, &str, Option<&str>); 4] = [
-    ("ANTHROPIC_API_KEY", "anthropic", Some("https://api.anthropic.com")),
-    ("OPENAI_API_KEY", "openai", Some("https://api.openai.com")),
-    ("GEMINI_API_KEY", "gemini", Some("https://generativelanguage.googleapis.com")),
-    ("OLLAMA_HOST", "ollama", None),
-];
 
 fn line_at(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1

@@ -7,7 +7,6 @@ mod keys;
 mod layers;
 mod load;
 mod node;
-mod ollama;
 mod origins;
 pub mod prices;
 mod problems;

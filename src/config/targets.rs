@@ -121,13 +121,15 @@ fn required(table: &Table<'_>, key: &str, otherwise: &str) -> String {
 }
 
 fn provider(table: &Table<'_>) -> Provider {
-    let text = required(table, "provider", "has to be set: anthropic, openai, gemini or ollama");
+    let text = required(table, "provider", &format!("has to be set: {}", Provider::choices()));
+    // Any will do for what is wrong: it is reported, and nobody starts with it.
+    let [any, ..] = Provider::ALL;
     if text.is_empty() {
-        return Provider::Openai;
+        return any;
     }
     text.parse().unwrap_or_else(|error: <Provider as std::str::FromStr>::Err| {
         table.wrong("provider", error.to_string());
-        Provider::Openai
+        any
     })
 }
 

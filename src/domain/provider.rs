@@ -1,37 +1,58 @@
-//! Providers: the API dialects that the gateway speaks.
+//! Providers, by the dialect of their API. This names them; what each dialect is stands in
+//! [`dialect`](crate::dialect).
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// An API dialect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Provider {
+/// Writes the enum, its list and its names from one list, so that none of them can lack a provider.
+macro_rules! providers {
+    ($($(#[$doc:meta])* $Provider:ident = $name:literal,)+) => {
+        /// An API dialect. Configuration, logs and the API know it by its name in lower case.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Provider {
+            $($(#[$doc])* #[serde(rename = $name)] $Provider,)+
+        }
+
+        impl Provider {
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$Provider),+];
+
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$Provider => $name,)+
+                }
+            }
+        }
+    };
+}
+
+providers! {
     /// Anthropic Messages.
-    Anthropic,
+    Anthropic = "anthropic",
     /// `OpenAI` Chat Completions, Responses, Completions, Embeddings, and the servers compatible with them.
-    Openai,
+    Openai = "openai",
     /// Google Gemini (`v1beta`).
-    Gemini,
+    Gemini = "gemini",
     /// Ollama (`/api`).
-    Ollama,
+    Ollama = "ollama",
 }
 
 impl Provider {
-    /// Every dialect.
-    pub const ALL: [Self; 4] = [Self::Anthropic, Self::Openai, Self::Gemini, Self::Ollama];
-
-    /// The name used in configuration, logs and the API.
+    /// All names, for people to choose from: `anthropic, openai, gemini or ollama`.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Anthropic => "anthropic",
-            Self::Openai => "openai",
-            Self::Gemini => "gemini",
-            Self::Ollama => "ollama",
-        }
+    pub fn choices() -> String {
+        one_of(&Self::ALL.map(Self::as_str))
+    }
+}
+
+/// `a, b or c`.
+#[must_use]
+pub fn one_of(names: &[&str]) -> String {
+    match names.split_last() {
+        Some((last, others @ [_, ..])) => format!("{} or {last}", others.join(", ")),
+        _ => names.concat(),
     }
 }
 
@@ -43,7 +64,7 @@ impl fmt::Display for Provider {
 
 /// A text names no dialect.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no provider: use anthropic, openai, gemini or ollama")]
+#[error("`{0}` is no provider: use {choices}", choices = Provider::choices())]
 pub struct NotAProvider(pub String);
 
 impl FromStr for Provider {
@@ -51,5 +72,17 @@ impl FromStr for Provider {
 
     fn from_str(text: &str) -> Result<Self, NotAProvider> {
         Self::ALL.into_iter().find(|p| p.as_str() == text).ok_or_else(|| NotAProvider(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_told_every_name() {
+        assert_eq!(Provider::choices(), "anthropic, openai, gemini or ollama");
+        let error = "claude".parse::<Provider>().unwrap_err();
+        assert_eq!(error.to_string(), "`claude` is no provider: use anthropic, openai, gemini or ollama");
     }
 }

@@ -1,4 +1,4 @@
-//! Token counts, in the classes that providers price.
+//! Token counts, in the classes that providers price, and what stands for them where nobody says.
 
 use serde::{Deserialize, Serialize};
 
@@ -48,5 +48,27 @@ impl Tokens {
             cache_write_1h: both(self.cache_write_1h, other.cache_write_1h),
             reasoning: both(self.reasoning, other.reasoning),
         }
+    }
+}
+
+/// Bytes of content that count as one token where a provider's count is missing.
+pub const BYTES_PER_TOKEN: u64 = 4;
+
+/// What a call is worth where its answer does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Input tokens, by the size of the request.
+    pub input: u64,
+    /// Output tokens of work that is done after its answer: the most that it may use, or 0 where nobody said.
+    pub output_later: u64,
+    /// It is known to be done after its answer. Otherwise the answer may still turn out to say so.
+    pub is_deferred: bool,
+}
+
+impl Estimate {
+    /// Of a call that is answered at once.
+    #[must_use]
+    pub fn of_input(input: u64) -> Self {
+        Self { input, ..Self::default() }
     }
 }

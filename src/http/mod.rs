@@ -21,6 +21,7 @@ mod paging;
 mod peers;
 pub mod problem;
 pub mod relay;
+mod schema;
 pub mod stall;
 mod state;
 mod stats;

@@ -11,7 +11,6 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::domain::failure::{Failure, Kind};
-use crate::proxy::refusal;
 
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -67,7 +66,7 @@ impl Refused {
 impl<E: Into<Failure>> From<E> for Refused {
     fn from(error: E) -> Self {
         let failure = error.into();
-        Self { status: refusal::status(failure.kind), failure }
+        Self { status: failure.kind.http_status(), failure }
     }
 }
 
@@ -134,7 +133,7 @@ fn documented(kinds: &[Kind]) -> BTreeMap<String, RefOr<utoipa::openapi::Respons
         let content = ContentBuilder::new().schema(Some(schema)).build();
         ResponseBuilder::new().description(words_of(kind).1).content(MEDIA_TYPE, content).build()
     };
-    kinds.iter().map(|kind| (refusal::status(*kind).as_str().to_owned(), problem(*kind).into())).collect()
+    kinds.iter().map(|kind| (kind.http_status().as_str().to_owned(), problem(*kind).into())).collect()
 }
 
 impl IntoResponse for Refused {

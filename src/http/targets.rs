@@ -13,6 +13,7 @@ use crate::domain::provider::Provider;
 use crate::http::input::{Admin, Named};
 use crate::http::paging::List;
 use crate::http::problem::{Answer, Changing, Reading, Refused};
+use crate::http::schema;
 use crate::http::state::ControlState;
 use crate::upstream::TargetView;
 
@@ -22,7 +23,7 @@ pub struct UpstreamTargetView {
     /// Its name.
     name: String,
     /// Its dialect.
-    #[schema(value_type = String, pattern = "^(anthropic|openai|gemini|ollama)$")]
+    #[schema(schema_with = schema::provider)]
     provider: Provider,
     /// Its base URL.
     url: String,

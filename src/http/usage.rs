@@ -21,6 +21,7 @@ use crate::domain::usage::{Outcome, TokenSource, UsageFilter, UsageLog};
 use crate::http::input::{Admin, Params};
 use crate::http::paging::{List, limit, place};
 use crate::http::problem::{Answer, Reading};
+use crate::http::schema;
 use crate::http::state::ControlState;
 use crate::http::usage_price::{PartView, PriceView};
 use crate::store::{Cursor, Store, UsageRepo};
@@ -59,7 +60,7 @@ pub struct UsageRow {
     /// The model that answered.
     pub actual_model: String,
     /// The dialect.
-    #[schema(value_type = String, pattern = "^(anthropic|openai|gemini|ollama)$")]
+    #[schema(schema_with = schema::provider)]
     pub provider: Provider,
     /// The target's name; empty when none was reached.
     pub target: String,

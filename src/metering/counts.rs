@@ -14,102 +14,11 @@
 //! Sources: the providers' references and the types of their SDKs (`openai`, `anthropic`, `google-genai`, `mistralai`);
 //! Ollama `docs/api.md`; for relays what they send.
 
-use crate::domain::usage::Tokens;
-
 /// More tokens than any call can use: a larger count is nonsense and left out.
 pub const COUNT_MAX: u64 = 1_000_000_000_000;
 
-/// A count's name, or several that only ever mean the same in the same place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::enum_variant_names, reason = "they are the providers' names")]
-pub enum Count {
-    /// `input_tokens` of Anthropic, of Responses.
-    InputTokens,
-    /// `inputTokens` of Bedrock.
-    InputTokensCamel,
-    /// `prompt_tokens`.
-    PromptTokens,
-    /// `promptTokenCount`.
-    PromptTokenCount,
-    /// `prompt_eval_count`.
-    PromptEvalCount,
-    /// `total_input_tokens` of Gemini's Interactions.
-    TotalInputTokens,
-    /// `toolUsePromptTokenCount`, `total_tool_use_tokens`: results of built-in tools, beside the prompt.
-    ToolInput,
-    /// `output_tokens`.
-    OutputTokens,
-    /// `outputTokens` of Bedrock.
-    OutputTokensCamel,
-    /// `completion_tokens`.
-    CompletionTokens,
-    /// `candidatesTokenCount`.
-    CandidatesTokenCount,
-    /// `eval_count`.
-    EvalCount,
-    /// `total_output_tokens` of Gemini's Interactions.
-    TotalOutputTokens,
-    /// `output_tokens` of an answer that has only begun.
-    OutputSoFar,
-    /// `total_tokens`.
-    TotalTokens,
-    /// `totalTokenCount`, `totalTokens`.
-    TotalTokenCount,
-    /// `cache_read_input_tokens`.
-    CacheReadInputTokens,
-    /// `cacheReadInputTokens` of Bedrock.
-    CacheReadCamel,
-    /// `cache_creation_input_tokens`: all lifetimes.
-    CacheCreationInputTokens,
-    /// `cacheWriteInputTokens` of Bedrock.
-    CacheWriteCamel,
-    /// `ephemeral_5m_input_tokens`.
-    Ephemeral5m,
-    /// `ephemeral_1h_input_tokens`.
-    Ephemeral1h,
-    /// `claude_cache_creation_5_m_tokens` of new-api.
-    Claude5m,
-    /// `claude_cache_creation_1_h_tokens` of new-api.
-    Claude1h,
-    /// `cached_tokens` in the details of an input.
-    CachedTokens,
-    /// `cached_tokens` in `usage` itself (Moonshot, Together).
-    CachedTokensBare,
-    /// `prompt_cache_hit_tokens` (`DeepSeek`).
-    PromptCacheHitTokens,
-    /// `cachedContentTokenCount`.
-    CachedContentTokenCount,
-    /// `prompt_eval_cached_count`.
-    PromptEvalCachedCount,
-    /// `total_cached_tokens` of Gemini's Interactions.
-    TotalCachedTokens,
-    /// `cache_write_tokens` in the details of an input (OpenAI, `OpenRouter`).
-    CacheWriteTokens,
-    /// `cache_creation_input_tokens` and the like in the details of an input (Qwen, `LiteLLM`, new-api).
-    CacheCreationInside,
-    /// `reasoning_tokens`, `thinking_tokens` in the details of an output.
-    ReasoningTokens,
-    /// `reasoning_tokens` in `usage` itself (Perplexity).
-    ReasoningTokensBare,
-    /// `thoughtsTokenCount`.
-    ThoughtsTokenCount,
-    /// `total_thought_tokens` of Gemini's Interactions.
-    TotalThoughtTokens,
-    /// The following of one step of an answer: `input_tokens`,
-    StepInput,
-    /// `output_tokens`,
-    StepOutput,
-    /// `cache_read_input_tokens`,
-    StepCacheRead,
-    /// `cache_creation_input_tokens`,
-    StepCacheWrite,
-    /// `ephemeral_5m_input_tokens`,
-    Step5m,
-    /// `ephemeral_1h_input_tokens`,
-    Step1h,
-    /// `reasoning_tokens`.
-    StepReasoning,
-}
+use crate::dialect::Count;
+use crate::domain::tokens::Tokens;
 
 use Count::{
     CacheCreationInputTokens, CacheCreationInside, CacheReadCamel, CacheReadInputTokens, CacheWriteCamel,
@@ -145,14 +54,23 @@ const READ_INSIDE: [Count; 6] = [
 ];
 const WRITTEN_INSIDE: [Count; 2] = [CacheWriteTokens, CacheCreationInside];
 
+/// What one step of an answer used.
+const STEP: [Count; 7] = [
+    Count::StepInput,
+    Count::StepOutput,
+    Count::StepCacheRead,
+    Count::StepCacheWrite,
+    Count::Step5m,
+    Count::Step1h,
+    Count::StepReasoning,
+];
+
 const COUNTS: usize = Count::StepReasoning as usize + 1;
 
-impl Count {
-    /// Whether it counts what the model produced.
-    #[must_use]
-    pub fn is_output(self) -> bool {
-        OUTPUTS.contains(&self) || THOUGHTS.contains(&self)
-    }
+/// Whether a count is of what the model produced.
+#[must_use]
+pub fn is_output(count: Count) -> bool {
+    OUTPUTS.contains(&count) || THOUGHTS.contains(&count)
 }
 
 /// What was reported, by name.
@@ -192,7 +110,7 @@ impl Counts {
 
     /// Takes a value in.
     pub fn set(&mut self, count: Count, value: u64) {
-        let grows = count.is_output() || TOTALS.contains(&count);
+        let grows = is_output(count) || TOTALS.contains(&count);
         if let Some(slot) = self.0.get_mut(count as usize)
             && !(grows && value == 0 && slot.is_some())
         {
@@ -353,8 +271,7 @@ impl Counts {
 
     /// Before the next step.
     pub fn clear_step(&mut self) {
-        use Count::{Step1h, Step5m, StepCacheRead, StepCacheWrite, StepInput, StepOutput, StepReasoning};
-        self.clear(&[StepInput, StepOutput, StepCacheRead, StepCacheWrite, Step5m, Step1h, StepReasoning]);
+        self.clear(&STEP);
     }
 }
 
@@ -403,4 +320,37 @@ pub fn number(text: &[u8]) -> Option<u64> {
     }
     let value: f64 = text.parse().ok()?;
     (0.0..=COUNT_MAX as f64).contains(&value).then_some(value as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::{Field, answer_names};
+    use crate::domain::provider::Provider;
+
+    #[test]
+    fn the_rule_knows_every_count_that_a_dialect_names() {
+        let groups: [&[Count]; 13] = [
+            &WHOLE_INPUTS,
+            &PLAIN_INPUTS,
+            &OUTPUTS,
+            &TOTALS,
+            &REASONING,
+            &THOUGHTS,
+            &READ_BESIDE,
+            &WRITTEN_BESIDE,
+            &WRITTEN_5M,
+            &WRITTEN_1H,
+            &READ_INSIDE,
+            &WRITTEN_INSIDE,
+            &STEP,
+        ];
+        let names = Provider::ALL.into_iter().flat_map(|provider| answer_names(provider).fields);
+        for (name, field) in names.flat_map(|(_, names)| *names) {
+            let Field::Number(count) = field else { continue };
+            let is_alone = matches!(count, ToolInput | Count::OutputSoFar);
+            let is_known = groups.iter().any(|group| group.contains(count)) || is_alone;
+            assert!(is_known && (*count as usize) < COUNTS, "{name}: {count:?} counts for nothing");
+        }
+    }
 }

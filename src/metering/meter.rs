@@ -4,35 +4,13 @@ use crate::domain::terms::Terms;
 use crate::domain::usage::{TokenSource, Tokens};
 use crate::metering::steps::Step;
 
-/// Bytes of content that count as one token where a provider's count is missing.
-pub const BYTES_PER_TOKEN: u64 = 4;
-
 /// Reads along with one answer.
 pub trait Meter: Send {
     /// Takes the next bytes of the body, as they came from the upstream (still compressed, if they are).
     fn feed(&mut self, chunk: &[u8]) -> Progress;
 
     /// What is known now that the answer has ended, or has to be accounted for.
-    fn reading(&mut self, end: End) -> Reading;
-}
-
-/// What a call is worth where its answer does not tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Estimate {
-    /// Input tokens: [`Asked::input_tokens_estimate`](super::ask::Asked::input_tokens_estimate).
-    pub input: u64,
-    /// Output tokens of work that is done after its answer: the most that it may use, or 0 where nobody said.
-    pub output_later: u64,
-    /// It is known to be done after its answer. Otherwise the answer may still turn out to say so.
-    pub is_deferred: bool,
-}
-
-impl Estimate {
-    /// Of a call that is answered at once.
-    #[must_use]
-    pub fn of_input(input: u64) -> Self {
-        Self { input, ..Self::default() }
-    }
+    fn result(&mut self, end: End) -> MeterResult;
 }
 
 /// How far an answer has come.
@@ -40,7 +18,7 @@ impl Estimate {
 pub enum Progress {
     /// More events may follow.
     More,
-    /// The answer's final event lies in what has been fed; nothing that follows changes the reading. Answers
+    /// The answer's final event lies in what has been fed; nothing that follows changes the result. Answers
     /// whose dialect has no final event (Gemini streams) end with their body and never get here.
     Final,
 }
@@ -58,7 +36,7 @@ pub enum End {
 
 /// What a meter makes of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct MeterResult {
     /// Token counts: every token that the provider charges for, `reasoning` and the cache classes being parts.
     pub tokens: Tokens,
     /// What of that each step used, where the provider bills more than one.
@@ -79,18 +57,18 @@ pub struct Reading {
 }
 
 /// The meter of an answer in which there is nothing to count.
-pub struct Nothing {
+pub struct NoopMeter {
     /// Whether there is nothing to count, rather than something that cannot be read.
     pub readable: bool,
 }
 
-impl Meter for Nothing {
+impl Meter for NoopMeter {
     fn feed(&mut self, _chunk: &[u8]) -> Progress {
         Progress::More
     }
 
-    fn reading(&mut self, end: End) -> Reading {
-        Reading {
+    fn result(&mut self, end: End) -> MeterResult {
+        MeterResult {
             tokens: Tokens::default(),
             steps: Vec::new(),
             terms: Terms::default(),

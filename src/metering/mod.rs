@@ -1,48 +1,40 @@
 //! Metering: reads the token counts out of an answer while it passes, without holding it up or keeping it.
 //!
 //! ```text
-//! chunk → coding (a decoded copy, where the answer is compressed)
-//!       → framing (events, lines or one document: told from the bytes themselves)
-//!       → scanner (resumable JSON that keeps nothing but what the vocabulary names)
-//!       → tally (what was reported, content that passed, endings) → counts (the rule) → Reading
+//! chunk → decompress (a decoded copy, where the answer is compressed)
+//!       → json_meter (events, lines or one document: told from the bytes themselves)
+//!       → scanner (resumable JSON that keeps nothing but the fields that a dialect names)
+//!       → accumulator (what was reported, content that passed, endings) → counts (the rule) → MeterResult
 //! ```
 //!
 //! There is one rule of counting for all dialects and for all who imitate them; `counts.rs` states it.
 //!
-//! Memory per answer is fixed: nothing of an answer is buffered, however large its events are. One vocabulary
-//! covers all dialects, so that an answer is read by what it is: an OpenAI-shaped answer on a Gemini path, or
-//! an Anthropic-shaped one from an OpenAI-compatible server, is metered all the same.
+//! Memory per answer is fixed: nothing of an answer is buffered, however large its events are. The names
+//! of all dialects are looked for at once (`fields.rs`), so that an answer is read by what it is: an OpenAI-shaped answer
+//! on a Gemini path, or an Anthropic-shaped one from an OpenAI-compatible server, is metered all the same.
 
-pub mod ask;
-mod coding;
+mod accumulator;
 mod counts;
-mod decode;
-mod endpoint;
-mod form;
-mod framing;
-mod in_path;
+mod decompress;
+mod fields;
+mod json_meter;
 mod meter;
 mod position;
 mod prefix_cache;
 mod scanner;
 mod steps;
-mod tally;
-pub mod usage_chunk;
-mod vocabulary;
 
-pub use crate::metering::decode::{Coding, Decoding};
-pub use crate::metering::endpoint::Endpoint;
-use crate::metering::framing::Plain;
-pub use crate::metering::in_path::InPath;
-use crate::metering::meter::Nothing;
-pub use crate::metering::meter::{BYTES_PER_TOKEN, End, Estimate, Meter, Progress, Reading};
+use crate::dialect::Billing;
+use crate::domain::tokens::Estimate;
+use crate::metering::json_meter::JsonMeter;
+use crate::metering::meter::NoopMeter;
+pub use crate::metering::meter::{End, Meter, MeterResult, Progress};
 pub use crate::metering::steps::Step;
 
 /// What has to be known of an answer before its body comes.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerHead<'a> {
-    /// What was called.
-    pub endpoint: Endpoint,
+    pub billing: Billing,
     /// HTTP status.
     pub status: u16,
     /// `content-type`.
@@ -58,13 +50,13 @@ pub struct AnswerHead<'a> {
 #[must_use]
 pub fn open(head: &AnswerHead<'_>) -> Box<dyn Meter> {
     let success = (200..300).contains(&head.status);
-    if !success || head.endpoint != Endpoint::Inference {
-        return Box::new(Nothing { readable: true });
+    if !success || head.billing != Billing::Inference {
+        return Box::new(NoopMeter { readable: true });
     }
     match head.content_type.map(form_of) {
-        Some(Form::Binary) => Box::new(Nothing { readable: true }),
-        Some(Form::Lines) => coding::open(head.content_encoding, Plain::lines(head.estimate)),
-        Some(Form::Text) | None => coding::open(head.content_encoding, Plain::new(head.estimate)),
+        Some(Form::Binary) => Box::new(NoopMeter { readable: true }),
+        Some(Form::Lines) => decompress::open(head.content_encoding, JsonMeter::lines(head.estimate)),
+        Some(Form::Text) | None => decompress::open(head.content_encoding, JsonMeter::new(head.estimate)),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Where in a JSON document a scanner stands, in a form that can be copied and taken up again.
 
-use crate::metering::vocabulary::Place;
+use crate::dialect::Field;
 
-/// Containers of interest inside one another; the vocabulary needs nine, arrays included.
+/// Containers of interest inside one another; the dialects need nine, arrays included.
 const DEPTH_MAX: usize = 16;
 
 /// Where the scanner stands between two bytes.
@@ -39,10 +39,10 @@ pub enum State {
 pub struct Position {
     /// Between which bytes.
     pub state: State,
-    /// Where the value stands that is being read or comes next.
-    pub place: Place,
+    /// The value that is being read or comes next.
+    pub field: Field,
     /// The containers around it, outermost first; their number, and which are arrays.
-    around: [Place; DEPTH_MAX],
+    around: [Field; DEPTH_MAX],
     depth: usize,
     arrays: u32,
 }
@@ -51,14 +51,14 @@ impl Position {
     /// Before a document.
     pub const START: Self = Self {
         state: State::Value,
-        place: Place::Root,
-        around: [Place::Nothing; DEPTH_MAX],
+        field: Field::Root,
+        around: [Field::Ignored; DEPTH_MAX],
         depth: 0,
         arrays: 0,
     };
 
     /// The container around the present value, and whether it is an array.
-    pub fn innermost(&self) -> Option<(Place, bool)> {
+    pub fn innermost(&self) -> Option<(Field, bool)> {
         let index = self.depth.checked_sub(1)?;
         Some((*self.around.get(index)?, self.arrays >> index & 1 == 1))
     }
@@ -70,32 +70,32 @@ impl Position {
 
     /// Goes into the array or object at the present place; false if there is nothing of interest in it.
     pub fn enter(&mut self, array: bool) -> bool {
-        let of_interest = self.place.has_members() || (array && self.place != Place::Nothing);
-        if !of_interest || matches!(self.place, Place::ContentJson | Place::Vector) {
+        let of_interest = self.field.has_members() || (array && self.field != Field::Ignored);
+        if !of_interest || matches!(self.field, Field::ContentJson | Field::Vector) {
             return false;
         }
         let Some(slot) = self.around.get_mut(self.depth) else { return false };
-        *slot = self.place;
+        *slot = self.field;
         self.arrays = self.arrays & !(1 << self.depth) | u32::from(array) << self.depth;
         self.depth += 1;
         self.state = if array { State::Value } else { State::Key };
         true
     }
 
-    /// Leaves the innermost array or object, and tells its place; none if it is not of that kind.
-    pub fn leave(&mut self, array: bool) -> Option<Place> {
-        let (place, _) = self.innermost().filter(|(_, is_array)| *is_array == array)?;
+    /// Leaves the innermost array or object, and tells its field; none if it is not of that kind.
+    pub fn leave(&mut self, array: bool) -> Option<Field> {
+        let (field, _) = self.innermost().filter(|(_, is_array)| *is_array == array)?;
         self.depth -= 1;
         self.next();
-        Some(place)
+        Some(field)
     }
 
     /// Behind a value: what comes next depends on the container around it.
     pub fn next(&mut self) {
         self.state = match self.innermost() {
             None => State::Over,
-            Some((place, true)) => {
-                self.place = place;
+            Some((field, true)) => {
+                self.field = field;
                 State::Value
             }
             Some((_, false)) => State::Key,

@@ -1,12 +1,12 @@
-//! How the documents of a stream begin: alike. The bytes up to the first piece of content are remembered, so that
+//! The documents of a stream begin alike. The bytes up to the first piece of content are remembered, so that
 //! the next document can be taken up from there with one comparison.
 
-/// Longest beginning that is remembered.
+/// Longest prefix that is remembered.
 const LENGTH_MAX: usize = 512;
 
-/// The beginning of a document, with at most one number in it that may differ (a sequence number, a time).
+/// The prefix of a document, with at most one number in it that may differ (a sequence number, a time).
 #[derive(Debug)]
-pub struct Beginning {
+pub struct PrefixCache {
     /// What comes before and behind the number, in one piece.
     bytes: [u8; LENGTH_MAX],
     len: usize,
@@ -14,13 +14,13 @@ pub struct Beginning {
     number_at: Option<usize>,
 }
 
-impl Beginning {
+impl PrefixCache {
     /// Nothing remembered.
-    pub fn unknown() -> Self {
+    pub fn empty() -> Self {
         Self { bytes: [0; LENGTH_MAX], len: 0, number_at: None }
     }
 
-    /// What comes behind the beginning, if `bytes` begin this way.
+    /// What comes behind the prefix, if `bytes` begin this way.
     pub fn behind<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
         let known = self.bytes.get(..self.len).filter(|known| !known.is_empty())?;
         let Some(number_at) = self.number_at else { return bytes.strip_prefix(known) };
@@ -30,11 +30,11 @@ impl Beginning {
         number.get(end..)?.strip_prefix(behind)
     }
 
-    /// Remembers `beginning`, in which the digits of a number stand at `number`.
-    pub fn learn(&mut self, beginning: &[u8], number: Option<(usize, usize)>) {
+    /// Remembers `prefix`, in which the digits of a number stand at `number`.
+    pub fn learn(&mut self, prefix: &[u8], number: Option<(usize, usize)>) {
         let (before, behind) = match number {
-            Some((start, end)) => (beginning.get(..start), beginning.get(end..)),
-            None => (Some(beginning), None),
+            Some((start, end)) => (prefix.get(..start), prefix.get(end..)),
+            None => (Some(prefix), None),
         };
         let (before, behind) = (before.unwrap_or_default(), behind.unwrap_or_default());
         self.len = 0;
@@ -55,17 +55,17 @@ mod tests {
 
     #[test]
     fn the_next_document_may_differ_in_the_number_alone() {
-        let mut beginning = Beginning::unknown();
-        assert_eq!(beginning.behind(b"{\"n\":12,\"delta\":\"x"), None);
-        beginning.learn(b"{\"n\":12,\"delta\":\"", Some((5, 7)));
-        assert_eq!(beginning.behind(b"{\"n\":12,\"delta\":\"x"), Some(&b"x"[..]));
-        assert_eq!(beginning.behind(b"{\"n\":9999,\"delta\":\"y"), Some(&b"y"[..]));
+        let mut cache = PrefixCache::empty();
+        assert_eq!(cache.behind(b"{\"n\":12,\"delta\":\"x"), None);
+        cache.learn(b"{\"n\":12,\"delta\":\"", Some((5, 7)));
+        assert_eq!(cache.behind(b"{\"n\":12,\"delta\":\"x"), Some(&b"x"[..]));
+        assert_eq!(cache.behind(b"{\"n\":9999,\"delta\":\"y"), Some(&b"y"[..]));
         for other in
             ["{\"n\":,\"delta\":\"y", "{\"n\":12", "{\"n\":12,\"other\":\"y", "{\"m\":12,\"delta\":\"y", ""]
         {
-            assert_eq!(beginning.behind(other.as_bytes()), None, "{other}");
+            assert_eq!(cache.behind(other.as_bytes()), None, "{other}");
         }
-        beginning.learn(&[b'x'; LENGTH_MAX + 1], None);
-        assert_eq!(beginning.behind(&[b'x'; LENGTH_MAX + 1]), None, "too long to be remembered");
+        cache.learn(&[b'x'; LENGTH_MAX + 1], None);
+        assert_eq!(cache.behind(&[b'x'; LENGTH_MAX + 1]), None, "too long to be remembered");
     }
 }

@@ -1,18 +1,19 @@
-//! A JSON scanner that can stop and go on at any byte, keeps next to nothing, and tells a [`Tally`] what the
-//! vocabulary names. Its memory is fixed, whatever it is fed; what is no JSON makes it wait for the next start.
+//! A JSON scanner that can stop and go on at any byte, keeps next to nothing, and tells a [`UsageAccumulator`] what the
+//! dialects name. Its memory is fixed, whatever it is fed; what is no JSON makes it wait for the next start.
 //!
 //! It is the hot loop of a streamed answer, so every step has a quick way for what lies in one piece in front
 //! of it, and a slow one, by state, for what is cut by the end of a chunk.
 
+use crate::dialect::Field;
 use crate::json::skip::{self, Skip, Text};
+use crate::metering::accumulator::UsageAccumulator;
 use crate::metering::counts;
+use crate::metering::fields::{self, NAME_MAX};
 use crate::metering::position::{Position, State};
-use crate::metering::prefix_cache::Beginning;
-use crate::metering::tally::Tally;
-use crate::metering::vocabulary::Place;
+use crate::metering::prefix_cache::PrefixCache;
 
-/// The longest key of interest has 27 bytes.
-const KEY_MAX: usize = 32;
+/// Bytes of a key that are kept: one more than the longest name, so that a longer key equals none.
+const KEY_MAX: usize = NAME_MAX + 1;
 /// Longest string that is kept: names of models, kinds of events.
 const WORD_MAX: usize = 200;
 
@@ -21,9 +22,9 @@ const WORD_MAX: usize = 200;
 pub struct Scanner {
     at: Position,
     /// How documents begin here, up to their content, and where that leads.
-    beginning: Beginning,
+    prefix: PrefixCache,
     leads_to: Position,
-    lesson: Option<Lesson>,
+    candidate: Option<PrefixCandidate>,
     /// The byte before was a backslash, inside a key, a content or a word.
     escaped: bool,
     skip: Skip,
@@ -35,10 +36,10 @@ pub struct Scanner {
 
 /// A beginning that is being learnt. Positions are what lay before the scanner then, as it counts its way down.
 #[derive(Clone, Copy, Debug)]
-struct Lesson {
-    /// What the tally had been told before the document. A beginning that tells it something new is not learnt:
+struct PrefixCandidate {
+    /// What the accumulator knew before the document. A beginning that tells it something is not learnt:
     /// it could not be skipped.
-    told: u64,
+    revision: u64,
     number: Option<(usize, usize)>,
     content: Option<usize>,
 }
@@ -49,9 +50,9 @@ impl Scanner {
     pub fn new() -> Self {
         Self {
             at: Position::START,
-            beginning: Beginning::unknown(),
+            prefix: PrefixCache::empty(),
             leads_to: Position::START,
-            lesson: None,
+            candidate: None,
             escaped: false,
             skip: Skip::inside(),
             text: Text::inside(),
@@ -86,59 +87,59 @@ impl Scanner {
     }
 
     /// Takes the document's next bytes, up to its end at most; returns how many.
-    pub fn feed(&mut self, bytes: &[u8], tally: &mut Tally) -> usize {
+    pub fn feed(&mut self, bytes: &[u8], usage: &mut UsageAccumulator) -> usize {
         let mut rest = bytes;
         if !self.started {
-            rest = self.begin(bytes, tally);
+            rest = self.begin(bytes, usage);
         }
         while !rest.is_empty() {
             rest = match self.at.state {
-                State::Value => self.value(rest, tally),
-                State::Key => self.key(rest, tally),
+                State::Value => self.value(rest, usage),
+                State::Key => self.key(rest, usage),
                 State::KeyText => self.key_text(rest),
                 State::Colon => self.colon(rest),
-                State::Content => self.content(rest, tally),
-                State::Word => self.word(rest, tally),
+                State::Content => self.content(rest, usage),
+                State::Word => self.word(rest, usage),
                 State::OtherText => self.other_text(rest),
-                State::OtherContainer => self.other_container(rest, tally),
-                State::Digits => self.digits(rest, tally),
+                State::OtherContainer => self.other_container(rest, usage),
+                State::Digits => self.digits(rest, usage),
                 State::OtherScalar => self.other_scalar(rest),
                 State::Over | State::Broken => break,
             };
         }
-        if let Some(lesson) = self.lesson.take() {
-            self.learn(bytes, lesson);
+        if let Some(candidate) = self.candidate.take() {
+            self.learn(bytes, candidate);
         }
         if self.is_broken() { bytes.len() } else { bytes.len() - rest.len() }
     }
 
     /// Gets over the beginning of a document if it is a known one, and else gets ready to learn it.
-    fn begin<'b>(&mut self, bytes: &'b [u8], tally: &Tally) -> &'b [u8] {
-        if let Some(rest) = self.beginning.behind(bytes) {
+    fn begin<'b>(&mut self, bytes: &'b [u8], usage: &UsageAccumulator) -> &'b [u8] {
+        if let Some(rest) = self.prefix.behind(bytes) {
             self.at = self.leads_to;
             self.escaped = false;
             self.started = true;
             return rest;
         }
-        self.lesson = Some(Lesson { told: tally.told(), number: None, content: None });
+        self.candidate = Some(PrefixCandidate { revision: usage.revision(), number: None, content: None });
         bytes
     }
 
-    fn learn(&mut self, bytes: &[u8], lesson: Lesson) {
-        let place = |before: usize| bytes.len() - before;
-        if let Some(content) = lesson.content
-            && let Some(beginning) = bytes.get(..place(content))
+    fn learn(&mut self, bytes: &[u8], candidate: PrefixCandidate) {
+        let at = |before: usize| bytes.len() - before;
+        if let Some(content) = candidate.content
+            && let Some(beginning) = bytes.get(..at(content))
         {
-            self.beginning.learn(beginning, lesson.number.map(|(start, end)| (place(start), place(end))));
+            self.prefix.learn(beginning, candidate.number.map(|(start, end)| (at(start), at(end))));
         }
     }
 
-    fn key<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+    fn key<'b>(&mut self, bytes: &'b [u8], usage: &mut UsageAccumulator) -> &'b [u8] {
         let Some((&first, rest)) = bytes.split_first() else { return bytes };
         match first {
             b'"' => {}
             b'}' => {
-                self.close(false, tally);
+                self.close(false, usage);
                 return rest;
             }
             b',' | b' ' | b'\n' | b'\r' | b'\t' => return rest,
@@ -150,9 +151,9 @@ impl Scanner {
         if let Some(end) = skip::special(rest)
             && let Some((key, [b'"', behind @ ..])) = rest.split_at_checked(end)
         {
-            self.at.place = self.member(key);
+            self.at.field = self.member(key);
             return match behind {
-                [b':', value @ ..] if !value.is_empty() => self.value(value, tally),
+                [b':', value @ ..] if !value.is_empty() => self.value(value, usage),
                 _ => {
                     self.at.state = State::Colon;
                     behind
@@ -170,7 +171,7 @@ impl Scanner {
     fn key_text<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let Some((&first, rest)) = bytes.split_first() else { return bytes };
         if first == b'"' && !self.escaped {
-            self.at.place = self.member(self.word.get(..self.word_len).unwrap_or_default());
+            self.at.field = self.member(self.word.get(..self.word_len).unwrap_or_default());
             self.at.state = State::Colon;
         } else {
             self.keep(first, KEY_MAX);
@@ -179,8 +180,8 @@ impl Scanner {
         rest
     }
 
-    fn member(&self, key: &[u8]) -> Place {
-        self.at.innermost().map_or(Place::Nothing, |(place, _)| place.member(key))
+    fn member(&self, key: &[u8]) -> Field {
+        self.at.innermost().map_or(Field::Ignored, |(field, _)| fields::member(field, key))
     }
 
     fn colon<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
@@ -193,28 +194,28 @@ impl Scanner {
         rest
     }
 
-    fn value<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+    fn value<'b>(&mut self, bytes: &'b [u8], usage: &mut UsageAccumulator) -> &'b [u8] {
         let Some((&first, rest)) = bytes.split_first() else { return bytes };
         self.at.state = State::Value;
         if is_space(first) || (first == b',' && !self.at.is_outermost()) {
             return rest;
         }
         self.started = true;
-        if self.at.place == Place::Vector {
-            tally.vector();
+        if self.at.field == Field::Vector {
+            usage.vector();
         }
         match first {
-            b'"' => return self.string(rest, tally),
-            b'{' | b'[' => return self.open(first == b'[', rest, tally),
-            b']' => self.close(true, tally),
-            b'0'..=b'9' if matches!(self.at.place, Place::Number(_)) => {
+            b'"' => return self.string(rest, usage),
+            b'{' | b'[' => return self.open(first == b'[', rest, usage),
+            b']' => self.close(true, usage),
+            b'0'..=b'9' if matches!(self.at.field, Field::Number(_)) => {
                 self.word_len = 0;
-                return self.digits(bytes, tally);
+                return self.digits(bytes, usage);
             }
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
-                match self.at.place {
-                    Place::Done => tally.done(first == b't'),
-                    Place::Error if matches!(first, b't' | b'-' | b'1'..=b'9') => tally.error(),
+                match self.at.field {
+                    Field::Done => usage.done(first == b't'),
+                    Field::Error if matches!(first, b't' | b'-' | b'1'..=b'9') => usage.error(),
                     _ => {}
                 }
                 let behind = self.other_scalar(rest);
@@ -227,17 +228,17 @@ impl Scanner {
     }
 
     /// Behind the opening quote of a string that is a value.
-    fn string<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+    fn string<'b>(&mut self, bytes: &'b [u8], usage: &mut UsageAccumulator) -> &'b [u8] {
         self.escaped = false;
-        if self.at.place == Place::Nothing {
+        if self.at.field == Field::Ignored {
             self.text = Text::inside();
             self.other_text(bytes)
-        } else if self.at.place.is_content_text() {
-            self.content_begins(bytes.len(), tally);
-            self.content(bytes, tally)
-        } else if self.at.place.is_word() {
+        } else if self.at.field.is_content_text() {
+            self.content_begins(bytes.len(), usage);
+            self.content(bytes, usage)
+        } else if self.at.field.is_word() {
             self.word_len = 0;
-            self.word(bytes, tally)
+            self.word(bytes, usage)
         } else {
             self.text = Text::inside();
             self.other_text(bytes)
@@ -245,11 +246,11 @@ impl Scanner {
     }
 
     /// The first content of a document is where its beginning ends.
-    fn content_begins(&mut self, before: usize, tally: &Tally) {
+    fn content_begins(&mut self, before: usize, usage: &UsageAccumulator) {
         self.at.state = State::Content;
-        match &mut self.lesson {
-            Some(lesson) if lesson.content.is_none() && lesson.told == tally.told() => {
-                lesson.content = Some(before);
+        match &mut self.candidate {
+            Some(candidate) if candidate.content.is_none() && candidate.revision == usage.revision() => {
+                candidate.content = Some(before);
                 self.leads_to = self.at;
             }
             _ => {}
@@ -257,36 +258,36 @@ impl Scanner {
     }
 
     /// Behind the opening bracket of an array or object.
-    fn open<'b>(&mut self, array: bool, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+    fn open<'b>(&mut self, array: bool, bytes: &'b [u8], usage: &mut UsageAccumulator) -> &'b [u8] {
         if self.at.enter(array) {
-            tally.entered(self.at.place, array);
+            usage.entered(self.at.field, array);
             bytes
         } else {
             self.skip = Skip::inside();
-            self.other_container(bytes, tally)
+            self.other_container(bytes, usage)
         }
     }
 
     /// Behind the closing bracket of an array or object.
-    fn close(&mut self, array: bool, tally: &mut Tally) {
+    fn close(&mut self, array: bool, usage: &mut UsageAccumulator) {
         match self.at.leave(array) {
-            Some(place) if !array => tally.left(place),
+            Some(field) if !array => usage.left(field),
             Some(_) => {}
             None => self.at.state = State::Broken,
         }
     }
 
     /// Counts what the model produced. An escape counts as one byte, and hexadecimal digits for themselves.
-    fn content<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+    fn content<'b>(&mut self, bytes: &'b [u8], usage: &mut UsageAccumulator) -> &'b [u8] {
         self.at.state = State::Content;
         let mut rest = bytes;
         if self.escaped && !rest.is_empty() {
             self.escaped = false;
-            tally.content(1);
+            usage.content(1);
             rest = behind(rest, 0);
         }
         while let Some(end) = skip::special(rest) {
-            tally.content(end);
+            usage.content(end);
             if rest.get(end) == Some(&b'"') {
                 self.at.next();
                 return behind(rest, end);
@@ -295,22 +296,22 @@ impl Scanner {
                 self.escaped = true;
                 return &[];
             }
-            tally.content(1);
+            usage.content(1);
             rest = behind(rest, end + 1);
         }
-        tally.content(rest.len());
+        usage.content(rest.len());
         &[]
     }
 
     /// Keeps a string, as far as it may matter, and tells what it says.
-    fn word<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+    fn word<'b>(&mut self, bytes: &'b [u8], usage: &mut UsageAccumulator) -> &'b [u8] {
         self.at.state = State::Word;
         if self.word_len == 0
             && !self.escaped
             && let Some(end) = skip::special(bytes)
             && let Some((word, [b'"', rest @ ..])) = bytes.split_at_checked(end)
         {
-            tell(self.at.place, word, tally);
+            tell(self.at.field, word, usage);
             self.at.next();
             return rest;
         }
@@ -323,7 +324,7 @@ impl Scanner {
             } else if first == b'\\' {
                 self.escaped = true;
             } else {
-                tell(self.at.place, self.word.get(..self.word_len).unwrap_or_default(), tally);
+                tell(self.at.field, self.word.get(..self.word_len).unwrap_or_default(), usage);
                 self.at.next();
                 break;
             }
@@ -340,11 +341,11 @@ impl Scanner {
         bytes.get(taken..).unwrap_or_default()
     }
 
-    fn other_container<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+    fn other_container<'b>(&mut self, bytes: &'b [u8], usage: &mut UsageAccumulator) -> &'b [u8] {
         self.at.state = State::OtherContainer;
         let taken = self.skip.feed(bytes);
-        if self.at.place == Place::ContentJson {
-            tally.content(taken);
+        if self.at.field == Field::ContentJson {
+            usage.content(taken);
         }
         if self.skip.is_over() {
             self.at.next();
@@ -355,29 +356,29 @@ impl Scanner {
     /// The first number of a document may be another one in the next.
     fn number_passed(&mut self, bytes: &[u8], behind: &[u8]) {
         let number = bytes.get(..bytes.len() - behind.len()).unwrap_or_default();
-        if let Some(lesson) = &mut self.lesson
-            && lesson.number.is_none()
-            && lesson.content.is_none()
+        if let Some(candidate) = &mut self.candidate
+            && candidate.number.is_none()
+            && candidate.content.is_none()
             && number.iter().all(u8::is_ascii_digit)
         {
-            lesson.number = Some((bytes.len(), behind.len()));
+            candidate.number = Some((bytes.len(), behind.len()));
         }
     }
 
     /// A token count; its digits are kept only where they lie in two chunks.
-    fn digits<'b>(&mut self, bytes: &'b [u8], tally: &mut Tally) -> &'b [u8] {
+    fn digits<'b>(&mut self, bytes: &'b [u8], usage: &mut UsageAccumulator) -> &'b [u8] {
         self.at.state = State::Digits;
         let in_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
         let end = bytes.iter().position(|byte| !in_number(byte));
         let (digits, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
         if end.is_some() && self.word_len == 0 {
-            tell(self.at.place, digits, tally);
+            tell(self.at.field, digits, usage);
         } else {
             for digit in digits {
                 self.keep(*digit, WORD_MAX);
             }
             if end.is_some() {
-                tell(self.at.place, self.word.get(..self.word_len).unwrap_or_default(), tally);
+                tell(self.at.field, self.word.get(..self.word_len).unwrap_or_default(), usage);
             }
         }
         if end.is_some() {
@@ -405,19 +406,19 @@ impl Scanner {
 }
 
 /// Tells what a kept string says at its place.
-fn tell(place: Place, word: &[u8], tally: &mut Tally) {
-    match place {
-        Place::Kind => tally.kind(word),
-        Place::Model => tally.model(word),
-        Place::StopReason => tally.stop_reason(),
-        Place::Status => tally.status(word),
-        Place::Error if !word.is_empty() => tally.error(),
-        Place::StepKind => tally.step_kind(word),
-        Place::StepModel => tally.step_model(word),
-        Place::Term(term) => tally.term(term, word),
-        Place::Number(count) => {
+fn tell(field: Field, word: &[u8], usage: &mut UsageAccumulator) {
+    match field {
+        Field::Kind => usage.kind(word),
+        Field::Model => usage.model(word),
+        Field::StopReason => usage.stop_reason(),
+        Field::Status => usage.status(word),
+        Field::Error if !word.is_empty() => usage.error(),
+        Field::StepKind => usage.step_kind(word),
+        Field::StepModel => usage.step_model(word),
+        Field::Term(term) => usage.term(term, word),
+        Field::Number(count) => {
             if let Some(value) = counts::number(word) {
-                tally.count(count, value);
+                usage.count(count, value);
             }
         }
         _ => {}

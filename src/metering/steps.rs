@@ -5,7 +5,9 @@
 //! here that has a model of its own, the counts tell whether it is in them: they are compared with the sums of the
 //! steps. A fallback without output has failed and is not billed.
 
-use crate::domain::usage::Tokens;
+use crate::dialect::StepKind;
+use crate::domain::tokens::Tokens;
+use crate::metering::fields;
 
 /// More steps than this are added to the last one.
 const STEPS_MAX: usize = 16;
@@ -53,10 +55,10 @@ impl Steps {
 
     /// Its kind.
     pub fn kind(&mut self, kind: &[u8]) {
-        self.kind = Some(match kind {
-            b"message" => Kind::Own,
-            b"compaction" | b"advisor_message" => Kind::Beside,
-            _ => Kind::Either,
+        self.kind = Some(match fields::step(kind) {
+            Some(StepKind::Within) => Kind::Own,
+            Some(StepKind::Beside) => Kind::Beside,
+            None => Kind::Either,
         });
     }
 

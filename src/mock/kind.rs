@@ -4,8 +4,9 @@ use http::Method;
 use http::request::Parts;
 use memchr::memmem;
 
+use crate::dialect::path_model;
+use crate::dialect::request::BodyPeek;
 use crate::domain::provider::Provider as Dialect;
-use crate::metering::{InPath, ask};
 use crate::mock::answer::Made;
 use crate::mock::ollama::Shape;
 use crate::mock::wanted::Wanted;
@@ -87,10 +88,7 @@ impl Call {
             _ if parts.method != Method::POST && has("upgrade") => Kind::Upgrade,
             _ => v1_kind(path, has("anthropic-version")),
         };
-        let model = match InPath::of(Dialect::Gemini, path) {
-            InPath::Certainly(model) | InPath::Perhaps(model) => Some(model.to_owned()),
-            InPath::Nothing => None,
-        };
+        let model = path_model(Dialect::Gemini, path).name().map(str::to_owned);
         Self { kind, model }
     }
 }
@@ -142,7 +140,7 @@ impl Kind {
     /// The kind once the body has said whether it wants a stream, or its numbers in base64.
     #[must_use]
     pub fn told(self, body: &[u8]) -> Self {
-        let asked = ask::scan(body).stream;
+        let asked = BodyPeek::read(body).stream;
         let stream = asked == Some(true);
         match self {
             Self::Embeddings { .. } => {

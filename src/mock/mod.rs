@@ -1,4 +1,4 @@
-//! A fake provider that speaks all four dialects, for demos, tests and benches: `sproxy mock-provider`.
+//! A fake provider that speaks every dialect, for demos, tests and benches: `sproxy mock-provider`.
 //!
 //! A caller steers it with headers or query parameters of the same names (a header wins):
 //!

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
-use crate::metering::ask;
+use crate::dialect::request::BodyPeek;
 use crate::mock::answer::{Body, Broken, Built, Ending, Made};
 use crate::mock::books::{Books, Connection, Served, Sums};
 use crate::mock::kind::{Call, Kind};
@@ -160,7 +160,7 @@ impl Provider {
 
 /// What a call shall be answered with: as steered, and as asked where nobody steers.
 fn wanted(call: &Call, steering: &Steering, body: &[u8]) -> Wanted {
-    let asked = ask::scan(body);
+    let asked = BodyPeek::read(body);
     let model = call.model.as_deref().or(asked.model.as_deref()).unwrap_or("mock-model");
     let cached = steering.cache_read + steering.cache_write + steering.cache_write_1h;
     let output = if call.kind.has_output() { steering.output.unwrap_or(OUTPUT_DEFAULT) } else { 0 };
@@ -173,7 +173,7 @@ fn wanted(call: &Call, steering: &Steering, body: &[u8]) -> Wanted {
         cache_write_1h: steering.cache_write_1h,
         reasoning: steering.reasoning.min(output),
         events: steering.events.unwrap_or(if output == 0 { 0 } else { EVENTS_DEFAULT }),
-        wants_usage: asked.wants_usage,
+        wants_usage: asked.usage_option.is_set(),
         tool: if output == 0 { None } else { tools::call(steering.tool.as_deref(), body) },
     }
 }

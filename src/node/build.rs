@@ -22,9 +22,11 @@ use crate::accounts::{self, Accounts};
 use crate::cluster::link::{Link, LinkTls};
 use crate::cluster::{self};
 use crate::config::{Config, Secret};
+use crate::dialect::obvious_target;
 use crate::domain::clock::Clock;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{NodeId, NotANodeId};
+use crate::domain::provider::{Provider, one_of};
 use crate::domain::usage::UsageRecord;
 use crate::grpc;
 use crate::http::callers::Callers;
@@ -162,9 +164,10 @@ async fn foundation(
     }
     let upstream = Upstream::new(&config.targets, &clock).map_err(|e| Error::Unusable(e.to_string()))?;
     if config.targets.is_empty() {
+        let variables = Provider::ALL.map(|provider| obvious_target(provider).variable);
         tracing::warn!(
-            "no target is configured, and every call will be told so: set ANTHROPIC_API_KEY, OPENAI_API_KEY, \
-             GEMINI_API_KEY or OLLAMA_HOST, or write [[targets]] into sproxy.toml"
+            "no target is configured, and every call will be told so: set {}, or write [[targets]] into sproxy.toml",
+            one_of(&variables)
         );
     }
     let base = Base { id, store, lock, accounts, quota, ledger, upstream: Arc::new(upstream), clock, addr };

@@ -12,9 +12,10 @@ use crate::domain::price::PriceList;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
 use crate::domain::terms::Terms;
+use crate::domain::tokens::Estimate;
 use crate::domain::usage::{Outcome, Part, TokenSource, Tokens, UsageRecord};
 use crate::ledger::{Bounded, Receipt, Reservation};
-use crate::metering::{Estimate, Reading, Step};
+use crate::metering::{MeterResult, Step};
 use crate::proxy::metrics::Metrics;
 use crate::quota::Admission;
 use crate::upstream::Target;
@@ -85,7 +86,7 @@ struct Open {
     is_streaming: bool,
     ttfb: Option<Duration>,
     /// What is known to be used if nothing more is heard.
-    so_far: Reading,
+    so_far: MeterResult,
 }
 
 impl Account {
@@ -140,7 +141,7 @@ impl Account {
         if let Some(open) = &mut self.open {
             let output = if estimate.is_deferred { estimate.output_later } else { 0 };
             let tokens = Tokens { input: estimate.input, output, ..Tokens::default() };
-            open.so_far = Reading { tokens, source: TokenSource::Estimated, ..nothing() };
+            open.so_far = MeterResult { tokens, source: TokenSource::Estimated, ..nothing() };
         }
     }
 
@@ -157,10 +158,10 @@ impl Account {
     }
 
     /// Hands the record to the ledger. Nothing can be refused here: the room was reserved before the call went out.
-    pub(super) fn settle(&mut self, outcome: Outcome, reading: Reading) -> Option<Receipt> {
+    pub(super) fn settle(&mut self, outcome: Outcome, result: MeterResult) -> Option<Receipt> {
         let open = self.open.take()?;
-        let readable = reading.readable;
-        let (record, reservation, admission) = open.into_record(&self.books, outcome, reading);
+        let readable = result.readable;
+        let (record, reservation, admission) = open.into_record(&self.books, outcome, result);
         // Limits count what the ledger will hold.
         let record = Bounded::from(record);
         self.books.metrics.settled(&record, readable);
@@ -177,16 +178,16 @@ impl Open {
         self,
         books: &Books,
         outcome: Outcome,
-        reading: Reading,
+        result: MeterResult,
     ) -> (UsageRecord, Reservation, Admission) {
         let Call { request_id, principal, provider, model, hints, terms, started } = self.call;
-        let actual_model = match reading.model {
+        let actual_model = match result.model {
             Some(answered) if *answered != *model => Arc::from(answered),
             _ => Arc::clone(&model),
         };
         // What answered is what is charged; its name is often more exact than what was asked for.
         let entry = books.prices.known(&actual_model).unwrap_or_else(|| books.prices.find(&model));
-        let terms = reading.terms.or(&terms);
+        let terms = result.terms.or(&terms);
         let price = entry.on(&terms);
         let of_step = |step: &Step| match &step.model {
             Some(name) if **name != *actual_model => {
@@ -194,9 +195,9 @@ impl Open {
             }
             _ => Part::new(&actual_model, step.tokens, &price),
         };
-        let parts: Vec<_> = reading.steps.iter().map(of_step).collect();
+        let parts: Vec<_> = result.steps.iter().map(of_step).collect();
         let cost_nanousd = match &*parts {
-            [] => price.cost_nanousd(reading.tokens),
+            [] => price.cost_nanousd(result.tokens),
             parts => parts.iter().fold(0_i64, |sum, part| sum.saturating_add(part.cost_nanousd)),
         };
         let (group_id, group) = principal.group.unzip();
@@ -212,8 +213,8 @@ impl Open {
             provider,
             target: self.target.as_ref().map_or_else(none, |target| target.shared_name()),
             upstream_url: self.target.as_ref().map_or_else(none, |target| target.url()),
-            tokens: reading.tokens,
-            token_source: reading.source,
+            tokens: result.tokens,
+            token_source: result.source,
             outcome,
             is_streaming: self.is_streaming,
             status_code: self.status,
@@ -246,8 +247,8 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// What an answer that is no success, or that nobody can meter, counts as.
-pub(super) fn nothing() -> Reading {
-    Reading {
+pub(super) fn nothing() -> MeterResult {
+    MeterResult {
         tokens: Tokens::default(),
         steps: Vec::new(),
         terms: Terms::default(),

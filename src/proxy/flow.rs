@@ -51,8 +51,8 @@ impl Flow {
                 } else {
                     (End::UpstreamCut, Outcome::UpstreamCut)
                 };
-                let reading = self.meter.reading(end);
-                self.account.settle(outcome, reading);
+                let result = self.meter.result(end);
+                self.account.settle(outcome, result);
                 return Poll::Ready(Step::Broken(error.to_string()));
             }
             Some(Ok(piece)) => piece,
@@ -72,20 +72,20 @@ impl Flow {
         if self.account.is_settled() {
             return None;
         }
-        let reading = self.meter.reading(End::Body);
+        let result = self.meter.result(End::Body);
         // Some compatible servers forget their closing event; with the usage reported nothing is missing.
-        let unfinished = self.is_streaming && !reading.complete && reading.source != TokenSource::Reported;
+        let unfinished = self.is_streaming && !result.complete && result.source != TokenSource::Reported;
         if self.is_streaming && self.status.is_success() {
-            let hollow = unfinished && reading.source == TokenSource::None && !reading.error_event;
+            let hollow = unfinished && result.source == TokenSource::None && !result.error_event;
             self.account.stream_ended(hollow);
         }
         let outcome = match () {
-            () if !self.status.is_success() || reading.error_event => Outcome::UpstreamError,
+            () if !self.status.is_success() || result.error_event => Outcome::UpstreamError,
             () if caller_gone => Outcome::ClientGone,
             () if unfinished => Outcome::UpstreamCut,
             () => Outcome::Ok,
         };
-        self.account.settle(outcome, reading)
+        self.account.settle(outcome, result)
     }
 }
 
@@ -93,10 +93,10 @@ impl Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         if !self.account.is_settled() {
-            let reading = self.meter.reading(End::ClientGone);
+            let result = self.meter.result(End::ClientGone);
             // Dialects without a closing event end with their last chunk: whoever leaves after that has had it all.
-            let whole = reading.complete && !reading.error_event && self.status.is_success();
-            self.account.settle(if whole { Outcome::Ok } else { Outcome::ClientGone }, reading);
+            let whole = result.complete && !result.error_event && self.status.is_success();
+            self.account.settle(if whole { Outcome::Ok } else { Outcome::ClientGone }, result);
         }
     }
 }

@@ -4,6 +4,7 @@
 use http::Method;
 
 use super::credential::percent_decoded;
+use crate::dialect;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::provider::Provider;
 
@@ -59,8 +60,6 @@ const MODELS_OF_ITS_OWN: [&str; 6] =
 /// Google's verbs of this kind.
 const VERBS: [&str; 5] =
     ["transferownership", "setiampolicy", "deploymodel", "undeploymodel", "generateaccesstoken"];
-const OLLAMAS: [&str; 10] =
-    ["delete", "create", "pull", "push", "copy", "blobs", "signin", "signout", "me", "connections"];
 
 /// Whether a call is housekeeping; `path` as the provider knows it.
 pub(super) fn is_housekeeping(provider: Provider, method: &Method, path: &str) -> bool {
@@ -81,7 +80,7 @@ pub(super) fn is_housekeeping(provider: Provider, method: &Method, path: &str) -
     let first = segments.next_if(|segment| is(segment, &["api", "v1", "v1beta", "v1beta1", "v1alpha"]));
     let root = segments.peek().copied().unwrap_or_default();
     if is(root, &AT_THE_ROOT)
-        || (provider == Provider::Ollama && first == Some("api") && is(root, &OLLAMAS))
+        || dialect::is_admin(provider, first, root)
         || (is(root, &["models"]) && matches!(*method, Method::DELETE | Method::PATCH | Method::PUT))
     {
         return true;

@@ -7,8 +7,8 @@
 mod aborted;
 mod account;
 mod body;
-mod certain;
 mod credential;
+mod decode;
 mod flow;
 mod hangup;
 mod headers;
@@ -16,10 +16,10 @@ mod housekeeping;
 mod intake;
 mod metrics;
 mod models;
+mod path;
 mod readable;
 pub mod refusal;
 mod refused;
-mod route;
 mod tap;
 
 use std::borrow::Cow;
@@ -34,21 +34,24 @@ use http_body::Body as HttpBody;
 
 use crate::accounts::Accounts;
 use crate::config::{Durability, HangUp};
+use crate::dialect::request::Peek;
+use crate::dialect::route::Route;
+use crate::dialect::usage_chunk::Remover;
+use crate::dialect::{self, Billing};
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::price::PriceList;
+use crate::domain::tokens::Estimate;
 use crate::domain::usage::Outcome;
 use crate::ledger::Ledger;
-use crate::metering::usage_chunk::Remover;
-use crate::metering::{self, AnswerHead, Endpoint, Estimate, ask};
+use crate::metering::{self, AnswerHead};
 use crate::quota::{Quota, QuotaRequest};
 use crate::upstream::{Answer, Outgoing, SendError, Target, Upstream, Wanted, WantedModel};
 
 pub use aborted::Aborted;
 use account::{Account, Books, Call, Hints};
 pub use body::Body;
-use certain::Certain;
 use flow::Flow;
 pub use hangup::Drainer;
 use hangup::Outliving;
@@ -58,8 +61,9 @@ use intake::Held;
 pub use metrics::Metrics;
 use models::ModelLists;
 use readable::Readable;
-pub use route::{Route, find as find_route, meant as meant_route};
 use tap::Tap;
+
+pub use crate::dialect::route::{find as find_route, meant as meant_route};
 
 const X_SPROXY_REQUEST_ID: HeaderName = HeaderName::from_static("x-sproxy-request-id");
 const X_SPROXY_NODE: HeaderName = HeaderName::from_static("x-sproxy-node");
@@ -215,7 +219,7 @@ impl Gateway {
         let principal =
             credential::redeem(&self.accounts, route.path, &mut head.headers, &mut head.query, now)?;
         // What is free is in no book, refused or not.
-        if route.endpoint != Endpoint::Free && !route.lists_models {
+        if route.billing != Billing::Untracked && !route.lists_models {
             *caller = Some(refused::Caller::of(&principal, started));
         }
         if self.refuses.as_ref().is_some_and(|refuses| refuses()) {
@@ -227,7 +231,7 @@ impl Gateway {
         if matches!(head.method, Method::TRACE | Method::CONNECT) {
             return Err(traced(&head.method));
         }
-        certain::check_path(route.path)?;
+        path::check(route.path)?;
         let is_housekeeping = housekeeping::is_housekeeping(route.provider, &head.method, route.path);
         if is_housekeeping && !self.upstream.takes_admin_paths(route.provider) {
             return Err(housekeeping::refused());
@@ -237,29 +241,26 @@ impl Gateway {
         }
         let (body, mut share) = self.intake.take_in(body, principal.user_id).await?;
         let readable = Readable::of(&body, &head.headers, self.intake.share(principal.user_id)).await?;
-        let asked = readable.asked(&body);
-        let Certain { model, model_is_unclear, max_tokens_is_unclear } =
-            Certain::of(&route, &head.headers, &asked, readable.is_certain());
+        let peek = Peek::new(&route, &head.headers, readable.peek(&body), readable.is_exact());
+        let model = Arc::clone(&peek.model);
         if let Some(caller) = caller {
             caller.model = Arc::clone(&model);
         }
         let wanted = Wanted {
             provider: route.provider,
-            model: wanted_model(&route, &model, &asked, !body.is_empty()),
+            model: wanted_model(&route, &peek, !body.is_empty()),
             is_housekeeping,
             affinity: head.headers.get(account::SESSION_ID).map(affinity),
         };
         // Nothing is admitted, reserved or sent for a model that nobody serves.
         let first = self.upstream.choose(&wanted).map_err(|none| Failure::from(&none))?;
         let hints = Hints::of(&head.headers);
-        let outgoing = outgoing(route, head, &body, readable.text(&body), &asked);
+        let outgoing = outgoing(route, head, &body, readable.text(&body), &peek);
         if let Some(asking) = &outgoing.asking {
             share.grow(asking.len())?;
         }
-        let (max_tokens, background, estimate) = (asked.max_tokens, asked.background, asked.estimate());
-        let terms = asked.terms.clone();
         drop(readable);
-        if route.endpoint == Endpoint::Free {
+        if route.billing == Billing::Untracked {
             let sent = self.upstream.send(first, &wanted, &outgoing).await;
             return Ok(models::passed_through(sent.map_err(|e| Failure::from(&e))?));
         }
@@ -268,20 +269,21 @@ impl Gateway {
         let reservation = self.ledger.reserve(principal.user_id).map_err(Failure::from)?;
         let request = QuotaRequest {
             model: &model,
-            max_tokens,
-            model_is_ambiguous: model_is_unclear,
-            max_tokens_is_ambiguous: max_tokens_is_unclear,
-            is_open_ended: background && max_tokens.is_none(),
+            max_tokens: peek.max_tokens,
+            model_is_ambiguous: peek.ambiguous.model,
+            max_tokens_is_ambiguous: peek.ambiguous.max_tokens,
+            is_open_ended: peek.is_background && peek.max_tokens.is_none(),
         };
         let at = Moment { at: now, steady: started };
         let admission = self.quota.admit(&principal, &request, at).map_err(Failure::from)?;
-        let call = Call { request_id, principal, provider: route.provider, model, hints, terms, started };
+        let (provider, terms, estimate) = (route.provider, peek.terms, peek.estimate);
+        let call = Call { request_id, principal, provider, model, hints, terms, started };
         let mut account = Account::new(Arc::clone(&self.books), call, reservation, admission);
         account.tried(&first);
         // From here on the account books it.
         *caller = None;
-        let metered = Metered { endpoint: route.endpoint, estimate, usage_asked: outgoing.asking.is_some() };
-        if route.endpoint == Endpoint::Inference {
+        let metered = Metered { billing: route.billing, estimate, usage_asked: outgoing.asking.is_some() };
+        if route.billing == Billing::Inference {
             account.expect(estimate);
         }
         let (sent, mut account) = match first.on_hangup() {
@@ -303,7 +305,7 @@ impl Gateway {
                 if let Some(target) = error.target().and_then(|name| self.upstream.find(name)) {
                     account.tried(target);
                 }
-                let receipt = account.failed(outcome(&error), refusal::status(failure.kind).as_u16());
+                let receipt = account.failed(outcome(&error), failure.kind.http_status().as_u16());
                 if let Some(receipt) = receipt.filter(|_| self.durability == Durability::Committed) {
                     receipt.committed().await.map_err(Failure::from)?;
                 }
@@ -359,7 +361,7 @@ impl Gateway {
 /// What decides how an answer is metered, beside the answer itself.
 #[derive(Clone, Copy)]
 struct Metered {
-    endpoint: Endpoint,
+    billing: Billing,
     estimate: Estimate,
     /// Targets that are to be asked were asked for usage on the caller's behalf.
     usage_asked: bool,
@@ -370,7 +372,7 @@ fn receive(answer: Answer, mut account: Account, metered: Metered) -> (http::res
     let Answer { head, body, target } = answer;
     let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let answer_head = AnswerHead {
-        endpoint: metered.endpoint,
+        billing: metered.billing,
         status: head.status.as_u16(),
         content_type: text(CONTENT_TYPE),
         content_encoding: text(CONTENT_ENCODING),
@@ -393,26 +395,27 @@ fn is_stream(content_type: Option<&str>) -> bool {
 }
 
 /// What a call says of its model; of one that spends nothing it does not matter what cannot be read.
-fn wanted_model(route: &Route<'_>, model: &Arc<str>, asked: &ask::Asked<'_>, has_body: bool) -> WantedModel {
-    let may_name = matches!(route.endpoint, Endpoint::Inference | Endpoint::Free);
+fn wanted_model(route: &Route<'_>, peek: &Peek, has_body: bool) -> WantedModel {
+    let may_name = matches!(route.billing, Billing::Inference | Billing::Untracked);
     match () {
-        () if !model.is_empty() => WantedModel::Named(Arc::clone(model)),
-        () if has_body && may_name && asked.is_unread() => WantedModel::Unread,
+        () if !peek.model.is_empty() => WantedModel::Named(Arc::clone(&peek.model)),
+        () if has_body && may_name && peek.hides_model => WantedModel::Unread,
         () => WantedModel::Nameless { has_body },
     }
 }
 
 /// `text` is the body as a provider reads it.
-fn outgoing(route: Route<'_>, head: Head<'_>, body: &Bytes, text: &[u8], asked: &ask::Asked<'_>) -> Outgoing {
+fn outgoing(route: Route<'_>, head: Head<'_>, body: &Bytes, text: &[u8], peek: &Peek) -> Outgoing {
     let path_and_query = match &head.query {
         Some(query) => format!("{}?{query}", route.path),
         None => route.path.to_owned(),
     };
     let mut headers = head.headers;
     headers::for_upstream(&mut headers);
-    let may_ask = route.endpoint == Endpoint::Inference && ask::knows_stream_options(route.path);
-    let asking = if may_ask { ask::with_usage_requested(text, asked) } else { None };
-    let tells_health = route.endpoint != Endpoint::Free;
+    let may_ask =
+        route.billing == Billing::Inference && dialect::has_usage_option(route.provider, route.path);
+    let asking = if may_ask { peek.with_usage(text) } else { None };
+    let tells_health = route.billing != Billing::Untracked;
     Outgoing { method: head.method, path_and_query, headers, body: body.clone(), asking, tells_health }
 }
 

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response};
 use parking_lot::Mutex;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::body::Body;
 use super::headers;
+use crate::dialect;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
 use crate::upstream::{Answer, Outgoing, Target, Upstream};
@@ -62,11 +62,9 @@ impl ModelLists {
         principal: &Principal,
         provider: Provider,
     ) -> Response<Body> {
-        // In OpenAI's shape the list is for any client, so it names what every dialect serves.
-        let asked = upstream
-            .targets()
-            .iter()
-            .filter(|target| provider == Provider::Openai || target.provider() == provider);
+        let shape = dialect::models(provider);
+        let asked =
+            upstream.targets().iter().filter(|target| shape.of_all_targets || target.provider() == provider);
         let lists = join_all(asked.map(|target| self.models_of(target))).await;
         let models: BTreeSet<&str> = lists
             .iter()
@@ -74,11 +72,7 @@ impl ModelLists {
             .map(String::as_str)
             .filter(|model| principal.permits_model(model))
             .collect();
-        let body = match provider {
-            Provider::Anthropic => anthropic(&models),
-            Provider::Openai | Provider::Gemini | Provider::Ollama => openai(&models),
-        };
-        let mut response = Response::new(Body::from(body.to_string()));
+        let mut response = Response::new(Body::from((shape.list)(&models).to_string()));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
@@ -127,20 +121,11 @@ struct ListedModel {
 }
 
 async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
-    let mut headers = HeaderMap::new();
-    let path = match target.provider() {
-        Provider::Anthropic => {
-            headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
-            "/v1/models?limit=1000"
-        }
-        Provider::Openai => "/v1/models",
-        Provider::Gemini => "/v1beta/models?pageSize=1000",
-        Provider::Ollama => "/api/tags",
-    };
+    let shape = dialect::models(target.provider());
     let request = Outgoing {
         method: Method::GET,
-        path_and_query: path.to_owned(),
-        headers,
+        path_and_query: shape.asked_at.to_owned(),
+        headers: shape.asked_with.into_iter().collect(),
         body: bytes::Bytes::new(),
         asking: None,
         tells_health: false,
@@ -158,24 +143,6 @@ async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
     }
     let listed: Listed = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
     Ok(listed.data.into_iter().map(|model| model.id.trim_start_matches("models/").to_owned()).collect())
-}
-
-/// <https://docs.anthropic.com/en/api/models-list>
-fn anthropic(models: &BTreeSet<&str>) -> Value {
-    let data: Vec<Value> = models
-        .iter()
-        .map(|id| json!({ "type": "model", "id": id, "display_name": id, "created_at": "1970-01-01T00:00:00Z" }))
-        .collect();
-    json!({ "data": data, "first_id": models.first(), "last_id": models.last(), "has_more": false })
-}
-
-/// <https://platform.openai.com/docs/api-reference/models/list>
-fn openai(models: &BTreeSet<&str>) -> Value {
-    let data: Vec<Value> = models
-        .iter()
-        .map(|id| json!({ "id": id, "object": "model", "created": 0, "owned_by": "sproxy" }))
-        .collect();
-    json!({ "object": "list", "data": data })
 }
 
 /// An answer that is passed on and not accounted for.

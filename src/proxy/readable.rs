@@ -2,14 +2,14 @@
 //! as it came; the copy has a limit like any body and counts like one, and is gone before the call is sent.
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use http::{HeaderMap, HeaderName};
 use tokio::task::yield_now;
 
+use super::decode::{Coding, Decoding};
 use super::intake::Held;
+use crate::dialect::request::{BodyPeek, single_header};
 use crate::domain::failure::{Failure, Kind};
-use crate::metering::ask::{self, Asked};
-use crate::metering::{Coding, Decoding};
 
 /// A body, as far as it can be read.
 pub(super) enum Readable {
@@ -28,7 +28,7 @@ impl Readable {
     /// `TooLarge` for a body that is decoded to more than one body may have, `Unavailable` if the gateway holds as much
     /// as it may.
     pub(super) async fn of(body: &Bytes, headers: &HeaderMap, room: Held) -> Result<Self, Failure> {
-        match only(headers, &CONTENT_ENCODING) {
+        match single_header(headers, &CONTENT_ENCODING) {
             Some(encoding) if is_plain(encoding) => Ok(Self::Plain),
             _ if body.is_empty() => Ok(Self::Plain),
             Some(encoding) => match Coding::of(encoding) {
@@ -41,9 +41,9 @@ impl Readable {
     }
 
     /// What the body asks for.
-    pub(super) fn asked<'b>(&'b self, body: &'b Bytes) -> Asked<'b> {
-        let asked = ask::scan(self.text(body));
-        if matches!(self, Self::Unreadable) { asked.unread() } else { asked }
+    pub(super) fn peek<'b>(&'b self, body: &'b Bytes) -> BodyPeek<'b> {
+        let peek = BodyPeek::read(self.text(body));
+        if matches!(self, Self::Unreadable) { peek.unread() } else { peek }
     }
 
     /// The body as a provider reads it.
@@ -55,20 +55,13 @@ impl Readable {
     }
 
     /// Whether a provider certainly reads the same text.
-    pub(super) fn is_certain(&self) -> bool {
+    pub(super) fn is_exact(&self) -> bool {
         match self {
             Self::Plain => true,
-            Self::Copy { coding, .. } => coding.is_certain(),
+            Self::Copy { coding, .. } => coding.is_unambiguous(),
             Self::Unreadable => false,
         }
     }
-}
-
-/// The text of a header, empty if it is not there; none if it is there twice or is no text.
-pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next().map_or(Some(""), |value| value.to_str().ok());
-    first.filter(|_| values.next().is_none())
 }
 
 fn is_plain(encoding: &str) -> bool {

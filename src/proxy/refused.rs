@@ -9,7 +9,6 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::account::Books;
-use super::refusal;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{GroupId, RequestId, UserId};
 use crate::domain::principal::Principal;
@@ -100,7 +99,7 @@ pub(super) fn book(
         token_source: TokenSource::None,
         outcome: Outcome::Refused,
         is_streaming: false,
-        status_code: refusal::status(failure.kind).as_u16(),
+        status_code: failure.kind.http_status().as_u16(),
         duration_ms: u64::try_from(caller.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         ttfb_ms: None,
         cost_nanousd: 0,

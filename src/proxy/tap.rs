@@ -12,8 +12,8 @@ use super::aborted::Aborted;
 use super::flow::{Flow, Step};
 use super::hangup::Drainer;
 use crate::config::{Durability, HangUp};
+use crate::dialect::usage_chunk::Remover;
 use crate::ledger::{NotCommitted, Receipt};
-use crate::metering::usage_chunk::Remover;
 
 /// An answer on its way through.
 pub struct Tap {

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use http::header::{AUTHORIZATION, HeaderName};
-use http::{HeaderValue, Uri};
+use http::{HeaderName, HeaderValue, Uri};
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::error::BadTarget;
 use super::health::{Health, Standing};
 use crate::config::{HangUp, Http2, TargetConfig};
+use crate::dialect;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::provider::Provider;
 use crate::telemetry::Counter;
@@ -88,7 +88,7 @@ impl Target {
         let credential = config
             .api_key
             .as_ref()
-            .map(|key| credential(config.provider, key.expose()))
+            .map(|key| dialect::credential(config.provider, key.expose()))
             .transpose()
             .map_err(|_| bad("the API key has characters that no header can carry".to_owned()))?;
         let base_path = uri.path().trim_end_matches('/').to_owned();
@@ -286,18 +286,9 @@ impl Target {
     /// The path below the base URL. People write base URLs with and without the version (`…/v1`); requests always
     /// bring it, so that it must not stand twice.
     pub(super) fn path(&self, path_and_query: &str) -> String {
-        const VERSIONS: [&str; 4] = ["/v1", "/v1beta", "/v1beta1", "/v1alpha"];
-        /// Where Google moves files, with the version behind.
-        const MOVES: [&str; 2] = ["/upload", "/download"];
         let version = self.base_path.rfind('/').map_or("", |at| &self.base_path[at..]);
-        let begins = |start: &&str| {
-            let rest = path_and_query.strip_prefix(*start);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
-        };
-        let repeated = match version {
-            "/api" => begins(&"/api"),
-            version => VERSIONS.contains(&version) && VERSIONS.iter().chain(&MOVES).any(begins),
-        };
+        let path = path_and_query.split('?').next().unwrap_or_default();
+        let repeated = !version.is_empty() && dialect::repeats_version(self.provider, version, path);
         let base =
             if repeated { &self.base_path[..self.base_path.len() - version.len()] } else { &*self.base_path };
         [base, path_and_query].concat()
@@ -322,18 +313,4 @@ fn endpoint(url: Uri, config: &TargetConfig) -> Result<Endpoint, String> {
         max_connections: config.max_connections,
         http2_connections: config.http2_connections,
     })
-}
-
-fn credential(
-    provider: Provider,
-    key: &str,
-) -> Result<(HeaderName, HeaderValue), http::header::InvalidHeaderValue> {
-    let (name, text) = match provider {
-        Provider::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
-        Provider::Gemini => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
-        Provider::Openai | Provider::Ollama => (AUTHORIZATION, format!("Bearer {key}")),
-    };
-    let mut value = HeaderValue::from_str(&text)?;
-    value.set_sensitive(true);
-    Ok((name, value))
 }

@@ -8,9 +8,10 @@ use std::path::Path;
 use source::File;
 
 /// Each module and its floor; a module imports strictly lower floors.
-const FLOORS: [(&str, u8); 21] = [
+const FLOORS: [(&str, u8); 22] = [
     ("domain", 0),
     ("json", 0),
+    ("dialect", 1),
     ("config", 2),
     ("crypto", 2),
     ("inbound", 2),

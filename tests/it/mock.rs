@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
+use sproxy::dialect::Billing;
+use sproxy::domain::tokens::Estimate;
 use sproxy::domain::usage::Tokens;
-use sproxy::metering::{AnswerHead, End, Endpoint, Estimate, open};
+use sproxy::metering::{AnswerHead, End, open};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -74,14 +76,14 @@ fn calls() -> Vec<(&'static str, Value)> {
 
 fn metered(content_type: &str, content_encoding: Option<&str>, body: &[u8]) -> Tokens {
     let mut meter = open(&AnswerHead {
-        endpoint: Endpoint::Inference,
+        billing: Billing::Inference,
         status: 200,
         content_type: Some(content_type),
         content_encoding,
         estimate: Estimate::of_input(0),
     });
     meter.feed(body);
-    let reading = meter.reading(End::Body);
+    let reading = meter.result(End::Body);
     assert!(reading.complete && reading.readable, "{reading:?}");
     reading.tokens
 }

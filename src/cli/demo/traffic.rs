@@ -1,4 +1,4 @@
-//! The demo's clients: all four dialects, JSON and streams, a few that hang up, a few errors.
+//! The demo's clients: every dialect, JSON and streams, a few that hang up, a few errors.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,8 +80,9 @@ struct Plan {
 
 impl Plan {
     fn of(number: u64) -> Self {
-        let provider = Provider::ALL[usize::try_from(number % 4).unwrap_or(0)];
-        let kind = (number / 4) % 25;
+        let dialects = Provider::ALL.len() as u64;
+        let provider = Provider::ALL[usize::try_from(number % dialects).unwrap_or(0)];
+        let kind = (number / dialects) % 25;
         let stream = kind.is_multiple_of(2);
         Self {
             provider,

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use sproxy::domain::usage::TokenSource;
-use sproxy::metering::{End, Reading};
+use sproxy::metering::{End, MeterResult};
 
 use super::{REQUEST_ESTIMATE, content_type, counts, exact, meter, read, read_until, recorded, tokens};
 
@@ -15,11 +15,11 @@ const GEMINI: Option<&str> = Some("gemini-3-pro-preview");
 const LLAMA: Option<&str> = Some("llama3.2");
 
 /// Each answer, and what it comes to.
-fn all() -> Vec<(&'static str, Reading)> {
-    let estimated = |model, counts| Reading { source: TokenSource::Estimated, ..exact(model, counts) };
-    let failed = |reading| Reading { error_event: true, ..reading };
-    let unfinished = |reading| Reading { complete: false, ..reading };
-    let nothing = |model| Reading { source: TokenSource::None, ..exact(model, [0; 6]) };
+fn all() -> Vec<(&'static str, MeterResult)> {
+    let estimated = |model, counts| MeterResult { source: TokenSource::Estimated, ..exact(model, counts) };
+    let failed = |reading| MeterResult { error_event: true, ..reading };
+    let unfinished = |reading| MeterResult { complete: false, ..reading };
+    let nothing = |model| MeterResult { source: TokenSource::None, ..exact(model, [0; 6]) };
     vec![
         ("anthropic/message.json", exact(SONNET, [42_795, 503, 40_000, 500, 200, 0])),
         ("anthropic/message-tool-use.json", exact(OPUS, [412, 89, 0, 0, 0, 17])),
@@ -169,7 +169,7 @@ fn events_are_metered_as_soon_as_a_compressed_stream_flushes_them() {
     gzip.flush().expect("flush");
     let mut meter = meter("text/event-stream", Some("gzip"));
     meter.feed(gzip.get_ref());
-    let reading = counts(meter.reading(End::ClientGone));
+    let reading = counts(meter.result(End::ClientGone));
     assert_eq!(reading, exact(SONNET, [25, 15, 0, 0, 0, 0]));
 }
 

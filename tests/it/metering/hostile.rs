@@ -2,8 +2,10 @@
 
 use std::io::Write;
 
+use sproxy::dialect::Billing;
+use sproxy::domain::tokens::Estimate;
 use sproxy::domain::usage::TokenSource;
-use sproxy::metering::{AnswerHead, End, Endpoint, Estimate, open};
+use sproxy::metering::{AnswerHead, End, open};
 
 use super::{content_type, exact, meter, read, read_until, recorded, tokens};
 
@@ -111,7 +113,7 @@ fn an_event_of_any_size_is_read_without_being_kept() {
         meter.feed(&[b'A'; 16_384]);
     }
     meter.feed(b"\",\"usage\":{\"input_tokens\":5,\"output_tokens\":6}}\n\n");
-    assert_eq!(meter.reading(End::Body).tokens, tokens([5, 6, 0, 0, 0, 0]));
+    assert_eq!(meter.result(End::Body).tokens, tokens([5, 6, 0, 0, 0, 0]));
 }
 
 #[test]
@@ -168,7 +170,7 @@ fn broken_compression_is_admitted_and_what_was_read_before_holds() {
     let mut meter = meter("text/event-stream", Some("gzip"));
     meter.feed(gzip.get_ref());
     meter.feed(&[0xFF; 64]);
-    let reading = meter.reading(End::Body);
+    let reading = meter.result(End::Body);
     assert!(!reading.readable);
     assert_eq!((reading.source, reading.tokens.input), (TokenSource::Estimated, 25));
 }
@@ -176,7 +178,7 @@ fn broken_compression_is_admitted_and_what_was_read_before_holds() {
 #[test]
 fn unknown_codings_errors_and_binary_answers_count_nothing() {
     let head = AnswerHead {
-        endpoint: Endpoint::Inference,
+        billing: Billing::Inference,
         status: 200,
         content_type: Some("application/json"),
         content_encoding: None,
@@ -187,8 +189,8 @@ fn unknown_codings_errors_and_binary_answers_count_nothing() {
         (AnswerHead { content_encoding: Some("gzip, br"), ..head }, false),
         (AnswerHead { content_encoding: Some("exi"), ..head }, false),
         (AnswerHead { status: 429, ..head }, true),
-        (AnswerHead { endpoint: Endpoint::Free, ..head }, true),
-        (AnswerHead { endpoint: Endpoint::Other, ..head }, true),
+        (AnswerHead { billing: Billing::Untracked, ..head }, true),
+        (AnswerHead { billing: Billing::Unbilled, ..head }, true),
         (AnswerHead { content_type: Some("audio/mpeg"), ..head }, true),
     ] {
         let reading = read(open(&head), [&body[..]]);

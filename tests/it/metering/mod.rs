@@ -10,9 +10,11 @@ mod usage_chunk;
 
 use std::path::PathBuf;
 
+use sproxy::dialect::Billing;
 use sproxy::domain::terms::Terms;
+use sproxy::domain::tokens::Estimate;
 use sproxy::domain::usage::{TokenSource, Tokens};
-use sproxy::metering::{AnswerHead, End, Endpoint, Estimate, Meter, Progress, Reading, open};
+use sproxy::metering::{AnswerHead, End, Meter, MeterResult, Progress, open};
 
 /// What the request is worth as input in all these tests, where the answer does not tell.
 const REQUEST_ESTIMATE: u64 = 1_111;
@@ -34,7 +36,7 @@ fn content_type(name: &str) -> &'static str {
 
 fn meter(content_type: &str, content_encoding: Option<&str>) -> Box<dyn Meter> {
     open(&AnswerHead {
-        endpoint: Endpoint::Inference,
+        billing: Billing::Inference,
         status: 200,
         content_type: Some(content_type),
         content_encoding,
@@ -43,23 +45,23 @@ fn meter(content_type: &str, content_encoding: Option<&str>) -> Box<dyn Meter> {
 }
 
 /// The reading of an answer that came in these chunks and to its end.
-fn read<'a>(mut meter: Box<dyn Meter>, chunks: impl IntoIterator<Item = &'a [u8]>) -> Reading {
+fn read<'a>(mut meter: Box<dyn Meter>, chunks: impl IntoIterator<Item = &'a [u8]>) -> MeterResult {
     for chunk in chunks {
         meter.feed(chunk);
     }
-    counts(meter.reading(End::Body))
+    counts(meter.result(End::Body))
 }
 
 /// A reading without its terms and steps, which have tests of their own.
-fn counts(reading: Reading) -> Reading {
-    Reading { terms: Terms::default(), steps: Vec::new(), ..reading }
+fn counts(reading: MeterResult) -> MeterResult {
+    MeterResult { terms: Terms::default(), steps: Vec::new(), ..reading }
 }
 
 /// The reading of an answer of which only these bytes came.
-fn read_until(bytes: &[u8], content_type: &str, end: End) -> (Reading, Progress) {
+fn read_until(bytes: &[u8], content_type: &str, end: End) -> (MeterResult, Progress) {
     let mut meter = meter(content_type, None);
     let progress = meter.feed(bytes);
-    (meter.reading(end), progress)
+    (meter.result(end), progress)
 }
 
 /// Input, output, read from cache, written to it for 5 minutes, for 1 hour, reasoning.
@@ -69,8 +71,8 @@ fn tokens(counts: [u64; 6]) -> Tokens {
 }
 
 /// A whole, successful answer with exact counts.
-fn exact(model: Option<&str>, counts: [u64; 6]) -> Reading {
-    Reading {
+fn exact(model: Option<&str>, counts: [u64; 6]) -> MeterResult {
+    MeterResult {
         tokens: tokens(counts),
         steps: Vec::new(),
         terms: Terms::default(),

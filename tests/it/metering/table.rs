@@ -2,8 +2,10 @@
 
 use std::io::Write;
 
+use sproxy::dialect::Billing;
+use sproxy::domain::tokens::Estimate;
 use sproxy::domain::usage::TokenSource;
-use sproxy::metering::{AnswerHead, Endpoint, Estimate, Reading, open};
+use sproxy::metering::{AnswerHead, MeterResult, open};
 
 use super::{REQUEST_ESTIMATE, read, tokens};
 
@@ -417,7 +419,7 @@ fn inside(object: &str) -> &str {
 
 fn meter(content_type: &str, coding: Option<&str>) -> Box<dyn sproxy::metering::Meter> {
     open(&AnswerHead {
-        endpoint: Endpoint::Inference,
+        billing: Billing::Inference,
         status: 200,
         content_type: Some(content_type),
         content_encoding: coding,
@@ -425,7 +427,7 @@ fn meter(content_type: &str, coding: Option<&str>) -> Box<dyn sproxy::metering::
     })
 }
 
-fn check(what: &str, reading: &Reading, counts: [u64; 6], source: TokenSource) {
+fn check(what: &str, reading: &MeterResult, counts: [u64; 6], source: TokenSource) {
     assert_eq!((reading.tokens, reading.source), (tokens(counts), source), "{what}");
     assert!(!reading.error_event && reading.complete && reading.readable, "{what}: {reading:?}");
     assert_eq!(reading.model.as_deref(), Some("m"), "{what}");

@@ -1,7 +1,7 @@
 //! The usage chunk that the gateway asked for disappears, and nothing else changes.
 
 use bytes::Bytes;
-use sproxy::metering::usage_chunk::Remover;
+use sproxy::dialect::usage_chunk::Remover;
 
 use super::recorded;
 

@@ -42,7 +42,7 @@ impl Coding {
 
     /// Whether every reader makes the same of it. Two forms go by the name of deflate, and a text can be both.
     #[must_use]
-    pub fn is_certain(self) -> bool {
+    pub fn is_unambiguous(self) -> bool {
         self != Self::Deflate
     }
 }

@@ -2,9 +2,10 @@
 
 use memchr::{memchr, memchr2};
 
-use crate::metering::meter::{End, Estimate, Meter, Progress, Reading};
+use crate::domain::tokens::Estimate;
+use crate::metering::accumulator::{Passed, UsageAccumulator};
+use crate::metering::meter::{End, Meter, MeterResult, Progress};
 use crate::metering::scanner::Scanner;
-use crate::metering::tally::{Passed, Tally};
 
 /// What ends a Chat Completions stream in place of a document.
 const DONE: &[u8] = b"[DONE]";
@@ -13,10 +14,10 @@ const FIELD_MAX: usize = 6;
 
 /// The meter of an answer that is not compressed.
 #[derive(Debug)]
-pub struct Plain {
+pub struct JsonMeter {
     framing: Framing,
     scanner: Scanner,
-    tally: Tally,
+    usage: UsageAccumulator,
     /// A document has begun.
     began: bool,
     /// Set from outside: a part of the answer could not be decoded.
@@ -48,13 +49,13 @@ enum Line {
 
 const LINE_START: Line = Line::Field { name: [0; FIELD_MAX], len: 0, after_cr: false };
 
-impl Plain {
+impl JsonMeter {
     /// For an answer of any form.
     pub fn new(estimate: Estimate) -> Self {
         Self {
             framing: Framing::Unknown { by_line: false },
             scanner: Scanner::new(),
-            tally: Tally::new(estimate),
+            usage: UsageAccumulator::new(estimate),
             began: false,
             broken: false,
         }
@@ -86,7 +87,7 @@ impl Plain {
 
     fn documents(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let taken = self.scanner.feed(bytes, &mut self.tally);
+            let taken = self.scanner.feed(bytes, &mut self.usage);
             bytes = bytes.get(taken..).unwrap_or_default();
             let Some(next) = bytes.iter().position(|byte| !byte.is_ascii_whitespace()) else { return };
             bytes = bytes.get(next..).unwrap_or_default();
@@ -97,11 +98,11 @@ impl Plain {
     /// A line holds one document, and a line that is none costs nothing but itself.
     fn document_lines(&mut self, mut bytes: &[u8]) {
         while let Some(end) = memchr(b'\n', bytes) {
-            self.scanner.feed(bytes.get(..end).unwrap_or_default(), &mut self.tally);
+            self.scanner.feed(bytes.get(..end).unwrap_or_default(), &mut self.usage);
             self.scanner.restart();
             bytes = bytes.get(end + 1..).unwrap_or_default();
         }
-        self.scanner.feed(bytes, &mut self.tally);
+        self.scanner.feed(bytes, &mut self.usage);
     }
 
     fn events(&mut self, mut bytes: &[u8], mut line: Line) {
@@ -162,10 +163,10 @@ impl Plain {
         let data = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
         let done = done.and_then(|matched| matches(data, DONE, matched));
         if done == Some(DONE.len()) {
-            self.tally.finish();
+            self.usage.finish();
         }
         self.began |= !data.trim_ascii_start().is_empty();
-        self.scanner.feed(data, &mut self.tally);
+        self.scanner.feed(data, &mut self.usage);
         behind_line(bytes, end, Line::Data { done })
     }
 
@@ -174,7 +175,7 @@ impl Plain {
         let name = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
         let error = error.and_then(|matched| matches(name, b"error", matched));
         if end.is_some() && error == Some(b"error".len()) {
-            self.tally.error();
+            self.usage.error();
         }
         behind_line(bytes, end, Line::Event { error })
     }
@@ -187,8 +188,8 @@ impl Plain {
     fn is_final(&self) -> bool {
         let document_over = matches!(self.framing, Framing::Documents { .. })
             && self.scanner.is_over()
-            && !self.tally.awaits_final_event();
-        self.tally.is_final() || document_over
+            && !self.usage.awaits_final_event();
+        self.usage.is_final() || document_over
     }
 
     fn passed(&self) -> Passed {
@@ -225,7 +226,7 @@ fn matches(bytes: &[u8], expected: &[u8], matched: usize) -> Option<usize> {
     Some(matched)
 }
 
-impl Meter for Plain {
+impl Meter for JsonMeter {
     fn feed(&mut self, chunk: &[u8]) -> Progress {
         if self.broken {
             return Progress::More;
@@ -243,7 +244,7 @@ impl Meter for Plain {
         self.progress()
     }
 
-    fn reading(&mut self, end: End) -> Reading {
-        self.tally.reading(end, self.passed())
+    fn result(&mut self, end: End) -> MeterResult {
+        self.usage.result(end, self.passed())
     }
 }

@@ -1,28 +1,30 @@
 //! What has been seen of an answer so far, and what that makes of its token counts.
 
+use crate::dialect::{Count, Event, Field};
 use crate::domain::terms::{Term, Terms};
-use crate::domain::usage::{TokenSource, Tokens};
-use crate::metering::counts::{Count, Counts, Evidence, Reported};
-use crate::metering::meter::{BYTES_PER_TOKEN, End, Estimate, Reading};
+use crate::domain::tokens::{BYTES_PER_TOKEN, Estimate, Tokens};
+use crate::domain::usage::TokenSource;
+use crate::metering::counts::{Counts, Evidence, Reported, is_output};
+use crate::metering::fields;
+use crate::metering::meter::{End, MeterResult};
 use crate::metering::steps::Steps;
-use crate::metering::vocabulary::Place;
 
-/// How it can be told that an answer is whole.
+/// What shows that an answer is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
+enum Completion {
     /// Its body has ended.
     BodyEnd,
     /// Its body has ended, and the model has said why it stopped.
     StopReason,
     /// Its final event has come.
     FinalEvent,
-    /// Nothing more: it has.
-    Nothing,
+    /// It is.
+    Complete,
 }
 
 /// What has been seen.
 #[derive(Debug)]
-pub struct Tally {
+pub struct UsageAccumulator {
     counts: Counts,
     /// The same before the event that is passing, if it reports any.
     before: Counts,
@@ -34,18 +36,18 @@ pub struct Tally {
     error: bool,
     /// The model has done what was asked, with or without content: vectors, scores, a reason to stop.
     answered: bool,
-    due: Due,
+    completion: Completion,
     /// The model has said why it stopped: in a stream of choices at some time, elsewhere in the last event.
     stopped: bool,
     /// The event that is passing.
-    event: Event,
+    event: CurrentEvent,
     /// What the provider bills one by one.
     steps: Steps,
     terms: Terms,
     /// What the call is worth, where the answer does not tell.
     estimate: Estimate,
-    /// How often something new was told.
-    told: u64,
+    /// Grows with everything that makes a difference.
+    revision: u64,
 }
 
 /// Whether an event reports counts.
@@ -60,7 +62,7 @@ enum Reports {
 
 /// What has been seen of the event that is passing.
 #[derive(Clone, Copy, Debug, Default)]
-struct Event {
+struct CurrentEvent {
     reports: Reports,
     says_why_stopped: bool,
     /// It is the last one, once it has passed as a whole.
@@ -69,7 +71,7 @@ struct Event {
 
 /// How far the body has come, beside what was in it.
 #[derive(Clone, Copy, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "four things that are true or not, and used in one place")]
+#[allow(clippy::struct_excessive_bools, reason = "four things that are true or not, and used in one field")]
 pub struct Passed {
     /// The final event, or the whole of a single document, has passed.
     pub all: bool,
@@ -81,7 +83,7 @@ pub struct Passed {
     pub nothing: bool,
 }
 
-impl Tally {
+impl UsageAccumulator {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(estimate: Estimate) -> Self {
@@ -93,38 +95,38 @@ impl Tally {
             model: None,
             error: false,
             answered: false,
-            due: Due::BodyEnd,
+            completion: Completion::BodyEnd,
             stopped: false,
-            event: Event::default(),
+            event: CurrentEvent::default(),
             steps: Steps::default(),
             terms: Terms::default(),
             estimate,
-            told: 0,
+            revision: 0,
         }
     }
 
-    /// Grows with everything that is told and makes a difference.
+    /// Grows with everything that makes a difference.
     #[must_use]
-    pub fn told(&self) -> u64 {
-        self.told
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// `bytes` more of content have passed.
     pub fn content(&mut self, bytes: usize) {
         self.content = self.content.saturating_add(bytes as u64);
-        self.told += 1;
+        self.revision += 1;
     }
 
     /// A count was reported.
     pub fn count(&mut self, count: Count, value: u64) {
-        self.told += 1;
+        self.revision += 1;
         if self.event.reports == Reports::Nothing {
             self.event.reports = Reports::Something;
             self.before = self.counts;
             self.counts.begin_report();
         }
         self.counts.set(count, value);
-        if count.is_output() {
+        if is_output(count) {
             self.event.reports = Reports::Output;
         }
     }
@@ -133,7 +135,7 @@ impl Tally {
     pub fn vector(&mut self) {
         if !self.answered {
             self.answered = true;
-            self.told += 1;
+            self.revision += 1;
         }
     }
 
@@ -141,74 +143,70 @@ impl Tally {
     pub fn model(&mut self, name: &[u8]) {
         if self.model.is_none() && !name.is_empty() {
             self.model = Some(String::from_utf8_lossy(name).into_owned());
-            self.told += 1;
+            self.revision += 1;
         }
     }
 
     /// An event is of this kind.
     pub fn kind(&mut self, kind: &[u8]) {
-        match kind {
-            b"message_stop"
-            | b"response.completed"
-            | b"response.incomplete"
-            | b"interaction.complete"
-            | b"interaction.completed"
-            | b"transcript.text.done"
-            | b"speech.audio.done"
-            | b"image_generation.completed"
-            | b"image_edit.completed" => self.event.is_last = Some(true),
-            b"response.failed" => {
+        match fields::event(kind) {
+            Some(Event::Last) => self.event.is_last = Some(true),
+            Some(Event::Failed) => {
                 self.error = true;
                 self.event.is_last = Some(true);
             }
-            b"error" => self.error = true,
-            b"message_start" | b"response.created" if self.due == Due::BodyEnd => self.due = Due::FinalEvent,
-            _ => return,
+            Some(Event::Error) => self.error = true,
+            Some(Event::First) if self.completion == Completion::BodyEnd => {
+                self.completion = Completion::FinalEvent;
+            }
+            Some(Event::First) | None => return,
         }
-        self.told += 1;
+        self.revision += 1;
     }
 
     /// How far the work is, where it may go on after the answer.
     pub fn status(&mut self, status: &[u8]) {
-        if matches!(status, b"queued" | b"in_progress") && !self.estimate.is_deferred {
+        if !self.estimate.is_deferred && fields::is_pending(status) {
             self.estimate.is_deferred = true;
-            self.told += 1;
+            self.revision += 1;
         }
     }
 
     /// An array or object of interest begins.
-    pub fn entered(&mut self, place: Place, array: bool) {
-        match place {
-            Place::Choice if self.due == Due::BodyEnd => self.due = Due::StopReason,
-            Place::Iteration if array => self.steps.begin_list(),
-            Place::Iteration | Place::StepBeside => {
-                self.steps.begin(place == Place::StepBeside);
+    pub fn entered(&mut self, field: Field, array: bool) {
+        match field {
+            Field::Choice if self.completion == Completion::BodyEnd => {
+                self.completion = Completion::StopReason;
+            }
+            Field::Iteration if array => self.steps.begin_list(),
+            Field::Iteration | Field::StepBeside => {
+                self.steps.begin(field == Field::StepBeside);
                 self.counts.clear_step();
             }
             _ => return,
         }
-        self.told += 1;
+        self.revision += 1;
     }
 
     /// An object of interest ends.
-    pub fn left(&mut self, place: Place) {
-        match place {
-            Place::Root => self.event_over(),
-            Place::Iteration | Place::StepBeside => self.steps.end(self.counts.step()),
+    pub fn left(&mut self, field: Field) {
+        match field {
+            Field::Root => self.event_over(),
+            Field::Iteration | Field::StepBeside => self.steps.end(self.counts.step()),
             _ => return,
         }
-        self.told += 1;
+        self.revision += 1;
     }
 
     /// The step that is being read is of this kind.
     pub fn step_kind(&mut self, kind: &[u8]) {
-        self.told += 1;
+        self.revision += 1;
         self.steps.kind(kind);
     }
 
     /// The step that is being read is this model's.
     pub fn step_model(&mut self, name: &[u8]) {
-        self.told += 1;
+        self.revision += 1;
         self.steps.model(name);
     }
 
@@ -217,33 +215,33 @@ impl Tally {
         if let Ok(word) = std::str::from_utf8(word)
             && self.terms.set(term, word)
         {
-            self.told += 1;
+            self.revision += 1;
         }
     }
 
     /// The model has said why it stopped.
     pub fn stop_reason(&mut self) {
-        self.told += 1;
+        self.revision += 1;
         self.answered = true;
         self.event.says_why_stopped = true;
     }
 
     /// Ollama's `done`.
     pub fn done(&mut self, done: bool) {
-        self.told += 1;
+        self.revision += 1;
         self.event.is_last = Some(done);
     }
 
     /// The answer reported a failure.
     pub fn error(&mut self) {
-        self.told += 1;
+        self.revision += 1;
         self.error = true;
     }
 
-    /// What stands in place of a final event has come.
+    /// What stands in field of a final event has come.
     pub fn finish(&mut self) {
-        self.told += 1;
-        self.due = Due::Nothing;
+        self.revision += 1;
+        self.completion = Completion::Complete;
     }
 
     /// An event has passed as a whole.
@@ -256,28 +254,28 @@ impl Tally {
             self.content_reported = Some(self.content);
         }
         match event.is_last {
-            Some(true) => self.due = Due::Nothing,
-            Some(false) if self.due == Due::BodyEnd => self.due = Due::FinalEvent,
+            Some(true) => self.completion = Completion::Complete,
+            Some(false) if self.completion == Completion::BodyEnd => self.completion = Completion::FinalEvent,
             _ => {}
         }
-        self.stopped = event.says_why_stopped || (self.stopped && self.due == Due::StopReason);
+        self.stopped = event.says_why_stopped || (self.stopped && self.completion == Completion::StopReason);
     }
 
     /// Whether the final event has come.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        self.due == Due::Nothing
+        self.completion == Completion::Complete
     }
 
     /// Whether more documents have to follow before the answer is whole.
     #[must_use]
     pub fn awaits_final_event(&self) -> bool {
-        self.due == Due::FinalEvent
+        self.completion == Completion::FinalEvent
     }
 
     /// What all this comes to.
     #[must_use]
-    pub fn reading(&self, end: End, passed: Passed) -> Reading {
+    pub fn result(&self, end: End, passed: Passed) -> MeterResult {
         let complete = !passed.nothing && (passed.all || self.is_complete(end, passed.whole));
         let (own, source) = self.tokens(end, complete);
         let mut model = self.model.clone();
@@ -293,7 +291,7 @@ impl Tally {
             (tokens, if steps.len() > 1 { steps } else { Vec::new() })
         };
         let recognised = source != TokenSource::None || self.error;
-        Reading {
+        MeterResult {
             tokens,
             steps,
             source,
@@ -306,12 +304,12 @@ impl Tally {
     }
 
     fn is_complete(&self, end: End, whole: bool) -> bool {
-        match self.due {
-            Due::Nothing => true,
-            Due::FinalEvent => false,
-            Due::StopReason => end == End::Body && whole && self.stopped,
+        match self.completion {
+            Completion::Complete => true,
+            Completion::FinalEvent => false,
+            Completion::StopReason => end == End::Body && whole && self.stopped,
             // A Gemini stream has no final event; its last chunk is the one that says why the model stopped.
-            Due::BodyEnd => whole && (end == End::Body || self.stopped),
+            Completion::BodyEnd => whole && (end == End::Body || self.stopped),
         }
     }
 

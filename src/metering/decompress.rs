@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-use crate::metering::framing::Plain;
-use crate::metering::meter::{End, Meter, Nothing, Progress, Reading};
+use crate::metering::json_meter::JsonMeter;
+use crate::metering::meter::{End, Meter, MeterResult, NoopMeter, Progress};
 
 /// Brotli's own buffer; its window (at most 16 MiB, set by the sender) comes on top.
 const BROTLI_BUFFER: usize = 4 * 1024;
@@ -13,26 +13,26 @@ const BROTLI_BUFFER: usize = 4 * 1024;
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// The meter for a body in `content_encoding`; of several codings on top of one another nothing can be read.
-pub fn open(content_encoding: Option<&str>, plain: Plain) -> Box<dyn Meter> {
+pub fn open(content_encoding: Option<&str>, meter: JsonMeter) -> Box<dyn Meter> {
     let coding = content_encoding.unwrap_or_default().trim().to_ascii_lowercase();
     let decoder = match coding.as_str() {
-        "" | "identity" => return Box::new(plain),
-        "gzip" | "x-gzip" => Some(Decoder::Gzip(MultiGzDecoder::new(Sink::new(plain)))),
-        "deflate" => Some(Decoder::Deflate(Box::new(plain))),
+        "" | "identity" => return Box::new(meter),
+        "gzip" | "x-gzip" => Some(Decoder::Gzip(MultiGzDecoder::new(Sink::new(meter)))),
+        "deflate" => Some(Decoder::Deflate(Box::new(meter))),
         "br" => {
-            Some(Decoder::Brotli(Box::new(brotli::DecompressorWriter::new(Sink::new(plain), BROTLI_BUFFER))))
+            Some(Decoder::Brotli(Box::new(brotli::DecompressorWriter::new(Sink::new(meter), BROTLI_BUFFER))))
         }
-        "zstd" => zstd(plain),
+        "zstd" => zstd(meter),
         _ => None,
     };
     match decoder {
         Some(decoder) => Box::new(Decoded { decoder: Some(decoder), broken: false }),
-        None => Box::new(Nothing { readable: false }),
+        None => Box::new(NoopMeter { readable: false }),
     }
 }
 
-fn zstd(plain: Plain) -> Option<Decoder> {
-    let mut decoder = zstd::stream::write::Decoder::new(Sink::new(plain)).ok()?;
+fn zstd(meter: JsonMeter) -> Option<Decoder> {
+    let mut decoder = zstd::stream::write::Decoder::new(Sink::new(meter)).ok()?;
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).ok()?;
     Some(Decoder::Zstd(Box::new(decoder)))
 }
@@ -40,7 +40,7 @@ fn zstd(plain: Plain) -> Option<Decoder> {
 enum Decoder {
     Gzip(MultiGzDecoder<Sink>),
     /// `deflate` whose first byte has not come: it tells zlib (RFC 9110) from the raw form that some send.
-    Deflate(Box<Plain>),
+    Deflate(Box<JsonMeter>),
     Zlib(ZlibDecoder<Sink>),
     RawDeflate(DeflateDecoder<Sink>),
     Brotli(Box<brotli::DecompressorWriter<Sink>>),
@@ -64,22 +64,22 @@ impl Decoder {
     fn recognise(self, first: u8) -> Self {
         const ZLIB_METHOD: u8 = 8;
         match self {
-            Self::Deflate(plain) if first & 0x0F == ZLIB_METHOD => {
-                Self::Zlib(ZlibDecoder::new(Sink::new(*plain)))
+            Self::Deflate(meter) if first & 0x0F == ZLIB_METHOD => {
+                Self::Zlib(ZlibDecoder::new(Sink::new(*meter)))
             }
-            Self::Deflate(plain) => Self::RawDeflate(DeflateDecoder::new(Sink::new(*plain))),
+            Self::Deflate(meter) => Self::RawDeflate(DeflateDecoder::new(Sink::new(*meter))),
             other => other,
         }
     }
 
-    fn plain(&mut self) -> &mut Plain {
+    fn meter(&mut self) -> &mut JsonMeter {
         match self {
-            Self::Gzip(writer) => &mut writer.get_mut().plain,
-            Self::Zlib(writer) => &mut writer.get_mut().plain,
-            Self::RawDeflate(writer) => &mut writer.get_mut().plain,
-            Self::Brotli(writer) => &mut writer.get_mut().plain,
-            Self::Zstd(writer) => &mut writer.get_mut().plain,
-            Self::Deflate(plain) => plain,
+            Self::Gzip(writer) => &mut writer.get_mut().meter,
+            Self::Zlib(writer) => &mut writer.get_mut().meter,
+            Self::RawDeflate(writer) => &mut writer.get_mut().meter,
+            Self::Brotli(writer) => &mut writer.get_mut().meter,
+            Self::Zstd(writer) => &mut writer.get_mut().meter,
+            Self::Deflate(meter) => meter,
         }
     }
 }
@@ -91,18 +91,18 @@ fn write_through(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 
 /// Hands what a decoder writes to the meter.
 struct Sink {
-    plain: Plain,
+    meter: JsonMeter,
 }
 
 impl Sink {
-    fn new(plain: Plain) -> Self {
-        Self { plain }
+    fn new(meter: JsonMeter) -> Self {
+        Self { meter }
     }
 }
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.plain.feed(bytes);
+        self.meter.feed(bytes);
         Ok(bytes.len())
     }
 
@@ -125,15 +125,15 @@ impl Meter for Decoded {
         let Some(decoder) = &mut self.decoder else { return Progress::More };
         if !self.broken && decoder.write(chunk).is_err() {
             self.broken = true;
-            decoder.plain().give_up();
+            decoder.meter().give_up();
         }
-        decoder.plain().progress()
+        decoder.meter().progress()
     }
 
-    fn reading(&mut self, end: End) -> Reading {
+    fn result(&mut self, end: End) -> MeterResult {
         match &mut self.decoder {
-            Some(decoder) => decoder.plain().reading(end),
-            None => Nothing { readable: false }.reading(end),
+            Some(decoder) => decoder.meter().result(end),
+            None => NoopMeter { readable: false }.result(end),
         }
     }
 }

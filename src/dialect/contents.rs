@@ -1,0 +1,153 @@
+//! What every dialect's file holds, as a trait: the compiler refuses a dialect that lacks an item. The items stand in
+//! the same order in each file.
+
+use std::collections::BTreeSet;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use serde_json::Value;
+
+use super::answer_names::AnswerNames;
+use crate::domain::failure::Failure;
+use crate::domain::ids::RequestId;
+
+/// A provider's API, as far as the gateway deals with it. Nothing here has a default: what a dialect does not have, it
+/// says so.
+pub(super) trait Dialect {
+    /// The version in front of a path that lacks it, as clients with a wrong base URL send it, and what to tell them.
+    fn without_version(path: &str) -> Option<&'static str>;
+
+    /// Whether a call on a path without a provider's name in front is in this dialect.
+    fn claim(call: &Call<'_>) -> Claim;
+
+    /// What stands at a path, and so whether calls of it are billed.
+    fn path_class(path: &str) -> PathClass;
+
+    /// The model that a path names.
+    fn path_model(path: &str) -> PathModel<'_>;
+
+    /// Whether a JSON body is taken for what it is although its `content-type` says something else.
+    const ANY_CONTENT_TYPE: bool;
+
+    /// Names in requests that matter to limits.
+    const REQUEST: RequestNames;
+
+    /// Whether a path's first segments (`base` is the version, if there is one) manage the machine or the account, in
+    /// addition to what does so in every dialect.
+    fn is_admin(base: Option<&str>, segment: &str) -> bool;
+
+    /// The header for a target's key, and what stands before the key in it.
+    const CREDENTIAL: (HeaderName, &'static str);
+
+    /// Whether a request's path brings the version along that a base URL ends with (`/v1`): people write it into base
+    /// URLs, too, and it must not stand twice.
+    fn repeats_version(version: &str, path: &str) -> bool;
+
+    /// What the provider's own environment variable stands for, where no target is configured.
+    const OBVIOUS_TARGET: ObviousTarget;
+
+    /// The gateway's refusal as the provider would word it, so that SDKs raise the exception that fits.
+    fn error_body(failure: &Failure, status: StatusCode, request_id: RequestId) -> Value;
+
+    /// Lists of models: at the gateway, and at a target.
+    const MODELS: Models;
+
+    /// What the meter looks for in an answer.
+    const ANSWER: AnswerNames;
+
+    /// Whether calls of a path send usage in a stream only when they are asked to, by `stream_options.include_usage`.
+    fn has_usage_option(path: &str) -> bool;
+}
+
+/// What tells whose a call is.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'r> {
+    pub method: &'r Method,
+    /// Canonical or not, as it came, without a query.
+    pub path: &'r str,
+    pub headers: &'r HeaderMap,
+}
+
+/// Whether a call is a dialect's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    No,
+    /// If no other dialect says [`Claim::Yes`].
+    Otherwise,
+    Yes,
+}
+
+/// What stands at a path, whatever is done there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PathClass {
+    /// Counts tokens, or describes a model, when it is asked by POST.
+    TokenCount,
+    /// Models, to be read.
+    ModelList,
+    /// Things that are kept for the caller.
+    Storage,
+    /// Work for later.
+    Batch,
+    /// Anything else: what is not known spends, so that a new path cannot be a way around the usage log.
+    Inference,
+}
+
+/// What a path says of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathModel<'p> {
+    /// Nothing: the body names it.
+    None,
+    /// This one, whatever the body says.
+    Exact(&'p str),
+    /// This one, as long as the body names the same: not every server looks at such a path.
+    ExactIfBodyAgrees(&'p str),
+    /// Probably this one; a provider may read the path otherwise.
+    Ambiguous(&'p str),
+}
+
+impl<'p> PathModel<'p> {
+    #[must_use]
+    pub fn name(self) -> Option<&'p str> {
+        match self {
+            Self::None => None,
+            Self::Exact(name) | Self::ExactIfBodyAgrees(name) | Self::Ambiguous(name) => Some(name),
+        }
+    }
+}
+
+/// Names in requests that matter to limits.
+pub(super) struct RequestNames {
+    /// Keys that say how many tokens of output a caller wants, in the dialect and in what other servers made of it.
+    pub(super) max_tokens: &'static [&'static str],
+    /// Keys whose object may hold such a key.
+    pub(super) options: &'static [&'static str],
+}
+
+/// What an environment variable stands for where no target is configured.
+#[derive(Clone, Copy, Debug)]
+pub struct ObviousTarget {
+    pub variable: &'static str,
+    pub address: ObviousAddress,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum ObviousAddress {
+    /// This; the variable holds a key for it.
+    Fixed(&'static str),
+    /// What this makes of the variable; there is no key.
+    InVariable(fn(&str) -> String),
+}
+
+/// Lists of models.
+#[derive(Clone, Debug)]
+pub struct Models {
+    /// The path at which callers of this dialect get the gateway's own list; none: what they ask for goes upstream.
+    pub listed_at: Option<&'static str>,
+    /// The list in the dialect's shape.
+    pub list: fn(&BTreeSet<&str>) -> Value,
+    /// Whether the list names the models of every dialect's targets: it is read by clients that speak any.
+    pub of_all_targets: bool,
+    /// Where a target is asked for its models: path and query.
+    pub asked_at: &'static str,
+    /// What has to be sent along.
+    pub asked_with: Option<(HeaderName, HeaderValue)>,
+}

@@ -1,0 +1,157 @@
+//! Dialects: what each provider's API is, and what a request in it asks for. Everything that differs between providers
+//! stands here; the rest of the gateway asks by [`Provider`].
+//!
+//! Each provider has one file with the same table of contents in the same order, which is the trait in `contents.rs`:
+//! what its paths are and what is billed on them, where the model and the limits stand in a request, the credential, the
+//! versions in base URLs, the target that its environment variable stands for, its errors, its lists of models, and by
+//! which names its answers report usage. [`route`] finds whose a call is, [`request`] reads what it asks for; the meter
+//! ([`metering`](crate::metering)) composes the names of all dialects and reads an answer by what it is.
+//!
+//! # To add a dialect
+//!
+//! 1. Give it a line in [`domain::provider`](crate::domain::provider): variant and name.
+//! 2. Give it a line in `of!` below, the one place that tells dialects apart.
+//! 3. Write its file. Nothing in the trait has a default, so the compiler lists what it lacks.
+//! 4. Follow the compiler to the two that imitate providers and their clients: the mock (`mock`), which has to be able
+//!    to answer in it, and the demo's traffic (`cli::demo`).
+//!
+//! There is no other place: a list of providers is `Provider::ALL`, and `tests/it/architecture.rs` sees to it that
+//! nobody else names one.
+//!
+//! # Where conversion goes
+//!
+//! Passing a call through needs none of it. What turns one dialect's requests and answers into another's gets the room
+//! `dialect/convert/`, a file for each pair (`messages_to_chat.rs`, `chat_to_messages.rs`), above the dialects' files and
+//! beside `request.rs`: typed events (serde, only the fields that are acted on, the rest verbatim), not the meter's
+//! scanner, which keeps nothing of what it reads; one recorded input and one golden output for each pair.
+
+mod answer_names;
+mod anthropic;
+mod billing;
+mod contents;
+mod gemini;
+mod ollama;
+mod openai;
+mod path;
+pub mod request;
+pub mod route;
+
+use http::header::InvalidHeaderValue;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use serde_json::Value;
+
+use crate::domain::failure::Failure;
+use crate::domain::ids::RequestId;
+use crate::domain::provider::Provider;
+use contents::{Claim, Dialect, RequestNames};
+
+pub use answer_names::{AnswerNames, Count, Event, Field, StepKind};
+pub use billing::Billing;
+pub use contents::{Call, Models, ObviousAddress, ObviousTarget, PathModel};
+pub use openai::usage_chunk;
+
+/// Tells the dialects apart: `$item` with `$Dialect` being the provider's.
+macro_rules! of {
+    ($provider:expr, $Dialect:ident => $item:expr) => {
+        match $provider {
+            Provider::Anthropic => {
+                type $Dialect = anthropic::Anthropic;
+                $item
+            }
+            Provider::Openai => {
+                type $Dialect = openai::Openai;
+                $item
+            }
+            Provider::Gemini => {
+                type $Dialect = gemini::Gemini;
+                $item
+            }
+            Provider::Ollama => {
+                type $Dialect = ollama::Ollama;
+                $item
+            }
+        }
+    };
+}
+
+fn without_version(provider: Provider, path: &str) -> Option<&'static str> {
+    of!(provider, D => D::without_version(path))
+}
+
+fn claim(provider: Provider, call: &Call<'_>) -> Claim {
+    of!(provider, D => D::claim(call))
+}
+
+/// What `method path` is at a provider; `path` as the provider knows it, without a query.
+#[must_use]
+pub fn billing(provider: Provider, method: &Method, path: &str) -> Billing {
+    of!(provider, D => Billing::of(method, path, D::path_class))
+}
+
+/// The model that a path names, as the provider knows the path, without a query.
+#[must_use]
+pub fn path_model(provider: Provider, path: &str) -> PathModel<'_> {
+    of!(provider, D => D::path_model(path))
+}
+
+fn takes_any_content_type(provider: Provider) -> bool {
+    of!(provider, D => D::ANY_CONTENT_TYPE)
+}
+
+const fn request_names(provider: Provider) -> RequestNames {
+    of!(provider, D => D::REQUEST)
+}
+
+/// Whether a path's first segments (`base` is the version, if there is one) manage the machine or the account, in
+/// addition to what does so in every dialect.
+#[must_use]
+pub fn is_admin(provider: Provider, base: Option<&str>, segment: &str) -> bool {
+    of!(provider, D => D::is_admin(base, segment))
+}
+
+/// The header that a target's key goes in.
+///
+/// # Errors
+/// A key with characters that no header can carry.
+pub fn credential(provider: Provider, key: &str) -> Result<(HeaderName, HeaderValue), InvalidHeaderValue> {
+    let (name, scheme) = of!(provider, D => D::CREDENTIAL);
+    let mut value = HeaderValue::from_str(&[scheme, key].concat())?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// Whether a request's path brings the version along that a base URL ends with.
+#[must_use]
+pub fn repeats_version(provider: Provider, version: &str, path: &str) -> bool {
+    of!(provider, D => D::repeats_version(version, path))
+}
+
+/// What the provider's own environment variable stands for.
+#[must_use]
+pub fn obvious_target(provider: Provider) -> ObviousTarget {
+    of!(provider, D => D::OBVIOUS_TARGET)
+}
+
+/// The body of the gateway's own refusal. `status` is [`Kind::http_status`](crate::domain::failure::Kind::http_status),
+/// or 426 for a caller that wants to leave HTTP.
+#[must_use]
+pub fn error_body(provider: Provider, failure: &Failure, status: StatusCode, request_id: RequestId) -> Value {
+    of!(provider, D => D::error_body(failure, status, request_id))
+}
+
+#[must_use]
+pub fn models(provider: Provider) -> Models {
+    of!(provider, D => D::MODELS)
+}
+
+/// By which names the dialect's answers report usage.
+#[must_use]
+pub const fn answer_names(provider: Provider) -> AnswerNames {
+    of!(provider, D => D::ANSWER)
+}
+
+/// Whether calls of a path send usage in a stream only when they are asked to.
+#[must_use]
+pub fn has_usage_option(provider: Provider, path: &str) -> bool {
+    of!(provider, D => D::has_usage_option(path))
+}

@@ -1,0 +1,138 @@
+//! Ollama: `/api`, and the half of OpenAI's API that it serves below `/v1`.
+//! <https://github.com/ollama/ollama/blob/main/docs/api.md>
+
+mod host;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderName, StatusCode};
+use serde_json::{Value, json};
+
+use super::answer_names::{AnswerNames, Count, Field};
+use super::contents::{
+    Call, Claim, Dialect, Models, ObviousAddress, ObviousTarget, PathClass, PathModel, RequestNames,
+};
+use super::openai;
+use super::path::{below, is_under, is_under_any, repeats_numbered_version};
+use crate::domain::failure::Failure;
+use crate::domain::ids::RequestId;
+
+pub(super) struct Ollama;
+
+impl Dialect for Ollama {
+    /// Nobody's `/chat` is known to be Ollama's.
+    fn without_version(_path: &str) -> Option<&'static str> {
+        None
+    }
+
+    fn claim(call: &Call<'_>) -> Claim {
+        if below(call.path, "/api").is_some() { Claim::Yes } else { Claim::No }
+    }
+
+    fn path_class(path: &str) -> PathClass {
+        const STORED: [&str; 6] =
+            ["/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs"];
+        match path {
+            "/api/show" => PathClass::TokenCount,
+            "/api/tags" | "/api/ps" | "/api/version" => PathClass::ModelList,
+            _ if is_under_any(path, &STORED) => PathClass::Storage,
+            _ if path.starts_with("/v1/") => openai::path_class(path),
+            _ => PathClass::Inference,
+        }
+    }
+
+    fn path_model(_path: &str) -> PathModel<'_> {
+        PathModel::None
+    }
+
+    /// Ollama takes everything for JSON, and is called by hand without saying so.
+    const ANY_CONTENT_TYPE: bool = true;
+
+    const REQUEST: RequestNames = RequestNames { max_tokens: &["num_predict"], options: &["options"] };
+
+    fn is_admin(base: Option<&str>, segment: &str) -> bool {
+        const NAMES: [&str; 10] =
+            ["delete", "create", "pull", "push", "copy", "blobs", "signin", "signout", "me", "connections"];
+        base == Some("api") && NAMES.iter().any(|name| segment.eq_ignore_ascii_case(name))
+    }
+
+    /// Ollama itself wants none; proxies in front of it, and ollama.com, do.
+    const CREDENTIAL: (HeaderName, &'static str) = (AUTHORIZATION, "Bearer ");
+
+    fn repeats_version(version: &str, path: &str) -> bool {
+        (version == "/api" && is_under(path, "/api")) || repeats_numbered_version(version, path)
+    }
+
+    const OBVIOUS_TARGET: ObviousTarget =
+        ObviousTarget { variable: "OLLAMA_HOST", address: ObviousAddress::InVariable(host::url) };
+
+    fn error_body(failure: &Failure, _status: StatusCode, _request_id: RequestId) -> Value {
+        json!({ "error": failure.message })
+    }
+
+    const MODELS: Models = Models {
+        listed_at: Some("/v1/models"),
+        list: openai::model_list,
+        of_all_targets: false,
+        asked_at: "/api/tags",
+        asked_with: None,
+    };
+
+    const ANSWER: AnswerNames = AnswerNames {
+        fields: &[
+            (
+                Field::Root,
+                &[
+                    ("model", Field::Model),
+                    ("message", Field::Message),
+                    ("response", Field::Response),
+                    ("thinking", Field::Content),
+                    ("done", Field::Done),
+                    ("prompt_eval_count", Field::Number(Count::PromptEvalCount)),
+                    ("prompt_eval_cached_count", Field::Number(Count::PromptEvalCachedCount)),
+                    ("eval_count", Field::Number(Count::EvalCount)),
+                    ("embedding", Field::Vector),
+                    ("embeddings", Field::Vector),
+                    ("error", Field::Error),
+                ],
+            ),
+            (
+                Field::Message,
+                &[("content", Field::Block), ("thinking", Field::Content), ("tool_calls", Field::ToolCall)],
+            ),
+            (Field::ToolCall, &[("function", Field::Function)]),
+            (Field::Function, &[("arguments", Field::ContentJson)]),
+        ],
+        events: &[],
+        pending: &[],
+        steps: &[],
+    };
+
+    /// Only in the OpenAI-compatible half of the API.
+    fn has_usage_option(path: &str) -> bool {
+        openai::is_completions(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::super::{Billing, billing};
+    use crate::domain::provider::Provider;
+
+    #[test]
+    fn calls_that_spend_tokens_are_told_from_free_ones_and_from_storage() {
+        use Billing::{Inference, Unbilled, Untracked};
+        for (method, path, expected) in [
+            ("POST", "/api/chat", Inference),
+            ("GET", "/api/tags", Untracked),
+            ("POST", "/api/tags", Inference),
+            ("POST", "/api/show", Untracked),
+            ("POST", "/api/pull", Unbilled),
+            ("POST", "/v1/messages", Inference),
+        ] {
+            let method: Method = method.parse().expect("a method");
+            assert_eq!(billing(Provider::Ollama, &method, path), expected, "{method} {path}");
+        }
+    }
+}
