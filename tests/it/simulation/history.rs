@@ -195,8 +195,7 @@ impl History {
         self.world.happened("the leader's disk lost");
         self.kill_leader();
         self.leader_clock.set_off(0);
-        let known = self.followers.iter().any(|node| has_genesis(&lock(&node.machine.disk).state));
-        self.genesis_survives &= known;
+        self.genesis_survives &= self.a_follower_knows_the_users();
         self.disk =
             Arc::new(Mutex::new(LeaderData::new(&self.world, self.leader_clock.now(), false, self.kinds)));
         let ledger = lock(&self.disk).ledger();
@@ -224,6 +223,10 @@ impl History {
         self.start_leader();
     }
 
+    fn a_follower_knows_the_users(&self) -> bool {
+        self.followers.iter().any(|node| has_genesis(&lock(&node.machine.disk).state))
+    }
+
     fn leader_loses_power(&mut self, commits: usize) {
         if *lock(&self.net.old) || !self.all_have_names() {
             return;
@@ -245,6 +248,9 @@ impl History {
         if let Some(lost) = lock(&self.followers[n].machine.disk).lose_power(commits) {
             self.world.happened("a follower lost power");
             lock(&self.oracle).lost(&lost);
+            // It may have been the only one that knew them, while an empty leader waited.
+            self.genesis_survives &=
+                has_genesis(&lock(&self.disk).state) || self.a_follower_knows_the_users();
         }
     }
 
