@@ -15,6 +15,10 @@ pub const MISSED_MAX: u32 = 3;
 /// heartbeat is waited for where that run's watch broke off.
 const HEARD_FOR: u32 = 2;
 
+/// As long as that at most where the run has no watch open: one that lives opens one again within that time
+/// ([`crate::cluster::retry`]).
+const UNWATCHED_FOR: Duration = SETTLING;
+
 /// The most runs of one node that are remembered as refused.
 const REFUSED_MAX: usize = 16;
 
@@ -461,7 +465,9 @@ impl Entry {
         let waits = self.refused.iter().find(|(run, _)| *run == node.instance);
         // A run does not live on beside its successor: who is refused and does is a copy, whatever breaks off later.
         let is_copy = waits.is_some_and(|(_, since)| self.silent_since >= since.plus(heartbeat));
-        let is_heard = !self.hung_up && now.since(self.silent_since) <= heartbeat * HEARD_FOR;
+        let patience = heartbeat * HEARD_FOR;
+        let patience = if self.watches == 0 { patience.min(UNWATCHED_FOR) } else { patience };
+        let is_heard = !self.hung_up && now.since(self.silent_since) <= patience;
         if !is_copy && !is_heard {
             return Ok(());
         }

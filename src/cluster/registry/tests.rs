@@ -105,17 +105,18 @@ fn a_successor_waits_until_the_run_before_it_is_not_heard_of_any_more() {
         LeaderRestarts(i64),
     }
     use Event::{Beats, Closes, LeaderRestarts, Opens};
-    let cases: [(&str, &[Event], i64, bool); 10] = [
-        ("registered a moment ago", &[], 1, false),
-        ("silent for two heartbeats", &[], 10, false),
-        ("silent for longer", &[], 11, true),
-        ("it beats", &[Beats(5), Beats(10)], 20, false),
-        ("it has stopped beating", &[Beats(5), Beats(10)], 21, true),
+    let cases: [(&str, &[Event], i64, bool); 11] = [
+        ("registered a moment ago", &[], 5, false),
+        ("registered, and never watched", &[], 6, true),
+        ("it beats", &[Opens(1), Beats(5), Beats(10)], 20, false),
+        ("it has stopped beating", &[Opens(1), Beats(5), Beats(10)], 21, true),
         ("its watch is open, but it is silent", &[Opens(1)], 12, true),
+        ("it beats, and has not watched yet", &[Beats(10)], 15, false),
         ("its watch broke", &[Opens(1), Closes], 2, true),
         ("one of two watches broke", &[Opens(1), Opens(1), Closes], 2, false),
         ("it watches again", &[Opens(1), Closes, Opens(2)], 3, false),
-        ("nobody was heard of by a leader that has just started", &[LeaderRestarts(100)], 110, false),
+        ("nobody was heard of by a leader that has just started", &[LeaderRestarts(100)], 105, false),
+        ("nor a while later", &[LeaderRestarts(100)], 106, true),
     ];
     for (case, events, asks_at, may) in cases {
         let (mut registry, first) = (registry(), InstanceId::new());
