@@ -245,7 +245,8 @@ impl History {
             return;
         }
         self.kill_follower(n);
-        if let Some(lost) = lock(&self.followers[n].machine.disk).lose_power(commits) {
+        let lost = lock(&self.followers[n].machine.disk).lose_power(commits);
+        if let Some(lost) = lost {
             self.world.happened("a follower lost power");
             lock(&self.oracle).lost(&lost);
             // It may have been the only one that knew them, while an empty leader waited.
