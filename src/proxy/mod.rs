@@ -16,6 +16,7 @@ mod housekeeping;
 mod intake;
 mod metrics;
 mod models;
+mod other_dialect;
 mod path;
 mod readable;
 pub mod refusal;
@@ -253,7 +254,9 @@ impl Gateway {
             affinity: head.headers.get(account::SESSION_ID).map(affinity),
         };
         // Nothing is admitted, reserved or sent for a model that nobody serves.
-        let first = self.upstream.choose(&wanted).map_err(|none| Failure::from(&none))?;
+        let first = self.upstream.choose(&wanted);
+        let first = first
+            .map_err(|none| other_dialect::refused(&none, &self.upstream, &principal, (&route, &wanted)))?;
         let hints = Hints::of(&head.headers);
         let outgoing = outgoing(route, head, &body, readable.text(&body), &peek);
         if let Some(asking) = &outgoing.asking {

@@ -414,3 +414,52 @@ async fn a_base_url_with_its_version_twice_or_not_at_all_is_told_what_to_change(
     }
     assert!(provider.requests().is_empty(), "no provider hears of it");
 }
+
+#[tokio::test]
+async fn a_model_that_is_served_in_another_dialect_is_refused_with_the_path_for_it() {
+    let provider = Scripted::start().await;
+    let url = provider.url();
+    let targets = [
+        target("claude", "anthropic", &url, &["claude-*"]),
+        target("google", "gemini", &url, &["*"]),
+        target("own", "ollama", &url, &["llama*", "nomic-*"]),
+    ];
+    let node = Setup::with_targets(&targets.concat()).start().await;
+    let other = Setup::with_targets(&target("router", "openai", &url, &["*"])).start().await;
+    let (key, others_key) = (node.user_with_key("alice").await, other.user_with_key("alice").await);
+    let limited = node.user_with_key("bob").await;
+    node.call(Method::PATCH, "/admin/v1/users/bob", Some(json!({ "models": ["gemini-*"] }))).await;
+    for (node, key, path, model, told) in [
+        (&node, &key, CHATS, "claude-9", Some("at /v1/messages")),
+        (&node, &key, "/v1/chat/completion", "claude-9", Some("at /v1/messages")),
+        (&node, &key, "/v1/responses", "gemini-9", Some("at /v1beta/models/gemini-9:generateContent")),
+        (
+            &node,
+            &key,
+            "/v1/messages",
+            "llama9",
+            Some("at /v1beta/models/llama9:generateContent or /api/chat"),
+        ),
+        (
+            &node,
+            &key,
+            "/v1/embeddings",
+            "nomic-9",
+            Some("at /v1beta/models/nomic-9:embedContent or /api/embed"),
+        ),
+        (&node, &key, "/v1/messages", "gpt-9", None),
+        (&node, &key, "/v1/embeddings", "claude-9", None),
+        (&node, &key, "/v1/messages/count_tokens", "gemini-9", None),
+        (&node, &limited, CHATS, "claude-9", None),
+        (&node, &limited, CHATS, "gemini-9", Some("at /v1beta/models/gemini-9:generateContent")),
+        (&other, &others_key, "/v1/messages", "claude-9", Some("at /v1/chat/completions")),
+    ] {
+        let body = json!({ "model": model, "max_tokens": 5, "messages": [] });
+        let refused = node.ask(key, path, &[], &body).await;
+        let message = refused.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(refused.status, 404, "{path} {model}: {message}");
+        let advice = message.split_once("; it is served here ").map(|(_, advice)| advice);
+        assert_eq!(advice, told, "{path} {model}: {message}");
+    }
+    assert!(provider.requests().is_empty());
+}
