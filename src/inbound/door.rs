@@ -9,8 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONNECTION;
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{HeaderValue, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -291,7 +292,11 @@ impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
         let body = RequestBody::new(body, &head.headers, Arc::clone(&self.connection));
         if let Some(stop) = &self.turned_away {
             stop.cancel();
-            let answer = self.handler.no_place(&head);
+            let mut answer = self.handler.no_place(&head);
+            if head.version < Version::HTTP_2 {
+                // Or the caller may send its next request on a connection that is about to close.
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             return Box::pin(async move { Ok(answer.map(|body| Answer { body, _running: running })) });
         }
         let (handler, caller) = (Arc::clone(&self.handler), self.connection.caller);
