@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::answer_names::{AnswerNames, Count, Event, Field, StepKind};
 use super::contents::{
-    Call, Claim, Dialect, Models, ObviousAddress, ObviousTarget, PathClass, PathModel, RequestNames,
+    Call, Claim, Dialect, KnownCall, Models, ObviousAddress, ObviousTarget, PathClass, PathModel,
+    RequestNames,
 };
 use super::path::{below, is_encoded, is_under, is_under_any, repeats_numbered_version};
 use super::{gemini, openai};
@@ -21,6 +22,11 @@ pub(super) struct Anthropic;
 const AT_GOOGLE: &str = "/publishers/anthropic/";
 
 impl Dialect for Anthropic {
+    const CALLS: &'static [KnownCall] = &[
+        KnownCall { reads: false, path: "/v1/messages", what: "Anthropic's Messages" },
+        KnownCall { reads: false, path: "/v1/messages/count_tokens", what: "Anthropic's token count; free" },
+    ];
+
     fn without_version(path: &str) -> Option<&'static str> {
         is_under(path, "/messages").then_some("there is nothing here: did you mean /v1/messages?")
     }
@@ -239,9 +245,13 @@ fn list(models: &BTreeSet<&str>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
+    use std::collections::BTreeSet;
 
-    use super::super::{Billing, PathModel, billing, path_model};
+    use http::{HeaderMap, HeaderValue, Method};
+
+    use super::super::{Billing, PathModel, billing, credential, path_model};
+    use super::*;
+    use crate::domain::failure::Kind;
     use crate::domain::provider::Provider;
 
     #[test]
@@ -277,5 +287,50 @@ mod tests {
         ] {
             assert_eq!(path_model(Provider::Anthropic, path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn its_own_calls_are_claimed_and_no_others() {
+        for (method, path, header, expected) in [
+            ("POST", "/v1/messages", "", Claim::Yes),
+            ("GET", "/v1/models", "anthropic-version", Claim::Yes),
+            ("POST", "/v1beta1/projects/p/publishers/anthropic/models/c:rawPredict", "", Claim::Yes),
+            ("POST", "/v1/projects/p/x", "anthropic-version", Claim::No),
+            ("GET", "/v1/models", "", Claim::No),
+        ] {
+            let mut headers = HeaderMap::new();
+            if !header.is_empty() {
+                headers.insert(header, HeaderValue::from_static("x"));
+            }
+            let method: Method = method.parse().expect("a method");
+            let call = Call { method: &method, path, headers: &headers };
+            assert_eq!(Anthropic::claim(&call), expected, "{method} {path} {header}");
+        }
+    }
+
+    #[test]
+    fn a_version_in_the_base_url_is_told_from_other_paths() {
+        for (version, path, expected) in [
+            ("/v1", "/v1/messages", true),
+            ("/v1", "/v1beta1/projects/p", true),
+            ("/proxy", "/v1/messages", false),
+            ("/v1", "/v2/messages", false),
+        ] {
+            assert_eq!(Anthropic::repeats_version(version, path), expected, "{version} {path}");
+        }
+    }
+
+    #[test]
+    fn keys_refusals_and_lists_are_in_the_words_of_the_provider() {
+        let (name, value) = credential(Provider::Anthropic, "k").expect("a header");
+        assert_eq!((name.as_str(), value.to_str().ok()), ("x-api-key", Some("k")));
+        let failure = Failure::new(Kind::RateLimited, "slow down");
+        let refusal =
+            Anthropic::error_body(&failure, failure.kind.http_status(), RequestId(uuid::Uuid::nil()));
+        let expected: Value = serde_json::from_str(r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down"},"request_id":"00000000-0000-0000-0000-000000000000"}"#).expect("JSON");
+        assert_eq!(refusal, expected);
+        let list = (Anthropic::MODELS.list)(&BTreeSet::from(["m"]));
+        let expected: Value = serde_json::from_str(r#"{"data":[{"type":"model","id":"m","display_name":"m","created_at":"1970-01-01T00:00:00Z"}],"first_id":"m","last_id":"m","has_more":false}"#).expect("JSON");
+        assert_eq!(list, expected);
     }
 }

@@ -13,6 +13,9 @@ use crate::domain::ids::RequestId;
 /// A provider's API, as far as the gateway deals with it. Nothing here has a default: what a dialect does not have, it
 /// says so.
 pub(super) trait Dialect {
+    /// The calls that people are told of, as the API's document has them; many more pass.
+    const CALLS: &'static [KnownCall];
+
     /// The version in front of a path that lacks it, as clients with a wrong base URL send it, and what to tell them.
     fn without_version(path: &str) -> Option<&'static str>;
 
@@ -56,6 +59,14 @@ pub(super) trait Dialect {
 
     /// Whether calls of a path send usage in a stream only when they are asked to, by `stream_options.include_usage`.
     fn has_usage_option(path: &str) -> bool;
+}
+
+/// A call as people are told of it: the path may have parameters in braces.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownCall {
+    pub reads: bool,
+    pub path: &'static str,
+    pub what: &'static str,
 }
 
 /// What tells whose a call is.

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::answer_names::{AnswerNames, Count, Event, Field};
 use super::contents::{
-    Call, Claim, Dialect, Models, ObviousAddress, ObviousTarget, PathClass, PathModel, RequestNames,
+    Call, Claim, Dialect, KnownCall, Models, ObviousAddress, ObviousTarget, PathClass, PathModel,
+    RequestNames,
 };
 use super::openai;
 use super::path::{MOVES, VERSIONS, below, is_encoded, is_under, is_under_any, repeats_numbered_version};
@@ -17,6 +18,12 @@ pub(super) struct Gemini;
 const STORES: [&str; 4] = ["/cachedContents", "/files", "/corpora", "/fileSearchStores"];
 
 impl Dialect for Gemini {
+    const CALLS: &'static [KnownCall] = &[KnownCall {
+        reads: false,
+        path: "/v1beta/models/{call}",
+        what: "Gemini's `MODEL:generateContent`, `MODEL:streamGenerateContent` and the like",
+    }];
+
     fn without_version(path: &str) -> Option<&'static str> {
         (is_under(path, "/models") && has_verb(path))
             .then_some("there is nothing here: add /v1beta to the client's base URL")
@@ -254,8 +261,13 @@ fn model_without_verb(path: &str) -> PathModel<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Billing, PathModel, billing, path_model};
+    use std::collections::BTreeSet;
+
+    use http::{HeaderMap, HeaderValue, Method};
+
+    use super::super::{Billing, PathModel, billing, credential, path_model};
     use super::*;
+    use crate::domain::failure::Kind;
     use crate::domain::provider::Provider;
 
     #[test]
@@ -308,5 +320,57 @@ mod tests {
         ] {
             assert_eq!(path_model(Provider::Gemini, path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn its_own_calls_are_claimed_and_no_others() {
+        for (method, path, header, expected) in [
+            ("POST", "/v1beta/models/g:generateContent", "", Claim::Yes),
+            ("POST", "/v1/models/g:generateContent", "", Claim::Yes),
+            ("GET", "/v1/models/g", "x-goog-api-key", Claim::Yes),
+            ("DELETE", "/v1/models/ft:gpt-5:x", "", Claim::No),
+            ("POST", "/upload/v1beta/files", "", Claim::Yes),
+            ("POST", "/upload/x", "", Claim::No),
+            ("POST", "/v1beta1/projects/p/publishers/anthropic/models/c:rawPredict", "", Claim::No),
+        ] {
+            let mut headers = HeaderMap::new();
+            if !header.is_empty() {
+                headers.insert(header, HeaderValue::from_static("x"));
+            }
+            let method: Method = method.parse().expect("a method");
+            let call = Call { method: &method, path, headers: &headers };
+            assert_eq!(Gemini::claim(&call), expected, "{method} {path} {header}");
+        }
+    }
+
+    #[test]
+    fn a_version_in_the_base_url_is_told_from_other_paths() {
+        for (version, path, expected) in [
+            ("/v1beta", "/v1beta/models", true),
+            ("/v1beta", "/v1/models", true),
+            ("/v1beta", "/upload/v1beta/files", true),
+            ("/api", "/api/x", false),
+        ] {
+            assert_eq!(Gemini::repeats_version(version, path), expected, "{version} {path}");
+        }
+    }
+
+    #[test]
+    fn keys_refusals_and_lists_are_in_the_words_of_the_provider() {
+        let (name, value) = credential(Provider::Gemini, "k").expect("a header");
+        assert_eq!((name.as_str(), value.to_str().ok()), ("x-goog-api-key", Some("k")));
+        let failure = Failure::new(Kind::RateLimited, "slow down");
+        let refusal = Gemini::error_body(&failure, failure.kind.http_status(), RequestId(uuid::Uuid::nil()));
+        let expected: Value = serde_json::from_str(
+            r#"{"error":{"code":429,"message":"slow down","status":"RESOURCE_EXHAUSTED"}}"#,
+        )
+        .expect("JSON");
+        assert_eq!(refusal, expected);
+        let list = (Gemini::MODELS.list)(&BTreeSet::from(["m"]));
+        let expected: Value = serde_json::from_str(
+            r#"{"object":"list","data":[{"id":"m","object":"model","created":0,"owned_by":"sproxy"}]}"#,
+        )
+        .expect("JSON");
+        assert_eq!(list, expected);
     }
 }

@@ -36,6 +36,8 @@ mod path;
 pub mod request;
 pub mod route;
 
+use std::sync::LazyLock;
+
 use http::header::InvalidHeaderValue;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::Value;
@@ -47,7 +49,7 @@ use contents::{Claim, Dialect, RequestNames};
 
 pub use answer_names::{AnswerNames, Count, Event, Field, StepKind};
 pub use billing::Billing;
-pub use contents::{Call, Models, ObviousAddress, ObviousTarget, PathModel};
+pub use contents::{Call, KnownCall, Models, ObviousAddress, ObviousTarget, PathModel};
 pub use openai::usage_chunk;
 
 /// Tells the dialects apart: `$item` with `$Dialect` being the provider's.
@@ -72,6 +74,12 @@ macro_rules! of {
             }
         }
     };
+}
+
+/// The calls that people are told of; many more pass.
+#[must_use]
+pub fn known_calls(provider: Provider) -> &'static [KnownCall] {
+    of!(provider, D => D::CALLS)
 }
 
 fn without_version(provider: Provider, path: &str) -> Option<&'static str> {
@@ -118,6 +126,21 @@ pub fn credential(provider: Provider, key: &str) -> Result<(HeaderName, HeaderVa
     let mut value = HeaderValue::from_str(&[scheme, key].concat())?;
     value.set_sensitive(true);
     Ok((name, value))
+}
+
+/// The headers that keys travel in, each once, and what stands before a key in it.
+#[must_use]
+pub fn credential_headers() -> &'static [(HeaderName, &'static str)] {
+    static HEADERS: LazyLock<Vec<(HeaderName, &'static str)>> = LazyLock::new(|| {
+        let mut headers = Vec::new();
+        for header in Provider::ALL.map(|provider| of!(provider, D => D::CREDENTIAL)) {
+            if !headers.contains(&header) {
+                headers.push(header);
+            }
+        }
+        headers
+    });
+    &HEADERS
 }
 
 /// Whether a request's path brings the version along that a base URL ends with.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::answer_names::{AnswerNames, Count, Field};
 use super::contents::{
-    Call, Claim, Dialect, Models, ObviousAddress, ObviousTarget, PathClass, PathModel, RequestNames,
+    Call, Claim, Dialect, KnownCall, Models, ObviousAddress, ObviousTarget, PathClass, PathModel,
+    RequestNames,
 };
 use super::openai;
 use super::path::{below, is_under, is_under_any, repeats_numbered_version};
@@ -19,6 +20,13 @@ use crate::domain::ids::RequestId;
 pub(super) struct Ollama;
 
 impl Dialect for Ollama {
+    const CALLS: &'static [KnownCall] = &[
+        KnownCall { reads: false, path: "/api/chat", what: "Ollama's chat" },
+        KnownCall { reads: false, path: "/api/generate", what: "Ollama's generate" },
+        KnownCall { reads: false, path: "/api/embed", what: "Ollama's embed" },
+        KnownCall { reads: true, path: "/api/tags", what: "Ollama's list of models" },
+    ];
+
     /// Nobody's `/chat` is known to be Ollama's.
     fn without_version(_path: &str) -> Option<&'static str> {
         None
@@ -115,9 +123,13 @@ impl Dialect for Ollama {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
+    use std::collections::BTreeSet;
 
-    use super::super::{Billing, billing};
+    use http::{HeaderMap, HeaderValue, Method};
+
+    use super::super::{Billing, billing, credential};
+    use super::*;
+    use crate::domain::failure::Kind;
     use crate::domain::provider::Provider;
 
     #[test]
@@ -134,5 +146,51 @@ mod tests {
             let method: Method = method.parse().expect("a method");
             assert_eq!(billing(Provider::Ollama, &method, path), expected, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn its_own_calls_are_claimed_and_no_others() {
+        for (method, path, header, expected) in [
+            ("POST", "/api/chat", "", Claim::Yes),
+            ("POST", "/api", "", Claim::No),
+            ("POST", "/apiary/x", "", Claim::No),
+            ("POST", "/v1/chat/completions", "", Claim::No),
+        ] {
+            let mut headers = HeaderMap::new();
+            if !header.is_empty() {
+                headers.insert(header, HeaderValue::from_static("x"));
+            }
+            let method: Method = method.parse().expect("a method");
+            let call = Call { method: &method, path, headers: &headers };
+            assert_eq!(Ollama::claim(&call), expected, "{method} {path} {header}");
+        }
+    }
+
+    #[test]
+    fn a_version_in_the_base_url_is_told_from_other_paths() {
+        for (version, path, expected) in [
+            ("/api", "/api/chat", true),
+            ("/v1", "/v1/chat/completions", true),
+            ("/v1", "/api/chat", false),
+            ("/api", "/v1/chat/completions", false),
+        ] {
+            assert_eq!(Ollama::repeats_version(version, path), expected, "{version} {path}");
+        }
+    }
+
+    #[test]
+    fn keys_refusals_and_lists_are_in_the_words_of_the_provider() {
+        let (name, value) = credential(Provider::Ollama, "k").expect("a header");
+        assert_eq!((name.as_str(), value.to_str().ok()), ("authorization", Some("Bearer k")));
+        let failure = Failure::new(Kind::RateLimited, "slow down");
+        let refusal = Ollama::error_body(&failure, failure.kind.http_status(), RequestId(uuid::Uuid::nil()));
+        let expected: Value = serde_json::from_str(r#"{"error":"slow down"}"#).expect("JSON");
+        assert_eq!(refusal, expected);
+        let list = (Ollama::MODELS.list)(&BTreeSet::from(["m"]));
+        let expected: Value = serde_json::from_str(
+            r#"{"object":"list","data":[{"id":"m","object":"model","created":0,"owned_by":"sproxy"}]}"#,
+        )
+        .expect("JSON");
+        assert_eq!(list, expected);
     }
 }

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::answer_names::{AnswerNames, Count, Event, Field};
 use super::contents::{
-    Call, Claim, Dialect, Models, ObviousAddress, ObviousTarget, PathClass, PathModel, RequestNames,
+    Call, Claim, Dialect, KnownCall, Models, ObviousAddress, ObviousTarget, PathClass, PathModel,
+    RequestNames,
 };
 use super::path::{below, is_encoded, is_under, is_under_any, repeats_numbered_version};
 use crate::domain::failure::{Failure, Kind};
@@ -22,6 +23,18 @@ use crate::domain::terms::Term;
 pub(super) struct Openai;
 
 impl Dialect for Openai {
+    const CALLS: &'static [KnownCall] = &[
+        KnownCall { reads: false, path: "/v1/chat/completions", what: "OpenAI's Chat Completions" },
+        KnownCall { reads: false, path: "/v1/responses", what: "OpenAI's Responses" },
+        KnownCall { reads: false, path: "/v1/completions", what: "OpenAI's Completions" },
+        KnownCall { reads: false, path: "/v1/embeddings", what: "OpenAI's Embeddings" },
+        KnownCall {
+            reads: true,
+            path: "/v1/models",
+            what: "The models that the caller may use, in the caller's dialect",
+        },
+    ];
+
     fn without_version(path: &str) -> Option<&'static str> {
         const PATHS: [&str; 4] = ["/chat/completions", "/responses", "/completions", "/embeddings"];
         is_under_any(path, &PATHS).then_some("there is nothing here: add /v1 to the client's base URL")
@@ -317,9 +330,13 @@ pub(super) fn model_list(models: &BTreeSet<&str>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
+    use std::collections::BTreeSet;
 
-    use super::super::{Billing, PathModel, billing, path_model};
+    use http::{HeaderMap, HeaderValue, Method};
+
+    use super::super::{Billing, PathModel, billing, credential, path_model};
+    use super::*;
+    use crate::domain::failure::Kind;
     use crate::domain::provider::Provider;
 
     #[test]
@@ -370,5 +387,51 @@ mod tests {
         ] {
             assert_eq!(path_model(Provider::Openai, path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn its_own_calls_are_claimed_and_no_others() {
+        for (method, path, header, expected) in [
+            ("POST", "/v1/chat/completions", "", Claim::Otherwise),
+            ("POST", "/v1/messages", "", Claim::Otherwise),
+            ("POST", "/v1", "", Claim::No),
+            ("POST", "/api/chat", "", Claim::No),
+        ] {
+            let mut headers = HeaderMap::new();
+            if !header.is_empty() {
+                headers.insert(header, HeaderValue::from_static("x"));
+            }
+            let method: Method = method.parse().expect("a method");
+            let call = Call { method: &method, path, headers: &headers };
+            assert_eq!(Openai::claim(&call), expected, "{method} {path} {header}");
+        }
+    }
+
+    #[test]
+    fn a_version_in_the_base_url_is_told_from_other_paths() {
+        for (version, path, expected) in [
+            ("/v1", "/v1/responses", true),
+            ("/api", "/api/chat/completions", true),
+            ("/api", "/v1/responses", false),
+            ("/openai", "/v1/responses", false),
+        ] {
+            assert_eq!(Openai::repeats_version(version, path), expected, "{version} {path}");
+        }
+    }
+
+    #[test]
+    fn keys_refusals_and_lists_are_in_the_words_of_the_provider() {
+        let (name, value) = credential(Provider::Openai, "k").expect("a header");
+        assert_eq!((name.as_str(), value.to_str().ok()), ("authorization", Some("Bearer k")));
+        let failure = Failure::new(Kind::RateLimited, "slow down");
+        let refusal = Openai::error_body(&failure, failure.kind.http_status(), RequestId(uuid::Uuid::nil()));
+        let expected: Value = serde_json::from_str(r#"{"error":{"message":"slow down","type":"rate_limit_error","param":null,"code":"rate_limit_exceeded"}}"#).expect("JSON");
+        assert_eq!(refusal, expected);
+        let list = (Openai::MODELS.list)(&BTreeSet::from(["m"]));
+        let expected: Value = serde_json::from_str(
+            r#"{"object":"list","data":[{"id":"m","object":"model","created":0,"owned_by":"sproxy"}]}"#,
+        )
+        .expect("JSON");
+        assert_eq!(list, expected);
     }
 }

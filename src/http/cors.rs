@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::body::Body;
 use crate::config::CorsOrigins;
+use crate::dialect::route;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
 use crate::domain::provider::Provider;
@@ -121,8 +122,8 @@ pub(super) fn answer(
 
 /// The dialect of a call on the data plane; none if it is not for that.
 fn dialect(method: &Method, path: &str, headers: &HeaderMap) -> Option<Provider> {
-    let route = proxy::find_route(method, path, headers).map(|route| route.provider);
-    route.or_else(|| proxy::meant_route(path).map(|(provider, _)| provider))
+    let route = route::find(method, path, headers).map(|route| route.provider);
+    route.or_else(|| route::meant(path).map(|(provider, _)| provider))
 }
 
 /// The answer to a browser that asks before a page's call: no credential is there yet, and no provider needs to know.

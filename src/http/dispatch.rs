@@ -14,6 +14,7 @@ use tower::ServiceExt;
 use super::body::Body;
 use super::cors::{self, Cors, Verdict};
 use super::stall::Stalls;
+use crate::dialect::route;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
 use crate::inbound::RequestBody;
@@ -56,7 +57,7 @@ impl Dispatch {
 
     async fn answer(self: Arc<Self>, request: Request<RequestBody>, caller: SocketAddr) -> Response<Body> {
         let (head, body) = request.into_parts();
-        if let Some(route) = proxy::find_route(&head.method, head.uri.path(), &head.headers) {
+        if let Some(route) = route::find(&head.method, head.uri.path(), &head.headers) {
             let head = Head {
                 method: head.method,
                 query: head.uri.query().map(Cow::Borrowed),
@@ -67,7 +68,7 @@ impl Dispatch {
         if head.uri.path() == "/" && matches!(head.method, Method::GET | Method::HEAD) {
             return probe(&head.method);
         }
-        if let Some((provider, advice)) = proxy::meant_route(head.uri.path()) {
+        if let Some((provider, advice)) = route::meant(head.uri.path()) {
             let failure = Failure::new(Kind::NotFound, advice);
             return proxy::refusal::response(provider, &failure, RequestId::new()).map(Body::Data);
         }

@@ -1,5 +1,6 @@
 //! The data plane in the `OpenAPI` document: which paths are taken for which provider. What goes in and comes out is the
 //! provider's, so bodies are described as what they certainly are: JSON, and events where a stream is asked for.
+//! Everything else below `/v1/`, `/v1beta/`, `/api/` and the providers' own prefixes passes as well.
 
 use utoipa::Modify;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
@@ -7,37 +8,16 @@ use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Required, ResponseBuilder, ResponsesBuilder};
 
-/// Method, path, provider and what is called. Everything else below `/v1/`, `/v1beta/`, `/api/` and the providers' own
-/// prefixes passes as well.
-const CALLS: [(HttpMethod, &str, &str, &str); 12] = [
-    (HttpMethod::Post, "/v1/messages", "anthropic", "Anthropic's Messages"),
-    (HttpMethod::Post, "/v1/messages/count_tokens", "anthropic", "Anthropic's token count; free"),
-    (HttpMethod::Post, "/v1/chat/completions", "openai", "OpenAI's Chat Completions"),
-    (HttpMethod::Post, "/v1/responses", "openai", "OpenAI's Responses"),
-    (HttpMethod::Post, "/v1/completions", "openai", "OpenAI's Completions"),
-    (HttpMethod::Post, "/v1/embeddings", "openai", "OpenAI's Embeddings"),
-    (HttpMethod::Get, "/v1/models", "openai", "The models that the caller may use, in the caller's dialect"),
-    (
-        HttpMethod::Post,
-        "/v1beta/models/{call}",
-        "gemini",
-        "Gemini's `MODEL:generateContent`, `MODEL:streamGenerateContent` and the like",
-    ),
-    (HttpMethod::Post, "/api/chat", "ollama", "Ollama's chat"),
-    (HttpMethod::Post, "/api/generate", "ollama", "Ollama's generate"),
-    (HttpMethod::Post, "/api/embed", "ollama", "Ollama's embed"),
-    (HttpMethod::Get, "/api/tags", "ollama", "Ollama's list of models"),
-];
+use crate::dialect::{KnownCall, credential_headers, known_calls};
+use crate::domain::provider::Provider;
 
-/// In which part of a request a key is.
-type Place = fn(ApiKeyValue) -> ApiKey;
-
-/// Where a credential may be besides `authorization: Bearer`: scheme, place and name.
-const KEYS: [(&str, Place, &str); 3] = [
-    ("x-api-key", ApiKey::Header, "x-api-key"),
-    ("x-goog-api-key", ApiKey::Header, "x-goog-api-key"),
-    ("key", ApiKey::Query, "key"),
-];
+/// Where a credential may be besides `authorization: Bearer`: each is a scheme of its own.
+fn keys() -> impl Iterator<Item = (&'static str, ApiKey)> {
+    let key = |name| ApiKeyValue::with_description(name, "An API key of the gateway, on the data plane");
+    let whole = credential_headers().iter().filter(|(_, scheme)| scheme.is_empty());
+    let headers = whole.map(move |(name, _)| (name.as_str(), ApiKey::Header(key(name.as_str()))));
+    headers.chain([("key", ApiKey::Query(key("key")))])
+}
 
 /// Adds the data plane to the document.
 pub(super) struct Calls;
@@ -45,20 +25,22 @@ pub(super) struct Calls;
 impl Modify for Calls {
     fn modify(&self, document: &mut OpenApi) {
         let components = document.components.get_or_insert_default();
-        for (scheme, place, name) in KEYS {
-            let description = "An API key of the gateway, on the data plane";
-            let key = place(ApiKeyValue::with_description(name, description));
+        for (scheme, key) in keys() {
             components.add_security_scheme(scheme, SecurityScheme::ApiKey(key));
         }
-        for (method, path, provider, summary) in CALLS {
+        let calls = Provider::ALL
+            .into_iter()
+            .flat_map(|provider| known_calls(provider).iter().map(move |call| (provider, call)));
+        for (provider, KnownCall { reads, path, what }) in calls {
+            let method = if *reads { HttpMethod::Get } else { HttpMethod::Post };
             let words: Vec<_> = path.split(['/', '{', '}']).filter(|word| !word.is_empty()).collect();
             let verb = if method == HttpMethod::Post { "post" } else { "get" };
             let mut operation = OperationBuilder::new()
                 .tag("data plane")
                 .operation_id(Some(format!("{verb}_{}", words.join("_"))))
-                .summary(Some(summary))
+                .summary(Some(*what))
                 .responses(answers(provider));
-            for scheme in ["bearer"].into_iter().chain(KEYS.map(|(scheme, ..)| scheme)) {
+            for scheme in ["bearer"].into_iter().chain(keys().map(|(scheme, _)| scheme)) {
                 operation = operation.security(SecurityRequirement::new::<_, [&str; 0], &str>(scheme, []));
             }
             if method == HttpMethod::Post {
@@ -71,12 +53,12 @@ impl Modify for Calls {
             if path.contains("{call}") {
                 operation = operation.parameter(call());
             }
-            document.paths.paths.insert(path.to_owned(), PathItem::new(method, operation));
+            document.paths.paths.insert((*path).to_owned(), PathItem::new(method, operation));
         }
     }
 }
 
-fn answers(provider: &str) -> ResponsesBuilder {
+fn answers(provider: Provider) -> ResponsesBuilder {
     let answer = ResponseBuilder::new()
         .description("The provider's own answer; a stream of events where one is asked for")
         .content("application/json", object());

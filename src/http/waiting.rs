@@ -14,10 +14,11 @@ use super::body::Body;
 use super::cors::{self, Cors};
 use super::listen::turned_away;
 use super::problem::Refused;
+use crate::dialect::route;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RequestId;
 use crate::inbound::{Handler, RequestBody};
-use crate::proxy::{self, refusal};
+use crate::proxy::refusal;
 
 /// A node that waits.
 pub struct Waiting {
@@ -45,7 +46,7 @@ impl Waiting {
         let reason = (self.reason)();
         let path = head.uri.path();
         let failure = Failure::not_yet(reason.clone());
-        if let Some(route) = proxy::find_route(&head.method, path, &head.headers) {
+        if let Some(route) = route::find(&head.method, path, &head.headers) {
             return refusal::response(route.provider, &failure, RequestId::new()).map(Body::Data);
         }
         let answer = match path {

@@ -1,27 +1,31 @@
 //! What the meter looks for: the names that the dialects give to usage, model, content and endings, all of them at once.
 //! Everything else in an answer is skipped unread.
 //!
-//! The dialects' tables become one index when the gateway is compiled: by the object that a field stands in, then by the
-//! length of its name, so that a key is compared with next to none.
+//! The dialects' tables become one index when the gateway is compiled: a hash table by the object that a field stands in
+//! and by its name, so that most keys cost one look at a byte.
 
 use crate::dialect::{Event, Field, StepKind, answer_names};
 use crate::domain::provider::Provider;
 
 /// The longest name that a dialect may give to a field; the longest there is has 32 bytes.
 pub const NAME_MAX: usize = 32;
-/// Objects with fields of interest, and one for those without.
-const OBJECTS: usize = 21;
+/// Places in the hash table: several for every name, so that what is no name mostly finds an empty one.
+const SLOTS: usize = 1024;
 
 #[derive(Clone, Copy)]
 struct Entry {
-    name: &'static [u8],
+    object: u8,
     field: Field,
+    ends: (u64, u64),
+    name: &'static [u8],
 }
 
 struct Index {
-    entries: [Entry; NAMES],
-    /// Where the names of an object's fields of a length lie in `entries`.
-    ranges: [[(u8, u8); NAME_MAX + 1]; OBJECTS],
+    /// The first is none.
+    entries: [Entry; NAMES + 1],
+    len: usize,
+    /// Places in `entries`; 0 is empty.
+    slots: [u8; SLOTS],
 }
 
 static INDEX: Index = Index::new();
@@ -38,79 +42,100 @@ const NAMES: usize = {
         }
         at += 1;
     }
-    assert!(names <= u8::MAX as usize, "an index of one byte has to do");
+    assert!(names < u8::MAX as usize, "an index of one byte has to do");
     names
 };
 
 impl Index {
     const fn new() -> Self {
-        let nothing = Entry { name: &[], field: Field::Ignored };
-        let mut index = Self { entries: [nothing; NAMES], ranges: [[(0, 0); NAME_MAX + 1]; OBJECTS] };
-        let (mut end, mut object) = (0, 0);
-        while object < OBJECTS {
-            let mut length = 0;
-            while length <= NAME_MAX {
-                let start = end;
-                end = index.add(object, length, start);
-                #[allow(clippy::cast_possible_truncation, reason = "NAMES is held against it")]
-                let range = (start as u8, end as u8);
-                index.ranges[object][length] = range;
-                length += 1;
-            }
-            object += 1;
-        }
-        index
-    }
-
-    /// Adds an object's names of a length behind `start`, and returns where they end.
-    const fn add(&mut self, object: usize, length: usize, start: usize) -> usize {
-        let (mut end, mut at) = (start, 0);
+        let none = Entry { object: 0, field: Field::Ignored, ends: (0, 0), name: &[] };
+        let mut index = Self { entries: [none; NAMES + 1], len: 1, slots: [0; SLOTS] };
+        let mut at = 0;
         while at < Provider::ALL.len() {
             let fields = answer_names(Provider::ALL[at]).fields;
             let mut group = 0;
             while group < fields.len() {
                 let (within, names) = fields[group];
                 let mut next = 0;
-                while row(within) == object && next < names.len() {
-                    let (name, field) = names[next];
-                    let name = name.as_bytes();
-                    assert!(name.len() <= NAME_MAX, "a field's name is longer than NAME_MAX");
-                    assert!(object > 0, "fields in what is no object");
-                    if name.len() == length && !self.has(name, start, end) {
-                        self.entries[end] = Entry { name, field };
-                        end += 1;
-                    }
+                while next < names.len() {
+                    index.add(object(within), names[next].0.as_bytes(), names[next].1);
                     next += 1;
                 }
                 group += 1;
             }
             at += 1;
         }
-        end
+        index
     }
 
-    const fn has(&self, name: &[u8], mut start: usize, end: usize) -> bool {
-        while start < end {
-            let known = self.entries[start].name;
-            let mut at = 0;
-            while at < name.len() && known[at] == name[at] {
-                at += 1;
+    /// Adds a field, unless another dialect has added it.
+    const fn add(&mut self, object: u8, name: &'static [u8], field: Field) {
+        assert!(object > 0, "fields in what is no object");
+        assert!(!name.is_empty() && name.len() <= NAME_MAX, "a field's name has to have 1 to NAME_MAX bytes");
+        let mut slot = slot(object, name);
+        while self.slots[slot] > 0 {
+            let known = &self.entries[self.slots[slot] as usize];
+            if known.object == object && is_same(known.name, name) {
+                return;
             }
-            if at == name.len() {
-                return true;
-            }
-            start += 1;
+            slot = (slot + 1) % SLOTS;
         }
-        false
+        #[allow(clippy::cast_possible_truncation, reason = "NAMES is held against it")]
+        let at = self.len as u8;
+        self.slots[slot] = at;
+        self.entries[self.len] = Entry { object, field, ends: ends(name), name };
+        self.len += 1;
     }
 
     #[inline]
-    fn find(&self, object: usize, key: &[u8]) -> Field {
-        let range = self.ranges.get(object).and_then(|lengths| lengths.get(key.len()));
-        let Some(&(start, end)) = range else { return Field::Ignored };
-        let entries = self.entries.get(usize::from(start)..usize::from(end)).unwrap_or_default();
-        let found = entries.iter().find(|entry| entry.name.first() == key.first() && entry.name == key);
-        found.map_or(Field::Ignored, |entry| entry.field)
+    fn find(&self, object: u8, key: &[u8]) -> Field {
+        let mut slot = slot(object, key);
+        while let Some(entry) =
+            self.slots.get(slot).filter(|at| **at > 0).and_then(|at| self.entries.get(usize::from(*at)))
+        {
+            // Up to twice eight bytes the ends are all of a name.
+            if entry.object == object
+                && entry.name.len() == key.len()
+                && entry.ends == ends(key)
+                && (key.len() <= 16 || entry.name == key)
+            {
+                return entry.field;
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+        Field::Ignored
+    }
+}
+
+/// Where the search for a name begins.
+#[inline]
+const fn slot(object: u8, name: &[u8]) -> usize {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };
+    (object as usize * 83 + name.len() * 29 + *first as usize * 7 + *last as usize * 191) % SLOTS
+}
+
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
+/// The first and the last eight bytes of a name; of a short one, what there is.
+#[inline]
+const fn ends(name: &[u8]) -> (u64, u64) {
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+    }
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        return (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64);
+    }
+    match name {
+        [first, middle, last] => (*first as u64, (*middle as u64) << 8 | *last as u64),
+        [first, last] => (*first as u64, *last as u64),
+        [only] => (*only as u64, 0),
+        _ => (0, 0),
     }
 }
 
@@ -119,16 +144,16 @@ impl Index {
 pub fn member(within: Field, key: &[u8]) -> Field {
     match within {
         Field::Error => Field::Error,
-        Field::UsageAtStart => match INDEX.find(row(within), key) {
-            Field::Ignored => INDEX.find(row(Field::Usage), key),
+        Field::UsageAtStart => match INDEX.find(object(within), key) {
+            Field::Ignored => INDEX.find(object(Field::Usage), key),
             field => field,
         },
-        _ => INDEX.find(row(within), key),
+        _ => INDEX.find(object(within), key),
     }
 }
 
-/// An object's place in the index; 0 for what has no fields.
-const fn row(within: Field) -> usize {
+/// The number of an object with fields; 0 for what has none.
+const fn object(within: Field) -> u8 {
     match within {
         Field::Ignored
         | Field::StepKind

@@ -4,18 +4,15 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, COOKIE, HeaderName};
+use http::header::{COOKIE, HeaderName};
 use memchr::memmem::Finder;
 
 use crate::accounts::{self, Accounts};
+use crate::dialect::credential_headers;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::principal::Principal;
-
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
-/// Credentials of one request that are tried: one in each place. Each may cost the check of a signature.
-const TRIED_MAX: usize = 4;
+use crate::domain::provider::one_of;
 
 /// Finds out who calls, and takes the credential that proved it out of the head wherever it stands. A client that was
 /// set up for a provider before sends that provider's key along, so a credential that is not known hides no other.
@@ -33,7 +30,9 @@ pub(super) fn redeem(
     let asked = query.as_deref();
     let mut refused = None;
     let mut known = None;
-    for credential in candidates(headers, asked).take(TRIED_MAX) {
+    // One in each header and one in the query: each may cost the check of a signature.
+    let tried_max = credential_headers().len() + 1;
+    for credential in candidates(headers, asked).take(tried_max) {
         match accounts.authenticate(&credential, now) {
             Ok(principal) => {
                 known = Some((principal, credential));
@@ -66,21 +65,26 @@ fn is_telling(error: &accounts::Error) -> bool {
     !matches!(error, accounts::Error::UnknownCredential)
 }
 
-/// The credentials of a request: `x-api-key`, `authorization: Bearer`, `x-goog-api-key` and `?key=`, in this order.
+/// The credentials of a request: in the dialects' headers, in their order, and behind `?key=`.
 fn candidates<'r>(headers: &'r HeaderMap, query: Option<&'r str>) -> impl Iterator<Item = Cow<'r, str>> {
-    let texts = |name: &HeaderName| {
-        headers.get_all(name).into_iter().filter_map(|value| filled(value.to_str().ok()?.trim()))
-    };
-    let bearers = texts(&AUTHORIZATION).filter_map(|text| {
-        let (scheme, token) = text.split_once(' ')?;
-        filled(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))
+    let in_headers = credential_headers().iter().flat_map(move |(name, scheme)| {
+        let texts = headers.get_all(name).into_iter();
+        texts.filter_map(|value| credential_in(value.to_str().ok()?.trim(), scheme)).map(Cow::Borrowed)
     });
-    let in_headers = texts(&X_API_KEY).chain(bearers).chain(texts(&X_GOOG_API_KEY)).map(Cow::Borrowed);
     let in_query = query.into_iter().flat_map(|query| query.split('&')).filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         Some(decoded(value)).filter(|value| is_key(name) && !value.is_empty())
     });
     in_headers.chain(in_query)
+}
+
+/// The credential behind a scheme such as `Bearer `; the whole text where there is none.
+fn credential_in<'t>(text: &'t str, scheme: &str) -> Option<&'t str> {
+    if scheme.is_empty() {
+        return filled(text);
+    }
+    let (own, token) = text.split_once(' ')?;
+    filled(token.trim()).filter(|_| own.eq_ignore_ascii_case(scheme.trim()))
 }
 
 /// Clients send headers for settings that nobody has made; such a place is empty, and another may not be.
@@ -91,7 +95,8 @@ fn filled(text: &str) -> Option<&str> {
 /// Headers that hold a credential and are not among those that never go upstream.
 fn strays(headers: &HeaderMap, credential: &Finder<'_>) -> Vec<HeaderName> {
     let is_stray = |name: &HeaderName| {
-        ![X_API_KEY, X_GOOG_API_KEY, AUTHORIZATION, COOKIE].contains(name)
+        *name != COOKIE
+            && credential_headers().iter().all(|(credential, _)| name != credential)
             && headers.get_all(name).iter().any(|value| holds(credential, value.as_bytes()))
     };
     headers.keys().filter(|name| is_stray(name)).cloned().collect()
@@ -143,10 +148,13 @@ pub(super) fn percent_decoded(text: &[u8]) -> Vec<u8> {
 }
 
 fn no_credential() -> Failure {
-    Failure::new(
-        Kind::Unauthenticated,
-        "no credential: send your sproxy key as `x-api-key`, `authorization: Bearer`, `x-goog-api-key` or `?key=`",
-    )
+    let headers = credential_headers().iter().map(|(name, scheme)| match scheme.trim() {
+        "" => format!("`{name}`"),
+        scheme => format!("`{name}: {scheme}`"),
+    });
+    let places: Vec<String> = headers.chain(["`?key=`".to_owned()]).collect();
+    let places: Vec<&str> = places.iter().map(String::as_str).collect();
+    Failure::new(Kind::Unauthenticated, format!("no credential: send your sproxy key as {}", one_of(&places)))
 }
 
 #[cfg(test)]

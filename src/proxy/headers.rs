@@ -2,6 +2,8 @@
 
 use http::header::{self, HeaderMap, HeaderName};
 
+use crate::dialect::credential_headers;
+
 /// Connection-level headers (RFC 9110, section 7.6.1); whatever `connection` names joins them.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
@@ -14,15 +16,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// What a caller proves itself with, in any dialect: it is ours, and never the provider's.
-const CALLER_CREDENTIALS: [HeaderName; 6] = [
-    header::AUTHORIZATION,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("x-goog-api-key"),
-    HeaderName::from_static("api-key"),
-    header::COOKIE,
-    header::PROXY_AUTHORIZATION,
-];
+/// What else than the dialects' credentials is a caller's: it is ours, and never the provider's. `api-key` is Azure's.
+const CALLER_CREDENTIALS: [HeaderName; 4] =
+    [header::AUTHORIZATION, HeaderName::from_static("api-key"), header::COOKIE, header::PROXY_AUTHORIZATION];
 
 /// Set anew for the next hop, telling the provider about the inside of the company's network, or, the last, making
 /// another call of this one than the books know: Google takes it for the method. Which pages may call is decided here:
@@ -57,7 +53,8 @@ const NOT_FOR_CALLER: [HeaderName; 10] = [
 /// Leaves of a caller's headers what a provider should see.
 pub(super) fn for_upstream(headers: &mut HeaderMap) {
     drop_hop_by_hop(headers);
-    for name in CALLER_CREDENTIALS.iter().chain(&NOT_FOR_UPSTREAM) {
+    let credentials = credential_headers().iter().map(|(name, _)| name);
+    for name in credentials.chain(&CALLER_CREDENTIALS).chain(&NOT_FOR_UPSTREAM) {
         headers.remove(name);
     }
 }

@@ -64,8 +64,6 @@ use models::ModelLists;
 use readable::Readable;
 use tap::Tap;
 
-pub use crate::dialect::route::{find as find_route, meant as meant_route};
-
 const X_SPROXY_REQUEST_ID: HeaderName = HeaderName::from_static("x-sproxy-request-id");
 const X_SPROXY_NODE: HeaderName = HeaderName::from_static("x-sproxy-node");
 

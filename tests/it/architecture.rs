@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use source::File;
+use sproxy::domain::provider::Provider;
 
 /// Each module and its floor; a module imports strictly lower floors.
 const FLOORS: [(&str, u8); 22] = [
@@ -65,6 +66,9 @@ const PLACES: [(&str, &[&str]); 28] = [
     ("wide", &["json"]),
 ];
 
+/// Who tells providers apart beside `dialect`: what names them, what imitates them and what imitates their clients.
+const KNOW_PROVIDERS: [&str; 4] = ["dialect", "domain::provider", "mock", "cli::demo"];
+
 /// The longest that a file may be.
 const LINES_MAX: usize = 500;
 
@@ -93,6 +97,11 @@ fn the_files_of_a_module_form_no_circle() {
 #[test]
 fn each_third_party_crate_has_its_place() {
     assert_none(&misplaced(&library()));
+}
+
+#[test]
+fn nobody_but_the_dialects_tells_providers_apart() {
+    assert_none(&providers_told_apart(&library()));
 }
 
 #[test]
@@ -160,6 +169,23 @@ fn misplaced(files: &[File]) -> Vec<String> {
         }
     }
     breaches
+}
+
+/// Where a provider is named by its variant: a place that a new one would be forgotten at.
+fn providers_told_apart(files: &[File]) -> Vec<String> {
+    let variants = Provider::ALL.map(|provider| format!("{provider:?}"));
+    let others = files.iter().filter(|file| {
+        let here = file.module.join("::");
+        !KNOW_PROVIDERS.iter().any(|place| within(&here, place))
+    });
+    let named = others.flat_map(|file| file.uses.iter().map(move |used| (file, used))).filter(|(_, used)| {
+        used.path.len() > 1 && used.path.last().is_some_and(|last| variants.contains(last))
+    });
+    named
+        .map(|(file, used)| {
+            format!("{}:{}: `{}` belongs to `dialect`", file.name, used.line, used.path.join("::"))
+        })
+        .collect()
 }
 
 /// Whether `path` is `place` or lies below it.
@@ -273,6 +299,18 @@ mod rules {
         let seen = misplaced(&files);
         assert_eq!(seen.len(), 2, "{seen:?}");
         assert!(seen[0].contains("cluster/sync.rs:1") && seen[1].contains("proxy/mod.rs:1"), "{seen:?}");
+    }
+
+    #[test]
+    fn a_provider_told_apart_outside_its_dialect_is_seen() {
+        let files = library_of(&[
+            ("src/dialect/mod.rs", "fn f(p: Provider) { match p { Provider::Gemini => {} } }"),
+            ("src/proxy/mod.rs", "fn f(p: Provider) -> bool { p == Provider::Openai }"),
+            ("src/http/mod.rs", "use crate::domain::provider::Provider::{self, Ollama};"),
+            ("src/quota/mod.rs", "fn f() { Provider::ALL; }"),
+        ]);
+        let seen = providers_told_apart(&files);
+        assert!(seen.len() == 2 && seen[0].contains("proxy") && seen[1].contains("http"), "{seen:?}");
     }
 
     #[test]
