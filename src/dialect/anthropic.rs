@@ -14,6 +14,7 @@ use super::path::{below, is_encoded, is_under, is_under_any, repeats_numbered_ve
 use super::{gemini, openai};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
+use crate::domain::quoted::Quoted;
 use crate::domain::terms::Term;
 
 pub(super) struct Anthropic;
@@ -74,6 +75,16 @@ impl Dialect for Anthropic {
             _ => PathModel::Ambiguous(behind),
         }
     }
+
+    fn path_of_model(_model: &Quoted<'_>, embeds: bool) -> Option<String> {
+        (!embeds).then(|| "/v1/messages".to_owned())
+    }
+
+    fn makes(model: &str) -> bool {
+        model.starts_with("claude")
+    }
+
+    const ANY_MAKER: bool = false;
 
     const ANY_CONTENT_TYPE: bool = false;
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::answer_names::AnswerNames;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RequestId;
+use crate::domain::quoted::Quoted;
 
 /// A provider's API, as far as the gateway deals with it. Nothing here has a default: what a dialect does not have, it
 /// says so.
@@ -27,6 +28,15 @@ pub(super) trait Dialect {
 
     /// The model that a path names.
     fn path_model(path: &str) -> PathModel<'_>;
+
+    /// The path at which a model is asked to generate, or to embed; none where the dialect has no such call.
+    fn path_of_model(model: &Quoted<'_>, embeds: bool) -> Option<String>;
+
+    /// Whether a model is of the provider's own making, by its canonical name.
+    fn makes(model: &str) -> bool;
+
+    /// Whether servers of everybody's models speak the dialect.
+    const ANY_MAKER: bool;
 
     /// Whether a JSON body is taken for what it is although its `content-type` says something else.
     const ANY_CONTENT_TYPE: bool;

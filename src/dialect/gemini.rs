@@ -12,6 +12,7 @@ use super::openai;
 use super::path::{MOVES, VERSIONS, below, is_encoded, is_under, is_under_any, repeats_numbered_version};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
+use crate::domain::quoted::Quoted;
 
 pub(super) struct Gemini;
 
@@ -90,6 +91,17 @@ impl Dialect for Gemini {
             && !is_encoded(path);
         if is_exact { PathModel::Exact(model) } else { PathModel::Ambiguous(model) }
     }
+
+    fn path_of_model(model: &Quoted<'_>, embeds: bool) -> Option<String> {
+        let verb = if embeds { "embedContent" } else { "generateContent" };
+        Some(format!("/v1beta/models/{model}:{verb}"))
+    }
+
+    fn makes(model: &str) -> bool {
+        model.starts_with("gemini")
+    }
+
+    const ANY_MAKER: bool = false;
 
     const ANY_CONTENT_TYPE: bool = false;
 

@@ -45,6 +45,7 @@ use serde_json::Value;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RequestId;
 use crate::domain::provider::Provider;
+use crate::domain::quoted::Quoted;
 use contents::{Claim, Dialect, RequestNames};
 
 pub use answer_names::{AnswerNames, Count, Event, Field, StepKind};
@@ -100,6 +101,21 @@ pub fn billing(provider: Provider, method: &Method, path: &str) -> Billing {
 #[must_use]
 pub fn path_model(provider: Provider, path: &str) -> PathModel<'_> {
     of!(provider, D => D::path_model(path))
+}
+
+/// The path at which a model is asked to generate, or to embed; none where the dialect has no such call.
+#[must_use]
+pub fn path_of_model(provider: Provider, model: &str, embeds: bool) -> Option<String> {
+    of!(provider, D => D::path_of_model(&Quoted(model), embeds))
+}
+
+/// Whether a provider's own models are all that may be expected of a target of its dialect that serves everything, and
+/// `model` (by its canonical name) is another's.
+#[must_use]
+pub fn is_another_makers(provider: Provider, model: &str) -> bool {
+    let makes = |maker: &Provider| of!(*maker, D => D::makes(model));
+    let any_maker = of!(provider, D => D::ANY_MAKER);
+    !any_maker && Provider::ALL.iter().find(|maker| makes(maker)).is_some_and(|maker| *maker != provider)
 }
 
 fn takes_any_content_type(provider: Provider) -> bool {

@@ -16,6 +16,7 @@ use super::openai;
 use super::path::{below, is_under, is_under_any, repeats_numbered_version};
 use crate::domain::failure::Failure;
 use crate::domain::ids::RequestId;
+use crate::domain::quoted::Quoted;
 
 pub(super) struct Ollama;
 
@@ -51,6 +52,17 @@ impl Dialect for Ollama {
     fn path_model(_path: &str) -> PathModel<'_> {
         PathModel::None
     }
+
+    fn path_of_model(_model: &Quoted<'_>, embeds: bool) -> Option<String> {
+        let path = if embeds { "/api/embed" } else { "/api/chat" };
+        Some(path.to_owned())
+    }
+
+    fn makes(_model: &str) -> bool {
+        false
+    }
+
+    const ANY_MAKER: bool = false;
 
     /// Ollama takes everything for JSON, and is called by hand without saying so.
     const ANY_CONTENT_TYPE: bool = true;

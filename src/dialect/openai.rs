@@ -18,6 +18,7 @@ use super::contents::{
 use super::path::{below, is_encoded, is_under, is_under_any, repeats_numbered_version};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
+use crate::domain::quoted::Quoted;
 use crate::domain::terms::Term;
 
 pub(super) struct Openai;
@@ -62,6 +63,19 @@ impl Dialect for Openai {
         let is_plain = !name.is_empty() && !again && !is_encoded(path);
         if is_plain { PathModel::ExactIfBodyAgrees(name) } else { PathModel::Ambiguous(name) }
     }
+
+    fn path_of_model(_model: &Quoted<'_>, embeds: bool) -> Option<String> {
+        let path = if embeds { "/v1/embeddings" } else { "/v1/chat/completions" };
+        Some(path.to_owned())
+    }
+
+    /// But for its open models, which are everywhere.
+    fn makes(model: &str) -> bool {
+        const NAMES: [&str; 6] = ["gpt-", "chatgpt", "o1", "o3", "o4", "text-embedding-"];
+        !model.starts_with("gpt-oss") && NAMES.iter().any(|start| model.starts_with(start))
+    }
+
+    const ANY_MAKER: bool = true;
 
     const ANY_CONTENT_TYPE: bool = false;
 
