@@ -22,9 +22,10 @@
 //! # A request, as a straight line
 //!
 //! A door reads the head and finds the route → the principal comes from memory ([`accounts`]) → what is asked is read
-//! (model, stream; nothing else is parsed) → [`quota`] admits → [`ledger`] reserves room for the record → [`upstream`]
-//! sends, and fails over only while nobody can have begun to work → the answer flows through the tap while a meter
-//! reads along → the record is committed → the last bytes are released. An early return drops what was reserved.
+//! ([`dialect::request`]: model, stream; nothing else is parsed) → [`quota`] admits → [`ledger`] reserves room for the
+//! record → [`upstream`] sends, and fails over only while nobody can have begun to work → the answer flows through the
+//! tap while a meter reads along → the record is committed → the last bytes are released. An early return drops what
+//! was reserved.
 //!
 //! # A usage record, as a straight line
 //!

@@ -189,6 +189,8 @@ mod tests {
         for (key, value) in &defaults {
             assert_eq!(told.get(key), Some(value), "{key}");
         }
+        let names = Provider::ALL.map(Provider::as_str).join(", ");
+        assert!(layers::DEFAULTS.contains(&format!("the dialect: {names}")), "people are told every dialect");
         for key in told.keys() {
             assert!(defaults.contains_key(key) || OWN.contains(&key.as_str()), "{key}");
         }

@@ -149,7 +149,7 @@ impl Field {
 
     /// Whether a string here is kept, to be understood.
     #[must_use]
-    pub fn is_word(self) -> bool {
+    pub fn is_kept_text(self) -> bool {
         matches!(
             self,
             Self::Model

@@ -16,7 +16,9 @@
 //!    to answer in it, and the demo's traffic (`cli::demo`).
 //!
 //! There is no other place: a list of providers is `Provider::ALL`, and `tests/it/architecture.rs` sees to it that
-//! nobody else names one.
+//! nobody else names one. Where the new dialect has a name for a count that none of them has, tests of the meter say that
+//! its rule (`metering/counts.rs`) has to learn what it means. What only people read is `config/defaults.toml`, whose test
+//! asks for the name, and the README.
 //!
 //! # Where conversion goes
 //!

@@ -52,7 +52,7 @@ impl Peek {
         let in_body = body.model.as_deref().unwrap_or("");
         let model = in_path.name().unwrap_or(in_body);
         let body_is_plain = text_is_exact && is_plain(route.provider, headers, &body);
-        let model_is_clear = match in_path {
+        let model_is_exact = match in_path {
             PathModel::Exact(_) => true,
             PathModel::ExactIfBodyAgrees(model) => body_is_plain && !body.ambiguous.model && model == in_body,
             PathModel::Ambiguous(_) => false,
@@ -60,7 +60,7 @@ impl Peek {
         };
         let ambiguous = match route.billing {
             Billing::Inference => {
-                Ambiguous { model: !model_is_clear, max_tokens: !body_is_plain || body.ambiguous.max_tokens }
+                Ambiguous { model: !model_is_exact, max_tokens: !body_is_plain || body.ambiguous.max_tokens }
             }
             // What is ordered names its models elsewhere, in a file for instance.
             Billing::Deferred => Ambiguous { model: true, max_tokens: true },

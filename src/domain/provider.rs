@@ -81,8 +81,10 @@ mod tests {
 
     #[test]
     fn people_are_told_every_name() {
-        assert_eq!(Provider::choices(), "anthropic, openai, gemini or ollama");
+        assert_eq!(one_of(&["a", "b", "c"]), "a, b or c");
+        assert_eq!(one_of(&["a"]), "a");
         let error = "claude".parse::<Provider>().unwrap_err();
-        assert_eq!(error.to_string(), "`claude` is no provider: use anthropic, openai, gemini or ollama");
+        assert_eq!(error.to_string(), format!("`claude` is no provider: use {}", Provider::choices()));
+        assert!(Provider::ALL.iter().all(|provider| Provider::choices().contains(provider.as_str())));
     }
 }

@@ -72,7 +72,7 @@ struct CurrentEvent {
 /// How far the body has come, beside what was in it.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "four things that are true or not, and used in one field")]
-pub struct Passed {
+pub struct BodyProgress {
     /// The final event, or the whole of a single document, has passed.
     pub all: bool,
     /// The body does not stop inside a document.
@@ -275,8 +275,8 @@ impl UsageAccumulator {
 
     /// What all this comes to.
     #[must_use]
-    pub fn result(&self, end: End, passed: Passed) -> MeterResult {
-        let complete = !passed.nothing && (passed.all || self.is_complete(end, passed.whole));
+    pub fn result(&self, end: End, body: BodyProgress) -> MeterResult {
+        let complete = !body.nothing && (body.all || self.is_complete(end, body.whole));
         let (own, source) = self.tokens(end, complete);
         let mut model = self.model.clone();
         let (tokens, steps) = if self.steps.is_plain() {
@@ -299,7 +299,7 @@ impl UsageAccumulator {
             terms: self.terms.clone(),
             error_event: self.error,
             complete,
-            readable: passed.readable && recognised,
+            readable: body.readable && recognised,
         }
     }
 

@@ -3,7 +3,7 @@
 use memchr::{memchr, memchr2};
 
 use crate::domain::tokens::Estimate;
-use crate::metering::accumulator::{Passed, UsageAccumulator};
+use crate::metering::accumulator::{BodyProgress, UsageAccumulator};
 use crate::metering::meter::{End, Meter, MeterResult, Progress};
 use crate::metering::scanner::Scanner;
 
@@ -192,10 +192,10 @@ impl JsonMeter {
         self.usage.is_final() || document_over
     }
 
-    fn passed(&self) -> Passed {
+    fn body_progress(&self) -> BodyProgress {
         let no_json =
             self.scanner.is_broken() && matches!(self.framing, Framing::Documents { by_line: false });
-        Passed {
+        BodyProgress {
             all: self.is_final(),
             whole: self.scanner.is_over() || self.scanner.is_broken() || self.scanner.is_fresh(),
             readable: !self.broken && !no_json,
@@ -245,6 +245,6 @@ impl Meter for JsonMeter {
     }
 
     fn result(&mut self, end: End) -> MeterResult {
-        self.usage.result(end, self.passed())
+        self.usage.result(end, self.body_progress())
     }
 }

@@ -236,7 +236,7 @@ impl Scanner {
         } else if self.at.field.is_content_text() {
             self.content_begins(bytes.len(), usage);
             self.content(bytes, usage)
-        } else if self.at.field.is_word() {
+        } else if self.at.field.is_kept_text() {
             self.word_len = 0;
             self.word(bytes, usage)
         } else {

@@ -83,9 +83,9 @@ fn metered(content_type: &str, content_encoding: Option<&str>, body: &[u8]) -> T
         estimate: Estimate::of_input(0),
     });
     meter.feed(body);
-    let reading = meter.result(End::Body);
-    assert!(reading.complete && reading.readable, "{reading:?}");
-    reading.tokens
+    let result = meter.result(End::Body);
+    assert!(result.complete && result.readable, "{result:?}");
+    result.tokens
 }
 
 #[tokio::test]

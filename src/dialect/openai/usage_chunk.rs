@@ -22,8 +22,8 @@ pub struct Remover {
     held: BytesMut,
     /// Inside a line that passes.
     in_line: bool,
-    /// The last line ended with a carriage return; a line feed that follows belongs to it, and goes where it went.
-    after_return: Option<Went>,
+    /// The last line ended with a carriage return; a line feed that follows belongs to it, and shares its fate.
+    after_return: Option<Fate>,
     /// A line of the event has passed, so that its end has to pass, too.
     has_passed: bool,
     /// The chunk was the event's only line.
@@ -32,9 +32,9 @@ pub struct Remover {
 
 /// What became of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Went {
-    Through,
-    Away,
+enum Fate {
+    Passed,
+    Removed,
 }
 
 impl Remover {
@@ -42,36 +42,36 @@ impl Remover {
     pub fn pass(&mut self, chunk: Bytes) -> Bytes {
         let held = std::mem::take(&mut self.held);
         let all = if held.is_empty() { chunk } else { join(held, &chunk) };
-        let mut kept = Kept::new(all);
-        while let Some(first) = kept.rest().first() {
-            if let Some(went) = self.after_return.take()
+        let mut output = Output::new(all);
+        while let Some(first) = output.rest().first() {
+            if let Some(fate) = self.after_return.take()
                 && *first == b'\n'
             {
-                kept.advance(1, went == Went::Away);
+                output.advance(1, fate == Fate::Removed);
             } else if self.in_line {
-                self.pass_line(&mut kept);
-            } else if !self.begin_line(&mut kept) {
+                self.pass_line(&mut output);
+            } else if !self.begin_line(&mut output) {
                 break;
             }
         }
-        self.held = BytesMut::from(kept.rest());
-        kept.into_bytes()
+        self.held = BytesMut::from(output.rest());
+        output.into_bytes()
     }
 
     /// Takes up a new line; false if it has to wait.
-    fn begin_line(&mut self, kept: &mut Kept) -> bool {
-        let line = kept.rest();
+    fn begin_line(&mut self, output: &mut Output) -> bool {
+        let line = output.rest();
         if matches!(line.first(), Some(b'\n' | b'\r')) {
-            let went = if std::mem::take(&mut self.is_removed) { Went::Away } else { Went::Through };
+            let fate = if std::mem::take(&mut self.is_removed) { Fate::Removed } else { Fate::Passed };
             self.has_passed = false;
-            self.end_line(kept, 0, went);
+            self.end_line(output, 0, fate);
             return true;
         }
         if line.starts_with(DATA) {
             match memchr2(b'\n', b'\r', line) {
                 Some(end) if is_usage_chunk(line.get(DATA.len()..end).unwrap_or_default()) => {
                     self.is_removed = !self.has_passed;
-                    self.end_line(kept, end, Went::Away);
+                    self.end_line(output, end, Fate::Removed);
                     return true;
                 }
                 None if may_be_usage_chunk(line) => return false,
@@ -89,22 +89,22 @@ impl Remover {
         true
     }
 
-    fn pass_line(&mut self, kept: &mut Kept) {
-        match memchr2(b'\n', b'\r', kept.rest()) {
+    fn pass_line(&mut self, output: &mut Output) {
+        match memchr2(b'\n', b'\r', output.rest()) {
             Some(end) => {
                 self.in_line = false;
-                self.end_line(kept, end, Went::Through);
+                self.end_line(output, end, Fate::Passed);
             }
-            None => kept.advance(kept.rest().len(), false),
+            None => output.advance(output.rest().len(), false),
         }
     }
 
     /// Goes behind the line break at `end`, with all that comes before it.
-    fn end_line(&mut self, kept: &mut Kept, end: usize, went: Went) {
-        if kept.rest().get(end) == Some(&b'\r') {
-            self.after_return = Some(went);
+    fn end_line(&mut self, output: &mut Output, end: usize, fate: Fate) {
+        if output.rest().get(end) == Some(&b'\r') {
+            self.after_return = Some(fate);
         }
-        kept.advance(end + 1, went == Went::Away);
+        output.advance(end + 1, fate == Fate::Removed);
     }
 
     /// What was still held back when the stream ended.
@@ -114,13 +114,13 @@ impl Remover {
 }
 
 /// What passes of a buffer: one slice of it, or, once something was removed, a copy.
-struct Kept {
+struct Output {
     all: Bytes,
     at: usize,
     copy: Option<BytesMut>,
 }
 
-impl Kept {
+impl Output {
     fn new(all: Bytes) -> Self {
         Self { all, at: 0, copy: None }
     }

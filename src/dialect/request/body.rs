@@ -200,7 +200,7 @@ fn read_form(body: &[u8]) -> BodyPeek<'_> {
         model: form.model,
         kind: BodyKind::Multipart(form.boundary),
         model_is_unreadable: !form.is_read,
-        ambiguous: Ambiguous { model: !form.is_clear, max_tokens: !form.is_clear },
+        ambiguous: Ambiguous { model: !form.is_unambiguous, max_tokens: !form.is_unambiguous },
         size: Size { text: 0, files: 1 },
         ..BodyPeek::default()
     }

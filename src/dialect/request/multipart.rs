@@ -15,7 +15,7 @@ pub struct Form<'a> {
     pub is_read: bool,
     /// It is written without any of the liberties that some readers understand and others do not, and it names one
     /// model.
-    pub is_clear: bool,
+    pub is_unambiguous: bool,
 }
 
 /// Reads a body that begins with two dashes.
@@ -24,7 +24,7 @@ pub fn read(body: &[u8]) -> Form<'_> {
     let mut form = Form::default();
     let models = fields(body, &mut form);
     form.is_read = models.is_some();
-    form.is_clear = models == Some(1) && form.model.is_some();
+    form.is_unambiguous = models == Some(1) && form.model.is_some();
     if form.model.is_none() {
         form.model = named(body);
     }
@@ -150,7 +150,7 @@ mod tests {
     fn model(parts: &[String]) -> (Option<String>, bool) {
         let body = format!("{}--b--\r\n", parts.concat());
         let form = read(body.as_bytes());
-        (form.model.map(Cow::into_owned), form.is_clear)
+        (form.model.map(Cow::into_owned), form.is_unambiguous)
     }
 
     #[test]
@@ -173,10 +173,10 @@ mod tests {
             ("an encoding", "name=\"model\"\r\ncontent-transfer-encoding: base64"),
             ("a line that goes on", "name=\"x\";\r\n name=\"model\""),
         ] {
-            let (_, is_clear) = model(&[right.clone(), part(head, "other")]);
-            assert!(!is_clear, "{what}");
+            let (_, is_unambiguous) = model(&[right.clone(), part(head, "other")]);
+            assert!(!is_unambiguous, "{what}");
         }
         assert_eq!(model(&[part("name=\"x\"", "y")]), (None, false));
-        assert!(!read(b"--b\r\n").is_clear && !read(b"--").is_clear);
+        assert!(!read(b"--b\r\n").is_unambiguous && !read(b"--").is_unambiguous);
     }
 }

@@ -17,8 +17,8 @@ const LLAMA: Option<&str> = Some("llama3.2");
 /// Each answer, and what it comes to.
 fn all() -> Vec<(&'static str, MeterResult)> {
     let estimated = |model, counts| MeterResult { source: TokenSource::Estimated, ..exact(model, counts) };
-    let failed = |reading| MeterResult { error_event: true, ..reading };
-    let unfinished = |reading| MeterResult { complete: false, ..reading };
+    let failed = |result| MeterResult { error_event: true, ..result };
+    let unfinished = |result| MeterResult { complete: false, ..result };
     let nothing = |model| MeterResult { source: TokenSource::None, ..exact(model, [0; 6]) };
     vec![
         ("anthropic/message.json", exact(SONNET, [42_795, 503, 40_000, 500, 200, 0])),
@@ -169,12 +169,12 @@ fn events_are_metered_as_soon_as_a_compressed_stream_flushes_them() {
     gzip.flush().expect("flush");
     let mut meter = meter("text/event-stream", Some("gzip"));
     meter.feed(gzip.get_ref());
-    let reading = counts(meter.result(End::ClientGone));
-    assert_eq!(reading, exact(SONNET, [25, 15, 0, 0, 0, 0]));
+    let result = counts(meter.result(End::ClientGone));
+    assert_eq!(result, exact(SONNET, [25, 15, 0, 0, 0, 0]));
 }
 
 #[test]
 fn an_answer_of_another_dialect_is_read_by_what_it_is() {
-    let (reading, _) = read_until(&recorded("openai/chat.json"), "application/json", End::Body);
-    assert_eq!(reading.tokens, tokens([2_006, 300, 1_920, 0, 0, 192]));
+    let (result, _) = read_until(&recorded("openai/chat.json"), "application/json", End::Body);
+    assert_eq!(result.tokens, tokens([2_006, 300, 1_920, 0, 0, 192]));
 }

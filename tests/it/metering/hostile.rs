@@ -145,8 +145,8 @@ fn depth_without_end_is_waded_through() {
 fn counts_that_cannot_be_are_left_out_and_parts_never_exceed_their_whole() {
     let body = br#"{"usage":{"prompt_tokens":10,"completion_tokens":-4,"total_tokens":1e30,
         "prompt_tokens_details":{"cached_tokens":99}}}"#;
-    let (reading, _) = read_until(body, "application/json", End::Body);
-    assert_eq!(reading.tokens, tokens([10, 0, 10, 0, 0, 0]));
+    let (result, _) = read_until(body, "application/json", End::Body);
+    assert_eq!(result.tokens, tokens([10, 0, 10, 0, 0, 0]));
     let body = br#"{"usage":{"input_tokens":99999999999999999999999999,"output_tokens":7}}"#;
     assert_eq!(read_until(body, "application/json", End::Body).0.tokens.output, 7);
 }
@@ -170,9 +170,9 @@ fn broken_compression_is_admitted_and_what_was_read_before_holds() {
     let mut meter = meter("text/event-stream", Some("gzip"));
     meter.feed(gzip.get_ref());
     meter.feed(&[0xFF; 64]);
-    let reading = meter.result(End::Body);
-    assert!(!reading.readable);
-    assert_eq!((reading.source, reading.tokens.input), (TokenSource::Estimated, 25));
+    let result = meter.result(End::Body);
+    assert!(!result.readable);
+    assert_eq!((result.source, result.tokens.input), (TokenSource::Estimated, 25));
 }
 
 #[test]
@@ -193,9 +193,9 @@ fn unknown_codings_errors_and_binary_answers_count_nothing() {
         (AnswerHead { billing: Billing::Unbilled, ..head }, true),
         (AnswerHead { content_type: Some("audio/mpeg"), ..head }, true),
     ] {
-        let reading = read(open(&head), [&body[..]]);
-        assert_eq!((reading.tokens, reading.source), (tokens([0; 6]), TokenSource::None), "{head:?}");
-        assert_eq!(reading.readable, readable, "{head:?}");
+        let result = read(open(&head), [&body[..]]);
+        assert_eq!((result.tokens, result.source), (tokens([0; 6]), TokenSource::None), "{head:?}");
+        assert_eq!(result.readable, readable, "{head:?}");
     }
     let (html, _) = read_until(b"<html>not an answer</html>", "text/html", End::Body);
     assert_eq!((html.source, html.readable), (TokenSource::None, false));

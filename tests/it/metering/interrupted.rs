@@ -26,12 +26,12 @@ fn a_stream_is_complete_from_its_final_event_on_and_never_before() {
         let end = memchr::memmem::rfind(&body, last.as_bytes()).expect("a final event");
         let end = if last.trim().is_empty() { end } else { end + last.len() };
         for cut in 0..=body.len() {
-            let (reading, progress) =
+            let (result, progress) =
                 read_until(body.get(..cut).expect("in range"), content_type(name), End::ClientGone);
-            assert_eq!(reading.complete, cut >= end, "{name} cut at {cut}");
+            assert_eq!(result.complete, cut >= end, "{name} cut at {cut}");
             assert_eq!(progress == Progress::Final, cut >= end, "{name} cut at {cut}");
-            if reading.complete {
-                assert_eq!(reading, whole, "{name} cut at {cut}");
+            if result.complete {
+                assert_eq!(result, whole, "{name} cut at {cut}");
             }
         }
     }
@@ -43,10 +43,10 @@ fn a_cut_anywhere_never_counts_more_than_was_reported_or_passed() {
         let body = recorded(name);
         let mut before = 0;
         for cut in 0..=body.len() {
-            let (reading, _) =
+            let (result, _) =
                 read_until(body.get(..cut).expect("in range"), content_type(name), End::UpstreamCut);
-            assert!(reading.tokens.output >= before, "{name}: output shrinks at {cut}");
-            before = reading.tokens.output;
+            assert!(result.tokens.output >= before, "{name}: output shrinks at {cut}");
+            before = result.tokens.output;
         }
     }
 }
@@ -56,11 +56,11 @@ fn input_reported_at_the_start_is_kept_and_output_estimated_from_content_alone()
     let name = "anthropic/stream-thinking-tools.sse";
     let body = recorded(name);
     let cut = position(&body, "event: message_delta");
-    let (reading, _) = read_until(body.get(..cut).expect("in range"), content_type(name), End::ClientGone);
+    let (result, _) = read_until(body.get(..cut).expect("in range"), content_type(name), End::ClientGone);
     // 50 bytes of thinking, 15 of text, 54 of tool arguments (an escape is one byte): not the signature
-    assert_eq!(reading.tokens, tokens([21_472, 30, 18_000, 1_000, 2_000, 0]));
-    assert_eq!(reading.source, TokenSource::Estimated);
-    assert!(!reading.complete);
+    assert_eq!(result.tokens, tokens([21_472, 30, 18_000, 1_000, 2_000, 0]));
+    assert_eq!(result.source, TokenSource::Estimated);
+    assert!(!result.complete);
 }
 
 #[test]
@@ -68,9 +68,9 @@ fn what_repeats_the_deltas_of_a_responses_stream_is_not_counted_again() {
     let name = "openai/responses-stream.sse";
     let body = recorded(name);
     let cut = position(&body, "event: response.completed");
-    let (reading, _) = read_until(body.get(..cut).expect("in range"), content_type(name), End::ClientGone);
+    let (result, _) = read_until(body.get(..cut).expect("in range"), content_type(name), End::ClientGone);
     // 23 bytes of reasoning summary, 18 of arguments, 15 of text
-    assert_eq!(reading.tokens, tokens([REQUEST_ESTIMATE, 14, 0, 0, 0, 0]));
+    assert_eq!(result.tokens, tokens([REQUEST_ESTIMATE, 14, 0, 0, 0, 0]));
 }
 
 #[test]
@@ -78,9 +78,9 @@ fn gemini_reports_with_every_chunk_so_a_cut_between_chunks_needs_no_estimate() {
     let name = "gemini/stream.sse";
     let body = recorded(name);
     let second = position(&body, "\r\n\r\n") + 4;
-    let (reading, _) = read_until(body.get(..second).expect("in range"), content_type(name), End::ClientGone);
-    assert_eq!(reading.tokens, tokens([1_100, 128, 1_024, 0, 0, 128]));
-    assert_eq!((reading.source, reading.complete), (TokenSource::Reported, false));
+    let (result, _) = read_until(body.get(..second).expect("in range"), content_type(name), End::ClientGone);
+    assert_eq!(result.tokens, tokens([1_100, 128, 1_024, 0, 0, 128]));
+    assert_eq!((result.source, result.complete), (TokenSource::Reported, false));
     let (whole, _) = read_until(&body, content_type(name), End::ClientGone);
     assert!(whole.complete, "the last chunk says why the model stopped");
 }
@@ -103,12 +103,12 @@ fn a_json_answer_is_final_with_its_last_bracket() {
         let body = recorded(name);
         let end = body.trim_ascii_end().len();
         for cut in 0..=body.len() {
-            let (reading, progress) =
+            let (result, progress) =
                 read_until(body.get(..cut).expect("in range"), content_type(name), End::ClientGone);
             assert_eq!(progress == Progress::Final, cut >= end, "{name} cut at {cut}");
             assert_eq!(
-                reading.complete,
-                cut >= end || name.starts_with("gemini") && reading.complete,
+                result.complete,
+                cut >= end || name.starts_with("gemini") && result.complete,
                 "{name}"
             );
         }

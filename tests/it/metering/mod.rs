@@ -44,7 +44,7 @@ fn meter(content_type: &str, content_encoding: Option<&str>) -> Box<dyn Meter> {
     })
 }
 
-/// The reading of an answer that came in these chunks and to its end.
+/// The result of an answer that came in these chunks and to its end.
 fn read<'a>(mut meter: Box<dyn Meter>, chunks: impl IntoIterator<Item = &'a [u8]>) -> MeterResult {
     for chunk in chunks {
         meter.feed(chunk);
@@ -52,12 +52,12 @@ fn read<'a>(mut meter: Box<dyn Meter>, chunks: impl IntoIterator<Item = &'a [u8]
     counts(meter.result(End::Body))
 }
 
-/// A reading without its terms and steps, which have tests of their own.
-fn counts(reading: MeterResult) -> MeterResult {
-    MeterResult { terms: Terms::default(), steps: Vec::new(), ..reading }
+/// A result without its terms and steps, which have tests of their own.
+fn counts(result: MeterResult) -> MeterResult {
+    MeterResult { terms: Terms::default(), steps: Vec::new(), ..result }
 }
 
-/// The reading of an answer of which only these bytes came.
+/// The result of an answer of which only these bytes came.
 fn read_until(bytes: &[u8], content_type: &str, end: End) -> (MeterResult, Progress) {
     let mut meter = meter(content_type, None);
     let progress = meter.feed(bytes);

@@ -427,10 +427,10 @@ fn meter(content_type: &str, coding: Option<&str>) -> Box<dyn sproxy::metering::
     })
 }
 
-fn check(what: &str, reading: &MeterResult, counts: [u64; 6], source: TokenSource) {
-    assert_eq!((reading.tokens, reading.source), (tokens(counts), source), "{what}");
-    assert!(!reading.error_event && reading.complete && reading.readable, "{what}: {reading:?}");
-    assert_eq!(reading.model.as_deref(), Some("m"), "{what}");
+fn check(what: &str, result: &MeterResult, counts: [u64; 6], source: TokenSource) {
+    assert_eq!((result.tokens, result.source), (tokens(counts), source), "{what}");
+    assert!(!result.error_event && result.complete && result.readable, "{what}: {result:?}");
+    assert_eq!(result.model.as_deref(), Some("m"), "{what}");
 }
 
 #[test]
@@ -470,16 +470,16 @@ fn the_last_snapshot_that_can_be_true_holds() {
         "data: [DONE]\n\n".to_owned(),
     ]
     .concat();
-    let reading = read(meter("text/event-stream", None), [body.as_bytes()]);
-    assert_eq!((reading.tokens, reading.source), (tokens([1_200, 300, 1_000, 0, 0, 0]), EXACT));
+    let result = read(meter("text/event-stream", None), [body.as_bytes()]);
+    assert_eq!((result.tokens, result.source), (tokens([1_200, 300, 1_000, 0, 0, 0]), EXACT));
     // Anthropic: the input may turn out to be nothing but cached.
     let body = concat!(
         "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":120,\"cache_read_input_tokens\":880,\"output_tokens\":1}}}\n\n",
         "data: {\"type\":\"message_delta\",\"usage\":{\"input_tokens\":0,\"cache_read_input_tokens\":1000,\"output_tokens\":6}}\n\n",
         "data: {\"type\":\"message_stop\"}\n\n",
     );
-    let reading = read(meter("text/event-stream", None), [body.as_bytes()]);
-    assert_eq!((reading.tokens, reading.source), (tokens([1_000, 6, 1_000, 0, 0, 0]), EXACT));
+    let result = read(meter("text/event-stream", None), [body.as_bytes()]);
+    assert_eq!((result.tokens, result.source), (tokens([1_000, 6, 1_000, 0, 0, 0]), EXACT));
 }
 
 #[test]
@@ -503,8 +503,8 @@ fn vectors_and_scores_without_usage_are_worth_the_request() {
         let body = body.as_bytes();
         for at in 0..body.len() {
             let (one, two) = body.split_at(at);
-            let reading = read(meter("application/json", None), [one, two]);
-            let seen = (reading.tokens, reading.source, reading.readable);
+            let result = read(meter("application/json", None), [one, two]);
+            let seen = (result.tokens, result.source, result.readable);
             assert_eq!(seen, (tokens([IN, 0, 0, 0, 0, 0]), ABOUT, true), "{what} split at {at}");
         }
     }
@@ -531,8 +531,8 @@ fn an_error_is_what_says_something() {
         );
         for at in 0..body.len() {
             let (one, two) = body.as_bytes().split_at(at);
-            let reading = read(meter("application/json", None), [one, two]);
-            assert_eq!(reading.error_event, expected, "{error} split at {at}");
+            let result = read(meter("application/json", None), [one, two]);
+            assert_eq!(result.error_event, expected, "{error} split at {at}");
         }
     }
 }
@@ -541,13 +541,13 @@ fn an_error_is_what_says_something() {
 fn a_stream_without_an_event_is_no_answer() {
     for kind in ["text/event-stream", "application/x-ndjson"] {
         for body in ["", "\n\n", " "] {
-            let reading = read(meter(kind, None), [body.as_bytes()]);
-            assert_eq!((reading.complete, reading.source), (false, TokenSource::None), "{kind} {body:?}");
+            let result = read(meter(kind, None), [body.as_bytes()]);
+            assert_eq!((result.complete, result.source), (false, TokenSource::None), "{kind} {body:?}");
         }
     }
     for body in [": keep-alive\n\n", ": a\n: b\n\n: c\n\n", ": a\r\n\r\n", "retry: 5\n\n", "data:\n\n"] {
-        let reading = read(meter("text/event-stream", None), [body.as_bytes()]);
-        assert_eq!((reading.complete, reading.source), (false, TokenSource::None), "{body:?}");
+        let result = read(meter("text/event-stream", None), [body.as_bytes()]);
+        assert_eq!((result.complete, result.source), (false, TokenSource::None), "{body:?}");
     }
     let whole = read(meter("text/event-stream", None), [&b": a\n\ndata: {\"x\":1}\n\n"[..]]);
     assert!(whole.complete, "an event that says nothing is one all the same");
