@@ -108,6 +108,11 @@ impl LeaderData {
         (self.records, self.booked) = (backup.records, backup.booked);
         (self.batches, self.peers, self.node_number) = (backup.batches, backup.peers, backup.node_number);
         self.floors = backup.floors;
+        self.forget_the_past();
+    }
+
+    /// All that was written so far is on the platter.
+    pub fn forget_the_past(&mut self) {
         self.past.iter_mut().for_each(VecDeque::clear);
     }
 

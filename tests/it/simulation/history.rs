@@ -260,6 +260,7 @@ impl History {
             // The next version. What is acknowledged without a number is not known to be lost.
             *lock(&self.net.old) = false;
             self.backup = None;
+            lock(&self.disk).forget_the_past();
         }
         if !self.all_have_met_the_ledger() {
             // How old its ledger is, and so whether it waits for its followers' users still, a process that starts can only
