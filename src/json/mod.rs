@@ -2,7 +2,7 @@
 //! means is known above.
 //!
 //! [`object`] finds the members of an object that lies in memory as a whole (a request); [`skip`] gets over a container
-//! or a string that comes in chunks, too (an answer); [`block`] is the method of both, 64 bytes at a time.
+//! or a string that comes in chunks, too (an answer); `block` is the method of both, 64 bytes at a time.
 
 mod block;
 pub mod object;

@@ -163,7 +163,7 @@ impl Gateway {
         &self.books.metrics
     }
 
-    /// Answers one call on the data plane. `route` is what [`find_route`] made of its path.
+    /// Answers one call on the data plane. `route` is what `dialect::route::find` made of its path.
     pub async fn serve<B>(&self, route: Route<'_>, head: Head<'_>, body: B) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Unpin,

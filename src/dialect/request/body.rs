@@ -74,7 +74,7 @@ impl<'a> BodyPeek<'a> {
     }
 
     /// What the input is worth in tokens if nobody says: one for every [`BYTES_PER_TOKEN`] bytes of the body, and for
-    /// an embedded file (an image in base64) of a large body [`TOKENS_PER_FILE`] instead.
+    /// an embedded file (an image in base64) of a large body `TOKENS_PER_FILE` instead.
     #[must_use]
     pub fn input_tokens_estimate(&self) -> u64 {
         (self.size.text as u64).div_ceil(BYTES_PER_TOKEN) + self.size.files as u64 * TOKENS_PER_FILE
