@@ -30,8 +30,8 @@ use crate::telemetry::{Counter, Exposition, Gauge};
 
 /// After the first new record others have this long to go along.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// How long the last push and the farewell may take.
-const FAREWELL_MAX: Duration = Duration::from_secs(5);
+/// How long the last push and the farewell may take: both have ended, and said how, before the supervisor gives them up.
+pub const FAREWELL_MAX: Duration = Duration::from_secs(4);
 /// How often what others have used is written down.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
 /// So many missed heartbeats of the leader's stream and it is opened anew.

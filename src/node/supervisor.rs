@@ -9,6 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::follow::FAREWELL_MAX;
+
 /// The order in which tasks are asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -22,6 +24,7 @@ pub enum Stage {
 
 /// How long each stage may take, once the doors were told to give up.
 const STAGE_MAX: Duration = Duration::from_secs(5);
+const _: () = assert!(FAREWELL_MAX.as_secs() < STAGE_MAX.as_secs(), "a follower's farewell has no time to end");
 
 /// The tasks of a node.
 pub struct Supervisor {

@@ -36,7 +36,7 @@ pub(super) fn registration(node_id: &str, instance: uuid::Uuid) -> v1::RegisterR
     }
 }
 
-fn log(node: &str) -> v1::UsageLog {
+pub(super) fn log(node: &str) -> v1::UsageLog {
     v1::UsageLog {
         request_id: uuid::Uuid::now_v7().to_string(),
         user_id: uuid::Uuid::now_v7().to_string(),
