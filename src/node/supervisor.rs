@@ -24,7 +24,8 @@ pub enum Stage {
 
 /// How long each stage may take, once the doors were told to give up.
 const STAGE_MAX: Duration = Duration::from_secs(5);
-const _: () = assert!(FAREWELL_MAX.as_secs() < STAGE_MAX.as_secs(), "a follower's farewell has no time to end");
+const _: () =
+    assert!(FAREWELL_MAX.as_secs() < STAGE_MAX.as_secs(), "a follower's farewell has no time to end");
 
 /// The tasks of a node.
 pub struct Supervisor {

@@ -1,6 +1,7 @@
-//! Chaos: three nodes under traffic, killed with `kill -9` at any moment, the lines between them cut, at a standstill, or
-//! swallowing what the leader says. In the end the leader's ledger is what the clients received. One seed is one plan
-//! (`SPROXY_CHAOS_SEED`); what the processes make of it differs from run to run. `SPROXY_CHAOS_SECONDS` says for how long.
+//! Chaos: three nodes under traffic, killed with `kill -9` at any moment, the lines between them cut, at a standstill,
+//! losing what is said, or swallowing what the leader says. In the end the leader's ledger is what the clients received.
+//! One seed is one plan (`SPROXY_CHAOS_SEED`); what the processes make of it differs from run to run.
+//! `SPROXY_CHAOS_SECONDS` says for how long.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -181,14 +182,17 @@ impl Stage {
         for (line, link) in self.links.iter().enumerate() {
             match link.mode() {
                 Mode::Open => {
-                    choices.extend([Mode::Cut, Mode::Stalled].map(|mode| Act::Line(line, mode)));
+                    let harm = [Mode::Cut, Mode::Stalled, Mode::Lost];
+                    choices.extend(harm.map(|mode| Act::Line(line, mode)));
                     // Both have to live, or nothing is said that could be swallowed.
                     if self.dead[LEADER].is_none() && self.dead[line + 1].is_none() {
                         choices.push(Act::Line(line, Mode::Swallowing));
                     }
                 }
                 Mode::Swallowing => choices.extend([Act::Line(line, Mode::Cut); 2]),
-                Mode::Stalled => choices.extend([Mode::Open, Mode::Cut].map(|mode| Act::Line(line, mode))),
+                Mode::Stalled | Mode::Lost => {
+                    choices.extend([Mode::Open, Mode::Cut].map(|mode| Act::Line(line, mode)));
+                }
                 Mode::Cut => choices.extend([Act::Line(line, Mode::Open); 2]),
             }
         }
@@ -226,7 +230,7 @@ impl Stage {
                 self.traffic.more(1).await;
                 self.done.cuts += u64::from(self.links[line].cut() > cut_before);
             }
-            Mode::Open | Mode::Swallowing => {}
+            Mode::Open | Mode::Swallowing | Mode::Lost => {}
         }
     }
 

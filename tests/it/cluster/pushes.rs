@@ -80,14 +80,14 @@ impl Begun {
         // Whoever is refused before it is read may have its answer already.
         let _refused = self.stream.send_data(self.last, true);
         let (head, mut body) = self.answer.await.unwrap().into_parts();
-        let status = match head.headers.get("grpc-status") {
-            Some(status) => status.clone(),
-            None => {
-                while let Some(piece) = body.data().await {
-                    body.flow_control().release_capacity(piece.unwrap().len()).unwrap();
-                }
-                body.trailers().await.unwrap().expect("trailers")["grpc-status"].clone()
+        // What is refused has its status in its head.
+        let status = if let Some(status) = head.headers.get("grpc-status") {
+            status.clone()
+        } else {
+            while let Some(piece) = body.data().await {
+                body.flow_control().release_capacity(piece.unwrap().len()).unwrap();
             }
+            body.trailers().await.unwrap().expect("trailers")["grpc-status"].clone()
         };
         Code::from_bytes(status.as_bytes())
     }
@@ -134,5 +134,6 @@ async fn a_push_beyond_those_in_memory_waits_its_time_and_nothing_else_waits_wit
         assert_eq!(push.end().await, Code::Ok);
     }
     booked(&one, usize::try_from(pushed).unwrap() + ended + owed).await;
-    until("nothing is owed", async || (peer(&one, "sp-2").await?["unsynced"] == json!(0)).then_some(())).await;
+    until("nothing is owed", async || (peer(&one, "sp-2").await?["unsynced"] == json!(0)).then_some(()))
+        .await;
 }

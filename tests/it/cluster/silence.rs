@@ -3,8 +3,8 @@
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::{follower_behind, follower_of, leader, peer};
-use crate::harness::{Link, Mock, Mode, Node, until};
+use super::{ask, booked, follower_behind, follower_of, leader, peer, ready};
+use crate::harness::{Link, Mock, Mode, Node, Speaker, until};
 
 /// Asks it to leave: it does, in order, and waits for nobody who says nothing.
 async fn leaves(node: &mut Node) {
@@ -37,4 +37,26 @@ async fn a_follower_that_stops_gives_up_a_registration_that_nobody_answers() {
     let mut two = follower_of(&mock, &url).section("node", "id = \"sp-2\"").start().await;
     let _held = silent.accept().await.unwrap();
     leaves(&mut two).await;
+}
+
+/// The leader asks twice a minute whether a connection lives and waits 20 seconds for the answer, so this takes a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_loses_everything_and_closes_nothing_is_noticed_by_both_sides() {
+    let mock = Mock::start().await;
+    let one = leader(&mock).await;
+    let key = one.user_with_key("alice").await;
+    let link = Link::to(one.grpc.unwrap()).await;
+    let two = follower_behind(&link, &mock, "sp-2").await;
+    link.set(Mode::Lost);
+    assert_eq!(ask(&two, &key).await.status, 200);
+    until("the follower gives its connection up", async || {
+        (link.given_up_by(Speaker::Follower) == 1).then_some(())
+    })
+    .await;
+    assert_eq!(peer(&one, "sp-2").await.unwrap()["is_active"], json!(false));
+    until("the leader gives it up too", async || (link.given_up_by(Speaker::Leader) == 1).then_some(()))
+        .await;
+    link.set(Mode::Open);
+    booked(&one, 1).await;
+    ready(&two).await;
 }

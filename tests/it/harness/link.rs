@@ -1,5 +1,6 @@
-//! The line between a follower and its leader, in the test's hand: it can be cut, it can stand still, and it can swallow
-//! what the leader says, so that the leader commits and nobody hears of it.
+//! The line between a follower and its leader, in the test's hand: it can be cut, it can stand still, it can swallow
+//! what the leader says, so that the leader commits and nobody hears of it, and it can lose everything, as a network does
+//! whose packets go nowhere.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub enum Mode {
     Stalled,
     /// What the follower says passes; what the leader says is lost.
     Swallowing,
+    /// What either says is lost, and that it has closed its connection; new ones lead nowhere.
+    Lost,
     /// Connections are reset, the new ones too.
     Cut,
 }
@@ -37,11 +40,13 @@ pub struct Link {
 struct Seen {
     cut: AtomicU64,
     swallowed_bytes: AtomicU64,
+    given_up_by_follower: AtomicU64,
+    given_up_by_leader: AtomicU64,
 }
 
 /// Who speaks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Speaker {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
     Follower,
     Leader,
 }
@@ -71,7 +76,7 @@ impl Link {
         *self.mode.borrow()
     }
 
-    /// From now on; a connection of which something was swallowed is reset when that ends, for it makes no sense any more.
+    /// From now on; a connection of which something was swallowed or lost is reset when that ends, for it makes no sense any more.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
@@ -84,6 +89,20 @@ impl Link {
     /// Bytes of the leader that were lost.
     pub fn swallowed_bytes(&self) -> u64 {
         self.seen.swallowed_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Connections that one side closed while what it said was lost.
+    pub fn given_up_by(&self, speaker: Speaker) -> u64 {
+        self.seen.given_up_by(speaker).load(Ordering::Relaxed)
+    }
+}
+
+impl Seen {
+    fn given_up_by(&self, speaker: Speaker) -> &AtomicU64 {
+        match speaker {
+            Speaker::Follower => &self.given_up_by_follower,
+            Speaker::Leader => &self.given_up_by_leader,
+        }
     }
 }
 
@@ -99,7 +118,12 @@ async fn relay(listener: TcpListener, leader: SocketAddr, mode: watch::Receiver<
     }
 }
 
-async fn line(mut follower: TcpStream, leader: SocketAddr, mode: watch::Receiver<Mode>, seen: Arc<Seen>) {
+async fn line(mut follower: TcpStream, leader: SocketAddr, mut mode: watch::Receiver<Mode>, seen: Arc<Seen>) {
+    if *mode.borrow_and_update() == Mode::Lost {
+        let _link_ends = mode.wait_for(|mode| *mode != Mode::Lost).await;
+        let _gone_already = follower.set_zero_linger();
+        return;
+    }
     let Ok(mut leader) = TcpStream::connect(leader).await else {
         let _gone_already = follower.set_zero_linger();
         return;
@@ -137,14 +161,20 @@ async fn pass(
     loop {
         let read = tokio::select! {
             read = from.read(&mut buffer) => read.unwrap_or(0),
-            _ = mode.wait_for(|mode| lost && *mode != Mode::Swallowing) => 0,
+            _ = mode.wait_for(|mode| lost && !matches!(mode, Mode::Swallowing | Mode::Lost)) => 0,
         };
         // The mode counts that holds now, not the one in which the bytes were waited for.
         let Ok(now) = mode.wait_for(|mode| *mode != Mode::Stalled).await.map(|mode| *mode) else { return };
         if read == 0 {
+            if now == Mode::Lost {
+                seen.given_up_by(speaker).fetch_add(1, Ordering::Relaxed);
+                let _link_ends = mode.wait_for(|mode| *mode != Mode::Lost).await;
+            }
             return;
         }
-        if now == Mode::Swallowing && speaker == Speaker::Leader {
+        if now == Mode::Lost {
+            lost = true;
+        } else if now == Mode::Swallowing && speaker == Speaker::Leader {
             lost = true;
             seen.swallowed_bytes.fetch_add(read as u64, Ordering::Relaxed);
         } else if lost || to.write_all(&buffer[..read]).await.is_err() {

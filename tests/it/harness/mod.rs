@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use link::{Link, Mode};
+pub use link::{Link, Mode, Speaker};
 pub use process::{Process, SPROXY};
 pub use provider::Scripted;
 pub use python::python_with;
