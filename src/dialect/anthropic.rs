@@ -60,9 +60,10 @@ impl Dialect for Anthropic {
     /// `/v1/projects/P/locations/L/publishers/anthropic/models/NAME:rawPredict`, with no model in the body unless it is
     /// about counting its tokens.
     fn path_model(path: &str) -> PathModel<'_> {
-        let Some((_, behind)) = path.split_once("/publishers/anthropic/models/") else {
-            return PathModel::None;
-        };
+        const PUBLISHED: &str = "/publishers/anthropic/models/";
+        // Hardly a path is that long, and a search costs more than the look at its length.
+        let published = (path.len() > PUBLISHED.len()).then(|| path.split_once(PUBLISHED)).flatten();
+        let Some((_, behind)) = published else { return PathModel::None };
         match behind.split_once(':') {
             Some(("count-tokens", _)) => PathModel::None,
             Some((name, verb)) if !name.is_empty() && !name.contains('/') && !verb.contains([':', '/']) => {

@@ -35,8 +35,10 @@ pub fn canonical(name: &str) -> Cow<'_, str> {
 fn without_cloud(name: &str) -> &str {
     const VENDORS: [&str; 8] =
         ["anthropic.", "amazon.", "openai.", "google.", "meta.", "mistral.", "cohere.", "deepseek."];
-    let behind = VENDORS.iter().find_map(|vendor| {
-        let (region, rest) = name.split_once(vendor)?;
+    // By the dots, of which most names have none or one: every answer comes here.
+    let behind = name.match_indices('.').find_map(|(dot, _)| {
+        let (before, rest) = name.split_at_checked(dot + 1)?;
+        let region = VENDORS.iter().find_map(|vendor| before.strip_suffix(vendor))?;
         let is_region =
             region.is_empty() || (region.ends_with('.') && !region.contains('-')) || region == "us-gov.";
         is_region.then_some(rest)

@@ -1,8 +1,11 @@
 //! Prices and the one function that turns tokens into money.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::model_name::canonical;
@@ -177,6 +180,9 @@ impl Entry {
     /// The price of a call that was served on these terms.
     #[must_use]
     pub fn on(&self, terms: &Terms) -> Arc<Price> {
+        if terms.is_empty() || self.multipliers.is_empty() {
+            return Arc::clone(&self.price);
+        }
         let holds = |factor: &&Factor| terms.names().any(|name| name == factor.name);
         let factors: Vec<_> = self.multipliers.iter().filter(holds).cloned().collect();
         if factors.is_empty() {
@@ -198,6 +204,35 @@ pub struct PriceList {
     globs: GlobSet,
     entries: Vec<Entry>,
     default: Entry,
+    found: Found,
+}
+
+/// Where the entries of names stand that were looked for: every answer asks, and the same few names come again and again.
+#[derive(Clone, Debug, Default)]
+struct Found(Arc<RwLock<Places>>);
+
+type Places = HashMap<Box<str>, Option<usize>, RandomState>;
+
+impl Found {
+    /// Names kept, and how long they may be; more begin anew, since callers may make up any number of them.
+    const MAX: usize = 1_024;
+    const NAME_MAX: usize = 128;
+
+    fn get_or(&self, model: &str, find: impl FnOnce() -> Option<usize>) -> Option<usize> {
+        if let Some(found) = self.0.read().get(model) {
+            return *found;
+        }
+        let found = find();
+        if model.len() > Self::NAME_MAX {
+            return found;
+        }
+        let mut all = self.0.write();
+        if all.len() >= Self::MAX {
+            all.clear();
+        }
+        all.insert(model.into(), found);
+        found
+    }
 }
 
 impl PriceList {
@@ -208,19 +243,19 @@ impl PriceList {
     /// The glob that cannot be read, with the reason.
     pub fn new(mut entries: Vec<Entry>, default: Entry) -> Result<Self, globset::Error> {
         entries.sort_by(|a, b| b.specificity().cmp(&a.specificity()).then(a.source.cmp(&b.source)));
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         entries.retain(|entry| seen.insert(entry.glob().to_owned()));
         let mut globs = GlobSetBuilder::new();
         for entry in &entries {
             globs.add(GlobBuilder::new(entry.glob()).build()?);
         }
-        Ok(Self { globs: globs.build()?, entries, default })
+        Ok(Self { globs: globs.build()?, entries, default, found: Found::default() })
     }
 
     /// A list by which every model costs the same.
     #[must_use]
     pub fn flat(default: Entry) -> Self {
-        Self { globs: GlobSet::empty(), entries: Vec::new(), default }
+        Self { globs: GlobSet::empty(), entries: Vec::new(), default, found: Found::default() }
     }
 
     /// The entries that can hold for a model, the most specific first, the default last. An entry of the binary's that
@@ -232,12 +267,15 @@ impl PriceList {
     /// The entry of `model`, if a glob knows it as it is written, or by the name that its maker gives to it.
     #[must_use]
     pub fn known(&self, model: &str) -> Option<&Entry> {
-        let canonical = canonical(model);
-        let mut best = self.globs.matches(model).into_iter().min();
-        if canonical != model {
-            best = self.globs.matches(&*canonical).into_iter().chain(best).min();
-        }
-        self.entries.get(best?)
+        let found = self.found.get_or(model, || {
+            let canonical = canonical(model);
+            let best = self.globs.matches(model).into_iter().min();
+            if canonical == model {
+                return best;
+            }
+            self.globs.matches(&*canonical).into_iter().chain(best).min()
+        });
+        self.entries.get(found?)
     }
 
     /// The entry of `model`; an unknown model costs the configured default, never 0.

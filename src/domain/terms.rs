@@ -47,6 +47,12 @@ impl Terms {
         terms
     }
 
+    /// Nothing was said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+
     /// By which names a price list may have multipliers for these terms.
     pub fn names(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let word = |term: Term| self.0.get(term as usize).and_then(Option::as_deref);

@@ -136,8 +136,8 @@ pub async fn door<B: LeaderBooks>(
 impl Handler for Calls {
     type Body = Body;
 
-    async fn handle(self: Arc<Self>, request: Request<RequestBody>, _: SocketAddr) -> Response<Body> {
-        match self.answer(request).await {
+    async fn handle(self: Arc<Self>, head: Parts, body: RequestBody, _: SocketAddr) -> Response<Body> {
+        match self.answer(Request::from_parts(head, body)).await {
             Ok(answer) => answer,
             Err(status) => status.into_http(),
         }

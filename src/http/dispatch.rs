@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, Version, header};
 use tower::ServiceExt;
 
@@ -40,31 +41,42 @@ impl Dispatch {
         Self { gateway, control, stalls, cors }
     }
 
-    /// Answers one request.
-    pub async fn call(self: Arc<Self>, request: Request<RequestBody>, caller: SocketAddr) -> Response<Body> {
-        let path = request.uri().path();
-        let marks = match cors::judge(self.cors.as_deref(), request.method(), path, request.headers()) {
-            Verdict::Answered(response) => return response,
-            Verdict::Call(marks) => marks,
-        };
-        if request.version() == Version::HTTP_2 {
-            let stalls = Arc::clone(&self.stalls);
-            let answer = self.answer(request, caller).await;
-            return marks.on(answer).map(|body| Body::Observed(stalls.observe(Box::new(body))));
+    /// Answers one request. No `async fn`: that would keep room for the head twice as long as it runs.
+    #[allow(clippy::manual_async_fn, reason = "see above")]
+    pub fn call(
+        self: Arc<Self>,
+        head: Parts,
+        body: RequestBody,
+        caller: SocketAddr,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        async move {
+            let marks = match cors::judge(self.cors.as_deref(), &head.method, head.uri.path(), &head.headers)
+            {
+                Verdict::Answered(response) => return response,
+                Verdict::Call(marks) => marks,
+            };
+            let is_http2 = head.version == Version::HTTP_2;
+            let answer = if let Some(route) = route::find(&head.method, head.uri.path(), &head.headers) {
+                let mut head = Head {
+                    method: head.method,
+                    query: head.uri.query().map(Cow::Borrowed),
+                    headers: head.headers,
+                };
+                self.gateway.serve(route, &mut head, body).await.map(Body::Data)
+            } else {
+                // In a box, or every call of the data plane would take the room of one here.
+                Box::pin(self.beside(head, body, caller)).await
+            };
+            let answer = marks.on(answer);
+            if is_http2 {
+                return answer.map(|body| Body::Observed(self.stalls.observe(Box::new(body))));
+            }
+            answer
         }
-        marks.on(self.answer(request, caller).await)
     }
 
-    async fn answer(self: Arc<Self>, request: Request<RequestBody>, caller: SocketAddr) -> Response<Body> {
-        let (head, body) = request.into_parts();
-        if let Some(route) = route::find(&head.method, head.uri.path(), &head.headers) {
-            let head = Head {
-                method: head.method,
-                query: head.uri.query().map(Cow::Borrowed),
-                headers: head.headers,
-            };
-            return self.gateway.serve(route, head, body).await.map(Body::Data);
-        }
+    /// What is not for the data plane.
+    async fn beside(&self, head: Parts, body: RequestBody, caller: SocketAddr) -> Response<Body> {
         if head.uri.path() == "/" && matches!(head.method, Method::GET | Method::HEAD) {
             return probe(&head.method);
         }
@@ -72,8 +84,7 @@ impl Dispatch {
             let failure = Failure::new(Kind::NotFound, advice);
             return proxy::refusal::response(provider, &failure, RequestId::new()).map(Body::Data);
         }
-        // In a box, or every call of the data plane would take the room of one here.
-        Box::pin(self.control(Request::from_parts(head, body), caller)).await
+        self.control(Request::from_parts(head, body), caller).await
     }
 
     async fn control(&self, request: Request<RequestBody>, caller: SocketAddr) -> Response<Body> {

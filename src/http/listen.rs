@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -25,8 +25,13 @@ const STREAMS_MAX: u32 = 1_000;
 impl Handler for Dispatch {
     type Body = Body;
 
-    async fn handle(self: Arc<Self>, request: Request<RequestBody>, caller: SocketAddr) -> Response<Body> {
-        self.call(request, caller).await
+    fn handle(
+        self: Arc<Self>,
+        head: Parts,
+        body: RequestBody,
+        caller: SocketAddr,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        self.call(head, body, caller)
     }
 
     fn no_place(&self, head: &Parts) -> Response<Body> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::response::IntoResponse;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde_json::json;
 
 use super::body::Body;
@@ -31,8 +31,7 @@ pub struct Waiting {
 impl Handler for Waiting {
     type Body = Body;
 
-    async fn handle(self: Arc<Self>, request: Request<RequestBody>, _: SocketAddr) -> Response<Body> {
-        let (head, _) = request.into_parts();
+    async fn handle(self: Arc<Self>, head: Parts, _: RequestBody, _: SocketAddr) -> Response<Body> {
         cors::answer(self.cors.as_deref(), &head, || self.answer(&head))
     }
 

@@ -53,7 +53,8 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers a request of `caller`.
     fn handle(
         self: Arc<Self>,
-        request: Request<RequestBody>,
+        head: Parts,
+        body: RequestBody,
         caller: SocketAddr,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
@@ -301,7 +302,7 @@ impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
         }
         let (handler, caller) = (Arc::clone(&self.handler), self.connection.caller);
         Box::pin(async move {
-            let answer = handler.handle(Request::from_parts(head, body), caller).await;
+            let answer = handler.handle(head, body, caller).await;
             running.answering();
             Ok(answer.map(|body| Answer { body, _running: running }))
         })

@@ -25,6 +25,7 @@ pub struct Brackets {
 }
 
 /// The brackets of `block`, and what the next block depends on.
+#[inline]
 pub fn brackets(block: &[u8; BLOCK], before: Before) -> (Brackets, Before) {
     let marks = marks(block);
     let (escaped, escapes_next) = escaped(marks.backslash, before.escaped);

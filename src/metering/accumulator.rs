@@ -106,12 +106,14 @@ impl UsageAccumulator {
     }
 
     /// Grows with everything that makes a difference.
+    #[inline]
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
     /// `bytes` more of content have passed.
+    #[inline]
     pub fn content(&mut self, bytes: usize) {
         self.content = self.content.saturating_add(bytes as u64);
         self.revision += 1;
@@ -173,6 +175,7 @@ impl UsageAccumulator {
     }
 
     /// An array or object of interest begins.
+    #[inline]
     pub fn entered(&mut self, field: Field, array: bool) {
         match field {
             Field::Choice if self.completion == Completion::BodyEnd => {
@@ -189,6 +192,7 @@ impl UsageAccumulator {
     }
 
     /// An object of interest ends.
+    #[inline]
     pub fn left(&mut self, field: Field) {
         match field {
             Field::Root => self.event_over(),
@@ -262,12 +266,14 @@ impl UsageAccumulator {
     }
 
     /// Whether the final event has come.
+    #[inline]
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.completion == Completion::Complete
     }
 
     /// Whether more documents have to follow before the answer is whole.
+    #[inline]
     #[must_use]
     pub fn awaits_final_event(&self) -> bool {
         self.completion == Completion::FinalEvent

@@ -70,7 +70,23 @@ const COUNTS: usize = Count::StepReasoning as usize + 1;
 /// Whether a count is of what the model produced.
 #[must_use]
 pub fn is_output(count: Count) -> bool {
-    OUTPUTS.contains(&count) || THOUGHTS.contains(&count)
+    const OF_OUTPUT: u64 = set_of(&OUTPUTS) | set_of(&THOUGHTS);
+    OF_OUTPUT & bit(count) != 0
+}
+
+/// Counts as bits: every number of every answer is looked up in such a set.
+const fn set_of(counts: &[Count]) -> u64 {
+    let (mut set, mut at) = (0, 0);
+    while at < counts.len() {
+        set |= bit(counts[at]);
+        at += 1;
+    }
+    set
+}
+
+const fn bit(count: Count) -> u64 {
+    const { assert!(COUNTS <= u64::BITS as usize, "a set of counts is one word") };
+    1 << count as u64
 }
 
 /// What was reported, by name.
@@ -110,7 +126,8 @@ impl Counts {
 
     /// Takes a value in.
     pub fn set(&mut self, count: Count, value: u64) {
-        let grows = is_output(count) || TOTALS.contains(&count);
+        const OF_TOTALS: u64 = set_of(&TOTALS);
+        let grows = is_output(count) || OF_TOTALS & bit(count) != 0;
         if let Some(slot) = self.0.get_mut(count as usize)
             && !(grows && value == 0 && slot.is_some())
         {

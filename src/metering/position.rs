@@ -58,17 +58,20 @@ impl Position {
     };
 
     /// The container around the present value, and whether it is an array.
+    #[inline]
     pub fn innermost(&self) -> Option<(Field, bool)> {
         let index = self.depth.checked_sub(1)?;
         Some((*self.around.get(index)?, self.arrays >> index & 1 == 1))
     }
 
     /// Whether the present value is outermost.
+    #[inline]
     pub fn is_outermost(&self) -> bool {
         self.depth == 0
     }
 
     /// Goes into the array or object at the present place; false if there is nothing of interest in it.
+    #[inline]
     pub fn enter(&mut self, array: bool) -> bool {
         let of_interest = self.field.has_members() || (array && self.field != Field::Ignored);
         if !of_interest || matches!(self.field, Field::ContentJson | Field::Vector) {
@@ -83,6 +86,7 @@ impl Position {
     }
 
     /// Leaves the innermost array or object, and tells its field; none if it is not of that kind.
+    #[inline]
     pub fn leave(&mut self, array: bool) -> Option<Field> {
         let (field, _) = self.innermost().filter(|(_, is_array)| *is_array == array)?;
         self.depth -= 1;
@@ -91,6 +95,7 @@ impl Position {
     }
 
     /// Behind a value: what comes next depends on the container around it.
+    #[inline]
     pub fn next(&mut self) {
         self.state = match self.innermost() {
             None => State::Over,

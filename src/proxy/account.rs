@@ -73,8 +73,8 @@ fn hint(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 /// An open account.
 pub(super) struct Account {
     books: Arc<Books>,
-    /// None once it is settled.
-    open: Option<Open>,
+    /// None once it is settled. In a box: an account changes hands often on its way.
+    open: Option<Box<Open>>,
 }
 
 struct Open {
@@ -101,7 +101,7 @@ impl Account {
             ttfb: None,
             so_far: nothing(),
         };
-        Self { books, open: Some(open) }
+        Self { books, open: Some(Box::new(open)) }
     }
 
     /// The call goes, or has gone, to this target.
@@ -175,7 +175,7 @@ const STATUS_CLIENT_GONE: u16 = 499;
 
 impl Open {
     fn into_record(
-        self,
+        self: Box<Self>,
         books: &Books,
         outcome: Outcome,
         result: MeterResult,

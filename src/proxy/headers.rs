@@ -1,5 +1,9 @@
 //! Which headers pass. Lists are open: what is not known to be somebody else's business goes through.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use foldhash::fast::RandomState;
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::dialect::credential_headers;
@@ -50,29 +54,37 @@ const NOT_FOR_CALLER: [HeaderName; 10] = [
     header::ALT_SVC,
 ];
 
+/// Names that a head is gone through for. A look at each header that is there costs less than one for each name.
+type Names = HashSet<HeaderName, RandomState>;
+
 /// Leaves of a caller's headers what a provider should see.
 pub(super) fn for_upstream(headers: &mut HeaderMap) {
-    drop_hop_by_hop(headers);
-    let credentials = credential_headers().iter().map(|(name, _)| name);
-    for name in credentials.chain(&CALLER_CREDENTIALS).chain(&NOT_FOR_UPSTREAM) {
-        headers.remove(name);
-    }
+    static GO: LazyLock<Names> = LazyLock::new(|| {
+        let credentials = credential_headers().iter().map(|(name, _)| name);
+        credentials.chain(&HOP_BY_HOP).chain(&CALLER_CREDENTIALS).chain(&NOT_FOR_UPSTREAM).cloned().collect()
+    });
+    remove(headers, &GO);
 }
 
 /// Leaves of a provider's headers what a caller should see. Where a length stands beside a transfer coding, the coding
 /// says where the body ends (RFC 9112, section 6.3), and the length would end it elsewhere.
 pub(super) fn for_caller(headers: &mut HeaderMap) {
+    static GO: LazyLock<Names> =
+        LazyLock::new(|| HOP_BY_HOP.iter().chain(&NOT_FOR_CALLER).cloned().collect());
     if headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
     }
-    drop_hop_by_hop(headers);
-    for name in &NOT_FOR_CALLER {
-        headers.remove(name);
-    }
+    remove(headers, &GO);
 }
 
 /// Leaves what is for the other end, and takes away what was for this connection (RFC 9110, section 7.6.1).
 pub fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    static GO: LazyLock<Names> = LazyLock::new(|| HOP_BY_HOP.iter().cloned().collect());
+    remove(headers, &GO);
+}
+
+/// Takes away these, which the connection's own are among, and those that `connection` names.
+fn remove(headers: &mut HeaderMap, unwanted: &Names) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -82,7 +94,8 @@ pub fn drop_hop_by_hop(headers: &mut HeaderMap) {
         // A caller must not be able to have the frame of the message itself taken away.
         .filter(|name| !matches!(*name, header::CONTENT_LENGTH | header::HOST | header::CONTENT_TYPE))
         .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
+    let there: Vec<HeaderName> = headers.keys().filter(|name| unwanted.contains(*name)).cloned().collect();
+    for name in there.iter().chain(&named) {
         headers.remove(name);
     }
 }

@@ -164,7 +164,7 @@ impl Gateway {
     }
 
     /// Answers one call on the data plane. `route` is what `dialect::route::find` made of its path.
-    pub async fn serve<B>(&self, route: Route<'_>, head: Head<'_>, body: B) -> Response<Body>
+    pub async fn serve<B>(&self, route: Route<'_>, head: &mut Head<'_>, body: B) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -206,7 +206,7 @@ impl Gateway {
         &self,
         request_id: RequestId,
         route: Route<'_>,
-        mut head: Head<'_>,
+        head: &mut Head<'_>,
         body: B,
         caller: &mut Option<refused::Caller>,
     ) -> Result<Response<Body>, Failure>
@@ -299,7 +299,10 @@ impl Gateway {
             }
         };
         match sent {
-            Ok(answer) => self.let_through(answer, account, metered).await,
+            Ok(answer) => {
+                let (head, tap, has_length) = self.tap(answer, account, metered);
+                let_through(head, tap, has_length).await
+            }
             Err(error) => {
                 let failure = Failure::from(&error);
                 tracing::warn!(%request_id, %error, "no answer from upstream");
@@ -334,12 +337,13 @@ impl Gateway {
         Outliving::new(sending, account, Arc::clone(&self.drainer), receive)
     }
 
-    async fn let_through(
+    /// The answer's head as the caller gets it, its tap, and whether it has announced a length that may not be kept.
+    fn tap(
         &self,
         answer: Answer,
         account: Account,
         metered: Metered,
-    ) -> Result<Response<Body>, Failure> {
+    ) -> (http::response::Parts, Box<Tap>, bool) {
         let target = Arc::clone(&answer.target);
         let (mut head, flow) = receive(answer, account, metered);
         headers::for_caller(&mut head.headers);
@@ -350,13 +354,21 @@ impl Gateway {
         let remover = may_remove.then(Remover::default);
         let has_length = may_remove && head.headers.contains_key(CONTENT_LENGTH);
         let drainer = Arc::clone(&self.drainer);
-        let mut tap = Box::new(Tap::new(flow, remover, self.durability, target.on_hangup(), drainer));
-        tap.begin(has_length).await?;
-        if has_length && tap.exact_len().is_none() {
-            head.headers.remove(CONTENT_LENGTH);
-        }
-        Ok(Response::from_parts(head, Body::Tapped(tap)))
+        let tap = Tap::new(flow, remover, self.durability, target.on_hangup(), drainer);
+        (head, Box::new(tap), has_length)
     }
+}
+
+async fn let_through(
+    mut head: http::response::Parts,
+    mut tap: Box<Tap>,
+    has_length: bool,
+) -> Result<Response<Body>, Failure> {
+    tap.begin(has_length).await?;
+    if has_length && tap.exact_len().is_none() {
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    Ok(Response::from_parts(head, Body::Tapped(tap)))
 }
 
 /// What decides how an answer is metered, beside the answer itself.
@@ -406,18 +418,25 @@ fn wanted_model(route: &Route<'_>, peek: &Peek, has_body: bool) -> WantedModel {
 }
 
 /// `text` is the body as a provider reads it.
-fn outgoing(route: Route<'_>, head: Head<'_>, body: &Bytes, text: &[u8], peek: &Peek) -> Outgoing {
+fn outgoing(route: Route<'_>, head: &mut Head<'_>, body: &Bytes, text: &[u8], peek: &Peek) -> Outgoing {
     let path_and_query = match &head.query {
         Some(query) => format!("{}?{query}", route.path),
         None => route.path.to_owned(),
     };
-    let mut headers = head.headers;
+    let mut headers = std::mem::take(&mut head.headers);
     headers::for_upstream(&mut headers);
     let may_ask =
         route.billing == Billing::Inference && dialect::has_usage_option(route.provider, route.path);
     let asking = if may_ask { peek.with_usage(text) } else { None };
     let tells_health = route.billing != Billing::Untracked;
-    Outgoing { method: head.method, path_and_query, headers, body: body.clone(), asking, tells_health }
+    Outgoing {
+        method: head.method.clone(),
+        path_and_query,
+        headers,
+        body: body.clone(),
+        asking,
+        tells_health,
+    }
 }
 
 fn affinity(session: &HeaderValue) -> u64 {

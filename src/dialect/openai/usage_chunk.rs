@@ -74,8 +74,14 @@ impl Remover {
                     self.end_line(output, end, Fate::Removed);
                     return true;
                 }
+                // Nearly every line: its end is not looked for twice.
+                Some(end) => {
+                    (self.has_passed, self.is_removed) = (true, false);
+                    self.end_line(output, end, Fate::Passed);
+                    return true;
+                }
                 None if may_be_usage_chunk(line) => return false,
-                _ => {}
+                None => {}
             }
         } else if DATA.starts_with(line) {
             return false;

@@ -68,12 +68,13 @@ impl UsageRepo<'_> {
         if records.is_empty() {
             return Ok(Inserted::default());
         }
-        match &self.0.embedded {
-            Some(embedded) => {
-                let (records, turn) = (Arc::clone(records), self.0.turn().await?);
-                embedded.usage.write(turn, move |writer| sqlite::insert(writer, &records, &whose)).await
-            }
-            None => postgres::insert(self.0.writer.get_postgres_connection_pool(), records, &whose).await,
+        if let Some(embedded) = &self.0.embedded {
+            let (records, turn) = (Arc::clone(records), self.0.turn().await?);
+            embedded.usage.write(turn, move |writer| sqlite::insert(writer, &records, &whose)).await
+        } else {
+            let pool = self.0.writer.get_postgres_connection_pool();
+            // In a box: its state is large, and would be moved about with every batch of an embedded database too.
+            Box::pin(postgres::insert(pool, records, &whose)).await
         }
     }
 }
