@@ -13,6 +13,7 @@
     reason = "a benchmark prints figures for people, and fails by panicking"
 )]
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -137,7 +138,7 @@ fn company(size: usize) -> (AccountsState, Vec<String>) {
     let groups: Vec<_> = (0..size.div_ceil(GROUP_SIZE)).map(group).collect();
     let users: Vec<_> = (0..size).map(|number| user(number, groups[number / GROUP_SIZE].id, now)).collect();
     let (keys, texts) = users.iter().map(|user| key_of(user, now)).unzip();
-    (AccountsState { version: 1, users, groups, keys }, texts)
+    (AccountsState { version: 1, users, groups, keys, removed: BTreeSet::new() }, texts)
 }
 
 fn user(number: usize, group: GroupId, now: Timestamp) -> User {

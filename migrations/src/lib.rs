@@ -15,6 +15,7 @@ mod m20261123_000004_usage_by_time;
 mod m20261123_000005_batches;
 mod m20261128_000006_parts;
 mod m20261128_000007_floors;
+mod m20261128_000008_removed;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000005_batches::Migration),
             Box::new(m20261128_000006_parts::Migration),
             Box::new(m20261128_000007_floors::Migration),
+            Box::new(m20261128_000008_removed::Migration),
         ]
     }
 }

@@ -1,4 +1,4 @@
-//! What has to be done now and then: last uses written down, refresh tokens that are of no use removed.
+//! What has to be done now and then: last uses written down, what is of no use any more removed.
 
 use crate::accounts::Accounts;
 use crate::accounts::error::Error;
@@ -9,8 +9,11 @@ use crate::store::{ApiKeyRepo, RefreshTokenRepo};
 /// The most rows written or removed in one transaction, so that the database's writer is never held for long.
 const ROWS_AT_ONCE: usize = 500;
 
+/// Of so many users, groups and keys it is remembered that they were removed.
+const REMOVED_MAX: u64 = 100_000;
+
 impl Accounts {
-    /// Forgets sessions that are over and removes expired refresh tokens. A leader also writes down when keys were last
+    /// Forgets sessions that are over and what was removed long ago, and removes expired refresh tokens. A leader also writes down when keys were last
     /// used; a follower tells the leader instead ([`Accounts::take_key_uses`]). Safe at any time and any number of
     /// times; once a minute is right, and once more at the end.
     ///
@@ -23,6 +26,7 @@ impl Accounts {
         }
         let (tokens, most) = (RefreshTokenRepo::on(&self.inner.store), ROWS_AT_ONCE as u64);
         while tokens.delete_expired(self.now(), most).await? == most {}
+        while self.inner.store.forget_removed(REMOVED_MAX, most).await? == most {}
         Ok(())
     }
 

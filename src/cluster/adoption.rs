@@ -1,10 +1,21 @@
-//! Whether a leader takes the state of a follower: only a leader that has lost its own. Pure.
+//! Whether a leader takes the state of a follower: a leader that has lost its own, and one that goes back to that state
+//! and lacks the end of it. Pure.
+//!
+//! A follower takes no state in place of its own that its own did not go into ([`Origin::may_become`]), so what it alone
+//! knows is lost neither when the leader before this one had given it to nobody else, nor when this one has begun with what
+//! another follower knew: it offers it, and the leader adds it ([`Adoption::Complete`]). What was removed is told from what
+//! was never known by its id, which states remember ([`State::removed`]).
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use crate::cluster::state::{Origin, State};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::LedgerId;
+use crate::domain::user::{ApiKey, User};
 
 /// So long after its creation a ledger that was changed already, because an admin was faster than the followers, still
 /// takes followers' states, beside its own.
@@ -53,8 +64,8 @@ pub enum Adoption {
     Replace,
     /// Beside one's own. Where both have a name, the follower's stays.
     Merge,
-    /// Not at all, but it is of the same family: from now on the leader's own goes for its successor.
-    Supersede,
+    /// Beside one's own, which is of the same family. Where both have a name, one's own stays.
+    Complete,
 }
 
 impl Standing {
@@ -63,22 +74,18 @@ impl Standing {
     #[must_use]
     pub fn adopts(&self, offered: &Origin, age: Duration) -> Option<Adoption> {
         let own = &self.origin;
-        if offered.ledger == own.ledger || offered.version == 0 || offered.blank {
+        let nothing = offered.version == 0 || offered.blank;
+        if nothing || offered.ledger == own.ledger || own.includes(offered.ledger, offered.version) {
             return None;
         }
         let untouched = own.version == self.untouched;
-        if own.lineage.contains(&offered.ledger) {
-            // Another follower of the same lost leader may know more than the first one did.
-            let (ledger, version) = self.adopted?;
-            let newer = untouched && ledger == offered.ledger && offered.version > version;
-            return newer.then_some(Adoption::Replace);
-        }
-        let descends = |(ledger, _): (LedgerId, u64)| offered.lineage.contains(&ledger);
-        if untouched && (own.lineage.is_empty() || self.adopted.is_some_and(descends)) {
+        // Another follower of the same lost leader, or of its successor, may know more than the first one did.
+        let goes_on = |(ledger, version)| offered.includes(ledger, version);
+        if untouched && (own.lineage.is_empty() || self.adopted.is_some_and(goes_on)) {
             return Some(Adoption::Replace);
         }
-        if offered.lineage.iter().any(|ledger| own.lineage.contains(ledger) || *ledger == own.ledger) {
-            return Some(Adoption::Supersede);
+        if own.is_of_the_family_of(offered) {
+            return Some(Adoption::Complete);
         }
         (age < YOUNG_FOR).then_some(Adoption::Merge)
     }
@@ -94,125 +101,99 @@ fn created_at(ledger: LedgerId) -> Timestamp {
 /// What a leader holds after the adoption of `offered`.
 #[must_use]
 pub fn adopted(own: &State, offered: State, how: Adoption) -> State {
-    if how == Adoption::Supersede {
-        return own.clone();
-    }
-    let mut result = offered;
+    let mut result = match how {
+        Adoption::Replace => offered,
+        Adoption::Merge => both(&offered, own),
+        Adoption::Complete => both(own, &offered),
+    };
     // Tokens that the leader has signed since it started stay valid, and so do those of the lost leader.
     result.token_keys.extend(&own.token_keys);
-    if how == Adoption::Replace {
-        return result;
-    }
-    for (id, group) in &own.groups {
-        if result.groups.values().all(|other| other.name != group.name) {
-            result.groups.entry(*id).or_insert_with(|| group.clone());
-        }
-    }
-    for (id, user) in &own.users {
-        if result.users.values().all(|other| other.name != user.name) {
-            let mut user = user.clone();
-            user.group_id = user.group_id.filter(|group| result.groups.contains_key(group));
-            result.users.entry(*id).or_insert(user);
-        }
-    }
-    for (id, key) in &own.keys {
-        if result.users.contains_key(&key.user_id) {
-            result.keys.entry(*id).or_insert_with(|| key.clone());
-        }
-    }
     result
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::group::{Group, Limits};
-    use crate::domain::ids::GroupId;
-
-    fn standing(version: u64, untouched: u64, adopted: Option<(LedgerId, u64)>) -> Standing {
-        let lineage = adopted.iter().map(|(ledger, _)| *ledger).collect();
-        let blank = adopted.is_none() && version == untouched;
-        Standing { origin: Origin { ledger: LedgerId::new(), version, lineage, blank }, untouched, adopted }
+/// What is in either and was removed in neither, each as it was changed last. Two of one name are one: the first's stays,
+/// and what belonged to the second's is its own.
+fn both(first: &State, second: &State) -> State {
+    let mut state = State {
+        token_keys: &first.token_keys | &second.token_keys,
+        removed: &first.removed | &second.removed,
+        ..State::default()
+    };
+    let mut groups = Names::default();
+    for group in either(&first.groups, &second.groups, |one, other| {
+        if other.updated_at > one.updated_at { other } else { one }.clone()
+    }) {
+        if groups.take(&group.name, group.id, group.id.0, &mut state.removed) {
+            state.groups.insert(group.id, group);
+        }
     }
-
-    fn offer(ledger: LedgerId, version: u64, lineage: &[LedgerId]) -> Origin {
-        Origin { ledger, version, lineage: lineage.to_vec(), blank: false }
+    let mut users = Names::default();
+    for user in either(&first.users, &second.users, later) {
+        if users.take(&user.name, user.id, user.id.0, &mut state.removed) {
+            let group_id = user.group_id.map(|id| groups.who_is(id));
+            let group_id = group_id.filter(|id| state.groups.contains_key(id));
+            state.users.insert(user.id, User { group_id, ..user });
+        }
     }
-
-    #[test]
-    fn only_a_leader_without_a_past_takes_what_a_follower_offers() {
-        let lost = offer(LedgerId::new(), 7, &[]);
-        let fresh = standing(1, 1, None);
-        let (now, later) = (Duration::ZERO, YOUNG_FOR);
-        assert_eq!(fresh.adopts(&lost, later), Some(Adoption::Replace));
-        assert_eq!(
-            fresh.adopts(&Origin { blank: true, ..lost.clone() }, now),
-            None,
-            "the follower has nothing"
-        );
-        assert_eq!(fresh.adopts(&offer(fresh.origin.ledger, 7, &[]), now), None, "its own");
-        let worked_on = standing(2, 1, None);
-        assert_eq!(worked_on.adopts(&lost, now), Some(Adoption::Merge), "an admin was faster");
-        assert_eq!(worked_on.adopts(&lost, later), None, "an established cluster takes no stranger's users");
+    for key in either(&first.keys, &second.keys, |one, _| one.clone()) {
+        let user_id = users.who_is(key.user_id);
+        if state.users.contains_key(&user_id) && !state.removed.contains(&key.id.0) {
+            state.keys.insert(key.id, ApiKey { user_id, ..key });
+        }
     }
+    state
+}
 
-    #[test]
-    fn the_newest_state_of_the_lost_leader_wins_until_somebody_works_on_it() {
-        let (lost, child, foreign) = (LedgerId::new(), LedgerId::new(), LedgerId::new());
-        let adopted = standing(8, 8, Some((lost, 7)));
-        let later = YOUNG_FOR;
-        assert_eq!(adopted.adopts(&offer(lost, 9, &[]), later), Some(Adoption::Replace));
-        assert_eq!(adopted.adopts(&offer(lost, 7, &[]), later), None);
-        assert_eq!(
-            adopted.adopts(&offer(child, 2, &[lost]), later),
-            Some(Adoption::Replace),
-            "its successor"
-        );
-        assert_eq!(adopted.adopts(&offer(foreign, 9, &[]), later), None);
-        let worked_on = standing(9, 8, Some((lost, 7)));
-        assert_eq!(worked_on.adopts(&offer(lost, 9, &[]), later), None);
-        assert_eq!(worked_on.adopts(&offer(child, 2, &[lost]), later), Some(Adoption::Supersede));
-    }
+/// A user as it was changed last; sessions that were ended on either side stay ended.
+fn later(one: &User, other: &User) -> User {
+    let tokens_valid_from = one.tokens_valid_from.max(other.tokens_valid_from);
+    let later = if other.updated_at > one.updated_at { other } else { one };
+    User { tokens_valid_from, ..later.clone() }
+}
 
-    #[test]
-    fn a_clock_that_is_set_makes_a_ledger_neither_old_nor_young() {
-        let ledger = LedgerId::new();
-        let start = created_at(ledger);
-        let look = Duration::from_secs(15);
-        let mut age = Age::of(ledger, start.plus(look));
-        let ahead = start.plus(Duration::from_hours(48));
-        assert_eq!(age.look(ahead, look), 2 * look, "it went no further than it can have");
-        assert_eq!(age.look(start, look), 2 * look, "nor back");
-        assert_eq!(age.look(start.plus(Duration::from_secs(5)), look), 2 * look + Duration::from_secs(5));
-    }
+/// What is in either, the first's before what only the second has.
+fn either<K: Ord, V: Clone>(
+    first: &BTreeMap<K, V>,
+    second: &BTreeMap<K, V>,
+    of_both: impl Fn(&V, &V) -> V,
+) -> impl Iterator<Item = V> {
+    let firsts = first.iter().map(move |(id, one)| match second.get(id) {
+        Some(other) => of_both(one, other),
+        None => one.clone(),
+    });
+    firsts.chain(second.iter().filter(|(id, _)| !first.contains_key(*id)).map(|(_, other)| other.clone()))
+}
 
-    #[test]
-    fn a_merge_keeps_both_and_the_followers_where_names_clash() {
-        let at = Timestamp::from_micros(1);
-        let group = |name: &str| {
-            let id = GroupId::new();
-            (
-                id,
-                Group {
-                    id,
-                    name: name.to_owned(),
-                    limits: Limits::default(),
-                    created_at: at,
-                    updated_at: at,
-                },
-            )
-        };
-        let (theirs, ours, only_ours) = (group("research"), group("research"), group("new"));
-        let offered =
-            State { groups: [theirs.clone()].into(), token_keys: [[1; 32]].into(), ..State::default() };
-        let own = State {
-            groups: [ours, only_ours.clone()].into(),
-            token_keys: [[2; 32]].into(),
-            ..State::default()
-        };
-        let merged = adopted(&own, offered.clone(), Adoption::Merge);
-        assert_eq!(merged.groups, [theirs.clone(), only_ours].into());
-        assert_eq!(merged.token_keys.len(), 2);
-        assert_eq!(adopted(&own, offered, Adoption::Replace).groups, [theirs].into());
+/// Who has which name, and who goes by another's id because that one had the name.
+struct Names<K> {
+    taken: HashMap<String, K>,
+    stand_ins: HashMap<K, K>,
+}
+
+impl<K> Default for Names<K> {
+    fn default() -> Self {
+        Self { taken: HashMap::new(), stand_ins: HashMap::new() }
     }
 }
+
+impl<K: Copy + Eq + Hash> Names<K> {
+    /// Whether it stays: it was not removed, and nobody has its name. Whoever has it stands in for it from now on.
+    fn take(&mut self, name: &str, key: K, id: Uuid, removed: &mut BTreeSet<Uuid>) -> bool {
+        if removed.contains(&id) {
+            return false;
+        }
+        let owner = *self.taken.entry(name.to_owned()).or_insert(key);
+        if owner != key {
+            self.stand_ins.insert(key, owner);
+            removed.insert(id);
+        }
+        owner == key
+    }
+
+    fn who_is(&self, key: K) -> K {
+        self.stand_ins.get(&key).copied().unwrap_or(key)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::cluster::calls::{CallError, LeaderCalls};
-use crate::cluster::pieces::{Assembly, snapshot_to_wire, step_from_wire};
+use crate::cluster::pieces::{
+    Assembly, lineage_to_wire, lineage_versions_to_wire, snapshot_to_wire, step_from_wire,
+};
 use crate::cluster::state::{Change, Origin, State};
 use crate::cluster::sync::{
     Error, FollowerBooks, KEY_USES_MAX, Pushed, Session, compare_batches, meet_ledger, push_all,
@@ -99,7 +101,7 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
     }
 
     /// Registers, meets the leader's ledger, owes it again what it has lost of it, and gives a leader that has lost its
-    /// state what this node has of it. Not while a push is on its way: what it acknowledges might be of the ledger
+    /// state, or never knew the end of it, what this node has of it. Not while a push is on its way: what it acknowledges might be of the ledger
     /// before.
     ///
     /// # Errors
@@ -107,6 +109,7 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
     pub async fn register(&self) -> Result<Session, Error> {
         let held = self.books.held().await?;
         let offer = held.as_ref().filter(|origin| !origin.blank);
+        let lineage = offer.map(|origin| origin.lineage.as_slice()).unwrap_or_default();
         let request = v1::RegisterRequest {
             node_id: self.identity.node_id.to_string(),
             instance_id: self.identity.instance.to_string(),
@@ -117,7 +120,8 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
             version: self.identity.version.clone(),
             state_ledger_id: offer.map(|origin| origin.ledger.to_string()).unwrap_or_default(),
             state_version: offer.map_or(0, |origin| origin.version),
-            state_lineage: offer.iter().flat_map(|held| &held.lineage).map(LedgerId::to_string).collect(),
+            state_lineage: lineage_to_wire(lineage),
+            state_lineage_versions: lineage_versions_to_wire(lineage),
         };
         let answer = self.leader.register(request).await;
         self.note_refusal(answer.as_ref().err());
@@ -140,7 +144,10 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
         if let Some(origin) = offer.filter(|_| answer.state_wanted) {
             let pieces = snapshot_to_wire(origin.clone(), Arc::new(self.books.load().await?));
             let offered = self.leader.offer(pieces).await?;
-            tracing::warn!(adopted = offered.adopted, "the leader has lost its state: offered this node's");
+            tracing::warn!(
+                adopted = offered.adopted,
+                "the leader has lost some of its state: offered this node's"
+            );
         }
         self.session.send_replace(Some(session.clone()));
         Ok(session)
@@ -294,7 +301,12 @@ impl<B: FollowerBooks + Replica, L: LeaderCalls> Follower<B, L> {
     async fn take_over(&self, origin: Origin, state: State) -> Result<Heard, Error> {
         let held = self.books.held().await?;
         if let Some(held) = held.filter(|held| !held.may_become(&origin)) {
-            self.report_stranger(&held, &origin);
+            if held.ledger != origin.ledger && origin.goes_back_to(held.ledger) {
+                // It has begun with an earlier version, that another node held: it is offered this one with the next round.
+                self.session.send_replace(None);
+            } else {
+                self.report_stranger(&held, &origin);
+            }
             return Ok(Heard::Nothing);
         }
         self.books.replace(origin, state).await?;

@@ -31,6 +31,10 @@
 //! has removed would count again. Accounts that such a database lost are written to it once more from memory. Only what
 //! is the leader's own, calls that it answered itself and users, is as old as its backup; of a failover its own calls.
 //!
+//! A leader that has lost its disk has its users, groups and keys from its followers ([`adoption`]). No follower takes over
+//! a state that its own did not go into, so none of it is lost, whichever of them comes first, and whatever an admin does
+//! meanwhile: what a follower knows and the leader does not is added to what it has.
+//!
 //! How a node uses it; a [`Task`] is a name and a future for the supervisor, nothing is spawned here:
 //!
 //! ```text

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::cluster::adoption::Standing;
-use crate::cluster::state::{Origin, State};
+use crate::cluster::state::{Ancestor, Origin, State};
 use crate::crypto::token::PublicKey;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::LedgerId;
@@ -17,41 +17,79 @@ use crate::store::{AccountsState, MetaKey, MetaRepo, Store};
 #[serde(default)]
 struct Note {
     lineage: Vec<LedgerId>,
+    /// How far the state goes back to each of these. Shorter: not known of the rest.
+    versions: Vec<Option<u64>>,
     blank: bool,
     adopted: Option<(LedgerId, u64)>,
     untouched: u64,
 }
 
-/// Reads what a leader's state goes back to. `version` is the state's. A database that was a follower's before goes
-/// back to the leader it followed: its followers take it for that leader's successor.
+impl Note {
+    fn new(lineage: &[Ancestor]) -> Self {
+        Self {
+            lineage: lineage.iter().map(|ancestor| ancestor.ledger).collect(),
+            versions: lineage.iter().map(|ancestor| ancestor.version).collect(),
+            ..Self::default()
+        }
+    }
+
+    fn lineage(&self) -> Vec<Ancestor> {
+        let versions = self.versions.iter().copied().chain(std::iter::repeat(None));
+        self.lineage
+            .iter()
+            .zip(versions)
+            .map(|(ledger, version)| Ancestor { ledger: *ledger, version })
+            .collect()
+    }
+}
+
+/// Reads what a leader's state goes back to. `version` is the state's.
 ///
 /// # Errors
 /// What the database says, or a note that cannot be read.
 pub(super) async fn standing(store: &Store, version: u64) -> Result<Standing, Failure> {
-    let meta = MetaRepo::on(store);
-    let ledger = meta.ledger_id().await?;
+    let ledger = MetaRepo::on(store).ledger_id().await?;
     let note = note(store).await?;
-    let mut lineage = note.lineage;
-    let followed = meta.get(MetaKey::StateLedgerId).await?;
-    if let Some(followed) = followed.map(|text| read_ledger(&text)).transpose()?.filter(|id| *id != ledger) {
-        lineage.retain(|known| *known != followed);
-        lineage.push(followed);
+    let mut lineage = note.lineage();
+    if let Some((adopted, reached)) = note.adopted.filter(|_| version == note.untouched) {
+        // A note of an older sproxy: a copy that nobody has worked on reaches as far as what it is a copy of.
+        let it =
+            lineage.iter_mut().filter(|ancestor| ancestor.ledger == adopted && ancestor.version.is_none());
+        it.for_each(|ancestor| ancestor.version = Some(reached));
     }
     let blank = lineage.is_empty() && version == note.untouched;
     let origin = Origin { ledger, version, lineage, blank };
     Ok(Standing { origin, untouched: note.untouched, adopted: note.adopted })
 }
 
-/// Notes the version at which nobody has worked on a leader's database yet, when there is no note at all.
+/// Notes what a leader's database begins with: a fresh one with a version at which nobody has worked on it yet. One that
+/// was a follower's before goes back to the leader it followed, as far as it had come: the other followers of that leader
+/// take it for its successor.
 ///
 /// # Errors
-/// What the database says.
+/// What the database says, or a note that cannot be read.
 pub(super) async fn note_beginning(store: &Store) -> Result<(), Failure> {
     let meta = MetaRepo::on(store);
-    if meta.get(MetaKey::StateOrigin).await?.is_none() && meta.get(MetaKey::StateLedgerId).await?.is_none() {
-        let beginning = Note { untouched: meta.state_version().await?, ..Note::default() };
-        meta.set(MetaKey::StateOrigin, &text(&beginning)).await?;
+    let (ledger, version) = (meta.ledger_id().await?, meta.state_version().await?);
+    let followed = meta.get(MetaKey::StateLedgerId).await?.map(|text| read_ledger(&text)).transpose()?;
+    let beginning = match followed {
+        None if meta.get(MetaKey::StateOrigin).await?.is_none() => {
+            Note { untouched: version, ..Note::default() }
+        }
+        Some(followed) if followed != ledger => {
+            let lineage = note(store).await?.lineage();
+            let held = Origin { ledger: followed, version, lineage, blank: false };
+            let own = Origin { ledger, version, lineage: Vec::new(), blank: false };
+            Note::new(&own.lineage_with(&held))
+        }
+        _ => return Ok(()),
+    };
+    let tx = store.begin().await?;
+    MetaRepo::on(&tx).set(MetaKey::StateOrigin, &text(&beginning)).await?;
+    if followed.is_some() {
+        MetaRepo::on(&tx).set(MetaKey::StateLedgerId, &ledger.to_string()).await?;
     }
+    tx.commit().await?;
     Ok(())
 }
 
@@ -63,23 +101,23 @@ pub(super) async fn held(store: &Store) -> Result<Option<Origin>, Failure> {
     let meta = MetaRepo::on(store);
     let version = meta.state_version().await?;
     let note = note(store).await?;
+    let lineage = note.lineage();
     let followed = meta.get(MetaKey::StateLedgerId).await?.map(|text| read_ledger(&text)).transpose()?;
     let ledger = match (followed, version) {
         (Some(ledger), _) => ledger,
         (None, 0) => return Ok(None),
         (None, _) => meta.ledger_id().await?,
     };
-    let blank = note.blank || (followed.is_none() && version == note.untouched && note.lineage.is_empty());
-    Ok(Some(Origin { ledger, version, lineage: note.lineage, blank }))
+    let blank = note.blank || (followed.is_none() && version == note.untouched && lineage.is_empty());
+    Ok(Some(Origin { ledger, version, lineage, blank }))
 }
 
 /// The notes of a leader that takes a follower's state.
 pub(super) fn notes_of_leader(standing: &Standing, state: &State) -> Vec<(MetaKey, String)> {
     let note = Note {
-        lineage: standing.origin.lineage.clone(),
-        blank: false,
         adopted: standing.adopted,
         untouched: standing.untouched,
+        ..Note::new(&standing.origin.lineage)
     };
     vec![(MetaKey::StateOrigin, text(&note)), (MetaKey::TokenKeys, keys_as_text(state.token_keys.iter()))]
 }
@@ -89,7 +127,7 @@ pub(super) fn notes_of_follower<'k>(
     origin: &Origin,
     keys: impl Iterator<Item = &'k [u8; 32]>,
 ) -> Vec<(MetaKey, String)> {
-    let note = Note { lineage: origin.lineage.clone(), blank: origin.blank, ..Note::default() };
+    let note = Note { blank: origin.blank, ..Note::new(&origin.lineage) };
     vec![
         (MetaKey::StateLedgerId, origin.ledger.to_string()),
         (MetaKey::StateOrigin, text(&note)),
@@ -114,6 +152,7 @@ pub(super) fn as_state(accounts: AccountsState, keys: &[PublicKey]) -> State {
         groups: accounts.groups.into_iter().map(|group| (group.id, group)).collect(),
         keys: accounts.keys.into_iter().map(|key| (key.id, key)).collect(),
         token_keys: keys.iter().map(|key| key.0).collect(),
+        removed: accounts.removed,
     }
 }
 
@@ -124,6 +163,7 @@ pub(super) fn as_accounts(version: u64, state: State) -> AccountsState {
         users: state.users.into_values().collect(),
         groups: state.groups.into_values().collect(),
         keys: state.keys.into_values().collect(),
+        removed: state.removed,
     }
 }
 
@@ -147,4 +187,57 @@ fn keys_as_text<'k>(keys: impl Iterator<Item = &'k [u8; 32]>) -> String {
 
 fn read_ledger(text: &str) -> Result<LedgerId, Failure> {
     text.parse().map_err(|_| Failure::new(Kind::Internal, "meta.state_ledger_id is no id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Location, Synchronous};
+
+    async fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let location =
+            Location::Sqlite { path: directory.path().join("sproxy.db"), synchronous: Synchronous::Normal };
+        (directory, Store::open(&location).await.expect("a database"))
+    }
+
+    fn ancestor(ledger: LedgerId, version: Option<u64>) -> Ancestor {
+        Ancestor { ledger, version }
+    }
+
+    #[tokio::test]
+    async fn a_follower_that_becomes_a_leader_goes_back_as_far_as_it_had_come() {
+        let (_directory, store) = store().await;
+        let (followed, before) = (LedgerId::new(), LedgerId::new());
+        let lineage = vec![ancestor(before, Some(3))];
+        let held_then = Origin { ledger: followed, version: 7, lineage: lineage.clone(), blank: true };
+        let accounts = as_accounts(7, State::default());
+        store.replace_accounts(&accounts, &notes_of_follower(&held_then, [].iter())).await.expect("replaced");
+        assert_eq!(held(&store).await.expect("a note"), Some(held_then));
+        for _start in 0..2 {
+            note_beginning(&store).await.expect("noted");
+            store.reach_state_version(9).await.expect("an admin works");
+        }
+        let own = MetaRepo::on(&store).ledger_id().await.expect("an id");
+        let standing = standing(&store, 9).await.expect("a note");
+        let lineage = [lineage, vec![ancestor(followed, Some(7))]].concat();
+        let origin = Origin { ledger: own, version: 9, lineage, blank: false };
+        assert_eq!(standing, Standing { origin: origin.clone(), untouched: 0, adopted: None });
+        assert_eq!(held(&store).await.expect("a note"), Some(origin), "also when it follows again");
+    }
+
+    #[tokio::test]
+    async fn a_note_of_an_older_version_says_how_far_an_untouched_copy_reaches_and_no_more() {
+        let (_directory, store) = store().await;
+        let (adopted, before) = (LedgerId::new(), LedgerId::new());
+        let older = format!(
+            r#"{{"lineage":["{before}","{adopted}"],"blank":false,"adopted":["{adopted}",7],"untouched":8}}"#
+        );
+        MetaRepo::on(&store).set(MetaKey::StateOrigin, &older).await.expect("set");
+        note_beginning(&store).await.expect("nothing to note");
+        for (version, reached) in [(8, Some(7)), (9, None)] {
+            let lineage = standing(&store, version).await.expect("a note").origin.lineage;
+            assert_eq!(lineage, [ancestor(before, None), ancestor(adopted, reached)]);
+        }
+    }
 }

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::cluster::publisher::Step;
-use crate::cluster::state::{Change, Difference, Origin, State};
+use crate::cluster::state::{Ancestor, Change, Difference, Origin, State};
 use crate::domain::ids::{GroupId, KeyId, LedgerId, UserId};
 use crate::wire::account::{
     group_from_wire, group_to_wire, key_from_wire, key_to_wire, user_from_wire, user_to_wire,
@@ -41,6 +43,7 @@ enum Next {
     Groups(Option<GroupId>),
     Users(Option<UserId>),
     Keys(Option<KeyId>),
+    Removed(Option<Uuid>),
     Last,
 }
 
@@ -55,7 +58,8 @@ impl SnapshotPieces {
         v1::AccountsPart {
             ledger_id: self.origin.ledger.to_string(),
             version: self.origin.version,
-            lineage: self.origin.lineage.iter().map(LedgerId::to_string).collect(),
+            lineage: lineage_to_wire(&self.origin.lineage),
+            lineage_versions: lineage_versions_to_wire(&self.origin.lineage),
             blank: self.origin.blank,
             first: std::mem::take(&mut self.is_first),
             ..v1::AccountsPart::default()
@@ -87,13 +91,24 @@ impl Iterator for SnapshotPieces {
                     }
                 },
                 Next::Keys(after) => match page(&state.keys, after) {
-                    (_, None) => self.next = Some(Next::Last),
+                    (_, None) => self.next = Some(Next::Removed(None)),
                     (keys, last) => {
                         self.next = Some(Next::Keys(last));
                         let keys = keys.map(key_to_wire).collect();
                         return Some(v1::AccountsPart { keys, ..self.piece() });
                     }
                 },
+                Next::Removed(after) => {
+                    let rest = state
+                        .removed
+                        .range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+                    let ids: Vec<Uuid> = rest.take(PIECE_LEN_MAX).copied().collect();
+                    self.next = Some(ids.last().map_or(Next::Last, |last| Next::Removed(Some(*last))));
+                    if !ids.is_empty() {
+                        let removed_ids = ids.iter().map(|id| id.as_bytes().to_vec()).collect();
+                        return Some(v1::AccountsPart { removed_ids, ..self.piece() });
+                    }
+                }
                 Next::Last => {
                     self.next = None;
                     let token_keys = token_keys_to_wire(&state.token_keys);
@@ -168,7 +183,7 @@ impl Assembly {
         let origin = Origin {
             ledger: parse("ledger_id", &part.ledger_id)?,
             version: part.version,
-            lineage: lineage_from_wire("lineage", &part.lineage)?,
+            lineage: lineage_from_wire("lineage", &part.lineage, &part.lineage_versions)?,
             blank: part.blank,
         };
         let mut state = match self.begun.take() {
@@ -188,7 +203,12 @@ impl Assembly {
             let key = key_from_wire(key)?;
             state.keys.insert(key.id, key);
         }
-        if state.users.len() + state.groups.len() + state.keys.len() > STATE_SIZE_MAX {
+        for id in part.removed_ids {
+            let id = Uuid::from_slice(&id)
+                .map_err(|_| Malformed::invalid("removed_ids", "hold one that is not 16 bytes long"))?;
+            state.removed.insert(id);
+        }
+        if state.users.len() + state.groups.len() + state.keys.len() + state.removed.len() > STATE_SIZE_MAX {
             return Err(Malformed::invalid("users", "hold more than any cluster has"));
         }
         if part.last {
@@ -201,11 +221,29 @@ impl Assembly {
 }
 
 /// The ledgers that a state goes back to.
+#[must_use]
+pub fn lineage_to_wire(lineage: &[Ancestor]) -> Vec<String> {
+    lineage.iter().map(|ancestor| ancestor.ledger.to_string()).collect()
+}
+
+/// How far it does, for each of them.
+#[must_use]
+pub fn lineage_versions_to_wire(lineage: &[Ancestor]) -> Vec<u64> {
+    lineage.iter().map(|ancestor| ancestor.version.unwrap_or_default()).collect()
+}
+
+/// The ledgers that a state goes back to, and how far.
 ///
 /// # Errors
 /// [`Malformed`] for what is no ledger's id.
-pub fn lineage_from_wire(field: &'static str, ledgers: &[String]) -> Result<Vec<LedgerId>, Malformed> {
-    ledgers.iter().map(|ledger| parse(field, ledger)).collect()
+pub fn lineage_from_wire(
+    field: &'static str,
+    ledgers: &[String],
+    versions: &[u64],
+) -> Result<Vec<Ancestor>, Malformed> {
+    let versions = versions.iter().map(|version| Some(*version).filter(|version| *version > 0));
+    let ancestor = |(ledger, version)| Ok(Ancestor { ledger: parse(field, ledger)?, version });
+    ledgers.iter().map(String::as_str).zip(versions.chain(std::iter::repeat(None))).map(ancestor).collect()
 }
 
 fn token_keys_to_wire(keys: &BTreeSet<[u8; 32]>) -> Vec<Vec<u8>> {
@@ -246,6 +284,7 @@ mod tests {
         let at = Timestamp::from_micros(1);
         let mut state = State { token_keys: [[7; 32]].into(), ..State::default() };
         for n in 0..groups {
+            state.removed.insert(Uuid::now_v7());
             let (group_id, user_id, key_id) = (GroupId::new(), UserId::new(), KeyId::new());
             let name = n.to_string();
             let limits = Limits::default();
@@ -287,7 +326,9 @@ mod tests {
     }
 
     fn origin() -> Origin {
-        Origin { ledger: LedgerId::new(), version: 3, lineage: vec![LedgerId::new()], blank: false }
+        let ancestor = |version| Ancestor { ledger: LedgerId::new(), version };
+        let lineage = vec![ancestor(Some(2)), ancestor(None)];
+        Origin { ledger: LedgerId::new(), version: 3, lineage, blank: false }
     }
 
     #[test]

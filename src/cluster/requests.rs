@@ -44,7 +44,8 @@ pub(super) fn key_uses(request: &v1::HeartbeatRequest) -> Vec<(KeyId, Timestamp)
 /// The state that a registering node can offer, if any.
 pub(super) fn offered(request: &v1::RegisterRequest) -> Result<Option<Origin>, Malformed> {
     let ledger = parse_some("state_ledger_id", &request.state_ledger_id)?;
-    let lineage = lineage_from_wire("state_lineage", &request.state_lineage)?;
+    let lineage =
+        lineage_from_wire("state_lineage", &request.state_lineage, &request.state_lineage_versions)?;
     Ok(ledger.map(|ledger| Origin { ledger, version: request.state_version, lineage, blank: false }))
 }
 

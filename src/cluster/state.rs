@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use uuid::Uuid;
+
 use crate::domain::group::Group;
 use crate::domain::ids::{GroupId, KeyId, LedgerId, UserId};
 use crate::domain::user::{ApiKey, User};
@@ -20,29 +22,65 @@ pub struct Origin {
     pub version: u64,
     /// The ledgers that the state goes back to, the latest last: their leaders had lost them, and followers gave
     /// what they held of them to the next one.
-    pub lineage: Vec<LedgerId>,
+    pub lineage: Vec<Ancestor>,
     /// As it was created: nobody has worked on it, so nothing is lost with it.
     pub blank: bool,
 }
 
+/// A ledger that a state goes back to, and how far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    /// The ledger.
+    pub ledger: LedgerId,
+    /// Whatever was in this version of it is in the state too, or was removed since. None: an older sproxy did not say,
+    /// and is believed to mean any.
+    pub version: Option<u64>,
+}
+
 impl Origin {
-    /// Whether a node that holds `self` may take `offered` in its place: only what is newer within one ledger, or what
-    /// goes back to it. So an empty leader never empties a follower.
+    /// Whether a node that holds `self` may take `offered` in its place: only what is newer within one ledger, or what all
+    /// of it went into. So no leader, empty or not, takes from a follower what it never knew.
     #[must_use]
     pub fn may_become(&self, offered: &Self) -> bool {
         if self.ledger == offered.ledger {
             return offered.version > self.version;
         }
-        self.blank || offered.lineage.contains(&self.ledger)
+        self.blank || offered.includes(self.ledger, self.version)
     }
 
-    /// The lineage of a state that goes back to both this one's and `other`.
+    /// Whether all that `ledger` held at `version` went into this.
     #[must_use]
-    pub fn lineage_with(&self, other: &Self) -> Vec<LedgerId> {
+    pub fn includes(&self, ledger: LedgerId, version: u64) -> bool {
+        if ledger == self.ledger {
+            return self.version >= version;
+        }
+        let reaches = |to: &Ancestor| to.version.is_none_or(|reached| reached >= version);
+        self.lineage.iter().any(|ancestor| ancestor.ledger == ledger && reaches(ancestor))
+    }
+
+    /// Whether this goes back to some version of `ledger`.
+    #[must_use]
+    pub fn goes_back_to(&self, ledger: LedgerId) -> bool {
+        ledger == self.ledger || self.lineage.iter().any(|ancestor| ancestor.ledger == ledger)
+    }
+
+    /// Whether both go back to one ledger.
+    #[must_use]
+    pub fn is_of_the_family_of(&self, other: &Self) -> bool {
+        self.goes_back_to(other.ledger) || other.lineage.iter().any(|common| self.goes_back_to(common.ledger))
+    }
+
+    /// The lineage of a state of this one's ledger into which `other` went as well.
+    #[must_use]
+    pub fn lineage_with(&self, other: &Self) -> Vec<Ancestor> {
         let mut lineage = self.lineage.clone();
-        for ledger in other.lineage.iter().chain([&other.ledger]) {
-            lineage.retain(|known| known != ledger);
-            lineage.push(*ledger);
+        let itself = Ancestor { ledger: other.ledger, version: Some(other.version) };
+        for ancestor in
+            other.lineage.iter().chain([&itself]).filter(|ancestor| ancestor.ledger != self.ledger)
+        {
+            let known = lineage.iter().position(|known| known.ledger == ancestor.ledger);
+            let reached = known.and_then(|at| lineage.remove(at).version);
+            lineage.push(Ancestor { version: ancestor.version.max(reached), ..*ancestor });
         }
         lineage.split_off(lineage.len().saturating_sub(LINEAGE_MAX))
     }
@@ -59,6 +97,8 @@ pub struct State {
     pub keys: BTreeMap<KeyId, ApiKey>,
     /// Public keys that verify access tokens (Ed25519). The private one stays with the leader that made it.
     pub token_keys: BTreeSet<[u8; 32]>,
+    /// Ids of users, groups and API keys that were removed: none of them comes back when two states become one.
+    pub removed: BTreeSet<Uuid>,
 }
 
 /// What turns one state into another: what is new or different, and what is gone.
@@ -95,6 +135,12 @@ impl Change {
     pub fn size(&self) -> usize {
         self.users.len() + self.groups.len() + self.keys.len()
     }
+
+    /// The ids of what is gone.
+    pub fn removed_ids(&self) -> impl Iterator<Item = Uuid> {
+        let users = self.users.removed.iter().map(|id| id.0);
+        users.chain(self.groups.removed.iter().map(|id| id.0)).chain(self.keys.removed.iter().map(|id| id.0))
+    }
 }
 
 impl State {
@@ -111,6 +157,7 @@ impl State {
 
     /// Takes the step that [`Self::change_to`] found.
     pub fn apply(&mut self, change: Change) {
+        self.removed.extend(change.removed_ids());
         change.users.apply(&mut self.users);
         change.groups.apply(&mut self.groups);
         change.keys.apply(&mut self.keys);
@@ -153,8 +200,10 @@ mod tests {
         (id, Group { id, name: name.to_owned(), limits: Limits::default(), created_at: at, updated_at: at })
     }
 
-    fn origin(ledger: LedgerId, version: u64, lineage: &[LedgerId]) -> Origin {
-        Origin { ledger, version, lineage: lineage.to_vec(), blank: false }
+    fn origin(ledger: LedgerId, version: u64, lineage: &[(LedgerId, u64)]) -> Origin {
+        let ancestor =
+            |(ledger, version): &(LedgerId, u64)| Ancestor { ledger: *ledger, version: Some(*version) };
+        Origin { ledger, version, lineage: lineage.iter().map(ancestor).collect(), blank: false }
     }
 
     #[test]
@@ -168,6 +217,7 @@ mod tests {
         let change = before.change_to(&after);
         assert_eq!((change.groups.set.len(), change.groups.removed.clone()), (2, vec![gone.0]));
         before.apply(change);
+        after.removed.insert(gone.0.0);
         assert_eq!(before, after);
         assert_eq!(before.change_to(&after).size(), 0);
     }
@@ -180,8 +230,12 @@ mod tests {
         assert!(!held.may_become(&origin(old, 7, &[])));
         assert!(!held.may_become(&origin(old, 6, &[])), "a change that comes late");
         assert!(!held.may_become(&origin(new, 100, &[])), "an empty leader");
-        assert!(!held.may_become(&origin(new, 100, &[foreign])), "another cluster's");
-        assert!(held.may_become(&origin(new, 8, &[foreign, old])));
+        assert!(!held.may_become(&origin(new, 100, &[(foreign, 9)])), "another cluster's");
+        assert!(held.may_become(&origin(new, 8, &[(foreign, 9), (old, 7)])));
+        assert!(!held.may_become(&origin(new, 100, &[(old, 6)])), "it never knew the last of it");
+        let unversioned = Ancestor { ledger: old, version: None };
+        let older = Origin { lineage: vec![unversioned], ..origin(new, 8, &[]) };
+        assert!(held.may_become(&older), "an older version of sproxy does not say more");
         let blank = Origin { blank: true, ..held };
         assert!(blank.may_become(&origin(new, 1, &[])), "nothing is lost");
     }
@@ -189,7 +243,13 @@ mod tests {
     #[test]
     fn a_lineage_names_each_ledger_once_the_latest_last() {
         let ids: Vec<LedgerId> = (0..4).map(|_| LedgerId::new()).collect();
-        let own = origin(ids[3], 1, &[ids[0], ids[1]]);
-        assert_eq!(own.lineage_with(&origin(ids[2], 1, &[ids[0]])), vec![ids[1], ids[0], ids[2]]);
+        let own = origin(ids[3], 9, &[(ids[0], 3), (ids[1], 4)]);
+        let both = origin(ids[3], 9, &[(ids[1], 4), (ids[0], 5), (ids[2], 8)]);
+        assert_eq!(own.lineage_with(&origin(ids[2], 8, &[(ids[0], 5)])), both.lineage);
+        assert_eq!(
+            both.lineage_with(&origin(ids[2], 7, &[(ids[3], 2)])),
+            both.lineage,
+            "it reaches as far as ever"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Users, groups and keys as a whole: what followers replicate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
@@ -12,7 +12,7 @@ use crate::domain::group::Group;
 use crate::domain::ids::{GroupId, KeyId, UserId};
 use crate::domain::user::{ApiKey, User};
 use crate::store::{
-    ApiKeyRepo, Error, GroupRepo, MetaKey, MetaRepo, Store, Tx, UserRepo, api_keys, groups, users,
+    ApiKeyRepo, Error, GroupRepo, MetaKey, MetaRepo, Store, Tx, UserRepo, api_keys, groups, removed, users,
 };
 
 /// Rows per statement when many are written or removed at once.
@@ -29,6 +29,8 @@ pub struct AccountsState {
     pub groups: Vec<Group>,
     /// Every key, newest first.
     pub keys: Vec<ApiKey>,
+    /// Ids of users, groups and keys that were removed.
+    pub removed: BTreeSet<Uuid>,
 }
 
 /// What leads from one version of users, groups and keys to a later one.
@@ -70,6 +72,7 @@ impl Store {
             users: UserRepo::on(&tx).all().await?,
             groups: GroupRepo::on(&tx).all().await?,
             keys: ApiKeyRepo::on(&tx).all().await?,
+            removed: removed::all(&tx).await?,
         };
         tx.rollback().await?;
         Ok(state)
@@ -119,6 +122,7 @@ impl Store {
             Change::between(wanted, api_keys::row::Entity::find().all(tx.inner()).await?, |row| row.id);
         let parked = |id: &Uuid| (api_keys::row::Column::Digest, Expr::value(id.as_bytes().to_vec()));
         change.apply(tx.inner(), api_keys::row::Column::Id, parked).await?;
+        removed::replace(&tx, &state.removed, state.version).await?;
         tx.commit_at(state.version).await
     }
 
@@ -136,6 +140,10 @@ impl Store {
         for (key, value) in notes {
             MetaRepo::on(&tx).set(*key, value).await?;
         }
+        let gone = change.removed_groups.iter().map(|id| id.0);
+        let gone = gone.chain(change.removed_users.iter().map(|id| id.0));
+        let gone: Vec<Uuid> = gone.chain(change.removed_keys.iter().map(|id| id.0)).collect();
+        removed::note_all(&tx, &gone, change.version).await?;
         let rows = change.groups.iter().map(groups::to_row).collect::<Result<Vec<_>, _>>()?;
         let removed = change.removed_groups.iter().map(|id| id.0).collect();
         let parked = |id: &Uuid| (groups::row::Column::Name, parking_name(id));

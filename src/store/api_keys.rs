@@ -6,7 +6,7 @@ use sea_orm::{IntoActiveModel, QueryOrder};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{KeyId, UserId};
 use crate::domain::user::ApiKey;
-use crate::store::{Cursor, Error, Ground, Page, Tx, columns, page};
+use crate::store::{Cursor, Error, Ground, Page, Tx, columns, page, removed};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -129,6 +129,7 @@ impl ApiKeyRepo<'_, Tx> {
     /// [`Error`] of the database.
     pub async fn delete(&self, id: KeyId) -> Result<bool, Error> {
         self.0.touches_state();
+        removed::note(self.0, "api_keys", "id", id.0).await?;
         Ok(row::Entity::delete_by_id(id.0).exec(self.0.inner()).await?.rows_affected > 0)
     }
 
@@ -138,6 +139,7 @@ impl ApiKeyRepo<'_, Tx> {
     /// [`Error`] of the database.
     pub async fn delete_all_of(&self, user: UserId) -> Result<u64, Error> {
         self.0.touches_state();
+        removed::note(self.0, "api_keys", "user_id", user.0).await?;
         let theirs = row::Entity::delete_many().filter(row::Column::UserId.eq(user.0));
         Ok(theirs.exec(self.0.inner()).await?.rows_affected)
     }

@@ -7,7 +7,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::group::Group;
 use crate::domain::ids::GroupId;
 use crate::store::users::row as user_row;
-use crate::store::{Cursor, Error, Ground, Page, Tx, columns, page};
+use crate::store::{Cursor, Error, Ground, Page, Tx, columns, page, removed};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -120,6 +120,7 @@ impl GroupRepo<'_, Tx> {
                 return Err(Error::Conflict(format!("the group has {count} member(s)")));
             }
         }
+        removed::note(self.0, "groups", "id", id.0).await?;
         Ok(row::Entity::delete_by_id(id.0).exec(self.0.inner()).await?.rows_affected > 0)
     }
 }

@@ -28,6 +28,7 @@ mod page;
 mod peers;
 mod place;
 mod refresh_tokens;
+mod removed;
 mod transaction;
 mod turn;
 pub mod usage;

@@ -6,7 +6,7 @@ use sea_orm::{ActiveValue::Set, IntoActiveModel, QueryOrder};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::user::User;
-use crate::store::{Cursor, Error, Ground, Page, Tx, columns, page};
+use crate::store::{Cursor, Error, Ground, Page, Tx, columns, page, removed};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -165,6 +165,8 @@ impl UserRepo<'_, Tx> {
     /// [`Error`] of the database.
     pub async fn delete(&self, id: UserId) -> Result<bool, Error> {
         self.0.touches_state();
+        removed::note(self.0, "api_keys", "user_id", id.0).await?;
+        removed::note(self.0, "users", "id", id.0).await?;
         super::api_keys::row::Entity::delete_many()
             .filter(super::api_keys::row::Column::UserId.eq(id.0))
             .exec(self.0.inner())

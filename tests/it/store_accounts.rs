@@ -1,6 +1,6 @@
 //! Users, groups, keys, refresh tokens, audit and what a node remembers, on both databases.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use sproxy::domain::clock::Timestamp;
@@ -9,8 +9,8 @@ use sproxy::domain::ids::{Jti, KeyId, UserId};
 use sproxy::domain::summary::StatsBy;
 use sproxy::domain::user::{ApiKey, Role, User};
 use sproxy::store::{
-    ApiKeyRepo, AuditEntry, AuditRepo, Error, GroupRepo, MetaKey, MetaRepo, RefreshToken, RefreshTokenRepo,
-    Store, UsageRepo, UserFilter, UserRepo,
+    AccountsChange, AccountsState, ApiKeyRepo, AuditEntry, AuditRepo, Error, GroupRepo, MetaKey, MetaRepo,
+    RefreshToken, RefreshTokenRepo, Store, UsageRepo, UserFilter, UserRepo,
 };
 use uuid::Uuid;
 
@@ -345,6 +345,53 @@ on_both! {
         assert_eq!(db.store.accounts_state().await.expect("a state"), next, "nothing was changed");
         let names: HashSet<_> = next.users.iter().map(|user| &user.name).collect();
         assert_eq!(names.len(), next.users.len());
+    }
+
+    async fn what_was_removed_is_remembered_until_there_is_too_much_of_it(db: TestDatabase) {
+        let removed = async || db.store.accounts_state().await.expect("a state").removed;
+        let tx = db.store.begin().await.expect("a transaction");
+        GroupRepo::on(&tx).create(&named_group(1, "research")).await.expect("created");
+        for (number, name) in [(2, "alice"), (3, "bob"), (4, "carol")] {
+            UserRepo::on(&tx).create(&named_user(number, name)).await.expect("created");
+        }
+        for (owner, seed) in [(2, 10), (3, 11), (4, 12), (4, 13)] {
+            ApiKeyRepo::on(&tx).create(&key_of(user(owner), seed)).await.expect("created");
+        }
+        tx.commit().await.expect("committed");
+        assert_eq!(removed().await, BTreeSet::new());
+
+        let undone = db.store.begin().await.expect("a transaction");
+        UserRepo::on(&undone).delete(user(2)).await.expect("deleted");
+        undone.rollback().await.expect("rolled back");
+        assert_eq!(removed().await, BTreeSet::new(), "it was not removed after all");
+
+        let key_id = |seed| KeyId(Uuid::from_u128(seed));
+        let tx = db.store.begin().await.expect("a transaction");
+        UserRepo::on(&tx).delete(user(2)).await.expect("deleted");
+        tx.commit().await.expect("committed");
+        let mut gone = BTreeSet::from([user(2).0, key_id(10).0]);
+        assert_eq!(removed().await, gone, "a user goes with the keys");
+        let tx = db.store.begin().await.expect("a transaction");
+        GroupRepo::on(&tx).delete(group(1), false).await.expect("deleted");
+        ApiKeyRepo::on(&tx).delete(key_id(11)).await.expect("deleted");
+        ApiKeyRepo::on(&tx).delete_all_of(user(4)).await.expect("deleted");
+        ApiKeyRepo::on(&tx).delete(key_id(99)).await.expect("nothing to delete");
+        tx.commit().await.expect("committed");
+        gone.extend([group(1).0, key_id(11).0, key_id(12).0, key_id(13).0]);
+        assert_eq!(removed().await, gone);
+
+        let step = AccountsChange { version: 9, removed_users: vec![user(3), user(50)], ..AccountsChange::default() };
+        db.store.change_accounts(&step, &[]).await.expect("changed");
+        let last = BTreeSet::from([user(3).0, user(50).0]);
+        assert_eq!(removed().await, &gone | &last, "as a leader says");
+        assert_eq!(db.store.forget_removed(8, 100).await.expect("nothing to forget"), 0);
+        assert_eq!(db.store.forget_removed(2, 4).await.expect("forgotten"), 4);
+        assert_eq!(db.store.forget_removed(2, 4).await.expect("forgotten"), 2);
+        assert_eq!(removed().await, last, "what was removed last");
+        let told = BTreeSet::from([user(3).0, user(60).0]);
+        let state = db.store.accounts_state().await.expect("a state");
+        db.store.replace_accounts(&AccountsState { removed: told.clone(), ..state }, &[]).await.expect("replaced");
+        assert_eq!(removed().await, told);
     }
 }
 

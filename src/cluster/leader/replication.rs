@@ -39,7 +39,7 @@ impl<B: LeaderBooks> Leader<B> {
         };
         tracing::warn!(
             ledger = %origin.ledger, version = origin.version, users = state.users.len(), ?how,
-            "this leader's ledger is a new one: it takes the state that a follower holds"
+            "this leader takes the state that a follower holds: its ledger is a new one, or never knew the end of that state"
         );
         let own = self.publisher.lock().state();
         let version = standing.origin.version.max(origin.version) + 1;

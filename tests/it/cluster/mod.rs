@@ -1,6 +1,7 @@
 //! A cluster of real processes: one leader, followers, and everything that has to hold between them.
 
 mod acknowledgements;
+mod adoption;
 mod books;
 mod broken_off;
 mod chaos;

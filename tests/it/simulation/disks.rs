@@ -26,6 +26,8 @@ use super::store::Real;
 
 /// The name of a group that is there from the beginning and that nobody ever removes.
 pub const GENESIS: &str = "genesis";
+/// What an empty leader begins with. Nobody misses it.
+pub const BOOTSTRAP: &str = "bootstrap";
 
 pub type Shared<T> = Arc<Mutex<T>>;
 
@@ -62,6 +64,8 @@ pub struct LeaderData {
     /// What was ever taken, whether or not a backup has it.
     pub taken: BTreeSet<RequestId>,
     pub state: State,
+    /// What an admin removed here.
+    pub removed: BTreeSet<GroupId>,
     pub standing: Standing,
     /// As it was before the last commits, for a machine that loses its power; nothing, if none ever does.
     pub past: Option<VecDeque<LeaderData>>,
@@ -81,6 +85,7 @@ impl LeaderData {
             peers: BTreeMap::new(),
             node_number: 0,
             state: State::default(),
+            removed: BTreeSet::new(),
             standing: Standing {
                 origin: Origin {
                     ledger: LedgerId(world.uuid_at(now)),
@@ -94,7 +99,7 @@ impl LeaderData {
             past: kind.loses_power.then(VecDeque::new),
             real: kind.is_real.then(|| Arc::new(Real::new())),
         };
-        data.add_group(world, if first { GENESIS } else { "bootstrap" });
+        data.add_group(world, if first { GENESIS } else { BOOTSTRAP });
         data
     }
 
@@ -201,7 +206,11 @@ impl LeaderData {
         let removable =
             self.state.groups.values().find(|group| group.name.starts_with("group")).map(|group| group.id);
         match removable.filter(|_| world.chance(400)) {
-            Some(id) => drop(self.state.groups.remove(&id)),
+            Some(id) => {
+                self.state.groups.remove(&id);
+                self.state.removed.insert(id.0);
+                self.removed.insert(id);
+            }
             None => self.add_group(world, &format!("group {}", world.random())),
         }
         self.standing.origin.version += 1;
@@ -376,6 +385,15 @@ impl LeaderBooks for LeaderDisk {
 
     async fn adopt(&self, standing: Standing, state: State) -> Result<(), Failure> {
         self.world.happened("a state adopted");
-        self.write(|data| (data.standing, data.state) = (standing, state)).await
+        self.write(|data| {
+            let back = data.removed.iter().find(|id| state.groups.contains_key(id));
+            assert_eq!(back, None, "an admin removed it here, and it is back");
+            let known =
+                |group: &&Group| state.groups.contains_key(&group.id) || state.removed.contains(&group.id.0);
+            let lost = data.state.groups.values().find(|group| group.name != BOOTSTRAP && !known(group));
+            assert_eq!(lost, None, "a leader has lost what it had");
+            (data.standing, data.state) = (standing, state);
+        })
+        .await
     }
 }

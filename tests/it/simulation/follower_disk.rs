@@ -1,7 +1,7 @@
 //! A follower's disk. As a leader's, it outlives the process; and it holds what the leader is said to have against what
 //! the leader has.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use sproxy::cluster::state::{Change, Origin, State};
 use sproxy::cluster::sync::{Debts, FollowerBooks, Place};
 use sproxy::domain::clock::Timestamp;
 use sproxy::domain::failure::Failure;
-use sproxy::domain::ids::{InstanceId, LedgerId, NodeId, RequestId};
+use sproxy::domain::group::Group;
+use sproxy::domain::ids::{GroupId, InstanceId, LedgerId, NodeId, RequestId};
 use sproxy::domain::usage::UsageRecord;
 
 use super::clocks::Stamps;
-use super::disks::{LeaderData, Shared, disk_full, has_genesis, lock};
+use super::disks::{BOOTSTRAP, LeaderData, Shared, disk_full, has_genesis, lock};
 use super::scheduler::World;
 use super::store::Real;
 
@@ -293,11 +294,19 @@ impl Replica for FollowerDisk {
     }
 
     async fn replace(&self, origin: Origin, state: State) -> Result<(), Failure> {
+        let ledgers = Arc::clone(&self.ledgers);
         self.write(|data| {
             assert!(
                 has_genesis(&state) || !has_genesis(&data.state),
                 "an empty leader has emptied a follower"
             );
+            let removed: BTreeSet<GroupId> =
+                lock(&ledgers).values().flat_map(|leader| lock(leader).removed.clone()).collect();
+            let known = |group: &&Group| state.groups.contains_key(&group.id) || removed.contains(&group.id);
+            let lost = data.state.groups.values().find(|group| group.name != BOOTSTRAP && !known(group));
+            assert_eq!(lost, None, "what only a follower knew is lost");
+            let back = state.groups.keys().find(|id| data.state.removed.contains(&id.0));
+            assert_eq!(back, None, "it was removed, and is back");
             (data.held, data.state) = (Some(origin), state);
         })
         .await
