@@ -127,7 +127,12 @@ impl LeaderBooks for LeaderDisk {
         keys.extend(state.token_keys.iter().map(|key| PublicKey(*key)));
         keys.dedup_by_key(|key| key.0);
         let accounts = as_accounts(standing.origin.version, state);
-        self.store.replace_accounts(&accounts, &notes).await?;
+        if let Err(error) = self.store.replace_accounts(&accounts, &notes).await {
+            // A server that died during the commit may have made the change: what it says now is what holds.
+            if MetaRepo::on(&self.store).state_version().await? != accounts.version {
+                return Err(error.into());
+            }
+        }
         self.accounts.adopt(&accounts, &keys);
         Ok(())
     }

@@ -39,6 +39,10 @@ fn only_a_leader_without_a_past_takes_what_a_stranger_offers() {
     assert_eq!(worked_on.adopts(&lost, OLD), None, "an established cluster takes no stranger's users");
 }
 
+/// Whose state of which version is offered and what that goes back to; how it is taken by a copy that nobody has worked on,
+/// and by one that somebody has.
+type Row<'r> = (LedgerId, u64, &'r [(LedgerId, u64)], Option<Adoption>, Option<Adoption>);
+
 /// However old the leader is: a follower that is asked for nothing could take nothing over without losing something.
 #[test]
 fn what_went_into_a_leaders_own_is_not_taken_again_and_all_else_of_its_family_is() {
@@ -47,10 +51,8 @@ fn what_went_into_a_leaders_own_is_not_taken_again_and_all_else_of_its_family_is
     let copy = standing(8, 8, &[(before, 3), (lost, 7)]);
     let worked_on = Standing { origin: Origin { version: 9, ..copy.origin.clone() }, ..copy.clone() };
     let own = copy.origin.ledger;
-    // Whose state of which version is offered, what that goes back to, and how it is taken by a copy that nobody has
-    // worked on and by one that somebody has.
     #[rustfmt::skip]
-    let table: &[(LedgerId, u64, &[(LedgerId, u64)], Option<Adoption>, Option<Adoption>)] = &[
+    let table: &[Row<'_>] = &[
         (lost,    7,  &[(before, 3)],  None,           None),           // what was taken
         (lost,    6,  &[(before, 3)],  None,           None),           // earlier
         (lost,    9,  &[(before, 3)],  Some(Replace),  Some(Complete)), // the end of it

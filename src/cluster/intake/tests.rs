@@ -9,12 +9,13 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::task::yield_now;
+use uuid::Uuid;
 
 use super::*;
 use crate::cluster::adoption::Standing;
 use crate::cluster::elsewhere::NodeUse;
 use crate::cluster::leader::spent_by;
-use crate::cluster::state::{Origin, State};
+use crate::cluster::state::{Ancestor, Origin, State};
 use crate::domain::clock::{Clock, ManualClock, Timestamp};
 use crate::domain::ids::{InstanceId, LedgerId, RequestId, UserId};
 use crate::domain::peer::Peer;
@@ -32,6 +33,7 @@ struct Books {
     loses_answer: AtomicBool,
     ledger: Option<LedgerId>,
     version: AtomicI64,
+    adopted: Mutex<Option<Standing>>,
 }
 
 impl LeaderBooks for Books {
@@ -109,7 +111,8 @@ impl LeaderBooks for Books {
             blank: version == 0,
         };
         *self.published.lock() += 1;
-        Ok((Standing { origin, untouched: 0, adopted: None }, self.state.lock().clone()))
+        let beginning = Standing { origin, untouched: 0, adopted: None };
+        Ok((self.adopted.lock().clone().unwrap_or(beginning), self.state.lock().clone()))
     }
 
     async fn reach(&self, _version: u64) -> Result<(), Failure> {
@@ -119,7 +122,11 @@ impl LeaderBooks for Books {
     async fn adopt(&self, standing: Standing, state: State) -> Result<(), Failure> {
         *self.state.lock() = state;
         self.version.store(i64::try_from(standing.origin.version).expect("small"), Ordering::SeqCst);
+        *self.adopted.lock() = Some(standing);
         yield_now().await;
+        if self.loses_answer.swap(false, Ordering::SeqCst) {
+            return Err(Failure::new(Kind::Unavailable, "the connection was cut"));
+        }
         Ok(())
     }
 }
@@ -307,7 +314,23 @@ async fn a_state_that_the_database_has_taken_over_is_published_wherever_the_offe
         for _ in 0..10 {
             yield_now().await;
         }
-        assert_eq!(*cluster.leader.books().published.lock(), 2, "broken off after {polls} polls");
+        // When it was opened, twice before the state was taken, and when it was published.
+        assert_eq!(*cluster.leader.books().published.lock(), 4, "broken off after {polls} polls");
         assert_eq!(cluster.leader.update_for(None).0.version, 10);
     }
+}
+
+/// Its answer got lost: what the leader remembers is older than what the database holds.
+#[tokio::test]
+async fn what_the_database_has_taken_over_is_not_overwritten_by_the_next_offer() {
+    let cluster = Cluster::new().await;
+    let lost = LedgerId::new();
+    let at = |ledger, version, lineage| Origin { ledger, version, lineage, blank: false };
+    let state = |id| State { removed: [Uuid::from_u128(id)].into(), ..State::default() };
+    cluster.leader.books().loses_answer.store(true, Ordering::SeqCst);
+    cluster.leader.offer(at(lost, 9, Vec::new()), state(1)).await.expect_err("nobody knows");
+    let ancestor = Ancestor { ledger: lost, version: Some(8) };
+    cluster.leader.offer(at(LedgerId::new(), 12, vec![ancestor]), state(2)).await.expect("taken");
+    let held = cluster.leader.books().state.lock().removed.clone();
+    assert_eq!(held, [1, 2].map(Uuid::from_u128).into(), "both");
 }

@@ -33,7 +33,11 @@ impl<B: LeaderBooks> Leader<B> {
 
     async fn adopt(&self, origin: Origin, state: State) -> Result<v1::OfferStateResponse, Failure> {
         let _one_at_a_time = self.adopting.lock().await;
-        let standing = self.standing.lock().clone();
+        // What is added to has to be what the database holds: an admin is not to change it meanwhile, and an adoption whose
+        // commit was never heard of may have changed it.
+        self.load_again().await?;
+        let still = self.books.hold_accounts().await;
+        let (standing, own) = self.books.load_state().await?;
         let Some(how) = standing.adopts(&origin, self.age()) else {
             return Ok(v1::OfferStateResponse { adopted: false });
         };
@@ -41,7 +45,6 @@ impl<B: LeaderBooks> Leader<B> {
             ledger = %origin.ledger, version = origin.version, users = state.users.len(), ?how,
             "this leader takes the state that a follower holds: its ledger is a new one, or never knew the end of that state"
         );
-        let own = self.publisher.lock().state();
         let version = standing.origin.version.max(origin.version) + 1;
         let standing = Standing {
             untouched: if how == Adoption::Replace { version } else { 0 },
@@ -54,6 +57,7 @@ impl<B: LeaderBooks> Leader<B> {
             },
         };
         self.books.adopt(standing, adopted(&own, state, how)).await?;
+        drop(still);
         self.load_again().await?;
         Ok(v1::OfferStateResponse { adopted: true })
     }

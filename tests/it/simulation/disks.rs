@@ -18,7 +18,7 @@ use sproxy::domain::peer::Peer;
 use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
 use sproxy::quota::SubjectId;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use uuid::Uuid;
 
 use super::scheduler::{Owner, World};
@@ -257,6 +257,8 @@ pub struct LeaderDisk {
     pub data: Shared<LeaderData>,
     /// A write that has begun is carried out though nobody waits any more, as in SQLite; on a server it is not.
     pub carries_out: bool,
+    /// Held while nobody may change users.
+    pub accounts: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl LeaderDisk {
@@ -374,6 +376,10 @@ impl LeaderBooks for LeaderDisk {
         .await
     }
 
+    async fn hold_accounts(&self) -> Option<OwnedMutexGuard<()>> {
+        Some(Arc::clone(&self.accounts).lock_owned().await)
+    }
+
     async fn load_state(&self) -> Result<(Standing, State), Failure> {
         let data = lock(&self.data);
         Ok((data.standing.clone(), data.state.clone()))
@@ -385,6 +391,10 @@ impl LeaderBooks for LeaderDisk {
 
     async fn adopt(&self, standing: Standing, state: State) -> Result<(), Failure> {
         self.world.happened("a state adopted");
+        let (_, ours) = self.load_state().await?;
+        if ours.groups.keys().any(|id| state.groups.contains_key(id)) {
+            self.world.happened("a state completed");
+        }
         self.write(|data| {
             let back = data.removed.iter().find(|id| state.groups.contains_key(id));
             assert_eq!(back, None, "an admin removed it here, and it is back");

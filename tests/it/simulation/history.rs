@@ -277,7 +277,8 @@ impl History {
                 let nodes = data.booked.values().map(|record| record.source_node.clone());
                 (data.peers.values().cloned().collect(), nodes.collect())
             };
-            let disk = LeaderDisk { world: world.clone(), owner, data, carries_out };
+            let disk =
+                LeaderDisk { world: world.clone(), owner, data, carries_out, accounts: Arc::default() };
             let id = "sp-1".parse().expect("a node id");
             let leader = Leader::open(id, instance, HEARTBEAT, disk, kept, clock).await.expect("opens");
             let leader = Arc::new(leader);
@@ -308,8 +309,10 @@ impl History {
     fn administer(&mut self) {
         let up = lock(&self.net.up).clone();
         if let Some((owner, leader)) = up {
+            let Ok(turn) = Arc::clone(&leader.books().accounts).try_lock_owned() else { return };
             self.world.happened("users changed");
             lock(&self.disk).administer(&self.world);
+            drop(turn);
             self.world.spawn(owner, async move { leader.state_changed().await.expect("reads") });
         }
     }

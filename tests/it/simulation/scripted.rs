@@ -110,6 +110,46 @@ fn a_clock_that_jumps_costs_no_users_while_an_empty_leader_waits() {
     tell(2, &steps, &["the leader's clock set ahead", "users changed", "a state adopted"]);
 }
 
+/// Seeds 3768 and 4739. A leader that has lost its disk waits for its followers, and one of them hears of it before another
+/// gives it the users. It loses its disk as well, and its successor begins with what the first of the two had heard.
+#[test]
+fn a_leader_that_began_with_less_is_given_what_another_follower_knows() {
+    let steps = [
+        (10, Event::KillFollower(1)),
+        (1, Event::KillFollower(0)),
+        (1, Event::LoseLeadersDisk),
+        (1, Event::Administer),
+        (10, Event::StartFollower(1)),
+        (1, Event::KillFollower(1)),
+        (12, Event::StartFollower(0)),
+        (1, Event::KillFollower(0)),
+        (1, Event::LoseLeadersDisk),
+        (1, Event::Administer),
+        (10, Event::StartFollower(1)),
+        (5, Event::Administer),
+        (20, Event::StartFollower(0)),
+    ];
+    tell(2, &steps, &["users changed", "a state adopted", "a state completed"]);
+}
+
+/// What an admin did on a leader that ran empty for a while is known to its followers, and to no backup.
+#[test]
+fn a_leader_that_has_its_backup_back_is_given_what_was_changed_without_it() {
+    let steps = [
+        (10, WAIT),
+        (1, Event::Administer),
+        (5, Event::Administer),
+        (1, Event::Backup),
+        (15, Event::LoseLeadersDisk),
+        (3, Event::Administer),
+        (3, Event::Administer),
+        (10, Event::Administer),
+        (5, Event::Restore),
+        (15, Event::Administer),
+    ];
+    tell(2, &steps, &["a backup of a lost disk restored", "a state completed"]);
+}
+
 /// Seeds 219, 386, 725, 756, 765, 2728 and 2784, as they were when they failed: a nameless registration that arrives after
 /// the node has its name, and runs anew, made a second peer that nobody is.
 #[test]
