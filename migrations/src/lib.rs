@@ -16,6 +16,7 @@ mod m20261123_000005_batches;
 mod m20261128_000006_parts;
 mod m20261128_000007_floors;
 mod m20261128_000008_removed;
+mod m20261128_000009_dismissed;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000006_parts::Migration),
             Box::new(m20261128_000007_floors::Migration),
             Box::new(m20261128_000008_removed::Migration),
+            Box::new(m20261128_000009_dismissed::Migration),
         ]
     }
 }

@@ -103,6 +103,14 @@ impl Client {
         self.json(self.send(Method::POST, path, &Query::new(), body).await?).await
     }
 
+    /// `POST` with a query and without a body.
+    ///
+    /// # Errors
+    /// See [`Client::get`].
+    pub async fn post_with(&self, path: &[&str], query: &Query) -> Result<Value, Error> {
+        self.json(self.send(Method::POST, path, query, None).await?).await
+    }
+
     /// `PATCH`.
     ///
     /// # Errors

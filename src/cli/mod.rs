@@ -16,6 +16,7 @@ mod passwords;
 mod peer;
 mod pinned;
 mod price;
+mod rejected;
 mod serve;
 mod session;
 mod stats;

@@ -7,7 +7,7 @@ use super::error::Error;
 use super::export;
 use super::output::{Column, Output, at_least_one, count, nanousd, note, text, time};
 use super::session::Session;
-use super::when;
+use super::{rejected, when};
 use crate::domain::clock::Timestamp;
 
 /// Usage logs, newest first; users and groups by the names they have now
@@ -51,6 +51,16 @@ pub struct UsageArgs {
 enum Action {
     /// Offer the leader again what it refused of a follower's usage, such as after that node's clock was set right
     RetryRejected,
+    /// Give up what the leader refused of a follower's usage and will never take: it stays in that node's own usage log,
+    /// and is owed no more, never pushed and in no total
+    DismissRejected {
+        /// Do not ask
+        #[arg(long, conflicts_with = "dry_run")]
+        yes: bool,
+        /// Only say what would be given up
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,8 +97,12 @@ const COLUMNS: [Column; 10] = [
 /// The node's refusal, or what keeps it from being asked.
 pub async fn run(args: UsageArgs) -> Result<(), Error> {
     let client = args.session.client()?;
-    if let Some(Action::RetryRejected) = args.action {
-        return retry_rejected(&client, args.session.output()).await;
+    match args.action {
+        None => {}
+        Some(Action::RetryRejected) => return rejected::retry(&client, args.session.output()).await,
+        Some(Action::DismissRejected { yes, dry_run }) => {
+            return rejected::dismiss(&client, args.session.output(), yes, dry_run).await;
+        }
     }
     let query = args.query();
     let json = args.session.output().is_json();
@@ -115,19 +129,6 @@ impl UsageArgs {
         ];
         fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
-}
-
-async fn retry_rejected(client: &Client, output: Output) -> Result<(), Error> {
-    let retried = client.post(&["admin", "v1", "usage", "retry-rejected"], None).await?;
-    let text = |key: &str| retried[key].to_string().trim_matches('"').to_owned();
-    let said = match text("retried").as_str() {
-        "0" => format!("{} has no usage logs that its leader refused", text("node")),
-        many => format!(
-            "{many} usage logs of {} are offered again: `sproxy peer list` says what it still owes",
-            text("node")
-        ),
-    };
-    output.done(&retried, &said)
 }
 
 /// What to do for the rows that are not shown.

@@ -28,6 +28,8 @@ use crate::quota::Quota;
 use crate::store::{MetaKey, MetaRepo, Store};
 use crate::telemetry::{Counter, Exposition, Gauge};
 
+mod refused;
+
 /// After the first new record others have this long to go along.
 const TOGETHER: Duration = Duration::from_millis(20);
 /// How long the last push and the farewell may take: both have ended, and said how, before the supervisor gives them up.
@@ -220,14 +222,6 @@ impl Follow {
         self.shared.parts.refuse_when_stale && self.shared.staleness().is_some()
     }
 
-    /// Offers the leader again what it refused; how many logs.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn retry_rejected(&self) -> Result<u64, Failure> {
-        Ok(self.shared.parts.ledger.retry_set_aside().await?)
-    }
-
     /// Tells the leader with the next heartbeats that this node is going.
     pub fn leaving(&self) {
         self.shared.leaving.store(true, Ordering::Relaxed);
@@ -264,7 +258,7 @@ impl Follow {
         );
         to.gauge(
             "sproxy_sync_set_aside",
-            "Usage logs that the leader refused. Offered again by `sproxy usage retry-rejected`.",
+            "Usage logs that the leader refused. `sproxy usage retry-rejected` offers them again, dismiss-rejected gives them up.",
             metrics.set_aside.get(),
         );
         to.gauge(

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::peer::Incomplete;
+use crate::domain::usage::UsageRecord;
 
 /// What a set of usage logs adds up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,29 @@ pub struct GlobalStats {
     pub complete_through: Option<Timestamp>,
     /// Who holds that back.
     pub incomplete: Vec<Incomplete>,
+}
+
+/// Usage logs that the leader refused and that are given up, and what they add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dismissed {
+    /// How many.
+    pub logs: u64,
+    /// Input tokens.
+    pub input_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Cost in nano-USD.
+    pub cost_nanousd: i64,
+}
+
+impl Dismissed {
+    /// Adds one log. What a leader refuses may be beyond any measure, so nothing here overflows.
+    pub fn add(&mut self, record: &UsageRecord) {
+        self.logs += 1;
+        self.input_tokens = self.input_tokens.saturating_add(record.tokens.input);
+        self.output_tokens = self.output_tokens.saturating_add(record.tokens.output);
+        self.cost_nanousd = self.cost_nanousd.saturating_add(record.cost_nanousd);
+    }
 }
 
 /// What statistics can be grouped by.

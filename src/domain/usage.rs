@@ -165,6 +165,8 @@ pub struct UsageLog {
     pub record: UsageRecord,
     /// True once the leader has acknowledged it; on the leader always.
     pub synced: bool,
+    /// The leader refused it and an admin gave it up: nobody is owed it, and no sum counts it.
+    pub dismissed: bool,
 }
 
 /// Which usage logs are meant. Empty fields do not restrict; the window is half-open `[from, to)`.

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::domain::failure::Failure;
 use crate::http::problem::Refused;
 use crate::http::{
-    audit, auth, backup, groups, keys, me, openapi, peers, stats, targets, usage, usage_retry, users,
+    audit, auth, backup, groups, keys, me, openapi, peers, stats, targets, usage, usage_rejected, users,
 };
 
 pub use crate::http::state::{Cluster, ControlState, Relay};
@@ -42,7 +42,8 @@ pub fn router(state: ControlState) -> Router {
         .route("/admin/v1/keys", get(keys::list).post(keys::create))
         .route("/admin/v1/keys/{id}", delete(keys::revoke))
         .route("/admin/v1/usage", get(usage::list))
-        .route("/admin/v1/usage/retry-rejected", post(usage_retry::retry_rejected))
+        .route("/admin/v1/usage/retry-rejected", post(usage_rejected::retry_rejected))
+        .route("/admin/v1/usage/dismiss-rejected", post(usage_rejected::dismiss_rejected))
         .route("/admin/v1/stats", get(stats::total))
         .route("/admin/v1/stats/users", get(stats::users))
         .route("/admin/v1/stats/groups", get(stats::groups))
@@ -86,5 +87,5 @@ fn is_leaders(method: &Method, path: &str) -> bool {
     let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     path.starts_with("/auth/")
         || path.starts_with("/admin/v1/stats")
-        || (changes && !path.starts_with("/admin/v1/targets/") && path != "/admin/v1/usage/retry-rejected")
+        || (changes && !path.starts_with("/admin/v1/targets/") && !path.starts_with("/admin/v1/usage/"))
 }

@@ -28,6 +28,6 @@ mod stats;
 mod targets;
 mod usage;
 mod usage_price;
-mod usage_retry;
+mod usage_rejected;
 mod users;
 pub mod waiting;

@@ -7,7 +7,8 @@ use utoipa::{Modify, OpenApi as _};
 
 use crate::http::openapi_calls::Calls;
 use crate::http::{
-    audit, auth, backup, groups, health, keys, me, peers, problem, stats, targets, usage, usage_retry, users,
+    audit, auth, backup, groups, health, keys, me, peers, problem, stats, targets, usage, usage_rejected,
+    users,
 };
 
 /// Collects what the handlers say of themselves.
@@ -26,7 +27,7 @@ use crate::http::{
         users::list, users::create, users::show, users::change, users::remove, users::set_password, users::revoke,
         groups::list, groups::create, groups::show, groups::change, groups::remove,
         keys::list, keys::create, keys::revoke,
-        usage::list, usage_retry::retry_rejected, stats::total, stats::users, stats::groups, stats::models, stats::nodes, stats::days,
+        usage::list, usage_rejected::retry_rejected, usage_rejected::dismiss_rejected, stats::total, stats::users, stats::groups, stats::models, stats::nodes, stats::days,
         peers::list, peers::drain, peers::undrain, peers::forget,
         targets::list, targets::drain, targets::undrain,
         audit::list, backup::download, document,

@@ -12,6 +12,7 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
 use crate::domain::peer::{Incomplete, Peer};
+use crate::domain::summary::Dismissed;
 use crate::http::callers::Callers;
 use crate::quota::Quota;
 use crate::store::Store;
@@ -65,6 +66,13 @@ pub trait Cluster: Send + Sync {
     fn retry_rejected(&self) -> BoxFuture<'_, Result<u64, Failure>> {
         Box::pin(std::future::ready(Ok(0)))
     }
+
+    /// What the leader refused of this node's usage, added up.
+    fn rejected(&self) -> BoxFuture<'_, Result<Dismissed, Failure>>;
+
+    /// Gives up what the leader refused of this node's usage. What is given up is added to `sum`, also when the rest cannot
+    /// be.
+    fn dismiss_rejected<'a>(&'a self, sum: &'a mut Dismissed) -> BoxFuture<'a, Result<(), Failure>>;
 
     /// Sets whether a peer should get new traffic. Only a leader is asked.
     fn drain<'a>(&'a self, id: &'a NodeId, draining: bool) -> BoxFuture<'a, Result<Peer, Failure>>;

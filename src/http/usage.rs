@@ -41,6 +41,8 @@ pub struct UsageView {
     price: PriceView,
     /// The steps that the provider bills one by one, where there is more than one; counts and cost are their sums.
     parts: Vec<PartView>,
+    /// The leader refused it and an admin gave it up: it is owed no more, and no sum counts it.
+    dismissed: bool,
 }
 
 /// The values of a usage log, in the order of the columns of a CSV export.
@@ -119,7 +121,8 @@ pub struct UsageRow {
 
 impl UsageView {
     /// Users and groups carry the names of today, as in statistics: after a change of name both still agree.
-    pub fn of(UsageLog { record, synced }: UsageLog, accounts: &Accounts) -> Self {
+    pub fn of(log: UsageLog, accounts: &Accounts) -> Self {
+        let UsageLog { record, synced, dismissed } = log;
         let user = accounts.user_name(record.user_id).unwrap_or_else(|| Arc::clone(&record.user));
         let group = record.group_id.and_then(|id| accounts.group_name(id)).or_else(|| record.group.clone());
         let price_default = record.is_default_priced();
@@ -157,7 +160,7 @@ impl UsageView {
             synced,
             created_at: record.created_at,
         };
-        Self { row, price_default, price, parts }
+        Self { row, price_default, price, parts, dismissed }
     }
 }
 
@@ -306,14 +309,14 @@ fn csv_lines(
     let start = if with_names { CSV_NAMES.as_bytes().to_vec() } else { Vec::new() };
     let mut lines = csv::WriterBuilder::new().has_headers(false).from_writer(start);
     for row in rows {
-        let UsageView { mut row, price_default, price, parts } = UsageView::of(row, accounts);
+        let UsageView { mut row, price_default, price, parts, dismissed } = UsageView::of(row, accounts);
         for text in [&mut row.user, &mut row.model, &mut row.actual_model] {
             disarm(text);
         }
         let hints = [&mut row.group, &mut row.session_id, &mut row.agent_id, &mut row.client_request_id];
         hints.into_iter().flatten().for_each(disarm);
         let parts = if parts.is_empty() { String::new() } else { serde_json::to_string(&parts)? };
-        lines.serialize((row, price_default, serde_json::to_string(&price)?, parts))?;
+        lines.serialize((row, price_default, serde_json::to_string(&price)?, parts, dismissed))?;
     }
     Ok(lines.into_inner()?.into())
 }
@@ -329,4 +332,4 @@ fn disarm(text: &mut String) {
 const CSV_NAMES: &str = "request_id,user_id,user,group,model,actual_model,provider,target,upstream_url,input_tokens,\
 output_tokens,total_tokens,cache_read_tokens,cache_write_tokens,cache_write_1h_tokens,reasoning_tokens,token_source,\
 outcome,is_streaming,status_code,duration_ms,ttfb_ms,cost_nanousd,cost_usd,session_id,agent_id,client_request_id,source_node,\
-synced,created_at,price_default,price,parts\n";
+synced,created_at,price_default,price,parts,dismissed\n";

@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::config::UsageConfig;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::{LedgerId, RequestId, UserId};
+use crate::domain::summary::Dismissed;
 use crate::store::{Error, Store, UsageRepo};
 
 pub use bounds::Bounded;
@@ -140,6 +141,39 @@ impl Ledger {
         let offered = self.usage().retry_set_aside().await?;
         self.queue.nudge();
         Ok(offered)
+    }
+
+    /// What the leader refused and is set aside, added up.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn sum_set_aside(&self) -> Result<Dismissed, Error> {
+        let (mut sum, mut after) = (Dismissed::default(), None);
+        loop {
+            let records = self.usage().list_set_aside(after, MARK_STEP as usize).await?;
+            let Some(last) = records.last() else { return Ok(sum) };
+            after = Some((last.created_at, last.request_id));
+            for record in &records {
+                sum.add(record);
+            }
+        }
+    }
+
+    /// Gives up what the leader refused, in steps: it is owed no more, and no sum has it. What it was is added to `sum` as
+    /// it is given up. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`Error`] of the database; what was given up stays given up.
+    pub async fn dismiss_set_aside(&self, now: Timestamp, sum: &mut Dismissed) -> Result<(), Error> {
+        loop {
+            let records = self.usage().dismiss_set_aside(now, MARK_STEP).await?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            for record in &records {
+                sum.add(record);
+            }
+        }
     }
 
     /// This node leads: what it owed as a follower is its own, in steps. Safe to repeat. How many.

@@ -8,6 +8,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::NodeId;
 use crate::domain::peer::{Incomplete, Peer};
+use crate::domain::summary::Dismissed;
 use crate::http::control::Cluster;
 use crate::http::health::ClusterHealth;
 use crate::telemetry::Exposition;
@@ -73,6 +74,14 @@ impl Cluster for Role {
         })
     }
 
+    fn rejected(&self) -> BoxFuture<'_, Result<Dismissed, Failure>> {
+        Box::pin(async move { self.debtor()?.rejected().await })
+    }
+
+    fn dismiss_rejected<'a>(&'a self, sum: &'a mut Dismissed) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move { self.debtor()?.dismiss_rejected(sum).await })
+    }
+
     fn drain<'a>(&'a self, id: &'a NodeId, draining: bool) -> BoxFuture<'a, Result<Peer, Failure>> {
         Box::pin(async move { self.leader()?.drain(id, draining).await })
     }
@@ -88,6 +97,21 @@ impl Role {
             Self::Leader(lead) => Ok(lead),
             Self::Follower(_) => {
                 Err(Failure::new(Kind::Unavailable, "only the leader changes the registry of peers"))
+            }
+        }
+    }
+
+    /// Whoever owes usage to a leader.
+    fn debtor(&self) -> Result<&Follow, Failure> {
+        match self {
+            Self::Follower(follow) => Ok(follow),
+            Self::Leader(lead) => {
+                let text = format!(
+                    "{} is the leader: nobody refuses its usage, and what it refuses of its followers' is theirs to give \
+                     up. Ask the node that `incomplete` names (--server URL)",
+                    lead.own_peer().id
+                );
+                Err(Failure::new(Kind::Conflict, text))
             }
         }
     }

@@ -18,7 +18,7 @@ pub const LIST_MAX: usize = 32;
 /// A row as the statistics service shows it.
 #[must_use]
 pub fn log_to_wire(log: &UsageLog) -> v1::UsageLog {
-    v1::UsageLog { synced: log.synced, ..to_wire(&log.record) }
+    v1::UsageLog { synced: log.synced, dismissed: log.dismissed, ..to_wire(&log.record) }
 }
 
 /// A record as a node pushes it.
@@ -57,6 +57,7 @@ pub fn to_wire(record: &UsageRecord) -> v1::UsageLog {
         source_node: record.source_node.to_string(),
         created_at: Some(moment::to_wire(record.created_at)),
         synced: false,
+        dismissed: false,
         parts: record.parts.iter().map(part_to_wire).collect(),
     }
 }

@@ -9,11 +9,12 @@ use sproxy::domain::clock::Timestamp;
 use sproxy::domain::fence::Fence;
 use sproxy::domain::ids::RequestId;
 use sproxy::domain::peer::Peer;
+use sproxy::domain::summary::StatsBy;
 use sproxy::domain::usage::{UsageFilter, UsageRecord};
 use sproxy::store::{Error, PeerRepo, UsageRepo};
 
 use crate::store_database::{TestDatabase, on_both};
-use crate::store_records::{at, node, record};
+use crate::store_records::{at, node, record, sum};
 
 fn series(count: u64) -> Vec<UsageRecord> {
     let start = at("2026-11-22T10:00:00Z");
@@ -83,6 +84,49 @@ on_both! {
         assert_eq!(counts, (0, 0));
         let after = usage.global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await.expect("sums");
         assert_eq!(after, sums, "counted already");
+    }
+
+    async fn what_was_refused_and_is_given_up_stays_and_is_neither_owed_nor_counted(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let mut records = series(30);
+        records[4].model = "a model that nobody else asked for".into();
+        usage.insert_batch(&records, false).await.expect("inserted");
+        usage.mark_synced(&ids(&records[20..]), Some(3)).await.expect("marked");
+        let refused: Vec<_> = records[4..9].iter().map(|record| (record.request_id, "no".to_owned())).collect();
+        usage.set_aside(&refused).await.expect("set aside");
+        assert_eq!(usage.list_set_aside(None, 2).await.expect("a list"), records[4..6]);
+        let place = Some((records[5].created_at, records[5].request_id));
+        assert_eq!(usage.list_set_aside(place, 10).await.expect("a list"), records[6..9]);
+        let now = at("2026-11-23");
+        assert_eq!(usage.dismiss_set_aside(now, 2).await.expect("given up"), records[4..6], "bounded");
+        assert_eq!(usage.set_aside_count().await.expect("a count"), 3);
+        assert_eq!(usage.oldest_set_aside().await.expect("a time"), Some(records[6].created_at));
+        assert_eq!(usage.dismiss_set_aside(now, 10).await.expect("given up"), records[6..9]);
+        assert_eq!(usage.dismiss_set_aside(now, 10).await.expect("given up"), [], "repeating changes nothing");
+        assert_eq!(usage.retry_set_aside().await.expect("offered"), 0);
+        let counts = (usage.unsynced_count().await.expect("a count"), usage.set_aside_count().await.expect("a count"));
+        assert_eq!(counts, (15, 0));
+        assert_eq!(usage.mark_all_unsynced(None, 7).await.expect("marked"), 10);
+        let owed: HashSet<_> = ids(&usage.list_unsynced(100).await.expect("a list")).into_iter().collect();
+        let left = || records[..4].iter().chain(&records[9..]);
+        assert_eq!(owed, left().map(|record| record.request_id).collect());
+        let rows = usage.query(&UsageFilter::default(), 100, None).await.expect("a page").items;
+        let given_up = rows.iter().filter(|log| log.dismissed && !log.synced).count();
+        assert_eq!((rows.len(), given_up), (30, 5));
+
+        // As if they had never been: over whole hours, and at the edges of a window.
+        for (from, to) in [("2026-11-22", "2026-11-23"), ("2026-11-22T10:00:01Z", "2026-11-22T10:00:05Z")] {
+            let (from, to) = (at(from), at(to));
+            let expected = sum(left().filter(|record| (from..to).contains(&record.created_at)));
+            assert_eq!(usage.global_sum_tokens(from, to).await.expect("sums"), expected);
+            assert_eq!(usage.user_stats(from, to, 10).await.expect("sums")[0].totals, expected);
+            let models = usage.stats_by(StatsBy::Model, from, to, 10).await.expect("sums");
+            assert_eq!(models.len(), 1, "{models:?}");
+        }
+        let only = UsageFilter { model: Some(records[4].model.to_string()), ..UsageFilter::default() };
+        assert_eq!(usage.query(&only, 100, None).await.expect("a page").items.len(), 1, "it is found all the same");
+        assert_eq!(usage.keep_as_own(7).await.expect("kept"), 25);
+        assert_eq!(usage.delete_synced_before(now, &node("sp-1"), 100).await.expect("removed"), 30, "in the end they go");
     }
 
     async fn everything_is_owed_again_when_the_leader_lost_its_ledger(db: TestDatabase) {

@@ -18,6 +18,7 @@
 //! ends on whole hours.
 
 mod acknowledged;
+mod aside;
 mod batch;
 mod connections;
 mod insert;

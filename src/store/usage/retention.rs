@@ -21,7 +21,8 @@ use crate::store::Error;
 use crate::store::usage::{UsageRepo, acknowledged};
 
 /// The logs to go: made before `$1`, not more than `$3`, the leader's own (`$2`) or settled.
-const GOING: &str = "SELECT l.request_id FROM usage_logs l WHERE l.created_at < $1 AND l.synced AND (\
+const GOING: &str = "SELECT l.request_id FROM usage_logs l WHERE l.created_at < $1 \
+                       AND (l.synced OR l.dismissed_at IS NOT NULL) AND (\
                        l.source_node = $2 OR NOT EXISTS (SELECT 1 FROM peers p WHERE p.id = l.source_node \
                        AND (p.synced_through IS NULL OR p.synced_through < l.created_at))) \
                      ORDER BY l.created_at LIMIT $3";
@@ -29,8 +30,8 @@ const RAISE_FLOOR: &str = "INSERT INTO usage_floors (node, through) VALUES ($1, 
                            SET through = excluded.through WHERE usage_floors.through < excluded.through";
 
 impl UsageRepo<'_> {
-    /// Removes at most `most` synced logs made before `before`, the oldest first; returns how many. Logs that are
-    /// unsynced or set aside are never touched. On a leader, a log that came from another node (not `own`) stays until
+    /// Removes at most `most` synced or dismissed logs made before `before`, the oldest first; returns how many. Logs that
+    /// are owed, set aside or not, are never touched. On a leader, a log that came from another node (not `own`) stays until
     /// that peer has said that it owes nothing from that time: as long as it may push the log once more, its row is
     /// what tells that it was counted. Forgetting a peer releases its logs. Their nodes' floors rise in the same
     /// transaction.

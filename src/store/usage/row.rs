@@ -49,6 +49,7 @@ pub struct Model {
     pub synced: bool,
     pub set_aside: Option<String>,
     pub batch: Option<i64>,
+    pub dismissed_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -100,6 +101,6 @@ impl TryFrom<Model> for UsageLog {
             client_request_id: row.client_request_id,
             created_at: Timestamp::from_micros(row.created_at),
         };
-        Ok(Self { record, synced: row.synced })
+        Ok(Self { record, synced: row.synced, dismissed: row.dismissed_at.is_some() })
     }
 }

@@ -3,8 +3,8 @@
 use sea_orm::sea_query::Expr;
 use sea_orm::sqlx;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, ExprTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Statement,
+    ColumnTrait as _, ConnectionTrait as _, DatabaseConnection, EntityTrait as _, ExprTrait as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Statement,
 };
 use uuid::Uuid;
 
@@ -14,6 +14,9 @@ use crate::domain::usage::{UsageLog, UsageRecord};
 use crate::store::usage::owed::{LAST_BATCH, OWED};
 use crate::store::usage::{UsageRepo, acknowledged, owed, row};
 use crate::store::{Error, Ground as _, MetaRepo, columns, meta};
+
+/// A place among records in the order of time.
+pub(super) type Place = (Timestamp, RequestId);
 
 /// Ids per transaction.
 const CHUNK: usize = 1_000;
@@ -34,23 +37,13 @@ impl UsageRepo<'_> {
     /// [`Error`] of the database.
     pub async fn list_unsynced_after(
         &self,
-        after: Option<(Timestamp, RequestId)>,
+        after: Option<Place>,
         limit: usize,
     ) -> Result<Vec<UsageRecord>, Error> {
         if let Some(embedded) = &self.0.embedded {
             return embedded.usage.read(move |connection| owed::list(connection, after, limit)).await;
         }
-        let mut select = all_owed();
-        if let Some((at, id)) = after {
-            let at = at.as_micros();
-            // The first condition is implied by the second; it is the one that an index understands.
-            select = select
-                .filter(row::Column::CreatedAt.gte(at))
-                .filter(row::Column::CreatedAt.gt(at).or(row::Column::RequestId.gt(id.0)));
-        }
-        let oldest_first = select.order_by_asc(row::Column::CreatedAt).order_by_asc(row::Column::RequestId);
-        let rows = oldest_first.limit(columns::page_rows(limit) - 1).all(&self.0.reader).await?;
-        rows.into_iter().map(|row| Ok(UsageLog::try_from(row)?.record)).collect()
+        page_of(all_owed(), after, limit, &self.0.reader).await
     }
 
     /// Notes that the leader has these, and in which of its batches, if it counts them. Unknown ids are ignored. Costs
@@ -83,46 +76,12 @@ impl UsageRepo<'_> {
         Ok(())
     }
 
-    /// Sets records aside that the leader refuses, each with its reason: they are kept and no longer offered, until
-    /// [`mark_all_unsynced`](Self::mark_all_unsynced). Costs the ids.
-    ///
-    /// # Errors
-    /// [`Error`] of the database; then none is set aside.
-    pub async fn set_aside(&self, refused: &[(RequestId, String)]) -> Result<(), Error> {
-        let tx = self.0.begin().await?;
-        for (id, reason) in refused {
-            let note = row::Entity::update_many()
-                .col_expr(row::Column::SetAside, Expr::value(reason.replace('\0', "")));
-            let which = row::Column::RequestId.eq(id.0).and(row::Column::Synced.eq(false));
-            note.filter(which).exec(tx.inner()).await?;
-        }
-        tx.commit().await.map(drop)
-    }
-
-    /// Offers again what is set aside: the next push has it. Returns how many. Grows with that number.
-    ///
-    /// # Errors
-    /// [`Error`] of the database; then none is offered.
-    pub async fn retry_set_aside(&self) -> Result<u64, Error> {
-        let sql = "UPDATE usage_logs SET set_aside = NULL WHERE set_aside IS NOT NULL AND NOT synced";
-        Ok(self.0.writes().await?.execute_unprepared(sql).await?.rows_affected())
-    }
-
     /// How many the leader has not acknowledged, those set aside not counted. Grows with that number.
     ///
     /// # Errors
     /// [`Error`] of the database.
     pub async fn unsynced_count(&self) -> Result<u64, Error> {
         Ok(all_owed().count(&self.0.reader).await?)
-    }
-
-    /// How many are set aside. Grows with that number.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
-    pub async fn set_aside_count(&self) -> Result<u64, Error> {
-        let aside = row::Entity::find().filter(Expr::cust("set_aside IS NOT NULL"));
-        Ok(aside.count(&self.0.reader).await?)
     }
 
     /// When the oldest was made that the leader has not acknowledged; those set aside do not count. One look-up.
@@ -133,14 +92,6 @@ impl UsageRepo<'_> {
         self.first_time(&format!("WHERE {OWED} ORDER BY created_at, request_id LIMIT 1")).await
     }
 
-    /// When the oldest was made that is set aside. One look-up.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
-    pub async fn oldest_set_aside(&self) -> Result<Option<Timestamp>, Error> {
-        self.first_time("WHERE set_aside IS NOT NULL ORDER BY created_at LIMIT 1").await
-    }
-
     /// When the newest was made. One look-up.
     ///
     /// # Errors
@@ -149,7 +100,7 @@ impl UsageRepo<'_> {
         self.first_time("ORDER BY created_at DESC LIMIT 1").await
     }
 
-    async fn first_time(&self, of: &str) -> Result<Option<Timestamp>, Error> {
+    pub(super) async fn first_time(&self, of: &str) -> Result<Option<Timestamp>, Error> {
         let sql = format!("SELECT created_at FROM usage_logs {of}");
         let found = self.0.reader.query_one_raw(Statement::from_string(self.0.backend(), sql)).await?;
         Ok(found.map(|row| row.try_get_by_index(0)).transpose()?.map(Timestamp::from_micros))
@@ -177,7 +128,7 @@ impl UsageRepo<'_> {
         }
     }
 
-    /// Marks everything as unsynced, set aside or not: the leader has another ledger. What the one before, `left`, had
+    /// Marks everything as unsynced, set aside or not, but not what was given up: the leader has another ledger. What the one before, `left`, had
     /// acknowledged is noted in the same transactions. Works in transactions of at most `step` rows, so that new records
     /// get in between; grows with the number of logs. Safe to repeat after a crash. Returns how many were marked.
     ///
@@ -215,7 +166,8 @@ impl UsageRepo<'_> {
     async fn mark_unsynced(&self, which: &str, left: Option<LedgerId>, step: u32) -> Result<u64, Error> {
         let sql = format!(
             "UPDATE usage_logs SET synced = FALSE, set_aside = NULL, batch = NULL \
-             WHERE (created_at, request_id) > ($1, $2) AND (created_at, request_id) <= ($3, $4) AND ({which})"
+             WHERE (created_at, request_id) > ($1, $2) AND (created_at, request_id) <= ($3, $4) \
+             AND dismissed_at IS NULL AND ({which})"
         );
         let mut marked = 0;
         let mut after = (i64::MIN, Uuid::nil());
@@ -243,6 +195,25 @@ impl UsageRepo<'_> {
         let found = self.0.reader.query_one_raw(statement).await?;
         found.map(|row| Ok::<_, Error>((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).transpose()
     }
+}
+
+/// The records of `which` behind `after`, oldest first, at most `limit`.
+pub(super) async fn page_of(
+    mut which: Select<row::Entity>,
+    after: Option<Place>,
+    limit: usize,
+    reader: &DatabaseConnection,
+) -> Result<Vec<UsageRecord>, Error> {
+    if let Some((at, id)) = after {
+        let at = at.as_micros();
+        // The first condition is implied by the second; it is the one that an index understands.
+        which = which
+            .filter(row::Column::CreatedAt.gte(at))
+            .filter(row::Column::CreatedAt.gt(at).or(row::Column::RequestId.gt(id.0)));
+    }
+    let oldest_first = which.order_by_asc(row::Column::CreatedAt).order_by_asc(row::Column::RequestId);
+    let rows = oldest_first.limit(columns::page_rows(limit) - 1).all(reader).await?;
+    rows.into_iter().map(|row| Ok(UsageLog::try_from(row)?.record)).collect()
 }
 
 fn all_owed() -> Select<row::Entity> {

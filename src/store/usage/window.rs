@@ -68,6 +68,8 @@ impl Window {
             format!("${}", values.len())
         };
         if let Some((first, last)) = self.hours {
+            // Nothing is left of sums whose logs were all given up.
+            let and = format!(" AND request_count > 0{and}");
             let (first, last) = (parameter(first.into()), parameter(last.into()));
             let (table, who) = match sums {
                 Sums::Totals => ("usage_totals", ""),
@@ -91,7 +93,8 @@ impl Window {
             };
             parts.push(format!(
                 "SELECT {COUNTED}, created_at AS at, source_node AS node{who} \
-                 FROM usage_logs WHERE created_at >= {from} AND created_at < {to}{and}"
+                 FROM usage_logs WHERE created_at >= {from} AND created_at < {to} \
+                 AND dismissed_at IS NULL{and}"
             ));
         }
         parts.join(" UNION ALL ")

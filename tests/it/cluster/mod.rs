@@ -9,6 +9,7 @@ mod complete;
 mod connections;
 mod copies;
 mod debts;
+mod dismissed;
 mod failover;
 mod floor;
 mod grpc;

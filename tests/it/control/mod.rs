@@ -20,6 +20,7 @@ use sproxy::domain::clock::{Clock, ManualClock, Moment, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::ids::NodeId;
 use sproxy::domain::peer::Peer;
+use sproxy::domain::summary::Dismissed;
 use sproxy::http::callers::Callers;
 use sproxy::http::control::{Cluster, ControlState, router};
 use sproxy::quota::{Quota, SubjectId};
@@ -57,6 +58,14 @@ impl Cluster for Alone {
 
     fn complete_through(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Failure>> {
         Box::pin(async { Ok(Some(self.0)) })
+    }
+
+    fn rejected(&self) -> BoxFuture<'_, Result<Dismissed, Failure>> {
+        Box::pin(async { Ok(Dismissed::default()) })
+    }
+
+    fn dismiss_rejected<'a>(&'a self, _: &'a mut Dismissed) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn drain<'a>(&'a self, id: &'a NodeId, _: bool) -> BoxFuture<'a, Result<Peer, Failure>> {
