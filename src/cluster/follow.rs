@@ -193,7 +193,7 @@ impl Follow {
 
     /// Why nobody can be known here: none of the leader's users have come yet. None: they have.
     #[must_use]
-    pub fn knows_nobody(&self) -> Option<String> {
+    pub fn no_accounts_yet(&self) -> Option<String> {
         let leader = self.shared.follower.leader().address();
         let known = self.shared.has_accounts.load(Ordering::Relaxed);
         (!known).then(|| format!("the node has not heard from its leader at {leader} yet: it knows no users"))
@@ -202,7 +202,7 @@ impl Follow {
     /// Why this node should get no traffic; none: it may.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
-        if let Some(reason) = self.knows_nobody() {
+        if let Some(reason) = self.no_accounts_yet() {
             return Some(reason);
         }
         if let Some(refused) = self.shared.follower.refused() {
@@ -218,7 +218,7 @@ impl Follow {
 
     /// Whether calls are to be refused, because the leader has been silent for longer than is allowed.
     #[must_use]
-    pub fn refuses(&self) -> bool {
+    pub fn is_stale(&self) -> bool {
         self.shared.parts.refuse_when_stale && self.shared.staleness().is_some()
     }
 

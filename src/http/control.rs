@@ -74,7 +74,7 @@ async fn by_leader_or_here(State(state): State<ControlState>, request: Request, 
     }
     let mut answer = next.run(request).await;
     if answer.status() == StatusCode::UNAUTHORIZED
-        && let Some(reason) = state.cluster.knows_nobody()
+        && let Some(reason) = state.cluster.no_accounts_yet()
     {
         answer = Refused::from(Failure::not_yet(reason)).into_response();
     }

@@ -127,14 +127,14 @@ fn dialect(method: &Method, path: &str, headers: &HeaderMap) -> Option<Provider>
 }
 
 /// The answer to a browser that asks before a page's call: no credential is there yet, and no provider needs to know.
-fn preflight(asking: &HeaderMap, dialect: Provider, marks: Marks) -> Response<Body> {
+fn preflight(body_with_usage: &HeaderMap, dialect: Provider, marks: Marks) -> Response<Body> {
     let mut response = if marks.origin.is_some() {
         let mut response = Response::new(Body::Data(proxy::Body::from(String::new())));
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
         // Here `*` would leave out `authorization`.
-        for asked in asking.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
+        for asked in body_with_usage.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.append(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
         }
         headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
@@ -144,7 +144,7 @@ fn preflight(asking: &HeaderMap, dialect: Provider, marks: Marks) -> Response<Bo
             Kind::Forbidden,
             "pages of this origin may not call: the operator can add it to http.cors_origins",
         );
-        proxy::refusal::response(dialect, &failure, RequestId::new()).map(Body::Data)
+        proxy::error_response::response(dialect, &failure, RequestId::new()).map(Body::Data)
     };
     marks.put_origin(response.headers_mut());
     response

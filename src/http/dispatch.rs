@@ -82,7 +82,7 @@ impl Dispatch {
         }
         if let Some((provider, advice)) = route::meant(head.uri.path()) {
             let failure = Failure::new(Kind::NotFound, advice);
-            return proxy::refusal::response(provider, &failure, RequestId::new()).map(Body::Data);
+            return proxy::error_response::response(provider, &failure, RequestId::new()).map(Body::Data);
         }
         self.control(Request::from_parts(head, body), caller).await
     }

@@ -52,7 +52,7 @@ pub trait Cluster: Send + Sync {
     fn peers(&self) -> Vec<Peer>;
 
     /// Why no credential can be judged here: a follower has not been told of any users yet. None: it can.
-    fn knows_nobody(&self) -> Option<String>;
+    fn no_accounts_yet(&self) -> Option<String>;
 
     /// Who holds [`Self::complete_through`] back; empty on a node that does not know.
     fn incomplete(&self) -> Vec<Incomplete> {

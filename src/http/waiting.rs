@@ -18,7 +18,7 @@ use crate::dialect::route;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RequestId;
 use crate::inbound::{Handler, RequestBody};
-use crate::proxy::refusal;
+use crate::proxy::error_response;
 
 /// A node that waits.
 pub struct Waiting {
@@ -46,7 +46,7 @@ impl Waiting {
         let path = head.uri.path();
         let failure = Failure::not_yet(reason.clone());
         if let Some(route) = route::find(&head.method, path, &head.headers) {
-            return refusal::response(route.provider, &failure, RequestId::new()).map(Body::Data);
+            return error_response::response(route.provider, &failure, RequestId::new()).map(Body::Data);
         }
         let answer = match path {
             "/healthz" => {

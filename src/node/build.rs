@@ -39,7 +39,7 @@ use crate::http::relay;
 use crate::http::stall::Stalls;
 use crate::inbound;
 use crate::ledger::{Emergency, Ledger, Retention, UsageWriter};
-use crate::proxy::{Budget, Drainer, Gateway, KnowsNobody, Parts, Refuses};
+use crate::proxy::{BodyMemory, Drainer, Gateway, NoAccountsYet, Parts, StaleCheck};
 use crate::quota::Quota;
 use crate::store::{self, DatabaseLock, FileLock, MetaKey, MetaRepo, Store, UsageRepo};
 use crate::upstream::{Upstream, probe_all};
@@ -266,27 +266,28 @@ fn doors(
 ) -> Arc<Dispatch> {
     let stale = role.clone();
     let bodies = body_memory::limit(config.http.max_buffered_bytes, config.http.max_body_bytes);
-    let knows_nobody: Option<KnowsNobody> = match &role {
+    let no_accounts_yet: Option<NoAccountsYet> = match &role {
         Role::Leader(_) => None,
         Role::Follower(follow) => {
             let follow = follow.clone();
-            Some(Arc::new(move || follow.knows_nobody()))
+            Some(Arc::new(move || follow.no_accounts_yet()))
         }
     };
-    let refuses = config.cluster.refuse_when_stale.then(|| -> Refuses { Arc::new(move || stale.refuses()) });
+    let is_stale =
+        config.cluster.refuse_when_stale.then(|| -> StaleCheck { Arc::new(move || stale.is_stale()) });
     let gateway = Arc::new(Gateway::new(Parts {
         accounts: base.accounts.clone(),
         quota: base.quota.clone(),
         ledger: base.ledger.clone(),
         upstream: Arc::clone(&base.upstream),
-        intake: Budget::new(bodies, config.http.max_body_bytes),
+        body_memory: BodyMemory::new(bodies, config.http.max_body_bytes),
         drainer: Drainer::new(drained, supervisor.giving_up()),
         prices: Arc::new(config.prices),
         durability: config.usage.durability,
         clock: Arc::clone(&base.clock),
         node: base.id.clone(),
-        refuses,
-        knows_nobody,
+        is_stale,
+        no_accounts_yet,
     }));
     let role = Arc::new(role);
     let health = Arc::new(Health {
@@ -368,8 +369,8 @@ async fn own_id(
         (None, Some(link)) => {
             let reason =
                 format!("this node has no id yet: its leader at {} has to give it one", link.address());
-            let asking = cluster::ask_for_id(link, addr, config.cluster.weight, store);
-            return Ok(Box::pin(entrance.while_waiting(reason, asking)).await?);
+            let body_with_usage = cluster::ask_for_id(link, addr, config.cluster.weight, store);
+            return Ok(Box::pin(entrance.while_waiting(reason, body_with_usage)).await?);
         }
     };
     let id = text.parse().map_err(|e: NotANodeId| Error::Unusable(e.to_string()))?;

@@ -39,8 +39,8 @@ impl ClusterHealth for Role {
 }
 
 impl Cluster for Role {
-    fn knows_nobody(&self) -> Option<String> {
-        Self::knows_nobody(self)
+    fn no_accounts_yet(&self) -> Option<String> {
+        Self::no_accounts_yet(self)
     }
 
     fn peers(&self) -> Vec<Peer> {
@@ -117,18 +117,18 @@ impl Role {
     }
 
     /// Why no credential can be judged here.
-    pub(super) fn knows_nobody(&self) -> Option<String> {
+    pub(super) fn no_accounts_yet(&self) -> Option<String> {
         match self {
             Self::Leader(_) => None,
-            Self::Follower(follow) => follow.knows_nobody(),
+            Self::Follower(follow) => follow.no_accounts_yet(),
         }
     }
 
     /// Whether calls are to be refused because this follower's state is too old.
-    pub(super) fn refuses(&self) -> bool {
+    pub(super) fn is_stale(&self) -> bool {
         match self {
             Self::Leader(_) => false,
-            Self::Follower(follow) => follow.refuses(),
+            Self::Follower(follow) => follow.is_stale(),
         }
     }
 }

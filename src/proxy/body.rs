@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::aborted::Aborted;
-use super::tap::Tap;
+use super::metered_body::MeteredBody;
 use crate::transport::ResponseBody;
 
 /// A body on its way to a caller.
@@ -15,7 +15,7 @@ pub enum Body {
     /// The gateway's own words; none once they are said.
     Own(Option<Bytes>),
     /// A provider's answer, metered.
-    Tapped(Box<Tap>),
+    Metered(Box<MeteredBody>),
     /// An answer that costs nothing and is in no book.
     Relayed(Box<ResponseBody>),
 }
@@ -33,7 +33,7 @@ impl HttpBody for Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         match self.get_mut() {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Tapped(tap) => tap.poll_piece(cx).map(|piece| piece.map(|bytes| bytes.map(Frame::data))),
+            Self::Metered(tap) => tap.poll_piece(cx).map(|piece| piece.map(|bytes| bytes.map(Frame::data))),
             Self::Relayed(answer) => answer.poll_piece(cx).map(|piece| {
                 piece
                     .map(|bytes| bytes.map(Frame::data).map_err(|error| Aborted::BrokeOff(error.to_string())))
@@ -44,7 +44,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Self::Tapped(tap) => tap.is_over(),
+            Self::Metered(tap) => tap.is_over(),
             Self::Relayed(answer) => answer.exact_len() == Some(0),
         }
     }
@@ -52,7 +52,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Tapped(tap) => hint(tap.exact_len()),
+            Self::Metered(tap) => hint(tap.exact_len()),
             Self::Relayed(answer) => hint(answer.exact_len()),
         }
     }

@@ -103,7 +103,7 @@ pub(super) fn is_housekeeping(provider: Provider, method: &Method, path: &str) -
 pub(super) fn refused() -> Failure {
     Failure::new(
         Kind::Forbidden,
-        "this path manages the provider's account and is not for callers: a target with `allow_admin_paths = true` \
+        "this path manages the provider's recorder and is not for callers: a target with `allow_admin_paths = true` \
          would take it",
     )
 }

@@ -70,12 +70,12 @@ impl Metrics {
     }
 
     /// A refusal has a row in the books.
-    pub(super) fn refusal_booked(&self, provider: Provider) {
+    pub(super) fn refusal_logged(&self, provider: Provider) {
         self.requests[provider as usize][Outcome::Refused as usize].increment();
     }
 
     /// A refusal has none: its user had too many, or the ledger has no room.
-    pub(super) fn refusal_unbooked(&self) {
+    pub(super) fn refusal_not_logged(&self) {
         self.refusals_unbooked.increment();
     }
 

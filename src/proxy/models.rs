@@ -18,7 +18,7 @@ use super::headers;
 use crate::dialect;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
-use crate::upstream::{Answer, Outgoing, Target, Upstream};
+use crate::upstream::{Target, Upstream, UpstreamRequest, UpstreamResponse};
 
 const KEPT: Duration = Duration::from_mins(1);
 /// Claude Code waits three seconds for the list.
@@ -39,7 +39,7 @@ pub struct ModelLists {
 struct Slot {
     known: Mutex<Known>,
     /// Held by who asks; the others wait for what comes of it.
-    asking: tokio::sync::Mutex<()>,
+    body_with_usage: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -86,7 +86,7 @@ impl ModelLists {
         if let Some(models) = slot.fresh() {
             return models;
         }
-        let _asking = slot.asking.lock().await;
+        let _asking = slot.body_with_usage.lock().await;
         if let Some(models) = slot.fresh() {
             return models;
         }
@@ -122,13 +122,13 @@ struct ListedModel {
 
 async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
     let shape = dialect::models(target.provider());
-    let request = Outgoing {
+    let request = UpstreamRequest {
         method: Method::GET,
         path_and_query: shape.asked_at.to_owned(),
         headers: shape.asked_with.into_iter().collect(),
         body: bytes::Bytes::new(),
-        asking: None,
-        tells_health: false,
+        body_with_usage: None,
+        counts_for_health: false,
     };
     let mut answer = target.send(&request).await.map_err(|e| e.to_string())?;
     if !answer.head.status.is_success() {
@@ -146,8 +146,8 @@ async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
 }
 
 /// An answer that is passed on and not accounted for.
-pub(super) fn passed_through(answer: Answer) -> Response<Body> {
-    let Answer { mut head, body, .. } = answer;
+pub(super) fn passed_through(answer: UpstreamResponse) -> Response<Body> {
+    let UpstreamResponse { mut head, body, .. } = answer;
     headers::for_caller(&mut head.headers);
     Response::from_parts(head, Body::Relayed(Box::new(body)))
 }

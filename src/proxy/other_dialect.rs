@@ -9,20 +9,21 @@ use crate::domain::failure::Failure;
 use crate::domain::model_name::canonical;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
-use crate::upstream::{SendError, Target, Upstream, Wanted, WantedModel};
+use crate::upstream::{ModelQuery, SendError, Target, TargetQuery, Upstream};
 
 /// What a caller is told for whose call there is no target; with the path, where the model has one that it may use.
 pub(super) fn refused(
     none: &SendError,
     upstream: &Upstream,
     principal: &Principal,
-    (route, wanted): (&Route<'_>, &Wanted),
+    (route, target_query): (&Route<'_>, &TargetQuery),
 ) -> Failure {
     let mut failure = Failure::from(none);
-    let (SendError::NoTarget { .. }, WantedModel::Named(model)) = (none, &wanted.model) else {
+    let (SendError::NoTarget { .. }, ModelQuery::Named(model)) = (none, &target_query.model) else {
         return failure;
     };
-    if route.billing != Billing::Inference || wanted.is_housekeeping || !principal.permits_model(model) {
+    if route.billing != Billing::Inference || target_query.is_housekeeping || !principal.permits_model(model)
+    {
         return failure;
     }
     let embeds = ["embed", "Embed"].iter().any(|word| route.path.contains(word));

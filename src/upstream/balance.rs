@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::call::{Wanted, WantedModel};
+use super::call::{ModelQuery, TargetQuery};
 use super::error::SendError;
-use super::health::Standing;
+use super::health::HealthState;
 use super::target::Target;
 
 /// The odd number nearest to 2^64 divided by the golden ratio: multiples of it spread evenly over the `u64` range.
@@ -17,12 +17,12 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// refusing; one that failed and was left alone long enough is tried by one call. Those that are drained, or that an active check knows to be down, are not used at all.
 pub(super) fn choose(
     targets: &[Arc<Target>],
-    wanted: &Wanted,
+    query: &TargetQuery,
     tried: &[Arc<Target>],
     cursor: &AtomicU64,
     now: Instant,
 ) -> Result<Arc<Target>, SendError> {
-    let serving = serving(targets, wanted)?;
+    let serving = serving(targets, query)?;
     let usable: Vec<_> = serving
         .into_iter()
         .filter(|target| target.is_usable() && !tried.iter().any(|other| Arc::ptr_eq(other, target)))
@@ -30,45 +30,45 @@ pub(super) fn choose(
     let mut well: Vec<_> = usable
         .iter()
         .copied()
-        .filter(|target| matches!(target.standing(now), Standing::Healthy | Standing::HalfOpen))
+        .filter(|target| matches!(target.health_state(now), HealthState::Healthy | HealthState::HalfOpen))
         .collect();
-    while let Some(picked) = pick(&well, wanted.affinity, cursor) {
-        if picked.standing(now) == Standing::Healthy || picked.health.try_half_open(now) {
+    while let Some(picked) = pick(&well, query.affinity, cursor) {
+        if picked.health_state(now) == HealthState::Healthy || picked.health.try_half_open(now) {
             return Ok(Arc::clone(picked));
         }
         // Another call is trying it.
         let name = picked.shared_name();
         well.retain(|target| *target.name() != *name);
     }
-    pick(&usable, wanted.affinity, cursor).cloned().ok_or_else(|| {
-        let model = match &wanted.model {
-            WantedModel::Named(model) => Some(model.to_string()),
-            WantedModel::Nameless { .. } | WantedModel::Unread => None,
+    pick(&usable, query.affinity, cursor).cloned().ok_or_else(|| {
+        let model = match &query.model {
+            ModelQuery::Named(model) => Some(model.to_string()),
+            ModelQuery::Nameless { .. } | ModelQuery::Unread => None,
         };
-        SendError::NoneHealthy { provider: wanted.provider, model }
+        SendError::NoneHealthy { provider: query.provider, model }
     })
 }
 
 /// The targets that a call may go to by what it asks for. One that names no model goes to who serves everything, or to
 /// the only one there is; and nowhere if its model cannot be read and it is not the same to whom it goes.
-fn serving<'t>(targets: &'t [Arc<Target>], wanted: &Wanted) -> Result<Vec<&'t Arc<Target>>, SendError> {
-    let provider = wanted.provider;
+fn serving<'t>(targets: &'t [Arc<Target>], query: &TargetQuery) -> Result<Vec<&'t Arc<Target>>, SendError> {
+    let provider = query.provider;
     let mut serving: Vec<_> = targets.iter().filter(|target| target.provider() == provider).collect();
-    if wanted.is_housekeeping {
+    if query.is_housekeeping {
         serving.retain(|target| target.allows_admin_paths());
     }
-    let model = match &wanted.model {
-        WantedModel::Named(model) => {
+    let model = match &query.model {
+        ModelQuery::Named(model) => {
             serving.retain(|target| target.serves(model));
             Some(model)
         }
-        WantedModel::Unread => {
+        ModelQuery::Unread => {
             if !serving.iter().all(|target| target.serves_everything()) {
                 return Err(SendError::Unread { provider });
             }
             None
         }
-        WantedModel::Nameless { has_body } => {
+        ModelQuery::Nameless { has_body } => {
             if serving.iter().any(|target| target.serves_everything()) {
                 serving.retain(|target| target.serves_everything());
             } else if *has_body && serving.len() > 1 {

@@ -11,7 +11,7 @@ use crate::domain::provider::Provider;
 use crate::transport::ResponseBody;
 
 /// What an upstream answered.
-pub struct Answer {
+pub struct UpstreamResponse {
     /// Status and headers, as they came.
     pub head: Parts,
     /// The body.
@@ -22,7 +22,7 @@ pub struct Answer {
 
 /// What to send: the caller's request without the caller's credentials.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
+pub struct UpstreamRequest {
     /// The caller's method.
     pub method: Method,
     /// Path and query below the target's base URL, beginning with a slash.
@@ -32,14 +32,14 @@ pub struct Outgoing {
     /// The whole body.
     pub body: Bytes,
     /// The body that asks for the usage of a stream as well, for targets that are to be asked.
-    pub asking: Option<Bytes>,
+    pub body_with_usage: Option<Bytes>,
     /// Whether what becomes of it says anything about the target's health.
-    pub tells_health: bool,
+    pub counts_for_health: bool,
 }
 
 /// What a call says of the model that it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WantedModel {
+pub enum ModelQuery {
     /// This one.
     Named(Arc<str>),
     /// Nothing. What it brings along is not to get to just anybody; where it brings nothing, anybody may be asked.
@@ -53,11 +53,11 @@ pub enum WantedModel {
 
 /// Which targets may take a call.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct TargetQuery {
     /// The dialect of the call.
     pub provider: Provider,
     /// What it says of the model.
-    pub model: WantedModel,
+    pub model: ModelQuery,
     /// It is about the provider's account: only targets that allow that take it.
     pub is_housekeeping: bool,
     /// Calls with the same value go to the same target while it is healthy, for the sake of prompt caches.

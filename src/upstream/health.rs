@@ -26,7 +26,7 @@ pub(super) struct Health {
 
 /// Whether a target is to be given calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum HealthState {
     /// It is.
     Healthy,
     /// It failed, and was left alone long enough: one call may try.
@@ -82,16 +82,16 @@ impl Health {
     }
 
     /// How it stands.
-    pub(super) fn standing(&self, now: Instant) -> Standing {
+    pub(super) fn health_state(&self, now: Instant) -> HealthState {
         if !self.checked_up.load(Ordering::Relaxed) {
-            return Standing::Down;
+            return HealthState::Down;
         }
         let worst = self.failures.load(Ordering::Relaxed).max(self.hollow.load(Ordering::Relaxed));
         if worst < FAILURES_BEFORE_EJECTION {
-            return Standing::Healthy;
+            return HealthState::Healthy;
         }
         let left = self.ejected_until.load(Ordering::Relaxed).saturating_sub(self.micros(now));
-        if left == 0 { Standing::HalfOpen } else { Standing::Ejected(Duration::from_micros(left)) }
+        if left == 0 { HealthState::HalfOpen } else { HealthState::Ejected(Duration::from_micros(left)) }
     }
 
     /// Lets one call try a target that was left alone long enough. The others leave it alone for as long again, unless
@@ -131,12 +131,12 @@ mod tests {
         health.stream_ended(false, now);
         empty();
         empty();
-        assert_eq!(health.standing(now), Standing::Healthy);
+        assert_eq!(health.health_state(now), HealthState::Healthy);
         empty();
-        assert_eq!(health.standing(now), Standing::Ejected(EJECTION));
-        assert_eq!(health.standing(now + EJECTION), Standing::HalfOpen);
+        assert_eq!(health.health_state(now), HealthState::Ejected(EJECTION));
+        assert_eq!(health.health_state(now + EJECTION), HealthState::HalfOpen);
         health.stream_ended(false, now);
-        assert_eq!(health.standing(now), Standing::Healthy);
+        assert_eq!(health.health_state(now), HealthState::Healthy);
     }
 
     #[test]
@@ -145,19 +145,23 @@ mod tests {
         let health = Health::new(now);
         health.failed(now);
         health.failed(now);
-        assert_eq!(health.standing(now), Standing::Healthy);
+        assert_eq!(health.health_state(now), HealthState::Healthy);
         health.answered();
         health.failed(now);
         health.failed(now);
-        assert_eq!(health.standing(now), Standing::Healthy, "an answer in between starts the count anew");
+        assert_eq!(
+            health.health_state(now),
+            HealthState::Healthy,
+            "an answer in between starts the count anew"
+        );
         health.failed(now);
-        assert_eq!(health.standing(now), Standing::Ejected(EJECTION));
+        assert_eq!(health.health_state(now), HealthState::Ejected(EJECTION));
         let later = now + EJECTION;
-        assert_eq!(health.standing(later), Standing::HalfOpen);
+        assert_eq!(health.health_state(later), HealthState::HalfOpen);
         health.failed(later);
-        assert_eq!(health.standing(later), Standing::Ejected(EJECTION), "one more failure is enough");
+        assert_eq!(health.health_state(later), HealthState::Ejected(EJECTION), "one more failure is enough");
         health.answered();
-        assert_eq!(health.standing(later), Standing::Healthy);
+        assert_eq!(health.health_state(later), HealthState::Healthy);
     }
 
     #[test]
@@ -171,7 +175,7 @@ mod tests {
         let later = now + EJECTION;
         assert!(health.try_half_open(later));
         assert!(!health.try_half_open(later), "one is enough");
-        assert_eq!(health.standing(later), Standing::Ejected(EJECTION));
+        assert_eq!(health.health_state(later), HealthState::Ejected(EJECTION));
         assert!(health.try_half_open(later + EJECTION), "the first was never heard of: another may");
     }
 
@@ -180,10 +184,10 @@ mod tests {
         let now = Instant::now();
         let health = Health::new(now);
         assert!(health.checked(false) && !health.checked(false));
-        assert_eq!(health.standing(now), Standing::Down);
+        assert_eq!(health.health_state(now), HealthState::Down);
         health.answered();
-        assert_eq!(health.standing(now), Standing::Down);
+        assert_eq!(health.health_state(now), HealthState::Down);
         assert!(health.checked(true));
-        assert_eq!(health.standing(now), Standing::Healthy);
+        assert_eq!(health.health_state(now), HealthState::Healthy);
     }
 }

@@ -18,7 +18,7 @@ use crate::config::TargetConfig;
 use crate::domain::clock::Clock;
 use crate::domain::provider::Provider;
 
-pub use call::{Answer, Outgoing, Wanted, WantedModel};
+pub use call::{ModelQuery, TargetQuery, UpstreamRequest, UpstreamResponse};
 pub use error::SendError;
 pub use probe::probe_all;
 pub use target::{Target, TargetView};
@@ -74,8 +74,8 @@ impl Upstream {
     /// # Errors
     /// [`SendError::NoTarget`] when none serves the model, [`SendError::NoneHealthy`] when none of those that do
     /// may be used now.
-    pub fn choose(&self, wanted: &Wanted) -> Result<Arc<Target>, SendError> {
-        self.choose_but(&[], wanted)
+    pub fn choose(&self, query: &TargetQuery) -> Result<Arc<Target>, SendError> {
+        self.choose_except(&[], query)
     }
 
     /// Closes connections that have been idle for too long to be used again. Idempotent; the caller ticks it.
@@ -85,7 +85,7 @@ impl Upstream {
         }
     }
 
-    fn choose_but(&self, tried: &[Arc<Target>], wanted: &Wanted) -> Result<Arc<Target>, SendError> {
-        balance::choose(&self.targets, wanted, tried, &self.cursor, Instant::now())
+    fn choose_except(&self, tried: &[Arc<Target>], query: &TargetQuery) -> Result<Arc<Target>, SendError> {
+        balance::choose(&self.targets, query, tried, &self.cursor, Instant::now())
     }
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use tokio::time::timeout;
 
 use super::target::Target;
-use super::{Outgoing, Upstream};
+use super::{Upstream, UpstreamRequest};
 
 /// A target that takes longer to say that it is well is not.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -23,13 +23,13 @@ pub async fn probe_all(upstream: &Upstream) {
 }
 
 async fn probe(target: &Arc<Target>, path: &str) {
-    let request = Outgoing {
+    let request = UpstreamRequest {
         method: Method::GET,
         path_and_query: path.to_owned(),
         headers: HeaderMap::new(),
         body: Bytes::new(),
-        asking: None,
-        tells_health: false,
+        body_with_usage: None,
+        counts_for_health: false,
     };
     let late = || Err(format!("no answer within {}", humantime::format_duration(ANSWER_MAX)));
     let found = timeout(ANSWER_MAX, ask(target, &request)).await.unwrap_or_else(|_| late());
@@ -45,7 +45,7 @@ async fn probe(target: &Arc<Target>, path: &str) {
     }
 }
 
-async fn ask(target: &Arc<Target>, request: &Outgoing) -> Result<(), String> {
+async fn ask(target: &Arc<Target>, request: &UpstreamRequest) -> Result<(), String> {
     let mut answer = target.send(request).await.map_err(|error| error.to_string())?;
     let status = answer.head.status;
     // Read to the end, so that the connection can be used again.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Upstream;
-use super::call::{Answer, Outgoing, Wanted};
+use super::call::{TargetQuery, UpstreamRequest, UpstreamResponse};
 use super::error::SendError;
 use super::target::Target;
 
@@ -17,19 +17,19 @@ impl Upstream {
     pub async fn send(
         &self,
         first: Arc<Target>,
-        wanted: &Wanted,
-        outgoing: &Outgoing,
-    ) -> Result<Answer, SendError> {
+        query: &TargetQuery,
+        request: &UpstreamRequest,
+    ) -> Result<UpstreamResponse, SendError> {
         let mut target = first;
         let mut tried: Vec<Arc<Target>> = Vec::new();
         loop {
-            let failure = match target.send(outgoing).await {
+            let failure = match target.send(request).await {
                 Err(failure) if failure.is_retryable() => failure,
                 answered => return answered,
             };
             tracing::warn!(target = target.name(), error = %failure, "target failed, trying the next");
             tried.push(target);
-            target = self.choose_but(&tried, wanted).map_err(|_none_left| failure)?;
+            target = self.choose_except(&tried, query).map_err(|_none_left| failure)?;
         }
     }
 }

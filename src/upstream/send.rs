@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderValue, Request, Uri};
 
-use super::call::{Answer, Outgoing};
+use super::call::{UpstreamRequest, UpstreamResponse};
 use super::error::SendError;
 use super::health::is_failure;
 use super::target::Target;
@@ -16,36 +16,36 @@ impl Target {
     ///
     /// # Errors
     /// As [`SendError`] says.
-    pub async fn send(self: &Arc<Self>, outgoing: &Outgoing) -> Result<Answer, SendError> {
-        let request = self.request(outgoing)?;
+    pub async fn send(self: &Arc<Self>, call: &UpstreamRequest) -> Result<UpstreamResponse, SendError> {
+        let request = self.request(call)?;
         self.attempts.increment();
         match self.client.request(request).await {
             Ok((head, body)) => {
                 let failure = is_failure(head.status).then(|| format!("answered {}", head.status));
-                self.note(outgoing.tells_health, failure);
-                Ok(Answer { head, body, target: Arc::clone(self) })
+                self.note(call.counts_for_health, failure);
+                Ok(UpstreamResponse { head, body, target: Arc::clone(self) })
             }
             Err(error) => {
                 let error = SendError::of(self.name(), &error);
                 // That this node's own limits are reached says nothing about the target.
-                let tells = outgoing.tells_health && !matches!(error, SendError::Busy { .. });
+                let tells = call.counts_for_health && !matches!(error, SendError::Busy { .. });
                 self.note(tells, Some(error.to_string()));
                 Err(error)
             }
         }
     }
 
-    fn request(&self, outgoing: &Outgoing) -> Result<Request<Bytes>, SendError> {
-        let path = self.path(&outgoing.path_and_query).parse::<Uri>();
-        let asking = outgoing.asking.as_ref().filter(|_| self.include_usage());
-        let mut request = Request::new(asking.unwrap_or(&outgoing.body).clone());
-        *request.method_mut() = outgoing.method.clone();
+    fn request(&self, call: &UpstreamRequest) -> Result<Request<Bytes>, SendError> {
+        let path = self.path(&call.path_and_query).parse::<Uri>();
+        let body_with_usage = call.body_with_usage.as_ref().filter(|_| self.include_usage());
+        let mut request = Request::new(body_with_usage.unwrap_or(&call.body).clone());
+        *request.method_mut() = call.method.clone();
         *request.uri_mut() = path.map_err(|e| SendError::Connect {
             target: self.name().to_owned(),
             reason: format!("the path cannot be sent: {e}"),
         })?;
-        *request.headers_mut() = outgoing.headers.clone();
-        if asking.is_some() {
+        *request.headers_mut() = call.headers.clone();
+        if body_with_usage.is_some() {
             // What the caller has not asked for is taken out of the answer again, and has to be found in the clear.
             request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             // Whatever the caller's body is coded in, this one is not.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::error::BadTarget;
-use super::health::{Health, Standing};
+use super::health::{Health, HealthState};
 use crate::config::{HangUp, Http2, TargetConfig};
 use crate::dialect;
 use crate::domain::clock::{Clock, Timestamp};
@@ -199,12 +199,12 @@ impl Target {
 
     /// Whether it may be given calls at all.
     pub(super) fn is_usable(&self) -> bool {
-        let is_up = self.standing(Instant::now()) != Standing::Down;
+        let is_up = self.health_state(Instant::now()) != HealthState::Down;
         !self.draining.load(Ordering::Relaxed) && is_up && self.weight > 0
     }
 
-    pub(super) fn standing(&self, now: Instant) -> Standing {
-        self.health.standing(now)
+    pub(super) fn health_state(&self, now: Instant) -> HealthState {
+        self.health.health_state(now)
     }
 
     /// Why it gets no call now; none: it may get one.
@@ -214,22 +214,22 @@ impl Target {
         } else if self.weight == 0 {
             "has no weight".to_owned()
         } else {
-            match self.standing(Instant::now()) {
-                Standing::Healthy | Standing::HalfOpen => return None,
-                Standing::Ejected(_) => "has failed several times in a row".to_owned(),
-                Standing::Down => "does not answer its health_path".to_owned(),
+            match self.health_state(Instant::now()) {
+                HealthState::Healthy | HealthState::HalfOpen => return None,
+                HealthState::Ejected(_) => "has failed several times in a row".to_owned(),
+                HealthState::Down => "does not answer its health_path".to_owned(),
             }
         };
         Some(format!("{} {why}", self.name))
     }
 
-    /// Takes down what a call or a check has met; `tells_health` says whether it counts for the choice of targets.
-    pub(super) fn note(&self, tells_health: bool, failure: Option<String>) {
+    /// Takes down what a call or a check has met; `counts_for_health` says whether it counts for the choice of targets.
+    pub(super) fn note(&self, counts_for_health: bool, failure: Option<String>) {
         match failure {
-            None if tells_health => self.health.answered(),
+            None if counts_for_health => self.health.answered(),
             None => {}
             Some(reason) => {
-                if tells_health {
+                if counts_for_health {
                     self.health.failed(Instant::now());
                 }
                 self.failures.increment();
@@ -252,7 +252,7 @@ impl Target {
     #[must_use]
     pub fn view(&self) -> TargetView {
         let connections = self.client.gauges();
-        let standing = self.standing(Instant::now());
+        let health_state = self.health_state(Instant::now());
         let (last_error_at, last_error) = self.last_failure.lock().clone().unzip();
         TargetView {
             name: self.name.to_string(),
@@ -260,14 +260,14 @@ impl Target {
             url: self.url.to_string(),
             weight: self.weight,
             models: self.model_globs.clone(),
-            healthy: standing == Standing::Healthy,
-            cooling_until: match standing {
-                Standing::Ejected(left) => Some(self.clock.now().plus(left)),
-                Standing::Healthy | Standing::HalfOpen | Standing::Down => None,
+            healthy: health_state == HealthState::Healthy,
+            cooling_until: match health_state {
+                HealthState::Ejected(left) => Some(self.clock.now().plus(left)),
+                HealthState::Healthy | HealthState::HalfOpen | HealthState::Down => None,
             },
-            reason: match standing {
-                Standing::HalfOpen => last_error.clone(),
-                Standing::Ejected(_) | Standing::Down | Standing::Healthy => self
+            reason: match health_state {
+                HealthState::HalfOpen => last_error.clone(),
+                HealthState::Ejected(_) | HealthState::Down | HealthState::Healthy => self
                     .not_usable()
                     .map(|why| last_error.as_ref().map_or(why.clone(), |last| format!("{why}: {last}"))),
             },

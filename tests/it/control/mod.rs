@@ -48,7 +48,7 @@ pub struct Plane {
 struct Alone(Timestamp);
 
 impl Cluster for Alone {
-    fn knows_nobody(&self) -> Option<String> {
+    fn no_accounts_yet(&self) -> Option<String> {
         None
     }
 

@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::account::{Account, nothing};
-use super::flow::{Flow, Step};
+use super::metered_stream::{MeteredStream, Step};
+use super::recorder::{Recorder, no_usage};
 use crate::domain::usage::Outcome;
-use crate::upstream::{Answer, SendError};
+use crate::upstream::{SendError, UpstreamResponse};
 
 /// Answers read in the background at the same time; beyond that they are cancelled and estimated.
 const DRAINS_MAX: usize = 256;
@@ -36,10 +36,10 @@ impl Drainer {
         Arc::new(Self { tasks, room: Arc::new(Semaphore::new(DRAINS_MAX)), give_up })
     }
 
-    /// Reads `flow` to its end. Without room, or past a bound, it is dropped, which cancels the upstream's work and
-    /// settles the account with what is known.
-    pub(super) fn adopt(&self, mut flow: Flow) {
-        self.in_background(async move { drain(&mut flow).await });
+    /// Reads `stream` to its end. Without room, or past a bound, it is dropped, which cancels the upstream's work and
+    /// settles the record with what is known.
+    pub(super) fn adopt(&self, mut stream: MeteredStream) {
+        self.in_background(async move { drain(&mut stream).await });
     }
 
     fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -60,10 +60,10 @@ impl Drainer {
     }
 }
 
-async fn drain(flow: &mut Flow) {
+async fn drain(stream: &mut MeteredStream) {
     let mut read = 0;
     loop {
-        match poll_fn(|cx| flow.poll_step(cx, true)).await {
+        match poll_fn(|cx| stream.poll_step(cx, true)).await {
             Step::More(piece) => read += piece.len(),
             Step::Complete(..) | Step::Ended(_) | Step::Broken(_) => return,
         }
@@ -73,53 +73,58 @@ async fn drain(flow: &mut Flow) {
     }
 }
 
-type Receive = Box<dyn FnOnce(Answer, Account) -> Flow + Send>;
-type Sending = Pin<Box<dyn Future<Output = Result<Answer, SendError>> + Send>>;
+type AttachMeter = Box<dyn FnOnce(UpstreamResponse, Recorder) -> MeteredStream + Send>;
+type SendFuture = Pin<Box<dyn Future<Output = Result<UpstreamResponse, SendError>> + Send>>;
 
 /// A call in flight that is carried on in the background if its caller goes away before there is an answer.
-pub(super) struct Outliving {
+pub(super) struct DetachOnDrop {
     /// None once there is an answer.
-    rest: Option<Rest>,
+    in_flight: Option<InFlight>,
     drainer: Arc<Drainer>,
 }
 
-struct Rest {
-    sending: Sending,
-    account: Account,
+struct InFlight {
+    sending: SendFuture,
+    recorder: Recorder,
     /// Makes of an answer what can be drained.
-    receive: Receive,
+    attach_meter: AttachMeter,
 }
 
-impl Outliving {
-    pub(super) fn new(sending: Sending, account: Account, drainer: Arc<Drainer>, receive: Receive) -> Self {
-        Self { rest: Some(Rest { sending, account, receive }), drainer }
+impl DetachOnDrop {
+    pub(super) fn new(
+        sending: SendFuture,
+        recorder: Recorder,
+        drainer: Arc<Drainer>,
+        attach_meter: AttachMeter,
+    ) -> Self {
+        Self { in_flight: Some(InFlight { sending, recorder, attach_meter }), drainer }
     }
 }
 
-impl Future for Outliving {
-    type Output = (Result<Answer, SendError>, Account);
+impl Future for DetachOnDrop {
+    type Output = (Result<UpstreamResponse, SendError>, Recorder);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(mut rest) = self.rest.take() else { return Poll::Pending };
-        match rest.sending.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready((answer, rest.account)),
+        let Some(mut in_flight) = self.in_flight.take() else { return Poll::Pending };
+        match in_flight.sending.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready((answer, in_flight.recorder)),
             Poll::Pending => {
-                self.rest = Some(rest);
+                self.in_flight = Some(in_flight);
                 Poll::Pending
             }
         }
     }
 }
 
-impl Drop for Outliving {
+impl Drop for DetachOnDrop {
     fn drop(&mut self) {
-        let Some(Rest { sending, mut account, receive }) = self.rest.take() else { return };
+        let Some(InFlight { sending, mut recorder, attach_meter }) = self.in_flight.take() else { return };
         self.drainer.in_background(async move {
             match sending.await {
-                Ok(answer) => drain(&mut receive(answer, account)).await,
+                Ok(answer) => drain(&mut attach_meter(answer, recorder)).await,
                 Err(error) => {
                     tracing::debug!(%error, "a call without a caller failed");
-                    account.settle(Outcome::ClientGone, nothing());
+                    recorder.settle(Outcome::ClientGone, no_usage());
                 }
             }
         });

@@ -1,44 +1,44 @@
-//! An answer on its way with its meter and its account: what goes on even if nobody waits for it any more.
+//! An answer on its way with its meter and its recorder: what goes on even if nobody waits for it any more.
 
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::account::Account;
+use super::recorder::Recorder;
 use crate::domain::usage::{Outcome, TokenSource};
 use crate::ledger::Receipt;
 use crate::metering::{End, Meter, Progress};
 use crate::transport::ResponseBody;
 
-/// The parts of a tap that go on without a caller: the answer, what reads it, and the account it is for.
-pub(super) struct Flow {
+/// The parts of an answer that go on without a caller: the answer, what reads it, and the recorder it is for.
+pub(super) struct MeteredStream {
     pub(super) body: ResponseBody,
     pub(super) meter: Box<dyn Meter>,
-    pub(super) account: Account,
+    pub(super) recorder: Recorder,
     pub(super) status: StatusCode,
     pub(super) is_streaming: bool,
     /// Bytes still to come, where the answer said how many.
     pub(super) left: Option<u64>,
 }
 
-/// How the flow goes on after a piece.
+/// How the stream goes on after a piece.
 pub(super) enum Step {
     /// More is to come.
     More(Bytes),
-    /// These bytes make the answer complete; the account is settled.
+    /// These bytes make the answer complete; its record is settled.
     Complete(Bytes, Option<Receipt>),
-    /// The answer has ended; the account is settled, now or before.
+    /// The answer has ended; its record is settled, now or before.
     Ended(Option<Receipt>),
-    /// The answer broke off; the account is settled.
+    /// The answer broke off; its record is settled.
     Broken(String),
 }
 
-impl Flow {
+impl MeteredStream {
     /// Passes on what has arrived. `caller_gone` only colours the record.
     pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, caller_gone: bool) -> Poll<Step> {
         let polled = self.body.poll_piece(cx);
-        if self.left == Some(0) && !self.account.is_settled() {
+        if self.left == Some(0) && !self.recorder.is_settled() {
             // Nothing was to come, and nobody asks again for a body that has nothing in it: its end is now, whether
             // the connection has said so yet or not.
             return Poll::Ready(Step::Ended(self.settle_at_end(caller_gone)));
@@ -52,16 +52,16 @@ impl Flow {
                     (End::UpstreamCut, Outcome::UpstreamCut)
                 };
                 let result = self.meter.result(end);
-                self.account.settle(outcome, result);
+                self.recorder.settle(outcome, result);
                 return Poll::Ready(Step::Broken(error.to_string()));
             }
             Some(Ok(piece)) => piece,
         };
-        self.account.first_byte();
+        self.recorder.first_byte();
         let progress = self.meter.feed(&piece);
         self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
         let complete = progress == Progress::Final || self.left == Some(0);
-        if !complete || self.account.is_settled() {
+        if !complete || self.recorder.is_settled() {
             return Poll::Ready(Step::More(piece));
         }
         Poll::Ready(Step::Complete(piece, self.settle_at_end(caller_gone)))
@@ -69,7 +69,7 @@ impl Flow {
 
     /// Settles an answer that came to a clean end.
     fn settle_at_end(&mut self, caller_gone: bool) -> Option<Receipt> {
-        if self.account.is_settled() {
+        if self.recorder.is_settled() {
             return None;
         }
         let result = self.meter.result(End::Body);
@@ -77,7 +77,7 @@ impl Flow {
         let unfinished = self.is_streaming && !result.complete && result.source != TokenSource::Reported;
         if self.is_streaming && self.status.is_success() {
             let hollow = unfinished && result.source == TokenSource::None && !result.error_event;
-            self.account.stream_ended(hollow);
+            self.recorder.stream_ended(hollow);
         }
         let outcome = match () {
             () if !self.status.is_success() || result.error_event => Outcome::UpstreamError,
@@ -85,18 +85,18 @@ impl Flow {
             () if unfinished => Outcome::UpstreamCut,
             () => Outcome::Ok,
         };
-        self.account.settle(outcome, result)
+        self.recorder.settle(outcome, result)
     }
 }
 
-/// Wherever a flow ends before its account is settled, nobody is left to read the answer.
-impl Drop for Flow {
+/// Wherever a stream ends before its recorder is settled, nobody is left to read the answer.
+impl Drop for MeteredStream {
     fn drop(&mut self) {
-        if !self.account.is_settled() {
+        if !self.recorder.is_settled() {
             let result = self.meter.result(End::ClientGone);
             // Dialects without a closing event end with their last chunk: whoever leaves after that has had it all.
             let whole = result.complete && !result.error_event && self.status.is_success();
-            self.account.settle(if whole { Outcome::Ok } else { Outcome::ClientGone }, result);
+            self.recorder.settle(if whole { Outcome::Ok } else { Outcome::ClientGone }, result);
         }
     }
 }

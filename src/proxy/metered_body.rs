@@ -1,4 +1,4 @@
-//! The tap: an answer flows through it untouched while a meter reads along. Under `durability = "committed"` its end
+//! The body of a metered answer: it passes untouched while a meter reads along. Under `durability = "committed"` its end
 //! is held until the record is in the database, so that nobody has an answer that the books do not know.
 
 use std::future::poll_fn;
@@ -9,19 +9,19 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use super::aborted::Aborted;
-use super::flow::{Flow, Step};
-use super::hangup::Drainer;
+use super::detach::Drainer;
+use super::metered_stream::{MeteredStream, Step};
 use crate::config::{Durability, HangUp};
 use crate::dialect::usage_chunk::Remover;
 use crate::ledger::{NotCommitted, Receipt};
 
 /// An answer on its way through.
-pub struct Tap {
+pub struct MeteredBody {
     /// None once it was left to a [`Drainer`].
-    flow: Option<Flow>,
+    stream: Option<MeteredStream>,
     /// Takes away the one event that the gateway asked for on the caller's behalf.
     remover: Option<Remover>,
-    /// What [`Tap::begin`] has found there already.
+    /// What [`MeteredBody::begin`] has found there already.
     ahead: Option<Bytes>,
     state: State,
     durability: Durability,
@@ -32,7 +32,7 @@ pub struct Tap {
 enum State {
     Flowing,
     /// The record is on its way to the database; these last bytes wait for it.
-    Held {
+    BodyPermit {
         last: Option<Bytes>,
         committed: Pin<Box<dyn Future<Output = Result<(), NotCommitted>> + Send>>,
         ended: bool,
@@ -42,15 +42,23 @@ enum State {
     Over,
 }
 
-impl Tap {
+impl MeteredBody {
     pub(super) fn new(
-        flow: Flow,
+        stream: MeteredStream,
         remover: Option<Remover>,
         durability: Durability,
         on_hangup: HangUp,
         drainer: Arc<Drainer>,
     ) -> Self {
-        Self { flow: Some(flow), remover, ahead: None, state: State::Flowing, durability, on_hangup, drainer }
+        Self {
+            stream: Some(stream),
+            remover,
+            ahead: None,
+            state: State::Flowing,
+            durability,
+            on_hangup,
+            drainer,
+        }
     }
 
     /// Takes what has arrived together with the answer's head, without waiting for more, so that both go out as one
@@ -62,7 +70,9 @@ impl Tap {
     /// [`Aborted`]: nothing of the answer may be shown.
     pub(super) async fn begin(&mut self, has_length: bool) -> Result<(), Aborted> {
         let first = poll_fn(|cx| match self.poll_through(cx) {
-            Poll::Pending if !has_length && !matches!(self.state, State::Held { .. }) => Poll::Ready(None),
+            Poll::Pending if !has_length && !matches!(self.state, State::BodyPermit { .. }) => {
+                Poll::Ready(None)
+            }
             polled => polled,
         });
         self.ahead = first.await.transpose()?;
@@ -81,7 +91,7 @@ impl Tap {
 
     /// How many bytes are still to come, where that is known.
     pub(super) fn exact_len(&self) -> Option<u64> {
-        let left = self.flow.as_ref().filter(|_| self.remover.is_none())?.left?;
+        let left = self.stream.as_ref().filter(|_| self.remover.is_none())?.left?;
         Some(left + self.ahead.as_ref().map_or(0, |ahead| ahead.len() as u64))
     }
 
@@ -102,7 +112,7 @@ impl Tap {
                     self.state = State::Over;
                     return Poll::Ready(Some(Err(aborted)));
                 }
-                State::Held { last, committed, ended } => {
+                State::BodyPermit { last, committed, ended } => {
                     let committed = ready!(committed.as_mut().poll(cx));
                     let (last, ended) = (last.take(), *ended);
                     self.state = if ended || committed.is_err() { State::Over } else { State::Flowing };
@@ -114,8 +124,8 @@ impl Tap {
                     }
                 }
                 State::Flowing => {
-                    let Some(flow) = &mut self.flow else { return Poll::Ready(None) };
-                    match ready!(flow.poll_step(cx, false)) {
+                    let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+                    match ready!(stream.poll_step(cx, false)) {
                         Step::More(piece) => {
                             let piece = self.for_caller(piece);
                             if !piece.is_empty() {
@@ -158,15 +168,15 @@ impl Tap {
             Some(receipt) => Box::pin(receipt.committed()),
             None => Box::pin(std::future::ready(Ok(()))),
         };
-        self.state = State::Held { last, committed, ended };
+        self.state = State::BodyPermit { last, committed, ended };
     }
 }
 
-impl Drop for Tap {
+impl Drop for MeteredBody {
     fn drop(&mut self) {
-        let Some(flow) = self.flow.take() else { return };
-        if self.on_hangup == HangUp::Drain && !flow.account.is_settled() {
-            self.drainer.adopt(flow);
+        let Some(stream) = self.stream.take() else { return };
+        if self.on_hangup == HangUp::Drain && !stream.recorder.is_settled() {
+            self.drainer.adopt(stream);
         }
     }
 }

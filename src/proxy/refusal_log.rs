@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::account::Books;
+use super::recorder::RecorderContext;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{GroupId, RequestId, UserId};
 use crate::domain::principal::Principal;
@@ -23,7 +23,7 @@ const USERS_MAX: usize = 100_000;
 const MINUTE: i64 = 60_000_000;
 
 /// Who is refused, as far as it is known.
-pub(super) struct Caller {
+pub(super) struct RefusedCaller {
     user_id: UserId,
     user: Arc<str>,
     group: Option<(GroupId, Arc<str>)>,
@@ -31,7 +31,7 @@ pub(super) struct Caller {
     started: Instant,
 }
 
-impl Caller {
+impl RefusedCaller {
     pub(super) fn of(principal: &Principal, started: Instant) -> Self {
         let Principal { user_id, user, group, .. } = principal;
         Self {
@@ -46,11 +46,11 @@ impl Caller {
 
 /// How many rows users have in the present minute.
 #[derive(Debug, Default)]
-pub(super) struct Rows(Mutex<(i64, HashMap<UserId, u32>)>);
+pub(super) struct RefusalLog(Mutex<(i64, HashMap<UserId, u32>)>);
 
-impl Rows {
+impl RefusalLog {
     /// Whether `user` may have one more.
-    fn one_more(&self, user: UserId, minute: i64) -> bool {
+    fn may_log(&self, user: UserId, minute: i64) -> bool {
         let mut rows = self.0.lock();
         if rows.0 != minute {
             *rows = (minute, HashMap::new());
@@ -66,22 +66,22 @@ impl Rows {
 
 /// Books a refusal, if the user may have a row and the ledger has room.
 pub(super) fn book(
-    books: &Books,
-    rows: &Rows,
+    context: &RecorderContext,
+    rows: &RefusalLog,
     ledger: &Ledger,
     (request_id, provider): (RequestId, Provider),
-    caller: Caller,
+    caller: RefusedCaller,
     failure: &Failure,
 ) {
-    let now = books.clock.now();
+    let now = context.clock.now();
     // A defect of ours is no refusal.
-    let counts = failure.kind != Kind::Internal && rows.one_more(caller.user_id, now.as_micros() / MINUTE);
+    let counts = failure.kind != Kind::Internal && rows.may_log(caller.user_id, now.as_micros() / MINUTE);
     let Some(reservation) = counts.then(|| ledger.reserve(caller.user_id).ok()).flatten() else {
-        books.metrics.refusal_unbooked();
+        context.metrics.refusal_not_logged();
         return;
     };
     let (group_id, group) = caller.group.unzip();
-    let nothing = || Arc::from("");
+    let nobody = || Arc::from("");
     let record = UsageRecord {
         request_id,
         user_id: caller.user_id,
@@ -89,12 +89,12 @@ pub(super) fn book(
         group_id,
         group,
         actual_model: Arc::clone(&caller.model),
-        price: Arc::clone(&books.prices.find(&caller.model).price),
+        price: Arc::clone(&context.prices.find(&caller.model).price),
         parts: Vec::new(),
         model: caller.model,
         provider,
-        target: nothing(),
-        upstream_url: nothing(),
+        target: nobody(),
+        upstream_url: nobody(),
         tokens: Tokens::default(),
         token_source: TokenSource::None,
         outcome: Outcome::Refused,
@@ -106,10 +106,10 @@ pub(super) fn book(
         session_id: None,
         agent_id: None,
         client_request_id: None,
-        source_node: books.node.clone(),
+        source_node: context.node.clone(),
         created_at: now,
     };
-    books.metrics.refusal_booked(provider);
+    context.metrics.refusal_logged(provider);
     drop(reservation.record(record));
 }
 
@@ -119,9 +119,9 @@ mod tests {
 
     #[test]
     fn a_user_has_so_many_rows_a_minute_and_no_one_elses() {
-        let (rows, user) = (Rows::default(), UserId::new());
-        let had = (0..1_000).filter(|_| rows.one_more(user, 7)).count();
+        let (rows, user) = (RefusalLog::default(), UserId::new());
+        let had = (0..1_000).filter(|_| rows.may_log(user, 7)).count();
         assert_eq!(had, ROWS_MAX as usize);
-        assert!(rows.one_more(UserId::new(), 7) && rows.one_more(user, 8));
+        assert!(rows.may_log(UserId::new(), 7) && rows.may_log(user, 8));
     }
 }

@@ -7,7 +7,7 @@ use http::header::CONTENT_ENCODING;
 use tokio::task::yield_now;
 
 use super::decode::{Coding, Decoding};
-use super::intake::Held;
+use super::request_body::BodyPermit;
 use crate::dialect::request::{BodyPeek, single_header};
 use crate::domain::failure::{Failure, Kind};
 
@@ -16,7 +16,7 @@ pub(super) enum Readable {
     /// It is its own text.
     Plain,
     /// This is its text.
-    Copy { text: Vec<u8>, coding: Coding, _room: Held },
+    Copy { text: Vec<u8>, coding: Coding, _room: BodyPermit },
     /// It is compressed in a way that is not known, or broken.
     Unreadable,
 }
@@ -27,7 +27,7 @@ impl Readable {
     /// # Errors
     /// `TooLarge` for a body that is decoded to more than one body may have, `Unavailable` if the gateway holds as much
     /// as it may.
-    pub(super) async fn of(body: &Bytes, headers: &HeaderMap, room: Held) -> Result<Self, Failure> {
+    pub(super) async fn of(body: &Bytes, headers: &HeaderMap, room: BodyPermit) -> Result<Self, Failure> {
         match single_header(headers, &CONTENT_ENCODING) {
             Some(encoding) if is_plain(encoding) => Ok(Self::Plain),
             _ if body.is_empty() => Ok(Self::Plain),
@@ -69,7 +69,7 @@ fn is_plain(encoding: &str) -> bool {
 }
 
 /// Decodes step by step and lets others have their turn in between: a few bytes can stand for a great many.
-async fn decode(body: &Bytes, coding: Coding, mut room: Held) -> Result<Readable, Failure> {
+async fn decode(body: &Bytes, coding: Coding, mut room: BodyPermit) -> Result<Readable, Failure> {
     let Ok(mut decoding) = Decoding::new(coding, body) else { return Ok(Readable::Unreadable) };
     let mut text = Vec::new();
     loop {

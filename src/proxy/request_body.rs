@@ -19,7 +19,7 @@ use crate::domain::share::{NoRoom, Rule, Shares};
 
 /// How slowly a caller may send a body.
 #[derive(Clone, Copy, Debug)]
-struct Patience {
+struct ReadDeadline {
     /// How long it may pause; and how long the whole may take, beside what its size accounts for.
     pause: Duration,
     /// Bytes per second that the whole has to come with.
@@ -27,37 +27,37 @@ struct Patience {
 }
 
 /// A mobile phone at its worst is faster.
-const PATIENCE: Patience = Patience { pause: Duration::from_mins(1), rate: 8 * 1024 };
+const PATIENCE: ReadDeadline = ReadDeadline { pause: Duration::from_mins(1), rate: 8 * 1024 };
 /// Memory that is asked for at once, however much is announced; more follows as it is needed.
 const STEP: usize = 256 * 1024;
 
 /// The memory that request bodies may take together. Each user has a share: at most as much as stays free for others,
 /// or one body. Where that is not enough for somebody who holds less than others, their slowest body gives way.
 #[derive(Debug)]
-pub struct Budget {
+pub struct BodyMemory {
     memory: Shares<UserId>,
     body_max: usize,
-    patience: Patience,
+    patience: ReadDeadline,
     /// The bodies of which a part is still to come.
-    coming: Mutex<HashMap<u64, Arc<Coming>>>,
+    coming: Mutex<HashMap<u64, Arc<Pace>>>,
     numbers: AtomicU64,
 }
 
 /// A share of the budget; giving it back is its drop.
 #[derive(Debug)]
-pub struct Held {
-    budget: Arc<Budget>,
+pub struct BodyPermit {
+    budget: Arc<BodyMemory>,
     user: UserId,
     bytes: usize,
 }
 
-impl Drop for Held {
+impl Drop for BodyPermit {
     fn drop(&mut self) {
         self.budget.memory.give_back(self.user, self.bytes);
     }
 }
 
-impl Held {
+impl BodyPermit {
     /// The most bytes that one body may have.
     pub(super) fn body_max(&self) -> usize {
         self.budget.body_max
@@ -76,7 +76,7 @@ impl Held {
 
 /// A body that is still coming.
 #[derive(Debug)]
-struct Coming {
+struct Pace {
     user: UserId,
     begun: Instant,
     /// What it holds; none once it has given way.
@@ -85,13 +85,13 @@ struct Coming {
 }
 
 /// A body among those that are coming; what it holds goes back with it.
-struct Arriving {
-    budget: Arc<Budget>,
+struct Unfinished {
+    budget: Arc<BodyMemory>,
     number: u64,
-    coming: Arc<Coming>,
+    coming: Arc<Pace>,
 }
 
-impl Drop for Arriving {
+impl Drop for Unfinished {
     fn drop(&mut self) {
         self.budget.coming.lock().remove(&self.number);
         if let Some(bytes) = self.coming.bytes.lock().take() {
@@ -100,7 +100,7 @@ impl Drop for Arriving {
     }
 }
 
-impl Arriving {
+impl Unfinished {
     fn grow(&self, bytes: usize) -> Result<(), Failure> {
         self.budget.take(self.coming.user, bytes)?;
         if let Some(held) = self.coming.bytes.lock().as_mut() {
@@ -108,17 +108,17 @@ impl Arriving {
             return Ok(());
         }
         self.budget.memory.give_back(self.coming.user, bytes);
-        Err(gave_way())
+        Err(evicted())
     }
 
     /// It is there as a whole and gives way to nobody any more.
-    fn arrived(self) -> Result<Held, Failure> {
-        let bytes = self.coming.bytes.lock().replace(0).ok_or_else(gave_way)?;
-        Ok(Held { budget: Arc::clone(&self.budget), user: self.coming.user, bytes })
+    fn finish(self) -> Result<BodyPermit, Failure> {
+        let bytes = self.coming.bytes.lock().replace(0).ok_or_else(evicted)?;
+        Ok(BodyPermit { budget: Arc::clone(&self.budget), user: self.coming.user, bytes })
     }
 }
 
-impl Budget {
+impl BodyMemory {
     /// A budget of `total` bytes, of which one body may take `body_max`.
     #[must_use]
     pub fn new(total: usize, body_max: usize) -> Arc<Self> {
@@ -126,11 +126,11 @@ impl Budget {
     }
 
     /// A share of `user` that holds nothing yet.
-    pub(super) fn share(self: &Arc<Self>, user: UserId) -> Held {
-        Held { budget: Arc::clone(self), user, bytes: 0 }
+    pub(super) fn share(self: &Arc<Self>, user: UserId) -> BodyPermit {
+        BodyPermit { budget: Arc::clone(self), user, bytes: 0 }
     }
 
-    fn with_patience(total: usize, body_max: usize, patience: Patience) -> Arc<Self> {
+    fn with_patience(total: usize, body_max: usize, patience: ReadDeadline) -> Arc<Self> {
         let memory = Shares::new(total, Rule { times_free: 1, least: body_max });
         Arc::new(Self { memory, body_max, patience, coming: Mutex::default(), numbers: AtomicU64::new(0) })
     }
@@ -141,7 +141,7 @@ impl Budget {
     /// # Errors
     /// `TooLarge` above the limit of one body, `Unavailable` when the user's or all of them together are too large or
     /// when it gave way to others, `Invalid` when the caller breaks off, pauses too long or is too slow.
-    pub async fn take_in<B>(self: &Arc<Self>, mut body: B, user: UserId) -> Result<(Bytes, Held), Failure>
+    pub async fn read<B>(self: &Arc<Self>, mut body: B, user: UserId) -> Result<(Bytes, BodyPermit), Failure>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -150,7 +150,7 @@ impl Budget {
             return Err(self.too_large());
         }
         let begun = Instant::now();
-        let mut held = Held { budget: Arc::clone(self), user, bytes: 0 };
+        let mut held = BodyPermit { budget: Arc::clone(self), user, bytes: 0 };
         let Some(first) = next(&mut body, self.patience.left(begun, 0)).await? else {
             return Ok((Bytes::new(), held));
         };
@@ -165,15 +165,15 @@ impl Budget {
         let arriving = self.arriving(user, begun);
         let gives_way = arriving.coming.gives_way.clone();
         let rest = gives_way.run_until_cancelled(self.rest(body, first, &arriving, announced));
-        let whole = rest.await.unwrap_or_else(|| Err(gave_way()))?;
-        Ok((whole, arriving.arrived()?))
+        let whole = rest.await.unwrap_or_else(|| Err(evicted()))?;
+        Ok((whole, arriving.finish()?))
     }
 
     async fn rest<B>(
         &self,
         mut body: B,
         first: Bytes,
-        arriving: &Arriving,
+        arriving: &Unfinished,
         announced: usize,
     ) -> Result<Bytes, Failure>
     where
@@ -198,12 +198,12 @@ impl Budget {
         Ok(first.unwrap_or_else(|| whole.freeze()))
     }
 
-    fn arriving(self: &Arc<Self>, user: UserId, begun: Instant) -> Arriving {
+    fn arriving(self: &Arc<Self>, user: UserId, begun: Instant) -> Unfinished {
         let bytes = Mutex::new(Some(0));
-        let coming = Arc::new(Coming { user, begun, bytes, gives_way: CancellationToken::new() });
+        let coming = Arc::new(Pace { user, begun, bytes, gives_way: CancellationToken::new() });
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         self.coming.lock().insert(number, Arc::clone(&coming));
-        Arriving { budget: Arc::clone(self), number, coming }
+        Unfinished { budget: Arc::clone(self), number, coming }
     }
 
     /// Takes memory within the user's share; if there is too little, slow bodies of those who hold more give way.
@@ -264,7 +264,7 @@ impl Budget {
     }
 }
 
-impl Coming {
+impl Pace {
     /// Bytes per second; none if it holds nothing.
     #[allow(clippy::cast_precision_loss, reason = "which is the slowest is all that matters")]
     fn rate(&self) -> Option<f64> {
@@ -273,12 +273,12 @@ impl Coming {
     }
 }
 
-fn gave_way() -> Failure {
+fn evicted() -> Failure {
     let message = "the request body came so slowly that it gave way to those of other users; try again";
     Failure::new(Kind::Unavailable, message).retry_after(Duration::from_secs(1))
 }
 
-impl Patience {
+impl ReadDeadline {
     /// How long the next bytes may take.
     fn left(self, begun: Instant, taken: usize) -> Duration {
         if taken == 0 {
@@ -330,8 +330,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_put_together_and_its_memory_given_back() {
-        let budget = Budget::new(10, 10);
-        let (body, held) = budget.take_in(in_pieces(&["ab", "", "cde"]), UserId::new()).await.unwrap();
+        let budget = BodyMemory::new(10, 10);
+        let (body, held) = budget.read(in_pieces(&["ab", "", "cde"]), UserId::new()).await.unwrap();
         assert_eq!(&body[..], b"abcde");
         assert_eq!(budget.memory.taken(), 5);
         drop(held);
@@ -340,60 +340,60 @@ mod tests {
 
     #[tokio::test]
     async fn one_body_and_all_bodies_have_limits_of_their_own() {
-        let budget = Budget::new(10, 6);
-        let kind = |result: Result<(Bytes, Held), Failure>| result.unwrap_err().kind;
+        let budget = BodyMemory::new(10, 6);
+        let kind = |result: Result<(Bytes, BodyPermit), Failure>| result.unwrap_err().kind;
         assert_eq!(
-            kind(budget.take_in(Full::new(Bytes::from_static(b"1234567")), UserId::new()).await),
+            kind(budget.read(Full::new(Bytes::from_static(b"1234567")), UserId::new()).await),
             Kind::TooLarge
         );
-        assert_eq!(kind(budget.take_in(in_pieces(&["1234", "567"]), UserId::new()).await), Kind::TooLarge);
-        let _held = budget.take_in(in_pieces(&["123456"]), UserId::new()).await.unwrap();
-        assert_eq!(kind(budget.take_in(in_pieces(&["12", "345"]), UserId::new()).await), Kind::Unavailable);
+        assert_eq!(kind(budget.read(in_pieces(&["1234", "567"]), UserId::new()).await), Kind::TooLarge);
+        let _held = budget.read(in_pieces(&["123456"]), UserId::new()).await.unwrap();
+        assert_eq!(kind(budget.read(in_pieces(&["12", "345"]), UserId::new()).await), Kind::Unavailable);
         assert_eq!(budget.memory.taken(), 6, "a refused body gives back what it took");
     }
 
     #[tokio::test]
     async fn what_is_announced_takes_no_memory_before_it_comes() {
-        let budget = Budget::new(10, 10);
+        let budget = BodyMemory::new(10, 10);
         let announcing = Announcing { len: 10, frames: vec![Bytes::from_static(b"ab")] };
-        let taking = budget.take_in(announcing, UserId::new());
+        let taking = budget.read(announcing, UserId::new());
         tokio::pin!(taking);
         assert!(futures_util::poll!(&mut taking).is_pending());
         assert_eq!(budget.memory.taken(), 2);
-        let (_, held) = budget.take_in(in_pieces(&["12345678"]), UserId::new()).await.unwrap();
+        let (_, held) = budget.read(in_pieces(&["12345678"]), UserId::new()).await.unwrap();
         drop(held);
     }
 
     #[tokio::test]
     async fn a_body_has_to_come_in_reasonable_time_even_if_it_never_pauses() {
-        let patience = Patience { pause: Duration::from_millis(200), rate: 1_000 };
-        let budget = Budget::with_patience(1 << 20, 1 << 20, patience);
+        let patience = ReadDeadline { pause: Duration::from_millis(200), rate: 1_000 };
+        let budget = BodyMemory::with_patience(1 << 20, 1 << 20, patience);
         let drops =
             futures_util::stream::unfold(tokio::time::interval(Duration::from_millis(5)), |mut tick| async {
                 tick.tick().await;
                 let frame = http_body::Frame::data(Bytes::from_static(b"x"));
                 Some((Ok::<_, std::convert::Infallible>(frame), tick))
             });
-        let refused = budget.take_in(StreamBody::new(Box::pin(drops)), UserId::new()).await.unwrap_err();
+        let refused = budget.read(StreamBody::new(Box::pin(drops)), UserId::new()).await.unwrap_err();
         assert_eq!(refused.kind, Kind::Invalid);
         assert_eq!(budget.memory.taken(), 0);
     }
 
     #[tokio::test]
     async fn a_user_has_a_share_and_the_slowest_body_of_who_holds_most_gives_way() {
-        let budget = Budget::new(64, 32);
+        let budget = BodyMemory::new(64, 32);
         let (greedy, other, third) = (UserId::new(), UserId::new(), UserId::new());
         let slow = |len| Announcing { len: 30, frames: vec![Bytes::from(vec![b'x'; len])] };
-        let (first, second) = (budget.take_in(slow(22), greedy), budget.take_in(slow(10), greedy));
+        let (first, second) = (budget.read(slow(22), greedy), budget.read(slow(10), greedy));
         tokio::pin!(first, second);
         assert!(
             futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending()
         );
-        let refused = budget.take_in(slow(9), greedy).await.unwrap_err();
+        let refused = budget.read(slow(9), greedy).await.unwrap_err();
         assert!(refused.message.contains("32 of the 64 bytes"), "{refused}");
         let large = |len: usize| Full::new(Bytes::from(vec![b'y'; len]));
-        let _kept = budget.take_in(large(30), other).await.unwrap();
-        let _also = budget.take_in(large(20), third).await.unwrap();
+        let _kept = budget.read(large(30), other).await.unwrap();
+        let _also = budget.read(large(20), third).await.unwrap();
         let gone = [futures_util::poll!(&mut first), futures_util::poll!(&mut second)];
         let gave_way = gone.iter().filter(|one| matches!(one, Poll::Ready(Err(_)))).count();
         assert!(gave_way > 0 && budget.memory.taken() <= 64);

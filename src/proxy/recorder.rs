@@ -1,4 +1,4 @@
-//! The account of one call, from its admission to the ledger. It cannot be forgotten: what is not settled when it
+//! The recorder of one call, from its admission to the ledger. It cannot be forgotten: what is not settled when it
 //! goes out of scope is settled as a caller that hung up.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::quota::Admission;
 use crate::upstream::Target;
 
 /// What outlives the request and is the same for all of them.
-pub(super) struct Books {
+pub(super) struct RecorderContext {
     pub(super) prices: Arc<PriceList>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -70,14 +70,14 @@ fn hint(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     Some(text.chars().take(HINT_MAX).collect())
 }
 
-/// An open account.
-pub(super) struct Account {
-    books: Arc<Books>,
-    /// None once it is settled. In a box: an account changes hands often on its way.
-    open: Option<Box<Open>>,
+/// A recorder whose call is under way.
+pub(super) struct Recorder {
+    context: Arc<RecorderContext>,
+    /// None once it is settled. In a box: a recorder changes hands often on its way.
+    pending: Option<Box<Pending>>,
 }
 
-struct Open {
+struct Pending {
     call: Call,
     reservation: Reservation,
     admission: Admission,
@@ -89,9 +89,14 @@ struct Open {
     so_far: MeterResult,
 }
 
-impl Account {
-    pub(super) fn new(books: Arc<Books>, call: Call, reservation: Reservation, admission: Admission) -> Self {
-        let open = Open {
+impl Recorder {
+    pub(super) fn new(
+        context: Arc<RecorderContext>,
+        call: Call,
+        reservation: Reservation,
+        admission: Admission,
+    ) -> Self {
+        let pending = Pending {
             call,
             reservation,
             admission,
@@ -99,73 +104,73 @@ impl Account {
             status: STATUS_CLIENT_GONE,
             is_streaming: false,
             ttfb: None,
-            so_far: nothing(),
+            so_far: no_usage(),
         };
-        Self { books, open: Some(Box::new(open)) }
+        Self { context, pending: Some(Box::new(pending)) }
     }
 
     /// The call goes, or has gone, to this target.
-    pub(super) fn tried(&mut self, target: &Arc<Target>) {
-        if let Some(open) = &mut self.open {
-            open.target = Some(Arc::clone(target));
+    pub(super) fn set_target(&mut self, target: &Arc<Target>) {
+        if let Some(pending) = &mut self.pending {
+            pending.target = Some(Arc::clone(target));
         }
     }
 
     /// The head of the answer is there.
-    pub(super) fn answered(&mut self, target: &Arc<Target>, status: u16, is_streaming: bool) {
-        if let Some(open) = &mut self.open {
-            open.target = Some(Arc::clone(target));
-            open.status = status;
-            open.is_streaming = is_streaming;
+    pub(super) fn set_response(&mut self, target: &Arc<Target>, status: u16, is_streaming: bool) {
+        if let Some(pending) = &mut self.pending {
+            pending.target = Some(Arc::clone(target));
+            pending.status = status;
+            pending.is_streaming = is_streaming;
         }
     }
 
     /// The answer's stream came to its end; `hollow`: without an event.
     pub(super) fn stream_ended(&self, hollow: bool) {
-        if let Some(target) = self.open.as_ref().and_then(|open| open.target.as_ref()) {
+        if let Some(target) = self.pending.as_ref().and_then(|pending| pending.target.as_ref()) {
             target.stream_ended(hollow);
         }
     }
 
     /// The first byte of the answer's body is there.
     pub(super) fn first_byte(&mut self) {
-        if let Some(open) = &mut self.open
-            && open.ttfb.is_none()
+        if let Some(pending) = &mut self.pending
+            && pending.ttfb.is_none()
         {
-            open.ttfb = Some(open.call.started.elapsed());
+            pending.ttfb = Some(pending.call.started.elapsed());
         }
     }
 
     /// What to book if the caller is gone before the upstream says anything.
-    pub(super) fn expect(&mut self, estimate: Estimate) {
-        if let Some(open) = &mut self.open {
+    pub(super) fn set_fallback(&mut self, estimate: Estimate) {
+        if let Some(pending) = &mut self.pending {
             let output = if estimate.is_deferred { estimate.output_later } else { 0 };
             let tokens = Tokens { input: estimate.input, output, ..Tokens::default() };
-            open.so_far = MeterResult { tokens, source: TokenSource::Estimated, ..nothing() };
+            pending.so_far = MeterResult { tokens, source: TokenSource::Estimated, ..no_usage() };
         }
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.open.is_none()
+        self.pending.is_none()
     }
 
     /// Books a call that got no answer.
     pub(super) fn failed(mut self, outcome: Outcome, status: u16) -> Option<Receipt> {
-        if let Some(open) = &mut self.open {
-            open.status = status;
+        if let Some(pending) = &mut self.pending {
+            pending.status = status;
         }
-        self.settle(outcome, nothing())
+        self.settle(outcome, no_usage())
     }
 
     /// Hands the record to the ledger. Nothing can be refused here: the room was reserved before the call went out.
     pub(super) fn settle(&mut self, outcome: Outcome, result: MeterResult) -> Option<Receipt> {
-        let open = self.open.take()?;
+        let pending = self.pending.take()?;
         let readable = result.readable;
-        let (record, reservation, admission) = open.into_record(&self.books, outcome, result);
+        let (record, reservation, admission) = pending.into_record(&self.context, outcome, result);
         // Limits count what the ledger will hold.
         let record = Bounded::from(record);
-        self.books.metrics.settled(&record, readable);
-        admission.settle(record.tokens.total(), record.cost_nanousd, self.books.clock.now());
+        self.context.metrics.settled(&record, readable);
+        admission.settle(record.tokens.total(), record.cost_nanousd, self.context.clock.now());
         Some(reservation.record(record))
     }
 }
@@ -173,10 +178,10 @@ impl Account {
 /// nginx's word for it: the caller closed the connection before there was an answer.
 const STATUS_CLIENT_GONE: u16 = 499;
 
-impl Open {
+impl Pending {
     fn into_record(
         self: Box<Self>,
-        books: &Books,
+        context: &RecorderContext,
         outcome: Outcome,
         result: MeterResult,
     ) -> (UsageRecord, Reservation, Admission) {
@@ -186,12 +191,12 @@ impl Open {
             _ => Arc::clone(&model),
         };
         // What answered is what is charged; its name is often more exact than what was asked for.
-        let entry = books.prices.known(&actual_model).unwrap_or_else(|| books.prices.find(&model));
+        let entry = context.prices.known(&actual_model).unwrap_or_else(|| context.prices.find(&model));
         let terms = result.terms.or(&terms);
         let price = entry.on(&terms);
         let of_step = |step: &Step| match &step.model {
             Some(name) if **name != *actual_model => {
-                Part::new(name, step.tokens, &books.prices.find(name).on(&terms))
+                Part::new(name, step.tokens, &context.prices.find(name).on(&terms))
             }
             _ => Part::new(&actual_model, step.tokens, &price),
         };
@@ -226,17 +231,17 @@ impl Open {
             session_id: hints.session_id,
             agent_id: hints.agent_id,
             client_request_id: hints.client_request_id,
-            source_node: books.node.clone(),
-            created_at: books.clock.now(),
+            source_node: context.node.clone(),
+            created_at: context.clock.now(),
         };
         (record, self.reservation, self.admission)
     }
 }
 
-impl Drop for Account {
+impl Drop for Recorder {
     fn drop(&mut self) {
-        if let Some(open) = &self.open {
-            let so_far = open.so_far.clone();
+        if let Some(pending) = &self.pending {
+            let so_far = pending.so_far.clone();
             self.settle(Outcome::ClientGone, so_far);
         }
     }
@@ -247,7 +252,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// What an answer that is no success, or that nobody can meter, counts as.
-pub(super) fn nothing() -> MeterResult {
+pub(super) fn no_usage() -> MeterResult {
     MeterResult {
         tokens: Tokens::default(),
         steps: Vec::new(),
