@@ -10,7 +10,7 @@ use crate::accounts::{Accounts, Change, names};
 use crate::domain::group::{Group, Limits};
 use crate::domain::ids::GroupId;
 use crate::domain::user::User;
-use crate::store::{Ground, GroupRepo, UserRepo};
+use crate::store::{Executor, GroupRepo, UserRepo};
 
 /// A group to be created.
 #[derive(Clone, Debug, Default)]
@@ -134,7 +134,7 @@ impl Change {
     }
 }
 
-async fn group<G: Ground>(ground: &G, named: &str) -> Result<Group, Error> {
+async fn group<G: Executor>(ground: &G, named: &str) -> Result<Group, Error> {
     let groups = GroupRepo::on(ground);
     let found = match named.parse() {
         Ok(id) => groups.get_by_id(id).await?,

@@ -11,7 +11,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::group::Limits;
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::user::{Role, User};
-use crate::store::{ApiKeyRepo, Ground, RefreshTokenRepo, UserRepo};
+use crate::store::{ApiKeyRepo, Executor, RefreshTokenRepo, UserRepo};
 
 /// The shortest password (NIST SP 800-63B).
 const PASSWORD_MIN: usize = 8;
@@ -242,7 +242,7 @@ impl Change {
 }
 
 /// A user, by id or name.
-pub(super) async fn user<G: Ground>(ground: &G, named: &str) -> Result<User, Error> {
+pub(super) async fn user<G: Executor>(ground: &G, named: &str) -> Result<User, Error> {
     let users = UserRepo::on(ground);
     let found = match named.parse() {
         Ok(id) => users.get_by_id(id).await?,

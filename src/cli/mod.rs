@@ -99,7 +99,7 @@ pub fn run() -> ExitCode {
 fn dispatch(command: Command) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .on_thread_park(crate::node::memory::give_back)
+        .on_thread_park(crate::node::allocator::give_back)
         .build()
         .map_err(Error::io("starting the runtime"))?;
     match command {

@@ -31,7 +31,7 @@ use crate::grpc::cluster::ClusterService;
 use crate::grpc::stats::StatsService;
 use crate::grpc::status::status;
 use crate::inbound::tls::{Files, acceptor};
-use crate::inbound::{Door, Handler, Limits, Protocols, RequestBody};
+use crate::inbound::{Handler, Limits, Protocols, RequestBody, Server};
 use crate::store::Store;
 use crate::wire::DESCRIPTORS;
 use crate::wire::v1::cluster_server::ClusterServer;
@@ -124,13 +124,13 @@ pub async fn door<B: LeaderBooks>(
     tls: Option<TlsAcceptor>,
     services: Services<B>,
     header_timeout: Duration,
-) -> Result<Door<Calls>, Error> {
+) -> Result<Server<Calls>, Error> {
     let limits =
         Limits { connections: CONNECTIONS_MAX, header_timeout, idle_timeout: IDLE_MAX, stall_timeout: None };
     let access = services.access.clone();
     let routes = routes(services).await?;
     let calls = Calls { access, routes, pushes: Semaphore::new(PUSHES_MAX) };
-    Ok(Door::new(Arc::new(listener), tls, Arc::new(calls), PROTOCOLS, limits))
+    Ok(Server::new(Arc::new(listener), tls, Arc::new(calls), PROTOCOLS, limits))
 }
 
 impl Handler for Calls {
@@ -143,7 +143,7 @@ impl Handler for Calls {
         }
     }
 
-    fn no_place(&self, _: &Parts) -> Response<Body> {
+    fn no_capacity(&self, _: &Parts) -> Response<Body> {
         unavailable("this leader has as many connections as it may, or as many of this address").into_http()
     }
 }

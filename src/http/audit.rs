@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
-use crate::http::input::{Admin, Params};
+use crate::http::input::{Admin, QueryParams};
 use crate::http::paging::{List, PageParams, limit, place};
-use crate::http::problem::{Answer, Reading};
+use crate::http::problem::{ApiResult, ReadErrors};
 use crate::http::state::ControlState;
 use crate::store::{AuditEntry, AuditRepo};
 
@@ -48,12 +48,12 @@ impl From<AuditEntry> for AuditView {
 
 /// List changes, newest first.
 #[utoipa::path(get, path = "/admin/v1/audit", tag = "audit", params(PageParams),
-    responses((status = 200, description = "One page of changes", body = List<AuditView>), Reading))]
+    responses((status = 200, description = "One page of changes", body = List<AuditView>), ReadErrors))]
 pub async fn list(
     State(state): State<ControlState>,
     _: Admin,
-    Params(params): Params<PageParams>,
-) -> Answer<Json<List<AuditView>>> {
+    QueryParams(params): QueryParams<PageParams>,
+) -> ApiResult<Json<List<AuditView>>> {
     let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
     let page = AuditRepo::on(&state.store).page(limit, place).await?;
     Ok(Json(List::of(page, AuditView::from)))

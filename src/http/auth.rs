@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 
 use crate::accounts::Session;
 use crate::http::callers::{RELAYED, SESSION_ENDED};
-use crate::http::input::{From, Input};
-use crate::http::problem::{Answer, Signing};
+use crate::http::input::{ClientAddr, JsonBody};
+use crate::http::problem::{ApiResult, AuthErrors};
 use crate::http::state::ControlState;
 
 /// A name and a password.
@@ -64,34 +64,34 @@ impl std::convert::From<Session> for SessionView {
 /// are answered with 429 and `retry-after`; 503 means that more passwords wait to be checked than this node takes on, of
 /// this address or of all.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginInput, security(()),
-    responses((status = 200, description = "The session", body = SessionView), Signing))]
+    responses((status = 200, description = "The session", body = SessionView), AuthErrors))]
 pub async fn login(
     State(state): State<ControlState>,
-    From(address): From,
-    Input(input): Input<LoginInput>,
-) -> Answer<Json<SessionView>> {
+    ClientAddr(address): ClientAddr,
+    JsonBody(input): JsonBody<LoginInput>,
+) -> ApiResult<Json<SessionView>> {
     let session = state.accounts.login(&input.username, input.password, address).await?;
     Ok(Json(session.into()))
 }
 
 /// Continue a session: two new tokens for a refresh token, which is spent.
 #[utoipa::path(post, path = "/auth/refresh", tag = "auth", request_body = RefreshInput, security(()),
-    responses((status = 200, description = "The session", body = SessionView), Signing))]
+    responses((status = 200, description = "The session", body = SessionView), AuthErrors))]
 pub async fn refresh(
     State(state): State<ControlState>,
-    Input(input): Input<RefreshInput>,
-) -> Answer<Json<SessionView>> {
+    JsonBody(input): JsonBody<RefreshInput>,
+) -> ApiResult<Json<SessionView>> {
     Ok(Json(state.accounts.refresh(&input.refresh_token).await?.into()))
 }
 
 /// End a session: its refresh token is refused, and its access tokens on this node and on the leader.
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", request_body = RefreshInput, security(()),
-    responses((status = 204, description = "Ended, or over before"), Signing))]
+    responses((status = 204, description = "Ended, or over before"), AuthErrors))]
 pub async fn logout(
     State(state): State<ControlState>,
     headers: HeaderMap,
-    Input(input): Input<RefreshInput>,
-) -> Answer<Response> {
+    JsonBody(input): JsonBody<RefreshInput>,
+) -> ApiResult<Response> {
     let session = state.accounts.logout(&input.refresh_token).await?;
     let mut answer = StatusCode::NO_CONTENT.into_response();
     let told = session.filter(|_| headers.contains_key(RELAYED));

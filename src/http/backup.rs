@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::domain::failure::{Failure, Kind};
 use crate::http::input::Admin;
-use crate::http::problem::{Answer, Reading};
+use crate::http::problem::{ApiResult, ReadErrors};
 use crate::http::state::ControlState;
 
 const PIECE: usize = 64 * 1024;
@@ -24,12 +24,12 @@ const NAME_START: &str = "backup-";
 const NAME_END: &str = ".part";
 
 /// Removes the copy when the answer is over, whichever way it ends.
-struct Copy {
+struct BackupFile {
     path: PathBuf,
     _turn: OwnedSemaphorePermit,
 }
 
-impl Drop for Copy {
+impl Drop for BackupFile {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "a backup's copy could not be removed");
@@ -42,18 +42,18 @@ impl Drop for Copy {
 #[utoipa::path(get, path = "/admin/v1/backup", tag = "backup",
     responses((status = 200, description = "The database, a consistent copy", content_type = "application/vnd.sqlite3", body = Vec<u8>),
         (status = 409, description = "Not with PostgreSQL: use pg_dump", content_type = "application/problem+json",
-         body = crate::http::problem::Problem), Reading))]
+         body = crate::http::problem::Problem), ReadErrors))]
 pub async fn download(
     State(state): State<ControlState>,
     _: Admin,
     one_at_a_time: Arc<Semaphore>,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     let turn = one_at_a_time.try_acquire_owned();
     let turn =
         turn.map_err(|_| Failure::new(Kind::Unavailable, "another backup is running: try again later"))?;
     remove_leftovers(&state.data_dir);
     let path = state.data_dir.join(format!("{NAME_START}{}{NAME_END}", Uuid::now_v7()));
-    let copy = Copy { path, _turn: turn };
+    let copy = BackupFile { path, _turn: turn };
     let store = state.store.clone();
     // Once begun the copy is made, even when its caller hangs up meanwhile; it is removed then, and not before: what
     // is removed while SQLite still writes it would come back.

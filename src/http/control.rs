@@ -11,7 +11,7 @@ use axum::routing::{delete, get, post};
 use tokio::sync::Semaphore;
 
 use crate::domain::failure::Failure;
-use crate::http::problem::Refused;
+use crate::http::problem::ApiError;
 use crate::http::{
     audit, auth, backup, groups, keys, me, openapi, peers, stats, targets, usage, usage_rejected, users,
 };
@@ -60,8 +60,8 @@ pub fn router(state: ControlState) -> Router {
         .route("/admin/v1/audit", get(audit::list))
         .route("/admin/v1/backup", get(move |state, admin| backup::download(state, admin, backups.clone())))
         .route("/admin/v1/openapi.json", get(openapi::document))
-        .fallback(async || Refused::not_found("there is no such resource"))
-        .method_not_allowed_fallback(async || Refused::method_not_allowed())
+        .fallback(async || ApiError::not_found("there is no such resource"))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(from_fn_with_state(state.clone(), by_leader_or_here))
         .with_state(state)
 }
@@ -76,7 +76,7 @@ async fn by_leader_or_here(State(state): State<ControlState>, request: Request, 
     if answer.status() == StatusCode::UNAUTHORIZED
         && let Some(reason) = state.cluster.no_accounts_yet()
     {
-        answer = Refused::from(Failure::not_yet(reason)).into_response();
+        answer = ApiError::from(Failure::not_yet(reason)).into_response();
     }
     answer.headers_mut().insert(SCOPE, HeaderValue::from_static("local"));
     answer

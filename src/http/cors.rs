@@ -40,12 +40,12 @@ pub(super) enum Verdict {
     /// It only asks whether it may call.
     Answered(Response<Body>),
     /// It is answered like any other, and the answer is marked.
-    Call(Marks),
+    Call(CorsHeaders),
 }
 
 /// What the answer to a call has to say to a browser; by default nothing.
 #[derive(Default)]
-pub(super) struct Marks {
+pub(super) struct CorsHeaders {
     /// The origin that may see it.
     origin: Option<HeaderValue>,
     /// Whether another origin would be told something else.
@@ -77,7 +77,7 @@ impl Cors {
     }
 }
 
-impl Marks {
+impl CorsHeaders {
     pub(super) fn on(self, mut response: Response<Body>) -> Response<Body> {
         let headers = response.headers_mut();
         if self.origin.is_some() {
@@ -100,8 +100,9 @@ impl Marks {
 /// What is to be done about a request.
 pub(super) fn judge(cors: Option<&Cors>, method: &Method, path: &str, headers: &HeaderMap) -> Verdict {
     let judged = cors.and_then(|cors| Some((cors, dialect(method, path, headers)?)));
-    let Some((cors, dialect)) = judged else { return Verdict::Call(Marks::default()) };
-    let marks = Marks { origin: cors.allowed(headers), varies: matches!(cors.allowed, Allowed::Only(_)) };
+    let Some((cors, dialect)) = judged else { return Verdict::Call(CorsHeaders::default()) };
+    let marks =
+        CorsHeaders { origin: cors.allowed(headers), varies: matches!(cors.allowed, Allowed::Only(_)) };
     let is_preflight = *method == Method::OPTIONS
         && headers.contains_key(ORIGIN)
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
@@ -127,7 +128,7 @@ fn dialect(method: &Method, path: &str, headers: &HeaderMap) -> Option<Provider>
 }
 
 /// The answer to a browser that asks before a page's call: no credential is there yet, and no provider needs to know.
-fn preflight(body_with_usage: &HeaderMap, dialect: Provider, marks: Marks) -> Response<Body> {
+fn preflight(body_with_usage: &HeaderMap, dialect: Provider, marks: CorsHeaders) -> Response<Body> {
     let mut response = if marks.origin.is_some() {
         let mut response = Response::new(Body::Data(proxy::Body::from(String::new())));
         *response.status_mut() = StatusCode::NO_CONTENT;

@@ -10,10 +10,10 @@ use uuid::Uuid;
 use crate::accounts::{Actor, GroupChange, NewGroup};
 use crate::domain::clock::Timestamp;
 use crate::domain::group::Group;
-use crate::http::input::{Admin, Input, Named, Params};
+use crate::http::input::{Admin, JsonBody, PathParam, QueryParams};
 use crate::http::limits::{LimitsView, input_with_limits};
 use crate::http::paging::{List, PageParams, limit, place};
-use crate::http::problem::{Answer, Changing, Reading};
+use crate::http::problem::{ApiResult, ReadErrors, WriteErrors};
 use crate::http::state::ControlState;
 use crate::store::GroupRepo;
 
@@ -91,12 +91,12 @@ pub struct RemovedGroupView {
 
 /// List groups, newest first.
 #[utoipa::path(get, path = "/admin/v1/groups", tag = "groups", params(PageParams),
-    responses((status = 200, description = "One page of groups", body = List<GroupView>), Reading))]
+    responses((status = 200, description = "One page of groups", body = List<GroupView>), ReadErrors))]
 pub async fn list(
     State(state): State<ControlState>,
     _: Admin,
-    Params(params): Params<PageParams>,
-) -> Answer<Json<List<GroupView>>> {
+    QueryParams(params): QueryParams<PageParams>,
+) -> ApiResult<Json<List<GroupView>>> {
     let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
     let page = GroupRepo::on(&state.store).list(limit, place).await?;
     Ok(Json(List::of(page, |group| GroupView::from(&group))))
@@ -104,12 +104,12 @@ pub async fn list(
 
 /// Create a group.
 #[utoipa::path(post, path = "/admin/v1/groups", tag = "groups", request_body = NewGroupInput,
-    responses((status = 201, description = "The new group", body = GroupView), Changing))]
+    responses((status = 201, description = "The new group", body = GroupView), WriteErrors))]
 pub async fn create(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Input(input): Input<NewGroupInput>,
-) -> Answer<(StatusCode, Json<GroupView>)> {
+    JsonBody(input): JsonBody<NewGroupInput>,
+) -> ApiResult<(StatusCode, Json<GroupView>)> {
     let new = NewGroup { limits: input.limits()?, name: input.name };
     let group = state.accounts.create_group(&Actor::from(&admin), new).await?;
     Ok((StatusCode::CREATED, Json(GroupView::from(&group))))
@@ -118,25 +118,25 @@ pub async fn create(
 /// Show a group.
 #[utoipa::path(get, path = "/admin/v1/groups/{id}", tag = "groups",
     params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, description = "The group", body = GroupView), Reading))]
+    responses((status = 200, description = "The group", body = GroupView), ReadErrors))]
 pub async fn show(
     State(state): State<ControlState>,
     _: Admin,
-    Named(named): Named<String>,
-) -> Answer<Json<GroupView>> {
+    PathParam(named): PathParam<String>,
+) -> ApiResult<Json<GroupView>> {
     Ok(Json(GroupView::from(&state.accounts.group(&named).await?)))
 }
 
 /// Change a group's name or limits. They hold from the next request on.
 #[utoipa::path(patch, path = "/admin/v1/groups/{id}", tag = "groups", request_body = GroupChangeInput,
     params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, description = "The group", body = GroupView), Changing))]
+    responses((status = 200, description = "The group", body = GroupView), WriteErrors))]
 pub async fn change(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Named(named): Named<String>,
-    Input(input): Input<GroupChangeInput>,
-) -> Answer<Json<GroupView>> {
+    PathParam(named): PathParam<String>,
+    JsonBody(input): JsonBody<GroupChangeInput>,
+) -> ApiResult<Json<GroupView>> {
     let wanted = GroupChange { limits: input.limits()?, name: input.name };
     let group = state.accounts.change_group(&Actor::from(&admin), &named, wanted).await?;
     Ok(Json(GroupView::from(&group)))
@@ -145,13 +145,13 @@ pub async fn change(
 /// Remove a group. Refused while it has members, who would be free of its limits, unless `force` says so.
 #[utoipa::path(delete, path = "/admin/v1/groups/{id}", tag = "groups",
     params(("id" = String, Path, description = "Id or name"), RemoveParams),
-    responses((status = 200, description = "What went with the group", body = RemovedGroupView), Changing))]
+    responses((status = 200, description = "What went with the group", body = RemovedGroupView), WriteErrors))]
 pub async fn remove(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Named(named): Named<String>,
-    Params(params): Params<RemoveParams>,
-) -> Answer<Json<RemovedGroupView>> {
+    PathParam(named): PathParam<String>,
+    QueryParams(params): QueryParams<RemoveParams>,
+) -> ApiResult<Json<RemovedGroupView>> {
     let force = params.force.unwrap_or(false);
     let removed = state.accounts.remove_group(&Actor::from(&admin), &named, force).await?;
     Ok(Json(RemovedGroupView {

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::principal::Principal;
 use crate::domain::user::Role;
-use crate::http::problem::Refused;
+use crate::http::problem::ApiError;
 use crate::http::state::ControlState;
 
 /// The largest body of a control-plane request; the largest sensible one is a user with a few hundred globs.
@@ -25,21 +25,21 @@ pub struct Caller(pub Principal);
 pub struct Admin(pub Principal);
 
 /// Where the request comes from, as far as that can be believed.
-pub struct From(pub IpAddr);
+pub struct ClientAddr(pub IpAddr);
 
 /// One segment of the path.
-pub struct Named<T>(pub T);
+pub struct PathParam<T>(pub T);
 
 /// The query, every parameter of which is known.
-pub struct Params<T>(pub T);
+pub struct QueryParams<T>(pub T);
 
 /// The body, JSON whose every field is known.
-pub struct Input<T>(pub T);
+pub struct JsonBody<T>(pub T);
 
 impl FromRequestParts<ControlState> for Caller {
-    type Rejection = Refused;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
         let credential = bearer(&parts.headers).ok_or_else(|| {
             Failure::new(Kind::Unauthenticated, "send `authorization: Bearer KEY-or-access-token`")
         })?;
@@ -48,9 +48,9 @@ impl FromRequestParts<ControlState> for Caller {
 }
 
 impl FromRequestParts<ControlState> for Admin {
-    type Rejection = Refused;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
         let Caller(principal) = Caller::from_request_parts(parts, state).await?;
         match principal.role {
             Role::Admin => Ok(Self(principal)),
@@ -59,40 +59,40 @@ impl FromRequestParts<ControlState> for Admin {
     }
 }
 
-impl FromRequestParts<ControlState> for From {
-    type Rejection = Refused;
+impl FromRequestParts<ControlState> for ClientAddr {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
         Ok(Self(state.callers.address(&parts.headers, &parts.extensions)))
     }
 }
 
-impl<T: DeserializeOwned + Send> FromRequestParts<ControlState> for Named<T> {
-    type Rejection = Refused;
+impl<T: DeserializeOwned + Send> FromRequestParts<ControlState> for PathParam<T> {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path(value)) => Ok(Self(value)),
-            Err(reason) => Err(Refused::invalid(reason.body_text())),
+            Err(reason) => Err(ApiError::invalid(reason.body_text())),
         }
     }
 }
 
-impl<T: DeserializeOwned> FromRequestParts<ControlState> for Params<T> {
-    type Rejection = Refused;
+impl<T: DeserializeOwned> FromRequestParts<ControlState> for QueryParams<T> {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &ControlState) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, _: &ControlState) -> Result<Self, ApiError> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(value)) => Ok(Self(value)),
-            Err(reason) => Err(Refused::invalid(reason.body_text())),
+            Err(reason) => Err(ApiError::invalid(reason.body_text())),
         }
     }
 }
 
-impl<T: DeserializeOwned> FromRequest<ControlState> for Input<T> {
-    type Rejection = Refused;
+impl<T: DeserializeOwned> FromRequest<ControlState> for JsonBody<T> {
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &ControlState) -> Result<Self, Refused> {
+    async fn from_request(request: Request, _: &ControlState) -> Result<Self, ApiError> {
         let body = Limited::new(request.into_body(), BODY_MAX).collect().await.map_err(|reason| {
             if reason.is::<LengthLimitError>() {
                 Failure::new(Kind::TooLarge, format!("the body is larger than {BODY_MAX} bytes"))
@@ -103,12 +103,12 @@ impl<T: DeserializeOwned> FromRequest<ControlState> for Input<T> {
         let body = body.to_bytes();
         // The parser would also take an array for an object, field by field.
         if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-            return Err(Refused::invalid("the body has to be a JSON object"));
+            return Err(ApiError::invalid("the body has to be a JSON object"));
         }
         // The parser's message names the field and the place; it never repeats the value of a known field.
         serde_json::from_slice(&body)
             .map(Self)
-            .map_err(|reason| Refused::invalid(format!("the body is not what is expected: {reason}")))
+            .map_err(|reason| ApiError::invalid(format!("the body is not what is expected: {reason}")))
     }
 }
 

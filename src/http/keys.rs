@@ -10,9 +10,9 @@ use uuid::Uuid;
 use crate::accounts::{Accounts, Actor, CreatedKey, NewKey};
 use crate::domain::clock::Timestamp;
 use crate::domain::user::ApiKey;
-use crate::http::input::{Admin, Input, Named, Params};
+use crate::http::input::{Admin, JsonBody, PathParam, QueryParams};
 use crate::http::paging::{List, limit, place};
-use crate::http::problem::{Answer, Changing, Reading};
+use crate::http::problem::{ApiResult, ReadErrors, WriteErrors};
 use crate::http::state::ControlState;
 use crate::store::ApiKeyRepo;
 
@@ -104,12 +104,12 @@ pub struct KeyParams {
 
 /// List keys, newest first.
 #[utoipa::path(get, path = "/admin/v1/keys", tag = "keys", params(KeyParams),
-    responses((status = 200, description = "One page of keys", body = List<KeyView>), Reading))]
+    responses((status = 200, description = "One page of keys", body = List<KeyView>), ReadErrors))]
 pub async fn list(
     State(state): State<ControlState>,
     _: Admin,
-    Params(params): Params<KeyParams>,
-) -> Answer<Json<List<KeyView>>> {
+    QueryParams(params): QueryParams<KeyParams>,
+) -> ApiResult<Json<List<KeyView>>> {
     let user = match &params.user {
         Some(named) => Some(state.accounts.user(named).await?.id),
         None => None,
@@ -121,12 +121,12 @@ pub async fn list(
 
 /// Create a key for a user. The key itself is in this answer and nowhere else.
 #[utoipa::path(post, path = "/admin/v1/keys", tag = "keys", request_body = NewKeyInput,
-    responses((status = 201, description = "The new key", body = CreatedKeyView), Changing))]
+    responses((status = 201, description = "The new key", body = CreatedKeyView), WriteErrors))]
 pub async fn create(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Input(input): Input<NewKeyInput>,
-) -> Answer<(StatusCode, Json<CreatedKeyView>)> {
+    JsonBody(input): JsonBody<NewKeyInput>,
+) -> ApiResult<(StatusCode, Json<CreatedKeyView>)> {
     let new = NewKey { name: input.name.unwrap_or_default(), expires_at: input.expires_at };
     let created = state.accounts.create_key(&Actor::from(&admin), &input.user, new).await?;
     Ok((StatusCode::CREATED, Json(CreatedKeyView::of(&created, &state.accounts))))
@@ -134,12 +134,12 @@ pub async fn create(
 
 /// Revoke a key: it is refused from the next request on.
 #[utoipa::path(delete, path = "/admin/v1/keys/{id}", tag = "keys", params(("id" = String, Path, description = "Id")),
-    responses((status = 204, description = "Revoked"), Changing))]
+    responses((status = 204, description = "Revoked"), WriteErrors))]
 pub async fn revoke(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Named(id): Named<String>,
-) -> Answer<StatusCode> {
+    PathParam(id): PathParam<String>,
+) -> ApiResult<StatusCode> {
     state.accounts.revoke_key(&Actor::from(&admin), &id, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }

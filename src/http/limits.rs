@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::accounts::LimitsChange;
 use crate::domain::group::Limits;
-use crate::http::problem::{Answer, Refused};
+use crate::http::problem::{ApiError, ApiResult};
 
 const NANO_PER_USD: f64 = 1e9;
 /// A billion USD: what fits in nano-USD with room for sums.
@@ -81,7 +81,7 @@ macro_rules! input_with_limits {
 
         impl $name {
             /// The limits to set.
-            fn limits(&self) -> crate::http::problem::Answer<crate::accounts::LimitsChange> {
+            fn limits(&self) -> crate::http::problem::ApiResult<crate::accounts::LimitsChange> {
                 let nanousd = |usd: Option<f64>| usd.map(crate::http::limits::nanousd).transpose();
                 crate::http::limits::checked(crate::accounts::LimitsChange {
                     daily_tokens: self.daily_tokens,
@@ -124,11 +124,11 @@ pub fn usd(nanousd: i64) -> f64 {
 /// # Errors
 /// 400 for what is no budget.
 #[allow(clippy::cast_possible_truncation, reason = "checked to lie between 0 and 1e18 just before")]
-pub(super) fn nanousd(usd: f64) -> Answer<i64> {
+pub(super) fn nanousd(usd: f64) -> ApiResult<i64> {
     if (0.0..=USD_MAX).contains(&usd) {
         Ok((usd * NANO_PER_USD).round() as i64)
     } else {
-        Err(Refused::invalid(format!("monthly_usd has to be between 0 and {USD_MAX}")))
+        Err(ApiError::invalid(format!("monthly_usd has to be between 0 and {USD_MAX}")))
     }
 }
 
@@ -136,14 +136,14 @@ pub(super) fn nanousd(usd: f64) -> Answer<i64> {
 ///
 /// # Errors
 /// 400 with the field.
-pub(super) fn checked(change: LimitsChange) -> Answer<LimitsChange> {
+pub(super) fn checked(change: LimitsChange) -> ApiResult<LimitsChange> {
     let counts = [
         ("daily_tokens", change.daily_tokens),
         ("monthly_tokens", change.monthly_tokens),
         ("max_tokens", change.max_tokens),
     ];
     match counts.iter().find(|(_, count)| count.flatten().is_some_and(|count| count > TOKENS_MAX)) {
-        Some((field, _)) => Err(Refused::invalid(format!("{field} has to be at most {TOKENS_MAX}"))),
+        Some((field, _)) => Err(ApiError::invalid(format!("{field} has to be at most {TOKENS_MAX}"))),
         None => Ok(change),
     }
 }
@@ -165,7 +165,7 @@ mod tests {
         Body { }
     }
 
-    fn change(json: &str) -> Answer<LimitsChange> {
+    fn change(json: &str) -> ApiResult<LimitsChange> {
         serde_json::from_str::<Body>(json).expect("a body").limits()
     }
 

@@ -16,7 +16,7 @@ use super::cors;
 use super::dispatch::Dispatch;
 use super::problem::MEDIA_TYPE;
 use crate::inbound::tls::{Files, acceptor};
-use crate::inbound::{Door, Handler, Limits, Protocols, RequestBody};
+use crate::inbound::{Handler, Limits, Protocols, RequestBody, Server};
 use crate::proxy;
 
 /// Streams of one HTTP/2 connection at the same time.
@@ -34,7 +34,7 @@ impl Handler for Dispatch {
         self.call(head, body, caller)
     }
 
-    fn no_place(&self, head: &Parts) -> Response<Body> {
+    fn no_capacity(&self, head: &Parts) -> Response<Body> {
         cors::answer(self.cors.as_deref(), head, turned_away)
     }
 }
@@ -62,9 +62,9 @@ pub fn door<H: Handler>(
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
     limits: Limits,
-) -> Door<H> {
+) -> Server<H> {
     let protocols = Protocols { http1: true, streams: STREAMS_MAX, windows: None };
-    Door::new(listener, tls, handler, protocols, limits)
+    Server::new(listener, tls, handler, protocols, limits)
 }
 
 /// Reads a certificate chain and its key for a TLS door.

@@ -15,11 +15,11 @@ use crate::domain::failure::{Failure, Kind};
 use crate::domain::principal::{Credential, Principal};
 use crate::domain::usage::UsageFilter;
 use crate::domain::user::Role;
-use crate::http::input::{Caller, Input, Named, Params};
+use crate::http::input::{Caller, JsonBody, PathParam, QueryParams};
 use crate::http::keys::{CreatedKeyView, KeyView};
 use crate::http::limits::{LimitsView, usd};
 use crate::http::paging::{List, PageParams, limit, place};
-use crate::http::problem::{Answer, Changing, Reading};
+use crate::http::problem::{ApiResult, ReadErrors, WriteErrors};
 use crate::http::state::ControlState;
 use crate::http::stats::TotalsView;
 use crate::http::usage::UsageView;
@@ -155,7 +155,7 @@ pub struct MyNewKeyInput {
 }
 
 /// Who am I?
-#[utoipa::path(get, path = "/me", tag = "me", responses((status = 200, description = "You", body = MeView), Reading))]
+#[utoipa::path(get, path = "/me", tag = "me", responses((status = 200, description = "You", body = MeView), ReadErrors))]
 pub async fn show(Caller(me): Caller) -> Json<MeView> {
     let (id, credential) = match me.credential {
         Credential::ApiKey(_) => (Some(me.user_id.0), "api_key"),
@@ -175,12 +175,12 @@ pub async fn show(Caller(me): Caller) -> Json<MeView> {
 
 /// What did I use?
 #[utoipa::path(get, path = "/me/usage", tag = "me", params(MyUsageParams),
-    responses((status = 200, description = "Sums, and one page of usage logs", body = MyUsageView), Reading))]
+    responses((status = 200, description = "Sums, and one page of usage logs", body = MyUsageView), ReadErrors))]
 pub async fn usage(
     State(state): State<ControlState>,
     Caller(me): Caller,
-    Params(params): Params<MyUsageParams>,
-) -> Answer<Json<MyUsageView>> {
+    QueryParams(params): QueryParams<MyUsageParams>,
+) -> ApiResult<Json<MyUsageView>> {
     let me = a_user(&me)?;
     let (from, to) = (params.from.unwrap_or(Timestamp::MIN), params.to.unwrap_or(Timestamp::MAX));
     let filter =
@@ -194,8 +194,8 @@ pub async fn usage(
 }
 
 /// What may I still use?
-#[utoipa::path(get, path = "/me/quota", tag = "me", responses((status = 200, description = "Limits, and what is used of them", body = MyQuotaView), Reading))]
-pub async fn quota(State(state): State<ControlState>, Caller(me): Caller) -> Answer<Json<MyQuotaView>> {
+#[utoipa::path(get, path = "/me/quota", tag = "me", responses((status = 200, description = "Limits, and what is used of them", body = MyQuotaView), ReadErrors))]
+pub async fn quota(State(state): State<ControlState>, Caller(me): Caller) -> ApiResult<Json<MyQuotaView>> {
     let (me, now) = (a_user(&me)?, Moment { at: state.clock.now(), steady: Instant::now() });
     let user = state.quota.status(SubjectId::User(me.user_id), &me.allowance, now);
     let group = me.group.as_ref().zip(me.group_allowance.as_ref()).map(|((id, name), allowance)| {
@@ -206,12 +206,12 @@ pub async fn quota(State(state): State<ControlState>, Caller(me): Caller) -> Ans
 
 /// List my keys, newest first.
 #[utoipa::path(get, path = "/me/keys", tag = "me", params(PageParams),
-    responses((status = 200, description = "One page of keys", body = List<KeyView>), Reading))]
+    responses((status = 200, description = "One page of keys", body = List<KeyView>), ReadErrors))]
 pub async fn list_keys(
     State(state): State<ControlState>,
     Caller(me): Caller,
-    Params(params): Params<PageParams>,
-) -> Answer<Json<List<KeyView>>> {
+    QueryParams(params): QueryParams<PageParams>,
+) -> ApiResult<Json<List<KeyView>>> {
     let me = a_user(&me)?;
     let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
     let page = ApiKeyRepo::on(&state.store).list(Some(me.user_id), limit, place).await?;
@@ -220,12 +220,12 @@ pub async fn list_keys(
 
 /// Create a key for myself. The key itself is in this answer and nowhere else.
 #[utoipa::path(post, path = "/me/keys", tag = "me", request_body = MyNewKeyInput,
-    responses((status = 201, description = "The new key", body = CreatedKeyView), Changing))]
+    responses((status = 201, description = "The new key", body = CreatedKeyView), WriteErrors))]
 pub async fn create_key(
     State(state): State<ControlState>,
     Caller(me): Caller,
-    Input(input): Input<MyNewKeyInput>,
-) -> Answer<(StatusCode, Json<CreatedKeyView>)> {
+    JsonBody(input): JsonBody<MyNewKeyInput>,
+) -> ApiResult<(StatusCode, Json<CreatedKeyView>)> {
     let me = a_user(&me)?;
     let new = NewKey { name: input.name.unwrap_or_default(), expires_at: input.expires_at };
     let created = state.accounts.create_key(&Actor::from(me), &me.user_id.to_string(), new).await?;
@@ -234,12 +234,12 @@ pub async fn create_key(
 
 /// Revoke a key of mine: it is refused from the next request on.
 #[utoipa::path(delete, path = "/me/keys/{id}", tag = "me", params(("id" = String, Path, description = "Id")),
-    responses((status = 204, description = "Revoked"), Changing))]
+    responses((status = 204, description = "Revoked"), WriteErrors))]
 pub async fn revoke_key(
     State(state): State<ControlState>,
     Caller(me): Caller,
-    Named(id): Named<String>,
-) -> Answer<StatusCode> {
+    PathParam(id): PathParam<String>,
+) -> ApiResult<StatusCode> {
     let me = a_user(&me)?;
     state.accounts.revoke_key(&Actor::from(me), &id, Some(me.user_id)).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::http::problem::{Answer, Refused};
+use crate::http::problem::{ApiError, ApiResult};
 use crate::store::{Cursor, Page};
 
 /// Rows of a page that does not ask for a number.
@@ -54,10 +54,10 @@ impl<T> List<T> {
 ///
 /// # Errors
 /// 400 for a number that is not between 1 and 1000.
-pub fn limit(asked: Option<u32>) -> Answer<usize> {
+pub fn limit(asked: Option<u32>) -> ApiResult<usize> {
     match asked.unwrap_or(LIMIT_DEFAULT) {
         limit @ 1..=LIMIT_MAX => Ok(limit as usize),
-        _ => Err(Refused::invalid(format!("limit has to be between 1 and {LIMIT_MAX}"))),
+        _ => Err(ApiError::invalid(format!("limit has to be between 1 and {LIMIT_MAX}"))),
     }
 }
 
@@ -65,10 +65,10 @@ pub fn limit(asked: Option<u32>) -> Answer<usize> {
 ///
 /// # Errors
 /// 400 for a text that no page gave.
-pub fn place(cursor: Option<&str>) -> Answer<Option<Cursor>> {
+pub fn place(cursor: Option<&str>) -> ApiResult<Option<Cursor>> {
     let cursor = cursor.filter(|cursor| !cursor.is_empty());
     cursor
         .map(str::parse)
         .transpose()
-        .map_err(|error: crate::store::NotACursor| Refused::invalid(error.to_string()))
+        .map_err(|error: crate::store::NotACursor| ApiError::invalid(error.to_string()))
 }

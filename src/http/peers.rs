@@ -12,9 +12,9 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::NodeId;
 use crate::domain::peer::Peer;
 use crate::domain::principal::Principal;
-use crate::http::input::{Admin, Named};
+use crate::http::input::{Admin, PathParam};
 use crate::http::paging::List;
-use crate::http::problem::{Answer, Changing, Reading, Refused};
+use crate::http::problem::{ApiError, ApiResult, ReadErrors, WriteErrors};
 use crate::http::state::ControlState;
 
 /// A node as the registry knows it.
@@ -64,44 +64,44 @@ impl From<Peer> for PeerView {
 
 /// List the nodes of the cluster.
 #[utoipa::path(get, path = "/admin/v1/peers", tag = "peers",
-    responses((status = 200, description = "Every node", body = List<PeerView>), Reading))]
-pub async fn list(State(state): State<ControlState>, _: Admin) -> Answer<Json<List<PeerView>>> {
+    responses((status = 200, description = "Every node", body = List<PeerView>), ReadErrors))]
+pub async fn list(State(state): State<ControlState>, _: Admin) -> ApiResult<Json<List<PeerView>>> {
     Ok(Json(List::whole(state.cluster.peers().into_iter().map(PeerView::from).collect())))
 }
 
 /// Give a node no new traffic; what it has in flight is finished.
 #[utoipa::path(post, path = "/admin/v1/peers/{id}/drain", tag = "peers",
     params(("id" = String, Path, description = "The node's id")),
-    responses((status = 200, description = "The node", body = PeerView), Changing))]
+    responses((status = 200, description = "The node", body = PeerView), WriteErrors))]
 pub async fn drain(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Named(id): Named<String>,
-) -> Answer<Json<PeerView>> {
+    PathParam(id): PathParam<String>,
+) -> ApiResult<Json<PeerView>> {
     set_draining(&state, &admin, &id, true).await
 }
 
 /// Give a node traffic again.
 #[utoipa::path(post, path = "/admin/v1/peers/{id}/undrain", tag = "peers",
     params(("id" = String, Path, description = "The node's id")),
-    responses((status = 200, description = "The node", body = PeerView), Changing))]
+    responses((status = 200, description = "The node", body = PeerView), WriteErrors))]
 pub async fn undrain(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Named(id): Named<String>,
-) -> Answer<Json<PeerView>> {
+    PathParam(id): PathParam<String>,
+) -> ApiResult<Json<PeerView>> {
     set_draining(&state, &admin, &id, false).await
 }
 
 /// Forget a node that is gone. Its usage stays in the books; if it comes back, it registers again.
 #[utoipa::path(delete, path = "/admin/v1/peers/{id}", tag = "peers",
     params(("id" = String, Path, description = "The node's id")),
-    responses((status = 204, description = "Forgotten"), Changing))]
+    responses((status = 204, description = "Forgotten"), WriteErrors))]
 pub async fn forget(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Named(id): Named<String>,
-) -> Answer<StatusCode> {
+    PathParam(id): PathParam<String>,
+) -> ApiResult<StatusCode> {
     let id = parse(&id)?;
     state.cluster.forget(&id).await?;
     let subject = format!("peer {id}");
@@ -115,7 +115,7 @@ async fn set_draining(
     admin: &Principal,
     id: &str,
     draining: bool,
-) -> Answer<Json<PeerView>> {
+) -> ApiResult<Json<PeerView>> {
     let id = parse(id)?;
     let peer = state.cluster.drain(&id, draining).await?;
     let action = if draining { "peer.drain" } else { "peer.undrain" };
@@ -124,6 +124,6 @@ async fn set_draining(
     Ok(Json(peer.into()))
 }
 
-fn parse(id: &str) -> Answer<NodeId> {
-    id.parse().map_err(|_| Refused::not_found(format!("no such peer: {id}")))
+fn parse(id: &str) -> ApiResult<NodeId> {
+    id.parse().map_err(|_| ApiError::not_found(format!("no such peer: {id}")))
 }

@@ -36,15 +36,15 @@ pub struct Problem {
 
 /// A failure on its way out of a handler.
 #[derive(Debug)]
-pub struct Refused {
+pub struct ApiError {
     failure: Failure,
     status: StatusCode,
 }
 
 /// What handlers return.
-pub type Answer<T> = Result<T, Refused>;
+pub type ApiResult<T> = Result<T, ApiError>;
 
-impl Refused {
+impl ApiError {
     /// A request that cannot be understood.
     pub fn invalid(message: impl Into<String>) -> Self {
         Failure::new(Kind::Invalid, message).into()
@@ -63,14 +63,14 @@ impl Refused {
     }
 }
 
-impl<E: Into<Failure>> From<E> for Refused {
+impl<E: Into<Failure>> From<E> for ApiError {
     fn from(error: E) -> Self {
         let failure = error.into();
         Self { status: failure.kind.http_status(), failure }
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.failure.fmt(f)
     }
@@ -95,32 +95,32 @@ fn words_of(kind: Kind) -> (&'static str, &'static str) {
 }
 
 /// The refusals of a request that reads.
-pub struct Reading;
+pub struct ReadErrors;
 
 /// The refusals of a request that changes something.
-pub struct Changing;
+pub struct WriteErrors;
 
 /// The refusals of a request for a session.
-pub struct Signing;
+pub struct AuthErrors;
 
-impl IntoResponses for Reading {
+impl IntoResponses for ReadErrors {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         use Kind::{Forbidden, Internal, Invalid, NotFound, Unauthenticated, Unavailable};
         documented(&[Invalid, Unauthenticated, Forbidden, NotFound, Internal, Unavailable])
     }
 }
 
-impl IntoResponses for Changing {
+impl IntoResponses for WriteErrors {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        let mut all = Reading::responses();
+        let mut all = ReadErrors::responses();
         all.extend(documented(&[Kind::Conflict, Kind::TooLarge]));
         all
     }
 }
 
-impl IntoResponses for Signing {
+impl IntoResponses for AuthErrors {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        let mut all = Reading::responses();
+        let mut all = ReadErrors::responses();
         all.extend(documented(&[Kind::TooLarge, Kind::RateLimited]));
         all.remove(StatusCode::NOT_FOUND.as_str());
         all
@@ -136,7 +136,7 @@ fn documented(kinds: &[Kind]) -> BTreeMap<String, RefOr<utoipa::openapi::Respons
     kinds.iter().map(|kind| (kind.http_status().as_str().to_owned(), problem(*kind).into())).collect()
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Self { failure, status } = self;
         let (kind, title) = if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     async fn answer(failure: Failure) -> (http::response::Parts, serde_json::Value) {
-        let (parts, body) = Refused::from(failure).into_response().into_parts();
+        let (parts, body) = ApiError::from(failure).into_response().into_parts();
         let bytes = body.collect().await.expect("a body").to_bytes();
         (parts, serde_json::from_slice(&bytes).expect("JSON"))
     }

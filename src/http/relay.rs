@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::callers::{Callers, RELAYED, SESSION_ENDED};
 use super::control;
 use super::input::bearer;
-use super::problem::Refused;
+use super::problem::ApiError;
 use crate::accounts::Accounts;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::Jti;
@@ -48,11 +48,11 @@ pub fn to_leader(address: LeaderAddress, accounts: Accounts, callers: Arc<Caller
         });
         Box::pin(async move {
             if is_local_admin {
-                return Refused::from(go_to_leader(address().as_deref())).into_response();
+                return ApiError::from(go_to_leader(address().as_deref())).into_response();
             }
             match relay(request, &address, &known, &callers).await {
                 Ok(response) => note_end(response, &accounts),
-                Err(failure) => Refused::from(failure).into_response(),
+                Err(failure) => ApiError::from(failure).into_response(),
             }
         })
     })
@@ -117,7 +117,7 @@ async fn relay(
     let (mut head, body) = answered?;
     proxy::drop_hop_by_hop(&mut head.headers);
     head.headers.insert(SCOPE, HeaderValue::from_static("cluster"));
-    Ok(Response::from_parts(head, Body::new(Relayed(body))))
+    Ok(Response::from_parts(head, Body::new(RelayedBody(body))))
 }
 
 fn leader(address: &LeaderAddress, known: &Mutex<Known>) -> Result<Arc<Client>, Failure> {
@@ -153,9 +153,9 @@ fn client(url: &str) -> Result<Client, String> {
     })
 }
 
-struct Relayed(ResponseBody);
+struct RelayedBody(ResponseBody);
 
-impl HttpBody for Relayed {
+impl HttpBody for RelayedBody {
     type Data = Bytes;
     type Error = BodyError;
 

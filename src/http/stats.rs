@@ -9,9 +9,9 @@ use uuid::Uuid;
 use crate::domain::clock::Timestamp;
 use crate::domain::peer::Incomplete;
 use crate::domain::summary::{StatRow, StatsBy, Totals};
-use crate::http::input::{Admin, Params};
+use crate::http::input::{Admin, QueryParams};
 use crate::http::paging::{List, limit};
-use crate::http::problem::{Answer, Reading, Refused};
+use crate::http::problem::{ApiError, ApiResult, ReadErrors};
 use crate::http::state::ControlState;
 use crate::store::{StatsCursor, UsageRepo};
 
@@ -170,12 +170,12 @@ pub struct TopParams {
 
 /// Sums of everything.
 #[utoipa::path(get, path = "/admin/v1/stats", tag = "stats", params(WindowParams),
-    responses((status = 200, description = "The sums", body = StatsView), Reading))]
+    responses((status = 200, description = "The sums", body = StatsView), ReadErrors))]
 pub async fn total(
     State(state): State<ControlState>,
     _: Admin,
-    Params(params): Params<WindowParams>,
-) -> Answer<Json<StatsView>> {
+    QueryParams(params): QueryParams<WindowParams>,
+) -> ApiResult<Json<StatsView>> {
     // Asked before the sums: what is complete now is in them.
     let complete_through = state.cluster.complete_through().await?;
     let incomplete = state.cluster.incomplete().into_iter().map(IncompleteView::from).collect();
@@ -186,24 +186,24 @@ pub async fn total(
 
 /// Sums per user, the most tokens first.
 #[utoipa::path(get, path = "/admin/v1/stats/users", tag = "stats", params(TopParams),
-    responses((status = 200, description = "One page of sums", body = List<UserStatsView>), Reading))]
+    responses((status = 200, description = "One page of sums", body = List<UserStatsView>), ReadErrors))]
 pub async fn users(
     State(state): State<ControlState>,
     _: Admin,
-    Params(params): Params<TopParams>,
-) -> Answer<Json<List<UserStatsView>>> {
+    QueryParams(params): QueryParams<TopParams>,
+) -> ApiResult<Json<List<UserStatsView>>> {
     let view = |row: StatRow| UserStatsView { user_id: row.key, user: row.name, totals: row.totals.into() };
     page(&state, StatsBy::User, &params, view).await
 }
 
 /// Sums per group, the most tokens first.
 #[utoipa::path(get, path = "/admin/v1/stats/groups", tag = "stats", params(TopParams),
-    responses((status = 200, description = "One page of sums", body = List<GroupStatsView>), Reading))]
+    responses((status = 200, description = "One page of sums", body = List<GroupStatsView>), ReadErrors))]
 pub async fn groups(
     State(state): State<ControlState>,
     _: Admin,
-    Params(params): Params<TopParams>,
-) -> Answer<Json<List<GroupStatsView>>> {
+    QueryParams(params): QueryParams<TopParams>,
+) -> ApiResult<Json<List<GroupStatsView>>> {
     let view = |row: StatRow| GroupStatsView {
         group_id: row.key.parse().ok(),
         group: Some(row.name).filter(|_| !row.key.is_empty()),
@@ -214,36 +214,36 @@ pub async fn groups(
 
 /// Sums per model, the most tokens first.
 #[utoipa::path(get, path = "/admin/v1/stats/models", tag = "stats", params(TopParams),
-    responses((status = 200, description = "One page of sums", body = List<ModelStatsView>), Reading))]
+    responses((status = 200, description = "One page of sums", body = List<ModelStatsView>), ReadErrors))]
 pub async fn models(
     State(state): State<ControlState>,
     _: Admin,
-    Params(params): Params<TopParams>,
-) -> Answer<Json<List<ModelStatsView>>> {
+    QueryParams(params): QueryParams<TopParams>,
+) -> ApiResult<Json<List<ModelStatsView>>> {
     let view = |row: StatRow| ModelStatsView { model: row.key, totals: row.totals.into() };
     page(&state, StatsBy::Model, &params, view).await
 }
 
 /// Sums per node, the most tokens first.
 #[utoipa::path(get, path = "/admin/v1/stats/nodes", tag = "stats", params(TopParams),
-    responses((status = 200, description = "One page of sums", body = List<NodeStatsView>), Reading))]
+    responses((status = 200, description = "One page of sums", body = List<NodeStatsView>), ReadErrors))]
 pub async fn nodes(
     State(state): State<ControlState>,
     _: Admin,
-    Params(params): Params<TopParams>,
-) -> Answer<Json<List<NodeStatsView>>> {
+    QueryParams(params): QueryParams<TopParams>,
+) -> ApiResult<Json<List<NodeStatsView>>> {
     let view = |row: StatRow| NodeStatsView { node: row.key, totals: row.totals.into() };
     page(&state, StatsBy::Node, &params, view).await
 }
 
 /// Sums per UTC day, the latest first.
 #[utoipa::path(get, path = "/admin/v1/stats/days", tag = "stats", params(TopParams),
-    responses((status = 200, description = "One page of sums", body = List<DayStatsView>), Reading))]
+    responses((status = 200, description = "One page of sums", body = List<DayStatsView>), ReadErrors))]
 pub async fn days(
     State(state): State<ControlState>,
     _: Admin,
-    Params(params): Params<TopParams>,
-) -> Answer<Json<List<DayStatsView>>> {
+    QueryParams(params): QueryParams<TopParams>,
+) -> ApiResult<Json<List<DayStatsView>>> {
     let view = |row: StatRow| DayStatsView { day: row.key, totals: row.totals.into() };
     page(&state, StatsBy::Day, &params, view).await
 }
@@ -253,11 +253,11 @@ async fn page<T>(
     by: StatsBy,
     params: &TopParams,
     view: impl FnMut(StatRow) -> T,
-) -> Answer<Json<List<T>>> {
+) -> ApiResult<Json<List<T>>> {
     let window = window(params.from, params.to);
     let after = params.cursor.as_deref().filter(|cursor| !cursor.is_empty());
     let after = after.map(|cursor| StatsCursor::read(by, cursor)).transpose();
-    let after = after.map_err(|error| Refused::invalid(error.to_string()))?;
+    let after = after.map_err(|error| ApiError::invalid(error.to_string()))?;
     let (usage, limit, now) = (UsageRepo::on(&state.store), limit(params.limit)?, state.clock.now());
     let page = usage.stats_page(by, window, limit, after.as_ref(), now).await?;
     let next_cursor = page.next.map(|cursor| cursor.to_string());

@@ -10,9 +10,9 @@ use crate::accounts::Actor;
 use crate::domain::clock::Timestamp;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
-use crate::http::input::{Admin, Named};
+use crate::http::input::{Admin, PathParam};
 use crate::http::paging::List;
-use crate::http::problem::{Answer, Changing, Reading, Refused};
+use crate::http::problem::{ApiError, ApiResult, ReadErrors, WriteErrors};
 use crate::http::schema;
 use crate::http::state::ControlState;
 use crate::upstream::TargetView;
@@ -87,8 +87,8 @@ impl From<TargetView> for UpstreamTargetView {
 
 /// List this node's targets, in the order of the configuration.
 #[utoipa::path(get, path = "/admin/v1/targets", tag = "targets",
-    responses((status = 200, description = "Every target of this node", body = List<UpstreamTargetView>), Reading))]
-pub async fn list(State(state): State<ControlState>, _: Admin) -> Answer<Json<List<UpstreamTargetView>>> {
+    responses((status = 200, description = "Every target of this node", body = List<UpstreamTargetView>), ReadErrors))]
+pub async fn list(State(state): State<ControlState>, _: Admin) -> ApiResult<Json<List<UpstreamTargetView>>> {
     let targets = state.targets.targets().iter().map(|target| target.view().into());
     Ok(Json(List::whole(targets.collect())))
 }
@@ -96,24 +96,24 @@ pub async fn list(State(state): State<ControlState>, _: Admin) -> Answer<Json<Li
 /// Give a target no new calls from this node, until it is undrained or the node starts again.
 #[utoipa::path(post, path = "/admin/v1/targets/{name}/drain", tag = "targets",
     params(("name" = String, Path, description = "The target's name")),
-    responses((status = 200, description = "The target", body = UpstreamTargetView), Changing))]
+    responses((status = 200, description = "The target", body = UpstreamTargetView), WriteErrors))]
 pub async fn drain(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Named(name): Named<String>,
-) -> Answer<Json<UpstreamTargetView>> {
+    PathParam(name): PathParam<String>,
+) -> ApiResult<Json<UpstreamTargetView>> {
     set_draining(&state, &admin, &name, true).await
 }
 
 /// Give a target calls again.
 #[utoipa::path(post, path = "/admin/v1/targets/{name}/undrain", tag = "targets",
     params(("name" = String, Path, description = "The target's name")),
-    responses((status = 200, description = "The target", body = UpstreamTargetView), Changing))]
+    responses((status = 200, description = "The target", body = UpstreamTargetView), WriteErrors))]
 pub async fn undrain(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Named(name): Named<String>,
-) -> Answer<Json<UpstreamTargetView>> {
+    PathParam(name): PathParam<String>,
+) -> ApiResult<Json<UpstreamTargetView>> {
     set_draining(&state, &admin, &name, false).await
 }
 
@@ -122,8 +122,8 @@ async fn set_draining(
     admin: &Principal,
     name: &str,
     draining: bool,
-) -> Answer<Json<UpstreamTargetView>> {
-    let missing = || Refused::not_found(format!("no such target: {name}"));
+) -> ApiResult<Json<UpstreamTargetView>> {
+    let missing = || ApiError::not_found(format!("no such target: {name}"));
     let target = state.targets.find(name).ok_or_else(missing)?;
     if target.set_draining(draining) {
         let action = if draining { "target.drain" } else { "target.undrain" };

@@ -18,9 +18,9 @@ use crate::domain::clock::Timestamp;
 use crate::domain::price::usd_text;
 use crate::domain::provider::Provider;
 use crate::domain::usage::{Outcome, TokenSource, UsageFilter, UsageLog};
-use crate::http::input::{Admin, Params};
+use crate::http::input::{Admin, QueryParams};
 use crate::http::paging::{List, limit, place};
-use crate::http::problem::{Answer, Reading};
+use crate::http::problem::{ApiResult, ReadErrors};
 use crate::http::schema;
 use crate::http::state::ControlState;
 use crate::http::usage_price::{PartView, PriceView};
@@ -210,12 +210,12 @@ pub enum Format {
 /// List usage logs, newest first.
 #[utoipa::path(get, path = "/admin/v1/usage", tag = "usage", params(UsageParams),
     responses((status = 200, description = "One page of usage logs, or every row", content((List<UsageView> = "application/json"), (String = "application/jsonl"),
-        (String = "text/csv"))), Reading))]
+        (String = "text/csv"))), ReadErrors))]
 pub async fn list(
     State(state): State<ControlState>,
     _: Admin,
-    Params(params): Params<UsageParams>,
-) -> Answer<Response> {
+    QueryParams(params): QueryParams<UsageParams>,
+) -> ApiResult<Response> {
     let filter = filter(&state, &params).await?;
     let from = place(params.cursor.as_deref())?;
     match params.format.unwrap_or_default() {
@@ -233,7 +233,7 @@ pub async fn list(
     }
 }
 
-async fn filter(state: &ControlState, params: &UsageParams) -> Answer<UsageFilter> {
+async fn filter(state: &ControlState, params: &UsageParams) -> ApiResult<UsageFilter> {
     let user_id = match &params.user {
         None => None,
         Some(named) => match named.parse() {

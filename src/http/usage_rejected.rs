@@ -10,13 +10,13 @@ use utoipa::{IntoParams, ToSchema};
 use crate::accounts::Actor;
 use crate::domain::price::usd_text;
 use crate::domain::summary::Dismissed;
-use crate::http::input::{Admin, Params};
-use crate::http::problem::{Answer, Changing};
+use crate::http::input::{Admin, QueryParams};
+use crate::http::problem::{ApiResult, WriteErrors};
 use crate::http::state::ControlState;
 
 /// What is offered again.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Retried {
+pub struct RetriedView {
     /// The node whose usage logs they are: the one that was asked.
     pub node: String,
     /// How many were set aside.
@@ -26,15 +26,18 @@ pub struct Retried {
 /// Offer the leader again what it refused of this node's usage, such as after its clock was set right. What it refuses
 /// once more is set aside again. A leader owes nobody, and has none.
 #[utoipa::path(post, path = "/admin/v1/usage/retry-rejected", tag = "usage",
-    responses((status = 200, description = "How many are offered", body = Retried), Changing))]
-pub async fn retry_rejected(State(state): State<ControlState>, Admin(admin): Admin) -> Answer<Json<Retried>> {
+    responses((status = 200, description = "How many are offered", body = RetriedView), WriteErrors))]
+pub async fn retry_rejected(
+    State(state): State<ControlState>,
+    Admin(admin): Admin,
+) -> ApiResult<Json<RetriedView>> {
     let retried = state.cluster.retry_rejected().await?;
     if retried > 0 {
         let subject = format!("usage of {}", state.node);
         let (before, after) = (json!({ "set_aside": retried }), json!({ "set_aside": 0 }));
         state.accounts.note(&Actor::from(&admin), "usage.retry_rejected", subject, before, after).await?;
     }
-    Ok(Json(Retried { node: state.node.to_string(), retried }))
+    Ok(Json(RetriedView { node: state.node.to_string(), retried }))
 }
 
 /// Whether to give anything up.
@@ -87,12 +90,12 @@ impl DismissedView {
 /// dismissed; it is owed no more, never pushed again, and in no total. There is no way back. Refused on a leader, which
 /// owes nobody.
 #[utoipa::path(post, path = "/admin/v1/usage/dismiss-rejected", tag = "usage", params(DismissParams),
-    responses((status = 200, description = "What is given up, added up", body = DismissedView), Changing))]
+    responses((status = 200, description = "What is given up, added up", body = DismissedView), WriteErrors))]
 pub async fn dismiss_rejected(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Params(DismissParams { dry_run }): Params<DismissParams>,
-) -> Answer<Json<DismissedView>> {
+    QueryParams(DismissParams { dry_run }): QueryParams<DismissParams>,
+) -> ApiResult<Json<DismissedView>> {
     if dry_run {
         let sum = state.cluster.rejected().await?;
         return Ok(Json(DismissedView::of(&state, &sum, dry_run)));

@@ -10,10 +10,10 @@ use uuid::Uuid;
 use crate::accounts::{Accounts, Actor, NewUser, UserChange};
 use crate::domain::clock::Timestamp;
 use crate::domain::user::{Role, User};
-use crate::http::input::{Admin, Input, Named, Params};
+use crate::http::input::{Admin, JsonBody, PathParam, QueryParams};
 use crate::http::limits::{LimitsView, input_with_limits};
 use crate::http::paging::{List, limit, place};
-use crate::http::problem::{Answer, Changing, Reading};
+use crate::http::problem::{ApiResult, ReadErrors, WriteErrors};
 use crate::http::state::ControlState;
 use crate::store::{UserFilter, UserRepo};
 
@@ -161,12 +161,12 @@ pub struct RevokedView {
 
 /// List users, newest first.
 #[utoipa::path(get, path = "/admin/v1/users", tag = "users", params(UserParams),
-    responses((status = 200, description = "One page of users", body = List<UserView>), Reading))]
+    responses((status = 200, description = "One page of users", body = List<UserView>), ReadErrors))]
 pub async fn list(
     State(state): State<ControlState>,
     _: Admin,
-    Params(params): Params<UserParams>,
-) -> Answer<Json<List<UserView>>> {
+    QueryParams(params): QueryParams<UserParams>,
+) -> ApiResult<Json<List<UserView>>> {
     let group_id = match &params.group {
         Some(named) => Some(state.accounts.group(named).await?.id),
         None => None,
@@ -179,12 +179,12 @@ pub async fn list(
 
 /// Create a user.
 #[utoipa::path(post, path = "/admin/v1/users", tag = "users", request_body = NewUserInput,
-    responses((status = 201, description = "The new user", body = UserView), Changing))]
+    responses((status = 201, description = "The new user", body = UserView), WriteErrors))]
 pub async fn create(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Input(input): Input<NewUserInput>,
-) -> Answer<(StatusCode, Json<UserView>)> {
+    JsonBody(input): JsonBody<NewUserInput>,
+) -> ApiResult<(StatusCode, Json<UserView>)> {
     let limits = input.limits()?;
     let is_admin = input.role == Some(Role::Admin);
     let new = NewUser { name: input.name, password: input.password, group: input.group, is_admin, limits };
@@ -194,12 +194,12 @@ pub async fn create(
 
 /// Show a user.
 #[utoipa::path(get, path = "/admin/v1/users/{id}", tag = "users", params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, description = "The user", body = UserView), Reading))]
+    responses((status = 200, description = "The user", body = UserView), ReadErrors))]
 pub async fn show(
     State(state): State<ControlState>,
     _: Admin,
-    Named(named): Named<String>,
-) -> Answer<Json<UserView>> {
+    PathParam(named): PathParam<String>,
+) -> ApiResult<Json<UserView>> {
     let user = state.accounts.user(&named).await?;
     Ok(Json(UserView::of(&user, &state.accounts)))
 }
@@ -207,13 +207,13 @@ pub async fn show(
 /// Change a user: name, group, role, limits; disable or enable.
 #[utoipa::path(patch, path = "/admin/v1/users/{id}", tag = "users", request_body = UserChangeInput,
     params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, description = "The user", body = UserView), Changing))]
+    responses((status = 200, description = "The user", body = UserView), WriteErrors))]
 pub async fn change(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Named(named): Named<String>,
-    Input(input): Input<UserChangeInput>,
-) -> Answer<Json<UserView>> {
+    PathParam(named): PathParam<String>,
+    JsonBody(input): JsonBody<UserChangeInput>,
+) -> ApiResult<Json<UserView>> {
     let limits = input.limits()?;
     let wanted =
         UserChange { name: input.name, group: input.group, role: input.role, active: input.active, limits };
@@ -224,12 +224,12 @@ pub async fn change(
 /// Remove a user: the API keys are revoked and the sessions end; usage stays in the books.
 #[utoipa::path(delete, path = "/admin/v1/users/{id}", tag = "users",
     params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, description = "What went with the user", body = RemovedUserView), Changing))]
+    responses((status = 200, description = "What went with the user", body = RemovedUserView), WriteErrors))]
 pub async fn remove(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Named(named): Named<String>,
-) -> Answer<Json<RemovedUserView>> {
+    PathParam(named): PathParam<String>,
+) -> ApiResult<Json<RemovedUserView>> {
     let removed = state.accounts.remove_user(&Actor::from(&admin), &named).await?;
     Ok(Json(RemovedUserView {
         id: removed.user.id.0,
@@ -243,13 +243,13 @@ pub async fn remove(
 /// Set a user's password. Every session of the user ends; API keys stay.
 #[utoipa::path(post, path = "/admin/v1/users/{id}/password", tag = "users", request_body = PasswordInput,
     params(("id" = String, Path, description = "Id or name")),
-    responses((status = 204, description = "Set"), Changing))]
+    responses((status = 204, description = "Set"), WriteErrors))]
 pub async fn set_password(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Named(named): Named<String>,
-    Input(input): Input<PasswordInput>,
-) -> Answer<StatusCode> {
+    PathParam(named): PathParam<String>,
+    JsonBody(input): JsonBody<PasswordInput>,
+) -> ApiResult<StatusCode> {
     state.accounts.set_password(&Actor::from(&admin), &named, input.password).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -257,12 +257,12 @@ pub async fn set_password(
 /// End every session of a user: access and refresh tokens are refused from the next request on. API keys stay.
 #[utoipa::path(post, path = "/admin/v1/users/{id}/revoke", tag = "users",
     params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, description = "What was revoked", body = RevokedView), Changing))]
+    responses((status = 200, description = "What was revoked", body = RevokedView), WriteErrors))]
 pub async fn revoke(
     State(state): State<ControlState>,
     Admin(admin): Admin,
-    Named(named): Named<String>,
-) -> Answer<Json<RevokedView>> {
+    PathParam(named): PathParam<String>,
+) -> ApiResult<Json<RevokedView>> {
     let sessions_ended = state.accounts.revoke_sessions(&Actor::from(&admin), &named).await?;
     Ok(Json(RevokedView { sessions_ended }))
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::body::Body;
 use super::cors::{self, Cors};
 use super::listen::turned_away;
-use super::problem::Refused;
+use super::problem::ApiError;
 use crate::dialect::route;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RequestId;
@@ -35,7 +35,7 @@ impl Handler for Waiting {
         cors::answer(self.cors.as_deref(), &head, || self.answer(&head))
     }
 
-    fn no_place(&self, head: &Parts) -> Response<Body> {
+    fn no_capacity(&self, head: &Parts) -> Response<Body> {
         cors::answer(self.cors.as_deref(), head, turned_away)
     }
 }
@@ -56,7 +56,7 @@ impl Waiting {
                 let text = json!({ "status": "not ready", "reasons": [reason] });
                 (StatusCode::SERVICE_UNAVAILABLE, Json(text)).into_response()
             }
-            _ => Refused::from(failure).into_response(),
+            _ => ApiError::from(failure).into_response(),
         };
         answer.map(Body::Control)
     }

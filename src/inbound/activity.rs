@@ -27,7 +27,7 @@ pub(super) struct Activity {
 
 /// How long a connection may be without a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// From the first byte of a head to its end.
     pub(super) head: Duration,
     /// Without a byte.
@@ -132,7 +132,7 @@ impl Activity {
     }
 
     /// Done when it has been without a request for too long.
-    pub(super) async fn expired(&self, patience: Patience) -> Expired {
+    pub(super) async fn expired(&self, patience: Timeouts) -> Expired {
         loop {
             match self.due(patience, self.now()) {
                 Ok(expired) => return expired,
@@ -143,7 +143,7 @@ impl Activity {
     }
 
     /// Why it is to end now, or how long it still has.
-    fn due(&self, patience: Patience, now: u64) -> Result<Expired, Duration> {
+    fn due(&self, patience: Timeouts, now: u64) -> Result<Expired, Duration> {
         if self.has_request() {
             return Err(patience.idle);
         }
@@ -164,7 +164,7 @@ impl Activity {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience { head: Duration::from_secs(30), idle: Duration::from_mins(2) };
+    const PATIENCE: Timeouts = Timeouts { head: Duration::from_secs(30), idle: Duration::from_mins(2) };
 
     #[test]
     fn a_head_has_less_time_than_a_connection_between_two_requests() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use super::activity::Activity;
-use super::room::Room;
+use super::connection_limit::ConnectionLimit;
 
 /// One connection.
 pub(super) struct Connection {
@@ -15,7 +15,7 @@ pub(super) struct Connection {
     /// What it is at.
     pub(super) activity: Arc<Activity>,
     /// Places for bodies that are read to be dropped; of all connections.
-    pub(super) dropping: Arc<Room>,
-    /// What the door waits for when it closes.
+    pub(super) dropping: Arc<ConnectionLimit>,
+    /// What the server waits for when it closes.
     pub(super) tasks: TaskTracker,
 }

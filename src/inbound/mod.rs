@@ -8,17 +8,17 @@
 //! | a body that goes on coming after its request was refused | `request_body`'s bounds of bytes and seconds |
 //! | a connection that is told that there is no place for it | a few seconds, and few of them at once |
 //!
-//! No address gets all the places: see `room`. Both doors, HTTP and gRPC, are a [`Door`] with a [`Handler`] behind it.
+//! No address gets all the places: see `connection_limit`. Both ports, HTTP and gRPC, are a [`Server`] with a [`Handler`].
 
 mod activity;
 mod connection;
-mod door;
-mod opening;
+mod connection_limit;
+mod preface;
 mod request_body;
-mod room;
+mod send_timeout;
+mod server;
 mod stream;
 pub mod tls;
-mod untaken;
 
-pub use door::{Door, Handler, Limits, Protocols, bind};
 pub use request_body::RequestBody;
+pub use server::{Handler, Limits, Protocols, Server, bind};

@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
 use super::activity::Activity;
-use super::opening::Protocol;
+use super::preface::Protocol;
 
 /// What asks a caller of HTTP/1.1 whether it is there.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -1,4 +1,4 @@
-//! TLS at a door: the files that the configuration names become an acceptor.
+//! TLS of a server: the files that the configuration names become an acceptor.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate for a door, its key, and whose certificates callers have to show, if they have to.
+/// A certificate of a server, its key, and whose certificates callers have to show, if they have to.
 #[derive(Clone, Copy, Debug)]
 pub struct Files<'f> {
     /// The settings' common beginning, for messages: `http.` or `cluster.`.

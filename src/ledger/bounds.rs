@@ -29,7 +29,7 @@ impl Bounded {
 
 impl From<UsageRecord> for Bounded {
     fn from(record: UsageRecord) -> Self {
-        Self(within(record))
+        Self(clamp(record))
     }
 }
 
@@ -43,7 +43,7 @@ impl Deref for Bounded {
 
 /// The record with everything within bounds: texts cut, NUL characters (which PostgreSQL cannot hold) replaced,
 /// counts and cost capped.
-fn within(mut record: UsageRecord) -> UsageRecord {
+fn clamp(mut record: UsageRecord) -> UsageRecord {
     for text in [
         &mut record.user,
         &mut record.model,

@@ -10,12 +10,12 @@
 //! before goes to the [`Emergency`] file, which counts as a commit, and from there or from memory into the database as
 //! soon as it can.
 
+mod applied_batch;
 mod bounds;
 mod emergency;
-mod gauges;
-mod intake;
 mod queue;
 mod retention;
+mod stats;
 mod trouble;
 mod writer;
 
@@ -28,12 +28,12 @@ use crate::domain::ids::{LedgerId, RequestId, UserId};
 use crate::domain::summary::Dismissed;
 use crate::store::{Error, Store, UsageRepo};
 
+pub use applied_batch::AppliedBatch;
 pub use bounds::Bounded;
 pub use emergency::Emergency;
-pub use gauges::Gauges;
-pub use intake::Taken;
 pub use queue::{Full, NotCommitted, Receipt, Reservation};
 pub use retention::Retention;
+pub use stats::LedgerStats;
 pub use writer::UsageWriter;
 
 use queue::Queue;
@@ -200,7 +200,7 @@ impl Ledger {
 
     /// What the ledger is doing.
     #[must_use]
-    pub fn gauges(&self) -> Gauges {
+    pub fn gauges(&self) -> LedgerStats {
         self.queue.gauges()
     }
 }

@@ -18,7 +18,7 @@ use crate::domain::ids::UserId;
 use crate::domain::share::{NoRoom, ONE_BY_ONE, Shares};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::bounds::Bounded;
-use crate::ledger::gauges::Gauges;
+use crate::ledger::stats::LedgerStats;
 use crate::ledger::trouble::Trouble;
 
 /// No room in the ledger: the request must not be sent upstream.
@@ -78,7 +78,7 @@ pub(super) struct Queue {
     clock: Arc<dyn Clock>,
     places: Shares<UserId>,
     pub(super) trouble: Trouble,
-    line: Mutex<Line>,
+    line: Mutex<Pending>,
     /// Something is in line, or the writer should look up.
     arrived: Notify,
     /// Something was committed.
@@ -99,7 +99,7 @@ impl fmt::Debug for Queue {
 }
 
 #[derive(Default)]
-struct Line {
+struct Pending {
     waiting: VecDeque<Waiting>,
     /// How many records the writer has in hand, and when the first of them was made.
     in_hand: usize,
@@ -123,7 +123,7 @@ struct Waiting {
 struct Waiter {
     /// None once it is told.
     told: Option<oneshot::Sender<()>>,
-    place: Place,
+    place: Slot,
 }
 
 /// What the writer has in hand.
@@ -144,12 +144,12 @@ impl Batch {
 }
 
 /// One place of the queue; free again when dropped.
-struct Place {
+struct Slot {
     queue: Arc<Queue>,
     user: UserId,
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         if self.queue.places.give_back(self.user, 1) {
             self.queue.arrived.notify_one();
@@ -158,7 +158,7 @@ impl Drop for Place {
 }
 
 /// Room for one record. Dropped without a record, it is free again.
-pub struct Reservation(Place);
+pub struct Reservation(Slot);
 
 impl fmt::Debug for Reservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -234,7 +234,7 @@ impl Queue {
             })
         };
         match taken {
-            Ok(()) => Ok(Reservation(Place { queue: Arc::clone(this), user })),
+            Ok(()) => Ok(Reservation(Slot { queue: Arc::clone(this), user })),
             Err(full) => {
                 this.refused.fetch_add(1, Ordering::Relaxed);
                 Err(full)
@@ -268,14 +268,14 @@ impl Queue {
     }
 
     /// Waits until something is in line, or no place is taken and so nothing can come. The writer's alone.
-    pub(super) async fn something_waits_or_nothing_can(&self) {
+    pub(super) async fn record_or_idle(&self) {
         while self.line.lock().waiting.is_empty() && !self.is_idle() {
             self.arrived.notified().await;
         }
     }
 
     /// Waits until something is in line. The writer's alone.
-    pub(super) async fn something_waits(&self) {
+    pub(super) async fn record_available(&self) {
         while self.line.lock().waiting.is_empty() {
             self.arrived.notified().await;
         }
@@ -373,11 +373,11 @@ impl Queue {
         first.map_or(now, |first| first.min(now))
     }
 
-    pub(super) fn gauges(&self) -> Gauges {
+    pub(super) fn gauges(&self) -> LedgerStats {
         let line = self.line.lock();
         let queued = line.waiting.len() + line.in_hand;
         drop(line);
-        Gauges {
+        LedgerStats {
             capacity: self.places.total() as u64,
             taken: self.places.taken() as u64,
             is_failing: self.trouble.is_there(),
@@ -391,7 +391,7 @@ impl Queue {
     }
 }
 
-impl Line {
+impl Pending {
     /// The time for a record that joins now: never before the one ahead of it, unless the clock was set back. Meanwhile
     /// time stands still.
     fn stamp(&mut self, now: Timestamp) -> Timestamp {

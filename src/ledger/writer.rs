@@ -55,14 +55,14 @@ impl UsageWriter {
         let mut look = interval(LOOK);
         loop {
             tokio::select! {
-                () = self.queue.something_waits() => self.write_batch(&stop).await,
+                () = self.queue.record_available() => self.write_batch(&stop).await,
                 _ = look.tick() => self.look(),
                 () = stop.cancelled() => break,
             }
         }
         let deadline = Instant::now() + LAST_RECORDS;
         while !((self.queue.is_idle() || Instant::now() >= deadline) && self.queue.close_if_empty()) {
-            let _at_the_deadline = timeout_at(deadline, self.queue.something_waits_or_nothing_can()).await;
+            let _at_the_deadline = timeout_at(deadline, self.queue.record_or_idle()).await;
             self.write_batch(&stop).await;
         }
     }
@@ -148,7 +148,7 @@ impl UsageWriter {
         tokio::select! {
             biased;
             () = sleep_until(next_try) => false,
-            () = self.queue.something_waits() => {
+            () = self.queue.record_available() => {
                 kept.push_back(self.queue.take(self.batch));
                 true
             }

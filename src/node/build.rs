@@ -16,8 +16,8 @@ use super::body_memory;
 use super::limits::LimitsKeeper;
 use super::role::Role;
 use super::supervisor::{EndedEarly, Stage, Supervisor};
-use super::waiting::Entrance;
-use super::{LocalAddress, database, memory, occupied};
+use super::waiting::EarlyListener;
+use super::{LocalAddress, allocator, data_dir_lock, database};
 use crate::accounts::{self, Accounts};
 use crate::cluster::link::{Link, LinkTls};
 use crate::cluster::{self};
@@ -86,7 +86,7 @@ pub(super) struct Node {
 }
 
 /// What every part of a node is made with.
-struct Base {
+struct SharedParts {
     id: NodeId,
     store: Store,
     lock: Arc<DatabaseLock>,
@@ -106,7 +106,7 @@ impl Node {
         let http = listener.local_addr()?;
         let tls = config.http.tls.as_ref().map(|tls| listen::tls(&tls.cert, &tls.key)).transpose();
         let tls = tls.map_err(Error::Unusable)?;
-        let entrance = Entrance::new(listener, http, tls, &config.http);
+        let entrance = EarlyListener::new(listener, http, tls, &config.http);
         let grpc_listener = match config.cluster.leader {
             None => Some(inbound::bind("cluster.listen", config.cluster.listen).await?),
             Some(_) => None,
@@ -146,8 +146,8 @@ impl Node {
 /// The parts that do not depend on the role, and a follower's link to its leader.
 async fn foundation(
     config: &Config,
-    entrance: &Entrance,
-) -> Result<(Base, Option<Link>, UsageWriter), Error> {
+    entrance: &EarlyListener,
+) -> Result<(SharedParts, Option<Link>, UsageWriter), Error> {
     let (store, lock) = database::open(config, entrance).await?;
     let clock: Arc<dyn Clock> = Arc::new(database::clock_of(&store).await?);
     let scheme = if entrance.tls.is_some() { "https" } else { "http" };
@@ -170,7 +170,8 @@ async fn foundation(
             one_of(&variables)
         );
     }
-    let base = Base { id, store, lock, accounts, quota, ledger, upstream: Arc::new(upstream), clock, addr };
+    let base =
+        SharedParts { id, store, lock, accounts, quota, ledger, upstream: Arc::new(upstream), clock, addr };
     Ok((base, link, writer))
 }
 
@@ -182,7 +183,7 @@ fn link(config: &Config, leader: &str) -> Result<Link, Error> {
 
 async fn lead(
     config: &Config,
-    base: &Base,
+    base: &SharedParts,
     listener: Option<TcpListener>,
     supervisor: &mut Supervisor,
 ) -> Result<Role, Error> {
@@ -217,7 +218,7 @@ async fn lead(
 
 async fn follow(
     config: &Config,
-    base: &Base,
+    base: &SharedParts,
     link: Link,
     supervisor: &mut Supervisor,
 ) -> Result<Role, Error> {
@@ -259,7 +260,7 @@ fn run(supervisor: &mut Supervisor, tasks: Vec<cluster::Task>) {
 /// Both planes, health and metrics.
 fn doors(
     config: Config,
-    base: &Base,
+    base: &SharedParts,
     role: Role,
     supervisor: &mut Supervisor,
     (drained, cors): (TaskTracker, Option<Arc<Cors>>),
@@ -331,7 +332,7 @@ fn doors(
     Arc::new(dispatch)
 }
 
-fn limits_keeper(base: &Base) -> LimitsKeeper {
+fn limits_keeper(base: &SharedParts) -> LimitsKeeper {
     LimitsKeeper {
         quota: base.quota.clone(),
         store: base.store.clone(),
@@ -347,7 +348,7 @@ const FIRST: &str = "sp-1";
 fn take_data_dir(data_dir: &Path) -> Result<FileLock, Error> {
     let made = std::fs::create_dir_all(data_dir);
     made.map_err(|e| Error::Unusable(format!("node.data_dir {}: {e}", data_dir.display())))?;
-    occupied::take(data_dir).map_err(Error::Unusable)
+    data_dir_lock::take(data_dir).map_err(Error::Unusable)
 }
 
 /// The name in the configuration, else the one this database knows, else a leader's default or what the leader gives.
@@ -356,7 +357,7 @@ async fn own_id(
     store: &Store,
     link: Option<&Link>,
     addr: &str,
-    entrance: &Entrance,
+    entrance: &EarlyListener,
 ) -> Result<NodeId, Error> {
     let meta = MetaRepo::on(store);
     let known = match &config.node.id {
@@ -385,7 +386,7 @@ async fn open_accounts(
     clock: &Arc<dyn Clock>,
 ) -> Result<Accounts, Error> {
     let settings = accounts::Settings {
-        after_hashing: memory::give_back,
+        after_hashing: allocator::give_back,
         ..accounts::Settings::new(&config.auth, is_leader)
     };
     let accounts = Accounts::open(store.clone(), settings, Arc::clone(clock)).await?;
@@ -443,7 +444,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// Between two rounds of housekeeping.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
 
-fn background(supervisor: &mut Supervisor, base: &Base) {
+fn background(supervisor: &mut Supervisor, base: &SharedParts) {
     let upstream = Arc::clone(&base.upstream);
     supervisor.spawn(Stage::Background, "target checks", |stop| {
         let leaving = stop.clone();
@@ -457,7 +458,7 @@ fn background(supervisor: &mut Supervisor, base: &Base) {
         })
     });
     supervisor.spawn(Stage::Background, "memory", |stop| {
-        repeat(memory::INTERVAL, stop, || async { memory::give_back() })
+        repeat(allocator::INTERVAL, stop, || async { allocator::give_back() })
     });
     let accounts = base.accounts.clone();
     supervisor.spawn(Stage::Background, "accounts upkeep", |stop| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::supervisor::{Stage, Supervisor};
-use super::waiting::Entrance;
+use super::waiting::EarlyListener;
 use crate::config::{self, Config, Database};
 use crate::domain::clock::{Clock as _, Timestamp};
 use crate::domain::sound_clock::SoundClock;
@@ -12,7 +12,7 @@ use crate::store::{self, DatabaseLock, Location, MetaKey, MetaRepo, Store, Usage
 /// Takes and opens the database. Whoever else may have it is waited for at the door: health is answered meanwhile.
 pub(super) async fn open(
     config: &Config,
-    entrance: &Entrance,
+    entrance: &EarlyListener,
 ) -> Result<(Store, Arc<DatabaseLock>), store::Error> {
     let location = location(config);
     let taking = DatabaseLock::take(&location);

@@ -1,13 +1,13 @@
 //! A node from its first to its last moment: bind → build → run → leave.
 
+pub mod allocator;
 mod body_memory;
 mod build;
+mod data_dir_lock;
 mod database;
-mod descriptors;
+mod fd_limit;
 mod limits;
 mod local_address;
-pub mod memory;
-mod occupied;
 mod role;
 mod signals;
 mod supervisor;
@@ -16,8 +16,8 @@ mod waiting;
 use std::net::SocketAddr;
 
 pub use build::Error;
+pub use data_dir_lock::is_taken;
 pub use local_address::LocalAddress;
-pub use occupied::is_taken;
 pub use supervisor::EndedEarly;
 
 use crate::config::Config;
@@ -30,7 +30,7 @@ use signals::Signals;
 /// Whatever keeps it from starting, or a task of it that ended early.
 pub async fn run(mut config: Config) -> Result<(), Error> {
     let at_most = config.http.shutdown_timeout;
-    config.http.max_connections = descriptors::fit(config.http.max_connections);
+    config.http.max_connections = fd_limit::fit(config.http.max_connections);
     let (signals, watching) = Signals::listen().map_err(Error::Signals)?;
     #[allow(clippy::disallowed_methods, reason = "ended below, when the node has left")]
     let watching = tokio::spawn(watching);

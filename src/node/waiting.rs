@@ -24,7 +24,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Where the node listens, whoever answers there.
 #[derive(Clone)]
-pub(super) struct Entrance {
+pub(super) struct EarlyListener {
     pub(super) listener: Arc<TcpListener>,
     pub(super) address: SocketAddr,
     pub(super) tls: Option<TlsAcceptor>,
@@ -32,7 +32,7 @@ pub(super) struct Entrance {
     pub(super) cors: Option<Arc<Cors>>,
 }
 
-impl Entrance {
+impl EarlyListener {
     pub(super) fn new(
         listener: Arc<TcpListener>,
         address: SocketAddr,

@@ -6,7 +6,7 @@ use sea_orm::{IntoActiveModel, QueryOrder};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{KeyId, UserId};
 use crate::domain::user::ApiKey;
-use crate::store::{Cursor, Error, Ground, Page, Tx, columns, page, removed};
+use crate::store::{Cursor, Error, Executor, Page, Tx, columns, page, removed};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -36,7 +36,7 @@ pub(super) mod row {
 #[derive(Debug)]
 pub struct ApiKeyRepo<'a, G>(&'a G);
 
-impl<'a, G: Ground> ApiKeyRepo<'a, G> {
+impl<'a, G: Executor> ApiKeyRepo<'a, G> {
     /// On a store or a transaction.
     pub fn on(ground: &'a G) -> Self {
         Self(ground)

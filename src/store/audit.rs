@@ -4,7 +4,7 @@ use sea_orm::IntoActiveModel;
 use sea_orm::entity::prelude::*;
 
 use crate::domain::clock::Timestamp;
-use crate::store::{Cursor, Error, Ground, Page, page};
+use crate::store::{Cursor, Error, Executor, Page, page};
 
 mod row {
     use sea_orm::entity::prelude::*;
@@ -49,7 +49,7 @@ pub struct AuditEntry {
 #[derive(Debug)]
 pub struct AuditRepo<'a, G>(&'a G);
 
-impl<'a, G: Ground> AuditRepo<'a, G> {
+impl<'a, G: Executor> AuditRepo<'a, G> {
     /// On a store or a transaction.
     pub fn on(ground: &'a G) -> Self {
         Self(ground)

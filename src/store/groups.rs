@@ -7,7 +7,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::group::Group;
 use crate::domain::ids::GroupId;
 use crate::store::users::row as user_row;
-use crate::store::{Cursor, Error, Ground, Page, Tx, columns, page, removed};
+use crate::store::{Cursor, Error, Executor, Page, Tx, columns, page, removed};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -34,7 +34,7 @@ pub(super) mod row {
 #[derive(Debug)]
 pub struct GroupRepo<'a, G>(&'a G);
 
-impl<'a, G: Ground> GroupRepo<'a, G> {
+impl<'a, G: Executor> GroupRepo<'a, G> {
     /// On a store or a transaction.
     pub fn on(ground: &'a G) -> Self {
         Self(ground)

@@ -5,7 +5,7 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, Statement, Value};
 
 use crate::domain::ids::LedgerId;
-use crate::store::{Error, Ground, Store};
+use crate::store::{Error, Executor, Store};
 
 mod row {
     use sea_orm::entity::prelude::*;
@@ -90,7 +90,7 @@ impl MetaKey {
 #[derive(Debug)]
 pub struct MetaRepo<'a, G>(&'a G);
 
-impl<'a, G: Ground> MetaRepo<'a, G> {
+impl<'a, G: Executor> MetaRepo<'a, G> {
     /// On a store or a transaction.
     pub fn on(ground: &'a G) -> Self {
         Self(ground)

@@ -18,21 +18,21 @@ mod api_keys;
 mod audit;
 mod backup;
 mod columns;
+mod database_files;
 mod error;
-mod ground;
+mod executor;
 mod groups;
 mod lock;
 mod meta;
 mod open;
 mod page;
 mod peers;
-mod place;
 mod refresh_tokens;
 mod removed;
 mod transaction;
-mod turn;
 pub mod usage;
 mod users;
+mod write_lock;
 
 use std::path::PathBuf;
 
@@ -42,7 +42,7 @@ pub use accounts_state::{AccountsChange, AccountsState};
 pub use api_keys::ApiKeyRepo;
 pub use audit::{AuditEntry, AuditRepo};
 pub use error::Error;
-pub use ground::Ground;
+pub use executor::Executor;
 pub use groups::GroupRepo;
 pub use lock::{DatabaseLock, FileLock, Taken};
 pub use meta::{MetaKey, MetaRepo};
@@ -54,9 +54,9 @@ pub use transaction::Tx;
 pub use usage::{StatsCursor, StatsPage, UsageRepo};
 pub use users::{UserFilter, UserRepo};
 
-use place::Place;
-use turn::{Turn, Turns};
+use database_files::DatabaseFiles;
 use usage::Connections;
+use write_lock::{WriteLock, WritePermit};
 
 /// An open, migrated database. Cheap to clone: clones share the connections.
 #[derive(Clone, Debug)]
@@ -72,9 +72,9 @@ pub struct Store {
 #[derive(Clone, Debug)]
 struct Embedded {
     file: PathBuf,
-    place: Place,
+    place: DatabaseFiles,
     /// Its two connections that write take turns.
-    turns: Turns,
+    write_lock: WriteLock,
     usage: Connections,
 }
 
@@ -106,11 +106,11 @@ impl Store {
         }
     }
 
-    /// Waits for the turn to write.
-    async fn turn(&self) -> Result<Turn, Error> {
+    /// Waits for the permit to write.
+    async fn permit(&self) -> Result<WritePermit, Error> {
         match &self.embedded {
-            Some(embedded) => embedded.turns.next().await,
-            None => Ok(Turn::not_needed()),
+            Some(embedded) => embedded.write_lock.next().await,
+            None => Ok(WritePermit::not_needed()),
         }
     }
 

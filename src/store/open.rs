@@ -12,9 +12,9 @@ use sea_orm::{
     SqlxSqliteConnector,
 };
 
-use crate::store::place::Place;
-use crate::store::turn::{PATIENCE, Turns};
+use crate::store::database_files::DatabaseFiles;
 use crate::store::usage::Connections;
+use crate::store::write_lock::{BUSY_TIMEOUT, WriteLock};
 use crate::store::{Embedded, Error, Store, transaction};
 
 /// Marks a SQLite file as ours (`PRAGMA application_id`): "sprx".
@@ -95,7 +95,7 @@ async fn sqlite(path: &Path, synchronous: Synchronous) -> Result<Store, Error> {
         // Connections live as long as the store: a new one would have to parse the schema and fill its caches again.
         SqlitePoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(PATIENCE)
+            .acquire_timeout(BUSY_TIMEOUT)
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
@@ -109,8 +109,8 @@ async fn sqlite(path: &Path, synchronous: Synchronous) -> Result<Store, Error> {
         reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(reader),
         embedded: Some(Embedded {
             file: path.to_owned(),
-            place: Place::of(path),
-            turns: Turns::new(),
+            place: DatabaseFiles::of(path),
+            write_lock: WriteLock::new(),
             usage,
         }),
     })
@@ -154,7 +154,7 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 
 /// How to open the file without changing anything about it.
 pub(super) fn plain(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new().filename(path).busy_timeout(PATIENCE).disable_statement_logging()
+    SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).disable_statement_logging()
 }
 
 async fn refuse_foreign_file(path: &Path) -> Result<(), Error> {
@@ -182,7 +182,7 @@ async fn postgres(url: &str) -> Result<Store, Error> {
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .min_connections(1)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(BUSY_TIMEOUT)
         .connect_with(options)
         .await?;
     let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);

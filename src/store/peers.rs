@@ -7,7 +7,7 @@ use sea_orm::{IntoActiveModel, QueryOrder};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{InstanceId, NodeId};
 use crate::domain::peer::Peer;
-use crate::store::{Error, Ground, columns};
+use crate::store::{Error, Executor, columns};
 
 mod row {
     use sea_orm::entity::prelude::*;
@@ -40,7 +40,7 @@ mod row {
 #[derive(Debug)]
 pub struct PeerRepo<'a, G>(&'a G);
 
-impl<'a, G: Ground> PeerRepo<'a, G> {
+impl<'a, G: Executor> PeerRepo<'a, G> {
     /// On a store or a transaction.
     pub fn on(ground: &'a G) -> Self {
         Self(ground)

@@ -5,7 +5,7 @@ use sea_orm::{IntoActiveModel, UpdateMany};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{Jti, UserId};
-use crate::store::{Error, Ground, columns};
+use crate::store::{Error, Executor, columns};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -54,7 +54,7 @@ pub struct RefreshToken {
 #[derive(Debug)]
 pub struct RefreshTokenRepo<'a, G>(&'a G);
 
-impl<'a, G: Ground> RefreshTokenRepo<'a, G> {
+impl<'a, G: Executor> RefreshTokenRepo<'a, G> {
     /// On a store or a transaction.
     pub fn on(ground: &'a G) -> Self {
         Self(ground)

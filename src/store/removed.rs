@@ -7,7 +7,7 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, QuerySelect as _, Statement, Value};
 
-use crate::store::{Error, Ground, MetaKey, Store, Tx};
+use crate::store::{Error, Executor, MetaKey, Store, Tx};
 
 /// Rows per statement.
 const CHUNK: usize = 500;
@@ -67,7 +67,7 @@ pub(super) async fn replace(tx: &Tx, wanted: &BTreeSet<Uuid>, version: u64) -> R
 }
 
 /// Every id. Grows with their number.
-pub(super) async fn all(ground: &impl Ground) -> Result<BTreeSet<Uuid>, Error> {
+pub(super) async fn all(ground: &impl Executor) -> Result<BTreeSet<Uuid>, Error> {
     let ids = row::Entity::find().select_only().column(row::Column::Id).into_tuple::<Uuid>();
     Ok(ids.all(&ground.reads()).await?.into_iter().collect())
 }

@@ -7,9 +7,9 @@ use sea_orm::{
     TransactionTrait as _,
 };
 
-use crate::store::ground::{Writing, private};
-use crate::store::turn::Turn;
-use crate::store::{Error, Ground, MetaKey, MetaRepo, Store};
+use crate::store::executor::{WriteGuard, private};
+use crate::store::write_lock::WritePermit;
+use crate::store::{Error, Executor, MetaKey, MetaRepo, Store};
 
 /// A transaction that can change accounts. Dropping it rolls it back.
 ///
@@ -17,7 +17,7 @@ use crate::store::{Error, Ground, MetaKey, MetaRepo, Store};
 #[derive(Debug)]
 pub struct Tx {
     inner: DatabaseTransaction,
-    _turn: Turn,
+    _turn: WritePermit,
     /// Whether anything that followers replicate has changed.
     changes_state: AtomicBool,
 }
@@ -28,8 +28,8 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] when the writer stays busy for five seconds or the server is away.
     pub async fn begin(&self) -> Result<Tx, Error> {
-        let turn = self.turn().await?;
-        Ok(Tx { inner: begin(&self.writer).await?, _turn: turn, changes_state: AtomicBool::new(false) })
+        let permit = self.permit().await?;
+        Ok(Tx { inner: begin(&self.writer).await?, _turn: permit, changes_state: AtomicBool::new(false) })
     }
 }
 
@@ -61,7 +61,7 @@ impl Tx {
 
     /// A transaction that only reads, for a view of several tables as of one moment.
     pub(super) fn reading(inner: DatabaseTransaction) -> Self {
-        Self { inner, _turn: Turn::not_needed(), changes_state: AtomicBool::new(false) }
+        Self { inner, _turn: WritePermit::not_needed(), changes_state: AtomicBool::new(false) }
     }
 
     pub(super) fn inner(&self) -> &DatabaseTransaction {
@@ -81,14 +81,14 @@ impl Tx {
 
 impl private::Sealed for Tx {}
 
-impl Ground for Tx {
+impl Executor for Tx {
     fn reads(&self) -> DatabaseExecutor<'_> {
         self.inner().into()
     }
 
-    async fn writes(&self) -> Result<Writing<'_>, Error> {
-        // Its turn began with it.
-        Ok(Writing::new(self.inner(), Turn::not_needed()))
+    async fn writes(&self) -> Result<WriteGuard<'_>, Error> {
+        // Its permit came with it.
+        Ok(WriteGuard::new(self.inner(), WritePermit::not_needed()))
     }
 }
 

@@ -6,7 +6,7 @@ use sea_orm::{ActiveValue::Set, IntoActiveModel, QueryOrder};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::user::User;
-use crate::store::{Cursor, Error, Ground, Page, Tx, columns, page, removed};
+use crate::store::{Cursor, Error, Executor, Page, Tx, columns, page, removed};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -48,7 +48,7 @@ pub struct UserFilter {
 #[derive(Debug)]
 pub struct UserRepo<'a, G>(&'a G);
 
-impl<'a, G: Ground> UserRepo<'a, G> {
+impl<'a, G: Executor> UserRepo<'a, G> {
     /// On a store or a transaction.
     pub fn on(ground: &'a G) -> Self {
         Self(ground)

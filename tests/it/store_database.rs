@@ -12,10 +12,10 @@ use crate::postgres::Postgres;
 pub struct TestDatabase {
     pub store: Store,
     location: Location,
-    _ground: Ground,
+    _ground: Executor,
 }
 
-enum Ground {
+enum Executor {
     File(#[allow(dead_code, reason = "held, so that the directory stays")] TempDir),
     Server(#[allow(dead_code, reason = "held, so that the server stays")] Arc<Postgres>),
 }
@@ -24,17 +24,17 @@ impl TestDatabase {
     pub async fn sqlite() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let location = sqlite_at(dir.path().join("sproxy.db"));
-        Self::open(location, Ground::File(dir)).await
+        Self::open(location, Executor::File(dir)).await
     }
 
     /// None, with a note, on a machine without PostgreSQL.
     pub async fn postgres() -> Option<Self> {
         let server = tokio::task::spawn_blocking(Postgres::shared).await.expect("a server")?;
         let location = Location::Postgres { url: server.new_database() };
-        Some(Self::open(location, Ground::Server(server)).await)
+        Some(Self::open(location, Executor::Server(server)).await)
     }
 
-    async fn open(location: Location, ground: Ground) -> Self {
+    async fn open(location: Location, ground: Executor) -> Self {
         let store = Store::open(&location).await.expect("a fresh database opens");
         Self { store, location, _ground: ground }
     }

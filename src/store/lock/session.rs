@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::holder::{host_name, in_use};
 use crate::store::Error;
-use crate::store::turn::PATIENCE;
+use crate::store::write_lock::BUSY_TIMEOUT;
 
 /// The first half of the lock's key: "sprx". The second half is the schema: each has tables of its own.
 const CLASS: i32 = 0x7370_7278;
@@ -236,6 +236,6 @@ impl Sighting {
 }
 
 async fn within<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-    let answered = timeout(PATIENCE, asked).await;
+    let answered = timeout(BUSY_TIMEOUT, asked).await;
     Ok(answered.map_err(|_| Error::Unavailable("PostgreSQL does not answer".to_owned()))??)
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::domain::ids::{LedgerId, RequestId};
 use crate::store::columns::count;
 use crate::store::usage::UsageRepo;
-use crate::store::{Error, Ground as _};
+use crate::store::{Error, Executor as _};
 
 /// Ids per statement.
 const CHUNK: usize = 500;

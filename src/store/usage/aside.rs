@@ -15,9 +15,9 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::RequestId;
 use crate::domain::usage::{UsageLog, UsageRecord};
 use crate::store::usage::rollup::{Rollups, SUMS, Sums};
-use crate::store::usage::sync::{Place, page_of};
+use crate::store::usage::sync::{SyncCursor, page_of};
 use crate::store::usage::{UsageRepo, row};
-use crate::store::{Error, Ground as _};
+use crate::store::{Error, Executor as _};
 
 /// Word for word the condition of the partial index `index_usage_logs_set_aside`: SQLite uses it only then.
 pub(super) const ASIDE: &str = "set_aside IS NOT NULL AND dismissed_at IS NULL";
@@ -71,7 +71,7 @@ impl UsageRepo<'_> {
     /// [`Error`] of the database.
     pub async fn list_set_aside(
         &self,
-        after: Option<Place>,
+        after: Option<SyncCursor>,
         limit: usize,
     ) -> Result<Vec<UsageRecord>, Error> {
         let aside = row::Entity::find().filter(Expr::cust(ASIDE));

@@ -44,7 +44,7 @@ pub(super) const COLUMNS: [&str; 31] = [
 
 /// Whose records a batch has.
 #[derive(Clone, Debug)]
-pub(super) enum Whose {
+pub(super) enum BatchOwner {
     /// This node's. `synced`: nobody else has to be told.
     Own {
         /// See there.
@@ -54,7 +54,7 @@ pub(super) enum Whose {
     Of(NodeId, Fence),
 }
 
-impl Whose {
+impl BatchOwner {
     /// Whether nobody else has to be told.
     pub(super) fn synced(&self) -> bool {
         match self {

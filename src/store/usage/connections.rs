@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::task::spawn_blocking;
 
 use crate::store::Error;
-use crate::store::turn::{PATIENCE, Turn};
+use crate::store::write_lock::{BUSY_TIMEOUT, WritePermit};
 
 /// What the connections keep of the database in memory: 4 and 1 MB, in SQLite's way to say so. New rows go to the ends
 /// of the tables and of the indexes, so that more would hardly be read again.
@@ -20,28 +20,29 @@ const READER_CACHE: (&str, &str) = ("cache_size", "-1024");
 /// One connection that writes, and one that reads meanwhile. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Connections {
-    writer: Visited,
-    reader: Visited,
+    writer: BlockingConnection,
+    reader: BlockingConnection,
 }
 
 impl Connections {
     /// Opens the database in `file`, which is there.
     pub fn open(file: &Path, settings: &[(&str, &str)]) -> Result<Self, Error> {
-        let writer = Visited::open(file, settings.iter().chain(&[WRITER_CACHE]))?;
-        let reader = Visited::open(file, settings.iter().chain(&[READER_CACHE, ("query_only", "ON")]))?;
+        let writer = BlockingConnection::open(file, settings.iter().chain(&[WRITER_CACHE]))?;
+        let reader =
+            BlockingConnection::open(file, settings.iter().chain(&[READER_CACHE, ("query_only", "ON")]))?;
         Ok(Self { writer, reader })
     }
 
-    /// Writes during `turn`. Once begun it is carried out, even when nobody waits for it any more.
+    /// Writes during `permit`. Once begun it is carried out, even when nobody waits for it any more.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        turn: Turn,
+        permit: WritePermit,
         work: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         self.writer
-            .visit(move |connection| {
+            .with(move |connection| {
                 let done = work(connection);
-                drop(turn);
+                drop(permit);
                 done
             })
             .await
@@ -52,7 +53,7 @@ impl Connections {
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.reader.visit(work).await
+        self.reader.with(work).await
     }
 
     /// Closes the connections, after what they are doing is done.
@@ -65,20 +66,20 @@ impl Connections {
 
 /// A connection that one thread at a time works on.
 #[derive(Clone, Debug)]
-struct Visited(Arc<Mutex<Option<Connection>>>);
+struct BlockingConnection(Arc<Mutex<Option<Connection>>>);
 
-impl Visited {
+impl BlockingConnection {
     fn open<'a>(file: &Path, settings: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Result<Self, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags)?;
-        connection.busy_timeout(PATIENCE)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         for (name, value) in settings {
             connection.execute_batch(&format!("PRAGMA {name} = {value}"))?;
         }
         Ok(Self(Arc::new(Mutex::new(Some(connection)))))
     }
 
-    async fn visit<T: Send + 'static>(
+    async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {

@@ -11,7 +11,7 @@ use sea_orm::ConnectionTrait as _;
 use crate::domain::fence::Fence;
 use crate::domain::ids::NodeId;
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::batch::{Inserted, TAKEN, Whose};
+use crate::store::usage::batch::{BatchOwner, Inserted, TAKEN};
 use crate::store::usage::{UsageRepo, postgres, sqlite};
 use crate::store::{Error, columns};
 
@@ -37,7 +37,7 @@ impl UsageRepo<'_> {
         records: &Arc<Vec<UsageRecord>>,
         synced: bool,
     ) -> Result<Inserted, Error> {
-        self.insert(records, Whose::Own { synced }).await
+        self.insert(records, BatchOwner::Own { synced }).await
     }
 
     /// The same for a leader that takes records of the follower `node`: in the same transaction the batch is counted,
@@ -52,7 +52,7 @@ impl UsageRepo<'_> {
         node: &NodeId,
         fence: &Fence,
     ) -> Result<Inserted, Error> {
-        self.insert(records, Whose::Of(node.clone(), fence.clone())).await
+        self.insert(records, BatchOwner::Of(node.clone(), fence.clone())).await
     }
 
     /// How many batches of `node` this leader's database holds. One look-up.
@@ -64,13 +64,13 @@ impl UsageRepo<'_> {
         Ok(columns::counted(found.map_or(Ok(0), |row| row.try_get_by_index(0))?))
     }
 
-    async fn insert(&self, records: &Arc<Vec<UsageRecord>>, whose: Whose) -> Result<Inserted, Error> {
+    async fn insert(&self, records: &Arc<Vec<UsageRecord>>, whose: BatchOwner) -> Result<Inserted, Error> {
         if records.is_empty() {
             return Ok(Inserted::default());
         }
         if let Some(embedded) = &self.0.embedded {
-            let (records, turn) = (Arc::clone(records), self.0.turn().await?);
-            embedded.usage.write(turn, move |writer| sqlite::insert(writer, &records, &whose)).await
+            let (records, permit) = (Arc::clone(records), self.0.permit().await?);
+            embedded.usage.write(permit, move |writer| sqlite::insert(writer, &records, &whose)).await
         } else {
             let pool = self.0.writer.get_postgres_connection_pool();
             // In a box: its state is large, and would be moved about with every batch of an embedded database too.

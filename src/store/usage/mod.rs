@@ -23,22 +23,22 @@ mod batch;
 mod connections;
 mod insert;
 mod logs;
-mod owed;
+mod period_usage;
 mod postgres;
 mod retention;
 mod rollup;
 mod row;
 mod sqlite;
+mod sqlite_sync;
 mod stats;
 mod stats_page;
 mod sync;
-mod used;
 mod window;
 
 pub use batch::Inserted;
 pub(super) use connections::Connections;
+pub use period_usage::{Source, UsedTotals};
 pub use stats_page::{StatsCursor, StatsPage};
-pub use used::{Source, UsedTotals};
 
 use crate::store::Store;
 

@@ -11,7 +11,7 @@ use crate::domain::fence::Fence;
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::usage::UsageRecord;
 use crate::store::usage::batch::{
-    COLUMNS, COUNT, FLOOR, Inserted, PriceTexts, TAKEN, Whose, above, mark_new, parts_text, sums_of_new,
+    BatchOwner, COLUMNS, COUNT, FLOOR, Inserted, PriceTexts, TAKEN, above, mark_new, parts_text, sums_of_new,
 };
 use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
 use crate::store::{Error, columns::count, columns::counted};
@@ -55,13 +55,17 @@ fn arrays(types: &[&str]) -> String {
     numbered.collect::<Vec<_>>().join(", ")
 }
 
-pub(super) async fn insert(pool: &PgPool, records: &[UsageRecord], whose: &Whose) -> Result<Inserted, Error> {
+pub(super) async fn insert(
+    pool: &PgPool,
+    records: &[UsageRecord],
+    whose: &BatchOwner,
+) -> Result<Inserted, Error> {
     let mut tx = pool.begin().await?;
     let arguments = bind_logs(records, whose.synced())?;
     let taken = sqlx::query_with::<Postgres, _>(LOGS.as_str(), arguments).fetch_all(&mut *tx).await?;
     let ids = taken.iter().map(|row| Ok(RequestId(row.try_get::<Uuid, _>(0)?)));
     let mut inserted = mark_new(records, ids.collect::<Result<_, Error>>()?);
-    if let Whose::Of(node, _) = whose
+    if let BatchOwner::Of(node, _) = whose
         && inserted.added() > 0
     {
         take_back_below_floor(&mut tx, records, node, &mut inserted).await?;
@@ -69,7 +73,7 @@ pub(super) async fn insert(pool: &PgPool, records: &[UsageRecord], whose: &Whose
     if inserted.added() > 0 {
         insert_sums(&mut tx, &sums_of_new(records, &inserted)).await?;
     }
-    if let Whose::Of(node, fence) = whose {
+    if let BatchOwner::Of(node, fence) = whose {
         inserted.number = Some(next_number(&mut tx, node, fence).await?);
     }
     tx.commit().await?;

@@ -9,7 +9,7 @@ use crate::domain::fence::Fence;
 use crate::domain::ids::NodeId;
 use crate::domain::usage::UsageRecord;
 use crate::store::usage::batch::{
-    COLUMNS, COUNT, FLOOR, Inserted, PriceTexts, TAKEN, Whose, above, parts_text, sums_of_new,
+    BatchOwner, COLUMNS, COUNT, FLOOR, Inserted, PriceTexts, TAKEN, above, parts_text, sums_of_new,
 };
 use crate::store::usage::rollup::{Rollups, SUMS, Sums, add_to_existing};
 use crate::store::{Error, columns::count, columns::counted};
@@ -36,18 +36,18 @@ fn row(table: &str, columns: &str, width: usize, tail: &str) -> String {
 pub(super) fn insert(
     connection: &mut Connection,
     records: &[UsageRecord],
-    whose: &Whose,
+    whose: &BatchOwner,
 ) -> Result<Inserted, Error> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let floor = match whose {
-        Whose::Own { .. } => None,
-        Whose::Of(node, _) => {
+        BatchOwner::Own { .. } => None,
+        BatchOwner::Of(node, _) => {
             tx.prepare_cached(FLOOR)?.query_row([node.as_str()], |row| row.get(0)).optional()?
         }
     };
     let mut inserted = insert_logs(&tx, records, whose.synced(), floor)?;
     add_sums(&tx, &sums_of_new(records, &inserted))?;
-    if let Whose::Of(node, fence) = whose {
+    if let BatchOwner::Of(node, fence) = whose {
         inserted.number = Some(next_number(&tx, node, fence)?);
     }
     tx.commit()?;

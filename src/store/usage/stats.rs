@@ -7,7 +7,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::UserId;
 use crate::domain::summary::{StatRow, StatsBy, Totals, UserStatRow};
 use crate::store::usage::UsageRepo;
-use crate::store::usage::stats_page::{Place, StatsCursor, StatsPage};
+use crate::store::usage::stats_page::{PagePosition, StatsCursor, StatsPage};
 use crate::store::usage::window::{Sums, Window};
 use crate::store::{Error, columns};
 
@@ -168,9 +168,9 @@ impl UsageRepo<'_> {
 /// Only what comes after a cursor, in the order of the list. Appends its parameters to `values`.
 fn beyond(key: &str, cursor: &StatsCursor, values: &mut Vec<Value>) -> String {
     let place: Value = match &cursor.place {
-        Place::Id(id) => (*id).into(),
-        Place::Word(word) => word.clone().into(),
-        Place::Day(day) => {
+        PagePosition::Id(id) => (*id).into(),
+        PagePosition::Word(word) => word.clone().into(),
+        PagePosition::Day(day) => {
             values.push(day.as_micros().into());
             return format!(" HAVING {key} < ${}", values.len());
         }

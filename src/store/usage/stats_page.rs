@@ -26,7 +26,7 @@ impl StatsPage {
         items.truncate(limit);
         let last = items.last().filter(|_| more);
         let next = last.and_then(|row| {
-            let place = Place::of(by, &row.key)?;
+            let place = PagePosition::of(by, &row.key)?;
             Some(StatsCursor { tokens: row.totals.total_tokens, place, until })
         });
         Self { items, next }
@@ -39,14 +39,14 @@ pub struct StatsCursor {
     /// The tokens of the last row seen.
     pub(super) tokens: u64,
     /// Its key, which decides among rows with as many tokens.
-    pub(super) place: Place,
+    pub(super) place: PagePosition,
     /// Calls from here on are not in the list.
     pub(super) until: Timestamp,
 }
 
 /// The key of a row, as the database compares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum PagePosition {
     /// Of a user or a group; nil: no group.
     Id(Uuid),
     /// A model, a node.
@@ -55,7 +55,7 @@ pub(super) enum Place {
     Day(Timestamp),
 }
 
-impl Place {
+impl PagePosition {
     fn of(by: StatsBy, key: &str) -> Option<Self> {
         match by {
             StatsBy::User | StatsBy::Group if key.is_empty() => Some(Self::Id(Uuid::nil())),
@@ -85,7 +85,11 @@ impl StatsCursor {
             let (until, key) = rest.split_once('-')?;
             let until = Timestamp::from_micros(u64::from_str_radix(until, 16).ok()?.cast_signed());
             let key = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(key).ok()?).ok()?;
-            Some(Self { tokens: u64::from_str_radix(tokens, 16).ok()?, place: Place::of(by, &key)?, until })
+            Some(Self {
+                tokens: u64::from_str_radix(tokens, 16).ok()?,
+                place: PagePosition::of(by, &key)?,
+                until,
+            })
         };
         parsed().ok_or_else(|| NotACursor(text.chars().take(80).collect()))
     }
@@ -114,7 +118,7 @@ mod tests {
             (StatsBy::Day, "2026-11-22"),
         ] {
             for until in [Timestamp::MIN, Timestamp::MAX, Timestamp::from_micros(0)] {
-                let place = Place::of(by, key).expect("a place");
+                let place = PagePosition::of(by, key).expect("a place");
                 let cursor = StatsCursor { tokens: u64::MAX, place, until };
                 assert_eq!(StatsCursor::read(by, &cursor.to_string()).expect("a cursor"), cursor);
             }

@@ -11,12 +11,12 @@ use uuid::Uuid;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{LedgerId, RequestId};
 use crate::domain::usage::{UsageLog, UsageRecord};
-use crate::store::usage::owed::{LAST_BATCH, OWED};
-use crate::store::usage::{UsageRepo, acknowledged, owed, row};
-use crate::store::{Error, Ground as _, MetaRepo, columns, meta};
+use crate::store::usage::sqlite_sync::{LAST_BATCH, OWED};
+use crate::store::usage::{UsageRepo, acknowledged, row, sqlite_sync};
+use crate::store::{Error, Executor as _, MetaRepo, columns, meta};
 
 /// A place among records in the order of time.
-pub(super) type Place = (Timestamp, RequestId);
+pub(super) type SyncCursor = (Timestamp, RequestId);
 
 /// Ids per transaction.
 const CHUNK: usize = 1_000;
@@ -37,11 +37,11 @@ impl UsageRepo<'_> {
     /// [`Error`] of the database.
     pub async fn list_unsynced_after(
         &self,
-        after: Option<Place>,
+        after: Option<SyncCursor>,
         limit: usize,
     ) -> Result<Vec<UsageRecord>, Error> {
         if let Some(embedded) = &self.0.embedded {
-            return embedded.usage.read(move |connection| owed::list(connection, after, limit)).await;
+            return embedded.usage.read(move |connection| sqlite_sync::list(connection, after, limit)).await;
         }
         page_of(all_owed(), after, limit, &self.0.reader).await
     }
@@ -54,8 +54,11 @@ impl UsageRepo<'_> {
     pub async fn mark_synced(&self, ids: &[RequestId], batch: Option<u64>) -> Result<(), Error> {
         for ids in ids.chunks(CHUNK) {
             if let Some(embedded) = &self.0.embedded {
-                let (ids, turn) = (ids.to_vec(), self.0.turn().await?);
-                embedded.usage.write(turn, move |connection| owed::mark(connection, &ids, batch)).await?;
+                let (ids, permit) = (ids.to_vec(), self.0.permit().await?);
+                embedded
+                    .usage
+                    .write(permit, move |connection| sqlite_sync::mark(connection, &ids, batch))
+                    .await?;
             } else {
                 // One shape of statement for any number of ids.
                 let sql = "UPDATE usage_logs SET synced = TRUE, set_aside = NULL, batch = $2 WHERE NOT synced \
@@ -200,7 +203,7 @@ impl UsageRepo<'_> {
 /// The records of `which` behind `after`, oldest first, at most `limit`.
 pub(super) async fn page_of(
     mut which: Select<row::Entity>,
-    after: Option<Place>,
+    after: Option<SyncCursor>,
     limit: usize,
     reader: &DatabaseConnection,
 ) -> Result<Vec<UsageRecord>, Error> {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 /// Places, and who holds them.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct ConnectionLimit {
     places: usize,
     share: usize,
     held: Mutex<Held>,
@@ -24,19 +24,19 @@ struct Held {
 
 /// A place; giving it back is its drop.
 #[derive(Debug)]
-pub(super) struct Place {
-    room: Arc<Room>,
+pub(super) struct ConnectionPermit {
+    room: Arc<ConnectionLimit>,
     source: IpAddr,
 }
 
-impl Room {
+impl ConnectionLimit {
     /// So many `places`; one address may hold `share` times as many as are free.
     pub(super) fn new(places: usize, share: usize) -> Arc<Self> {
         Arc::new(Self { places, share, held: Mutex::default() })
     }
 
     /// A place for a caller from `address`, if there is one.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit> {
         let source = source(address);
         let mut held = self.held.lock();
         let free = self.places.saturating_sub(held.all);
@@ -46,11 +46,11 @@ impl Room {
         }
         held.all += 1;
         held.by_source.insert(source, own + 1);
-        Some(Place { room: Arc::clone(self), source })
+        Some(ConnectionPermit { room: Arc::clone(self), source })
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut held = self.room.held.lock();
         held.all -= 1;
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn one_address_leaves_places_to_others() {
-        let room = Room::new(90, 8);
+        let room = ConnectionLimit::new(90, 8);
         let greedy: Vec<_> = std::iter::from_fn(|| room.enter(address("192.0.2.1"))).collect();
         assert_eq!(greedy.len(), 80);
         let others: Vec<_> = std::iter::from_fn(|| room.enter(address("192.0.2.2"))).collect();
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_few_places_can_all_be_taken() {
-        let room = Room::new(4, 8);
+        let room = ConnectionLimit::new(4, 8);
         let taken: Vec<_> = std::iter::from_fn(|| room.enter(address("192.0.2.1"))).collect();
         assert_eq!(taken.len(), 4);
         assert!(room.enter(address("192.0.2.2")).is_none());

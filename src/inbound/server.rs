@@ -24,13 +24,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::activity::{self, Activity, Expired, Patience};
+use super::activity::{self, Activity, Expired, Timeouts};
 use super::connection::Connection;
-use super::opening::{self, Protocol};
+use super::connection_limit::{ConnectionLimit, ConnectionPermit};
+use super::preface::{self, Protocol};
 use super::request_body::RequestBody;
-use super::room::{Place, Room};
+use super::send_timeout;
 use super::stream::{Socket, Stream};
-use super::untaken;
 
 /// Beside the connections that are served, so many are told that there is no place, and have so long for it.
 const TURNED_AWAY_AT_ONCE: usize = 256;
@@ -42,7 +42,7 @@ const SHARE: usize = 8;
 /// HTTP/2 callers that do not answer a ping are gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
-/// What stands behind a door.
+/// What answers the requests of a server.
 pub trait Handler: Send + Sync + 'static {
     /// The body of an answer.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
@@ -59,7 +59,7 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// What a request hears for whose connection there is no place.
-    fn no_place(&self, head: &Parts) -> Response<Self::Body>;
+    fn no_capacity(&self, head: &Parts) -> Response<Self::Body>;
 }
 
 /// What connections may take.
@@ -75,7 +75,7 @@ pub struct Limits {
     pub stall_timeout: Option<Duration>,
 }
 
-/// What is spoken at a door.
+/// What a server speaks.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocols {
     /// HTTP/1.1 beside HTTP/2.
@@ -87,22 +87,22 @@ pub struct Protocols {
 }
 
 /// One listening socket and what is behind it.
-pub struct Door<H> {
+pub struct Server<H> {
     listener: Arc<TcpListener>,
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
     http1: Option<http1::Builder>,
     http2: http2::Builder<TokioExecutor>,
-    patience: Patience,
-    room: Arc<Room>,
-    turned_away: Arc<Room>,
-    dropping: Arc<Room>,
+    timeouts: Timeouts,
+    permits: Arc<ConnectionLimit>,
+    refusals: Arc<ConnectionLimit>,
+    dropping: Arc<ConnectionLimit>,
     stall_timeout: Option<Duration>,
 }
 
 /// How connections learn that the node leaves.
 #[derive(Clone)]
-struct Leave {
+struct Shutdown {
     /// Finish the requests you are at.
     stop: CancellationToken,
     /// Close.
@@ -110,16 +110,16 @@ struct Leave {
 }
 
 /// A connection that has been accepted.
-struct Guest {
+struct Accepted {
     connection: Arc<Connection>,
-    leave: Leave,
+    shutdown: Shutdown,
     /// There is no place for it: its first request is told so.
-    turned_away: bool,
-    _place: Place,
+    refused: bool,
+    _permit: ConnectionPermit,
 }
 
-impl<H: Handler> Door<H> {
-    /// A door on a socket that is bound already.
+impl<H: Handler> Server<H> {
+    /// A server on a socket that is bound already.
     #[must_use]
     pub fn new(
         listener: Arc<TcpListener>,
@@ -145,10 +145,10 @@ impl<H: Handler> Door<H> {
             handler,
             http1: protocols.http1.then_some(http1),
             http2,
-            patience: Patience { head: limits.header_timeout, idle: limits.idle_timeout },
-            room: Room::new(limits.connections, SHARE),
-            turned_away: Room::new(TURNED_AWAY_AT_ONCE, SHARE),
-            dropping: Room::new(DROPPED_AT_ONCE, 1),
+            timeouts: Timeouts { head: limits.header_timeout, idle: limits.idle_timeout },
+            permits: ConnectionLimit::new(limits.connections, SHARE),
+            refusals: ConnectionLimit::new(TURNED_AWAY_AT_ONCE, SHARE),
+            dropping: ConnectionLimit::new(DROPPED_AT_ONCE, 1),
             stall_timeout: limits.stall_timeout,
         }
     }
@@ -156,15 +156,15 @@ impl<H: Handler> Door<H> {
     /// Accepts until `stop`. Connections go on in `tasks`: they finish the requests they are at, and close; with
     /// `give_up` they close at once.
     pub async fn run(self, stop: CancellationToken, give_up: CancellationToken, tasks: TaskTracker) {
-        let door = Arc::new(self);
-        let leave = Leave { stop, give_up };
+        let server = Arc::new(self);
+        let shutdown = Shutdown { stop, give_up };
         loop {
             let accepted = tokio::select! {
-                accepted = door.listener.accept() => accepted,
-                () = leave.stop.cancelled() => return,
+                accepted = server.listener.accept() => accepted,
+                () = shutdown.stop.cancelled() => return,
             };
             match accepted {
-                Ok((socket, caller)) => door.admit(socket, caller, &leave, &tasks),
+                Ok((socket, caller)) => server.accept(socket, caller, &shutdown, &tasks),
                 Err(error) => {
                     // Out of file descriptors, mostly: it passes when connections close.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -175,43 +175,49 @@ impl<H: Handler> Door<H> {
     }
 
     /// Gives a connection a place, or one among those that are told that there is none.
-    fn admit(self: &Arc<Self>, socket: TcpStream, caller: SocketAddr, leave: &Leave, tasks: &TaskTracker) {
-        let place = self.room.enter(caller.ip());
-        let turned_away = place.is_none();
-        let Some(place) = place.or_else(|| self.turned_away.enter(caller.ip())) else { return };
+    fn accept(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        caller: SocketAddr,
+        shutdown: &Shutdown,
+        tasks: &TaskTracker,
+    ) {
+        let permit = self.permits.enter(caller.ip());
+        let refused = permit.is_none();
+        let Some(permit) = permit.or_else(|| self.refusals.enter(caller.ip())) else { return };
         let connection = Connection {
             caller,
             activity: Arc::new(Activity::new()),
             dropping: Arc::clone(&self.dropping),
             tasks: tasks.clone(),
         };
-        let leave = leave.clone();
-        let mut guest = Guest { connection: Arc::new(connection), leave, turned_away, _place: place };
-        let door = Arc::clone(self);
-        if turned_away {
+        let shutdown = shutdown.clone();
+        let mut accepted = Accepted { connection: Arc::new(connection), shutdown, refused, _permit: permit };
+        let server = Arc::clone(self);
+        if refused {
             // Its own sign to finish: it is given with the first answer.
-            guest.leave.stop = guest.leave.stop.child_token();
-            let welcome = timeout(TURNED_AWAY_WITHIN, door.welcome(socket, guest));
-            tasks.spawn(async move { drop(welcome.await) });
+            accepted.shutdown.stop = accepted.shutdown.stop.child_token();
+            let serve_connection = timeout(TURNED_AWAY_WITHIN, server.serve_connection(socket, accepted));
+            tasks.spawn(async move { drop(serve_connection.await) });
         } else {
-            tasks.spawn(door.welcome(socket, guest));
+            tasks.spawn(server.serve_connection(socket, accepted));
         }
     }
 
-    async fn welcome(self: Arc<Self>, socket: TcpStream, guest: Guest) {
+    async fn serve_connection(self: Arc<Self>, socket: TcpStream, accepted: Accepted) {
         let prepared = socket.set_nodelay(true).and_then(|()| {
             let limit = self.stall_timeout;
-            limit.map_or(Ok(()), |limit| untaken::limit(&socket, limit))
+            limit.map_or(Ok(()), |limit| send_timeout::limit(&socket, limit))
         });
         if let Err(error) = prepared {
             tracing::debug!(%error, "a connection was gone before it began");
             return;
         }
-        let deadline = Instant::now() + self.patience.head;
+        let deadline = Instant::now() + self.timeouts.head;
         match self.tls.clone() {
-            None => self.open(socket, guest, deadline).await,
+            None => self.open(socket, accepted, deadline).await,
             // In a box, or every connection in clear would take the room of one under TLS.
-            Some(tls) => Box::pin(self.open_under_tls(tls, socket, guest, deadline)).await,
+            Some(tls) => Box::pin(self.open_under_tls(tls, socket, accepted, deadline)).await,
         }
     }
 
@@ -219,20 +225,20 @@ impl<H: Handler> Door<H> {
         self: Arc<Self>,
         tls: TlsAcceptor,
         socket: TcpStream,
-        guest: Guest,
+        accepted: Accepted,
         deadline: Instant,
     ) {
         match timeout_at(deadline, tls.accept(socket)).await {
-            Ok(Ok(stream)) => self.open(stream, guest, deadline).await,
+            Ok(Ok(stream)) => self.open(stream, accepted, deadline).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
     /// Reads the first bytes, and leaves the rest to the protocol that they are of.
-    async fn open<S: Socket>(self: Arc<Self>, mut socket: S, guest: Guest, deadline: Instant) {
-        let opening = timeout_at(deadline, opening::read(&mut socket));
-        let (protocol, first) = match guest.leave.stop.run_until_cancelled(opening).await {
+    async fn open<S: Socket>(self: Arc<Self>, mut socket: S, accepted: Accepted, deadline: Instant) {
+        let opening = timeout_at(deadline, preface::read(&mut socket));
+        let (protocol, first) = match accepted.shutdown.stop.run_until_cancelled(opening).await {
             Some(Ok(Ok(Some(opening)))) => opening,
             None | Some(Ok(Ok(None))) => return,
             Some(Ok(Err(error))) => {
@@ -240,34 +246,34 @@ impl<H: Handler> Door<H> {
                 return;
             }
             Some(Err(_)) => {
-                tracing::debug!(caller = %guest.connection.caller, "a connection did not open in time");
+                tracing::debug!(caller = %accepted.connection.caller, "a connection did not open in time");
                 return;
             }
         };
-        let activity = Arc::clone(&guest.connection.activity);
-        let requests = self.requests_of(&guest);
+        let activity = Arc::clone(&accepted.connection.activity);
+        let requests = self.requests_of(&accepted);
         match protocol {
             Protocol::Http1 => {
                 let Some(http1) = &self.http1 else { return };
                 let stream = TokioIo::new(Stream::new(socket, first, protocol, activity));
                 let connection = http1.serve_connection(stream, requests);
-                drive(connection, guest, self.patience).await;
+                drive(connection, accepted, self.timeouts).await;
             }
             Protocol::Http2 => {
                 activity.opened();
                 let stream = TokioIo::new(Stream::new(socket, first, protocol, activity));
                 let connection = self.http2.serve_connection(stream, requests);
                 // In a box, for the same reason as TLS.
-                Box::pin(drive(connection, guest, self.patience)).await;
+                Box::pin(drive(connection, accepted, self.timeouts)).await;
             }
         }
     }
 
-    fn requests_of(&self, guest: &Guest) -> Requests<H> {
+    fn requests_of(&self, accepted: &Accepted) -> Requests<H> {
         Requests {
             handler: Arc::clone(&self.handler),
-            connection: Arc::clone(&guest.connection),
-            turned_away: guest.turned_away.then(|| guest.leave.stop.clone()),
+            connection: Arc::clone(&accepted.connection),
+            refused: accepted.refused.then(|| accepted.shutdown.stop.clone()),
         }
     }
 }
@@ -277,7 +283,7 @@ struct Requests<H> {
     handler: Arc<H>,
     connection: Arc<Connection>,
     /// There is no place for it: after the first answer it ends.
-    turned_away: Option<CancellationToken>,
+    refused: Option<CancellationToken>,
 }
 
 impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
@@ -291,9 +297,9 @@ impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
         let (head, body) = request.into_parts();
         self.connection.activity.asked(head.version == Version::HTTP_11);
         let body = RequestBody::new(body, &head.headers, Arc::clone(&self.connection));
-        if let Some(stop) = &self.turned_away {
+        if let Some(stop) = &self.refused {
             stop.cancel();
-            let mut answer = self.handler.no_place(&head);
+            let mut answer = self.handler.no_capacity(&head);
             if head.version < Version::HTTP_2 {
                 // Or the caller may send its next request on a connection that is about to close.
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -312,19 +318,19 @@ impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
 type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<Answer<B>>, Infallible>> + Send>>;
 
 /// Serves a connection to its end: the caller's, the node's, or that of the time it may be without a request.
-async fn drive<C>(connection: C, guest: Guest, patience: Patience)
+async fn drive<C>(connection: C, accepted: Accepted, timeouts: Timeouts)
 where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
 {
     let mut connection = pin!(connection);
-    let activity = &guest.connection.activity;
+    let activity = &accepted.connection.activity;
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => Some(ended),
-        () = guest.leave.stop.cancelled() => None,
-        expired = activity.expired(patience) => {
-            tracing::debug!(caller = %guest.connection.caller, ?expired, "a connection was without a request for too long");
+        () = accepted.shutdown.stop.cancelled() => None,
+        expired = activity.expired(timeouts) => {
+            tracing::debug!(caller = %accepted.connection.caller, ?expired, "a connection was without a request for too long");
             match expired {
                 Expired::Head => return,
                 Expired::Idle => None,
@@ -336,11 +342,11 @@ where
     } else {
         connection.as_mut().graceful_shutdown();
         // A caller that does not take its leave is left.
-        let brief = Patience { idle: patience.head, ..patience };
+        let brief = Timeouts { idle: timeouts.head, ..timeouts };
         tokio::select! {
             biased;
             ended = connection => ended,
-            () = guest.leave.give_up.cancelled() => return,
+            () = accepted.shutdown.give_up.cancelled() => return,
             _ = activity.expired(brief) => return,
         }
     };
@@ -375,7 +381,7 @@ impl<B: Body + Unpin> Body for Answer<B> {
     }
 }
 
-/// Binds a socket for a door.
+/// Binds a socket for a server.
 ///
 /// # Errors
 /// The setting that names the address, the address, and the system's reason.

@@ -9,7 +9,7 @@ use crate::store::Error;
 
 /// The database's file and its write-ahead log, as they were first seen. Clones are the same place.
 #[derive(Clone, Debug)]
-pub(super) struct Place(Arc<[Watched; 2]>);
+pub(super) struct DatabaseFiles(Arc<[Watched; 2]>);
 
 #[derive(Debug)]
 struct Watched {
@@ -21,7 +21,7 @@ struct Watched {
 /// Device and inode.
 type Identity = (u64, u64);
 
-impl Place {
+impl DatabaseFiles {
     /// The files of the database at `path`, which is open.
     pub(super) fn of(path: &Path) -> Self {
         let mut log = path.as_os_str().to_owned();

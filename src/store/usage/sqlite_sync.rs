@@ -40,7 +40,7 @@ pub(super) fn list(
     let mut statement = connection.prepare_cached(&LIST)?;
     let mut rows =
         statement.query((at, id.as_bytes().as_slice(), i64::try_from(limit).unwrap_or(i64::MAX)))?;
-    let mut repeated = Repeated::default();
+    let mut repeated = Interner::default();
     let mut records = Vec::with_capacity(limit.min(1_000));
     while let Some(row) = rows.next()? {
         records.push(record(&mut Fields { row, read: 0 }, &mut repeated)?);
@@ -64,7 +64,7 @@ pub(super) fn mark(connection: &mut Connection, ids: &[RequestId], batch: Option
 }
 
 /// In the order of [`COLUMNS`].
-fn record(fields: &mut Fields<'_>, repeated: &mut Repeated) -> Result<UsageRecord, Error> {
+fn record(fields: &mut Fields<'_>, repeated: &mut Interner) -> Result<UsageRecord, Error> {
     Ok(UsageRecord {
         request_id: RequestId(fields.id()?),
         user_id: UserId(fields.id()?),
@@ -167,13 +167,13 @@ fn uuid(value: ValueRef<'_>) -> FromSqlResult<Uuid> {
 
 /// What the records of a batch have in common: kept once, and read once.
 #[derive(Default)]
-struct Repeated {
+struct Interner {
     texts: HashSet<Arc<str>, foldhash::fast::RandomState>,
     prices: Vec<(Box<str>, Arc<Price>)>,
     node: Option<NodeId>,
 }
 
-impl Repeated {
+impl Interner {
     /// More prices than this in one batch are not remembered but read again.
     const PRICES: usize = 16;
 

@@ -11,7 +11,7 @@ use crate::store::usage::Inserted;
 
 /// What became of pushed records.
 #[derive(Debug)]
-pub struct Taken {
+pub struct AppliedBatch {
     /// Those that could be accepted, in the order in which they came.
     records: Arc<Vec<UsageRecord>>,
     /// For each of them whether it was new.
@@ -20,7 +20,7 @@ pub struct Taken {
     pub rejected: Vec<(RequestId, String)>,
 }
 
-impl Taken {
+impl AppliedBatch {
     /// How many were new.
     #[must_use]
     pub fn accepted(&self) -> usize {
@@ -63,7 +63,7 @@ impl Ledger {
         node: &NodeId,
         records: Vec<UsageRecord>,
         fence: &Fence,
-    ) -> Result<Taken, Error> {
+    ) -> Result<AppliedBatch, Error> {
         let mut rejected = Vec::new();
         let mut acceptable = records;
         acceptable.retain(|record| match bounds::check(record) {
@@ -75,6 +75,6 @@ impl Ledger {
         });
         let records = Arc::new(acceptable);
         let inserted = self.usage().take_batch(&records, node, fence).await?;
-        Ok(Taken { records, inserted, rejected })
+        Ok(AppliedBatch { records, inserted, rejected })
     }
 }

@@ -2,7 +2,7 @@
 
 /// What the ledger is doing, for metrics. Cheap to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gauges {
+pub struct LedgerStats {
     /// Places there are (`usage.queue`).
     pub capacity: u64,
     /// Places taken: reserved, waiting, or being written.

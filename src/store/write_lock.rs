@@ -9,39 +9,39 @@ use tokio::time::timeout;
 
 use crate::store::Error;
 
-/// How long a call waits for its turn, for a connection, or for another process that holds the SQLite write lock.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a call waits for its permit to write, for a connection, or for another process that holds the SQLite write lock.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The line of those who want to write. Clones are the same line.
 #[derive(Clone, Debug)]
-pub(super) struct Turns(Arc<Semaphore>);
+pub(super) struct WriteLock(Arc<Semaphore>);
 
 /// The right to write, until it is dropped.
 #[derive(Debug)]
-pub struct Turn(
+pub struct WritePermit(
     #[allow(dead_code, reason = "held, and given back by its drop")] Option<OwnedSemaphorePermit>,
 );
 
-impl Turns {
+impl WriteLock {
     pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(1)))
     }
 
-    /// Waits for the turn to write.
+    /// Waits for the permit to write.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it does not come within [`PATIENCE`].
-    pub(super) async fn next(&self) -> Result<Turn, Error> {
-        match timeout(PATIENCE, self.0.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Turn(Some(permit))),
+    /// [`Error::Unavailable`] when it does not come within [`BUSY_TIMEOUT`].
+    pub(super) async fn next(&self) -> Result<WritePermit, Error> {
+        match timeout(BUSY_TIMEOUT, self.0.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(WritePermit(Some(permit))),
             Ok(Err(closed)) => Err(Error::Unavailable(closed.to_string())),
-            Err(_) => Err(Error::Unavailable(format!("the writer was busy for {PATIENCE:?}"))),
+            Err(_) => Err(Error::Unavailable(format!("the writer was busy for {BUSY_TIMEOUT:?}"))),
         }
     }
 }
 
-impl Turn {
-    /// For those who cannot stand in each other's way: on PostgreSQL, or inside a transaction that has its turn.
+impl WritePermit {
+    /// For those who cannot stand in each other's way: on PostgreSQL, or inside a transaction that has its permit.
     pub(super) fn not_needed() -> Self {
         Self(None)
     }

@@ -5,31 +5,31 @@ use std::ops::Deref;
 
 use sea_orm::DatabaseExecutor;
 
-use crate::store::turn::Turn;
+use crate::store::write_lock::WritePermit;
 use crate::store::{Error, Store};
 
 /// What repositories can stand on: a [`Store`] or a [`Tx`](crate::store::Tx).
-pub trait Ground: Send + Sync + private::Sealed {
+pub trait Executor: Send + Sync + private::Sealed {
     #[doc(hidden)]
     fn reads(&self) -> DatabaseExecutor<'_>;
     #[doc(hidden)]
-    fn writes(&self) -> impl Future<Output = Result<Writing<'_>, Error>> + Send;
+    fn writes(&self) -> impl Future<Output = Result<WriteGuard<'_>, Error>> + Send;
 }
 
-/// What to write on, and the turn to do so: hold it until the statement is done.
+/// What to write on, and the permit to do so: hold it until the statement is done.
 #[derive(Debug)]
-pub struct Writing<'g> {
+pub struct WriteGuard<'g> {
     executor: DatabaseExecutor<'g>,
-    _turn: Turn,
+    _turn: WritePermit,
 }
 
-impl<'g> Writing<'g> {
-    pub(super) fn new(executor: impl Into<DatabaseExecutor<'g>>, turn: Turn) -> Self {
-        Self { executor: executor.into(), _turn: turn }
+impl<'g> WriteGuard<'g> {
+    pub(super) fn new(executor: impl Into<DatabaseExecutor<'g>>, permit: WritePermit) -> Self {
+        Self { executor: executor.into(), _turn: permit }
     }
 }
 
-impl<'g> Deref for Writing<'g> {
+impl<'g> Deref for WriteGuard<'g> {
     type Target = DatabaseExecutor<'g>;
 
     fn deref(&self) -> &Self::Target {
@@ -37,14 +37,14 @@ impl<'g> Deref for Writing<'g> {
     }
 }
 
-impl Ground for Store {
+impl Executor for Store {
     fn reads(&self) -> DatabaseExecutor<'_> {
         (&self.reader).into()
     }
 
-    async fn writes(&self) -> Result<Writing<'_>, Error> {
-        let turn = self.turn().await?;
-        Ok(Writing::new(&self.writer, turn))
+    async fn writes(&self) -> Result<WriteGuard<'_>, Error> {
+        let permit = self.permit().await?;
+        Ok(WriteGuard::new(&self.writer, permit))
     }
 }
 
