@@ -48,7 +48,7 @@ const PLACES: [(&str, &[&str]); 28] = [
     ("hyper::client", &["transport"]),
     ("hyper_util::client", &["transport"]),
     ("jsonwebtoken", &["crypto"]),
-    ("libmimalloc_sys", &["node::memory"]),
+    ("libmimalloc_sys", &["node::allocator"]),
     ("migrations", &["store"]),
     ("prost", &["wire", "cluster", "grpc"]),
     ("prost_types", &["wire", "cluster", "grpc"]),
