@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sproxy::domain::clock::Timestamp;
 
-use crate::harness::{Answer, Mock, Node, Setup, until};
+use crate::harness::{Answer, Mock, Node, Setup, time, until};
 
 const LIBRARY: [&str; 3] = [
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
@@ -189,15 +190,14 @@ async fn a_follower_whose_clock_shows_2015_books_by_the_last_time_that_it_knows(
     booked(5).await;
     assert!(two.log().contains("the machine's clock cannot be right"), "{}", two.log());
     let rows = one.usage().await;
-    let times: Vec<&str> = rows.iter().map(|row| row["created_at"].as_str().unwrap()).collect();
-    assert!(times.iter().all(|time| *time >= times[0] && *time > "2025"), "{times:?}");
+    let times: Vec<Timestamp> = rows.iter().map(|row| time(&row["created_at"]).unwrap()).collect();
+    assert!(times.iter().all(|time| *time >= times[0] && *time > "2025-01-01".parse().unwrap()), "{times:?}");
     let metrics = two.http.get(two.url("/metrics")).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("sproxy_sync_set_aside 0"), "{metrics}");
     offset.set("+0");
     until("totals are complete", async || {
         let stats = one.get("/admin/v1/stats").await;
-        (stats["incomplete"] == json!([]) && stats["complete_through"].as_str()? > *times.last()?)
-            .then_some(())
+        (stats["incomplete"] == json!([]) && time(&stats["complete_through"])? > *times.last()?).then_some(())
     })
     .await;
 }

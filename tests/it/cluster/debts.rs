@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{PACE, ask, booked, follower, follower_behind, leader, leader_setup, metric, peer, ready};
 use crate::cli::plain;
-use crate::harness::{Link, Mock, Mode, Node, until};
+use crate::harness::{Link, Mock, Mode, Node, time, until};
 use crate::postgres::Postgres;
 
 async fn unsynced(node: &Node) -> usize {
@@ -46,8 +46,7 @@ async fn refuse_and_retry(mock: &Mock, one: Node) {
     })
     .await;
     assert_eq!(still_owed["incomplete"][0]["unsynced"], json!(1));
-    let through = still_owed["complete_through"].as_str().unwrap_or_default();
-    assert!(through < owed["created_at"].as_str().unwrap(), "{still_owed}");
+    assert!(time(&still_owed["complete_through"]) < time(&owed["created_at"]), "{still_owed}");
     assert_eq!(peer(&one, "sp-2").await.unwrap()["unsynced"], json!(1));
     assert_eq!(metric(&one, "sproxy_cluster_unsynced").await, 1);
     assert_eq!(metric(&two, "sproxy_sync_unsynced").await, 1);
@@ -63,8 +62,8 @@ async fn refuse_and_retry(mock: &Mock, one: Node) {
     assert_eq!(booked(&one, 1).await["total_tokens"], json!(100));
     until("nothing is owed", async || {
         let stats = one.get("/admin/v1/stats").await;
-        let through = stats["complete_through"].as_str()?;
-        (stats["incomplete"] == json!([]) && *through > *owed["created_at"].as_str()?).then_some(())
+        let is_complete = time(&stats["complete_through"]) > time(&owed["created_at"]);
+        (stats["incomplete"] == json!([]) && is_complete).then_some(())
     })
     .await;
     assert_eq!(unsynced(&two).await, 0);
@@ -158,10 +157,10 @@ async fn lead_for_a_while(mock: &Mock, store: Option<&str>) {
     ready(&two).await;
     assert_eq!(booked(&two, 5).await["total_tokens"], json!(500));
     assert_eq!(unsynced(&two).await, 0);
-    let last = two.usage().await.last().unwrap()["created_at"].as_str().unwrap().to_owned();
+    let last = time(&two.usage().await.last().unwrap()["created_at"]);
     until("totals are complete", async || {
         let stats = two.get("/admin/v1/stats").await;
-        (*stats["complete_through"].as_str()? > *last).then_some(())
+        (time(&stats["complete_through"]) > last).then_some(())
     })
     .await;
     assert_eq!(ask(&two, &key).await.status, 200);

@@ -22,6 +22,7 @@ pub use provider::Scripted;
 pub use python::python_with;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use sproxy::domain::clock::Timestamp;
 use tempfile::TempDir;
 use tokio::time::{Instant, interval};
 
@@ -42,6 +43,11 @@ pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>)
         assert!(looks < 3 || Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
         tick.tick().await;
     }
+}
+
+/// A time in an answer; none: there is none. As texts times do not compare, for they end where their zeros begin.
+pub fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str().map(|text| text.parse().unwrap())
 }
 
 /// A fake provider that keeps count.
