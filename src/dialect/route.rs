@@ -66,6 +66,13 @@ pub fn meant(path: &str) -> Option<(Provider, &'static str)> {
     hints.find_map(|(provider, hint)| Some((provider, hint?)))
 }
 
+/// The dialect that a request is to be refused in: of a call on the data plane, or of what was probably meant to be one.
+#[must_use]
+pub fn dialect_of(method: &Method, path: &str, headers: &HeaderMap) -> Option<Provider> {
+    let route = find(method, path, headers).map(|route| route.provider);
+    route.or_else(|| meant(path).map(|(provider, _)| provider))
+}
+
 fn is_versioned(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/v1beta/")
 }

@@ -99,7 +99,7 @@ impl CorsHeaders {
 
 /// What is to be done about a request.
 pub(super) fn judge(cors: Option<&Cors>, method: &Method, path: &str, headers: &HeaderMap) -> Verdict {
-    let judged = cors.and_then(|cors| Some((cors, dialect(method, path, headers)?)));
+    let judged = cors.and_then(|cors| Some((cors, route::dialect_of(method, path, headers)?)));
     let Some((cors, dialect)) = judged else { return Verdict::Call(CorsHeaders::default()) };
     let marks =
         CorsHeaders { origin: cors.allowed(headers), varies: matches!(cors.allowed, Allowed::Only(_)) };
@@ -119,12 +119,6 @@ pub(super) fn answer(
         Verdict::Answered(response) => response,
         Verdict::Call(marks) => marks.on(answer()),
     }
-}
-
-/// The dialect of a call on the data plane; none if it is not for that.
-fn dialect(method: &Method, path: &str, headers: &HeaderMap) -> Option<Provider> {
-    let route = route::find(method, path, headers).map(|route| route.provider);
-    route.or_else(|| route::meant(path).map(|(provider, _)| provider))
 }
 
 /// The answer to a browser that asks before a page's call: no credential is there yet, and no provider needs to know.

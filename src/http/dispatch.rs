@@ -14,10 +14,10 @@ use tower::ServiceExt;
 
 use super::body::Body;
 use super::cors::{self, Cors, Verdict};
+use super::refusal::refuse;
 use super::stall::Stalls;
 use crate::dialect::route;
 use crate::domain::failure::{Failure, Kind};
-use crate::domain::ids::RequestId;
 use crate::inbound::RequestBody;
 use crate::proxy::{self, Gateway, Head};
 
@@ -80,9 +80,8 @@ impl Dispatch {
         if head.uri.path() == "/" && matches!(head.method, Method::GET | Method::HEAD) {
             return probe(&head.method);
         }
-        if let Some((provider, advice)) = route::meant(head.uri.path()) {
-            let failure = Failure::new(Kind::NotFound, advice);
-            return proxy::error_response::response(provider, &failure, RequestId::new()).map(Body::Data);
+        if let Some((_, advice)) = route::meant(head.uri.path()) {
+            return refuse(&head, Failure::new(Kind::NotFound, advice));
         }
         self.control(Request::from_parts(head, body), caller).await
     }

@@ -3,21 +3,20 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::Response;
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode};
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::body::Body;
 use super::cors;
 use super::dispatch::Dispatch;
-use super::problem::MEDIA_TYPE;
+use super::refusal::refuse;
+use crate::domain::failure::{Failure, Kind};
 use crate::inbound::tls::{Files, acceptor};
 use crate::inbound::{Handler, Limits, Protocols, RequestBody, Server};
-use crate::proxy;
 
 /// Streams of one HTTP/2 connection at the same time.
 const STREAMS_MAX: u32 = 1_000;
@@ -35,24 +34,15 @@ impl Handler for Dispatch {
     }
 
     fn no_capacity(&self, head: &Parts) -> Response<Body> {
-        cors::answer(self.cors.as_deref(), head, turned_away)
+        cors::answer(self.cors.as_deref(), head, || turned_away(head))
     }
 }
 
 /// What a request hears for whose connection there is no place.
-pub(super) fn turned_away() -> Response<Body> {
-    let text = json!({
-        "type": "about:blank",
-        "title": "too many connections",
-        "status": 503,
-        "detail": "this node serves as many connections as http.max_connections and its file descriptors allow, or as many of this address; \
-                   try again, or another node",
-    });
-    let mut answer = Response::new(Body::Data(proxy::Body::from(text.to_string())));
-    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    answer
+pub(super) fn turned_away(head: &Parts) -> Response<Body> {
+    let text = "this node serves as many connections as http.max_connections and its file descriptors allow, or as many of \
+                this address; try again, or another node";
+    refuse(head, Failure::new(Kind::Unavailable, text).retry_after(Duration::from_secs(1)))
 }
 
 /// A door on a socket that is bound already.

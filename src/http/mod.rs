@@ -20,6 +20,7 @@ mod openapi_calls;
 mod paging;
 mod peers;
 pub mod problem;
+mod refusal;
 pub mod relay;
 mod schema;
 pub mod stall;

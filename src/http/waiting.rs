@@ -13,12 +13,9 @@ use serde_json::json;
 use super::body::Body;
 use super::cors::{self, Cors};
 use super::listen::turned_away;
-use super::problem::ApiError;
-use crate::dialect::route;
+use super::refusal::refuse;
 use crate::domain::failure::Failure;
-use crate::domain::ids::RequestId;
 use crate::inbound::{Handler, RequestBody};
-use crate::proxy::error_response;
 
 /// A node that waits.
 pub struct Waiting {
@@ -36,7 +33,7 @@ impl Handler for Waiting {
     }
 
     fn no_capacity(&self, head: &Parts) -> Response<Body> {
-        cors::answer(self.cors.as_deref(), head, turned_away)
+        cors::answer(self.cors.as_deref(), head, || turned_away(head))
     }
 }
 
@@ -44,10 +41,6 @@ impl Waiting {
     fn answer(&self, head: &Parts) -> Response<Body> {
         let reason = (self.reason)();
         let path = head.uri.path();
-        let failure = Failure::not_yet(reason.clone());
-        if let Some(route) = route::find(&head.method, path, &head.headers) {
-            return error_response::response(route.provider, &failure, RequestId::new()).map(Body::Data);
-        }
         let answer = match path {
             "/healthz" => {
                 Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") })).into_response()
@@ -56,7 +49,7 @@ impl Waiting {
                 let text = json!({ "status": "not ready", "reasons": [reason] });
                 (StatusCode::SERVICE_UNAVAILABLE, Json(text)).into_response()
             }
-            _ => ApiError::from(failure).into_response(),
+            _ => return refuse(head, Failure::not_yet(reason)),
         };
         answer.map(Body::Control)
     }

@@ -3,6 +3,7 @@
 mod connections;
 mod half_closed;
 mod log;
+mod no_room;
 mod refusals;
 mod waiting;
 
