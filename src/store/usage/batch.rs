@@ -1,4 +1,6 @@
-//! A batch of usage logs, as both databases take it: its columns, what became of it, and what that adds up to.
+//! A batch of usage logs, as both databases take it: whose it is, what became of it, and what that adds up to.
+
+use std::sync::Arc;
 
 use crate::domain::fence::Fence;
 use crate::domain::ids::{NodeId, RequestId};
@@ -6,41 +8,6 @@ use crate::domain::price::Price;
 use crate::domain::usage::UsageRecord;
 use crate::store::usage::rollup::Rollups;
 use crate::store::{Error, columns};
-
-/// The columns of `usage_logs` in the order in which both databases are given them.
-pub(super) const COLUMNS: [&str; 31] = [
-    "request_id",
-    "user_id",
-    "user_name",
-    "group_id",
-    "group_name",
-    "model",
-    "actual_model",
-    "provider",
-    "target",
-    "upstream_url",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "reasoning_tokens",
-    "token_source",
-    "outcome",
-    "is_streaming",
-    "status_code",
-    "duration_ms",
-    "ttfb_ms",
-    "price",
-    "parts",
-    "cost_nanousd",
-    "session_id",
-    "agent_id",
-    "client_request_id",
-    "source_node",
-    "created_at",
-    "synced",
-];
 
 /// Whose records a batch has.
 #[derive(Clone, Debug)]
@@ -128,19 +95,19 @@ pub(super) fn sums_of_new(records: &[UsageRecord], inserted: &Inserted) -> Rollu
 
 /// Prices as JSON. A batch knows few different ones, so each is written out once.
 #[derive(Default)]
-pub(super) struct PriceTexts<T>(Vec<(Price, T)>);
+pub(super) struct PriceTexts(Vec<(Price, Arc<str>)>);
 
-impl<T: Clone + From<String>> PriceTexts<T> {
+impl PriceTexts {
     /// More prices than this in one batch are not looked up but written out again.
     const REMEMBERED: usize = 16;
 
-    pub(super) fn text(&mut self, price: &Price) -> Result<T, Error> {
+    pub(super) fn text(&mut self, price: &Price) -> Result<Arc<str>, Error> {
         if let Some((_, text)) = self.0.iter().find(|(known, _)| known == price) {
-            return Ok(text.clone());
+            return Ok(Arc::clone(text));
         }
-        let text = T::from(columns::to_json("usage_logs.price", price)?);
+        let text = Arc::from(columns::to_json("usage_logs.price", price)?);
         if self.0.len() < Self::REMEMBERED {
-            self.0.push((price.clone(), text.clone()));
+            self.0.push((price.clone(), Arc::clone(&text)));
         }
         Ok(text)
     }

@@ -20,6 +20,7 @@
 mod acknowledged;
 mod aside;
 mod batch;
+mod binding;
 mod connections;
 mod insert;
 mod logs;
@@ -33,6 +34,7 @@ mod sqlite_sync;
 mod stats;
 mod stats_page;
 mod sync;
+mod usage_columns;
 mod window;
 
 pub use batch::Inserted;

@@ -11,25 +11,20 @@ use crate::domain::fence::Fence;
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::usage::UsageRecord;
 use crate::store::usage::batch::{
-    BatchOwner, COLUMNS, COUNT, FLOOR, Inserted, PriceTexts, TAKEN, above, mark_new, parts_text, sums_of_new,
+    BatchOwner, COUNT, FLOOR, Inserted, PriceTexts, TAKEN, above, mark_new, sums_of_new,
 };
+use crate::store::usage::binding::{Arrays, unbindable};
 use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
+use crate::store::usage::usage_columns::{COLUMNS, Row, TYPES, bind_postgres};
 use crate::store::{Error, columns::count, columns::counted};
-
-/// The types of [`COLUMNS`] but the last: `synced` is the same for all rows.
-const TYPES: [&str; 30] = [
-    "uuid", "uuid", "text", "uuid", "text", "text", "text", "text", "text", "text", "bigint", "bigint",
-    "bigint", "bigint", "bigint", "bigint", "text", "text", "boolean", "bigint", "bigint", "bigint", "text",
-    "text", "bigint", "text", "text", "text", "text", "bigint",
-];
 
 static LOGS: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "INSERT INTO usage_logs ({}) SELECT *, ${} FROM UNNEST({}) \
+        "INSERT INTO usage_logs ({}, synced) SELECT *, ${} FROM UNNEST({}) \
          ON CONFLICT (request_id) DO NOTHING RETURNING request_id",
         COLUMNS.join(", "),
-        COLUMNS.len(),
-        arrays(&TYPES)
+        COLUMNS.len() + 1,
+        arrays(TYPES)
     )
 });
 static ROLLUPS: LazyLock<String> = LazyLock::new(|| {
@@ -120,49 +115,18 @@ async fn next_number(tx: &mut PgConnection, node: &NodeId, fence: &Fence) -> Res
     Err(Error::Behind { held })
 }
 
-/// One array per column, in the order of [`COLUMNS`].
+/// One array per column, and whether all of them are synced.
 fn bind_logs(records: &[UsageRecord], synced: bool) -> Result<PgArguments, Error> {
-    let mut prices = PriceTexts::<String>::default();
-    let price_texts = records.iter().map(|r| prices.text(&r.price)).collect::<Result<Vec<_>, _>>()?;
-    let parts_texts = records.iter().map(parts_text).collect::<Result<Vec<_>, _>>()?;
-    let mut columns = Columns(PgArguments::default());
-    columns.add(records, |r| r.request_id.0)?;
-    columns.add(records, |r| r.user_id.0)?;
-    columns.add(records, |r| &*r.user)?;
-    columns.add(records, |r| r.group_id.map(|id| id.0))?;
-    columns.add(records, |r| r.group.as_deref())?;
-    columns.add(records, |r| &*r.model)?;
-    columns.add(records, |r| &*r.actual_model)?;
-    columns.add(records, |r| r.provider.as_str())?;
-    columns.add(records, |r| &*r.target)?;
-    columns.add(records, |r| &*r.upstream_url)?;
-    columns.add(records, |r| count(r.tokens.input))?;
-    columns.add(records, |r| count(r.tokens.output))?;
-    columns.add(records, |r| count(r.tokens.cache_read))?;
-    columns.add(records, |r| count(r.tokens.cache_write))?;
-    columns.add(records, |r| count(r.tokens.cache_write_1h))?;
-    columns.add(records, |r| count(r.tokens.reasoning))?;
-    columns.add(records, |r| r.token_source.as_str())?;
-    columns.add(records, |r| r.outcome.as_str())?;
-    columns.add(records, |r| r.is_streaming)?;
-    columns.add(records, |r| i64::from(r.status_code))?;
-    columns.add(records, |r| count(r.duration_ms))?;
-    columns.add(records, |r| r.ttfb_ms.map(count))?;
-    columns.add(&price_texts, String::as_str)?;
-    columns.add(&parts_texts, |parts| parts.as_deref())?;
-    columns.add(records, |r| r.cost_nanousd)?;
-    columns.add(records, |r| r.session_id.as_deref())?;
-    columns.add(records, |r| r.agent_id.as_deref())?;
-    columns.add(records, |r| r.client_request_id.as_deref())?;
-    columns.add(records, |r| r.source_node.as_str())?;
-    columns.add(records, |r| r.created_at.as_micros())?;
-    columns.0.add(synced).map_err(unbindable)?;
-    Ok(columns.0)
+    let mut prices = PriceTexts::default();
+    let rows = records.iter().map(|record| Row::of(record, &mut prices)).collect::<Result<Vec<_>, _>>()?;
+    let mut arguments = bind_postgres(&rows)?;
+    arguments.add(synced).map_err(unbindable)?;
+    Ok(arguments)
 }
 
 async fn insert_sums(connection: &mut PgConnection, rollups: &Rollups) -> Result<(), Error> {
     let rows: Vec<_> = rollups.by_user.iter().collect();
-    let mut columns = Columns(PgArguments::default());
+    let mut columns = Arrays::default();
     columns.add(&rows, |(key, _)| key.hour)?;
     columns.add(&rows, |(key, _)| key.user)?;
     columns.add(&rows, |(key, _)| key.group)?;
@@ -173,31 +137,17 @@ async fn insert_sums(connection: &mut PgConnection, rollups: &Rollups) -> Result
     for at in 0..SUMS.len() {
         columns.add(&rows, |(_, (_, sums))| sums.values()[at])?;
     }
-    sqlx::query_with::<Postgres, _>(ROLLUPS.as_str(), columns.0).execute(&mut *connection).await?;
+    sqlx::query_with::<Postgres, _>(ROLLUPS.as_str(), columns.into_arguments())
+        .execute(&mut *connection)
+        .await?;
 
     let rows: Vec<_> = rollups.by_node.iter().collect();
-    let mut columns = Columns(PgArguments::default());
+    let mut columns = Arrays::default();
     columns.add(&rows, |((hour, _), _)| *hour)?;
     columns.add(&rows, |((_, node), _)| &**node)?;
     for at in 0..SUMS.len() {
         columns.add(&rows, |(_, sums)| sums.values()[at])?;
     }
-    sqlx::query_with::<Postgres, _>(TOTALS.as_str(), columns.0).execute(connection).await?;
+    sqlx::query_with::<Postgres, _>(TOTALS.as_str(), columns.into_arguments()).execute(connection).await?;
     Ok(())
-}
-
-/// Arguments of which each is a whole column.
-struct Columns(PgArguments);
-
-impl Columns {
-    fn add<'r, R, V>(&mut self, rows: &'r [R], value: impl Fn(&'r R) -> V) -> Result<(), Error>
-    where
-        Vec<V>: sqlx::Encode<'r, Postgres> + sqlx::Type<Postgres>,
-    {
-        self.0.add(rows.iter().map(value).collect::<Vec<_>>()).map_err(unbindable)
-    }
-}
-
-fn unbindable(error: sqlx::error::BoxDynError) -> Error {
-    Error::unreadable("a usage record", error)
 }

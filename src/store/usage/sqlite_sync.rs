@@ -12,7 +12,7 @@ use crate::domain::ids::{GroupId, NodeId, RequestId, UserId};
 use crate::domain::price::Price;
 use crate::domain::usage::{Part, Tokens, UsageRecord};
 use crate::store::columns::{count, counted, from_json};
-use crate::store::usage::batch::COLUMNS;
+use crate::store::usage::usage_columns::{COLUMNS, Column};
 use crate::store::{Error, MetaKey, meta};
 
 /// Word for word the condition of the partial index `index_usage_logs_owed`: SQLite uses it only then.
@@ -43,7 +43,7 @@ pub(super) fn list(
     let mut repeated = Interner::default();
     let mut records = Vec::with_capacity(limit.min(1_000));
     while let Some(row) = rows.next()? {
-        records.push(record(&mut Fields { row, read: 0 }, &mut repeated)?);
+        records.push(record(&Fields(row), &mut repeated)?);
     }
     Ok(records)
 }
@@ -63,101 +63,98 @@ pub(super) fn mark(connection: &mut Connection, ids: &[RequestId], batch: Option
     Ok(tx.commit()?)
 }
 
-/// In the order of [`COLUMNS`].
-fn record(fields: &mut Fields<'_>, repeated: &mut Interner) -> Result<UsageRecord, Error> {
+fn record(fields: &Fields<'_>, repeated: &mut Interner) -> Result<UsageRecord, Error> {
     Ok(UsageRecord {
-        request_id: RequestId(fields.id()?),
-        user_id: UserId(fields.id()?),
-        user: repeated.text(fields.text()?),
-        group_id: fields.id_or_none()?.map(GroupId),
-        group: fields.text_or_none()?.map(|name| repeated.text(name)),
-        model: repeated.text(fields.text()?),
-        actual_model: repeated.text(fields.text()?),
-        provider: fields.parsed()?,
-        target: repeated.text(fields.text()?),
-        upstream_url: repeated.text(fields.text()?),
+        request_id: RequestId(fields.id(Column::request_id)?),
+        user_id: UserId(fields.id(Column::user_id)?),
+        user: repeated.text(fields.text(Column::user_name)?),
+        group_id: fields.id_or_none(Column::group_id)?.map(GroupId),
+        group: fields.text_or_none(Column::group_name)?.map(|name| repeated.text(name)),
+        model: repeated.text(fields.text(Column::model)?),
+        actual_model: repeated.text(fields.text(Column::actual_model)?),
+        provider: fields.parsed(Column::provider)?,
+        target: repeated.text(fields.text(Column::target)?),
+        upstream_url: repeated.text(fields.text(Column::upstream_url)?),
         tokens: Tokens {
-            input: fields.count()?,
-            output: fields.count()?,
-            cache_read: fields.count()?,
-            cache_write: fields.count()?,
-            cache_write_1h: fields.count()?,
-            reasoning: fields.count()?,
+            input: fields.count(Column::input_tokens)?,
+            output: fields.count(Column::output_tokens)?,
+            cache_read: fields.count(Column::cache_read_tokens)?,
+            cache_write: fields.count(Column::cache_write_tokens)?,
+            cache_write_1h: fields.count(Column::cache_write_1h_tokens)?,
+            reasoning: fields.count(Column::reasoning_tokens)?,
         },
-        token_source: fields.parsed()?,
-        outcome: fields.parsed()?,
-        is_streaming: fields.number()? != 0,
-        status_code: fields.status()?,
-        duration_ms: fields.count()?,
-        ttfb_ms: fields.read(|value| value.as_i64_or_null())?.map(counted),
-        price: repeated.price(fields.text()?)?,
-        parts: fields.parts()?,
-        cost_nanousd: fields.number()?,
-        session_id: fields.text_or_none()?.map(str::to_owned),
-        agent_id: fields.text_or_none()?.map(str::to_owned),
-        client_request_id: fields.text_or_none()?.map(str::to_owned),
+        token_source: fields.parsed(Column::token_source)?,
+        outcome: fields.parsed(Column::outcome)?,
+        is_streaming: fields.number(Column::is_streaming)? != 0,
+        status_code: fields.status(Column::status_code)?,
+        duration_ms: fields.count(Column::duration_ms)?,
+        ttfb_ms: fields.read(Column::ttfb_ms, |value| value.as_i64_or_null())?.map(counted),
+        price: repeated.price(fields.text(Column::price)?)?,
+        parts: fields.parts(Column::parts)?,
+        cost_nanousd: fields.number(Column::cost_nanousd)?,
+        session_id: fields.text_or_none(Column::session_id)?.map(str::to_owned),
+        agent_id: fields.text_or_none(Column::agent_id)?.map(str::to_owned),
+        client_request_id: fields.text_or_none(Column::client_request_id)?.map(str::to_owned),
         source_node: repeated.node(fields)?,
-        created_at: Timestamp::from_micros(fields.number()?),
+        created_at: Timestamp::from_micros(fields.number(Column::created_at)?),
     })
 }
 
-/// The columns of a row, read from the first on.
-struct Fields<'r> {
-    row: &'r Row<'r>,
-    read: usize,
-}
+/// A row whose columns are [`COLUMNS`], in their order.
+struct Fields<'r>(&'r Row<'r>);
 
 impl<'r> Fields<'r> {
-    fn read<T>(&mut self, get: impl FnOnce(ValueRef<'r>) -> FromSqlResult<T>) -> Result<T, Error> {
-        let value = self.row.get_ref(self.read)?;
-        self.read += 1;
-        get(value).map_err(|error| self.unreadable(&error))
+    fn read<T>(
+        &self,
+        column: Column,
+        get: impl FnOnce(ValueRef<'r>) -> FromSqlResult<T>,
+    ) -> Result<T, Error> {
+        get(self.0.get_ref(column as usize)?).map_err(|error| self.unreadable(column, &error))
     }
 
-    /// About the column that was read last.
-    fn unreadable(&self, error: &dyn std::fmt::Display) -> Error {
-        let id = self.row.get_ref(0).ok().and_then(|id| uuid(id).ok()).unwrap_or_default();
-        let column = COLUMNS.get(self.read.saturating_sub(1)).copied().unwrap_or_default();
-        Error::unreadable(&format!("usage_logs.{column} of {id}"), error)
+    fn unreadable(&self, column: Column, error: &dyn std::fmt::Display) -> Error {
+        let id = self.0.get_ref(Column::request_id as usize).ok();
+        let id = id.and_then(|id| uuid(id).ok()).unwrap_or_default();
+        Error::unreadable(&format!("usage_logs.{column:?} of {id}"), error)
     }
 
-    fn id(&mut self) -> Result<Uuid, Error> {
-        self.read(uuid)
+    fn id(&self, column: Column) -> Result<Uuid, Error> {
+        self.read(column, uuid)
     }
 
-    fn id_or_none(&mut self) -> Result<Option<Uuid>, Error> {
-        self.read(|value| if value == ValueRef::Null { Ok(None) } else { uuid(value).map(Some) })
+    fn id_or_none(&self, column: Column) -> Result<Option<Uuid>, Error> {
+        self.read(column, |value| if value == ValueRef::Null { Ok(None) } else { uuid(value).map(Some) })
     }
 
-    fn text(&mut self) -> Result<&'r str, Error> {
-        self.read(|value| value.as_str())
+    fn text(&self, column: Column) -> Result<&'r str, Error> {
+        self.read(column, |value| value.as_str())
     }
 
-    fn text_or_none(&mut self) -> Result<Option<&'r str>, Error> {
-        self.read(|value| value.as_str_or_null())
+    fn text_or_none(&self, column: Column) -> Result<Option<&'r str>, Error> {
+        self.read(column, |value| value.as_str_or_null())
     }
 
-    fn parts(&mut self) -> Result<Vec<Part>, Error> {
-        let text = self.text_or_none()?;
+    fn parts(&self, column: Column) -> Result<Vec<Part>, Error> {
+        let text = self.text_or_none(column)?;
         text.map_or_else(|| Ok(Vec::new()), |text| from_json("usage_logs.parts", text))
     }
 
-    fn number(&mut self) -> Result<i64, Error> {
-        self.read(|value| value.as_i64())
+    fn number(&self, column: Column) -> Result<i64, Error> {
+        self.read(column, |value| value.as_i64())
     }
 
-    fn count(&mut self) -> Result<u64, Error> {
-        self.number().map(counted)
+    fn count(&self, column: Column) -> Result<u64, Error> {
+        self.number(column).map(counted)
     }
 
-    fn status(&mut self) -> Result<u16, Error> {
-        let code = self.number()?;
-        u16::try_from(code).map_err(|error| self.unreadable(&error))
+    fn status(&self, column: Column) -> Result<u16, Error> {
+        let code = self.number(column)?;
+        u16::try_from(code).map_err(|error| self.unreadable(column, &error))
     }
 
-    fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(&mut self) -> Result<T, Error> {
-        let text = self.text()?;
-        text.parse().map_err(|error: T::Err| self.unreadable(&error))
+    fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(&self, column: Column) -> Result<T, Error> {
+        let text = self.text(column)?;
+        text.parse().map_err(|error: T::Err| self.unreadable(column, &error))
     }
 }
 
@@ -198,12 +195,12 @@ impl Interner {
     }
 
     /// A node lists its own records: it is nearly always the same.
-    fn node(&mut self, fields: &mut Fields<'_>) -> Result<NodeId, Error> {
-        let text = fields.text()?;
+    fn node(&mut self, fields: &Fields<'_>) -> Result<NodeId, Error> {
+        let text = fields.text(Column::source_node)?;
         if let Some(known) = self.node.as_ref().filter(|known| known.as_str() == text) {
             return Ok(known.clone());
         }
-        let new: NodeId = text.parse().map_err(|error| fields.unreadable(&error))?;
+        let new: NodeId = fields.parsed(Column::source_node)?;
         self.node = Some(new.clone());
         Ok(new)
     }
