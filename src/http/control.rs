@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use tokio::sync::Semaphore;
 
 use crate::domain::failure::Failure;
@@ -24,68 +24,142 @@ const SCOPE: HeaderName = HeaderName::from_static("x-sproxy-scope");
 /// Every route of the control plane.
 pub fn router(state: ControlState) -> Router {
     let backups = Arc::new(Semaphore::new(1));
-    Router::new()
-        .route("/auth/login", post(auth::login))
-        .route("/auth/refresh", post(auth::refresh))
-        .route("/auth/logout", post(auth::logout))
-        .route("/me", get(me::show))
-        .route("/me/usage", get(me::usage))
-        .route("/me/quota", get(me::quota))
-        .route("/me/keys", get(me::list_keys).post(me::create_key))
-        .route("/me/keys/{id}", delete(me::revoke_key))
-        .route("/admin/v1/users", get(users::list).post(users::create))
-        .route("/admin/v1/users/{id}", get(users::show).patch(users::change).delete(users::remove))
-        .route("/admin/v1/users/{id}/password", post(users::set_password))
-        .route("/admin/v1/users/{id}/revoke", post(users::revoke))
-        .route("/admin/v1/groups", get(groups::list).post(groups::create))
-        .route("/admin/v1/groups/{id}", get(groups::show).patch(groups::change).delete(groups::remove))
-        .route("/admin/v1/keys", get(keys::list).post(keys::create))
-        .route("/admin/v1/keys/{id}", delete(keys::revoke))
-        .route("/admin/v1/usage", get(usage::list))
-        .route("/admin/v1/usage/retry-rejected", post(usage_rejected::retry_rejected))
-        .route("/admin/v1/usage/dismiss-rejected", post(usage_rejected::dismiss_rejected))
-        .route("/admin/v1/stats", get(stats::total))
-        .route("/admin/v1/stats/users", get(stats::users))
-        .route("/admin/v1/stats/groups", get(stats::groups))
-        .route("/admin/v1/stats/models", get(stats::models))
-        .route("/admin/v1/stats/nodes", get(stats::nodes))
-        .route("/admin/v1/stats/days", get(stats::days))
-        .route("/admin/v1/peers", get(peers::list))
-        .route("/admin/v1/peers/{id}", delete(peers::forget))
-        .route("/admin/v1/peers/{id}/drain", post(peers::drain))
-        .route("/admin/v1/peers/{id}/undrain", post(peers::undrain))
-        .route("/admin/v1/targets", get(targets::list))
-        .route("/admin/v1/targets/{name}/drain", post(targets::drain))
-        .route("/admin/v1/targets/{name}/undrain", post(targets::undrain))
-        .route("/admin/v1/audit", get(audit::list))
-        .route("/admin/v1/backup", get(move |state, admin| backup::download(state, admin, backups.clone())))
-        .route("/admin/v1/openapi.json", get(openapi::document))
-        .fallback(async || ApiError::not_found("there is no such resource"))
-        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        .layer(from_fn_with_state(state.clone(), by_leader_or_here))
-        .with_state(state)
+    Routes::new(state)
+        .route("/auth/login", leader(post(auth::login)))
+        .route("/auth/refresh", leader(post(auth::refresh)))
+        .route("/auth/logout", leader(post(auth::logout)))
+        .route("/me", here(get(me::show)))
+        .route("/me/usage", here(get(me::usage)))
+        .route("/me/quota", here(get(me::quota)))
+        .route("/me/keys", here(get(me::list_keys)).and(leader(post(me::create_key))))
+        .route("/me/keys/{id}", leader(delete(me::revoke_key)))
+        .route("/admin/v1/users", here(get(users::list)).and(leader(post(users::create))))
+        .route(
+            "/admin/v1/users/{id}",
+            here(get(users::show)).and(leader(patch(users::change).delete(users::remove))),
+        )
+        .route("/admin/v1/users/{id}/password", leader(post(users::set_password)))
+        .route("/admin/v1/users/{id}/revoke", leader(post(users::revoke)))
+        .route("/admin/v1/groups", here(get(groups::list)).and(leader(post(groups::create))))
+        .route(
+            "/admin/v1/groups/{id}",
+            here(get(groups::show)).and(leader(patch(groups::change).delete(groups::remove))),
+        )
+        .route("/admin/v1/keys", here(get(keys::list)).and(leader(post(keys::create))))
+        .route("/admin/v1/keys/{id}", leader(delete(keys::revoke)))
+        .route("/admin/v1/usage", here(get(usage::list)))
+        .route("/admin/v1/usage/retry-rejected", here(post(usage_rejected::retry_rejected)))
+        .route("/admin/v1/usage/dismiss-rejected", here(post(usage_rejected::dismiss_rejected)))
+        .route("/admin/v1/stats", leader(get(stats::total)))
+        .route("/admin/v1/stats/users", leader(get(stats::users)))
+        .route("/admin/v1/stats/groups", leader(get(stats::groups)))
+        .route("/admin/v1/stats/models", leader(get(stats::models)))
+        .route("/admin/v1/stats/nodes", leader(get(stats::nodes)))
+        .route("/admin/v1/stats/days", leader(get(stats::days)))
+        .route("/admin/v1/peers", here(get(peers::list)))
+        .route("/admin/v1/peers/{id}", leader(delete(peers::forget)))
+        .route("/admin/v1/peers/{id}/drain", leader(post(peers::drain)))
+        .route("/admin/v1/peers/{id}/undrain", leader(post(peers::undrain)))
+        .route("/admin/v1/targets", here(get(targets::list)))
+        .route("/admin/v1/targets/{name}/drain", here(post(targets::drain)))
+        .route("/admin/v1/targets/{name}/undrain", here(post(targets::undrain)))
+        .route("/admin/v1/audit", here(get(audit::list)))
+        .route(
+            "/admin/v1/backup",
+            here(get(move |state, admin| backup::download(state, admin, backups.clone()))),
+        )
+        .route("/admin/v1/openapi.json", here(get(openapi::document)))
+        .done()
 }
 
-/// A follower hands on what only the leader can answer, and says of everything else that it is the local view.
-async fn by_leader_or_here(State(state): State<ControlState>, request: Request, next: Next) -> Response {
-    let Some(relay) = &state.relay else { return next.run(request).await };
-    if is_leaders(request.method(), request.uri().path()) {
-        return relay(request).await;
+/// A route, and where each of its methods is answered. There is no other way into [`Routes`].
+#[derive(Default)]
+struct Located {
+    here: Option<MethodRouter<ControlState>>,
+    leader: Option<MethodRouter<ControlState>>,
+}
+
+/// Answered by the node that is asked, with what it knows.
+fn here(methods: MethodRouter<ControlState>) -> Located {
+    Located { here: Some(methods), ..Located::default() }
+}
+
+/// Answered by the leader, whichever node is asked: logins, what is about the whole cluster, and changes to it.
+fn leader(methods: MethodRouter<ControlState>) -> Located {
+    Located { leader: Some(methods), ..Located::default() }
+}
+
+impl Located {
+    fn and(self, other: Self) -> Self {
+        Self { here: self.here.or(other.here), leader: self.leader.or(other.leader) }
     }
-    let mut answer = next.run(request).await;
-    if answer.status() == StatusCode::UNAUTHORIZED
-        && let Some(reason) = state.cluster.no_accounts_yet()
-    {
-        answer = ApiError::from(Failure::not_yet(reason)).into_response();
+}
+
+/// The routes so far.
+struct Routes {
+    state: ControlState,
+    router: Router<ControlState>,
+}
+
+impl Routes {
+    fn new(state: ControlState) -> Self {
+        Self { state, router: Router::new() }
     }
+
+    fn route(mut self, path: &str, located: Located) -> Self {
+        let here = located
+            .here
+            .map(|methods| methods.route_layer(from_fn_with_state(self.state.clone(), answer_here)));
+        let leader = located
+            .leader
+            .map(|methods| methods.route_layer(from_fn_with_state(self.state.clone(), answer_by_leader)));
+        for methods in here.into_iter().chain(leader) {
+            self.router = self.router.route(path, methods);
+        }
+        self
+    }
+
+    fn done(self) -> Router {
+        self.router
+            .fallback(unknown)
+            .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+            .with_state(self.state)
+    }
+}
+
+/// A follower says that this is the local view.
+async fn answer_here(State(state): State<ControlState>, request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    if state.relay.is_none() {
+        return answer;
+    }
+    let not_yet = (answer.status() == StatusCode::UNAUTHORIZED).then(|| state.cluster.no_accounts_yet());
+    local(match not_yet.flatten() {
+        Some(reason) => ApiError::from(Failure::not_yet(reason)).into_response(),
+        None => answer,
+    })
+}
+
+/// A follower hands the call on.
+async fn answer_by_leader(State(state): State<ControlState>, request: Request, next: Next) -> Response {
+    match &state.relay {
+        Some(relay) => relay(request).await,
+        None => next.run(request).await,
+    }
+}
+
+/// A change that this node does not know may be one that its leader, of a newer version, does.
+async fn unknown(State(state): State<ControlState>, request: Request) -> Response {
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let not_found = || ApiError::not_found("there is no such resource").into_response();
+    match &state.relay {
+        Some(relay) if changes => relay(request).await,
+        Some(_) => local(not_found()),
+        None => not_found(),
+    }
+}
+
+fn local(mut answer: Response) -> Response {
     answer.headers_mut().insert(SCOPE, HeaderValue::from_static("local"));
     answer
-}
-
-/// Logins, cluster-wide statistics and every change are the leader's, except to a node's own targets and debts.
-fn is_leaders(method: &Method, path: &str) -> bool {
-    let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    path.starts_with("/auth/")
-        || path.starts_with("/admin/v1/stats")
-        || (changes && !path.starts_with("/admin/v1/targets/") && !path.starts_with("/admin/v1/usage/"))
 }
