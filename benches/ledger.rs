@@ -244,7 +244,7 @@ async fn through_the_ledger(store: Store, records: Vec<UsageRecord>, way: Way) -
         }
         ledger.flush().await.expect("flushed");
     }
-    let run = start.stop(ledger.gauges().batches_total);
+    let run = start.stop(ledger.stats().batches_total);
     stop.cancel();
     writing.await.expect("no panic");
     run

@@ -69,8 +69,8 @@ pub async fn ready(State(health): State<Arc<Health>>) -> Response {
     if health.leaving.is_cancelled() {
         reasons.push("the node is leaving".to_owned());
     }
-    let books = health.ledger.gauges();
-    if books.taken >= books.capacity {
+    let ledger = health.ledger.stats();
+    if ledger.taken >= ledger.capacity {
         reasons.push("the ledger is full".to_owned());
     }
     reasons.extend(health.ledger.trouble().map(|why| format!("the ledger cannot be written: {why}")));
@@ -94,97 +94,9 @@ pub async fn metrics(State(health): State<Arc<Health>>) -> Response {
     );
     text.counter("sproxy_log_failures_total", "Lines of the log that could not be written.", log::failures());
     health.gateway.metrics().expose(&mut text);
-    ledger(&health.ledger, &mut text);
-    limits(&health.quota, &mut text);
-    targets(&health.upstream, &mut text);
+    health.ledger.stats().expose(&mut text);
+    health.quota.expose(&mut text);
+    health.upstream.expose(&mut text);
     health.cluster.expose(&mut text);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.into_text()).into_response()
-}
-
-fn ledger(ledger: &Ledger, text: &mut Exposition) {
-    let books = ledger.gauges();
-    text.gauge(
-        "sproxy_ledger_capacity",
-        "Records that may be reserved, waiting or being written.",
-        books.capacity,
-    );
-    text.gauge("sproxy_ledger_taken", "Records that are reserved, waiting or being written.", books.taken);
-    text.gauge("sproxy_ledger_queued", "Records that are waiting or being written.", books.queued);
-    text.gauge(
-        "sproxy_ledger_failing",
-        "Whether the database takes no records; calls are refused meanwhile.",
-        u64::from(books.is_failing),
-    );
-    text.counter("sproxy_ledger_committed_total", "Records committed.", books.committed_total);
-    text.counter("sproxy_ledger_batches_total", "Transactions committed.", books.batches_total);
-    text.counter(
-        "sproxy_ledger_retries_total",
-        "Transactions that failed and were tried again.",
-        books.retries_total,
-    );
-    text.counter(
-        "sproxy_ledger_refused_total",
-        "Calls refused because the ledger was full, for all or for one user, or could not be written.",
-        books.refused_total,
-    );
-    text.counter(
-        "sproxy_ledger_lost_total",
-        "Records that could not be written at the end.",
-        books.lost_total,
-    );
-}
-
-fn limits(quota: &Quota, text: &mut Exposition) {
-    text.gauge("sproxy_limit_subjects", "Users and groups whose use is counted.", quota.subjects());
-    let refused: Vec<_> =
-        quota.refused().map(|(limit, count)| ([("limit", limit.as_str())], count)).collect();
-    text.counters(
-        "sproxy_limit_refusals_total",
-        "Calls refused by a limit of their user or group.",
-        refused.iter().map(|(labels, count)| (labels.as_slice(), *count)),
-    );
-}
-
-fn targets(upstream: &Upstream, text: &mut Exposition) {
-    let views: Vec<_> = upstream.targets().iter().map(|target| target.view()).collect();
-    let labels: Vec<_> = views
-        .iter()
-        .map(|view| [("target", view.name.as_str()), ("provider", view.provider.as_str())])
-        .collect();
-    let gauge =
-        |text: &mut Exposition, name: &str, help: &str, of: fn(&crate::upstream::TargetView) -> u64| {
-            text.gauges(
-                name,
-                help,
-                labels.iter().zip(&views).map(|(labels, view)| (labels.as_slice(), of(view))),
-            );
-        };
-    gauge(text, "sproxy_target_healthy", "Whether calls and checks find the target up.", |v| {
-        u64::from(v.healthy)
-    });
-    gauge(text, "sproxy_target_draining", "Whether the target gets no new calls.", |v| u64::from(v.draining));
-    gauge(text, "sproxy_target_in_flight", "Calls that the target is answering.", |v| v.in_flight as u64);
-    gauge(text, "sproxy_target_waiting", "Calls that wait for a stream of HTTP/2 to the target.", |v| {
-        v.waiting as u64
-    });
-    gauge(text, "sproxy_target_http2_connections", "Connections to the target that speak HTTP/2.", |v| {
-        v.http2_connections as u64
-    });
-    let counter =
-        |text: &mut Exposition, name: &str, help: &str, of: fn(&crate::upstream::TargetView) -> u64| {
-            text.counters(
-                name,
-                help,
-                labels.iter().zip(&views).map(|(labels, view)| (labels.as_slice(), of(view))),
-            );
-        };
-    counter(
-        text,
-        "sproxy_target_attempts_total",
-        "Calls, checks and lists of models sent to the target.",
-        |v| v.attempts,
-    );
-    counter(text, "sproxy_target_failures_total", "Of these, those without an answer that is one.", |v| {
-        v.failures
-    });
 }

@@ -200,7 +200,7 @@ impl Ledger {
 
     /// What the ledger is doing.
     #[must_use]
-    pub fn gauges(&self) -> LedgerStats {
-        self.queue.gauges()
+    pub fn stats(&self) -> LedgerStats {
+        self.queue.stats()
     }
 }

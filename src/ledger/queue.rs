@@ -94,7 +94,7 @@ pub(super) struct Queue {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("gauges", &self.gauges()).finish_non_exhaustive()
+        f.debug_struct("Queue").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
@@ -373,7 +373,7 @@ impl Queue {
         first.map_or(now, |first| first.min(now))
     }
 
-    pub(super) fn gauges(&self) -> LedgerStats {
+    pub(super) fn stats(&self) -> LedgerStats {
         let line = self.line.lock();
         let queued = line.waiting.len() + line.in_hand;
         drop(line);

@@ -1,5 +1,7 @@
 //! What the ledger tells about itself.
 
+use crate::telemetry::Exposition;
+
 /// What the ledger is doing, for metrics. Cheap to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LedgerStats {
@@ -21,4 +23,39 @@ pub struct LedgerStats {
     pub refused_total: u64,
     /// Records that came after the writer had ended and could not be written. More than 0 is a defect.
     pub lost_total: u64,
+}
+
+impl LedgerStats {
+    /// Writes the ledger's metrics.
+    pub fn expose(&self, to: &mut Exposition) {
+        to.gauge(
+            "sproxy_ledger_capacity",
+            "Records that may be reserved, waiting or being written.",
+            self.capacity,
+        );
+        to.gauge("sproxy_ledger_taken", "Records that are reserved, waiting or being written.", self.taken);
+        to.gauge("sproxy_ledger_queued", "Records that are waiting or being written.", self.queued);
+        to.gauge(
+            "sproxy_ledger_failing",
+            "Whether the database takes no records; calls are refused meanwhile.",
+            u64::from(self.is_failing),
+        );
+        to.counter("sproxy_ledger_committed_total", "Records committed.", self.committed_total);
+        to.counter("sproxy_ledger_batches_total", "Transactions committed.", self.batches_total);
+        to.counter(
+            "sproxy_ledger_retries_total",
+            "Transactions that failed and were tried again.",
+            self.retries_total,
+        );
+        to.counter(
+            "sproxy_ledger_refused_total",
+            "Calls refused because the ledger was full, for all or for one user, or could not be written.",
+            self.refused_total,
+        );
+        to.counter(
+            "sproxy_ledger_lost_total",
+            "Records that could not be written at the end.",
+            self.lost_total,
+        );
+    }
 }

@@ -237,7 +237,7 @@ async fn follow(
         quota: base.quota.clone(),
         clock: Arc::clone(&base.clock),
         in_flight: Arc::new(move || {
-            let books = ledger.gauges();
+            let books = ledger.stats();
             u32::try_from(books.taken.saturating_sub(books.queued)).unwrap_or(u32::MAX)
         }),
     };

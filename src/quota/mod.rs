@@ -23,6 +23,7 @@ use crate::domain::ids::{GroupId, UserId};
 use crate::domain::principal::Principal;
 use crate::domain::quota::{Allowance, LimitKind, Refusal, Subject, Used};
 use crate::domain::quoted::Quoted;
+use crate::telemetry::Exposition;
 use counters::{Counters, NodeShare};
 pub use status::Status;
 
@@ -241,8 +242,20 @@ impl Quota {
         Status::new(allowance.limits(), used, requests, in_flight, now.at)
     }
 
+    /// Writes the limits' metrics.
+    pub fn expose(&self, to: &mut Exposition) {
+        to.gauge("sproxy_limit_subjects", "Users and groups whose use is counted.", self.subjects());
+        let refused: Vec<_> =
+            self.refused().map(|(limit, count)| ([("limit", limit.as_str())], count)).collect();
+        to.counters(
+            "sproxy_limit_refusals_total",
+            "Calls refused by a limit of their user or group.",
+            refused.iter().map(|(labels, count)| (labels.as_slice(), *count)),
+        );
+    }
+
     /// Refused calls per limit since the start of the process.
-    pub fn refused(&self) -> impl Iterator<Item = (LimitKind, u64)> + '_ {
+    fn refused(&self) -> impl Iterator<Item = (LimitKind, u64)> + '_ {
         LimitKind::ALL
             .into_iter()
             .map(|limit| (limit, self.inner.refused.0[limit as usize].load(Ordering::Relaxed)))

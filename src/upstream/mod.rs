@@ -5,6 +5,7 @@ mod balance;
 mod call;
 mod error;
 mod health;
+mod metrics;
 mod probe;
 mod retry;
 mod send;

@@ -63,7 +63,7 @@ on_both! {
         receipt.committed().await.expect("committed");
         let read = ledger.usage().get(written.request_id).await.expect("read").expect("there");
         assert_eq!(read.record.created_at, clock.now(), "the ledger stamps the time");
-        assert_eq!(ledger.gauges().taken, 0, "its place is free again");
+        assert_eq!(ledger.stats().taken, 0, "its place is free again");
     }
 
     async fn thousands_of_records_from_many_tasks_are_all_there_once(db: TestDatabase) {
@@ -94,9 +94,9 @@ on_both! {
             booked.extend(task.await.expect("no panic"));
         }
         ledger.flush().await.expect("flushed");
-        let gauges = ledger.gauges();
-        assert_eq!((gauges.committed_total, gauges.queued, gauges.taken, gauges.lost_total), (3_000, 0, 0, 0));
-        assert!(gauges.batches_total >= 30, "no batch is larger than asked for");
+        let stats = ledger.stats();
+        assert_eq!((stats.committed_total, stats.queued, stats.taken, stats.lost_total), (3_000, 0, 0, 0));
+        assert!(stats.batches_total >= 30, "no batch is larger than asked for");
         let totals = ledger.usage().global_sum_tokens(at("2026-11-22"), at("2026-11-24")).await.expect("sums");
         assert_eq!(totals, sum(&booked));
         assert_eq!(ledger.usage().unsynced_count().await.expect("a count"), 3_000);
@@ -114,7 +114,7 @@ on_both! {
         tokio::spawn(writer.run(stop));
         receipt.committed().await.expect("committed");
         let more = ledger.reserve(UserId::new()).expect("a committed record is room");
-        assert_eq!((ledger.gauges().taken, ledger.gauges().refused_total), (3, 2));
+        assert_eq!((ledger.stats().taken, ledger.stats().refused_total), (3, 2));
         drop((kept, again, more));
     }
 
@@ -138,7 +138,7 @@ on_both! {
             (0..42).map(|_| ledger.reserve(UserId::new()).expect("room").record(record(at("2026-11-22")))).collect();
         stop.cancel();
         let running = tokio::spawn(writer.run(stop));
-        eventually("the line is written", || ledger.gauges().committed_total == 42).await;
+        eventually("the line is written", || ledger.stats().committed_total == 42).await;
         let last = late.record(record(at("2026-11-22")));
         running.await.expect("no panic");
         ledger.wait().await;
@@ -146,7 +146,7 @@ on_both! {
             receipt.committed().await.expect("committed");
         }
         assert_eq!(ledger.reserve(UserId::new()).expect_err("closed"), Full::Closed);
-        assert_eq!(ledger.gauges().lost_total, 0);
+        assert_eq!(ledger.stats().lost_total, 0);
         assert_eq!(ledger.usage().unsynced_count().await.expect("a count"), 43);
         ledger.flush().await.expect("everything is committed");
     }
@@ -280,19 +280,19 @@ async fn a_database_server_that_crashes_again_and_again_costs_no_record() {
     });
     let server = Arc::new(server);
     for round in 1..=3 {
-        let committed = ledger.gauges().committed_total;
-        eventually("records are committed", || ledger.gauges().committed_total > committed).await;
+        let committed = ledger.stats().committed_total;
+        eventually("records are committed", || ledger.stats().committed_total > committed).await;
         let crashing = server.clone();
         tokio::task::spawn_blocking(move || crashing.crash()).await.expect("crashed");
-        eventually("the crash is noticed", || ledger.gauges().retries_total >= round).await;
+        eventually("the crash is noticed", || ledger.stats().retries_total >= round).await;
         let resuming = server.clone();
         tokio::task::spawn_blocking(move || resuming.resume()).await.expect("resumed");
     }
-    eventually("the queue moves again", || ledger.gauges().queued < 200).await;
+    eventually("the queue moves again", || ledger.stats().queued < 200).await;
     stop.cancel();
     let booked = booking.await.expect("no panic");
     ledger.wait().await;
-    assert_eq!(ledger.gauges().lost_total, 0);
+    assert_eq!(ledger.stats().lost_total, 0);
     let totals =
         UsageRepo::on(&store).global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await.expect("sums");
     assert_eq!(totals, sum(&booked));

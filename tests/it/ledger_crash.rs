@@ -120,7 +120,7 @@ async fn fills_the_disk() {
     let Some(path) = std::env::var_os(VICTIM) else { return };
     let ledger = ledger_at(path.as_ref(), 500).await;
     let (mut dice, mut booked) = (Dice(1), Vec::new());
-    while ledger.gauges().retries_total == 0 {
+    while ledger.stats().retries_total == 0 {
         match ledger.reserve(UserId::new()) {
             Ok(reservation) => {
                 let record = dice.record(at("2026-11-22"), 1);
