@@ -25,7 +25,6 @@ use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
 use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::usage::UsageRecord;
 use crate::telemetry::Counter;
-use crate::wire::malformed::{parse, parse_some};
 use crate::wire::{moment, v1};
 
 mod fenced;
@@ -76,6 +75,11 @@ pub trait LeaderBooks: Send + Sync + 'static {
 
     /// Keeps peers, in one transaction.
     fn keep_peers(&self, peers: Vec<Peer>) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// What was kept so far outlives also the death of the machine, where a commit alone does not say so.
+    fn make_durable(&self) -> impl Future<Output = Result<(), Failure>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Forgets a peer.
     fn forget_peer(&self, id: NodeId) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -140,7 +144,7 @@ pub struct Leader<B> {
     publisher: Mutex<Publisher>,
     standing: Mutex<Standing>,
     age: Mutex<Age>,
-    /// The highest number of a batch that this run has acknowledged to a node.
+    /// The highest number of a batch that this run has acknowledged to a node, of those that registered and have not left.
     given: Mutex<HashMap<NodeId, Arc<AtomicU64>>>,
     /// One adoption at a time, and none while the state is loaded anew.
     adopting: tokio::sync::Mutex<()>,
@@ -214,6 +218,10 @@ impl<B: LeaderBooks> Leader<B> {
         let peer = self.registry.lock().register(registration, now)?;
         self.books.keep_peers(vec![peer.clone()]).await?;
         drop(keeping);
+        if !self.given.lock().contains_key(&peer.id) {
+            // From the moment that it hears of this, totals wait for it. A leader that forgot it with its power would not.
+            self.books.make_durable().await?;
+        }
         let batches = self.books.batches_taken(&peer.id).await?;
         // The node learns of this number and owes again what came after it, which no fence must then hold against it.
         self.given(&peer.id).store(batches, Ordering::Release);
@@ -259,6 +267,7 @@ impl<B: LeaderBooks> Leader<B> {
         let owed = self.owed_by(&id, request).await;
         let keeping = self.keeping.lock().await;
         let peer = self.registry.lock().leave(&id, instance, owed, self.clock.now())?;
+        self.given.lock().remove(&id);
         self.books.keep_peers(vec![peer]).await?;
         drop(keeping);
         self.tell();
@@ -390,10 +399,10 @@ impl<B: LeaderBooks> Leader<B> {
     pub async fn forget(&self, id: &NodeId) -> Result<(), Failure> {
         let keeping = self.keeping.lock().await;
         self.registry.lock().may_forget(id)?;
+        self.given.lock().remove(id);
         self.books.forget_peer(id.clone()).await?;
         self.registry.lock().forget(id);
         drop(keeping);
-        self.given.lock().remove(id);
         self.tell();
         Ok(())
     }
@@ -450,27 +459,6 @@ impl<B: LeaderBooks> Leader<B> {
     #[must_use]
     pub fn books(&self) -> &B {
         &self.books
-    }
-
-    /// What was meant for another ledger, or said of it, does not count for this one.
-    fn check_ledger(&self, meant: &str) -> Result<(), Failure> {
-        let meant: LedgerId = parse("ledger_id", meant)?;
-        if meant == self.ledger {
-            return Ok(());
-        }
-        let text = format!("the leader's ledger is {}, not {meant}: register", self.ledger);
-        Err(Failure::new(Kind::NotFound, text))
-    }
-
-    /// What was said to an earlier run of this leader may be untrue of a database that was restored in between. A node
-    /// that does not say whom it means is an older version.
-    fn check_run(&self, meant: &str) -> Result<(), Failure> {
-        match parse_some::<InstanceId>("leader_instance_id", meant)? {
-            Some(meant) if meant != self.instance => {
-                Err(Failure::new(Kind::NotFound, "the leader was started anew: register"))
-            }
-            _ => Ok(()),
-        }
     }
 
     pub(super) fn tell(&self) {

@@ -93,6 +93,10 @@ impl LeaderBooks for LeaderDisk {
         Ok(())
     }
 
+    async fn make_durable(&self) -> Result<(), Failure> {
+        Ok(self.store.make_durable().await?)
+    }
+
     async fn forget_peer(&self, id: NodeId) -> Result<(), Failure> {
         PeerRepo::on(&self.store).delete(&id).await?;
         Ok(())

@@ -19,6 +19,7 @@ mod audit;
 mod backup;
 mod columns;
 mod database_files;
+mod durable;
 mod error;
 mod executor;
 mod groups;

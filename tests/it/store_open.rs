@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use sproxy::store::{Error, Location, Store, UsageRepo};
+use sproxy::store::{Error, Location, MetaKey, MetaRepo, Store, UsageRepo};
 
 use crate::postgres::Postgres;
 use crate::store_database::{TestDatabase, on_both, sqlite_at};
@@ -17,6 +17,28 @@ on_both! {
         let again = db.second_store().await;
         let totals = UsageRepo::on(&again).global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await;
         assert_eq!(totals.expect("sums"), sum(&records));
+    }
+}
+
+on_both! {
+    async fn what_is_committed_can_be_taken_to_the_disk_between_other_writes(db: TestDatabase) {
+        MetaRepo::on(&db.store).ledger_id().await.expect("an id");
+        if let Some(file) = db.file() {
+            let log = file.with_extension("db-wal");
+            for _ in 0..2 {
+                let before = std::fs::metadata(&log).expect("there").len();
+                db.store.make_durable().await.expect("done");
+                assert!(std::fs::metadata(&log).expect("there").len() > before, "nothing written, nothing synced");
+            }
+        }
+        let tx = db.store.begin().await.expect("a transaction");
+        let (durable, committed) = tokio::join!(db.store.make_durable(), async {
+            MetaRepo::on(&tx).set(MetaKey::NodeId, "sp-2").await.expect("set");
+            tx.commit().await
+        });
+        assert_eq!((durable.is_ok(), committed.is_ok()), (true, true));
+        let kept = MetaRepo::on(&db.second_store().await).get(MetaKey::NodeId).await.expect("read");
+        assert_eq!(kept.as_deref(), Some("sp-2"));
     }
 }
 

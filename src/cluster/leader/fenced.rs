@@ -1,13 +1,36 @@
-//! A database that has fallen back under a living leader: how the leader finds out.
+//! What was said to another ledger or run than this, and a database that has fallen back under a living leader: how the
+//! leader finds out.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::cluster::leader::{Leader, LeaderBooks};
-use crate::domain::failure::Failure;
-use crate::domain::ids::NodeId;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::{InstanceId, LedgerId, NodeId};
+use crate::wire::malformed::{parse, parse_some};
 
 impl<B: LeaderBooks> Leader<B> {
+    /// What was meant for another ledger, or said of it, does not count for this one.
+    pub(super) fn check_ledger(&self, meant: &str) -> Result<(), Failure> {
+        let meant: LedgerId = parse("ledger_id", meant)?;
+        if meant == self.ledger {
+            return Ok(());
+        }
+        let text = format!("the leader's ledger is {}, not {meant}: register", self.ledger);
+        Err(Failure::new(Kind::NotFound, text))
+    }
+
+    /// What was said to an earlier run of this leader may be untrue of a database that was restored in between. A node
+    /// that does not say whom it means is an older version.
+    pub(super) fn check_run(&self, meant: &str) -> Result<(), Failure> {
+        match parse_some::<InstanceId>("leader_instance_id", meant)? {
+            Some(meant) if meant != self.instance => {
+                Err(Failure::new(Kind::NotFound, "the leader was started anew: register"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A node to which more was acknowledged than the database holds must not take it for complete.
     pub(super) async fn check_batches(&self, node: &NodeId, last: u64) -> Result<(), Failure> {
         if last == 0 {
