@@ -83,6 +83,7 @@ struct Shared {
 pub async fn start(parts: Parts) -> Result<(Lead, Vec<Task>), Failure> {
     note_beginning(&parts.store).await?;
     keep_what_was_owed(&parts).await?;
+    doubt_farewells(&parts.store).await?;
     let mut keys = parts.accounts.public_keys();
     let adopted =
         token_keys(&parts.store).await?.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>();
@@ -143,6 +144,24 @@ async fn keep_what_was_owed(parts: &Parts) -> Result<(), Failure> {
     if kept > 0 {
         tracing::warn!(records = kept, "this node followed before: the usage that it holds is its own now");
     }
+    Ok(())
+}
+
+/// A backup's copy is of an earlier time. A peer that had left by then with nothing owed may have come back since, and what
+/// was taken of it is not in the copy: totals wait for it, until it is heard of or forgotten.
+async fn doubt_farewells(store: &Store) -> Result<(), Failure> {
+    if MetaRepo::on(store).get(MetaKey::IsCopy).await?.is_none() {
+        return Ok(());
+    }
+    let tx = store.begin().await?;
+    let peers = PeerRepo::on(&tx);
+    for mut peer in peers.list().await?.into_iter().filter(Peer::has_settled) {
+        tracing::warn!(peer = %peer.id, "this database is a backup's copy: totals wait for a node that had left by then");
+        peer.doubt_farewell();
+        peers.upsert(&peer).await?;
+    }
+    MetaRepo::on(&tx).unset(MetaKey::IsCopy).await?;
+    tx.commit().await?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Peers: the nodes of the cluster as the registry knows them.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{InstanceId, NodeId};
@@ -39,6 +40,15 @@ impl Peer {
     pub fn has_settled(&self) -> bool {
         // Only a peer that has left, and said what it owes, has no run; one that fell silent keeps its last.
         !self.is_active && self.instance_id.is_none() && self.unsynced == 0
+    }
+
+    /// The registry is a copy of an earlier time: a peer that had left by then with nothing owed may have come back since.
+    /// Totals wait for it as for one that fell silent.
+    pub fn doubt_farewell(&mut self) {
+        if self.has_settled() {
+            // Of a run that nobody knows.
+            self.instance_id = Some(InstanceId(Uuid::nil()));
+        }
     }
 }
 

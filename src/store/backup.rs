@@ -4,12 +4,12 @@ use std::path::Path;
 
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 
-use crate::store::{Embedded, Error, Store, open};
+use crate::store::{Embedded, Error, MetaKey, Store, open};
 
 impl Store {
     /// Writes a consistent copy of a SQLite database to `path`, which must not exist, while everything keeps running:
     /// what was committed before the call is in it, what is committed meanwhile is not. Cost grows with the size of
-    /// the database. The copy is compact, and a node can be started on it.
+    /// the database. The copy is compact, a node can be started on it, and it is marked as one ([`MetaKey::IsCopy`]).
     ///
     /// # Errors
     /// [`Error::Unsupported`] on PostgreSQL, [`Error::Conflict`] when `path` exists, [`Error::Unavailable`] when it
@@ -40,9 +40,13 @@ impl Store {
     }
 }
 
-/// On a connection of its own: the writer stays free, and readers may write nowhere.
+/// On a connection of its own: the writer stays free, and readers may write nowhere. The copy says that it is one.
 async fn vacuum_into(database: &Path, target: &str) -> Result<(), Error> {
     let mut connection = open::plain(database).connect().await?;
     sqlx::query("VACUUM INTO $1").bind(target).execute(&mut connection).await?;
-    Ok(connection.close().await?)
+    connection.close().await?;
+    let mut copy = open::plain(Path::new(target)).connect().await?;
+    let mark = "INSERT INTO meta (key, value) VALUES ($1, 'yes') ON CONFLICT (key) DO NOTHING";
+    sqlx::query(mark).bind(MetaKey::IsCopy.as_str()).execute(&mut copy).await?;
+    Ok(copy.close().await?)
 }

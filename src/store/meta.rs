@@ -60,6 +60,8 @@ pub enum MetaKey {
     LeaderHeardAt,
     /// The highest `N` of a name `sp-N` that this leader has given to a node.
     NodeNumber,
+    /// The database is a backup's copy, and no leader has started on it yet.
+    IsCopy,
     /// This node's share of per-minute limits when the leader last told, `part/whole`, for a restart without it.
     LimitShare,
 }
@@ -81,6 +83,7 @@ impl MetaKey {
             Self::UsageElsewhere => "usage_elsewhere",
             Self::LeaderHeardAt => "leader_heard_at",
             Self::NodeNumber => "node_number",
+            Self::IsCopy => "is_copy",
             Self::LimitShare => "limit_share",
         }
     }
@@ -116,6 +119,15 @@ impl<'a, G: Executor> MetaRepo<'a, G> {
             .on_conflict(overwrite)
             .exec_without_returning(&*self.0.writes().await?)
             .await?;
+        Ok(())
+    }
+
+    /// Forgets `key`.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn unset(&self, key: MetaKey) -> Result<(), Error> {
+        row::Entity::delete_by_id(key.as_str()).exec(&*self.0.writes().await?).await?;
         Ok(())
     }
 

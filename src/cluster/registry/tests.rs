@@ -257,6 +257,28 @@ fn totals_are_complete_as_far_as_the_peer_that_is_furthest_behind() {
 }
 
 #[test]
+fn a_farewell_that_is_doubted_holds_totals_back_until_the_peer_is_heard_of() {
+    let mut before = registry();
+    let run = InstanceId::new();
+    before.register(node("sp-2", run), at(0)).expect("free");
+    before
+        .heartbeat(&id("sp-2"), run, Sign { synced_through: Some(at(5)), ..Sign::default() }, at(6))
+        .expect("known");
+    before.leave(&id("sp-2"), run, Some(0), at(7)).expect("known");
+    let mut kept = before.kept();
+    kept.iter_mut().for_each(Peer::doubt_farewell);
+    let mut registry = Registry::new(id("sp-1"), HEARTBEAT, kept, at(60));
+    assert_eq!(registry.complete_through(Some(at(60))), Some(at(5)));
+    assert_eq!(registry.incomplete(at(60)), [Incomplete { node: id("sp-2"), since: at(5), unsynced: 0 }]);
+    let next = InstanceId::new();
+    registry.register(node("sp-2", next), at(61)).expect("nobody has its place");
+    registry
+        .heartbeat(&id("sp-2"), next, Sign { synced_through: Some(at(61)), ..Sign::default() }, at(62))
+        .expect("known");
+    assert_eq!(registry.complete_through(Some(at(62))), Some(at(61)));
+}
+
+#[test]
 fn a_peer_that_is_gone_with_debts_holds_totals_back_until_it_is_forgotten() {
     let mut registry = registry();
     let (second, third) = (InstanceId::new(), InstanceId::new());

@@ -51,14 +51,14 @@ impl History {
         let up = lock(&self.net.up).clone();
         let Some((_, up)) = up else { return };
         if let Some(through) = up.complete_through(Some(self.world.now())) {
-            self.check_complete(&up, &leader, through);
+            self.check_complete(&leader, through);
         }
     }
 
-    fn check_complete(&self, up: &Leader<LeaderDisk>, leader: &LeaderData, through: Timestamp) {
-        let followers = self.by_name();
-        for peer in up.peers().iter().filter(|peer| !peer.has_settled()) {
-            let Some(follower) = followers.get(&peer.id) else { continue };
+    /// A node that left with nothing owed, and came back without having been heard of, nobody can know of.
+    fn check_complete(&self, leader: &LeaderData, through: Timestamp) {
+        let named = self.by_name();
+        for (name, follower) in named.iter().filter(|(name, _)| leader.awaited.contains(*name)) {
             for owed in lock(follower).records.values().filter(|owed| !owed.set_aside && !owed.is_late) {
                 if is_poison(&owed.record) {
                     // Offered anew to each ledger, and set aside by each.
@@ -67,8 +67,7 @@ impl History {
                 let id = owed.record.request_id;
                 assert!(
                     owed.record.created_at > through || leader.booked.contains_key(&id),
-                    "totals are called complete through {through}, but {id} of {} is missing",
-                    peer.id
+                    "totals are called complete through {through}, but {id} of {name} is missing"
                 );
             }
         }

@@ -59,8 +59,13 @@ pub struct LeaderData {
     /// Up to where logs of each node were removed.
     pub floors: BTreeMap<NodeId, Timestamp>,
     pub peers: BTreeMap<NodeId, Peer>,
+    /// It was put back from a backup, and no leader has seen that yet.
+    pub is_copy: bool,
     /// The highest number of a name that was given.
     pub node_number: u64,
+    /// Nodes that were told that they are peers, and have neither left with nothing owed nor been forgotten since, whether or
+    /// not a backup has it.
+    pub awaited: BTreeSet<NodeId>,
     /// What was ever taken, whether or not a backup has it.
     pub taken: BTreeSet<RequestId>,
     pub state: State,
@@ -83,6 +88,8 @@ impl LeaderData {
             floors: BTreeMap::new(),
             taken: BTreeSet::new(),
             peers: BTreeMap::new(),
+            is_copy: false,
+            awaited: BTreeSet::new(),
             node_number: 0,
             state: State::default(),
             removed: BTreeSet::new(),
@@ -361,9 +368,18 @@ impl LeaderBooks for LeaderDisk {
             if let Some(real) = &data.real {
                 real.keep_peers(&peers);
             }
-            data.peers.extend(peers.into_iter().map(|peer| (peer.id.clone(), peer)));
+            for peer in peers {
+                if peer.has_settled() {
+                    data.awaited.remove(&peer.id);
+                }
+                data.peers.insert(peer.id.clone(), peer);
+            }
         })
         .await
+    }
+
+    async fn make_durable(&self) -> Result<(), Failure> {
+        self.write(LeaderData::forget_the_past).await
     }
 
     async fn forget_peer(&self, id: NodeId) -> Result<(), Failure> {
@@ -372,6 +388,7 @@ impl LeaderBooks for LeaderDisk {
                 real.forget_peer(&id);
             }
             data.peers.remove(&id);
+            data.awaited.remove(&id);
         })
         .await
     }

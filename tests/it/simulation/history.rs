@@ -7,6 +7,7 @@ use std::time::Duration;
 use sproxy::cluster::leader::Leader;
 use sproxy::domain::clock::Clock as _;
 use sproxy::domain::ids::{InstanceId, LedgerId, RequestId};
+use sproxy::domain::peer::Peer;
 
 use super::checks::Oracle;
 use super::clocks::{NodeClock, Stamps};
@@ -220,6 +221,7 @@ impl History {
             self.disk = lost.expect("a ledger that was there");
         }
         lock(&self.disk).restore(backup);
+        lock(&self.disk).is_copy = true;
         self.start_leader();
     }
 
@@ -273,7 +275,10 @@ impl History {
         let instance = InstanceId(world.uuid());
         let work = async move {
             let (kept, nodes): (_, BTreeSet<_>) = {
-                let data = lock(&data);
+                let mut data = lock(&data);
+                if std::mem::take(&mut data.is_copy) {
+                    data.peers.values_mut().for_each(Peer::doubt_farewell);
+                }
                 let nodes = data.booked.values().map(|record| record.source_node.clone());
                 (data.peers.values().cloned().collect(), nodes.collect())
             };

@@ -134,9 +134,14 @@ impl Process {
 
     async fn sync(self, follower: Running) {
         loop {
+            let is_known = follower.session().is_some();
             let wait = if follower.round().await.is_ok() { 2_000 } else { 5_000 };
             if let Some(session) = follower.session() {
                 lock(&self.machine.disk).instances = vec![session.instance];
+                let leader = lock(&self.ledgers).get(&session.ledger).cloned().filter(|_| !is_known);
+                if let Some(leader) = leader {
+                    lock(&leader).awaited.insert(session.node_id);
+                }
             }
             self.world.sleep_millis(200, wait).await;
         }

@@ -164,3 +164,33 @@ fn a_late_registration_without_a_name_makes_no_peer() {
     ];
     tell(3, &steps, &["a nameless registration", "a call late", "a follower killed"]);
 }
+
+/// Seeds 56 and 273. What is acknowledged to a peer that has come back is not in the copy, nor that it has come back.
+#[test]
+fn a_leader_with_a_backup_does_not_trust_the_farewells_in_it() {
+    let steps = [
+        (15, WAIT),
+        (8, Event::StopFollower(0)),
+        (1, Event::Backup),
+        (12, Event::StartFollower(0)),
+        (1, Event::Cut(0)),
+        (8, Event::Restore),
+        (1, Event::KillLeader),
+        (10, Event::StartLeader),
+    ];
+    tell(2, &steps, &["a follower left", "a backup restored"]);
+}
+
+#[test]
+fn a_leader_does_not_forget_with_its_power_that_a_peer_has_come_back() {
+    let mut steps = vec![(15, WAIT)];
+    for _ in 0..10 {
+        steps.extend([
+            (6, Event::StopFollower(0)),
+            (3, Event::StartFollower(0)),
+            (0, Event::LeaderLosesPower(4)),
+            (5, WAIT),
+        ]);
+    }
+    tell(1, &steps, &["a follower left", "the leader lost power"]);
+}
