@@ -16,8 +16,10 @@ use crate::store::{Error, Store, UsageRepo};
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
-/// A transaction that takes longer is given up and tried again: the database's machine is gone without a word.
-const TRANSACTION_MAX: Duration = Duration::from_mins(1);
+/// A transaction that takes longer is given up and tried again: the database's machine is gone without a word. Those who
+/// wait for it have their answers as soon as the emergency file has their records, so this is well below the time for
+/// which they wait (`usage.commit_timeout`, 30 s if nobody sets it).
+const TRANSACTION_MAX: Duration = Duration::from_secs(10);
 /// How long the writer, asked to end, waits for reservations that are still out.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
 /// Between two looks at the database's files while there is nothing to write.

@@ -8,6 +8,7 @@ mod chaos;
 mod complete;
 mod connections;
 mod copies;
+mod database;
 mod debts;
 mod dismissed;
 mod failover;
