@@ -22,8 +22,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sproxy::accounts::{Accounts, Settings};
-use sproxy::cluster::link::Link;
-use sproxy::cluster::{Task, follow, lead};
+use sproxy::cluster::Task;
+use sproxy::cluster::follower::client::GrpcLeaderClient;
+use sproxy::cluster::follower::service as follow;
+use sproxy::cluster::leader::service as lead;
 use sproxy::config::{AuthConfig, Durability, UsageConfig};
 use sproxy::domain::clock::{Clock, SystemClock, Timestamp};
 use sproxy::domain::ids::{GroupId, NodeId, RequestId, UserId};
@@ -358,7 +360,7 @@ async fn parts(store: &Store, is_leader: bool) -> (Ledger, Accounts, Arc<dyn Clo
 
 type Writer = Box<dyn FnOnce(CancellationToken) -> tokio::task::JoinHandle<()>>;
 
-async fn start_leader(store: &Store, stop: &CancellationToken) -> (Ledger, lead::Lead, String) {
+async fn start_leader(store: &Store, stop: &CancellationToken) -> (Ledger, lead::LeaderService, String) {
     let (ledger, accounts, clock, writer) = parts(store, true).await;
     writer(stop.clone());
     accounts.first_start(Some("correct horse battery".to_owned())).await.expect("the first start");
@@ -378,7 +380,7 @@ async fn start_leader(store: &Store, stop: &CancellationToken) -> (Ledger, lead:
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     let services = grpc::Services::new(&lead, store, &accounts, None, &clock, stop.clone());
-    let door = grpc::door(listener, None, services, Duration::from_secs(10)).await.expect("a door");
+    let door = grpc::server(listener, None, services, Duration::from_secs(10)).await.expect("a server");
     tokio::spawn(door.run(stop.clone(), stop.clone(), TaskTracker::new()));
     (ledger, lead, address)
 }
@@ -387,7 +389,7 @@ async fn start_follower(store: &Store, name: &str, leader: &str, stop: &Cancella
     let (ledger, accounts, clock, writer) = parts(store, false).await;
     writer(stop.clone());
     let parts = follow::Parts {
-        link: Link::new(leader, None, None).expect("a link"),
+        link: GrpcLeaderClient::new(leader, None, None).expect("a link"),
         addr: "http://127.0.0.1:9001".to_owned(),
         weight: 50,
         sync_interval: Duration::from_secs(1),

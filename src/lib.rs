@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | 7 | [`cli`] | people at a terminal |
 //! | 6 | [`node`] | wiring, supervision, leaving |
-//! | 5 | [`http`], [`grpc`], [`mock`] | the doors; a fake provider |
+//! | 5 | [`http`], [`grpc`], [`mock`] | what listens; a fake provider |
 //! | 4 | [`proxy`], [`cluster`] | the two flows: answer a request; keep the cluster's books |
 //! | 3 | [`accounts`], [`quota`], [`upstream`], [`ledger`] | the gateway's own rules |
 //! | 2 | [`config`], [`store`], [`metering`], [`transport`], [`inbound`], [`crypto`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
@@ -21,10 +21,10 @@
 //!
 //! # A request, as a straight line
 //!
-//! A door reads the head and finds the route → the principal comes from memory ([`accounts`]) → what is asked is read
+//! A server reads the head and finds the route → the principal comes from memory ([`accounts`]) → what is asked is read
 //! ([`dialect::request`]: model, stream; nothing else is parsed) → [`quota`] admits → [`ledger`] reserves room for the
-//! record → [`upstream`] sends, and fails over only while nobody can have begun to work → the answer flows through the
-//! tap while a meter reads along → the record is committed → the last bytes are released. An early return drops what
+//! record → [`upstream`] sends, and fails over only while nobody can have begun to work → the answer passes while a
+//! meter reads along → the record is committed → the last bytes are released. An early return drops what
 //! was reserved.
 //!
 //! # A usage record, as a straight line
@@ -34,11 +34,28 @@
 //! has not acknowledged → the leader makes the same insert, where a `request_id` that it has is no news, and
 //! acknowledges after the commit. A crash anywhere in between repeats a step harmlessly.
 //!
+//! # Where to look
+//!
+//! | who wants to know where… | begins in |
+//! |---|---|
+//! | the model of a request is read | `Peek` in `src/dialect/request.rs`; the body's keys in `src/dialect/request/body.rs` |
+//! | what an answer used is counted | `src/metering/counts.rs` (the rule), `src/metering/scanner.rs` (the bytes) |
+//! | a price is found, and a cost computed | `PriceList::find`, `Price::cost_nanousd` in `src/domain/price.rs`; called in `src/proxy/recorder.rs` |
+//! | a call is booked | `Recorder::settle` in `src/proxy/recorder.rs`; written in `src/ledger/writer.rs` |
+//! | a push is taken and acknowledged | `src/cluster/leader/push.rs`; the follower's side in `src/cluster/follower/push.rs` |
+//! | a limit is checked | `Quota::admit` in `src/quota/mod.rs` |
+//! | a target is chosen, and another tried | `src/upstream/balance.rs`, `src/upstream/retry.rs` |
+//! | a dialect is added | `src/dialect/mod.rs`: a file beside `src/dialect/openai.rs`, and what the compiler then asks for |
+//! | an endpoint is added | `router` in `src/http/control.rs` |
+//! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/cluster/leader/service.rs` |
+//! | a column of a usage log is added | `src/store/usage/usage_columns.rs`, and `migrations` |
+//! | a setting is read | `src/config/sections.rs`, with its default in `src/config/defaults.toml` |
+//!
 //! # What holds everywhere
 //!
-//! - No upper floor sees a type of the database, and no lower floor sees one of a door.
+//! - No upper floor sees a type of the database, and no lower floor sees one of a server.
 //! - Every queue, wait and body has a limit, and every limit has a refusal.
-//! - A failure has a kind ([`domain::failure`]); each door translates it once.
+//! - A failure has a kind ([`domain::failure`]); each server translates it once.
 //! - The time is an argument or a [`domain::clock::Clock`].
 //! - No secret is in a log, an error, an answer or a `Debug` form.
 

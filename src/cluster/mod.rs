@@ -1,9 +1,11 @@
 //! The cluster's books: followers push what the leader has not seen, the leader takes each record once, and what a
 //! node needs to work alone comes back.
 //!
-//! Rules, pure: [`registry`], [`names`], [`state`], [`adoption`], [`publisher`], [`elsewhere`]. The two sides, on small traits for
-//! their disks and the line between them, so that the simulation runs the same code: [`leader`], [`follower`] with
-//! [`sync`]. At work, on a database and gRPC, with their background tasks: [`lead`], [`follow`].
+//! By role: [`leader`] takes pushes, keeps the registry and answers for all; [`follower`] pushes what it owes, and applies
+//! what it is told. Between them, [`replication`] is the way of users and limits down and, after a loss, up again;
+//! [`usage`] is what limits need to know of other nodes. Both roles stand on small traits for their database and the
+//! connection between them (`LeaderStore`, `FollowerStore`, `LeaderClient`), so that the simulation runs the same code.
+//! At work, with their background tasks: [`leader::service`], [`follower::service`].
 //!
 //! How far nodes may be apart while all are in touch: a record is pushed 20 ms after its commit, what it used is told
 //! to the other followers 25 ms after the leader's commit and to the leader's own limits within 100 ms; what the leader
@@ -31,45 +33,28 @@
 //! has removed would count again. Accounts that such a database lost are written to it once more from memory. Only what
 //! is the leader's own, calls that it answered itself and users, is as old as its backup; of a failover its own calls.
 //!
-//! A leader that has lost its disk has its users, groups and keys from its followers ([`adoption`]). No follower takes over
+//! A leader that has lost its disk has its users, groups and keys from its followers ([`replication::adoption`]). No follower takes over
 //! a state that its own did not go into, so none of it is lost, whichever of them comes first, and whatever an admin does
 //! meanwhile: what a follower knows and the leader does not is added to what it has.
 //!
 //! How a node uses it; a [`Task`] is a name and a future for the supervisor, nothing is spawned here:
 //!
 //! ```text
-//! leader:    let (lead, tasks) = lead::start(lead::Parts { .. }).await?;
-//!            grpc::door(listener, tls, grpc::Services::new(&lead, ..), ..).await?.run(stop, ..).await;
-//! follower:  let link = Link::new(leader_url, secret, tls)?;
-//!            let id = known id, or ask_for_id(&link, addr, weight, &store).await?;
-//!            let (follow, tasks) = follow::start(id, follow::Parts { .. }).await?;
-//! both:      peers(), not_ready(), expose(); lead: drain, forget, complete_through; follow: refuses, leaving
+//! leader:    let (leader, tasks) = leader::service::start(Parts { .. }).await?;
+//!            grpc::server(listener, tls, grpc::Services::new(&leader, ..), ..).await?.run(stop, ..).await;
+//! follower:  let client = GrpcLeaderClient::new(leader_url, secret, tls)?;
+//!            let id = known id, or ask_for_id(&client, addr, weight, &store).await?;
+//!            let (follower, tasks) = follower::service::start(id, Parts { .. }).await?;
+//! both:      peers(), not_ready(), expose(); the leader: drain, forget, complete_through; a follower: is_stale, leaving
 //! ```
 
-pub mod adoption;
-pub mod calls;
-pub mod elsewhere;
-pub mod follow;
 pub mod follower;
-mod follower_disk;
-mod intake;
-pub mod lead;
 pub mod leader;
-mod leader_disk;
-pub mod link;
-pub mod names;
-mod origin_note;
-pub mod pieces;
-pub mod publisher;
-pub mod registry;
-mod requests;
+pub mod replication;
 pub mod retry;
-mod runs;
-pub mod share;
-pub mod state;
-pub mod sync;
 mod task;
+pub mod usage;
 
-pub use leader_disk::LeaderDisk;
-pub use runs::{ask_for_id, keep_name};
+pub use follower::instances::{ask_for_id, keep_name};
+pub use leader::store::LeaderDatabase;
 pub use task::Task;

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use backoff::ExponentialBackoff;
-use backoff::backoff::Backoff;
+use backoff::backoff::Backoff as _;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// The waits between attempts that failed.
 #[derive(Debug)]
-pub struct Retry(ExponentialBackoff);
+pub struct Backoff(ExponentialBackoff);
 
-impl Retry {
+impl Backoff {
     /// From a tenth of a second to two seconds, each wait up to half longer or shorter so that nodes which lost the
     /// leader together do not come back together. It never gives up.
     #[must_use]
@@ -37,7 +37,7 @@ impl Retry {
     }
 }
 
-impl Default for Retry {
+impl Default for Backoff {
     fn default() -> Self {
         Self::new()
     }
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn waits_grow_stay_bounded_and_start_over_after_a_success() {
-        let mut retry = Retry::new();
+        let mut retry = Backoff::new();
         let waits: Vec<Duration> = (0..50).map(|_| retry.wait()).collect();
         assert!(waits[0] <= FIRST.mul_f64(1.51), "{:?}", waits[0]);
         assert!(waits.iter().all(|wait| *wait <= LONGEST.mul_f64(1.51) && *wait >= FIRST / 2));

@@ -15,7 +15,7 @@ use crate::domain::provider::Provider;
 pub struct Config {
     /// Who this node is.
     pub node: NodeConfig,
-    /// The HTTP door.
+    /// The HTTP server.
     pub http: HttpConfig,
     /// The cluster.
     pub cluster: ClusterConfig,
@@ -67,7 +67,7 @@ pub enum CorsOrigins {
 pub struct HttpConfig {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// TLS, if this door speaks it itself.
+    /// TLS, if this server speaks it itself.
     pub tls: Option<TlsFiles>,
     /// Whose `X-Forwarded-For` and `Forwarded` is believed.
     pub trusted_proxies: Vec<Network>,

@@ -1,5 +1,5 @@
 //! What can go wrong, as far as a caller is concerned. Modules have errors of their own and converge here;
-//! the doors (`http`, `grpc`) translate a [`Kind`] once each.
+//! the servers (`http`, `grpc`) translate a [`Kind`] once each.
 
 use std::fmt;
 use std::time::Duration;

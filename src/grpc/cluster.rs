@@ -7,8 +7,8 @@ use futures_util::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::cluster::leader::{Leader, LeaderBooks};
-use crate::cluster::pieces::Assembly;
+use crate::cluster::leader::{Leader, LeaderStore};
+use crate::cluster::replication::snapshot::SnapshotReader;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::LedgerId;
 use crate::domain::peer::Peer;
@@ -25,7 +25,7 @@ pub struct ClusterService<B> {
     stop: CancellationToken,
 }
 
-impl<B: LeaderBooks> ClusterService<B> {
+impl<B: LeaderStore> ClusterService<B> {
     /// Answers for `leader`; `own_peer` is the leader as a peer among the others. Watchers are let go at `stop`.
     pub fn new(
         leader: Arc<Leader<B>>,
@@ -37,7 +37,7 @@ impl<B: LeaderBooks> ClusterService<B> {
 }
 
 #[tonic::async_trait]
-impl<B: LeaderBooks> Cluster for ClusterService<B> {
+impl<B: LeaderStore> Cluster for ClusterService<B> {
     async fn register(
         &self,
         request: Request<v1::RegisterRequest>,
@@ -74,7 +74,7 @@ impl<B: LeaderBooks> Cluster for ClusterService<B> {
         let ledger: Option<LedgerId> =
             parse_some("known_ledger_id", &request.known_ledger_id).map_err(status)?;
         let known = ledger.map(|ledger| (ledger, request.known_version));
-        self.leader.outgrow(known).await.map_err(status)?;
+        self.leader.advance_version_past(known).await.map_err(status)?;
         let watch = Watch::new(watcher, Arc::clone(&self.own_peer), known, self.stop.clone());
         Ok(Response::new(Box::pin(watch.into_stream())))
     }
@@ -84,7 +84,7 @@ impl<B: LeaderBooks> Cluster for ClusterService<B> {
         request: Request<Streaming<v1::AccountsPart>>,
     ) -> Result<Response<v1::OfferStateResponse>, Status> {
         let mut parts = request.into_inner();
-        let mut assembly = Assembly::default();
+        let mut assembly = SnapshotReader::default();
         while let Some(part) = parts.message().await? {
             if let Some((origin, state)) = assembly.take(part).map_err(status)? {
                 return self.leader.offer(origin, state).await.map(Response::new).map_err(status);

@@ -1,4 +1,4 @@
-//! The door for nodes and for programs that read statistics: gRPC, on the leader.
+//! The server for nodes and for programs that read statistics: gRPC, on the leader.
 
 mod access;
 mod cluster;
@@ -9,6 +9,6 @@ mod watch;
 
 pub use access::Access;
 pub use cluster::ClusterService;
-pub use serve::{Error, Services, door, tls};
+pub use serve::{Error, Services, server, tls};
 pub use stats::StatsService;
 pub use status::status;

@@ -1,4 +1,4 @@
-//! The gRPC door: connections and what they keep waiting are bounded as at the HTTP door; who may call, and whether
+//! The gRPC server: connections and what they keep waiting are bounded as at the HTTP server; who may call, and whether
 //! there is room for it, is decided by a call's head, before anything of its message is read.
 
 use std::net::SocketAddr;
@@ -19,10 +19,10 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 
 use crate::accounts::Accounts;
-use crate::cluster::LeaderDisk;
-use crate::cluster::lead::Lead;
-use crate::cluster::leader::LeaderBooks;
-use crate::cluster::link::MESSAGE_BYTES_MAX;
+use crate::cluster::LeaderDatabase;
+use crate::cluster::follower::client::MESSAGE_BYTES_MAX;
+use crate::cluster::leader::LeaderStore;
+use crate::cluster::leader::service::LeaderService;
 use crate::config::ClusterTls;
 use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, Kind};
@@ -67,7 +67,7 @@ pub struct Services<B> {
     pub access: Access,
 }
 
-/// Reads the files of `[cluster]` for a leader's door.
+/// Reads the files of `[cluster]` for a leader's server.
 ///
 /// # Errors
 /// A certificate that a leader needs and has not, or a file that cannot be used, as a sentence.
@@ -85,11 +85,11 @@ pub fn tls(config: &ClusterTls) -> Result<TlsAcceptor, String> {
     acceptor(Files { section: "cluster.", cert: &identity.cert, key: &identity.key, client_ca }, &[b"h2"])
 }
 
-impl Services<LeaderDisk> {
+impl Services<LeaderDatabase> {
     /// The services of a leader on its database; `secret` is the cluster's. Watchers are let go at `stop`.
     #[must_use]
     pub fn new(
-        lead: &Lead,
+        lead: &LeaderService,
         store: &Store,
         accounts: &Accounts,
         secret: Option<&str>,
@@ -107,19 +107,19 @@ impl Services<LeaderDisk> {
     }
 }
 
-/// What stands behind the door.
+/// What stands behind the server.
 pub struct Calls {
     access: Access,
     routes: Routes,
     pushes: Semaphore,
 }
 
-/// A door on a socket that is bound already, with the services behind it. A connection has to open within
+/// A server on a socket that is bound already, with the services behind it. A connection has to open within
 /// `header_timeout`.
 ///
 /// # Errors
 /// [`Error`]
-pub async fn door<B: LeaderBooks>(
+pub async fn server<B: LeaderStore>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     services: Services<B>,
@@ -192,7 +192,7 @@ fn asked_for(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-async fn routes<B: LeaderBooks>(services: Services<B>) -> Result<Routes, Error> {
+async fn routes<B: LeaderStore>(services: Services<B>) -> Result<Routes, Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let health = health.max_decoding_message_size(QUESTION_BYTES_MAX);
     reporter.set_serving::<ClusterServer<ClusterService<B>>>().await;

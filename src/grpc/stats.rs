@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
-use crate::cluster::lead::Lead;
+use crate::cluster::leader::service::LeaderService;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{GroupId, UserId};
@@ -28,7 +28,7 @@ const PAGE: usize = 500;
 
 /// The service on the leader's ledger.
 pub struct StatsService {
-    lead: Lead,
+    lead: LeaderService,
     store: Store,
     access: Access,
     clock: Arc<dyn Clock>,
@@ -37,7 +37,7 @@ pub struct StatsService {
 impl StatsService {
     /// Answers from `store`, which is the leader's.
     #[must_use]
-    pub fn new(lead: Lead, store: Store, access: Access, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(lead: LeaderService, store: Store, access: Access, clock: Arc<dyn Clock>) -> Self {
         Self { lead, store, access, clock }
     }
 

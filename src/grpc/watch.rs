@@ -11,10 +11,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::cluster::leader::{LeaderBooks, Watcher};
-use crate::cluster::pieces::{SnapshotPieces, snapshot_to_wire, step_to_wire};
-use crate::cluster::publisher::Update;
-use crate::cluster::share::usage_to_wire;
+use crate::cluster::leader::{LeaderStore, Watcher};
+use crate::cluster::replication::snapshot::{SnapshotWriter, delta_to_wire, snapshot_to_wire};
+use crate::cluster::replication::state_log::Update;
+use crate::cluster::usage::remote::usage_to_wire;
 use crate::domain::ids::LedgerId;
 use crate::domain::peer::Peer;
 use crate::wire::summary::peer_to_wire;
@@ -37,11 +37,11 @@ pub(super) struct Watch<B> {
     usage_through: u64,
     peers: Vec<Peer>,
     /// A snapshot under way; it goes before the queue.
-    snapshot: Option<SnapshotPieces>,
+    snapshot: Option<SnapshotWriter>,
     queue: VecDeque<v1::StateUpdate>,
 }
 
-impl<B: LeaderBooks> Watch<B> {
+impl<B: LeaderStore> Watch<B> {
     pub(super) fn new(
         watcher: Watcher<B>,
         own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
@@ -108,7 +108,7 @@ impl<B: LeaderBooks> Watch<B> {
         match update {
             Update::None => return,
             Update::Steps(steps) => {
-                let steps = steps.iter().map(|step| Message::Change(step_to_wire(origin.ledger, step)));
+                let steps = steps.iter().map(|step| Message::Change(delta_to_wire(origin.ledger, step)));
                 self.queue.extend(steps.map(message));
             }
             Update::Snapshot(state) => self.snapshot = Some(snapshot_to_wire(origin.clone(), state)),
@@ -119,7 +119,7 @@ impl<B: LeaderBooks> Watch<B> {
     fn gather_usage(&mut self) {
         loop {
             let news =
-                self.watcher.leader().usage_elsewhere(self.usage_through, self.watcher.node(), SUBJECTS_MAX);
+                self.watcher.leader().remote_usage(self.usage_through, self.watcher.node(), SUBJECTS_MAX);
             if news.through == self.usage_through {
                 return;
             }

@@ -1,4 +1,4 @@
-//! The body of any answer of this door.
+//! The body of any answer of this server.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

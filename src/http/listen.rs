@@ -1,4 +1,4 @@
-//! The HTTP door: both planes behind it, HTTP/1.1 and HTTP/2 in front.
+//! The HTTP server: both planes behind it, HTTP/1.1 and HTTP/2 in front.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -45,9 +45,9 @@ pub(super) fn turned_away(head: &Parts) -> Response<Body> {
     refuse(head, Failure::new(Kind::Unavailable, text).retry_after(Duration::from_secs(1)))
 }
 
-/// A door on a socket that is bound already.
+/// A server on a socket that is bound already.
 #[must_use]
-pub fn door<H: Handler>(
+pub fn server<H: Handler>(
     listener: Arc<TcpListener>,
     tls: Option<TlsAcceptor>,
     handler: Arc<H>,
@@ -57,7 +57,7 @@ pub fn door<H: Handler>(
     Server::new(listener, tls, handler, protocols, limits)
 }
 
-/// Reads a certificate chain and its key for a TLS door.
+/// Reads a certificate chain and its key for a TLS server.
 ///
 /// # Errors
 /// The file that cannot be used, with the reason.

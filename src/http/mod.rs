@@ -1,4 +1,4 @@
-//! The HTTP door: data plane, control plane, health and metrics on one port.
+//! The HTTP server: data plane, control plane, health and metrics on one port.
 
 mod audit;
 mod auth;

@@ -1,4 +1,4 @@
-//! The HTTP door of a node that cannot work yet: it is alive, it says what it waits for, and it turns calls away so that
+//! The HTTP server of a node that cannot work yet: it is alive, it says what it waits for, and it turns calls away so that
 //! they are tried elsewhere or again.
 
 use std::net::SocketAddr;

@@ -19,7 +19,7 @@ use super::supervisor::{EndedEarly, Stage, Supervisor};
 use super::waiting::EarlyListener;
 use super::{LocalAddress, allocator, data_dir_lock, database};
 use crate::accounts::{self, Accounts};
-use crate::cluster::link::{Link, LinkTls};
+use crate::cluster::follower::client::{ClientTls, GrpcLeaderClient};
 use crate::cluster::{self};
 use crate::config::{Config, Secret};
 use crate::dialect::obvious_target;
@@ -65,7 +65,7 @@ pub enum Error {
     /// The cluster: the database below it, or a leader that will not have this node.
     #[error("{0}")]
     Cluster(#[from] Failure),
-    /// The door for nodes.
+    /// The server for nodes.
     #[error("{0}")]
     Grpc(#[from] grpc::Error),
     /// A task of the node ended by itself.
@@ -129,11 +129,11 @@ impl Node {
         let drained = TaskTracker::new();
         let give_up = supervisor.giving_up();
         let cors = entrance.cors.clone();
-        let dispatch = doors(config, &base, role, &mut supervisor, (drained.clone(), cors));
-        let door = listen::door(entrance.listener, entrance.tls, dispatch, entrance.limits);
-        supervisor.spawn(Stage::Doors, "http", |stop| async move {
+        let dispatch = servers(config, &base, role, &mut supervisor, (drained.clone(), cors));
+        let server = listen::server(entrance.listener, entrance.tls, dispatch, entrance.limits);
+        supervisor.spawn(Stage::Servers, "http", |stop| async move {
             let connections = TaskTracker::new();
-            door.run(stop, give_up, connections.clone()).await;
+            server.run(stop, give_up, connections.clone()).await;
             for tasks in [connections, drained] {
                 tasks.close();
                 tasks.wait().await;
@@ -147,7 +147,7 @@ impl Node {
 async fn foundation(
     config: &Config,
     entrance: &EarlyListener,
-) -> Result<(SharedParts, Option<Link>, UsageWriter), Error> {
+) -> Result<(SharedParts, Option<GrpcLeaderClient>, UsageWriter), Error> {
     let (store, lock) = database::open(config, entrance).await?;
     let clock: Arc<dyn Clock> = Arc::new(database::clock_of(&store).await?);
     let scheme = if entrance.tls.is_some() { "https" } else { "http" };
@@ -175,10 +175,10 @@ async fn foundation(
     Ok((base, link, writer))
 }
 
-fn link(config: &Config, leader: &str) -> Result<Link, Error> {
-    let tls = config.cluster.tls.as_ref().map(LinkTls::read).transpose().map_err(Error::Unusable)?;
+fn link(config: &Config, leader: &str) -> Result<GrpcLeaderClient, Error> {
+    let tls = config.cluster.tls.as_ref().map(ClientTls::read).transpose().map_err(Error::Unusable)?;
     let secret = config.cluster.secret.as_ref().map(Secret::expose);
-    Link::new(leader, secret, tls.as_ref()).map_err(|e| Error::Unusable(e.to_string()))
+    GrpcLeaderClient::new(leader, secret, tls.as_ref()).map_err(|e| Error::Unusable(e.to_string()))
 }
 
 async fn lead(
@@ -187,7 +187,7 @@ async fn lead(
     listener: Option<TcpListener>,
     supervisor: &mut Supervisor,
 ) -> Result<Role, Error> {
-    let parts = cluster::lead::Parts {
+    let parts = cluster::leader::service::Parts {
         id: base.id.clone(),
         addr: base.addr.clone(),
         weight: config.cluster.weight,
@@ -198,18 +198,18 @@ async fn lead(
         quota: base.quota.clone(),
         clock: Arc::clone(&base.clock),
     };
-    let (lead, tasks) = cluster::lead::start(parts).await?;
+    let (lead, tasks) = cluster::leader::service::start(parts).await?;
     run(supervisor, tasks);
     let Some(listener) = listener else { return Ok(Role::Leader(lead)) };
     let tls = config.cluster.tls.as_ref().map(grpc::tls).transpose().map_err(Error::Unusable)?;
     let secret = config.cluster.secret.as_ref().map(Secret::expose);
-    let stop = supervisor.stop_of(Stage::Doors);
+    let stop = supervisor.stop_of(Stage::Servers);
     let services = grpc::Services::new(&lead, &base.store, &base.accounts, secret, &base.clock, stop);
     let give_up = supervisor.giving_up();
-    let door = grpc::door(listener, tls, services, config.http.header_timeout).await?;
-    supervisor.spawn(Stage::Doors, "grpc", |stop| async move {
+    let server = grpc::server(listener, tls, services, config.http.header_timeout).await?;
+    supervisor.spawn(Stage::Servers, "grpc", |stop| async move {
         let connections = TaskTracker::new();
-        door.run(stop, give_up, connections.clone()).await;
+        server.run(stop, give_up, connections.clone()).await;
         connections.close();
         connections.wait().await;
     });
@@ -219,11 +219,11 @@ async fn lead(
 async fn follow(
     config: &Config,
     base: &SharedParts,
-    link: Link,
+    link: GrpcLeaderClient,
     supervisor: &mut Supervisor,
 ) -> Result<Role, Error> {
     let ledger = base.ledger.clone();
-    let parts = cluster::follow::Parts {
+    let parts = cluster::follower::service::Parts {
         link,
         addr: base.addr.clone(),
         weight: config.cluster.weight,
@@ -241,10 +241,10 @@ async fn follow(
             u32::try_from(books.taken.saturating_sub(books.queued)).unwrap_or(u32::MAX)
         }),
     };
-    let (follow, tasks) = cluster::follow::start(base.id.clone(), parts).await?;
+    let (follow, tasks) = cluster::follower::service::start(base.id.clone(), parts).await?;
     run(supervisor, tasks);
     let leaving = follow.clone();
-    supervisor.spawn(Stage::Doors, "farewell", |stop| async move {
+    supervisor.spawn(Stage::Servers, "farewell", |stop| async move {
         stop.cancelled().await;
         leaving.leaving();
     });
@@ -258,7 +258,7 @@ fn run(supervisor: &mut Supervisor, tasks: Vec<cluster::Task>) {
 }
 
 /// Both planes, health and metrics.
-fn doors(
+fn servers(
     config: Config,
     base: &SharedParts,
     role: Role,
@@ -297,7 +297,7 @@ fn doors(
         upstream: Arc::clone(&base.upstream),
         quota: base.quota.clone(),
         lock: Arc::clone(&base.lock),
-        leaving: supervisor.stop_of(Stage::Doors),
+        leaving: supervisor.stop_of(Stage::Servers),
         cluster: Arc::clone(&role) as _,
     });
     let callers = Arc::new(Callers {
@@ -355,7 +355,7 @@ fn take_data_dir(data_dir: &Path) -> Result<FileLock, Error> {
 async fn own_id(
     config: &Config,
     store: &Store,
-    link: Option<&Link>,
+    link: Option<&GrpcLeaderClient>,
     addr: &str,
     entrance: &EarlyListener,
 ) -> Result<NodeId, Error> {

@@ -9,7 +9,7 @@ use crate::domain::clock::{Clock as _, Timestamp};
 use crate::domain::sound_clock::SoundClock;
 use crate::store::{self, DatabaseLock, Location, MetaKey, MetaRepo, Store, UsageRepo};
 
-/// Takes and opens the database. Whoever else may have it is waited for at the door: health is answered meanwhile.
+/// Takes and opens the database. Whoever else may have it is waited for at the server: health is answered meanwhile.
 pub(super) async fn open(
     config: &Config,
     entrance: &EarlyListener,

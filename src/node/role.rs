@@ -1,9 +1,9 @@
-//! What a node is in the cluster: the leader, or a follower. Here the cluster's handles become what the doors ask for.
+//! What a node is in the cluster: the leader, or a follower. Here the cluster's handles become what the servers ask for.
 
 use futures_util::future::BoxFuture;
 
-use crate::cluster::follow::Follow;
-use crate::cluster::lead::Lead;
+use crate::cluster::follower::service::FollowerService;
+use crate::cluster::leader::service::LeaderService;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::NodeId;
@@ -17,9 +17,9 @@ use crate::telemetry::Exposition;
 #[derive(Clone)]
 pub(super) enum Role {
     /// Takes usage logs, keeps the registry, serves the cluster's totals.
-    Leader(Lead),
+    Leader(LeaderService),
     /// Pushes its usage logs and follows the leader's state.
-    Follower(Follow),
+    Follower(FollowerService),
 }
 
 impl ClusterHealth for Role {
@@ -92,7 +92,7 @@ impl Cluster for Role {
 }
 
 impl Role {
-    fn leader(&self) -> Result<&Lead, Failure> {
+    fn leader(&self) -> Result<&LeaderService, Failure> {
         match self {
             Self::Leader(lead) => Ok(lead),
             Self::Follower(_) => {
@@ -102,7 +102,7 @@ impl Role {
     }
 
     /// Whoever owes usage to a leader.
-    fn debtor(&self) -> Result<&Follow, Failure> {
+    fn debtor(&self) -> Result<&FollowerService, Failure> {
         match self {
             Self::Follower(follow) => Ok(follow),
             Self::Leader(lead) => {

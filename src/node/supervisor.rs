@@ -9,20 +9,20 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::follow::FAREWELL_MAX;
+use crate::cluster::follower::service::FAREWELL_MAX;
 
 /// The order in which tasks are asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Whatever lets work in: it stops accepting and finishes what it has.
-    Doors,
-    /// The ledger's writer: it writes what the doors left.
+    Servers,
+    /// The ledger's writer: it writes what the servers left.
     Ledger,
     /// Everything else; the last push to the leader comes after the last record.
     Background,
 }
 
-/// How long each stage may take, once the doors were told to give up.
+/// How long each stage may take, once the servers were told to give up.
 const STAGE_MAX: Duration = Duration::from_secs(5);
 const _: () =
     assert!(FAREWELL_MAX.as_secs() < STAGE_MAX.as_secs(), "a follower's farewell has no time to end");
@@ -71,13 +71,13 @@ impl Supervisor {
         self.stages[stage as usize].stop.clone()
     }
 
-    /// The token that ends what doors have begun and may not finish: its time is over.
+    /// The token that ends what servers have begun and may not finish: its time is over.
     #[must_use]
     pub fn giving_up(&self) -> CancellationToken {
         self.give_up.clone()
     }
 
-    /// Runs until `leave` is done or a task ends early, then asks all to end. What the doors have begun may go on for
+    /// Runs until `leave` is done or a task ends early, then asks all to end. What the servers have begun may go on for
     /// `at_most`, or until `now`.
     ///
     /// # Errors
@@ -97,16 +97,16 @@ impl Supervisor {
         } else {
             tracing::info!(?at_most, "asked to leave; streams may go on for a while");
         }
-        let [doors, ledger, background] = &mut self.stages;
-        doors.stop.cancel();
+        let [servers, ledger, background] = &mut self.stages;
+        servers.stop.cancel();
         tokio::select! {
-            () = doors.all_ended() => {}
+            () = servers.all_ended() => {}
             () = sleep(at_most) => tracing::warn!("what has not ended yet is given up"),
             () = now => tracing::warn!("asked to leave at once; what has not ended yet is given up"),
         }
         self.give_up.cancel();
         for (stage, tasks) in
-            [(Stage::Doors, doors), (Stage::Ledger, ledger), (Stage::Background, background)]
+            [(Stage::Servers, servers), (Stage::Ledger, ledger), (Stage::Background, background)]
         {
             tasks.end(stage, self.stage_max).await;
         }
@@ -114,9 +114,9 @@ impl Supervisor {
     }
 
     async fn any_ended(&mut self) -> EndedEarly {
-        let [doors, ledger, background] = &mut self.stages;
+        let [servers, ledger, background] = &mut self.stages;
         let ended = tokio::select! {
-            Some(ended) = doors.running.join_next() => ended,
+            Some(ended) = servers.running.join_next() => ended,
             Some(ended) = ledger.running.join_next() => ended,
             Some(ended) = background.running.join_next() => ended,
             else => std::future::pending().await,
@@ -152,7 +152,7 @@ impl Default for Supervisor {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Doors => "doors",
+            Self::Servers => "servers",
             Self::Ledger => "ledger",
             Self::Background => "background",
         })
@@ -179,7 +179,8 @@ mod tests {
     async fn stages_end_one_after_the_other() {
         let mut supervisor = Supervisor::new();
         let order = Arc::new(Mutex::new(Vec::new()));
-        for (stage, name) in [(Stage::Background, "push"), (Stage::Doors, "http"), (Stage::Ledger, "writer")]
+        for (stage, name) in
+            [(Stage::Background, "push"), (Stage::Servers, "http"), (Stage::Ledger, "writer")]
         {
             let order = Arc::clone(&order);
             supervisor.spawn(stage, name, |stop| async move {
@@ -195,7 +196,7 @@ mod tests {
     async fn doors_that_do_not_end_are_told_to_give_up_and_the_books_still_have_their_time() {
         let mut supervisor = Supervisor::new();
         let give_up = supervisor.giving_up();
-        supervisor.spawn(Stage::Doors, "http", |_| async move { give_up.cancelled().await });
+        supervisor.spawn(Stage::Servers, "http", |_| async move { give_up.cancelled().await });
         let written = Arc::new(Mutex::new(false));
         let writer = Arc::clone(&written);
         supervisor.spawn(Stage::Ledger, "writer", |stop| async move {
@@ -209,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn tasks_that_will_not_end_are_left_behind() {
         let mut supervisor = Supervisor { stage_max: Duration::from_millis(20), ..Supervisor::new() };
-        for stage in [Stage::Doors, Stage::Ledger, Stage::Background] {
+        for stage in [Stage::Servers, Stage::Ledger, Stage::Background] {
             supervisor.spawn(stage, "stubborn", |_| pending());
         }
         supervisor.run(ready(()), ready(()), Duration::from_hours(1)).await.unwrap();

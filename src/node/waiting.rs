@@ -1,4 +1,4 @@
-//! A door for the time before the node itself can serve: health is answered, and calls are turned away.
+//! A server for the time before the node itself can serve: health is answered, and calls are turned away.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -49,20 +49,20 @@ impl EarlyListener {
         Self { listener, address, tls, limits, cors }
     }
 
-    /// Does `work`, and meanwhile says at the door that the node waits for it, and why.
+    /// Does `work`, and meanwhile says at its port that the node waits for it, and why.
     pub(super) async fn while_waiting<T>(&self, reason: String, work: impl Future<Output = T>) -> T {
         let (stop, give_up, connections) =
             (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let _closed_if_dropped = (stop.clone().drop_guard(), give_up.clone().drop_guard());
         let said = reason.clone();
         let waiting = Arc::new(Waiting { reason: Arc::new(move || said.clone()), cors: self.cors.clone() });
-        let door = listen::door(Arc::clone(&self.listener), self.tls.clone(), waiting, self.limits);
+        let answering = listen::server(Arc::clone(&self.listener), self.tls.clone(), waiting, self.limits);
         let served = async {
             let say = async {
                 sleep(SAID_AFTER).await;
                 tracing::info!(http = %self.address, %reason, "not ready: only health is served");
             };
-            tokio::join!(door.run(stop.clone(), give_up.clone(), connections.clone()), say);
+            tokio::join!(answering.run(stop.clone(), give_up.clone(), connections.clone()), say);
         };
         let mut work = pin!(work);
         let done = tokio::select! {

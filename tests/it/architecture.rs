@@ -122,6 +122,47 @@ fn every_file_says_first_what_it_is_for() {
     assert_none(&silent.collect::<Vec<_>>());
 }
 
+/// The table "Where to look": each path is there, and what is named beside it is defined in one of its row's files.
+#[test]
+fn the_readers_guide_leads_somewhere() {
+    let guide = std::fs::read_to_string(root().join("src/lib.rs")).expect("src/lib.rs");
+    let rows: Vec<&str> = guide
+        .lines()
+        .skip_while(|line| *line != "//! # Where to look")
+        .filter(|line| line.starts_with("//! | "))
+        .collect();
+    assert!(rows.len() > 6, "the guide has its table");
+    let mut missing = Vec::new();
+    for row in rows {
+        let marked: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        let (paths, names): (Vec<&str>, Vec<&str>) =
+            marked.iter().partition(|text| text.contains('/') || **text == "migrations");
+        missing.extend(
+            paths
+                .iter()
+                .filter(|path| !root().join(path).exists())
+                .map(|path| format!("{path} is not there")),
+        );
+        let files = paths.iter().filter_map(|path| std::fs::read_to_string(root().join(path)).ok());
+        let text: String = files.collect();
+        let is_defined = |name: &str| {
+            let last = name.rsplit("::").next().unwrap_or(name);
+            ["fn", "struct", "enum", "trait"].iter().any(|kind| {
+                text.contains(&format!("{kind} {last}("))
+                    || text.contains(&format!("{kind} {last} "))
+                    || text.contains(&format!("{kind} {last}<"))
+            })
+        };
+        missing.extend(
+            names
+                .iter()
+                .filter(|name| !is_defined(name))
+                .map(|name| format!("`{name}` is not where the guide says")),
+        );
+    }
+    assert_none(&missing);
+}
+
 fn assert_none(problems: &[String]) {
     assert!(problems.is_empty(), "\n  {}\n", problems.join("\n  "));
 }

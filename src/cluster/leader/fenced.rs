@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::cluster::leader::{Leader, LeaderBooks};
+use crate::cluster::leader::{Leader, LeaderStore};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{InstanceId, LedgerId, NodeId};
 use crate::wire::malformed::{parse, parse_some};
 
-impl<B: LeaderBooks> Leader<B> {
+impl<B: LeaderStore> Leader<B> {
     /// What was meant for another ledger, or said of it, does not count for this one.
     pub(super) fn check_ledger(&self, meant: &str) -> Result<(), Failure> {
         let meant: LedgerId = parse("ledger_id", meant)?;

@@ -1,17 +1,17 @@
 //! A nameless `Register`: a name, and nothing else.
 
-use crate::cluster::leader::{Leader, LeaderBooks};
-use crate::cluster::names::Nameless;
+use crate::cluster::leader::names::Nameless;
+use crate::cluster::leader::{Leader, LeaderStore};
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
 use crate::wire::malformed::parse;
 use crate::wire::v1;
 
-impl<B: LeaderBooks> Leader<B> {
+impl<B: LeaderStore> Leader<B> {
     /// Gives a node a name that nobody else was ever given. It is a peer once it registers by it.
     ///
     /// # Errors
-    /// As [`Names::make_room`](crate::cluster::names::Names::make_room); what the database says.
+    /// As [`Names::make_room`](crate::cluster::leader::names::Names::make_room); what the database says.
     pub(super) async fn give_name(
         &self,
         node: &Nameless,

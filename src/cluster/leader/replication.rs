@@ -3,23 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::adoption::{Adoption, Standing, adopted};
-use crate::cluster::leader::{Leader, LeaderBooks};
-use crate::cluster::publisher::Update;
-use crate::cluster::registry::MISSED_MAX;
-use crate::cluster::state::{Origin, State};
+use crate::cluster::leader::registry::MISSED_MAX;
+use crate::cluster::leader::{Leader, LeaderStore};
+use crate::cluster::replication::adoption::{Adoption, Provenance, adopted};
+use crate::cluster::replication::state::{State, StateVersion};
+use crate::cluster::replication::state_log::Update;
 use crate::domain::failure::Failure;
 use crate::domain::ids::LedgerId;
 use crate::wire::v1;
 
-impl<B: LeaderBooks> Leader<B> {
+impl<B: LeaderStore> Leader<B> {
     /// `OfferState`, once all pieces have come.
     ///
     /// # Errors
     /// [`Invalid`](crate::domain::failure::Kind::Invalid) for pieces that make no whole; what the database says.
     pub async fn offer(
         self: &Arc<Self>,
-        origin: Origin,
+        origin: StateVersion,
         state: State,
     ) -> Result<v1::OfferStateResponse, Failure> {
         // What the database has taken over the node has to take over as well, even if the follower goes meanwhile.
@@ -31,7 +31,7 @@ impl<B: LeaderBooks> Leader<B> {
         self.age.lock().look(self.clock.now(), self.heartbeat * MISSED_MAX)
     }
 
-    async fn adopt(&self, origin: Origin, state: State) -> Result<v1::OfferStateResponse, Failure> {
+    async fn adopt(&self, origin: StateVersion, state: State) -> Result<v1::OfferStateResponse, Failure> {
         let _one_at_a_time = self.adopting.lock().await;
         // What is added to has to be what the database holds: an admin is not to change it meanwhile, and an adoption whose
         // commit was never heard of may have changed it.
@@ -46,14 +46,14 @@ impl<B: LeaderBooks> Leader<B> {
             "this leader takes the state that a follower holds: its ledger is a new one, or never knew the end of that state"
         );
         let version = standing.origin.version.max(origin.version) + 1;
-        let standing = Standing {
-            untouched: if how == Adoption::Replace { version } else { 0 },
+        let standing = Provenance {
+            pristine_version: if how == Adoption::Replace { version } else { 0 },
             adopted: Some((origin.ledger, origin.version)),
-            origin: Origin {
+            origin: StateVersion {
                 ledger: self.ledger,
                 version,
                 lineage: standing.origin.lineage_with(&origin),
-                blank: false,
+                pristine: false,
             },
         };
         self.books.adopt(standing, adopted(&own, state, how)).await?;
@@ -68,7 +68,7 @@ impl<B: LeaderBooks> Leader<B> {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn outgrow(&self, known: Option<(LedgerId, u64)>) -> Result<(), Failure> {
+    pub async fn advance_version_past(&self, known: Option<(LedgerId, u64)>) -> Result<(), Failure> {
         let Some((_, version)) = known.filter(|(ledger, _)| *ledger == self.ledger) else { return Ok(()) };
         let _one_at_a_time = self.adopting.lock().await;
         let own = self.standing.lock().origin.version;
@@ -97,18 +97,18 @@ impl<B: LeaderBooks> Leader<B> {
 
     async fn load_again(&self) -> Result<(), Failure> {
         let (mut standing, mut state) = self.books.load_state().await?;
-        if self.has_known_more_than(standing.origin.version) {
+        if self.has_seen_version_above(standing.origin.version) {
             (standing, state) = self.recover().await?;
         }
         self.publisher.lock().publish(standing.origin.clone(), state);
         *self.standing.lock() = standing;
-        self.tell();
+        self.notify_watchers();
         Ok(())
     }
 
     /// Whether the database, whose state was at `version`, may have fallen back behind what this process knows of it.
     #[must_use]
-    pub fn has_known_more_than(&self, version: u64) -> bool {
+    pub fn has_seen_version_above(&self, version: u64) -> bool {
         self.known_version() > version
     }
 
@@ -119,7 +119,7 @@ impl<B: LeaderBooks> Leader<B> {
     /// What the database holds, after it was given back what it lost if it has fallen back under this process, to a
     /// standby that lagged behind. Nothing was changed there since (accounts refuse that), so what was published last is
     /// what holds; only a change that was not published yet, made in the last moments before, is gone.
-    async fn recover(&self) -> Result<(Standing, State), Failure> {
+    async fn recover(&self) -> Result<(Provenance, State), Failure> {
         let _still = self.books.hold_accounts().await;
         let (standing, state) = self.books.load_state().await?;
         let reached = self.known_version();
@@ -140,7 +140,7 @@ impl<B: LeaderBooks> Leader<B> {
 
     /// What a node that holds `known` has to be told, and where it is then.
     #[must_use]
-    pub fn update_for(&self, known: Option<(LedgerId, u64)>) -> (Origin, Update) {
+    pub fn update_for(&self, known: Option<(LedgerId, u64)>) -> (StateVersion, Update) {
         let publisher = self.publisher.lock();
         (publisher.origin(), publisher.update_for(known))
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::task::yield_now;
 
 use super::*;
-use crate::cluster::state::Origin;
+use crate::cluster::replication::state::StateVersion;
 use crate::domain::clock::ManualClock;
 
 /// A disk in memory that keeps peers.
@@ -17,7 +17,7 @@ struct Books {
     is_slow: AtomicBool,
 }
 
-impl LeaderBooks for Books {
+impl LeaderStore for Books {
     async fn take(
         &self,
         _node: &NodeId,
@@ -58,16 +58,17 @@ impl LeaderBooks for Books {
         Ok(())
     }
 
-    async fn load_state(&self) -> Result<(Standing, State), Failure> {
-        let origin = Origin { ledger: LedgerId::new(), version: 0, lineage: Vec::new(), blank: true };
-        Ok((Standing { origin, untouched: 0, adopted: None }, State::default()))
+    async fn load_state(&self) -> Result<(Provenance, State), Failure> {
+        let origin =
+            StateVersion { ledger: LedgerId::new(), version: 0, lineage: Vec::new(), pristine: true };
+        Ok((Provenance { origin, pristine_version: 0, adopted: None }, State::default()))
     }
 
     async fn reach(&self, _version: u64) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn adopt(&self, _standing: Standing, _state: State) -> Result<(), Failure> {
+    async fn adopt(&self, _standing: Provenance, _state: State) -> Result<(), Failure> {
         Ok(())
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::cluster::leader::{Leader, LeaderBooks};
-use crate::cluster::requests::speaker;
+use crate::cluster::leader::requests::speaker;
+use crate::cluster::leader::{Leader, LeaderStore};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{InstanceId, NodeId};
 use crate::wire::v1;
@@ -15,7 +15,7 @@ pub struct Watcher<B> {
     instance: InstanceId,
 }
 
-impl<B: LeaderBooks> Leader<B> {
+impl<B: LeaderStore> Leader<B> {
     /// Checks that a node which wants to watch is a peer.
     ///
     /// # Errors

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sproxy::accounts::{Accounts, Settings};
-use sproxy::cluster::LeaderDisk;
-use sproxy::cluster::leader::LeaderBooks;
+use sproxy::cluster::LeaderDatabase;
+use sproxy::cluster::leader::LeaderStore;
 use sproxy::config::{AuthConfig, Durability, UsageConfig};
 use sproxy::domain::clock::{Clock, SystemClock};
 use sproxy::domain::fence::Fence;
@@ -31,7 +31,7 @@ async fn a_caller_of_the_leader_waits_for_one_push_and_not_for_all_that_are_in_l
     let (ledger, writer) = Ledger::open(store.clone(), &usage(), true, Arc::clone(&clock));
     tokio::spawn(writer.run(CancellationToken::new()));
     let accounts = Accounts::open(store.clone(), Settings::new(&auth(), true), clock).await.unwrap();
-    let books = Arc::new(LeaderDisk::new(store, ledger.clone(), accounts));
+    let books = Arc::new(LeaderDatabase::new(store, ledger.clone(), accounts));
 
     let pushed = Arc::new(AtomicUsize::new(0));
     for _ in 0..PUSHES {

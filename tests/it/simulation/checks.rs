@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sproxy::cluster::leader::Leader;
-use sproxy::cluster::state::State;
+use sproxy::cluster::replication::state::State;
 use sproxy::domain::clock::{Clock as _, Timestamp};
 use sproxy::domain::ids::{NodeId, RequestId};
 use sproxy::domain::quota::Used;
@@ -124,7 +124,7 @@ impl History {
     fn check_limits(&self, up: &Leader<LeaderDisk>, leader: &LeaderData) {
         let now = self.leader_clock.now();
         for asking in self.by_name().keys().chain([&"nobody".parse().expect("a node id")]) {
-            let told = up.usage_elsewhere(0, asking, SUBJECTS).subjects;
+            let told = up.remote_usage(0, asking, SUBJECTS).subjects;
             let mut told: Vec<_> = told.into_iter().filter(|(_, used)| *used != Used::default()).collect();
             told.sort_by_key(|(subject, _)| format!("{subject:?}"));
             let others = leader.booked.values().filter(|record| record.source_node != *asking);

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
-use sproxy::cluster::adoption::Standing;
-use sproxy::cluster::elsewhere::NodeUse;
-use sproxy::cluster::leader::{LeaderBooks, Taken, spent_by};
-use sproxy::cluster::state::{Origin, State};
+use sproxy::cluster::leader::{LeaderStore, Taken, spent_by};
+use sproxy::cluster::replication::adoption::Provenance;
+use sproxy::cluster::replication::state::{State, StateVersion};
+use sproxy::cluster::usage::per_node::NodeUse;
 use sproxy::domain::clock::Timestamp;
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::fence::Fence;
@@ -71,7 +71,7 @@ pub struct LeaderData {
     pub state: State,
     /// What an admin removed here.
     pub removed: BTreeSet<GroupId>,
-    pub standing: Standing,
+    pub standing: Provenance,
     /// As it was before the last commits, for a machine that loses its power; nothing, if none ever does.
     pub past: Option<VecDeque<LeaderData>>,
     /// The same on a real database.
@@ -93,14 +93,14 @@ impl LeaderData {
             node_number: 0,
             state: State::default(),
             removed: BTreeSet::new(),
-            standing: Standing {
-                origin: Origin {
+            standing: Provenance {
+                origin: StateVersion {
                     ledger: LedgerId(world.uuid_at(now)),
                     version: 1,
                     lineage: Vec::new(),
-                    blank: !first,
+                    pristine: !first,
                 },
-                untouched: u64::from(!first),
+                pristine_version: u64::from(!first),
                 adopted: None,
             },
             past: kind.loses_power.then(VecDeque::new),
@@ -221,7 +221,7 @@ impl LeaderData {
             None => self.add_group(world, &format!("group {}", world.random())),
         }
         self.standing.origin.version += 1;
-        self.standing.origin.blank = false;
+        self.standing.origin.pristine = false;
     }
 }
 
@@ -303,7 +303,7 @@ impl LeaderDisk {
     }
 }
 
-impl LeaderBooks for LeaderDisk {
+impl LeaderStore for LeaderDisk {
     async fn take(&self, node: &NodeId, records: Vec<UsageRecord>, fence: &Fence) -> Result<Taken, Failure> {
         let (node, world, fence) = (node.clone(), self.world.clone(), fence.clone());
         self.write(move |data| {
@@ -397,7 +397,7 @@ impl LeaderBooks for LeaderDisk {
         Some(Arc::clone(&self.accounts).lock_owned().await)
     }
 
-    async fn load_state(&self) -> Result<(Standing, State), Failure> {
+    async fn load_state(&self) -> Result<(Provenance, State), Failure> {
         let data = lock(&self.data);
         Ok((data.standing.clone(), data.state.clone()))
     }
@@ -406,7 +406,7 @@ impl LeaderBooks for LeaderDisk {
         self.write(move |data| data.standing.origin.version = data.standing.origin.version.max(version)).await
     }
 
-    async fn adopt(&self, standing: Standing, state: State) -> Result<(), Failure> {
+    async fn adopt(&self, standing: Provenance, state: State) -> Result<(), Failure> {
         self.world.happened("a state adopted");
         let (_, ours) = self.load_state().await?;
         if ours.groups.keys().any(|id| state.groups.contains_key(id)) {

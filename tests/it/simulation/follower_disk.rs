@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sproxy::cluster::follower::Replica;
-use sproxy::cluster::state::{Change, Origin, State};
-use sproxy::cluster::sync::{Debts, FollowerBooks, Place};
+use sproxy::cluster::follower::push::{Debts, FollowerStore, SyncCursor};
+use sproxy::cluster::replication::state::{Change, State, StateVersion};
 use sproxy::domain::clock::Timestamp;
 use sproxy::domain::failure::Failure;
 use sproxy::domain::group::Group;
@@ -27,12 +27,12 @@ const PAST_MAX: usize = 6;
 pub struct FollowerData {
     pub node_id: Option<NodeId>,
     pub instances: Vec<InstanceId>,
-    pub records: BTreeMap<Place, Owed>,
+    pub records: BTreeMap<SyncCursor, Owed>,
     pub last_batch: u64,
     /// What the ledgers that it left had acknowledged, and in which batch.
     pub acknowledged: BTreeMap<(RequestId, LedgerId), u64>,
     pub seen: Option<LedgerId>,
-    pub held: Option<Origin>,
+    pub held: Option<StateVersion>,
     pub state: State,
     /// As it was before the last commits; nothing, if the machine never loses its power.
     pub past: Option<VecDeque<FollowerData>>,
@@ -131,7 +131,7 @@ impl FollowerDisk {
         left: Option<LedgerId>,
         which: impl Fn(&Owed) -> bool,
     ) -> Result<u64, Failure> {
-        let places: Vec<Place> = lock(&self.data).records.keys().copied().collect();
+        let places: Vec<SyncCursor> = lock(&self.data).records.keys().copied().collect();
         let mut marked = 0;
         // A database does all its steps at once here: it has no seams where it could break off.
         let is_real = lock(&self.data).real.is_some();
@@ -154,8 +154,12 @@ impl FollowerDisk {
     }
 }
 
-impl FollowerBooks for FollowerDisk {
-    async fn list_unsynced(&self, after: Option<Place>, limit: usize) -> Result<Vec<UsageRecord>, Failure> {
+impl FollowerStore for FollowerDisk {
+    async fn list_unsynced(
+        &self,
+        after: Option<SyncCursor>,
+        limit: usize,
+    ) -> Result<Vec<UsageRecord>, Failure> {
         let data = lock(&self.data);
         let owed = data.records.iter().filter(|(_, owed)| !owed.synced && !owed.set_aside);
         let behind = owed.filter(|(place, _)| after.is_none_or(|after| **place > after));
@@ -285,7 +289,7 @@ impl FollowerBooks for FollowerDisk {
 }
 
 impl Replica for FollowerDisk {
-    async fn held(&self) -> Result<Option<Origin>, Failure> {
+    async fn held(&self) -> Result<Option<StateVersion>, Failure> {
         Ok(lock(&self.data).held.clone())
     }
 
@@ -293,7 +297,7 @@ impl Replica for FollowerDisk {
         Ok(lock(&self.data).state.clone())
     }
 
-    async fn replace(&self, origin: Origin, state: State) -> Result<(), Failure> {
+    async fn replace(&self, origin: StateVersion, state: State) -> Result<(), Failure> {
         let ledgers = Arc::clone(&self.ledgers);
         self.write(|data| {
             assert!(
@@ -312,7 +316,7 @@ impl Replica for FollowerDisk {
         .await
     }
 
-    async fn step(&self, origin: Origin, change: Change) -> Result<(), Failure> {
+    async fn step(&self, origin: StateVersion, change: Change) -> Result<(), Failure> {
         self.write(|data| {
             let held = data.held.replace(origin.clone()).expect("a step from something");
             assert!(held.ledger == origin.ledger && held.version < origin.version, "a step back");

@@ -9,11 +9,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either, select};
-use sproxy::cluster::calls::{CallError, LeaderCalls};
+use sproxy::cluster::follower::client::call_error;
+use sproxy::cluster::follower::leader_client::{LeaderClient, LeaderError};
 use sproxy::cluster::leader::Leader;
-use sproxy::cluster::link::call_error;
-use sproxy::cluster::pieces::{Assembly, SnapshotPieces, snapshot_to_wire, step_to_wire};
-use sproxy::cluster::publisher::Update;
+use sproxy::cluster::replication::snapshot::{
+    SnapshotReader, SnapshotWriter, delta_to_wire, snapshot_to_wire,
+};
+use sproxy::cluster::replication::state_log::Update;
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::wire::v1::state_update::Update as Message;
 use sproxy::wire::{malformed, v1};
@@ -59,7 +61,7 @@ type Handler<Q, A> = fn(Arc<Leader<LeaderDisk>>, Q) -> BoxFuture<'static, Result
 
 impl Line {
     /// One call with everything that can happen to it.
-    async fn call<Q, A>(&self, request: Q, handler: Handler<Q, A>) -> Result<A, CallError>
+    async fn call<Q, A>(&self, request: Q, handler: Handler<Q, A>) -> Result<A, LeaderError>
     where
         Q: Clone + Send + 'static,
         A: Send + 'static,
@@ -85,9 +87,9 @@ impl Line {
             }
             Either::Left((Err(_), waiting)) => {
                 waiting.await;
-                Err(CallError::Away("nobody answers".to_owned()))
+                Err(LeaderError::Away("nobody answers".to_owned()))
             }
-            Either::Right(_) => Err(CallError::Away("no answer in time".to_owned())),
+            Either::Right(_) => Err(LeaderError::Away("no answer in time".to_owned())),
         }
     }
 
@@ -155,7 +157,7 @@ impl Line {
     }
 
     /// What the leader would tell a watcher now.
-    pub async fn watch(&self, request: v1::WatchStateRequest) -> Result<Vec<v1::StateUpdate>, CallError> {
+    pub async fn watch(&self, request: v1::WatchStateRequest) -> Result<Vec<v1::StateUpdate>, LeaderError> {
         self.call(request, |leader, request| Box::pin(async move { news(&leader, &request).await })).await
     }
 }
@@ -169,20 +171,20 @@ async fn news(
     let _watcher = leader.watcher(request)?;
     let ledger = malformed::parse_some("known_ledger_id", &request.known_ledger_id)?;
     let known = ledger.map(|ledger| (ledger, request.known_version));
-    leader.outgrow(known).await?;
+    leader.advance_version_past(known).await?;
     let (origin, update) = leader.update_for(known);
     let messages: Vec<Message> = match update {
         Update::None => Vec::new(),
         Update::Steps(steps) => {
-            steps.iter().map(|step| Message::Change(step_to_wire(origin.ledger, step))).collect()
+            steps.iter().map(|step| Message::Change(delta_to_wire(origin.ledger, step))).collect()
         }
         Update::Snapshot(state) => snapshot_to_wire(origin, state).map(Message::Snapshot).collect(),
     };
     Ok(messages.into_iter().map(|update| v1::StateUpdate { update: Some(update) }).collect())
 }
 
-impl LeaderCalls for Line {
-    async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, CallError> {
+impl LeaderClient for Line {
+    async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, LeaderError> {
         if request.node_id.is_empty() {
             self.net.world.happened("a nameless registration");
         }
@@ -195,15 +197,15 @@ impl LeaderCalls for Line {
         Ok(answer)
     }
 
-    async fn heartbeat(&self, request: v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, CallError> {
+    async fn heartbeat(&self, request: v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, LeaderError> {
         self.call(request, |leader, request| Box::pin(async move { leader.heartbeat(&request).await })).await
     }
 
-    async fn leave(&self, request: v1::LeaveRequest) -> Result<v1::LeaveResponse, CallError> {
+    async fn leave(&self, request: v1::LeaveRequest) -> Result<v1::LeaveResponse, LeaderError> {
         self.call(request, |leader, request| Box::pin(async move { leader.leave(&request).await })).await
     }
 
-    async fn push(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, CallError> {
+    async fn push(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, LeaderError> {
         let mut answer =
             self.call(request, |leader, request| Box::pin(async move { leader.push(request).await })).await?;
         if *lock(&self.net.old) {
@@ -212,10 +214,10 @@ impl LeaderCalls for Line {
         Ok(answer)
     }
 
-    async fn offer(&self, pieces: SnapshotPieces) -> Result<v1::OfferStateResponse, CallError> {
+    async fn offer(&self, pieces: SnapshotWriter) -> Result<v1::OfferStateResponse, LeaderError> {
         self.call(pieces, |leader, pieces| {
             Box::pin(async move {
-                let mut assembly = Assembly::default();
+                let mut assembly = SnapshotReader::default();
                 for part in pieces {
                     if let Some((origin, state)) = assembly.take(part)? {
                         return leader.offer(origin, state).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select;
-use sproxy::cluster::calls::LeaderCalls as _;
+use sproxy::cluster::follower::leader_client::LeaderClient as _;
 use sproxy::cluster::follower::{Follower, Identity};
 use sproxy::domain::ids::{GroupId, InstanceId, LedgerId, NodeId, RequestId, UserId};
 use sproxy::domain::provider::Provider;
@@ -135,7 +135,7 @@ impl Process {
     async fn sync(self, follower: Running) {
         loop {
             let is_known = follower.session().is_some();
-            let wait = if follower.round().await.is_ok() { 2_000 } else { 5_000 };
+            let wait = if follower.sync_once().await.is_ok() { 2_000 } else { 5_000 };
             if let Some(session) = follower.session() {
                 lock(&self.machine.disk).instances = vec![session.instance];
                 let leader = lock(&self.ledgers).get(&session.ledger).cloned().filter(|_| !is_known);
@@ -150,7 +150,7 @@ impl Process {
     async fn beat(self, follower: Running) {
         loop {
             // Failures show in the session; the next round registers.
-            let _ = follower.beat(0, false).await;
+            let _ = follower.heartbeat_once(0, false).await;
             self.world.sleep(HEARTBEAT).await;
         }
     }
@@ -161,7 +161,7 @@ impl Process {
             let Some(session) = follower.session() else { continue };
             let Ok(request) = follower.watch_request(&session).await else { continue };
             for update in self.line.watch(request).await.unwrap_or_default() {
-                if follower.hear(update).await.is_err() {
+                if follower.apply(update).await.is_err() {
                     break;
                 }
             }
@@ -172,7 +172,7 @@ impl Process {
 /// The last that a follower does when it is asked to go: pushes once more, and says so.
 pub async fn farewell(world: World, follower: Running) {
     let last = async {
-        if follower.round().await.is_ok() && follower.leave().await.is_ok() {
+        if follower.sync_once().await.is_ok() && follower.leave().await.is_ok() {
             world.happened("a follower left");
         }
     };

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use sproxy::cluster::sync::Place;
+use sproxy::cluster::follower::push::SyncCursor;
 use sproxy::domain::clock::Timestamp;
 use sproxy::domain::fence::Fence;
 use sproxy::domain::ids::{LedgerId, NodeId, RequestId};
@@ -126,7 +126,7 @@ impl Real {
         assert_eq!(inserted.added(), 1, "a record of its own is new");
     }
 
-    pub fn list_unsynced(&self, after: Option<Place>, limit: usize) -> Vec<RequestId> {
+    pub fn list_unsynced(&self, after: Option<SyncCursor>, limit: usize) -> Vec<RequestId> {
         let listed = Self::does(self.usage().list_unsynced_after(after, limit));
         listed.into_iter().map(|record| record.request_id).collect()
     }

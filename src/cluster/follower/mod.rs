@@ -1,0 +1,389 @@
+//! The follower: who it is to its leader, what it pushes, what it takes over. Every method may be called at any time and
+//! any number of times; `crate::cluster::follow` says when.
+
+pub mod client;
+pub(in crate::cluster) mod instances;
+pub mod leader_client;
+pub mod push;
+pub mod service;
+mod store;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::cluster::follower::leader_client::{LeaderClient, LeaderError};
+use crate::cluster::follower::push::{
+    Error, FollowerStore, KEY_USES_MAX, Pushed, Session, check_leader_ledger, detect_rollback, push_all,
+};
+use crate::cluster::replication::snapshot::{
+    SnapshotReader, delta_from_wire, lineage_to_wire, lineage_versions_to_wire, snapshot_to_wire,
+};
+use crate::cluster::replication::state::{Change, State, StateVersion};
+use crate::domain::failure::Failure;
+use crate::domain::ids::{InstanceId, LedgerId, NodeId};
+use crate::domain::peer::Peer;
+use crate::wire::malformed::{parse, parse_some};
+use crate::wire::summary::peer_from_wire;
+use crate::wire::v1::state_update::Update;
+use crate::wire::{moment, v1};
+
+/// A follower's copy of what the leader replicates, on its own disk.
+pub trait Replica: Send + Sync {
+    /// Whose state the copy is and how new; none: there is no copy yet.
+    fn held(&self) -> impl Future<Output = Result<Option<StateVersion>, Failure>> + Send;
+
+    /// The copy, for a leader that has lost its own.
+    fn load(&self) -> impl Future<Output = Result<State, Failure>> + Send;
+
+    /// Replaces the copy, in one transaction with its origin.
+    fn replace(&self, origin: StateVersion, state: State)
+    -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Takes a step, in one transaction with the version that it leads to.
+    fn step(&self, origin: StateVersion, change: Change) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// How a follower introduces itself.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its name.
+    pub node_id: NodeId,
+    /// This run of its process.
+    pub instance: InstanceId,
+    /// Runs on the same data directory that the leader may still know it by.
+    pub former: Vec<InstanceId>,
+    /// Names that nodes on that directory had before.
+    pub former_names: Vec<NodeId>,
+    /// How clients reach it.
+    pub addr: String,
+    /// Its share of traffic.
+    pub weight: u32,
+    /// Its sproxy version.
+    pub version: String,
+}
+
+/// What a message of the leader meant to this node.
+#[derive(Debug)]
+pub enum Applied {
+    /// A sign of life, a piece of something larger, or something known already.
+    Nothing,
+    /// Users, groups or keys are as the leader has them now.
+    Accounts,
+    /// What others have used.
+    Usage(v1::UsageElsewhere),
+    /// Every peer.
+    Peers(Vec<Peer>),
+}
+
+/// A follower on its books, with a line to its leader.
+pub struct Follower<B, L> {
+    identity: Identity,
+    books: B,
+    leader: L,
+    batch_max: usize,
+    session: watch::Sender<Option<Session>>,
+    assembly: Mutex<SnapshotReader>,
+    /// A leader of another cluster was reported: once per leader's ledger is enough.
+    reported: Mutex<Option<LedgerId>>,
+    /// Why the leader does not give this node its place.
+    refused: Mutex<Option<String>>,
+}
+
+impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
+    /// A follower that has not met its leader yet.
+    pub fn new(identity: Identity, books: B, leader: L, batch_max: usize) -> Self {
+        Self {
+            identity,
+            books,
+            leader,
+            batch_max,
+            session: watch::Sender::new(None),
+            assembly: Mutex::default(),
+            reported: Mutex::default(),
+            refused: Mutex::default(),
+        }
+    }
+
+    /// Registers, meets the leader's ledger, owes it again what it has lost of it, and gives a leader that has lost its
+    /// state, or never knew the end of it, what this node has of it. Not while a push is on its way: what it acknowledges might be of the ledger
+    /// before.
+    ///
+    /// # Errors
+    /// [`LeaderError::Taken`] when another living process has the id; the leader away; the own database failing.
+    pub async fn register(&self) -> Result<Session, Error> {
+        let held = self.books.held().await?;
+        let offer = held.as_ref().filter(|origin| !origin.pristine);
+        let lineage = offer.map(|origin| origin.lineage.as_slice()).unwrap_or_default();
+        let request = v1::RegisterRequest {
+            node_id: self.identity.node_id.to_string(),
+            instance_id: self.identity.instance.to_string(),
+            former_instance_ids: self.identity.former.iter().map(InstanceId::to_string).collect(),
+            former_node_ids: self.identity.former_names.iter().map(NodeId::to_string).collect(),
+            advertise_url: self.identity.addr.clone(),
+            weight: self.identity.weight,
+            version: self.identity.version.clone(),
+            state_ledger_id: offer.map(|origin| origin.ledger.to_string()).unwrap_or_default(),
+            state_version: offer.map_or(0, |origin| origin.version),
+            state_lineage: lineage_to_wire(lineage),
+            state_lineage_versions: lineage_versions_to_wire(lineage),
+        };
+        let answer = self.leader.register(request).await;
+        self.note_refusal(answer.as_ref().err());
+        let answer = answer?;
+        let session = Session {
+            node_id: parse("node_id", &answer.node_id).map_err(LeaderError::from)?,
+            instance: self.identity.instance,
+            leader_id: parse("leader_id", &answer.leader_id).map_err(LeaderError::from)?,
+            ledger: parse("ledger_id", &answer.ledger_id).map_err(LeaderError::from)?,
+            leader_instance: parse_some("leader_instance_id", &answer.leader_instance_id)
+                .map_err(LeaderError::from)?,
+            heartbeat: heartbeat(&answer),
+        };
+        if check_leader_ledger(&self.books, session.ledger).await? {
+            tracing::info!(ledger = %session.ledger, "a new ledger at the leader: everything held is pushed");
+        }
+        if let Some(taken) = answer.batches_taken {
+            self.owe_after(taken).await?;
+        }
+        if let Some(origin) = offer.filter(|_| answer.state_wanted) {
+            let pieces = snapshot_to_wire(origin.clone(), Arc::new(self.books.load().await?));
+            let offered = self.leader.offer(pieces).await?;
+            tracing::warn!(
+                adopted = offered.adopted,
+                "the leader has lost some of its state: offered this node's"
+            );
+        }
+        self.session.send_replace(Some(session.clone()));
+        Ok(session)
+    }
+
+    /// Another run that lives has this node's place: nobody but the leader can tell, and what this node knows may be wrong.
+    fn note_refusal(&self, error: Option<&LeaderError>) {
+        let refused = match error {
+            None => None,
+            Some(LeaderError::Taken(said)) => Some(format!("the leader refuses this node: {said}")),
+            Some(_) => return,
+        };
+        let mut held = self.refused.lock();
+        if let Some(refused) = refused.as_ref().filter(|_| held.is_none()) {
+            tracing::warn!("{refused}; it is not ready, and asks again");
+        }
+        *held = refused;
+    }
+
+    /// Why the leader does not give this node its place; none: it has, or was not asked.
+    #[must_use]
+    pub fn refused(&self) -> Option<String> {
+        self.refused.lock().clone()
+    }
+
+    /// One round: registers if need be, then pushes everything that is owed.
+    ///
+    /// # Errors
+    /// Whatever was in the way; the next round starts where this one ended.
+    pub async fn sync_once(&self) -> Result<Pushed, Error> {
+        let session = match self.session() {
+            Some(session) => session,
+            None => self.register().await?,
+        };
+        let result = push_all(&self.books, &self.leader, &session, self.batch_max).await;
+        if let Err(error) = &result {
+            if let Error::Call(LeaderError::Behind(held)) = error {
+                // Nothing is in flight any more.
+                self.owe_after(*held).await?;
+            }
+            self.doubt(&session, error);
+        }
+        result
+    }
+
+    /// Owes again what the leader's database lacks if it has taken no more than `taken` batches of this node.
+    async fn owe_after(&self, taken: u64) -> Result<(), Failure> {
+        if let Some(owed) = detect_rollback(&self.books, taken).await? {
+            tracing::warn!(
+                records = owed,
+                "the leader's database is older than what it acknowledged: what it lacks is pushed again"
+            );
+        }
+        Ok(())
+    }
+
+    /// One heartbeat; none without a session. The answer says whether an admin wants this node drained.
+    ///
+    /// # Errors
+    /// The leader away; [`LeaderError::Unknown`]: the next round registers.
+    pub async fn heartbeat_once(&self, in_flight: u32, draining: bool) -> Result<Option<bool>, Error> {
+        // In this order: what is owed now is owed to the ledger of this session or of a later one, never an earlier.
+        let Some(session) = self.session() else { return Ok(None) };
+        let debts = self.books.debts().await?;
+        let uses = self.books.take_key_uses(KEY_USES_MAX);
+        let told = uses
+            .iter()
+            .map(|(key, at)| v1::KeyUse { key_id: key.to_string(), at: Some(moment::to_wire(*at)) });
+        let request = v1::HeartbeatRequest {
+            node_id: session.node_id.to_string(),
+            instance_id: session.instance.to_string(),
+            unsynced: debts.unsynced,
+            oldest_unsynced_at: debts.oldest.map(moment::to_wire),
+            in_flight,
+            draining,
+            synced_through: debts.synced_through.map(moment::to_wire),
+            ledger_id: session.ledger.to_string(),
+            key_uses: told.collect(),
+            leader_instance_id: session.leader_run(),
+            last_batch: self.books.last_batch().await?,
+        };
+        match self.leader.heartbeat(request).await {
+            Ok(answer) => Ok(Some(answer.draining)),
+            Err(error) => {
+                self.books.put_back_key_uses(&uses);
+                let error = error.into();
+                self.doubt(&session, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells the leader that this node goes.
+    ///
+    /// # Errors
+    /// The leader away: it will notice the silence.
+    pub async fn leave(&self) -> Result<(), Error> {
+        if let Some(session) = self.session.send_replace(None) {
+            let request = v1::LeaveRequest {
+                node_id: session.node_id.to_string(),
+                instance_id: session.instance.to_string(),
+                unsynced: Some(self.books.debts().await?.unsynced),
+                ledger_id: session.ledger.to_string(),
+                leader_instance_id: session.leader_run(),
+                last_batch: self.books.last_batch().await?,
+            };
+            self.leader.leave(request).await?;
+        }
+        Ok(())
+    }
+
+    /// How to ask for the state from where this node is.
+    ///
+    /// # Errors
+    /// The own database failing.
+    pub async fn watch_request(&self, session: &Session) -> Result<v1::WatchStateRequest, Failure> {
+        *self.assembly.lock() = SnapshotReader::default();
+        let held = self.books.held().await?;
+        Ok(v1::WatchStateRequest {
+            node_id: session.node_id.to_string(),
+            instance_id: session.instance.to_string(),
+            known_version: held.as_ref().map_or(0, |origin| origin.version),
+            known_ledger_id: held.map(|origin| origin.ledger.to_string()).unwrap_or_default(),
+        })
+    }
+
+    /// Takes a message of `WatchState`.
+    ///
+    /// # Errors
+    /// A message that cannot be read, or a step from a version that this node is not at: ask anew with
+    /// [`Self::watch_request`]. The own database failing.
+    pub async fn apply(&self, update: v1::StateUpdate) -> Result<Applied, Error> {
+        match update.update {
+            None => Ok(Applied::Nothing),
+            Some(Update::Usage(usage)) => Ok(Applied::Usage(usage)),
+            Some(Update::Peers(list)) => {
+                let peers = list.peers.into_iter().map(peer_from_wire).collect::<Result<_, _>>();
+                Ok(Applied::Peers(peers.map_err(LeaderError::from)?))
+            }
+            Some(Update::Snapshot(part)) => {
+                let whole = self.assembly.lock().take(part).map_err(LeaderError::from)?;
+                match whole {
+                    Some((origin, state)) => self.take_over(origin, state).await,
+                    None => Ok(Applied::Nothing),
+                }
+            }
+            Some(Update::Change(step)) => self.follow(step).await,
+        }
+    }
+
+    async fn take_over(&self, origin: StateVersion, state: State) -> Result<Applied, Error> {
+        let held = self.books.held().await?;
+        if let Some(held) = held.filter(|held| !held.may_become(&origin)) {
+            if held.ledger != origin.ledger && origin.goes_back_to(held.ledger) {
+                // It has begun with an earlier version, that another node held: it is offered this one with the next round.
+                self.session.send_replace(None);
+            } else {
+                self.report_stranger(&held, &origin);
+            }
+            return Ok(Applied::Nothing);
+        }
+        self.books.replace(origin, state).await?;
+        Ok(Applied::Accounts)
+    }
+
+    async fn follow(&self, step: v1::AccountsChange) -> Result<Applied, Error> {
+        let (ledger, base, version, change) = delta_from_wire(step).map_err(LeaderError::from)?;
+        let Some(held) = self.books.held().await?.filter(|held| held.ledger == ledger) else {
+            return Ok(Applied::Nothing);
+        };
+        if version <= held.version {
+            return Ok(Applied::Nothing);
+        }
+        if base != held.version {
+            let text = format!("a step from version {base} to {version} for a node at {}", held.version);
+            return Err(LeaderError::Nonsense(text).into());
+        }
+        self.books.step(StateVersion { version, ..held }, change).await?;
+        Ok(Applied::Accounts)
+    }
+
+    /// Users of another cluster are not taken over, and that should not go unseen.
+    fn report_stranger(&self, held: &StateVersion, offered: &StateVersion) {
+        if held.ledger != offered.ledger
+            && self.reported.lock().replace(offered.ledger) != Some(offered.ledger)
+        {
+            tracing::error!(
+                ledger = %offered.ledger,
+                "the leader has users of another ledger and has not adopted this node's: they are not taken over. \
+                 If that leader is the right one, start this node with an empty data directory once it owes nothing"
+            );
+        }
+    }
+
+    /// A leader that does not know this node, or has lost some of what it acknowledged, is asked anew with the next round.
+    pub fn doubt(&self, session: &Session, error: &Error) {
+        if matches!(error, Error::Call(LeaderError::Unknown(_) | LeaderError::Behind(_))) {
+            self.session.send_if_modified(|held| held.take_if(|held| held == session).is_some());
+        }
+    }
+
+    /// The standing with the leader, if there is one.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        self.session.borrow().clone()
+    }
+
+    /// Changes with the standing.
+    #[must_use]
+    pub fn sessions(&self) -> watch::Receiver<Option<Session>> {
+        self.session.subscribe()
+    }
+
+    /// The line to the leader.
+    #[must_use]
+    pub fn leader(&self) -> &L {
+        &self.leader
+    }
+
+    /// The follower's disk.
+    #[must_use]
+    pub fn books(&self) -> &B {
+        &self.books
+    }
+}
+
+/// What the leader asks for, within what makes sense.
+fn heartbeat(answer: &v1::RegisterResponse) -> Duration {
+    let asked = answer.heartbeat_interval.and_then(|interval| Duration::try_from(interval).ok());
+    asked.unwrap_or(Duration::from_secs(5)).clamp(Duration::from_millis(10), Duration::from_mins(10))
+}

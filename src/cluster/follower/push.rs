@@ -1,0 +1,351 @@
+//! The follower's side of usage sync: what the leader has not acknowledged is pushed until it has.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Fuse, FusedFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use prost::Message;
+
+use crate::cluster::follower::leader_client::{LeaderClient, LeaderError};
+use crate::domain::clock::Timestamp;
+use crate::domain::failure::Failure;
+use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
+use crate::domain::usage::UsageRecord;
+use crate::wire::malformed::parse;
+use crate::wire::{usage, v1};
+
+/// Batches on their way to the leader at the same time: one being committed there, the others on the way or in line.
+pub const BATCHES_IN_FLIGHT: usize = 4;
+
+/// The most uses of API keys that one heartbeat tells of.
+pub const KEY_USES_MAX: usize = 1_000;
+
+/// A request is closed when its records are larger than this, long before the leader's limit on a message.
+const REQUEST_BYTES_MAX: usize = 4 << 20;
+
+/// A place in the list of unsynced records, oldest first.
+pub type SyncCursor = (Timestamp, RequestId);
+
+/// What a follower owes its leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Debts {
+    /// Records that the leader has not acknowledged; those that it refused, and that are set aside, are among them.
+    pub unsynced: u64,
+    /// When the oldest of them was made.
+    pub oldest: Option<Timestamp>,
+    /// Up to here nothing is owed.
+    pub synced_through: Option<Timestamp>,
+}
+
+/// A follower's ledger, as far as sync needs it. Two ledgers are followers': the database, and the simulation's.
+pub trait FollowerStore: Send + Sync {
+    /// The oldest unsynced records behind `after`, at most `limit`; none that were set aside.
+    fn list_unsynced(
+        &self,
+        after: Option<SyncCursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<UsageRecord>, Failure>> + Send;
+
+    /// Marks records synced, acknowledged by the leader in its batch of that number; none: it does not count them.
+    fn mark_synced(
+        &self,
+        ids: &[RequestId],
+        batch: Option<u64>,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The highest number of a batch that was marked synced; 0: none that was counted.
+    fn last_batch(&self) -> impl Future<Output = Result<u64, Failure>> + Send;
+
+    /// Marks what later batches than `batch` acknowledged as unsynced; after that `batch` is the last. How many were
+    /// marked. May be interrupted anywhere and repeated.
+    fn mark_unsynced_after(&self, batch: u64) -> impl Future<Output = Result<u64, Failure>> + Send;
+
+    /// Sets records aside that the leader refuses, each with the reason. They are still owed.
+    fn set_aside(&self, rejected: &[(RequestId, String)])
+    -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Marks everything that is still held as unsynced, and notes what of it the ledger `left` had acknowledged; no batch
+    /// is the last after that. May be interrupted anywhere and repeated.
+    fn mark_all_unsynced(&self, left: Option<LedgerId>) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Those of `ids` that `ledger` had acknowledged when the node left it.
+    fn acknowledged_by(
+        &self,
+        ledger: LedgerId,
+        ids: &[RequestId],
+    ) -> impl Future<Output = Result<Vec<RequestId>, Failure>> + Send;
+
+    /// Forgets what `ledger` had acknowledged in later batches than `batch` when the node left it.
+    fn forget_acknowledged_after(
+        &self,
+        ledger: LedgerId,
+        batch: u64,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The leader's ledger that `synced` refers to.
+    fn seen_ledger(&self) -> impl Future<Output = Result<Option<LedgerId>, Failure>> + Send;
+
+    /// What is owed.
+    fn debts(&self) -> impl Future<Output = Result<Debts, Failure>> + Send;
+
+    /// At most `most` of the API keys used here since this was last asked. A follower without keys has none to tell of.
+    fn take_key_uses(&self, most: usize) -> Vec<(KeyId, Timestamp)> {
+        let _ = most;
+        Vec::new()
+    }
+
+    /// Puts back what the leader could not be told.
+    fn put_back_key_uses(&self, untold: &[(KeyId, Timestamp)]) {
+        let _ = untold;
+    }
+
+    /// Remembers the leader's ledger that `synced` refers to from now on.
+    fn remember_ledger(&self, ledger: LedgerId) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// A follower's standing with its leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The follower's name.
+    pub node_id: NodeId,
+    /// This run of it.
+    pub instance: InstanceId,
+    /// The leader's name.
+    pub leader_id: NodeId,
+    /// The leader's ledger: what is pushed is meant for it, what it acknowledges holds for it.
+    pub ledger: LedgerId,
+    /// The run of the leader's process: what it acknowledged is in its database as long as it runs. None: it does not say.
+    pub leader_instance: Option<InstanceId>,
+    /// How often the leader wants to hear of the follower.
+    pub heartbeat: Duration,
+}
+
+impl Session {
+    /// The run of the leader that is meant, as messages name it.
+    pub(in crate::cluster) fn leader_run(&self) -> String {
+        self.leader_instance.as_ref().map(InstanceId::to_string).unwrap_or_default()
+    }
+}
+
+/// How a round of pushing went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// New to the leader.
+    pub accepted: u64,
+    /// The leader had them already.
+    pub duplicates: u64,
+    /// Set aside.
+    pub rejected: u64,
+}
+
+impl Pushed {
+    /// Records that are settled now, one way or another.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.accepted + self.duplicates + self.rejected
+    }
+
+    fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.duplicates += other.duplicates;
+        self.rejected += other.rejected;
+    }
+}
+
+/// Why a round of pushing ended early. What was acknowledged before stays synced.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The leader could not be asked, or said no.
+    #[error(transparent)]
+    Call(#[from] LeaderError),
+    /// The node's own database failed.
+    #[error("the node's own ledger: {0}")]
+    Books(#[from] Failure),
+}
+
+/// Meets the leader's ledger: if it is another one than `synced` refers to, everything still held is owed again. The
+/// ledger is remembered only after that, so a crash in between repeats it. Nothing may be in flight meanwhile.
+///
+/// # Errors
+/// What the database says.
+pub async fn check_leader_ledger<B: FollowerStore>(books: &B, ledger: LedgerId) -> Result<bool, Failure> {
+    let seen = books.seen_ledger().await?;
+    if seen == Some(ledger) {
+        return Ok(false);
+    }
+    books.mark_all_unsynced(seen).await?;
+    books.remember_ledger(ledger).await?;
+    Ok(true)
+}
+
+/// Compares what the leader's database has taken of this node with what it acknowledged. If it has fewer batches, it was
+/// restored from an older backup, or its machine died before the last commits were on the disk: what was acknowledged
+/// in the later ones is owed again, and nothing else, since what the leader has counted once may be in its sums only.
+/// That the leader has more is normal: its word got lost. Nothing may be in flight meanwhile.
+///
+/// How many records are owed again; none: nothing was lost.
+///
+/// # Errors
+/// What the database says.
+pub async fn detect_rollback<B: FollowerStore>(books: &B, taken: u64) -> Result<Option<u64>, Failure> {
+    if let Some(ledger) = books.seen_ledger().await? {
+        // Nor has it what it acknowledged in those before this node was with another leader.
+        books.forget_acknowledged_after(ledger, taken).await?;
+    }
+    if books.last_batch().await? <= taken {
+        return Ok(None);
+    }
+    books.mark_unsynced_after(taken).await.map(Some)
+}
+
+/// Pushes everything unsynced, oldest first, `batch_max` records at a time, several batches in flight. Safe to call at
+/// any time and any number of times: the leader ignores a `request_id` that it already holds.
+/// At most `BATCHES_IN_FLIGHT` batches are in memory, whatever the backlog.
+///
+/// # Errors
+/// The first failure, after the batches in flight have come back; their records stay unsynced.
+pub async fn push_all<B: FollowerStore, L: LeaderClient>(
+    books: &B,
+    leader: &L,
+    session: &Session,
+    batch_max: usize,
+) -> Result<Pushed, Error> {
+    let mut pushed = Pushed::default();
+    let mut failed = None;
+    let mut place = None;
+    let mut more = true;
+    let mut in_flight = FuturesUnordered::new();
+    let mut listing = pin!(Fuse::terminated());
+    loop {
+        if more && listing.is_terminated() && in_flight.len() < BATCHES_IN_FLIGHT {
+            listing.set(books.list_unsynced(place, batch_max).fuse());
+        }
+        // While the next batch is listed, those in flight go on.
+        let listed = tokio::select! {
+            biased;
+            listed = &mut listing, if !listing.is_terminated() => listed,
+            Some(settled) = in_flight.next(), if !in_flight.is_empty() => {
+                match settled {
+                    Ok(settled) => pushed.add(settled),
+                    Err(error) => {
+                        more = false;
+                        failed.get_or_insert(error);
+                    }
+                }
+                continue;
+            }
+            else => break,
+        };
+        match listed {
+            Ok(batch) => {
+                more &= batch.len() == batch_max;
+                if let Some(last) = batch.last() {
+                    place = Some((last.created_at, last.request_id));
+                    in_flight.push(push_batch(books, leader, session, batch));
+                }
+            }
+            Err(error) => {
+                more = false;
+                failed.get_or_insert(Error::Books(error));
+            }
+        }
+    }
+    failed.map_or(Ok(pushed), Err)
+}
+
+/// Pushes one batch, in as many requests as its size asks for, and settles what the leader says.
+async fn push_batch<B: FollowerStore, L: LeaderClient>(
+    books: &B,
+    leader: &L,
+    session: &Session,
+    batch: Vec<UsageRecord>,
+) -> Result<Pushed, Error> {
+    let mut pushed = Pushed::default();
+    let mut records = batch.iter().peekable();
+    while records.peek().is_some() {
+        let mut request = v1::PushUsageRequest {
+            node_id: session.node_id.to_string(),
+            instance_id: session.instance.to_string(),
+            ledger_id: session.ledger.to_string(),
+            records: Vec::with_capacity(batch.len()),
+            leader_instance_id: session.leader_run(),
+            last_batch: books.last_batch().await?,
+        };
+        let mut ids = Vec::with_capacity(batch.len());
+        let mut bytes = 0;
+        while bytes < REQUEST_BYTES_MAX
+            && let Some(record) = records.next()
+        {
+            let log = usage::to_wire(record);
+            bytes += log.encoded_len();
+            ids.push(record.request_id);
+            request.records.push(log);
+        }
+        let answer = leader.push(request).await?;
+        pushed.add(settle(books, session, ids, answer).await?);
+    }
+    Ok(pushed)
+}
+
+/// Marks what the leader holds as synced and sets aside what it rejects.
+async fn settle<B: FollowerStore>(
+    books: &B,
+    session: &Session,
+    mut ids: Vec<RequestId>,
+    answer: v1::PushUsageResponse,
+) -> Result<Pushed, Error> {
+    let nonsense = |text: String| Error::Call(LeaderError::Nonsense(text));
+    if answer.ledger_id != session.ledger.to_string() {
+        return Err(nonsense("an acknowledgement of another ledger".to_owned()));
+    }
+    let counted = answer.accepted + answer.duplicates + answer.rejected.len() as u64;
+    if counted != ids.len() as u64 {
+        return Err(nonsense(format!("an acknowledgement of {counted} records for {}", ids.len())));
+    }
+    if answer.batch.is_some() && session.leader_instance.is_none() {
+        // Another version than the one that was registered with. What is not marked is pushed again, once they have met.
+        return Err(Error::Call(LeaderError::Unknown("the leader counts batches by now".to_owned())));
+    }
+    let mut rejected = Vec::with_capacity(answer.rejected.len());
+    let mut doubtful = Vec::new();
+    for record in answer.rejected {
+        let id: RequestId = parse("request_id", &record.request_id).map_err(|e| nonsense(e.to_string()))?;
+        let Some(at) = ids.iter().position(|pushed| *pushed == id) else {
+            return Err(nonsense(format!("a verdict on {id}, which was not pushed")));
+        };
+        ids.swap_remove(at);
+        if record.may_be_counted { &mut doubtful } else { &mut rejected }.push((id, record.reason));
+    }
+    let counted = counted_before(books, session.ledger, &doubtful).await?;
+    rejected.extend(doubtful.into_iter().filter(|(id, _)| !counted.contains(id)));
+    if !rejected.is_empty() {
+        for (id, reason) in &rejected {
+            tracing::warn!(request_id = %id, %reason, "the leader rejects a usage record; it is set aside");
+        }
+        books.set_aside(&rejected).await?;
+    }
+    let duplicates = answer.duplicates + counted.len() as u64;
+    ids.extend(counted);
+    if !ids.is_empty() {
+        books.mark_synced(&ids, answer.batch).await?;
+    }
+    Ok(Pushed { accepted: answer.accepted, duplicates, rejected: rejected.len() as u64 })
+}
+
+/// Those of which the leader cannot tell any more whether it has counted them, and this node can: the same ledger had
+/// acknowledged them before the node was with another leader. Of the others nobody can tell: an acknowledgement may have
+/// been lost with the power of this machine, or there never was one, since a clock was set back. Counted again they
+/// might be money twice, called synced they might be in nobody's totals; set aside they are kept and seen.
+async fn counted_before<B: FollowerStore>(
+    books: &B,
+    ledger: LedgerId,
+    doubtful: &[(RequestId, String)],
+) -> Result<Vec<RequestId>, Failure> {
+    if doubtful.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<RequestId> = doubtful.iter().map(|(id, _)| *id).collect();
+    books.acknowledged_by(ledger, &ids).await
+}

@@ -1,0 +1,489 @@
+//! The leader: what it answers to its followers. Its rules are [`Registry`], [`PerNodeUsage`], [`StateLog`] and [`Provenance`];
+//! this file takes the calls, keeps what has to be kept before it answers, and answers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
+
+use crate::cluster::leader::names::Names;
+use crate::cluster::leader::registry::{HeartbeatReport, Registry};
+use crate::cluster::leader::requests::{key_uses, nameless, offered, readable, registration, speaker};
+use crate::cluster::replication::adoption::{Age, Provenance};
+use crate::cluster::replication::state::State;
+use crate::cluster::replication::state_log::StateLog;
+use crate::cluster::usage::per_node::{NodeUse, PerNodeUsage, Spent};
+use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::fence::Fence;
+use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
+use crate::domain::peer::{Incomplete, Peer};
+use crate::domain::usage::UsageRecord;
+use crate::telemetry::Counter;
+use crate::wire::{moment, v1};
+
+mod fenced;
+pub mod names;
+mod naming;
+mod push;
+pub mod registry;
+mod replication;
+mod requests;
+pub mod service;
+pub(in crate::cluster) mod store;
+mod watcher;
+
+pub use watcher::Watcher;
+
+/// The most records in one `PushUsage`.
+pub const RECORDS_MAX: usize = 10_000;
+
+/// Why a record is not taken that may have been taken before.
+const BELOW_FLOOR: &str = "it is as old as usage logs of this node that the leader has removed (its usage.retention): \
+                           whether it was counted cannot be told, so it is not counted now";
+
+/// Batches that are being committed at the same time, those included for which nobody waits any more.
+const COMMITS_MAX: usize = 32;
+
+/// What a leader keeps on its disk. Two leaders do: the one on a database, and the simulation's.
+pub trait LeaderStore: Send + Sync + 'static {
+    /// Takes records of a node in one transaction, rollups and the count of the node's batches included; answers after
+    /// its commit. Records it holds already are duplicates. Fails with [`Failure::behind`], and takes nothing, when the
+    /// disk holds fewer batches of the node than `fence` asks for.
+    fn take(
+        &self,
+        node: &NodeId,
+        records: Vec<UsageRecord>,
+        fence: &Fence,
+    ) -> impl Future<Output = Result<Taken, Failure>> + Send;
+
+    /// What a node has used in the windows of `as_of`, as far as it is committed, and how many batches that includes: one
+    /// view of the database.
+    fn used_by(
+        &self,
+        node: &NodeId,
+        as_of: Timestamp,
+    ) -> impl Future<Output = Result<NodeUse, Failure>> + Send;
+
+    /// Does `work` to its end beside what is being done now; nobody waits for it.
+    fn detach(&self, work: BoxFuture<'static, ()>);
+
+    /// How many batches of a node it has taken.
+    fn batches_taken(&self, node: &NodeId) -> impl Future<Output = Result<u64, Failure>> + Send;
+
+    /// Counts the names it has given: a number that no call was answered before, above `above`, committed.
+    fn next_node_number(&self, above: u64) -> impl Future<Output = Result<u64, Failure>> + Send;
+
+    /// Keeps peers, in one transaction.
+    fn keep_peers(&self, peers: Vec<Peer>) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// What was kept so far outlives also the death of the machine, where a commit alone does not say so.
+    fn make_durable(&self) -> impl Future<Output = Result<(), Failure>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Forgets a peer.
+    fn forget_peer(&self, id: NodeId) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Notes when API keys were used on a follower. A leader without keys has nothing to note.
+    fn note_key_uses(&self, uses: &[(KeyId, Timestamp)]) {
+        let _ = uses;
+    }
+
+    /// While this is held, nobody changes what is replicated. A leader without users of its own has nothing to hold.
+    fn hold_accounts(&self) -> impl Future<Output = Option<OwnedMutexGuard<()>>> + Send {
+        std::future::ready(None)
+    }
+
+    /// The latest version of it that this process has written; 0: none, or it is not known.
+    fn version_written(&self) -> u64 {
+        0
+    }
+
+    /// Everything that is replicated, and what it goes back to.
+    fn load_state(&self) -> impl Future<Output = Result<(Provenance, State), Failure>> + Send;
+
+    /// Goes on with one's own state at `version` or above.
+    fn reach(&self, version: u64) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Takes `state` in place of one's own, in one transaction with what is then remembered of it.
+    fn adopt(&self, standing: Provenance, state: State) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// What became of records.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// What those used that were new and are committed.
+    pub accepted: Vec<Spent>,
+    /// How many the ledger held already.
+    pub duplicates: u64,
+    /// Those that it will never take, each with the reason.
+    pub rejected: Vec<(RequestId, String)>,
+    /// Those that it may have taken before its retention removed what tells of them; it has not taken them now.
+    pub below_floor: Vec<RequestId>,
+    /// The number of the batch; none: there was nothing in it.
+    pub batch: Option<u64>,
+}
+
+/// A leader on its books.
+pub struct Leader<B> {
+    pub(super) id: NodeId,
+    /// This run: followers register with each, since its database may be an older one than that of the run before.
+    instance: InstanceId,
+    ledger: LedgerId,
+    heartbeat: Duration,
+    pub(super) books: B,
+    pub(super) clock: Arc<dyn Clock>,
+    registry: Mutex<Registry>,
+    /// Names that wait for their nodes.
+    names: tokio::sync::Mutex<Names>,
+    /// Held from a change of the registry until it is on the disk, so that no older word overwrites a newer one there.
+    keeping: tokio::sync::Mutex<()>,
+    pub(super) tally: Mutex<PerNodeUsage>,
+    /// Places for batches that are being committed.
+    pub(super) commits: Arc<Semaphore>,
+    publisher: Mutex<StateLog>,
+    standing: Mutex<Provenance>,
+    age: Mutex<Age>,
+    /// The highest number of a batch that this run has acknowledged to a node, of those that registered and have not left.
+    given: Mutex<HashMap<NodeId, Arc<AtomicU64>>>,
+    /// One adoption at a time, and none while the state is loaded anew.
+    adopting: tokio::sync::Mutex<()>,
+    /// Goes up whenever there is something to tell watchers.
+    news: watch::Sender<u64>,
+    metrics: Metrics,
+}
+
+/// Records that came from followers, by what became of them, since the start of the process.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// New and committed.
+    pub accepted: Counter,
+    /// Held already.
+    pub duplicates: Counter,
+    /// Never to be taken.
+    pub rejected: Counter,
+    /// As old as what retention has removed.
+    pub below_floor: Counter,
+}
+
+impl<B: LeaderStore> Leader<B> {
+    /// A leader that knows what its disk knows; `instance` is this run of it, `kept` are the peers.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn open(
+        id: NodeId,
+        instance: InstanceId,
+        heartbeat: Duration,
+        books: B,
+        kept: Vec<Peer>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Failure> {
+        let (standing, state) = books.load_state().await?;
+        let now = clock.now();
+        Ok(Self {
+            registry: Mutex::new(Registry::new(id.clone(), heartbeat, kept, now)),
+            names: tokio::sync::Mutex::default(),
+            keeping: tokio::sync::Mutex::default(),
+            tally: Mutex::new(PerNodeUsage::new(now)),
+            commits: Arc::new(Semaphore::new(COMMITS_MAX)),
+            ledger: standing.origin.ledger,
+            age: Mutex::new(Age::of(standing.origin.ledger, now)),
+            publisher: Mutex::new(StateLog::new(standing.origin.clone(), state)),
+            standing: Mutex::new(standing),
+            given: Mutex::default(),
+            adopting: tokio::sync::Mutex::new(()),
+            news: watch::Sender::new(0),
+            metrics: Metrics::default(),
+            id,
+            instance,
+            heartbeat,
+            books,
+            clock,
+        })
+    }
+
+    /// `Register`. The peer is kept before the node hears of it. A node without a name is given one, and is no peer yet.
+    ///
+    /// # Errors
+    /// As [`Registry::register`] and [`Names::make_room`]; [`Kind::Invalid`] for what cannot be read; what the database says.
+    pub async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, Failure> {
+        if let Some(node) = nameless(&request)? {
+            return self.give_name(&node, &request.advertise_url).await;
+        }
+        let offered = offered(&request)?;
+        let now = self.clock.now();
+        let registration = registration(request)?;
+        let keeping = self.keeping.lock().await;
+        let peer = self.registry.lock().register(registration, now)?;
+        self.books.keep_peers(vec![peer.clone()]).await?;
+        drop(keeping);
+        if !self.given.lock().contains_key(&peer.id) {
+            // From the moment that it hears of this, totals wait for it. A leader that forgot it with its power would not.
+            self.books.make_durable().await?;
+        }
+        let batches = self.books.batches_taken(&peer.id).await?;
+        // The node learns of this number and owes again what came after it, which no fence must then hold against it.
+        self.given(&peer.id).store(batches, Ordering::Release);
+        self.notify_watchers();
+        let wanted = |offered| self.standing.lock().adopts(&offered, self.age()).is_some();
+        tracing::info!(peer = %peer.id, addr = %peer.addr, version = %peer.version, "a node registered");
+        Ok(v1::RegisterResponse {
+            state_wanted: offered.is_some_and(wanted),
+            batches_taken: Some(batches),
+            ..self.introduction(&peer.id)
+        })
+    }
+
+    /// `Heartbeat`.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]: the node has to register. [`Kind::Invalid`]. [`Failure::behind`]: the database has fallen back.
+    /// What the database says.
+    pub async fn heartbeat(&self, request: &v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, Failure> {
+        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
+        self.check_ledger(&request.ledger_id)?;
+        self.check_run(&request.leader_instance_id)?;
+        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        self.check_batches(&id, request.last_batch).await?;
+        let sign = HeartbeatReport {
+            unsynced: request.unsynced,
+            synced_through: request.synced_through.map(moment::from_wire),
+            draining: request.draining,
+        };
+        let peer = self.registry.lock().heartbeat(&id, instance, sign, self.clock.now())?;
+        self.books.note_key_uses(&key_uses(request));
+        self.notify_watchers();
+        Ok(v1::HeartbeatResponse { draining: peer.draining })
+    }
+
+    /// `Leave`.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] for another run than the registered one; what the database says.
+    pub async fn leave(&self, request: &v1::LeaveRequest) -> Result<v1::LeaveResponse, Failure> {
+        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
+        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        let owed = self.owed_by(&id, request).await;
+        let keeping = self.keeping.lock().await;
+        let peer = self.registry.lock().leave(&id, instance, owed, self.clock.now())?;
+        self.given.lock().remove(&id);
+        self.books.keep_peers(vec![peer]).await?;
+        drop(keeping);
+        self.notify_watchers();
+        tracing::info!(peer = %id, "a node left");
+        Ok(v1::LeaveResponse {})
+    }
+
+    /// What a node that leaves owes; none: it does not say, or says it of what this leader's database is not.
+    async fn owed_by(&self, id: &NodeId, request: &v1::LeaveRequest) -> Option<u64> {
+        let owed = request.unsynced?;
+        self.check_ledger(&request.ledger_id).ok()?;
+        self.check_run(&request.leader_instance_id).ok()?;
+        self.check_batches(id, request.last_batch).await.ok()?;
+        Some(owed)
+    }
+
+    /// `PushUsage`: one verdict per record, after the commit of those that are accepted. A record that cannot be read,
+    /// or that another living node served, is rejected and holds nothing else up.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]: register. [`Kind::TooLarge`]. [`Failure::behind`]: the database has fallen back. What the
+    /// database says; pushing the same again is harmless.
+    pub async fn push(
+        self: &Arc<Self>,
+        request: v1::PushUsageRequest,
+    ) -> Result<v1::PushUsageResponse, Failure> {
+        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
+        self.check_ledger(&request.ledger_id)?;
+        self.check_run(&request.leader_instance_id)?;
+        if request.records.len() > RECORDS_MAX {
+            let text = format!("{} records at once; at most {RECORDS_MAX}", request.records.len());
+            return Err(Failure::new(Kind::TooLarge, text));
+        }
+        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        let mut records = Vec::with_capacity(request.records.len());
+        let mut rejected = Vec::new();
+        let mut former = BTreeSet::new();
+        for log in request.records {
+            let request_id = log.request_id.clone();
+            let may_be_its = |name: &NodeId| self.registry.lock().owns_name(&id, name);
+            match readable(log, &id, may_be_its) {
+                Ok(record) => {
+                    if record.source_node != id {
+                        former.insert(record.source_node.clone());
+                    }
+                    records.push(record);
+                }
+                Err(why) => {
+                    let reason = why.to_string();
+                    rejected.push(v1::RejectedRecord { request_id, reason, may_be_counted: false });
+                }
+            }
+        }
+        let taken = self.take(&id, records, request.last_batch).await?;
+        if !former.is_empty() {
+            // The limits took all of them for the sender's; the books know them under both names.
+            self.doubt(former.into_iter().chain([id.clone()]));
+        }
+        rejected.extend(taken.rejected.into_iter().map(|(id, reason)| v1::RejectedRecord {
+            request_id: id.to_string(),
+            reason,
+            may_be_counted: false,
+        }));
+        self.metrics.accepted.add(taken.accepted.len() as u64);
+        self.metrics.duplicates.add(taken.duplicates);
+        self.metrics.rejected.add(rejected.len() as u64);
+        if !taken.below_floor.is_empty() {
+            let records = taken.below_floor.len();
+            self.metrics.below_floor.add(records as u64);
+            tracing::warn!(peer = %id, records, "a node pushes usage logs as old as those that usage.retention has removed");
+            rejected.extend(taken.below_floor.into_iter().map(|id| v1::RejectedRecord {
+                request_id: id.to_string(),
+                reason: BELOW_FLOOR.to_owned(),
+                may_be_counted: true,
+            }));
+        }
+        Ok(v1::PushUsageResponse {
+            accepted: taken.accepted.len() as u64,
+            duplicates: taken.duplicates,
+            rejected,
+            ledger_id: self.ledger.to_string(),
+            batch: taken.batch,
+        })
+    }
+
+    /// Changes whenever there may be something to tell a watcher.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// Marks silent peers inactive and keeps what heartbeats said. To be called once per heartbeat.
+    ///
+    /// # Errors
+    /// What the database says; the next call does it again.
+    pub async fn sweep(&self) -> Result<(), Failure> {
+        let _age_grows = self.age();
+        let _keeping = self.keeping.lock().await;
+        let (silent, all) = {
+            let mut registry = self.registry.lock();
+            (registry.sweep(self.clock.now()), registry.kept())
+        };
+        for peer in &silent {
+            tracing::warn!(peer = %peer.id, last_seen = ?peer.last_seen.map(|at| at.to_string()), "a node is silent: inactive");
+        }
+        if !silent.is_empty() {
+            self.notify_watchers();
+        }
+        if all.is_empty() { Ok(()) } else { self.books.keep_peers(all).await }
+    }
+
+    /// Drains a peer or takes that back.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]; what the database says.
+    pub async fn drain(&self, id: &NodeId, draining: bool) -> Result<Peer, Failure> {
+        let keeping = self.keeping.lock().await;
+        let peer = self.registry.lock().drain(id, draining)?;
+        self.books.keep_peers(vec![peer.clone()]).await?;
+        drop(keeping);
+        self.notify_watchers();
+        Ok(peer)
+    }
+
+    /// Forgets a peer that does not live. What it has pushed stays.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Conflict`] for one that lives; what the database says.
+    pub async fn forget(&self, id: &NodeId) -> Result<(), Failure> {
+        let keeping = self.keeping.lock().await;
+        self.registry.lock().may_forget(id)?;
+        self.given.lock().remove(id);
+        self.books.forget_peer(id.clone()).await?;
+        self.registry.lock().forget(id);
+        drop(keeping);
+        self.notify_watchers();
+        Ok(())
+    }
+
+    /// Every peer but the leader itself.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        self.registry.lock().peers()
+    }
+
+    /// Who holds [`Self::complete_through`] back.
+    #[must_use]
+    pub fn incomplete(&self) -> Vec<Incomplete> {
+        self.registry.lock().incomplete(self.clock.now())
+    }
+
+    /// Up to here every peer that has not left with nothing owed, and the leader's own ledger, owes nothing.
+    #[must_use]
+    pub fn complete_through(&self, own: Option<Timestamp>) -> Option<Timestamp> {
+        self.registry.lock().complete_through(own)
+    }
+
+    /// The leader's name.
+    #[must_use]
+    pub fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    /// Names the leader's database.
+    #[must_use]
+    pub fn ledger(&self) -> LedgerId {
+        self.ledger
+    }
+
+    /// How often followers are to be heard of.
+    #[must_use]
+    pub fn heartbeat_interval(&self) -> Duration {
+        self.heartbeat
+    }
+
+    /// What became of pushed records.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The leader's time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// What the leader keeps.
+    #[must_use]
+    pub fn books(&self) -> &B {
+        &self.books
+    }
+
+    pub(super) fn notify_watchers(&self) {
+        self.news.send_modify(|count| *count += 1);
+    }
+}
+
+/// What a record adds to the windows of its user and group.
+#[must_use]
+pub fn spent_by(record: &UsageRecord) -> Spent {
+    Spent {
+        node: record.source_node.clone(),
+        user: record.user_id,
+        group: record.group_id,
+        tokens: record.tokens.total(),
+        nanousd: record.cost_nanousd,
+        at: record.created_at,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! What a leader reads out of its followers' messages.
+
+use crate::cluster::follower::instances::FORMER_NAMES_MAX;
+use crate::cluster::follower::push::KEY_USES_MAX;
+use crate::cluster::leader::names::Nameless;
+use crate::cluster::leader::registry::Registration;
+use crate::cluster::replication::snapshot::lineage_from_wire;
+use crate::cluster::replication::state::StateVersion;
+use crate::domain::clock::Timestamp;
+use crate::domain::failure::Failure;
+use crate::domain::ids::{InstanceId, KeyId, NodeId};
+use crate::domain::usage::UsageRecord;
+use crate::wire::malformed::{Malformed, parse, parse_some};
+use crate::wire::{moment, usage, v1};
+
+/// How long a text of a registration may be.
+const TEXT_BYTES_MAX: usize = 2_048;
+
+/// A pushed record, if it can be read and is the sender's own: under its name, or under one that `may_be_its`.
+pub(super) fn readable(
+    log: v1::UsageLog,
+    sender: &NodeId,
+    may_be_its: impl Fn(&NodeId) -> bool,
+) -> Result<UsageRecord, Malformed> {
+    let record = usage::from_wire(log)?;
+    if record.source_node != *sender && !may_be_its(&record.source_node) {
+        let text = format!("is {0}, which is another node, but {sender} pushed it", record.source_node);
+        return Err(Malformed::invalid("source_node", text));
+    }
+    Ok(record)
+}
+
+/// Who speaks, and which run of it.
+pub(super) fn speaker(node_id: &str, instance_id: &str) -> Result<(NodeId, InstanceId), Malformed> {
+    Ok((parse("node_id", node_id)?, parse("instance_id", instance_id)?))
+}
+
+/// A hint for people: what cannot be read is passed over, what is too much is not looked at.
+pub(super) fn key_uses(request: &v1::HeartbeatRequest) -> Vec<(KeyId, Timestamp)> {
+    let uses = request.key_uses.iter().take(KEY_USES_MAX);
+    uses.filter_map(|told| Some((told.key_id.parse().ok()?, moment::from_wire(told.at?)))).collect()
+}
+
+/// The state that a registering node can offer, if any.
+pub(super) fn offered(request: &v1::RegisterRequest) -> Result<Option<StateVersion>, Malformed> {
+    let ledger = parse_some("state_ledger_id", &request.state_ledger_id)?;
+    let lineage =
+        lineage_from_wire("state_lineage", &request.state_lineage, &request.state_lineage_versions)?;
+    Ok(ledger.map(|ledger| StateVersion { ledger, version: request.state_version, lineage, pristine: false }))
+}
+
+/// A node that has no name, if the request is one's.
+pub(super) fn nameless(request: &v1::RegisterRequest) -> Result<Option<Nameless>, Failure> {
+    if !request.node_id.is_empty() {
+        return Ok(None);
+    }
+    check_texts(request)?;
+    Ok(Some(Nameless {
+        instance: parse("instance_id", &request.instance_id)?,
+        former: former(&request.former_instance_ids)?,
+    }))
+}
+
+/// What the registry is to know of a node.
+pub(super) fn registration(request: v1::RegisterRequest) -> Result<Registration, Failure> {
+    check_texts(&request)?;
+    Ok(Registration {
+        node_id: parse("node_id", &request.node_id)?,
+        instance: parse("instance_id", &request.instance_id)?,
+        former: former(&request.former_instance_ids)?,
+        former_names: former_names(&request.former_node_ids)?,
+        addr: request.advertise_url,
+        weight: request.weight,
+        version: request.version,
+    })
+}
+
+fn check_texts(request: &v1::RegisterRequest) -> Result<(), Malformed> {
+    if let Some(field) = [("advertise_url", &request.advertise_url), ("version", &request.version)]
+        .into_iter()
+        .find_map(|(field, text)| (text.len() > TEXT_BYTES_MAX).then_some(field))
+    {
+        return Err(Malformed::invalid(field, format!("is longer than {TEXT_BYTES_MAX} bytes")));
+    }
+    Ok(())
+}
+
+fn former_names(names: &[String]) -> Result<Vec<NodeId>, Malformed> {
+    names.iter().take(FORMER_NAMES_MAX).map(|name| parse("former_node_ids", name)).collect()
+}
+
+fn former(ids: &[String]) -> Result<Vec<InstanceId>, Malformed> {
+    ids.iter().map(|id| parse("former_instance_ids", id)).collect()
+}

@@ -1,0 +1,384 @@
+//! A leader at work: its handle for the rest of the node, and its background tasks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::accounts::Accounts;
+use crate::cluster::leader::Leader;
+use crate::cluster::leader::registry;
+use crate::cluster::leader::store::LeaderDatabase;
+use crate::cluster::replication::provenance::{note_beginning, token_keys};
+use crate::cluster::retry::Backoff;
+use crate::cluster::task::{Task, pause};
+use crate::cluster::usage::remote::share_of_limits;
+use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::failure::Failure;
+use crate::domain::ids::{InstanceId, LedgerId, NodeId};
+use crate::domain::peer::{Incomplete, Peer};
+use crate::domain::summary::StatsBy;
+use crate::ledger::Ledger;
+use crate::quota::Quota;
+use crate::store::{MetaKey, MetaRepo, PeerRepo, Store, UsageRepo};
+use crate::telemetry::Exposition;
+
+/// How often sums of usage go around.
+const USAGE_EVERY: Duration = Duration::from_millis(100);
+
+/// Subjects told at once.
+const SUBJECTS_MAX: usize = 1_000;
+
+/// The most nodes whose past usage is counted apart.
+const NODES_MAX: usize = registry::PEERS_MAX;
+
+/// What a leader is made of.
+pub struct Parts {
+    /// Its name.
+    pub id: NodeId,
+    /// How clients reach its HTTP side.
+    pub addr: String,
+    /// Its share of traffic.
+    pub weight: u32,
+    /// How often followers are to be heard of.
+    pub heartbeat_interval: Duration,
+    /// Its database.
+    pub store: Store,
+    /// Its ledger.
+    pub ledger: Ledger,
+    /// Its users; after the first start has made the user `admin`.
+    pub accounts: Accounts,
+    /// Its limits, filled with what this node alone has used.
+    pub quota: Quota,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A leader's handle. Cheap to clone.
+#[derive(Clone)]
+pub struct LeaderService {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    leader: Arc<Leader<LeaderDatabase>>,
+    addr: String,
+    weight: u32,
+    store: Store,
+    ledger: Ledger,
+    accounts: Accounts,
+    quota: Quota,
+    clock: Arc<dyn Clock>,
+    registered_at: Timestamp,
+    draining: AtomicBool,
+    /// Up to here the leader's own ledger owes nothing; microseconds, looked up now and then.
+    own_through: AtomicI64,
+}
+
+/// Opens a leader on its database. Its tasks have to be run.
+///
+/// # Errors
+/// What the database says.
+pub async fn start(parts: Parts) -> Result<(LeaderService, Vec<Task>), Failure> {
+    note_beginning(&parts.store).await?;
+    keep_what_was_owed(&parts).await?;
+    doubt_farewells(&parts.store).await?;
+    let mut keys = parts.accounts.public_keys();
+    let adopted =
+        token_keys(&parts.store).await?.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>();
+    if !adopted.is_empty() {
+        keys.extend(adopted);
+        parts.accounts.adopt(&parts.store.accounts_state().await?, &keys);
+    }
+    let peers = PeerRepo::on(&parts.store).list().await?;
+    let own = peers.iter().find(|peer| peer.id == parts.id).cloned();
+    let disk = LeaderDatabase::new(parts.store.clone(), parts.ledger.clone(), parts.accounts.clone());
+    let clock = Arc::clone(&parts.clock);
+    let instance = InstanceId::new();
+    let leader = Leader::open(parts.id, instance, parts.heartbeat_interval, disk, peers, clock).await?;
+    let shared = Arc::new(Shared {
+        leader: Arc::new(leader),
+        addr: parts.addr,
+        weight: parts.weight,
+        registered_at: own.as_ref().map_or_else(|| parts.clock.now(), |peer| peer.registered_at),
+        draining: AtomicBool::new(own.is_some_and(|peer| peer.draining)),
+        own_through: AtomicI64::new(0),
+        store: parts.store,
+        ledger: parts.ledger,
+        accounts: parts.accounts,
+        quota: parts.quota,
+        clock: parts.clock,
+    });
+    shared.fill_tally().await?;
+    share_of_limits(&shared.quota, shared.leader.id(), shared.weight, &shared.leader.peers());
+    PeerRepo::on(&shared.store).upsert(&shared.own_peer()).await?;
+    let tasks = vec![
+        Task::new("cluster registry", {
+            let shared = Arc::clone(&shared);
+            |stop| shared.keep_registry(stop)
+        }),
+        Task::new("cluster state", {
+            let shared = Arc::clone(&shared);
+            |stop| shared.publish_state(stop)
+        }),
+        Task::new("cluster usage", {
+            let shared = Arc::clone(&shared);
+            |stop| shared.share_usage(stop)
+        }),
+    ];
+    Ok((LeaderService { shared }, tasks))
+}
+
+/// A database that was a follower's: what it owed is the leader's own now, and is in its totals already. Should the node
+/// follow its leader again, it offers everything to it: that leader has seen nothing of what was booked meanwhile.
+async fn keep_what_was_owed(parts: &Parts) -> Result<(), Failure> {
+    let meta = MetaRepo::on(&parts.store);
+    let own = meta.ledger_id().await?.to_string();
+    if let Some(followed) = meta.get(MetaKey::LeaderLedgerId).await?.filter(|followed| *followed != own) {
+        // What that leader acknowledged is noted for the day it is followed again.
+        parts.ledger.mark_all_unsynced(followed.parse().ok()).await?;
+        meta.set(MetaKey::LeaderLedgerId, &own).await?;
+    }
+    let kept = parts.ledger.keep_as_own().await?;
+    if kept > 0 {
+        tracing::warn!(records = kept, "this node followed before: the usage that it holds is its own now");
+    }
+    Ok(())
+}
+
+/// A backup's copy is of an earlier time. A peer that had left by then with nothing owed may have come back since, and what
+/// was taken of it is not in the copy: totals wait for it, until it is heard of or forgotten.
+async fn doubt_farewells(store: &Store) -> Result<(), Failure> {
+    if MetaRepo::on(store).get(MetaKey::IsCopy).await?.is_none() {
+        return Ok(());
+    }
+    let tx = store.begin().await?;
+    let peers = PeerRepo::on(&tx);
+    for mut peer in peers.list().await?.into_iter().filter(Peer::has_settled) {
+        tracing::warn!(peer = %peer.id, "this database is a backup's copy: totals wait for a node that had left by then");
+        peer.doubt_farewell();
+        peers.upsert(&peer).await?;
+    }
+    MetaRepo::on(&tx).unset(MetaKey::IsCopy).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+impl LeaderService {
+    /// What the gRPC services answer from.
+    #[must_use]
+    pub fn leader(&self) -> Arc<Leader<LeaderDatabase>> {
+        Arc::clone(&self.shared.leader)
+    }
+
+    /// The leader as a peer among the others.
+    #[must_use]
+    pub fn own_peer(&self) -> Peer {
+        self.shared.own_peer()
+    }
+
+    /// Every peer, the leader first.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        let mut peers = self.shared.leader.peers();
+        peers.insert(0, self.own_peer());
+        peers
+    }
+
+    /// Who holds [`Self::complete_through`] back.
+    #[must_use]
+    pub fn incomplete(&self) -> Vec<Incomplete> {
+        self.shared.leader.incomplete()
+    }
+
+    /// Up to here every peer that has not left with nothing owed, and the leader's own ledger, owes nothing. Looked up
+    /// every tenth of a second.
+    #[must_use]
+    pub fn complete_through(&self) -> Option<Timestamp> {
+        self.shared.leader.complete_through(self.shared.own_through())
+    }
+
+    /// Drains a peer, the leader itself included, or takes that back.
+    ///
+    /// # Errors
+    /// No such peer; what the database says.
+    pub async fn drain(&self, id: &NodeId, draining: bool) -> Result<Peer, Failure> {
+        if id != self.shared.leader.id() {
+            return self.shared.leader.drain(id, draining).await;
+        }
+        self.shared.draining.store(draining, Ordering::Relaxed);
+        let peer = self.own_peer();
+        PeerRepo::on(&self.shared.store).upsert(&peer).await?;
+        Ok(peer)
+    }
+
+    /// Forgets a peer that does not live.
+    ///
+    /// # Errors
+    /// No such peer, or it lives; what the database says.
+    pub async fn forget(&self, id: &NodeId) -> Result<(), Failure> {
+        self.shared.leader.forget(id).await
+    }
+
+    /// Names the leader's database.
+    #[must_use]
+    pub fn ledger_id(&self) -> LedgerId {
+        self.shared.leader.ledger()
+    }
+
+    /// Why this node should get no traffic; none: it may.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        self.shared.draining.load(Ordering::Relaxed).then(|| "the node is drained".to_owned())
+    }
+
+    /// Writes the registry's metrics.
+    pub fn expose(&self, to: &mut Exposition) {
+        let peers = self.peers();
+        let active = peers.iter().filter(|peer| peer.is_active).count();
+        to.gauge("sproxy_cluster_peers", "Nodes in the registry, the leader included.", peers.len());
+        to.gauge("sproxy_cluster_peers_active", "Nodes that were heard of lately.", active);
+        let owed: u64 = peers.iter().map(|peer| peer.unsynced).sum();
+        to.gauge("sproxy_cluster_unsynced", "Usage logs that followers owe, by their own word.", owed);
+        if let Some(through) = self.complete_through() {
+            let behind = self.shared.clock.now().since(through).as_secs_f64();
+            to.gauge(
+                "sproxy_cluster_complete_behind_seconds",
+                "How old the moment is up to which totals are complete.",
+                behind,
+            );
+        }
+        let metrics = self.shared.leader.metrics();
+        to.counter(
+            "sproxy_cluster_usage_accepted_total",
+            "Usage logs taken from followers.",
+            metrics.accepted.get(),
+        );
+        to.counter(
+            "sproxy_cluster_usage_duplicates_total",
+            "Usage logs that followers pushed again.",
+            metrics.duplicates.get(),
+        );
+        to.counter(
+            "sproxy_cluster_usage_rejected_total",
+            "Usage logs of followers that can never be taken.",
+            metrics.rejected.get(),
+        );
+        to.counter(
+            "sproxy_cluster_usage_below_floor_total",
+            "Usage logs of followers that are as old as what retention has removed: not counted (again).",
+            metrics.below_floor.get(),
+        );
+    }
+}
+
+impl Shared {
+    fn own_peer(&self) -> Peer {
+        Peer {
+            id: self.leader.id().clone(),
+            addr: self.addr.clone(),
+            weight: self.weight,
+            is_active: true,
+            draining: self.draining.load(Ordering::Relaxed),
+            registered_at: self.registered_at,
+            last_seen: Some(self.clock.now()),
+            unsynced: 0,
+            synced_through: self.own_through(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance_id: None,
+        }
+    }
+
+    fn own_through(&self) -> Option<Timestamp> {
+        Some(self.own_through.load(Ordering::Relaxed))
+            .filter(|micros| *micros > 0)
+            .map(Timestamp::from_micros)
+    }
+
+    /// What each node has used in the present windows, from the rollups: grows with those of this month. The leader's own
+    /// limits know what the leader itself has used.
+    async fn fill_tally(&self) -> Result<(), Failure> {
+        let now = self.clock.now();
+        let usage = UsageRepo::on(&self.store);
+        let nodes =
+            usage.stats_by(StatsBy::Node, now.month_start(), now.next_month_start(), NODES_MAX).await?;
+        let nodes = nodes.iter().filter_map(|row| row.key.parse::<NodeId>().ok());
+        self.leader.doubt(nodes.filter(|node| node != self.leader.id()));
+        self.leader.settle_doubts().await?;
+        self.leader.set_local_usage(&self.quota.take_changed(now));
+        Ok(())
+    }
+
+    /// Once per heartbeat: who is silent, and what the others said, onto the disk.
+    async fn keep_registry(self: Arc<Self>, stop: CancellationToken) {
+        while pause(self.leader.heartbeat_interval(), &stop).await {
+            if let Err(error) = self.leader.sweep().await {
+                tracing::warn!(%error, "the registry could not be written; it is tried again");
+            }
+            if let Err(error) = self.look_back().await {
+                tracing::warn!(%error, "accounts could not be compared with the database; it is tried again");
+            }
+        }
+    }
+
+    /// A database that has fallen back under this process gets the accounts back that it lost.
+    async fn look_back(&self) -> Result<(), Failure> {
+        let version = MetaRepo::on(&self.store).state_version().await?;
+        if self.leader.has_seen_version_above(version) {
+            self.leader.state_changed().await?;
+        }
+        Ok(())
+    }
+
+    /// Whenever accounts have changed: what followers are to hear.
+    async fn publish_state(self: Arc<Self>, stop: CancellationToken) {
+        let mut versions = self.accounts.versions();
+        let mut retry = Backoff::new();
+        loop {
+            versions.mark_unchanged();
+            if let Err(error) = self.leader.state_changed().await {
+                tracing::warn!(%error, "changed accounts could not be read for followers; it is tried again");
+                if !pause(retry.wait(), &stop).await {
+                    return;
+                }
+                continue;
+            }
+            retry.reset();
+            if !matches!(stop.run_until_cancelled(versions.changed()).await, Some(Ok(()))) {
+                // The other end lives as long as this node's accounts, which are held here.
+                return;
+            }
+        }
+    }
+
+    /// Ten times a second: what was used here to the followers, what was used there to this node's limits.
+    async fn share_usage(self: Arc<Self>, stop: CancellationToken) {
+        let mut through = 0;
+        while pause(USAGE_EVERY, &stop).await {
+            let now = self.clock.now();
+            if let Err(error) = self.leader.settle_doubts().await {
+                tracing::warn!(%error, "what nodes have used cannot be read; limits go by what is known");
+            }
+            if self.leader.take_setback() {
+                self.quota.mark_all_changed();
+            }
+            self.leader.set_local_usage(&self.quota.take_changed(now));
+            loop {
+                let news = self.leader.remote_usage(through, self.leader.id(), SUBJECTS_MAX);
+                if news.through == through {
+                    break;
+                }
+                through = news.through;
+                for (subject, used) in news.subjects {
+                    self.quota.set_remote(subject, used, now);
+                }
+            }
+            share_of_limits(&self.quota, self.leader.id(), self.weight, &self.leader.peers());
+            match self.ledger.owes_nothing_through().await {
+                Ok(own) => self.own_through.store(own.as_micros(), Ordering::Relaxed),
+                Err(error) => tracing::warn!(%error, "the ledger cannot say how far it is complete"),
+            }
+        }
+    }
+}

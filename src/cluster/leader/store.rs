@@ -1,0 +1,143 @@
+//! A leader's books on its database.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::timeout;
+
+use crate::accounts::Accounts;
+use crate::cluster::leader::{LeaderStore, Taken, spent_by};
+use crate::cluster::replication::adoption::Provenance;
+use crate::cluster::replication::provenance::{as_accounts, as_state, notes_of_leader, standing};
+use crate::cluster::replication::state::State;
+use crate::cluster::usage::per_node::NodeUse;
+use crate::crypto::token::PublicKey;
+use crate::domain::clock::Timestamp;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::fence::Fence;
+use crate::domain::ids::{KeyId, NodeId};
+use crate::domain::peer::Peer;
+use crate::domain::usage::UsageRecord;
+use crate::ledger::Ledger;
+use crate::quota::SubjectId;
+use crate::store::{MetaRepo, PeerRepo, Store};
+
+/// A transaction that takes longer is given up: the database's machine is gone without a word.
+const TRANSACTION_MAX: Duration = Duration::from_mins(1);
+
+/// The books.
+pub struct LeaderDatabase {
+    store: Store,
+    ledger: Ledger,
+    accounts: Accounts,
+    /// One push at a time into an embedded database, which has one writer: the node's own records, for whose commit
+    /// callers wait, then stand in line behind one batch, and not behind those of all followers.
+    intake: Mutex<()>,
+}
+
+impl LeaderDatabase {
+    /// The books of the node whose ledger and accounts these are.
+    #[must_use]
+    pub fn new(store: Store, ledger: Ledger, accounts: Accounts) -> Self {
+        Self { store, ledger, accounts, intake: Mutex::new(()) }
+    }
+}
+
+impl LeaderStore for LeaderDatabase {
+    async fn take(&self, node: &NodeId, records: Vec<UsageRecord>, fence: &Fence) -> Result<Taken, Failure> {
+        let turn = if self.store.is_embedded() { Some(self.intake.lock().await) } else { None };
+        let taken = timeout(TRANSACTION_MAX, self.ledger.take(node, records, fence)).await;
+        drop(turn);
+        let late = |_| Failure::new(Kind::Unavailable, format!("no commit within {TRANSACTION_MAX:?}"));
+        let taken = taken.map_err(late)??;
+        Ok(Taken {
+            accepted: taken.new_records().map(spent_by).collect(),
+            duplicates: taken.duplicates() as u64,
+            batch: taken.number(),
+            below_floor: taken.below_floor().to_vec(),
+            rejected: taken.rejected,
+        })
+    }
+
+    async fn used_by(&self, node: &NodeId, as_of: Timestamp) -> Result<NodeUse, Failure> {
+        let (used, batches) = self.ledger.usage().used_by(node, as_of).await?;
+        let users = used.users.into_iter().map(|(user, used)| (SubjectId::User(user), used));
+        let groups = used.groups.into_iter().map(|(group, used)| (SubjectId::Group(group), used));
+        Ok(NodeUse { subjects: users.chain(groups).collect(), batches })
+    }
+
+    fn detach(&self, work: BoxFuture<'static, ()>) {
+        // It ends by itself: what it waits for has a time limit.
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "it has to outlive the call that began it, and is bounded in time"
+        )]
+        tokio::spawn(work);
+    }
+
+    async fn batches_taken(&self, node: &NodeId) -> Result<u64, Failure> {
+        Ok(self.ledger.usage().batches_taken(node).await?)
+    }
+
+    async fn next_node_number(&self, above: u64) -> Result<u64, Failure> {
+        Ok(MetaRepo::on(&self.store).next_node_number(above).await?)
+    }
+
+    async fn keep_peers(&self, peers: Vec<Peer>) -> Result<(), Failure> {
+        let tx = self.store.begin().await?;
+        for peer in &peers {
+            PeerRepo::on(&tx).upsert(peer).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn make_durable(&self) -> Result<(), Failure> {
+        Ok(self.store.make_durable().await?)
+    }
+
+    async fn forget_peer(&self, id: NodeId) -> Result<(), Failure> {
+        PeerRepo::on(&self.store).delete(&id).await?;
+        Ok(())
+    }
+
+    fn note_key_uses(&self, uses: &[(KeyId, Timestamp)]) {
+        self.accounts.note_key_uses(uses);
+    }
+
+    async fn hold_accounts(&self) -> Option<OwnedMutexGuard<()>> {
+        Some(self.accounts.hold().await)
+    }
+
+    fn version_written(&self) -> u64 {
+        *self.accounts.versions().borrow()
+    }
+
+    async fn load_state(&self) -> Result<(Provenance, State), Failure> {
+        let accounts = self.store.accounts_state().await?;
+        let standing = standing(&self.store, accounts.version).await?;
+        Ok((standing, as_state(accounts, &self.accounts.public_keys())))
+    }
+
+    async fn reach(&self, version: u64) -> Result<(), Failure> {
+        Ok(self.store.reach_state_version(version).await?)
+    }
+
+    async fn adopt(&self, standing: Provenance, state: State) -> Result<(), Failure> {
+        let notes = notes_of_leader(&standing, &state);
+        // The leader's own key stays first: it signs.
+        let mut keys = self.accounts.public_keys();
+        keys.extend(state.token_keys.iter().map(|key| PublicKey(*key)));
+        keys.dedup_by_key(|key| key.0);
+        let accounts = as_accounts(standing.origin.version, state);
+        if let Err(error) = self.store.replace_accounts(&accounts, &notes).await {
+            // A server that died during the commit may have made the change: what it says now is what holds.
+            if MetaRepo::on(&self.store).state_version().await? != accounts.version {
+                return Err(error.into());
+            }
+        }
+        self.accounts.adopt(&accounts, &keys);
+        Ok(())
+    }
+}

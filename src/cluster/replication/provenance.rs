@@ -1,0 +1,245 @@
+//! Where the replicated state comes from, as a database remembers it beside its version.
+
+use serde::{Deserialize, Serialize};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::cluster::replication::adoption::Provenance;
+use crate::cluster::replication::state::{Ancestor, State, StateVersion};
+use crate::crypto::token::PublicKey;
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::LedgerId;
+use crate::store::{AccountsState, MetaKey, MetaRepo, Store};
+
+/// The note: whatever of [`Provenance`] is not a row of its own. JSON in `meta`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Note {
+    lineage: Vec<LedgerId>,
+    /// How far the state goes back to each of these. Shorter: not known of the rest.
+    versions: Vec<Option<u64>>,
+    pristine: bool,
+    adopted: Option<(LedgerId, u64)>,
+    pristine_version: u64,
+}
+
+impl Note {
+    fn new(lineage: &[Ancestor]) -> Self {
+        Self {
+            lineage: lineage.iter().map(|ancestor| ancestor.ledger).collect(),
+            versions: lineage.iter().map(|ancestor| ancestor.version).collect(),
+            ..Self::default()
+        }
+    }
+
+    fn lineage(&self) -> Vec<Ancestor> {
+        let versions = self.versions.iter().copied().chain(std::iter::repeat(None));
+        self.lineage
+            .iter()
+            .zip(versions)
+            .map(|(ledger, version)| Ancestor { ledger: *ledger, version })
+            .collect()
+    }
+}
+
+/// Reads what a leader's state goes back to. `version` is the state's.
+///
+/// # Errors
+/// What the database says, or a note that cannot be read.
+pub(in crate::cluster) async fn standing(store: &Store, version: u64) -> Result<Provenance, Failure> {
+    let ledger = MetaRepo::on(store).ledger_id().await?;
+    let note = note(store).await?;
+    let mut lineage = note.lineage();
+    if let Some((adopted, reached)) = note.adopted.filter(|_| version == note.pristine_version) {
+        // A note of an older sproxy: a copy that nobody has worked on reaches as far as what it is a copy of.
+        let it =
+            lineage.iter_mut().filter(|ancestor| ancestor.ledger == adopted && ancestor.version.is_none());
+        it.for_each(|ancestor| ancestor.version = Some(reached));
+    }
+    let pristine = lineage.is_empty() && version == note.pristine_version;
+    let origin = StateVersion { ledger, version, lineage, pristine };
+    Ok(Provenance { origin, pristine_version: note.pristine_version, adopted: note.adopted })
+}
+
+/// Notes what a leader's database begins with: a fresh one with a version at which nobody has worked on it yet. One that
+/// was a follower's before goes back to the leader it followed, as far as it had come: the other followers of that leader
+/// take it for its successor.
+///
+/// # Errors
+/// What the database says, or a note that cannot be read.
+pub(in crate::cluster) async fn note_beginning(store: &Store) -> Result<(), Failure> {
+    let meta = MetaRepo::on(store);
+    let (ledger, version) = (meta.ledger_id().await?, meta.state_version().await?);
+    let followed = meta.get(MetaKey::StateLedgerId).await?.map(|text| read_ledger(&text)).transpose()?;
+    let beginning = match followed {
+        None if meta.get(MetaKey::StateOrigin).await?.is_none() => {
+            Note { pristine_version: version, ..Note::default() }
+        }
+        Some(followed) if followed != ledger => {
+            let lineage = note(store).await?.lineage();
+            let held = StateVersion { ledger: followed, version, lineage, pristine: false };
+            let own = StateVersion { ledger, version, lineage: Vec::new(), pristine: false };
+            Note::new(&own.lineage_with(&held))
+        }
+        _ => return Ok(()),
+    };
+    let tx = store.begin().await?;
+    MetaRepo::on(&tx).set(MetaKey::StateOrigin, &text(&beginning)).await?;
+    if followed.is_some() {
+        MetaRepo::on(&tx).set(MetaKey::StateLedgerId, &ledger.to_string()).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Reads whose state a follower holds; none: nothing yet. A leader's database that follows now holds its own.
+///
+/// # Errors
+/// What the database says, or a note that cannot be read.
+pub(in crate::cluster) async fn held(store: &Store) -> Result<Option<StateVersion>, Failure> {
+    let meta = MetaRepo::on(store);
+    let version = meta.state_version().await?;
+    let note = note(store).await?;
+    let lineage = note.lineage();
+    let followed = meta.get(MetaKey::StateLedgerId).await?.map(|text| read_ledger(&text)).transpose()?;
+    let ledger = match (followed, version) {
+        (Some(ledger), _) => ledger,
+        (None, 0) => return Ok(None),
+        (None, _) => meta.ledger_id().await?,
+    };
+    let pristine =
+        note.pristine || (followed.is_none() && version == note.pristine_version && lineage.is_empty());
+    Ok(Some(StateVersion { ledger, version, lineage, pristine }))
+}
+
+/// The notes of a leader that takes a follower's state.
+pub(in crate::cluster) fn notes_of_leader(standing: &Provenance, state: &State) -> Vec<(MetaKey, String)> {
+    let note = Note {
+        adopted: standing.adopted,
+        pristine_version: standing.pristine_version,
+        ..Note::new(&standing.origin.lineage)
+    };
+    vec![(MetaKey::StateOrigin, text(&note)), (MetaKey::TokenKeys, keys_as_text(state.token_keys.iter()))]
+}
+
+/// The notes of a follower that takes its leader's state.
+pub(in crate::cluster) fn notes_of_follower<'k>(
+    origin: &StateVersion,
+    keys: impl Iterator<Item = &'k [u8; 32]>,
+) -> Vec<(MetaKey, String)> {
+    let note = Note { pristine: origin.pristine, ..Note::new(&origin.lineage) };
+    vec![
+        (MetaKey::StateLedgerId, origin.ledger.to_string()),
+        (MetaKey::StateOrigin, text(&note)),
+        (MetaKey::TokenKeys, keys_as_text(keys)),
+    ]
+}
+
+/// The public keys that were noted.
+///
+/// # Errors
+/// What the database says.
+pub(in crate::cluster) async fn token_keys(store: &Store) -> Result<Vec<PublicKey>, Failure> {
+    let text = MetaRepo::on(store).get(MetaKey::TokenKeys).await?.unwrap_or_default();
+    let keys = text.split(',').filter_map(|key| STANDARD.decode(key).ok()?.try_into().ok().map(PublicKey));
+    Ok(keys.collect())
+}
+
+/// The state in the maps of replication.
+pub(in crate::cluster) fn as_state(accounts: AccountsState, keys: &[PublicKey]) -> State {
+    State {
+        users: accounts.users.into_iter().map(|user| (user.id, user)).collect(),
+        groups: accounts.groups.into_iter().map(|group| (group.id, group)).collect(),
+        keys: accounts.keys.into_iter().map(|key| (key.id, key)).collect(),
+        token_keys: keys.iter().map(|key| key.0).collect(),
+        removed: accounts.removed,
+    }
+}
+
+/// The state in the lists of the database.
+pub(in crate::cluster) fn as_accounts(version: u64, state: State) -> AccountsState {
+    AccountsState {
+        version,
+        users: state.users.into_values().collect(),
+        groups: state.groups.into_values().collect(),
+        keys: state.keys.into_values().collect(),
+        removed: state.removed,
+    }
+}
+
+async fn note(store: &Store) -> Result<Note, Failure> {
+    match MetaRepo::on(store).get(MetaKey::StateOrigin).await? {
+        None => Ok(Note::default()),
+        Some(text) => serde_json::from_str(&text).map_err(|error| {
+            Failure::new(Kind::Internal, format!("meta.state_origin cannot be read: {error}"))
+        }),
+    }
+}
+
+fn text(note: &Note) -> String {
+    // Ids and numbers: there is nothing in it that has no JSON.
+    serde_json::to_string(note).unwrap_or_default()
+}
+
+fn keys_as_text<'k>(keys: impl Iterator<Item = &'k [u8; 32]>) -> String {
+    keys.map(|key| STANDARD.encode(key)).collect::<Vec<_>>().join(",")
+}
+
+fn read_ledger(text: &str) -> Result<LedgerId, Failure> {
+    text.parse().map_err(|_| Failure::new(Kind::Internal, "meta.state_ledger_id is no id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Location, Synchronous};
+
+    async fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let location =
+            Location::Sqlite { path: directory.path().join("sproxy.db"), synchronous: Synchronous::Normal };
+        (directory, Store::open(&location).await.expect("a database"))
+    }
+
+    fn ancestor(ledger: LedgerId, version: Option<u64>) -> Ancestor {
+        Ancestor { ledger, version }
+    }
+
+    #[tokio::test]
+    async fn a_follower_that_becomes_a_leader_goes_back_as_far_as_it_had_come() {
+        let (_directory, store) = store().await;
+        let (followed, before) = (LedgerId::new(), LedgerId::new());
+        let lineage = vec![ancestor(before, Some(3))];
+        let held_then =
+            StateVersion { ledger: followed, version: 7, lineage: lineage.clone(), pristine: true };
+        let accounts = as_accounts(7, State::default());
+        store.replace_accounts(&accounts, &notes_of_follower(&held_then, [].iter())).await.expect("replaced");
+        assert_eq!(held(&store).await.expect("a note"), Some(held_then));
+        for _start in 0..2 {
+            note_beginning(&store).await.expect("noted");
+            store.reach_state_version(9).await.expect("an admin works");
+        }
+        let own = MetaRepo::on(&store).ledger_id().await.expect("an id");
+        let standing = standing(&store, 9).await.expect("a note");
+        let lineage = [lineage, vec![ancestor(followed, Some(7))]].concat();
+        let origin = StateVersion { ledger: own, version: 9, lineage, pristine: false };
+        assert_eq!(standing, Provenance { origin: origin.clone(), pristine_version: 0, adopted: None });
+        assert_eq!(held(&store).await.expect("a note"), Some(origin), "also when it follows again");
+    }
+
+    #[tokio::test]
+    async fn a_note_of_an_older_version_says_how_far_an_untouched_copy_reaches_and_no_more() {
+        let (_directory, store) = store().await;
+        let (adopted, before) = (LedgerId::new(), LedgerId::new());
+        let older = format!(
+            r#"{{"lineage":["{before}","{adopted}"],"pristine":false,"adopted":["{adopted}",7],"pristine_version":8}}"#
+        );
+        MetaRepo::on(&store).set(MetaKey::StateOrigin, &older).await.expect("set");
+        note_beginning(&store).await.expect("nothing to note");
+        for (version, reached) in [(8, Some(7)), (9, None)] {
+            let lineage = standing(&store, version).await.expect("a note").origin.lineage;
+            assert_eq!(lineage, [ancestor(before, None), ancestor(adopted, reached)]);
+        }
+    }
+}
