@@ -102,7 +102,8 @@ pub fn say_incomplete(totals: &Value) -> Result<(), Error> {
         let [name, since, owes] = ["node", "since", "unsynced"].map(|name| field(name).unwrap_or_default());
         print(&format!(
             "not complete from {since} on: usage of {name} may be missing, {owes} logs that are known of; \
-             if it never comes back: sproxy peer forget {name}"
+             if it never comes back: sproxy peer forget {name}; \
+             if its leader refuses them: sproxy usage retry-rejected or dismiss-rejected there"
         ))?;
     }
     Ok(())

@@ -18,7 +18,7 @@ pub(super) async fn channel(node: &Node) -> Channel {
     Channel::from_shared(address).unwrap().connect().await.unwrap()
 }
 
-fn with<T>(credential: &str, message: T) -> Request<T> {
+pub(super) fn with<T>(credential: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let value: MetadataValue<_> = format!("Bearer {credential}").parse().unwrap();
     request.metadata_mut().insert("authorization", value);

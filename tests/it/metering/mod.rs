@@ -4,7 +4,7 @@ mod answers;
 mod hostile;
 mod interrupted;
 mod money;
-mod outside;
+pub mod outside;
 mod table;
 mod usage_chunk;
 
