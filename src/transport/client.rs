@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::response::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Uri};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Collected, Full};
 
 use super::body::ResponseBody;
@@ -15,6 +15,7 @@ use super::connect::{Connected, Dialer};
 use super::error::Error;
 use super::http1::{Failed, Http1Connection, IdlePool};
 use super::http2::{self, Acquired, Http2Pool, StreamPermit};
+use super::proxy::Proxy;
 use super::slots::Slots;
 use super::{Endpoint, Http2};
 
@@ -23,6 +24,8 @@ pub struct Client {
     dialer: Dialer,
     authority: Authority,
     host: HeaderValue,
+    /// For a proxy that passes requests on.
+    proxy_authorization: Option<HeaderValue>,
     http2: Http2,
     idle: Arc<IdlePool>,
     pool: Arc<Http2Pool>,
@@ -63,6 +66,7 @@ impl Client {
             other => other,
         };
         Ok(Self {
+            proxy_authorization: dialer.forwarder().and_then(Proxy::authorization),
             dialer,
             authority,
             host,
@@ -109,7 +113,7 @@ impl Client {
     }
 
     async fn over_http1(&self, request: Request<Bytes>) -> Result<(Parts, ResponseBody), Error> {
-        let mut request = self.in_origin_form(request);
+        let mut request = self.for_http1(request)?;
         while let Some(connection) = self.idle.take().await {
             match connection.exchange(request).await {
                 Err(Failed::NotSent(Some(unsent), error)) => {
@@ -150,7 +154,7 @@ impl Client {
                 Acquired::Http1(stream) => {
                     let connection = Http1Connection::open(stream, self.answer_timeout).await;
                     let connection = connection.map_err(|error| Error::Connect(error.to_string()))?;
-                    return self.answered(connection.exchange(self.in_origin_form(request)).await);
+                    return self.answered(connection.exchange(self.for_http1(request)?).await);
                 }
             };
             let serial = permit.serial();
@@ -183,6 +187,13 @@ impl Client {
     ) -> Result<(Parts, ResponseBody), Error> {
         match answered {
             Ok((answer, connection)) => {
+                if let Some(proxy) = self.dialer.forwarder()
+                    && answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                {
+                    // The proxy's own word to its client, which the caller is not; nothing has reached the endpoint.
+                    let said = format!("{:?} {}", answer.version(), answer.status());
+                    return Err(Error::Connect(proxy.refusal(&said)));
+                }
                 let (head, incoming) = answer.into_parts();
                 Ok((head, ResponseBody::http1(connection, incoming, Arc::clone(&self.idle))))
             }
@@ -192,15 +203,19 @@ impl Client {
         }
     }
 
-    /// HTTP/1.1 has the host beside the path.
-    fn in_origin_form(&self, request: Request<Bytes>) -> Request<Full<Bytes>> {
-        let mut request = request.map(Full::new);
-        if request.uri().authority().is_some() {
-            let path = request.uri().path_and_query().cloned();
-            *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+    /// HTTP/1.1 has the host beside the path, and for a proxy that passes requests on before it as well.
+    fn for_http1(&self, request: Request<Bytes>) -> Result<Request<Full<Bytes>>, Error> {
+        let mut request = if self.dialer.forwarder().is_some() {
+            self.in_absolute_form(request)?.map(Full::new)
+        } else {
+            in_origin_form(request).map(Full::new)
+        };
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.host.clone());
+        if let Some(authorization) = &self.proxy_authorization {
+            headers.insert(PROXY_AUTHORIZATION, authorization.clone());
         }
-        request.headers_mut().insert(HOST, self.host.clone());
-        request
+        Ok(request)
     }
 
     /// HTTP/2 has it before the path.
@@ -213,6 +228,14 @@ impl Client {
         request.headers_mut().remove(HOST);
         Ok(request)
     }
+}
+
+fn in_origin_form(mut request: Request<Bytes>) -> Request<Bytes> {
+    if request.uri().authority().is_some() {
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+    }
+    request
 }
 
 /// hyper's own words, and the system's behind them.

@@ -65,6 +65,12 @@ impl Dialer {
         self.tls.is_some()
     }
 
+    /// The proxy that passes requests on, where there is one and no tunnel is needed. HTTP/2 without TLS has to be known
+    /// beforehand, and of a proxy nobody knows it.
+    pub(super) fn forwarder(&self) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| self.tls.is_none() && self.http2 != Http2::Only)
+    }
+
     /// A new connection; the reason, if there is none to be had.
     pub(super) async fn dial(&self) -> Result<Connected, String> {
         let connected = timeout(self.limit, self.connect()).await;
@@ -75,7 +81,8 @@ impl Dialer {
 
     async fn connect(&self) -> io::Result<Connected> {
         let tcp = match &self.proxy {
-            Some(proxy) => proxy.connect(&self.host, self.port).await?,
+            Some(proxy) if self.forwarder().is_some() => proxy.connect().await?,
+            Some(proxy) => proxy.tunnel(&self.host, self.port).await?,
             None => TcpStream::connect((self.host.as_str(), self.port)).await?,
         };
         tcp.set_nodelay(true)?;

@@ -1,11 +1,13 @@
-//! The way out through an HTTP proxy: CONNECT, to any port, with credentials if the proxy asks for them.
+//! The way out through an HTTP proxy, with credentials if the proxy asks for them: a tunnel (CONNECT) for TLS and for
+//! HTTP/2, and else requests that name their whole address (RFC 9112, 3.2.2), for many proxies carry CONNECT to port 443
+//! only.
 
 use std::fmt;
 use std::io;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::Uri;
+use http::{HeaderValue, Uri};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -44,10 +46,23 @@ impl Proxy {
         Ok(Self { host, port: authority.port_u16().unwrap_or(80), authorization })
     }
 
-    /// A connection to `host` and `port`, through the proxy.
-    pub(super) async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
-        let mut tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
+    /// `proxy-authorization` of requests that the proxy is to pass on.
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_str(self.authorization.as_deref()?).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// A connection to the proxy itself.
+    pub(super) async fn connect(&self) -> io::Result<TcpStream> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
         tcp.set_nodelay(true)?;
+        Ok(tcp)
+    }
+
+    /// A connection to `host` and `port`, through the proxy.
+    pub(super) async fn tunnel(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let mut tcp = self.connect().await?;
         let there = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let mut request = format!("CONNECT {there} HTTP/1.1\r\nhost: {there}\r\n");
         if let Some(authorization) = &self.authorization {
@@ -65,7 +80,12 @@ impl Proxy {
             return Ok(tcp);
         }
         let shown: String = status.chars().filter(|c| !c.is_control()).take(100).collect();
-        Err(io::Error::other(format!("the proxy {self:?} answered `{shown}`")))
+        Err(io::Error::other(self.refusal(&shown)))
+    }
+
+    /// What the proxy's own answer is called.
+    pub(super) fn refusal(&self, status_line: &str) -> String {
+        format!("the proxy {self:?} answered `{status_line}`")
     }
 }
 

@@ -1,7 +1,9 @@
 //! The way out through a company's proxy.
 
+use std::net::SocketAddr;
+
 use crate::harness::frames::FrameServer;
-use crate::harness::proxy::ConnectProxy;
+use crate::harness::proxy::{ConnectProxy, ForwardProxy};
 use crate::harness::{Answer, Node, Scripted, Setup};
 
 use super::{COMPLETION, chat};
@@ -21,7 +23,7 @@ const FAR: &str =
 async fn targets_are_reached_through_the_proxy_of_the_environment_or_the_configuration() {
     let provider = Scripted::start().await;
     for (name, section) in [("HTTP_PROXY", false), ("http_proxy", false), ("HTTP_PROXY", true)] {
-        let proxy = ConnectProxy::start(provider.address, Some(BASIC)).await;
+        let proxy = ForwardProxy::start(provider.address, BASIC).await;
         let url = format!("http://alice:s3cret@{}", proxy.address);
         let setup = Setup::with_targets(FAR);
         let setup = if section {
@@ -35,7 +37,8 @@ async fn targets_are_reached_through_the_proxy_of_the_environment_or_the_configu
         let answer = ask(&node).await;
         assert_eq!((answer.status, answer.text().as_str()), (200, COMPLETION), "{name}: {}", node.log());
         let heads = proxy.heads();
-        assert!(heads[0].starts_with("CONNECT provider.invalid:8080 HTTP/1.1\r\n"), "{heads:?}");
+        let line = "POST http://provider.invalid:8080/v1/chat/completions HTTP/1.1\r\n";
+        assert!(heads[0].starts_with(line), "{heads:?}");
         let seen = provider.requests().pop().unwrap().head.to_ascii_lowercase();
         assert!(
             seen.contains("host: provider.invalid:8080") && !seen.contains("proxy-authorization"),
@@ -43,6 +46,56 @@ async fn targets_are_reached_through_the_proxy_of_the_environment_or_the_configu
         );
         assert!(!node.log().contains("s3cret") && !node.log().contains("YWxpY2U6czNjcmV0"), "{}", node.log());
     }
+}
+
+/// RFC 9112, 3.2.2: a proxy is asked for what is not TLS by its whole address. Many carry CONNECT to port 443 only.
+#[tokio::test]
+async fn what_is_not_tls_is_asked_for_by_its_whole_address_call_after_call_and_streams() {
+    let provider = Scripted::start().await;
+    let proxy = ForwardProxy::start(provider.address, BASIC).await;
+    let own = format!("proxy = \"http://alice:s3cret@{}\"", proxy.address);
+    let node = Setup::with_targets(&format!("{}{own}\n", FAR.replace(":8080", "/base"))).start().await;
+    let key = node.user_with_key("alice").await;
+    for _ in 0..2 {
+        provider.answer_json(COMPLETION);
+        let answer = node.ask(&key, "/v1/chat/completions", &[], &chat()).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, COMPLETION), "{}", node.log());
+    }
+    let event = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n";
+    provider.begin_stream().chunk(event).chunk("data: [DONE]\n\n").end();
+    let mut stream = chat();
+    stream["stream"] = true.into();
+    let answer =
+        node.ask(&key, "/v1/chat/completions", &[("proxy-authorization", "Basic Y2FsbGVy")], &stream).await;
+    assert_eq!((answer.status, answer.text()), (200, format!("{event}data: [DONE]\n\n")), "{}", node.log());
+    let heads = proxy.heads();
+    assert_eq!((heads.len(), proxy.connections()), (3, 1), "one connection is kept");
+    for head in heads {
+        assert!(
+            head.starts_with("POST http://provider.invalid/base/v1/chat/completions HTTP/1.1\r\n"),
+            "{head}"
+        );
+        assert!(head.contains("\r\nhost: provider.invalid\r\n"), "{head}");
+        let credentials: Vec<_> = head.lines().filter(|line| line.starts_with("proxy-")).collect();
+        assert_eq!(credentials, [format!("proxy-authorization: {BASIC}")]);
+    }
+    assert!(!node.log().contains("s3cret") && !node.log().contains("YWxpY2U6czNjcmV0"), "{}", node.log());
+}
+
+#[tokio::test]
+async fn http2_without_tls_goes_through_a_tunnel() {
+    let server = FrameServer::start(false, |mut connection| async move {
+        connection.settings(&[]).await?;
+        let stream = connection.request().await?;
+        connection.answer_json(stream, COMPLETION).await?;
+        connection.until_closed().await
+    })
+    .await;
+    let proxy = ConnectProxy::start(server.address, None).await;
+    let node = Setup::with_targets(&server.target("own", &format!("proxy = \"http://{}\"", proxy.address)));
+    let answer = ask(&node.start().await).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, COMPLETION));
+    assert!(proxy.heads()[0].starts_with("CONNECT localhost:"), "{:?}", proxy.heads());
 }
 
 #[tokio::test]
@@ -79,11 +132,21 @@ async fn what_no_proxy_names_and_what_is_on_this_machine_goes_there_directly() {
 #[tokio::test]
 async fn a_proxy_that_refuses_is_told_to_the_admin_and_not_to_the_caller() {
     let provider = Scripted::start().await;
-    let proxy = ConnectProxy::start(provider.address, Some(BASIC)).await;
-    let url = format!("http://mallory:wr0ng@{}", proxy.address);
-    let node = Setup::with_targets(FAR).section("upstream", &format!("proxy = \"{url}\"")).start().await;
+    let (tunnels, forwards) = (
+        ConnectProxy::start(provider.address, Some(BASIC)).await,
+        ForwardProxy::start(provider.address, BASIC).await,
+    );
+    refused(FAR, forwards.address).await;
+    refused(&FAR.replace("http://", "https://"), tunnels.address).await;
+    assert_eq!(provider.requests().len(), 0);
+}
+
+async fn refused(target: &str, proxy: SocketAddr) {
+    let url = format!("http://mallory:wr0ng@{proxy}");
+    let node = Setup::with_targets(target).section("upstream", &format!("proxy = \"{url}\"")).start().await;
     let answer = ask(&node).await;
     assert_eq!(answer.status, 502);
+    assert!(answer.header("proxy-authenticate").is_empty(), "{:?}", answer.headers);
     assert!(!answer.text().contains("407") && !answer.text().contains("wr0ng"), "{}", answer.text());
     let targets = node.get("/admin/v1/targets").await;
     let error = targets["items"][0]["last_error"].as_str().unwrap();
