@@ -1,6 +1,7 @@
 //! What has to hold at any moment of a history, and what in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use sproxy::cluster::leader::Leader;
 use sproxy::cluster::replication::state::State;
@@ -8,6 +9,7 @@ use sproxy::domain::clock::{Clock as _, Timestamp};
 use sproxy::domain::ids::{NodeId, RequestId};
 use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
+use sproxy::quota::SubjectId;
 
 use super::disks::{LeaderData, LeaderDisk, Shared, has_genesis, lock, used_in};
 use super::follower_disk::FollowerData;
@@ -16,6 +18,10 @@ use super::process::is_poison;
 
 /// Subjects of one answer on what others used: more than there are.
 const SUBJECTS: usize = 1_000;
+/// Within that a living leader's sums are those of its books: it commits, and reads what it is not sure of.
+const SETTLED_WITHIN: Duration = Duration::from_secs(2);
+/// How far ahead a node's clock may be for the leader to believe that a day has begun.
+const AHEAD_MAX: Duration = Duration::from_mins(1);
 
 /// Who sees everything.
 #[derive(Default)]
@@ -50,6 +56,7 @@ impl History {
         }
         let up = lock(&self.net.up).clone();
         let Some((_, up)) = up else { return };
+        self.check_limits_meanwhile(&up, &leader);
         if let Some(through) = up.complete_through(Some(self.world.now())) {
             self.check_complete(&leader, through);
         }
@@ -122,18 +129,59 @@ impl History {
 
     /// What nodes are told that the others have used is what the books say.
     fn check_limits(&self, up: &Leader<LeaderDisk>, leader: &LeaderData) {
-        let now = self.leader_clock.now();
-        for asking in self.by_name().keys().chain([&"nobody".parse().expect("a node id")]) {
-            let told = up.remote_usage(0, asking, SUBJECTS).subjects;
-            let mut told: Vec<_> = told.into_iter().filter(|(_, used)| *used != Used::default()).collect();
-            told.sort_by_key(|(subject, _)| format!("{subject:?}"));
-            let others = leader.booked.values().filter(|record| record.source_node != *asking);
-            let mut used = used_in(others, now);
-            used.retain(|(_, used)| *used != Used::default());
-            used.sort_by_key(|(subject, _)| format!("{subject:?}"));
-            assert_eq!(told, used, "what {asking} is told of the others");
+        for asking in self.by_name().keys().chain([&nobody()]) {
+            let used = sums(used_in(others(leader, asking), self.leader_clock.now()));
+            assert_eq!(told(up, asking), used, "what {asking} is told of the others");
         }
     }
+
+    /// It is not more than that, and no less than they said a moment ago: whatever became of whoever pushed it, who may not
+    /// come back for long. While a window turns, which some clock may do before others, it may be of either.
+    fn check_limits_meanwhile(&self, up: &Leader<LeaderDisk>, leader: &LeaderData) {
+        let (now, world_now) = (self.leader_clock.now(), self.world.now());
+        let settled = world_now.minus(SETTLED_WITHIN);
+        let turns = now.minus(SETTLED_WITHIN).day_start() != now.plus(AHEAD_MAX).day_start();
+        if turns || settled < self.leader_clock.set_at() || settled < self.leader_up_since {
+            return;
+        }
+        let asking = nobody();
+        let told = told(up, &asking);
+        let most = sums(used_in(others(leader, &asking), now));
+        let is_settled = |record: &&UsageRecord| leader.booked_at[&record.request_id] <= settled;
+        let least = sums(used_in(others(leader, &asking).filter(is_settled), now));
+        let reaches = |sums: &BTreeMap<String, Used>, least: &BTreeMap<String, Used>| {
+            least
+                .iter()
+                .all(|(subject, least)| sums.get(subject).is_some_and(|sum| sum_is_at_least(sum, least)))
+        };
+        assert!(reaches(&told, &least), "nodes are told {told:?}, but for long it has been {least:?}");
+        assert!(reaches(&most, &told), "nodes are told {told:?}, but it is {most:?}");
+    }
+}
+
+/// A node that has used nothing.
+fn nobody() -> NodeId {
+    "nobody".parse().expect("a node id")
+}
+
+fn others<'l>(leader: &'l LeaderData, asking: &NodeId) -> impl Iterator<Item = &'l UsageRecord> {
+    leader.booked.values().filter(move |record| record.source_node != *asking)
+}
+
+/// What a node that asks for the first time is told of the others.
+fn told(up: &Leader<LeaderDisk>, asking: &NodeId) -> BTreeMap<String, Used> {
+    sums(up.remote_usage(0, asking, SUBJECTS).subjects)
+}
+
+fn sums(used: Vec<(SubjectId, Used)>) -> BTreeMap<String, Used> {
+    let some = used.into_iter().filter(|(_, used)| *used != Used::default());
+    some.map(|(subject, used)| (format!("{subject:?}"), used)).collect()
+}
+
+fn sum_is_at_least(sum: &Used, least: &Used) -> bool {
+    sum.daily_tokens >= least.daily_tokens
+        && sum.monthly_tokens >= least.monthly_tokens
+        && sum.monthly_nanousd >= least.monthly_nanousd
 }
 
 fn check_sums(leader: &LeaderData) {

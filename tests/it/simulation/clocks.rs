@@ -13,18 +13,27 @@ use super::scheduler::World;
 pub struct NodeClock {
     world: World,
     off_micros: Arc<AtomicI64>,
+    /// When it was set last, by the world's clock.
+    set_at_micros: Arc<AtomicI64>,
 }
 
 impl NodeClock {
     /// Off by at most half a second either way: a machine that asks for the time now and then.
     pub fn new(world: &World) -> Self {
         let off = i64::try_from(world.between(0, 1_000_000)).expect("small") - 500_000;
-        Self { world: world.clone(), off_micros: Arc::new(AtomicI64::new(off)) }
+        let set_at_micros = Arc::new(AtomicI64::new(world.now().as_micros()));
+        Self { world: world.clone(), off_micros: Arc::new(AtomicI64::new(off)), set_at_micros }
     }
 
     /// Sets the clock wrong, by so many seconds, or right with 0.
     pub fn set_off(&self, seconds: i64) {
         self.off_micros.store(seconds * 1_000_000, Ordering::SeqCst);
+        self.set_at_micros.store(self.world.now().as_micros(), Ordering::SeqCst);
+    }
+
+    /// When it was set last.
+    pub fn set_at(&self) -> Timestamp {
+        Timestamp::from_micros(self.set_at_micros.load(Ordering::SeqCst))
     }
 }
 

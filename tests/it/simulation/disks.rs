@@ -54,6 +54,8 @@ pub struct LeaderData {
     pub records: BTreeMap<RequestId, UsageRecord>,
     /// What its sums have.
     pub booked: BTreeMap<RequestId, UsageRecord>,
+    /// When each was committed there.
+    pub booked_at: BTreeMap<RequestId, Timestamp>,
     /// How many batches of each node were taken.
     pub batches: BTreeMap<NodeId, u64>,
     /// Up to where logs of each node were removed.
@@ -84,6 +86,7 @@ impl LeaderData {
         let mut data = Self {
             records: BTreeMap::new(),
             booked: BTreeMap::new(),
+            booked_at: BTreeMap::new(),
             batches: BTreeMap::new(),
             floors: BTreeMap::new(),
             taken: BTreeSet::new(),
@@ -167,7 +170,7 @@ impl LeaderData {
         gone.len()
     }
 
-    fn take(&mut self, node: &NodeId, records: Vec<UsageRecord>) -> Taken {
+    fn take(&mut self, node: &NodeId, records: Vec<UsageRecord>, now: Timestamp) -> Taken {
         let count = self.batches.entry(node.clone()).or_default();
         *count += 1;
         let mut taken = Taken { batch: Some(*count), ..Taken::default() };
@@ -190,6 +193,7 @@ impl LeaderData {
                 self.taken.insert(record.request_id);
                 let before = self.booked.insert(record.request_id, record.clone());
                 assert!(before.is_none(), "G8: {} counts twice", record.request_id);
+                self.booked_at.insert(record.request_id, now);
                 self.records.insert(record.request_id, record);
             }
         }
@@ -311,7 +315,7 @@ impl LeaderStore for LeaderDisk {
             if held < fence.least() {
                 return Err(Failure::behind(held));
             }
-            let taken = data.take(&node, records);
+            let taken = data.take(&node, records, world.now());
             if taken.duplicates > 0 {
                 world.happened("pushed again");
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sproxy::cluster::leader::Leader;
-use sproxy::domain::clock::Clock as _;
+use sproxy::domain::clock::{Clock as _, Timestamp};
 use sproxy::domain::ids::{InstanceId, LedgerId, RequestId};
 use sproxy::domain::peer::Peer;
 
@@ -37,6 +37,7 @@ pub struct History {
     carries_out: bool,
     pub(super) disk: Shared<LeaderData>,
     pub(super) leader_clock: NodeClock,
+    pub(super) leader_up_since: Timestamp,
     ledgers: Shared<HashMap<LedgerId, Shared<LeaderData>>>,
     /// The last one that was made of a leader's disk.
     backup: Option<LeaderData>,
@@ -81,6 +82,7 @@ impl History {
             kinds,
             carries_out: is_real || world.chance(500),
             leader_clock: NodeClock::new(&world),
+            leader_up_since: world.now(),
             ledgers: Arc::new(Mutex::new(HashMap::from([(ledger, Arc::clone(&disk))]))),
             disk,
             backup: None,
@@ -309,6 +311,7 @@ impl History {
         while lock(&self.net.up).is_none() {
             self.scheduler.run_until(self.world.now().plus(Duration::from_millis(10)));
         }
+        self.leader_up_since = self.world.now();
     }
 
     fn administer(&mut self) {
