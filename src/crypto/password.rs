@@ -50,23 +50,23 @@ pub struct Hasher {
     /// One for each thread that may work.
     turns: Arc<Semaphore>,
     /// One for each job that may work or wait.
-    places: Arc<Shares<Whose>>,
+    places: Arc<Shares<HashCaller>>,
     /// Of each address that has jobs: as many turns as there are threads, so that no more of its jobs stand in line.
-    lines: Arc<Mutex<HashMap<Whose, Weak<Semaphore>>>>,
+    lines: Arc<Mutex<HashMap<HashCaller, Weak<Semaphore>>>>,
     /// Called on a thread when its work is done.
     after: fn(),
 }
 
 /// Whose job it is: an address's; without one it is the operators'.
-type Whose = Option<IpAddr>;
+type HashCaller = Option<IpAddr>;
 
 /// A place among those that wait or work.
-struct Place {
-    places: Arc<Shares<Whose>>,
-    whose: Whose,
+struct HashSlot {
+    places: Arc<Shares<HashCaller>>,
+    whose: HashCaller,
 }
 
-impl Drop for Place {
+impl Drop for HashSlot {
     fn drop(&mut self) {
         self.places.give_back(self.whose, 1);
     }
@@ -110,11 +110,11 @@ impl Hasher {
     /// Does the work on a thread that ends with it: one that stayed would keep the memory it had.
     async fn on_a_thread<T: Send + 'static>(
         &self,
-        whose: Whose,
+        whose: HashCaller,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         self.places.take(whose, 1).map_err(|_| Error::Busy)?;
-        let place = Place { places: Arc::clone(&self.places), whose };
+        let place = HashSlot { places: Arc::clone(&self.places), whose };
         // A caller that hangs up while it waits here costs nothing more.
         let own = self.line_of(whose).acquire_owned().await.map_err(|_| Error::Gone)?;
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Gone)?;
@@ -135,7 +135,7 @@ impl Hasher {
         result.await.map_err(|_| Error::Gone)?
     }
 
-    fn line_of(&self, whose: Whose) -> Arc<Semaphore> {
+    fn line_of(&self, whose: HashCaller) -> Arc<Semaphore> {
         let mut lines = self.lines.lock();
         if let Some(line) = lines.get(&whose).and_then(Weak::upgrade) {
             return line;

@@ -287,12 +287,12 @@ struct Requests<H> {
 }
 
 impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
-    type Response = Response<Answer<H::Body>>;
+    type Response = Response<ResponseBody<H::Body>>;
     type Error = Infallible;
     /// In a box that goes when the answer begins: hyper holds room for this as long as the connection lasts.
-    type Future = Answering<H::Body>;
+    type Future = ResponseFuture<H::Body>;
 
-    fn call(&self, request: Request<Incoming>) -> Answering<H::Body> {
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture<H::Body> {
         let running = activity::Request::begin(&self.connection.activity);
         let (head, body) = request.into_parts();
         self.connection.activity.asked(head.version == Version::HTTP_11);
@@ -304,18 +304,18 @@ impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
                 // Or the caller may send its next request on a connection that is about to close.
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            return Box::pin(async move { Ok(answer.map(|body| Answer { body, _running: running })) });
+            return Box::pin(async move { Ok(answer.map(|body| ResponseBody { body, _running: running })) });
         }
         let (handler, caller) = (Arc::clone(&self.handler), self.connection.caller);
         Box::pin(async move {
             let answer = handler.handle(head, body, caller).await;
             running.answering();
-            Ok(answer.map(|body| Answer { body, _running: running }))
+            Ok(answer.map(|body| ResponseBody { body, _running: running }))
         })
     }
 }
 
-type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<Answer<B>>, Infallible>> + Send>>;
+type ResponseFuture<B> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, Infallible>> + Send>>;
 
 /// Serves a connection to its end: the caller's, the node's, or that of the time it may be without a request.
 async fn drive<C>(connection: C, accepted: Accepted, timeouts: Timeouts)
@@ -356,12 +356,12 @@ where
 }
 
 /// The body of an answer; its request is over when it is dropped.
-struct Answer<B> {
+struct ResponseBody<B> {
     body: B,
     _running: activity::Request,
 }
 
-impl<B: Body + Unpin> Body for Answer<B> {
+impl<B: Body + Unpin> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

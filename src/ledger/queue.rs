@@ -136,7 +136,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Tells everyone who waits: the records cannot be lost any more. They keep their places.
-    pub(super) fn tell(&mut self) {
+    pub(super) fn notify(&mut self) {
         for told in self.waiters.iter_mut().filter_map(|waiter| waiter.told.take()) {
             let _nobody_waits = told.send(());
         }

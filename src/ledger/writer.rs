@@ -173,7 +173,7 @@ impl UsageWriter {
             Ok(()) => {
                 batch.safe += missing;
                 self.owed += missing;
-                batch.tell();
+                batch.notify();
             }
             Err(error) => tracing::error!(%error, records = missing, "usage is held in memory alone"),
         }

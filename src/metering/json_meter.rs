@@ -31,12 +31,12 @@ enum Framing {
     /// JSON documents, one after the other, or `by_line` one in each line.
     Documents { by_line: bool },
     /// Server-sent events.
-    Events(Line),
+    Events(EventLine),
 }
 
 /// Where in a line of server-sent events the next byte stands.
 #[derive(Clone, Copy, Debug)]
-enum Line {
+enum EventLine {
     /// In the field name; what has come of it. `after_cr`: a line feed would still belong to the line before.
     Field { name: [u8; FIELD_MAX], len: usize, after_cr: bool },
     /// In the value of `data`; how much of [`DONE`] it has matched, if it still can.
@@ -47,7 +47,7 @@ enum Line {
     Other,
 }
 
-const LINE_START: Line = Line::Field { name: [0; FIELD_MAX], len: 0, after_cr: false };
+const LINE_START: EventLine = EventLine::Field { name: [0; FIELD_MAX], len: 0, after_cr: false };
 
 impl JsonMeter {
     /// For an answer of any form.
@@ -105,17 +105,17 @@ impl JsonMeter {
         self.scanner.feed(bytes, &mut self.usage);
     }
 
-    fn events(&mut self, mut bytes: &[u8], mut line: Line) {
+    fn events(&mut self, mut bytes: &[u8], mut line: EventLine) {
         while !bytes.is_empty() {
             (line, bytes) = match line {
-                Line::Field { len: 0, .. } if bytes.starts_with(b"data:") => {
+                EventLine::Field { len: 0, .. } if bytes.starts_with(b"data:") => {
                     self.data_starts();
-                    (Line::Data { done: Some(0) }, bytes.get(5..).unwrap_or_default())
+                    (EventLine::Data { done: Some(0) }, bytes.get(5..).unwrap_or_default())
                 }
-                Line::Field { name, len, after_cr } => self.field(bytes, name, len, after_cr),
-                Line::Data { done } => self.data(bytes, done),
-                Line::Event { error } => self.event(bytes, error),
-                Line::Other => behind_line(bytes, memchr2(b'\n', b'\r', bytes), Line::Other),
+                EventLine::Field { name, len, after_cr } => self.field(bytes, name, len, after_cr),
+                EventLine::Data { done } => self.data(bytes, done),
+                EventLine::Event { error } => self.event(bytes, error),
+                EventLine::Other => behind_line(bytes, memchr2(b'\n', b'\r', bytes), EventLine::Other),
             };
         }
         self.framing = Framing::Events(line);
@@ -128,7 +128,7 @@ impl JsonMeter {
         mut name: [u8; FIELD_MAX],
         len: usize,
         after_cr: bool,
-    ) -> (Line, &'b [u8]) {
+    ) -> (EventLine, &'b [u8]) {
         let Some((&first, rest)) = bytes.split_first() else { return (LINE_START, bytes) };
         if matches!(first, b'\n' | b'\r') {
             if len == 0 && !(first == b'\n' && after_cr) {
@@ -142,11 +142,11 @@ impl JsonMeter {
         let line = match name.get(..=len) {
             Some(b"data:") => {
                 self.data_starts();
-                Line::Data { done: Some(0) }
+                EventLine::Data { done: Some(0) }
             }
-            Some(b"event:") => Line::Event { error: Some(0) },
-            Some(_) if first != b':' => Line::Field { name, len: len + 1, after_cr: false },
-            _ => Line::Other,
+            Some(b"event:") => EventLine::Event { error: Some(0) },
+            Some(_) if first != b':' => EventLine::Field { name, len: len + 1, after_cr: false },
+            _ => EventLine::Other,
         };
         (line, rest)
     }
@@ -158,7 +158,7 @@ impl JsonMeter {
         }
     }
 
-    fn data<'b>(&mut self, bytes: &'b [u8], done: Option<usize>) -> (Line, &'b [u8]) {
+    fn data<'b>(&mut self, bytes: &'b [u8], done: Option<usize>) -> (EventLine, &'b [u8]) {
         let end = memchr2(b'\n', b'\r', bytes);
         let data = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
         let done = done.and_then(|matched| matches(data, DONE, matched));
@@ -167,17 +167,17 @@ impl JsonMeter {
         }
         self.began |= !data.trim_ascii_start().is_empty();
         self.scanner.feed(data, &mut self.usage);
-        behind_line(bytes, end, Line::Data { done })
+        behind_line(bytes, end, EventLine::Data { done })
     }
 
-    fn event<'b>(&mut self, bytes: &'b [u8], error: Option<usize>) -> (Line, &'b [u8]) {
+    fn event<'b>(&mut self, bytes: &'b [u8], error: Option<usize>) -> (EventLine, &'b [u8]) {
         let end = memchr2(b'\n', b'\r', bytes);
         let name = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
         let error = error.and_then(|matched| matches(name, b"error", matched));
         if end.is_some() && error == Some(b"error".len()) {
             self.usage.error();
         }
-        behind_line(bytes, end, Line::Event { error })
+        behind_line(bytes, end, EventLine::Event { error })
     }
 
     /// How far the answer has come.
@@ -205,10 +205,10 @@ impl JsonMeter {
 }
 
 /// What comes behind the line that ends at `end`; without an end, all of `bytes` belongs to the line.
-fn behind_line(bytes: &[u8], end: Option<usize>, unended: Line) -> (Line, &[u8]) {
+fn behind_line(bytes: &[u8], end: Option<usize>, unended: EventLine) -> (EventLine, &[u8]) {
     let Some(end) = end else { return (unended, &[]) };
     let after_cr = bytes.get(end) == Some(&b'\r');
-    let start = Line::Field { name: [0; FIELD_MAX], len: 0, after_cr };
+    let start = EventLine::Field { name: [0; FIELD_MAX], len: 0, after_cr };
     (start, bytes.get(end + 1..).unwrap_or_default())
 }
 

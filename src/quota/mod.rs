@@ -79,14 +79,14 @@ struct Inner {
     counters: RwLock<HashMap<SubjectId, SharedCounters, foldhash::fast::RandomState>>,
     /// This node's share of per-minute and concurrency limits.
     share: NodeShare,
-    refused: Refused,
+    refused: RefusalCounters,
     /// Whose sums have changed since [`Quota::take_changed`] was last asked; at most everyone's.
     changed: Mutex<HashSet<SubjectId, foldhash::fast::RandomState>>,
 }
 
 /// Refusals per limit, since the start of the process.
 #[derive(Debug, Default)]
-struct Refused([AtomicU64; LimitKind::ALL.len()]);
+struct RefusalCounters([AtomicU64; LimitKind::ALL.len()]);
 
 /// A call that was admitted. [`Admission::settle`] counts what it used; dropping it gives back its place among the
 /// concurrent requests.
@@ -271,7 +271,7 @@ impl Quota {
     }
 }
 
-impl Refused {
+impl RefusalCounters {
     fn count(&self, limit: LimitKind) {
         self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
     }

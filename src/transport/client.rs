@@ -36,7 +36,7 @@ pub struct Client {
 
 /// What a client is doing now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gauges {
+pub struct ClientStats {
     /// Requests whose answer has not ended.
     pub in_flight: usize,
     /// Of these, requests that wait for a stream of HTTP/2.
@@ -107,9 +107,9 @@ impl Client {
 
     /// What it is doing now.
     #[must_use]
-    pub fn gauges(&self) -> Gauges {
+    pub fn stats(&self) -> ClientStats {
         let (http2_connections, waiting) = self.pool.gauges();
-        Gauges { in_flight: self.slots.taken(), waiting, http2_connections }
+        ClientStats { in_flight: self.slots.taken(), waiting, http2_connections }
     }
 
     async fn over_http1(&self, request: Request<Bytes>) -> Result<(Parts, ResponseBody), Error> {

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use body::{BodyError, ResponseBody};
-pub use client::{Client, Gauges};
+pub use client::{Client, ClientStats};
 pub use error::Error;
 pub use proxy::Proxy;
 

@@ -251,7 +251,7 @@ impl Target {
     /// The target as the API shows it.
     #[must_use]
     pub fn view(&self) -> TargetView {
-        let connections = self.client.gauges();
+        let connections = self.client.stats();
         let health_state = self.health_state(Instant::now());
         let (last_error_at, last_error) = self.last_failure.lock().clone().unzip();
         TargetView {

@@ -196,7 +196,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
                 // Nothing is in flight any more.
                 self.owe_after(*held).await?;
             }
-            self.doubt(&session, error);
+            self.invalidate_session(&session, error);
         }
         result
     }
@@ -242,7 +242,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
             Err(error) => {
                 self.books.put_back_key_uses(&uses);
                 let error = error.into();
-                self.doubt(&session, &error);
+                self.invalidate_session(&session, &error);
                 Err(error)
             }
         }
@@ -351,7 +351,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
     }
 
     /// A leader that does not know this node, or has lost some of what it acknowledged, is asked anew with the next round.
-    pub fn doubt(&self, session: &Session, error: &Error) {
+    pub fn invalidate_session(&self, session: &Session, error: &Error) {
         if matches!(error, Error::Call(LeaderError::Unknown(_) | LeaderError::Behind(_))) {
             self.session.send_if_modified(|held| held.take_if(|held| held == session).is_some());
         }

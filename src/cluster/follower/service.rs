@@ -381,7 +381,7 @@ impl Shared {
                 return;
             };
             if let Err(error) = ended {
-                self.follower.doubt(&session, &error);
+                self.follower.invalidate_session(&session, &error);
                 tracing::debug!(%error, "the leader's news broke off; asking anew");
             }
             pause(retry.wait(), &stop).await;

@@ -54,7 +54,7 @@ impl<B: LeaderStore> Leader<B> {
             );
             self.registry.lock().doubt(node);
             // What was counted of it for the limits is to be read anew too.
-            self.tally.lock().doubt(node);
+            self.tally.lock().invalidate(node);
         }
     }
 

@@ -60,7 +60,7 @@ pub trait LeaderStore: Send + Sync + 'static {
         node: &NodeId,
         records: Vec<UsageRecord>,
         fence: &Fence,
-    ) -> impl Future<Output = Result<Taken, Failure>> + Send;
+    ) -> impl Future<Output = Result<PushOutcome, Failure>> + Send;
 
     /// What a node has used in the windows of `as_of`, as far as it is committed, and how many batches that includes: one
     /// view of the database.
@@ -117,7 +117,7 @@ pub trait LeaderStore: Send + Sync + 'static {
 
 /// What became of records.
 #[derive(Clone, Debug, Default)]
-pub struct Taken {
+pub struct PushOutcome {
     /// What those used that were new and are committed.
     pub accepted: Vec<Spent>,
     /// How many the ledger held already.
@@ -330,7 +330,7 @@ impl<B: LeaderStore> Leader<B> {
         let taken = self.take(&id, records, request.last_batch).await?;
         if !former.is_empty() {
             // The limits took all of them for the sender's; the books know them under both names.
-            self.doubt(former.into_iter().chain([id.clone()]));
+            self.invalidate(former.into_iter().chain([id.clone()]));
         }
         rejected.extend(taken.rejected.into_iter().map(|(id, reason)| v1::RejectedRecord {
             request_id: id.to_string(),

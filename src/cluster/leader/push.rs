@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use crate::cluster::leader::{Leader, LeaderStore, Taken};
+use crate::cluster::leader::{Leader, LeaderStore, PushOutcome};
 use crate::cluster::usage::per_node::UsageDelta;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::fence::Fence;
@@ -23,9 +23,9 @@ impl<B: LeaderStore> Leader<B> {
         node: &NodeId,
         records: Vec<UsageRecord>,
         last_batch: u64,
-    ) -> Result<Taken, Failure> {
+    ) -> Result<PushOutcome, Failure> {
         if records.is_empty() {
-            return Ok(Taken::default());
+            return Ok(PushOutcome::default());
         }
         let place = Arc::clone(&self.commits).acquire_owned().await.map_err(|_| ending())?;
         let node = node.clone();
@@ -45,10 +45,10 @@ impl<B: LeaderStore> Leader<B> {
     }
 
     /// `taken`: none when nobody can tell what is committed.
-    fn note(&self, node: &NodeId, taken: Option<&Taken>) {
+    fn note(&self, node: &NodeId, taken: Option<&PushOutcome>) {
         let mut tally = self.tally.lock();
         match taken.map(|taken| (taken, taken.batch)) {
-            None => tally.doubt(node),
+            None => tally.invalidate(node),
             Some((taken, Some(number))) => {
                 tally.add_batch(node, number, taken.accepted.clone(), self.clock.now());
             }
@@ -80,8 +80,8 @@ impl<B: LeaderStore> Leader<B> {
     ///
     /// # Errors
     /// What the database says; the next call does it again.
-    pub async fn settle_doubts(&self) -> Result<(), Failure> {
-        let (nodes, as_of) = self.tally.lock().doubtful(self.clock.now());
+    pub async fn reload_invalidated(&self) -> Result<(), Failure> {
+        let (nodes, as_of) = self.tally.lock().invalidated(self.clock.now());
         for node in nodes {
             self.tally.lock().begin_reading(&node);
             let read = self.books.used_by(&node, as_of).await?;
@@ -92,9 +92,9 @@ impl<B: LeaderStore> Leader<B> {
     }
 
     /// Nodes that have used something before this leader started.
-    pub fn doubt(&self, nodes: impl IntoIterator<Item = NodeId>) {
+    pub fn invalidate(&self, nodes: impl IntoIterator<Item = NodeId>) {
         let mut tally = self.tally.lock();
-        nodes.into_iter().for_each(|node| tally.doubt(&node));
+        nodes.into_iter().for_each(|node| tally.invalidate(&node));
     }
 
     /// What other nodes than `node` have used, as far as it changed after `since`.

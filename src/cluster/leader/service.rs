@@ -304,8 +304,8 @@ impl Shared {
         let nodes =
             usage.stats_by(StatsBy::Node, now.month_start(), now.next_month_start(), NODES_MAX).await?;
         let nodes = nodes.iter().filter_map(|row| row.key.parse::<NodeId>().ok());
-        self.leader.doubt(nodes.filter(|node| node != self.leader.id()));
-        self.leader.settle_doubts().await?;
+        self.leader.invalidate(nodes.filter(|node| node != self.leader.id()));
+        self.leader.reload_invalidated().await?;
         self.leader.set_local_usage(&self.quota.take_changed(now));
         Ok(())
     }
@@ -357,7 +357,7 @@ impl Shared {
         let mut through = 0;
         while pause(USAGE_EVERY, &stop).await {
             let now = self.clock.now();
-            if let Err(error) = self.leader.settle_doubts().await {
+            if let Err(error) = self.leader.reload_invalidated().await {
                 tracing::warn!(%error, "what nodes have used cannot be read; limits go by what is known");
             }
             if self.leader.take_setback() {

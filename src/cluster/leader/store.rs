@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use crate::accounts::Accounts;
-use crate::cluster::leader::{LeaderStore, Taken, spent_by};
+use crate::cluster::leader::{LeaderStore, PushOutcome, spent_by};
 use crate::cluster::replication::adoption::Provenance;
 use crate::cluster::replication::provenance::{as_accounts, as_state, notes_of_leader, standing};
 use crate::cluster::replication::state::State;
@@ -45,13 +45,18 @@ impl LeaderDatabase {
 }
 
 impl LeaderStore for LeaderDatabase {
-    async fn take(&self, node: &NodeId, records: Vec<UsageRecord>, fence: &Fence) -> Result<Taken, Failure> {
+    async fn take(
+        &self,
+        node: &NodeId,
+        records: Vec<UsageRecord>,
+        fence: &Fence,
+    ) -> Result<PushOutcome, Failure> {
         let turn = if self.store.is_embedded() { Some(self.intake.lock().await) } else { None };
         let taken = timeout(TRANSACTION_MAX, self.ledger.take(node, records, fence)).await;
         drop(turn);
         let late = |_| Failure::new(Kind::Unavailable, format!("no commit within {TRANSACTION_MAX:?}"));
         let taken = taken.map_err(late)??;
-        Ok(Taken {
+        Ok(PushOutcome {
             accepted: taken.new_records().map(spent_by).collect(),
             duplicates: taken.duplicates() as u64,
             batch: taken.number(),

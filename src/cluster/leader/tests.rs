@@ -23,8 +23,8 @@ impl LeaderStore for Books {
         _node: &NodeId,
         _records: Vec<UsageRecord>,
         _fence: &Fence,
-    ) -> Result<Taken, Failure> {
-        Ok(Taken::default())
+    ) -> Result<PushOutcome, Failure> {
+        Ok(PushOutcome::default())
     }
 
     async fn used_by(&self, _node: &NodeId, _as_of: Timestamp) -> Result<NodeUse, Failure> {

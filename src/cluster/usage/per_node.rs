@@ -2,7 +2,7 @@
 //! what the others used. Pure; on the leader only.
 //!
 //! The sums are those of what is committed. They start from the database's own sums, each batch that is committed is
-//! added, and what cannot be known that way is read from the database again ([`PerNodeUsage::doubtful`]): after a commit whose
+//! added, and what cannot be known that way is read from the database again ([`PerNodeUsage::invalidated`]): after a commit whose
 //! answer got lost, and when the clock was ahead and a window has begun that is still to come.
 
 mod batches;
@@ -100,15 +100,15 @@ impl PerNodeUsage {
     }
 
     /// Notes that records of a node may be committed that nobody heard of.
-    pub fn doubt(&mut self, node: &NodeId) {
-        self.batches.entry(node.clone()).or_default().doubt();
+    pub fn invalidate(&mut self, node: &NodeId) {
+        self.batches.entry(node.clone()).or_default().invalidate();
     }
 
     /// The nodes whose sums have to be read from the database, and the moment whose windows are meant.
-    pub fn doubtful(&mut self, now: Timestamp) -> (Vec<NodeId>, Timestamp) {
+    pub fn invalidated(&mut self, now: Timestamp) -> (Vec<NodeId>, Timestamp) {
         self.turn(now);
-        let doubtful = self.batches.iter().filter(|(_, batches)| batches.are_doubtful());
-        let nodes: Vec<NodeId> = doubtful.map(|(node, _)| node.clone()).collect();
+        let invalidated = self.batches.iter().filter(|(_, batches)| batches.are_invalid());
+        let nodes: Vec<NodeId> = invalidated.map(|(node, _)| node.clone()).collect();
         self.is_blank &= !nodes.is_empty();
         (nodes, self.day)
     }
@@ -214,15 +214,15 @@ impl PerNodeUsage {
     fn turn(&mut self, now: Timestamp) {
         if now.plus(AHEAD_MAX) < self.day {
             self.begin(now);
-            self.batches.values_mut().for_each(Batches::doubt);
+            self.batches.values_mut().for_each(Batches::invalidate);
             (self.is_blank, self.was_set_back) = (true, true);
         } else if now.month_start() > self.month {
             self.begin(now);
-            self.batches.values_mut().for_each(Batches::doubt);
+            self.batches.values_mut().for_each(Batches::invalidate);
         } else if now.day_start() > self.day {
             self.day = now.day_start();
             // What was used under a clock that is ahead is of this day already.
-            self.batches.values_mut().for_each(Batches::doubt);
+            self.batches.values_mut().for_each(Batches::invalidate);
             let sums = self.subjects.values_mut().flat_map(|entry| &mut entry.by_node);
             sums.for_each(|(_, used)| used.daily_tokens = 0);
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
-use sproxy::cluster::leader::{LeaderStore, Taken, spent_by};
+use sproxy::cluster::leader::{LeaderStore, PushOutcome, spent_by};
 use sproxy::cluster::replication::adoption::Provenance;
 use sproxy::cluster::replication::state::{State, StateVersion};
 use sproxy::cluster::usage::per_node::NodeUse;
@@ -170,10 +170,10 @@ impl LeaderData {
         gone.len()
     }
 
-    fn take(&mut self, node: &NodeId, records: Vec<UsageRecord>, now: Timestamp) -> Taken {
+    fn take(&mut self, node: &NodeId, records: Vec<UsageRecord>, now: Timestamp) -> PushOutcome {
         let count = self.batches.entry(node.clone()).or_default();
         *count += 1;
-        let mut taken = Taken { batch: Some(*count), ..Taken::default() };
+        let mut taken = PushOutcome { batch: Some(*count), ..PushOutcome::default() };
         if let Some(real) = &self.real {
             let inserted = real.take(node, &records);
             assert_eq!(inserted.number, taken.batch, "the database's number of the batch");
@@ -308,7 +308,12 @@ impl LeaderDisk {
 }
 
 impl LeaderStore for LeaderDisk {
-    async fn take(&self, node: &NodeId, records: Vec<UsageRecord>, fence: &Fence) -> Result<Taken, Failure> {
+    async fn take(
+        &self,
+        node: &NodeId,
+        records: Vec<UsageRecord>,
+        fence: &Fence,
+    ) -> Result<PushOutcome, Failure> {
         let (node, world, fence) = (node.clone(), self.world.clone(), fence.clone());
         self.write(move |data| {
             let held = data.batches.get(&node).copied().unwrap_or_default();

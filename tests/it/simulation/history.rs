@@ -289,8 +289,8 @@ impl History {
             let id = "sp-1".parse().expect("a node id");
             let leader = Leader::open(id, instance, HEARTBEAT, disk, kept, clock).await.expect("opens");
             let leader = Arc::new(leader);
-            leader.doubt(nodes);
-            leader.settle_doubts().await.expect("reads");
+            leader.invalidate(nodes);
+            leader.reload_invalidated().await.expect("reads");
             *lock(&up) = Some((owner, Arc::clone(&leader)));
             let (sweeping, swept) = (world.clone(), Arc::clone(&leader));
             world.spawn(owner, async move {
@@ -302,7 +302,7 @@ impl History {
             });
             loop {
                 world.sleep(SETTLE_EVERY).await;
-                leader.settle_doubts().await.expect("reads");
+                leader.reload_invalidated().await.expect("reads");
                 let _nothing_of_its_own = leader.take_setback();
             }
         };

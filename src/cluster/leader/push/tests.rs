@@ -42,8 +42,8 @@ impl LeaderStore for Books {
         _node: &NodeId,
         records: Vec<UsageRecord>,
         _fence: &Fence,
-    ) -> Result<Taken, Failure> {
-        let mut taken = Taken::default();
+    ) -> Result<PushOutcome, Failure> {
+        let mut taken = PushOutcome::default();
         for record in records {
             if self.records.lock().insert(record.request_id, record.clone()).is_none() {
                 taken.accepted.push(spent_by(&record));
@@ -249,12 +249,12 @@ async fn limits_hear_of_a_commit_whose_answer_got_lost() {
     let batch = cluster.batch(&[5]);
     cluster.leader.books().loses_answer.store(true, Ordering::SeqCst);
     cluster.leader.push(batch.clone()).await.expect_err("nobody knows");
-    cluster.leader.settle_doubts().await.expect("read");
+    cluster.leader.reload_invalidated().await.expect("read");
     assert_eq!(cluster.told(), (5, 5), "before it is pushed again");
     let answer = cluster.leader.push(batch).await.expect("taken");
     assert_eq!((answer.duplicates, cluster.told()), (1, (5, 5)));
     cluster.leader.push(cluster.batch(&[2])).await.expect("taken");
-    cluster.leader.settle_doubts().await.expect("read");
+    cluster.leader.reload_invalidated().await.expect("read");
     assert_eq!(cluster.told(), (7, 7));
 }
 
@@ -267,7 +267,7 @@ async fn a_commit_that_comes_to_light_later_is_noticed_by_the_number_that_is_mis
     cluster.leader.books().take(&node("sp-2"), vec![late], &Fence::default()).await.expect("committed");
     cluster.leader.push(cluster.batch(&[100])).await.expect("taken");
     assert_eq!(cluster.told().0, 1, "in the order of the numbers");
-    cluster.leader.settle_doubts().await.expect("read");
+    cluster.leader.reload_invalidated().await.expect("read");
     assert_eq!(cluster.told(), (111, 111));
 }
 
@@ -275,14 +275,14 @@ async fn a_commit_that_comes_to_light_later_is_noticed_by_the_number_that_is_mis
 async fn what_is_committed_while_the_sums_are_read_counts_once() {
     let cluster = Cluster::new().await;
     cluster.leader.push(cluster.batch(&[1])).await.expect("taken");
-    cluster.leader.doubt([node("sp-2")]);
-    let mut reading = Box::pin(cluster.leader.settle_doubts());
+    cluster.leader.invalidate([node("sp-2")]);
+    let mut reading = Box::pin(cluster.leader.reload_invalidated());
     let waits = reading.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(waits.is_pending(), "the sums are read, and not set yet");
     cluster.leader.push(cluster.batch(&[10])).await.expect("taken");
     reading.await.expect("read");
     assert_eq!(cluster.told(), (11, 11));
-    cluster.leader.settle_doubts().await.expect("read");
+    cluster.leader.reload_invalidated().await.expect("read");
     assert_eq!(cluster.told(), (11, 11));
 }
 
@@ -296,9 +296,9 @@ async fn a_clock_that_was_ahead_for_a_moment_takes_nothing_from_what_was_used() 
         cluster.leader.push(cluster.batch(&[4])).await.expect("taken");
         cluster.clock.set(at(NOW));
         assert_eq!(cluster.told(), (0, 0), "nobody is told less than there is");
-        cluster.leader.settle_doubts().await.expect("read");
+        cluster.leader.reload_invalidated().await.expect("read");
         assert!(cluster.leader.take_setback(), "the leader's own sums have to be set again");
-        cluster.leader.settle_doubts().await.expect("nothing to read");
+        cluster.leader.reload_invalidated().await.expect("nothing to read");
         assert_eq!(cluster.told(), (7, 7), "{ahead}");
         cluster.leader.push(cluster.batch(&[8])).await.expect("taken");
         assert_eq!(cluster.told(), (15, 15), "{ahead}");

@@ -49,12 +49,12 @@ impl<T> Batches<T> {
     }
 
     /// Something may be committed that nobody heard of.
-    pub(super) fn doubt(&mut self) {
+    pub(super) fn invalidate(&mut self) {
         self.is_doubtful = true;
     }
 
     /// The sums have to be read from the database.
-    pub(super) fn are_doubtful(&self) -> bool {
+    pub(super) fn are_invalid(&self) -> bool {
         self.is_doubtful || !self.early.is_empty()
     }
 
