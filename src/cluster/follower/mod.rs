@@ -109,8 +109,8 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
     }
 
     /// Registers, meets the leader's ledger, owes it again what it has lost of it, and gives a leader that has lost its
-    /// state, or never knew the end of it, what this node has of it. Not while a push is on its way: what it acknowledges might be of the ledger
-    /// before.
+    /// state, or never knew the end of it, what this node has of it. Not while a push is on its way: what it acknowledges
+    /// might be of the ledger before.
     ///
     /// # Errors
     /// [`LeaderError::Taken`] when another living process has the id; the leader away; the own database failing.

@@ -66,6 +66,9 @@ pub trait FollowerStore: Send + Sync {
     fn set_aside(&self, rejected: &[(RequestId, String)])
     -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Offers again what is set aside; how many records.
+    fn retry_set_aside(&self) -> impl Future<Output = Result<u64, Failure>> + Send;
+
     /// Marks everything that is still held as unsynced, and notes what of it the ledger `left` had acknowledged; no batch
     /// is the last after that. May be interrupted anywhere and repeated.
     fn mark_all_unsynced(&self, left: Option<LedgerId>) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -182,7 +185,8 @@ pub async fn check_leader_ledger<B: FollowerStore>(books: &B, ledger: LedgerId) 
 
 /// Compares what the leader's database has taken of this node with what it acknowledged. If it has fewer batches, it was
 /// restored from an older backup, or its machine died before the last commits were on the disk: what was acknowledged
-/// in the later ones is owed again, and nothing else, since what the leader has counted once may be in its sums only.
+/// in the later ones is owed again, and nothing else, since what the leader has counted once may be in its sums only. What
+/// it had refused is offered to it again: for what was too old to be told from what it had removed, it may hold the rows.
 /// That the leader has more is normal: its word got lost. Nothing may be in flight meanwhile.
 ///
 /// How many records are owed again; none: nothing was lost.
@@ -197,6 +201,7 @@ pub async fn detect_rollback<B: FollowerStore>(books: &B, taken: u64) -> Result<
     if books.last_batch().await? <= taken {
         return Ok(None);
     }
+    books.retry_set_aside().await?;
     books.mark_unsynced_after(taken).await.map(Some)
 }
 

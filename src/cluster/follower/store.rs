@@ -43,6 +43,10 @@ impl FollowerStore for FollowerDatabase {
         Ok(self.ledger.usage().set_aside(rejected).await?)
     }
 
+    async fn retry_set_aside(&self) -> Result<u64, Failure> {
+        Ok(self.ledger.retry_set_aside().await?)
+    }
+
     async fn mark_all_unsynced(&self, left: Option<LedgerId>) -> Result<(), Failure> {
         self.ledger.mark_all_unsynced(left).await?;
         Ok(())

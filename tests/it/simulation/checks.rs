@@ -66,7 +66,8 @@ impl History {
     fn check_complete(&self, leader: &LeaderData, through: Timestamp) {
         let named = self.by_name();
         for (name, follower) in named.iter().filter(|(name, _)| leader.awaited.contains(*name)) {
-            for owed in lock(follower).records.values().filter(|owed| !owed.set_aside && !owed.is_late) {
+            for owed in lock(follower).records.values().filter(|owed| owed.refused.is_none() && !owed.is_late)
+            {
                 if is_poison(&owed.record) {
                     // Offered anew to each ledger, and set aside by each.
                     continue;
@@ -100,8 +101,9 @@ impl History {
                 let id = owed.record.request_id;
                 assert!(owed.synced != owed.set_aside, "{id} of {name} is still owed");
                 let is_booked = booked.remove(&id);
-                if owed.set_aside && leader.is_below_floor(&owed.record) {
-                    // Counted or not: nobody can tell, and everybody can see it.
+                let why = owed.refused.as_deref().filter(|_| owed.set_aside);
+                if why.is_some_and(|why| why.contains("usage.retention")) {
+                    // Counted or not: when it was pushed nobody could tell, and everybody can see it.
                     continue;
                 }
                 assert_eq!(owed.set_aside, is_poison(&owed.record), "{id} of {name} is set aside");

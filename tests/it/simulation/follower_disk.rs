@@ -71,7 +71,8 @@ impl FollowerData {
             real.insert(&record);
         }
         let place = (record.created_at, record.request_id);
-        self.records.insert(place, Owed { record, synced: false, set_aside: false, batch: None, is_late });
+        let owed = Owed { record, synced: false, set_aside: false, refused: None, batch: None, is_late };
+        self.records.insert(place, owed);
     }
 
     /// Removes logs made before `before` that the leader has. Which.
@@ -94,6 +95,8 @@ pub struct Owed {
     pub record: UsageRecord,
     pub synced: bool,
     pub set_aside: bool,
+    /// Why it was set aside once. Unlike a database, these books do not call that owed.
+    pub refused: Option<String>,
     /// In which it was acknowledged.
     pub batch: Option<u64>,
     /// It was made after the clock was set back: earlier than the node had said that it owes nothing of.
@@ -183,6 +186,9 @@ impl FollowerStore for FollowerDisk {
                     leader.taken.contains(&id),
                     "G1: {id} is called synced, but its leader never took it"
                 );
+                if owed.refused.is_some() {
+                    self.world.happened("a record taken that had been set aside");
+                }
                 if !owed.synced {
                     (owed.synced, owed.set_aside, owed.batch) = (true, false, batch);
                 }
@@ -202,8 +208,25 @@ impl FollowerStore for FollowerDisk {
             }
             self.world.happened("a record set aside");
             for owed in data.records.values_mut().filter(|owed| !owed.synced) {
-                owed.set_aside |= rejected.iter().any(|(id, _)| *id == owed.record.request_id);
+                if let Some((_, why)) = rejected.iter().find(|(id, _)| *id == owed.record.request_id) {
+                    (owed.set_aside, owed.refused) = (true, Some(why.clone()));
+                }
             }
+        })
+        .await
+    }
+
+    async fn retry_set_aside(&self) -> Result<u64, Failure> {
+        self.write(|data| {
+            let mut retried = 0;
+            for owed in data.records.values_mut().filter(|owed| owed.set_aside) {
+                owed.set_aside = false;
+                retried += 1;
+            }
+            if let Some(real) = &data.real {
+                assert_eq!(real.retry_set_aside(), retried, "what the database offers again");
+            }
+            retried
         })
         .await
     }

@@ -83,6 +83,20 @@ fn a_followers_clock_is_set_back_behind_what_retention_has_removed() {
     );
 }
 
+/// The leader has its backup back, which knows of nothing that was removed: it can tell now, and takes what it had refused.
+#[test]
+fn what_was_set_aside_is_offered_to_a_leader_that_has_forgotten_what_it_removed() {
+    let steps = [
+        (70, WAIT),
+        (1, Event::Backup),
+        (1, Event::LeaderRetention),
+        (20, Event::SetClock(Some(0), -3_600)),
+        (20, Event::Restore),
+    ];
+    let meant = ["a backup restored", "pushed below the floor", "a record taken that had been set aside"];
+    tell(2, &steps, &meant);
+}
+
 /// A peer that is forgotten holds no row back, whatever it still owes.
 #[test]
 fn a_peer_comes_back_after_it_was_forgotten_and_its_rows_have_gone() {

@@ -139,6 +139,10 @@ impl Real {
         Self::does(self.usage().set_aside(refused));
     }
 
+    pub fn retry_set_aside(&self) -> u64 {
+        Self::does(self.usage().retry_set_aside())
+    }
+
     pub fn mark_all_unsynced(&self, left: Option<LedgerId>) {
         Self::does(self.usage().mark_all_unsynced(left, STEP));
     }
