@@ -91,7 +91,11 @@ fn leader(methods: MethodRouter<ControlState>) -> Located {
 
 impl Located {
     fn and(self, other: Self) -> Self {
-        Self { here: self.here.or(other.here), leader: self.leader.or(other.leader) }
+        let both = |one: Option<MethodRouter<ControlState>>, other| match (one, other) {
+            (Some(one), Some(other)) => Some(one.merge(other)),
+            (one, other) => one.or(other),
+        };
+        Self { here: both(self.here, other.here), leader: both(self.leader, other.leader) }
     }
 }
 

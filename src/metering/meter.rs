@@ -56,6 +56,23 @@ pub struct MeterResult {
     pub readable: bool,
 }
 
+impl MeterResult {
+    /// Nothing was counted.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            tokens: Tokens::default(),
+            steps: Vec::new(),
+            terms: Terms::default(),
+            source: TokenSource::None,
+            model: None,
+            error_event: false,
+            complete: false,
+            readable: true,
+        }
+    }
+}
+
 /// The meter of an answer in which there is nothing to count.
 pub struct NoopMeter {
     /// Whether there is nothing to count, rather than something that cannot be read.
@@ -68,15 +85,6 @@ impl Meter for NoopMeter {
     }
 
     fn result(&mut self, end: End) -> MeterResult {
-        MeterResult {
-            tokens: Tokens::default(),
-            steps: Vec::new(),
-            terms: Terms::default(),
-            source: TokenSource::None,
-            model: None,
-            error_event: false,
-            complete: end == End::Body,
-            readable: self.readable,
-        }
+        MeterResult { complete: end == End::Body, readable: self.readable, ..MeterResult::nothing() }
     }
 }

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::metered_stream::{MeteredStream, Step};
-use super::recorder::{Recorder, no_usage};
+use super::recorder::Recorder;
 use crate::domain::usage::Outcome;
+use crate::metering::MeterResult;
 use crate::upstream::{SendError, UpstreamResponse};
 
 /// Answers read in the background at the same time; beyond that they are cancelled and estimated.
@@ -124,7 +125,7 @@ impl Drop for DetachOnDrop {
                 Ok(answer) => drain(&mut attach_meter(answer, recorder)).await,
                 Err(error) => {
                     tracing::debug!(%error, "a call without a caller failed");
-                    recorder.settle(Outcome::ClientGone, no_usage());
+                    recorder.settle(Outcome::ClientGone, MeterResult::nothing());
                 }
             }
         });

@@ -104,7 +104,7 @@ impl Recorder {
             status: STATUS_CLIENT_GONE,
             is_streaming: false,
             ttfb: None,
-            so_far: no_usage(),
+            so_far: MeterResult::nothing(),
         };
         Self { context, pending: Some(Box::new(pending)) }
     }
@@ -146,7 +146,7 @@ impl Recorder {
         if let Some(pending) = &mut self.pending {
             let output = if estimate.is_deferred { estimate.output_later } else { 0 };
             let tokens = Tokens { input: estimate.input, output, ..Tokens::default() };
-            pending.so_far = MeterResult { tokens, source: TokenSource::Estimated, ..no_usage() };
+            pending.so_far = MeterResult { tokens, source: TokenSource::Estimated, ..MeterResult::nothing() };
         }
     }
 
@@ -159,7 +159,7 @@ impl Recorder {
         if let Some(pending) = &mut self.pending {
             pending.status = status;
         }
-        self.settle(outcome, no_usage())
+        self.settle(outcome, MeterResult::nothing())
     }
 
     /// Hands the record to the ledger. Nothing can be refused here: the room was reserved before the call went out.
@@ -249,18 +249,4 @@ impl Drop for Recorder {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What an answer that is no success, or that nobody can meter, counts as.
-pub(super) fn no_usage() -> MeterResult {
-    MeterResult {
-        tokens: Tokens::default(),
-        steps: Vec::new(),
-        terms: Terms::default(),
-        source: TokenSource::None,
-        model: None,
-        error_event: false,
-        complete: false,
-        readable: true,
-    }
 }

@@ -78,10 +78,10 @@ impl Provenance {
         if nothing || offered.ledger == own.ledger || own.includes(offered.ledger, offered.version) {
             return None;
         }
-        let pristine_version = own.version == self.pristine_version;
+        let is_pristine = own.version == self.pristine_version;
         // Another follower of the same lost leader, or of its successor, may know more than the first one did.
         let goes_on = |(ledger, version)| offered.includes(ledger, version);
-        if pristine_version && (own.lineage.is_empty() || self.adopted.is_some_and(goes_on)) {
+        if is_pristine && (own.lineage.is_empty() || self.adopted.is_some_and(goes_on)) {
             return Some(Adoption::Replace);
         }
         if own.is_of_the_family_of(offered) {

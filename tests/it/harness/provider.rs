@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 pub enum Move {
     /// Writes these bytes.
     Write(Vec<u8>),
+    /// Writes these bytes, which complete the answer: what follows belongs to the next request.
+    Complete(Vec<u8>),
     /// Closes the connection.
     Close,
 }
@@ -48,9 +50,10 @@ impl Scripted {
         let (moves, mut todo) = mpsc::unbounded_channel();
         let seen = Arc::clone(&requests);
         let serving = tokio::spawn(async move {
+            let mut next = None;
             while let Ok((mut socket, _)) = listener.accept().await {
                 socket.set_nodelay(true).unwrap();
-                while serve(&mut socket, &seen, &mut todo).await.is_some() {}
+                while serve(&mut socket, &seen, &mut todo, &mut next).await.is_some() {}
             }
         });
         Self { address, requests, moves, serving }
@@ -68,7 +71,7 @@ impl Scripted {
 
     /// A whole JSON answer.
     pub fn answer_json(&self, body: &str) -> &Self {
-        self.write(format!(
+        self.complete(format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         ))
@@ -86,7 +89,12 @@ impl Scripted {
 
     /// The end of a chunked body.
     pub fn end(&self) -> &Self {
-        self.write("0\r\n\r\n")
+        self.complete("0\r\n\r\n")
+    }
+
+    fn complete(&self, bytes: impl Into<Vec<u8>>) -> &Self {
+        self.moves.send(Move::Complete(bytes.into())).unwrap();
+        self
     }
 
     /// Closes the connection.
@@ -106,6 +114,7 @@ async fn serve(
     socket: &mut TcpStream,
     seen: &Mutex<Vec<Request>>,
     todo: &mut mpsc::UnboundedReceiver<Move>,
+    next: &mut Option<Move>,
 ) -> Option<()> {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
@@ -123,18 +132,37 @@ async fn serve(
         read(socket, &mut buffer, &mut bytes).await?;
     }
     seen.lock().unwrap().push(Request { head, body: bytes.split_off(head_end) });
+    // A further request means that the answer was complete; its bytes are read by the next call.
+    let mut peeked = [0];
     loop {
-        // A further request means that the answer was complete; its bytes are read by the next call.
-        let mut peeked = [0];
+        let made = match next.take() {
+            Some(made) => made,
+            None => tokio::select! {
+                biased;
+                made = todo.recv() => made?,
+                peeked = socket.peek(&mut peeked) => return (peeked.ok()? > 0).then_some(()),
+            },
+        };
+        match made {
+            Move::Write(bytes) => socket.write_all(&bytes).await.ok()?,
+            Move::Complete(bytes) => {
+                socket.write_all(&bytes).await.ok()?;
+                break;
+            }
+            Move::Close => return None,
+        }
+    }
+    // Bytes that nobody has asked for would make a caller give the connection up.
+    while next.is_none() {
         tokio::select! {
-            biased;
-            next = todo.recv() => match next? {
-                Move::Write(bytes) => socket.write_all(&bytes).await.ok()?,
+            made = todo.recv() => match made? {
                 Move::Close => return None,
+                made => *next = Some(made),
             },
             peeked = socket.peek(&mut peeked) => return (peeked.ok()? > 0).then_some(()),
         }
     }
+    (socket.peek(&mut peeked).await.ok()? > 0).then_some(())
 }
 
 async fn read(socket: &mut TcpStream, buffer: &mut [u8], bytes: &mut Vec<u8>) -> Option<()> {

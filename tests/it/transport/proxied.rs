@@ -16,6 +16,17 @@ async fn ask(node: &Node) -> Answer {
     node.ask(&key, "/v1/chat/completions", &[], &chat()).await
 }
 
+/// Answers one call over HTTP/2.
+async fn http2_provider(tls: bool) -> FrameServer {
+    FrameServer::start(tls, |mut connection| async move {
+        connection.settings(&[]).await?;
+        let stream = connection.request().await?;
+        connection.answer_json(stream, COMPLETION).await?;
+        connection.until_closed().await
+    })
+    .await
+}
+
 const FAR: &str =
     "[[targets]]\nname = \"far\"\nprovider = \"openai\"\nurl = \"http://provider.invalid:8080\"\n";
 
@@ -84,13 +95,7 @@ async fn what_is_not_tls_is_asked_for_by_its_whole_address_call_after_call_and_s
 
 #[tokio::test]
 async fn http2_without_tls_goes_through_a_tunnel() {
-    let server = FrameServer::start(false, |mut connection| async move {
-        connection.settings(&[]).await?;
-        let stream = connection.request().await?;
-        connection.answer_json(stream, COMPLETION).await?;
-        connection.until_closed().await
-    })
-    .await;
+    let server = http2_provider(false).await;
     let proxy = ConnectProxy::start(server.address, None).await;
     let node = Setup::with_targets(&server.target("own", &format!("proxy = \"http://{}\"", proxy.address)));
     let answer = ask(&node.start().await).await;
@@ -100,13 +105,7 @@ async fn http2_without_tls_goes_through_a_tunnel() {
 
 #[tokio::test]
 async fn a_target_of_its_own_proxy_speaks_tls_and_http2_through_it() {
-    let server = FrameServer::start(true, |mut connection| async move {
-        connection.settings(&[]).await?;
-        let stream = connection.request().await?;
-        connection.answer_json(stream, COMPLETION).await?;
-        connection.until_closed().await
-    })
-    .await;
+    let server = http2_provider(true).await;
     let proxy = ConnectProxy::start(server.address, None).await;
     let node = Setup::with_targets(&server.target("own", &format!("proxy = \"http://{}\"", proxy.address)));
     let node = node.start().await;
