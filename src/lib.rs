@@ -44,7 +44,9 @@
 //! | a call is booked | `Recorder::settle` in `src/proxy/recorder.rs`; written in `src/ledger/writer.rs` |
 //! | a push is taken and acknowledged | `src/cluster/leader/push.rs`; the follower's side in `src/cluster/follower/push.rs` |
 //! | a limit is checked | `Quota::admit` in `src/quota/mod.rs` |
-//! | a target is chosen, and another tried | `src/upstream/balance.rs`, `src/upstream/retry.rs` |
+//! | a target is chosen, and another tried | `src/upstream/balance.rs`, `src/upstream/plan.rs` |
+//! | what is sent to a target is made | `BufferedRequest::for_target` in `src/proxy/buffered_request.rs` |
+//! | an answer passes | `src/proxy/call.rs`, `src/proxy/response_body.rs` |
 //! | a dialect is added | `src/dialect/mod.rs`: a file beside `src/dialect/openai.rs`, and what the compiler then asks for |
 //! | an endpoint is added | `router` in `src/http/control.rs` |
 //! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/cluster/leader/service.rs` |

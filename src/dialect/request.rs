@@ -79,6 +79,12 @@ impl Peek {
         }
     }
 
+    /// Whether it wants a stream that could be asked for usage, and does not ask for it.
+    #[must_use]
+    pub fn lacks_usage(&self) -> bool {
+        self.stream == Some(true) && self.usage_option.can_be_set()
+    }
+
     /// `body` with usage asked for in its stream; none where there is nothing to change: no stream, or asked for already.
     #[must_use]
     pub fn with_usage(&self, body: &[u8]) -> Option<Bytes> {

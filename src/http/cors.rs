@@ -122,14 +122,14 @@ pub(super) fn answer(
 }
 
 /// The answer to a browser that asks before a page's call: no credential is there yet, and no provider needs to know.
-fn preflight(body_with_usage: &HeaderMap, dialect: Provider, marks: CorsHeaders) -> Response<Body> {
+fn preflight(request: &HeaderMap, dialect: Provider, marks: CorsHeaders) -> Response<Body> {
     let mut response = if marks.origin.is_some() {
         let mut response = Response::new(Body::Data(proxy::Body::from(String::new())));
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
         // Here `*` would leave out `authorization`.
-        for asked in body_with_usage.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
+        for asked in request.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.append(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
         }
         headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);

@@ -370,8 +370,8 @@ async fn own_id(
         (None, Some(link)) => {
             let reason =
                 format!("this node has no id yet: its leader at {} has to give it one", link.address());
-            let body_with_usage = cluster::ask_for_id(link, addr, config.cluster.weight, store);
-            return Ok(Box::pin(entrance.while_waiting(reason, body_with_usage)).await?);
+            let registering = cluster::ask_for_id(link, addr, config.cluster.weight, store);
+            return Ok(Box::pin(entrance.while_waiting(reason, registering)).await?);
         }
     };
     let id = text.parse().map_err(|e: NotANodeId| Error::Unusable(e.to_string()))?;

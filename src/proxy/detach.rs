@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::buffered_request::Rewrite;
 use super::metered_stream::{MeteredStream, Step};
 use super::recorder::Recorder;
 use crate::domain::usage::Outcome;
@@ -75,7 +76,9 @@ async fn drain(stream: &mut MeteredStream) {
 }
 
 type AttachMeter = Box<dyn FnOnce(UpstreamResponse, Recorder) -> MeteredStream + Send>;
-type SendFuture = Pin<Box<dyn Future<Output = Result<UpstreamResponse, SendError>> + Send>>;
+/// What came of sending a call.
+pub(super) type Sent = Result<(UpstreamResponse, Rewrite), SendError>;
+type SendFuture = Pin<Box<dyn Future<Output = Sent> + Send>>;
 
 /// A call in flight that is carried on in the background if its caller goes away before there is an answer.
 pub(super) struct DetachOnDrop {
@@ -103,7 +106,7 @@ impl DetachOnDrop {
 }
 
 impl Future for DetachOnDrop {
-    type Output = (Result<UpstreamResponse, SendError>, Recorder);
+    type Output = (Sent, Recorder);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(mut in_flight) = self.in_flight.take() else { return Poll::Pending };
@@ -122,7 +125,7 @@ impl Drop for DetachOnDrop {
         let Some(InFlight { sending, mut recorder, attach_meter }) = self.in_flight.take() else { return };
         self.drainer.in_background(async move {
             match sending.await {
-                Ok(answer) => drain(&mut attach_meter(answer, recorder)).await,
+                Ok((answer, _)) => drain(&mut attach_meter(answer, recorder)).await,
                 Err(error) => {
                     tracing::debug!(%error, "a call without a caller failed");
                     recorder.settle(Outcome::ClientGone, MeterResult::nothing());

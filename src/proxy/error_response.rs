@@ -4,7 +4,7 @@ use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
-use super::body::Body;
+use super::response_body::Body;
 use crate::dialect::error_body;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::body::Body;
 use super::headers;
+use super::response_body::Body;
 use crate::dialect;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
@@ -39,7 +39,7 @@ pub struct ModelLists {
 struct Slot {
     known: Mutex<Known>,
     /// Held by who asks; the others wait for what comes of it.
-    body_with_usage: tokio::sync::Mutex<()>,
+    asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -86,7 +86,7 @@ impl ModelLists {
         if let Some(models) = slot.fresh() {
             return models;
         }
-        let _asking = slot.body_with_usage.lock().await;
+        let _asking = slot.asking.lock().await;
         if let Some(models) = slot.fresh() {
             return models;
         }
@@ -127,10 +127,9 @@ async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
         path_and_query: shape.asked_at.to_owned(),
         headers: shape.asked_with.into_iter().collect(),
         body: bytes::Bytes::new(),
-        body_with_usage: None,
         counts_for_health: false,
     };
-    let mut answer = target.send(&request).await.map_err(|e| e.to_string())?;
+    let mut answer = target.send(request).await.map_err(|e| e.to_string())?;
     if !answer.head.status.is_success() {
         return Err(format!("it answered {}", answer.head.status));
     }
@@ -149,5 +148,5 @@ async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
 pub(super) fn passed_through(answer: UpstreamResponse) -> Response<Body> {
     let UpstreamResponse { mut head, body, .. } = answer;
     headers::for_caller(&mut head.headers);
-    Response::from_parts(head, Body::Relayed(Box::new(body)))
+    Response::from_parts(head, Body::Unmetered(Box::new(body)))
 }

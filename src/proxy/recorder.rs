@@ -29,7 +29,7 @@ pub(super) struct RecorderContext {
 }
 
 /// What the call itself says.
-pub(super) struct Call {
+pub(super) struct CallInfo {
     pub(super) request_id: RequestId,
     pub(super) principal: Principal,
     pub(super) provider: Provider,
@@ -78,7 +78,7 @@ pub(super) struct Recorder {
 }
 
 struct Pending {
-    call: Call,
+    call: CallInfo,
     reservation: Reservation,
     admission: Admission,
     target: Option<Arc<Target>>,
@@ -92,7 +92,7 @@ struct Pending {
 impl Recorder {
     pub(super) fn new(
         context: Arc<RecorderContext>,
-        call: Call,
+        call: CallInfo,
         reservation: Reservation,
         admission: Admission,
     ) -> Self {
@@ -185,7 +185,7 @@ impl Pending {
         outcome: Outcome,
         result: MeterResult,
     ) -> (UsageRecord, Reservation, Admission) {
-        let Call { request_id, principal, provider, model, hints, terms, started } = self.call;
+        let CallInfo { request_id, principal, provider, model, hints, terms, started } = self.call;
         let actual_model = match result.model {
             Some(answered) if *answered != *model => Arc::from(answered),
             _ => Arc::clone(&model),

@@ -20,8 +20,8 @@ pub struct UpstreamResponse {
     pub target: Arc<Target>,
 }
 
-/// What to send: the caller's request without the caller's credentials.
-#[derive(Clone, Debug)]
+/// What one attempt sends: the caller's request without the caller's credentials, made for one target.
+#[derive(Debug)]
 pub struct UpstreamRequest {
     /// The caller's method.
     pub method: Method,
@@ -31,8 +31,6 @@ pub struct UpstreamRequest {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
-    /// The body that asks for the usage of a stream as well, for targets that are to be asked.
-    pub body_with_usage: Option<Bytes>,
     /// Whether what becomes of it says anything about the target's health.
     pub counts_for_health: bool,
 }

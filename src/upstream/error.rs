@@ -54,6 +54,9 @@ pub enum SendError {
         /// The model that was asked for.
         model: Option<String>,
     },
+    /// No request could be made for the target.
+    #[error("{0}")]
+    NotPrepared(Failure),
     /// The target has as many calls in flight as it may: `max_connections`, or as many as its HTTP/2 connections carry.
     #[error("target {target} is busy: {reason}")]
     Busy {
@@ -113,7 +116,8 @@ impl SendError {
             Self::Unread { .. }
             | Self::Nameless { .. }
             | Self::NoTarget { .. }
-            | Self::NoneHealthy { .. } => None,
+            | Self::NoneHealthy { .. }
+            | Self::NotPrepared(_) => None,
             Self::Busy { target, .. }
             | Self::Connect { target, .. }
             | Self::Broken { target, .. }
@@ -131,6 +135,7 @@ impl SendError {
             | Self::Nameless { .. }
             | Self::NoTarget { .. }
             | Self::NoneHealthy { .. }
+            | Self::NotPrepared(_)
             | Self::Timeout { .. } => false,
         }
     }
@@ -139,6 +144,7 @@ impl SendError {
 impl From<&SendError> for Failure {
     fn from(error: &SendError) -> Self {
         let kind = match error {
+            SendError::NotPrepared(failure) => return failure.clone(),
             SendError::NoTarget { .. } | SendError::Nameless { .. } => Kind::NotFound,
             SendError::Unread { .. } => Kind::Invalid,
             SendError::NoneHealthy { .. } | SendError::Busy { .. } => Kind::Unavailable,

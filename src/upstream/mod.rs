@@ -6,8 +6,8 @@ mod call;
 mod error;
 mod health;
 mod metrics;
+mod plan;
 mod probe;
-mod retry;
 mod send;
 mod target;
 
@@ -21,6 +21,7 @@ use crate::domain::provider::Provider;
 
 pub use call::{ModelQuery, TargetQuery, UpstreamRequest, UpstreamResponse};
 pub use error::SendError;
+pub use plan::Plan;
 pub use probe::probe_all;
 pub use target::{Target, TargetView};
 
@@ -70,13 +71,14 @@ impl Upstream {
         self.targets.iter().any(|target| target.provider() == provider && target.allows_admin_paths())
     }
 
-    /// Chooses the target that a call goes to first.
+    /// Chooses the targets that a call goes to.
     ///
     /// # Errors
     /// [`SendError::NoTarget`] when none serves the model, [`SendError::NoneHealthy`] when none of those that do
     /// may be used now.
-    pub fn choose(&self, query: &TargetQuery) -> Result<Arc<Target>, SendError> {
-        self.choose_except(&[], query)
+    pub fn plan(self: &Arc<Self>, query: &TargetQuery) -> Result<Plan, SendError> {
+        let first = self.choose_except(&[], query)?;
+        Ok(Plan::new(Arc::clone(self), query.clone(), first))
     }
 
     /// Closes connections that have been idle for too long to be used again. Idempotent; the caller ticks it.

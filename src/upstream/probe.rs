@@ -28,11 +28,10 @@ async fn probe(target: &Arc<Target>, path: &str) {
         path_and_query: path.to_owned(),
         headers: HeaderMap::new(),
         body: Bytes::new(),
-        body_with_usage: None,
         counts_for_health: false,
     };
     let late = || Err(format!("no answer within {}", humantime::format_duration(ANSWER_MAX)));
-    let found = timeout(ANSWER_MAX, ask(target, &request)).await.unwrap_or_else(|_| late());
+    let found = timeout(ANSWER_MAX, ask(target, request)).await.unwrap_or_else(|_| late());
     let up = found.is_ok();
     if let Err(reason) = &found {
         target.note(false, Some(reason.clone()));
@@ -45,7 +44,7 @@ async fn probe(target: &Arc<Target>, path: &str) {
     }
 }
 
-async fn ask(target: &Arc<Target>, request: &UpstreamRequest) -> Result<(), String> {
+async fn ask(target: &Arc<Target>, request: UpstreamRequest) -> Result<(), String> {
     let mut answer = target.send(request).await.map_err(|error| error.to_string())?;
     let status = answer.head.status;
     // Read to the end, so that the connection can be used again.

@@ -64,6 +64,12 @@ impl UsageOption {
         self.is_set
     }
 
+    /// The request could ask for usage, and does not.
+    #[must_use]
+    pub fn can_be_set(&self) -> bool {
+        !self.is_set && self.edit.is_some()
+    }
+
     /// `body` with usage asked for; none if there is nothing to change.
     #[must_use]
     pub fn set_in(&self, body: &[u8]) -> Option<Bytes> {

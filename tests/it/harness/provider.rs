@@ -135,13 +135,11 @@ async fn serve(
     // A further request means that the answer was complete; its bytes are read by the next call.
     let mut peeked = [0];
     loop {
-        let made = match next.take() {
-            Some(made) => made,
-            None => tokio::select! {
-                biased;
-                made = todo.recv() => made?,
-                peeked = socket.peek(&mut peeked) => return (peeked.ok()? > 0).then_some(()),
-            },
+        let made = tokio::select! {
+            biased;
+            made = async { next.take() }, if next.is_some() => made?,
+            made = todo.recv() => made?,
+            peeked = socket.peek(&mut peeked) => return (peeked.ok()? > 0).then_some(()),
         };
         match made {
             Move::Write(bytes) => socket.write_all(&bytes).await.ok()?,

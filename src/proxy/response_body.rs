@@ -1,5 +1,6 @@
-//! The body of a metered answer: it passes untouched while a meter reads along. Under `durability = "committed"` its end
-//! is held until the record is in the database, so that nobody has an answer that the books do not know.
+//! The body of what the data plane answers: words of the gateway's own, or a provider's answer. A metered answer passes
+//! untouched while a meter reads along. Under `durability = "committed"` its end is held until the record is in the
+//! database, so that nobody has an answer that the books do not know.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::aborted::Aborted;
 use super::detach::Drainer;
@@ -14,8 +16,56 @@ use super::metered_stream::{MeteredStream, Step};
 use crate::config::{Durability, HangUp};
 use crate::dialect::usage_chunk::Remover;
 use crate::ledger::{NotCommitted, Receipt};
+use crate::transport::ResponseBody;
 
-/// An answer on its way through.
+/// A body on its way to a caller.
+pub enum Body {
+    /// The gateway's own words; none once they are said.
+    Own(Option<Bytes>),
+    /// A provider's answer, metered.
+    Metered(Box<MeteredBody>),
+    /// An answer that costs nothing and is in no book.
+    Unmetered(Box<ResponseBody>),
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Self::Own(Some(text.into()))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let piece = match self.get_mut() {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(Ok)),
+            Self::Metered(answer) => answer.poll_piece(cx),
+            Self::Unmetered(answer) => answer.poll_piece(cx).map_err(|e| Aborted::BrokeOff(e.to_string())),
+        };
+        piece.map_ok(Frame::data)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Metered(answer) => answer.is_over(),
+            Self::Unmetered(answer) => answer.exact_len() == Some(0),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let len = match self {
+            Self::Own(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Metered(answer) => answer.exact_len(),
+            Self::Unmetered(answer) => answer.exact_len(),
+        };
+        len.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// A metered answer on its way through.
 pub struct MeteredBody {
     /// None once it was left to a [`Drainer`].
     stream: Option<MeteredStream>,
@@ -30,9 +80,9 @@ pub struct MeteredBody {
 }
 
 enum State {
-    Flowing,
+    Passing,
     /// The record is on its way to the database; these last bytes wait for it.
-    BodyPermit {
+    HeldForCommit {
         last: Option<Bytes>,
         committed: Pin<Box<dyn Future<Output = Result<(), NotCommitted>> + Send>>,
         ended: bool,
@@ -54,7 +104,7 @@ impl MeteredBody {
             stream: Some(stream),
             remover,
             ahead: None,
-            state: State::Flowing,
+            state: State::Passing,
             durability,
             on_hangup,
             drainer,
@@ -70,7 +120,7 @@ impl MeteredBody {
     /// [`Aborted`]: nothing of the answer may be shown.
     pub(super) async fn begin(&mut self, has_length: bool) -> Result<(), Aborted> {
         let first = poll_fn(|cx| match self.poll_through(cx) {
-            Poll::Pending if !has_length && !matches!(self.state, State::BodyPermit { .. }) => {
+            Poll::Pending if !has_length && !matches!(self.state, State::HeldForCommit { .. }) => {
                 Poll::Ready(None)
             }
             polled => polled,
@@ -112,10 +162,10 @@ impl MeteredBody {
                     self.state = State::Over;
                     return Poll::Ready(Some(Err(aborted)));
                 }
-                State::BodyPermit { last, committed, ended } => {
+                State::HeldForCommit { last, committed, ended } => {
                     let committed = ready!(committed.as_mut().poll(cx));
                     let (last, ended) = (last.take(), *ended);
-                    self.state = if ended || committed.is_err() { State::Over } else { State::Flowing };
+                    self.state = if ended || committed.is_err() { State::Over } else { State::Passing };
                     if let Err(error) = committed {
                         return Poll::Ready(Some(Err(error.into())));
                     }
@@ -123,7 +173,7 @@ impl MeteredBody {
                         return Poll::Ready(Some(Ok(last)));
                     }
                 }
-                State::Flowing => {
+                State::Passing => {
                     let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
                     match ready!(stream.poll_step(cx, false)) {
                         Step::More(piece) => {
@@ -168,7 +218,7 @@ impl MeteredBody {
             Some(receipt) => Box::pin(receipt.committed()),
             None => Box::pin(std::future::ready(Ok(()))),
         };
-        self.state = State::BodyPermit { last, committed, ended };
+        self.state = State::HeldForCommit { last, committed, ended };
     }
 }
 

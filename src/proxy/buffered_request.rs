@@ -1,0 +1,184 @@
+//! A request that is there as a whole, with what was read of it. It outlives the attempts, each of which is given a
+//! request of its own.
+
+use std::borrow::Cow;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
+use http::{HeaderMap, HeaderValue, Method};
+use http_body::Body as HttpBody;
+
+use super::headers;
+use super::readable_body::Readable;
+use super::recorder::{Hints, SESSION_ID};
+use super::request_body::{BodyMemory, BodyPermit};
+use crate::dialect::request::Peek;
+use crate::dialect::route::Route;
+use crate::dialect::{self, Billing};
+use crate::domain::failure::Failure;
+use crate::domain::ids::UserId;
+use crate::quota::QuotaRequest;
+use crate::upstream::{ModelQuery, Target, TargetQuery, UpstreamRequest};
+
+/// A request's head, as far as it matters here.
+#[derive(Debug)]
+pub struct Head<'q> {
+    pub method: Method,
+    /// What stands behind the `?`.
+    pub query: Option<Cow<'q, str>>,
+    pub headers: HeaderMap,
+}
+
+/// A caller's request, without the caller's credentials.
+pub(super) struct BufferedRequest {
+    method: Method,
+    path_and_query: String,
+    /// End-to-end headers.
+    headers: HeaderMap,
+    body: Bytes,
+    permit: BodyPermit,
+    counts_for_health: bool,
+    with_usage: WithUsage,
+    pub(super) peek: Peek,
+    pub(super) hints: Hints,
+    /// Which targets may take it.
+    pub(super) query: TargetQuery,
+}
+
+/// The body with usage asked for in its stream, for targets that are to be asked.
+enum WithUsage {
+    /// It is not to be asked for.
+    No,
+    /// It could be: this is the body as a provider reads it.
+    Possible(Readable),
+    Made(Bytes),
+}
+
+/// What has to be done to an answer, so that it is the one that the caller asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rewrite {
+    /// Nothing.
+    None,
+    /// The event with the usage is taken out again.
+    RemoveUsage,
+}
+
+impl BufferedRequest {
+    /// Reads the body to its end, and in it what is asked for.
+    ///
+    /// # Errors
+    /// As [`BodyMemory::read`] says.
+    pub(super) async fn read<B>(
+        memory: &Arc<BodyMemory>,
+        route: &Route<'_>,
+        head: &mut Head<'_>,
+        body: B,
+        user: UserId,
+        is_housekeeping: bool,
+    ) -> Result<Box<Self>, Failure>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let (body, permit) = memory.read(body, user).await?;
+        let readable = Readable::of(&body, &head.headers, memory.share(user)).await?;
+        let peek = Peek::new(route, &head.headers, readable.peek(&body), readable.is_exact());
+        let affinity = head.headers.get(SESSION_ID).map(affinity);
+        let model = model_query(route, &peek, !body.is_empty());
+        let query = TargetQuery { provider: route.provider, model, is_housekeeping, affinity };
+        let hints = Hints::of(&head.headers);
+        let path_and_query = match &head.query {
+            Some(query) => format!("{}?{query}", route.path),
+            None => route.path.to_owned(),
+        };
+        let mut headers = std::mem::take(&mut head.headers);
+        headers::for_upstream(&mut headers);
+        let has_option =
+            route.billing == Billing::Inference && dialect::has_usage_option(route.provider, route.path);
+        let with_usage =
+            if has_option && peek.lacks_usage() { WithUsage::Possible(readable) } else { WithUsage::No };
+        Ok(Box::new(Self {
+            method: head.method.clone(),
+            path_and_query,
+            headers,
+            body,
+            permit,
+            counts_for_health: route.billing != Billing::Untracked,
+            with_usage,
+            peek,
+            hints,
+            query,
+        }))
+    }
+
+    /// What is asked for, for limits.
+    pub(super) fn quota_request(&self) -> QuotaRequest<'_> {
+        let peek = &self.peek;
+        QuotaRequest {
+            model: &peek.model,
+            max_tokens: peek.max_tokens,
+            model_is_ambiguous: peek.ambiguous.model,
+            max_tokens_is_ambiguous: peek.ambiguous.max_tokens,
+            is_open_ended: peek.is_background && peek.max_tokens.is_none(),
+        }
+    }
+
+    /// Makes sure that there is memory for the body that `target` is to get.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(super) fn prepare_for(&mut self, target: &Target) -> Result<(), Failure> {
+        if target.include_usage()
+            && let WithUsage::Possible(readable) = &self.with_usage
+        {
+            let made = self.peek.with_usage(readable.text(&self.body));
+            self.permit.grow(made.as_ref().map_or(0, Bytes::len))?;
+            self.with_usage = made.map_or(WithUsage::No, WithUsage::Made);
+        }
+        Ok(())
+    }
+
+    /// The request of one attempt, as `target` is to get it.
+    ///
+    /// # Errors
+    /// As [`Self::prepare_for`] says.
+    pub(super) fn for_target(&mut self, target: &Target) -> Result<(UpstreamRequest, Rewrite), Failure> {
+        self.prepare_for(target)?;
+        let mut headers = self.headers.clone();
+        let (body, rewrite) = match &self.with_usage {
+            WithUsage::Made(body) if target.include_usage() => {
+                // What is taken out of the answer again has to be found in the clear.
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+                // Whatever the caller's body is coded in, this one is not.
+                headers.remove(CONTENT_ENCODING);
+                (body, Rewrite::RemoveUsage)
+            }
+            _ => (&self.body, Rewrite::None),
+        };
+        let request = UpstreamRequest {
+            method: self.method.clone(),
+            path_and_query: self.path_and_query.clone(),
+            headers,
+            body: body.clone(),
+            counts_for_health: self.counts_for_health,
+        };
+        Ok((request, rewrite))
+    }
+}
+
+/// What a call says of its model; of one that spends nothing it does not matter what cannot be read.
+fn model_query(route: &Route<'_>, peek: &Peek, has_body: bool) -> ModelQuery {
+    let may_name = matches!(route.billing, Billing::Inference | Billing::Untracked);
+    match () {
+        () if !peek.model.is_empty() => ModelQuery::Named(Arc::clone(&peek.model)),
+        () if has_body && may_name && peek.hides_model => ModelQuery::Unread,
+        () => ModelQuery::Nameless { has_body },
+    }
+}
+
+fn affinity(session: &HeaderValue) -> u64 {
+    let mut hasher = foldhash::fast::FixedState::with_seed(0).build_hasher();
+    hasher.write(session.as_bytes());
+    hasher.finish()
+}
