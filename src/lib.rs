@@ -46,6 +46,7 @@
 //! | a limit is checked | `Quota::admit` in `src/quota/mod.rs` |
 //! | a target is chosen, and another tried | `src/upstream/balance.rs`, `src/upstream/plan.rs` |
 //! | what is sent to a target is made | `BufferedRequest::for_target` in `src/proxy/buffered_request.rs` |
+//! | targets or prices are replaced | `Live` in `src/proxy/live.rs`; a call goes by one snapshot |
 //! | an answer passes | `src/proxy/call.rs`, `src/proxy/response_body.rs` |
 //! | a dialect is added | `src/dialect/mod.rs`: a file beside `src/dialect/openai.rs`, and what the compiler then asks for |
 //! | an endpoint is added | `router` in `src/http/control.rs` |

@@ -13,11 +13,10 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Ledger;
-use crate::proxy::Gateway;
+use crate::proxy::{Gateway, Live};
 use crate::quota::Quota;
 use crate::store::DatabaseLock;
 use crate::telemetry::{Exposition, log};
-use crate::upstream::Upstream;
 
 /// What can be said about a node's health.
 pub struct Health {
@@ -26,7 +25,7 @@ pub struct Health {
     /// The ledger.
     pub ledger: Ledger,
     /// The targets.
-    pub upstream: Arc<Upstream>,
+    pub live: Arc<Live>,
     /// The limits.
     pub quota: Quota,
     /// This process's right to its database.
@@ -75,7 +74,7 @@ pub async fn ready(State(health): State<Arc<Health>>) -> Response {
     }
     reasons.extend(health.ledger.trouble().map(|why| format!("the ledger cannot be written: {why}")));
     reasons.extend(health.lock.rival());
-    reasons.extend(health.upstream.not_usable());
+    reasons.extend(health.live.now().upstream.not_usable());
     reasons.extend(health.cluster.not_ready());
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if reasons.is_empty() { "ready" } else { "not ready" };
@@ -96,7 +95,7 @@ pub async fn metrics(State(health): State<Arc<Health>>) -> Response {
     health.gateway.metrics().expose(&mut text);
     health.ledger.stats().expose(&mut text);
     health.quota.expose(&mut text);
-    health.upstream.expose(&mut text);
+    health.live.now().upstream.expose(&mut text);
     health.cluster.expose(&mut text);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.into_text()).into_response()
 }

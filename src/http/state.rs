@@ -14,9 +14,9 @@ use crate::domain::ids::NodeId;
 use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::Dismissed;
 use crate::http::callers::Callers;
+use crate::proxy::Live;
 use crate::quota::Quota;
 use crate::store::Store;
-use crate::upstream::Upstream;
 
 /// What the handlers work on.
 #[derive(Clone)]
@@ -27,8 +27,8 @@ pub struct ControlState {
     pub quota: Quota,
     /// Lists, usage and statistics.
     pub store: Store,
-    /// This node's targets.
-    pub targets: Arc<Upstream>,
+    /// This node's targets and prices.
+    pub live: Arc<Live>,
     /// The other nodes.
     pub cluster: Arc<dyn Cluster>,
     /// On a follower: how a request gets to the leader. None on the leader.

@@ -89,7 +89,8 @@ impl From<TargetView> for UpstreamTargetView {
 #[utoipa::path(get, path = "/admin/v1/targets", tag = "targets",
     responses((status = 200, description = "Every target of this node", body = List<UpstreamTargetView>), ReadErrors))]
 pub async fn list(State(state): State<ControlState>, _: Admin) -> ApiResult<Json<List<UpstreamTargetView>>> {
-    let targets = state.targets.targets().iter().map(|target| target.view().into());
+    let live = state.live.now();
+    let targets = live.upstream.targets().iter().map(|target| target.view().into());
     Ok(Json(List::whole(targets.collect())))
 }
 
@@ -124,7 +125,8 @@ async fn set_draining(
     draining: bool,
 ) -> ApiResult<Json<UpstreamTargetView>> {
     let missing = || ApiError::not_found(format!("no such target: {name}"));
-    let target = state.targets.find(name).ok_or_else(missing)?;
+    let live = state.live.now();
+    let target = live.upstream.find(name).ok_or_else(missing)?;
     if target.set_draining(draining) {
         let action = if draining { "target.drain" } else { "target.undrain" };
         let subject = format!("target {name} of {}", state.node);

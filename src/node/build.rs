@@ -39,10 +39,10 @@ use crate::http::relay;
 use crate::http::stall::Stalls;
 use crate::inbound;
 use crate::ledger::{Emergency, Ledger, Retention, UsageWriter};
-use crate::proxy::{BodyMemory, Drainer, Gateway, NoAccountsYet, Parts, StaleCheck};
+use crate::proxy::{BodyMemory, Drainer, Gateway, Live, NoAccountsYet, Parts, StaleCheck};
 use crate::quota::Quota;
 use crate::store::{self, DatabaseLock, FileLock, MetaKey, MetaRepo, Store, UsageRepo};
-use crate::upstream::{Upstream, probe_all};
+use crate::upstream::probe_all;
 
 /// Why a node does not run.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +93,7 @@ struct SharedParts {
     accounts: Accounts,
     quota: Quota,
     ledger: Ledger,
-    upstream: Arc<Upstream>,
+    live: Arc<Live>,
     clock: Arc<dyn Clock>,
     /// How others reach this node's HTTP side.
     addr: String,
@@ -162,7 +162,8 @@ async fn foundation(
     if let Some((file, left)) = emergency {
         writer = writer.with_emergency(file, left);
     }
-    let upstream = Upstream::new(&config.targets, &clock).map_err(|e| Error::Unusable(e.to_string()))?;
+    let live = Live::new(&config.targets, config.prices.clone(), Arc::clone(&clock))
+        .map_err(|e| Error::Unusable(e.to_string()))?;
     if config.targets.is_empty() {
         let variables = Provider::ALL.map(|provider| obvious_target(provider).variable);
         tracing::warn!(
@@ -170,8 +171,7 @@ async fn foundation(
             one_of(&variables)
         );
     }
-    let base =
-        SharedParts { id, store, lock, accounts, quota, ledger, upstream: Arc::new(upstream), clock, addr };
+    let base = SharedParts { id, store, lock, accounts, quota, ledger, live, clock, addr };
     Ok((base, link, writer))
 }
 
@@ -280,10 +280,9 @@ fn servers(
         accounts: base.accounts.clone(),
         quota: base.quota.clone(),
         ledger: base.ledger.clone(),
-        upstream: Arc::clone(&base.upstream),
+        live: Arc::clone(&base.live),
         body_memory: BodyMemory::new(bodies, config.http.max_body_bytes),
         drainer: Drainer::new(drained, supervisor.giving_up()),
-        prices: Arc::new(config.prices),
         durability: config.usage.durability,
         clock: Arc::clone(&base.clock),
         node: base.id.clone(),
@@ -294,7 +293,7 @@ fn servers(
     let health = Arc::new(Health {
         gateway: Arc::clone(&gateway),
         ledger: base.ledger.clone(),
-        upstream: Arc::clone(&base.upstream),
+        live: Arc::clone(&base.live),
         quota: base.quota.clone(),
         lock: Arc::clone(&base.lock),
         leaving: supervisor.stop_of(Stage::Servers),
@@ -317,7 +316,7 @@ fn servers(
         accounts: base.accounts.clone(),
         quota: base.quota.clone(),
         store: base.store.clone(),
-        targets: Arc::clone(&base.upstream),
+        live: Arc::clone(&base.live),
         cluster: role,
         relay,
         callers,
@@ -445,11 +444,11 @@ const PROBE_EVERY: Duration = Duration::from_secs(10);
 const TIDY_EVERY: Duration = Duration::from_mins(1);
 
 fn background(supervisor: &mut Supervisor, base: &SharedParts) {
-    let upstream = Arc::clone(&base.upstream);
+    let live = Arc::clone(&base.live);
     supervisor.spawn(Stage::Background, "target checks", |stop| {
         let leaving = stop.clone();
         repeat(PROBE_EVERY, stop, move || {
-            let (upstream, leaving) = (Arc::clone(&upstream), leaving.clone());
+            let (upstream, leaving) = (Arc::clone(&live.now().upstream), leaving.clone());
             async move {
                 upstream.close_idle();
                 // Nobody wants to know any more when the node leaves, and a silent target must not hold it up.

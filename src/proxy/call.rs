@@ -8,6 +8,7 @@ use http::{HeaderValue, Response};
 use super::buffered_request::{BufferedRequest, Rewrite};
 use super::detach::{DetachOnDrop, Drainer, Sent};
 use super::headers;
+use super::live::Snapshot;
 use super::metered_stream::MeteredStream;
 use super::recorder::Recorder;
 use super::response_body::{Body, MeteredBody};
@@ -19,11 +20,10 @@ use crate::domain::ids::RequestId;
 use crate::domain::tokens::Estimate;
 use crate::domain::usage::Outcome;
 use crate::metering::{self, AnswerHead};
-use crate::upstream::{Plan, SendError, Upstream, UpstreamResponse};
+use crate::upstream::{Plan, SendError, UpstreamResponse};
 
 /// What is the same for every call.
 pub(super) struct CallContext {
-    pub(super) upstream: Arc<Upstream>,
     pub(super) drainer: Arc<Drainer>,
     /// When the end of an answer is released.
     pub(super) durability: Durability,
@@ -32,6 +32,7 @@ pub(super) struct CallContext {
 /// A call under way.
 pub(super) struct Call<'g> {
     pub(super) context: &'g CallContext,
+    pub(super) live: Arc<Snapshot>,
     pub(super) request_id: RequestId,
     pub(super) recorder: Recorder,
     pub(super) metering: Metering,
@@ -112,7 +113,7 @@ impl Call<'_> {
     async fn fail(mut self, error: &SendError) -> Result<Failure, Failure> {
         let failure = Failure::from(error);
         tracing::warn!(request_id = %self.request_id, %error, "no answer from upstream");
-        if let Some(target) = error.target().and_then(|name| self.context.upstream.find(name)) {
+        if let Some(target) = error.target().and_then(|name| self.live.upstream.find(name)) {
             self.recorder.set_target(target);
         }
         let receipt = self.recorder.failed(outcome(error), failure.kind.http_status().as_u16());

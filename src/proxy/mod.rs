@@ -13,6 +13,7 @@ mod detach;
 pub mod error_response;
 mod headers;
 mod housekeeping;
+mod live;
 mod metered_stream;
 mod metrics;
 mod models;
@@ -39,7 +40,6 @@ use crate::dialect::route::Route;
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{NodeId, RequestId};
-use crate::domain::price::PriceList;
 use crate::domain::principal::Principal;
 use crate::ledger::Ledger;
 use crate::quota::Quota;
@@ -51,6 +51,7 @@ pub use buffered_request::Head;
 use call::{Call, CallContext, Metering};
 pub use detach::Drainer;
 pub use headers::drop_hop_by_hop;
+pub use live::{Live, Snapshot};
 pub use metrics::Metrics;
 use models::ModelLists;
 use recorder::{CallInfo, Recorder, RecorderContext};
@@ -66,6 +67,7 @@ pub struct Gateway {
     accounts: Accounts,
     quota: Quota,
     ledger: Ledger,
+    live: Arc<Live>,
     calls: CallContext,
     models: ModelLists,
     body_memory: Arc<BodyMemory>,
@@ -84,14 +86,12 @@ pub struct Parts {
     pub quota: Quota,
     /// Where it is booked.
     pub ledger: Ledger,
-    /// Where it goes.
-    pub upstream: Arc<Upstream>,
+    /// Where it goes, and what it costs.
+    pub live: Arc<Live>,
     /// The memory for request bodies.
     pub body_memory: Arc<BodyMemory>,
     /// Who reads the answers that nobody waits for.
     pub drainer: Arc<Drainer>,
-    /// What it costs.
-    pub prices: Arc<PriceList>,
     /// When the end of an answer is released.
     pub durability: Durability,
     /// The time.
@@ -116,7 +116,6 @@ impl Gateway {
     pub fn new(parts: Parts) -> Self {
         let node_header = HeaderValue::from_str(parts.node.as_str()).unwrap_or(HeaderValue::from_static("-"));
         let context = Arc::new(RecorderContext {
-            prices: parts.prices,
             clock: parts.clock,
             metrics: Arc::new(Metrics::default()),
             node: parts.node,
@@ -126,11 +125,8 @@ impl Gateway {
             quota: parts.quota,
             ledger: parts.ledger,
             models: ModelLists::default(),
-            calls: CallContext {
-                upstream: parts.upstream,
-                drainer: parts.drainer,
-                durability: parts.durability,
-            },
+            live: parts.live,
+            calls: CallContext { drainer: parts.drainer, durability: parts.durability },
             body_memory: parts.body_memory,
             context,
             node_header,
@@ -160,6 +156,7 @@ impl Gateway {
                 if let Some(caller) = caller.take() {
                     refusal_log::book(
                         &self.context,
+                        &self.live.now().prices,
                         &self.refused,
                         &self.ledger,
                         (request_id, provider),
@@ -207,9 +204,10 @@ impl Gateway {
         if wants_websocket(&head.headers) {
             return Ok(error_response::upgrade(route.provider, request_id));
         }
-        let is_housekeeping = self.check_path(&route, &head.method)?;
+        let live = self.live.now();
+        let is_housekeeping = check_path(&live.upstream, &route, &head.method)?;
         if route.lists_models {
-            let models = self.models.list(&self.calls.upstream, &principal, route.provider);
+            let models = self.models.list(&live.upstream, &principal, route.provider);
             return Ok(Box::pin(models).await);
         }
         let memory = &self.body_memory;
@@ -219,14 +217,14 @@ impl Gateway {
             caller.model = Arc::clone(&request.peek.model);
         }
         // Nothing is admitted, reserved or sent for a model that nobody serves, or without the memory for it.
-        let plan = self.plan(&route, &request, &principal)?;
+        let plan = plan(&live.upstream, &route, &request, &principal)?;
         request.prepare_for(plan.first())?;
         if route.billing == Billing::Untracked {
             let sent = plan.send(|target| request.for_target(target)).await;
             let (answer, _) = sent.map_err(|error| Failure::from(&error))?;
             return Ok(models::passed_through(answer));
         }
-        let call = self.begin(request_id, &route, &mut request, principal, now)?;
+        let call = self.begin(request_id, &route, &mut request, principal, live, now)?;
         // From here on its recorder books it.
         *caller = None;
         call.complete(plan, request).await
@@ -239,31 +237,6 @@ impl Gateway {
         Ok(())
     }
 
-    /// Whether such calls are for a provider at all, and whether it is one about the provider's account.
-    fn check_path(&self, route: &Route<'_>, method: &Method) -> Result<bool, Failure> {
-        if matches!(*method, Method::TRACE | Method::CONNECT) {
-            return Err(method_not_allowed(method));
-        }
-        path::check(route.path)?;
-        let is_housekeeping = housekeeping::is_housekeeping(route.provider, method, route.path);
-        if is_housekeeping && !self.calls.upstream.takes_admin_paths(route.provider) {
-            return Err(housekeeping::refused());
-        }
-        Ok(is_housekeeping)
-    }
-
-    fn plan(
-        &self,
-        route: &Route<'_>,
-        request: &BufferedRequest,
-        principal: &Principal,
-    ) -> Result<Plan, Failure> {
-        let upstream = &self.calls.upstream;
-        upstream
-            .plan(&request.query)
-            .map_err(|none| other_dialect::refused(&none, upstream, principal, (route, &request.query)))
-    }
-
     /// Begins a call: it has its room in the ledger, and is admitted.
     fn begin(
         &self,
@@ -271,6 +244,7 @@ impl Gateway {
         route: &Route<'_>,
         request: &mut BufferedRequest,
         principal: Principal,
+        live: Arc<Snapshot>,
         now: Moment,
     ) -> Result<Call<'_>, Failure> {
         // The room first: it is given back if the call is not admitted, while a call that counts against a limit
@@ -283,6 +257,7 @@ impl Gateway {
             provider: route.provider,
             model: Arc::clone(&request.peek.model),
             hints: std::mem::take(&mut request.hints),
+            prices: Arc::clone(&live.prices),
             terms: request.peek.terms.clone(),
             started: now.steady,
         };
@@ -292,8 +267,32 @@ impl Gateway {
             recorder.set_fallback(estimate);
         }
         let metering = Metering { billing: route.billing, estimate };
-        Ok(Call { context: &self.calls, request_id, recorder, metering })
+        Ok(Call { context: &self.calls, live, request_id, recorder, metering })
     }
+}
+
+/// Whether such calls are for a provider at all, and whether it is one about the provider's account.
+fn check_path(upstream: &Upstream, route: &Route<'_>, method: &Method) -> Result<bool, Failure> {
+    if matches!(*method, Method::TRACE | Method::CONNECT) {
+        return Err(method_not_allowed(method));
+    }
+    path::check(route.path)?;
+    let is_housekeeping = housekeeping::is_housekeeping(route.provider, method, route.path);
+    if is_housekeeping && !upstream.takes_admin_paths(route.provider) {
+        return Err(housekeeping::refused());
+    }
+    Ok(is_housekeeping)
+}
+
+fn plan(
+    upstream: &Arc<Upstream>,
+    route: &Route<'_>,
+    request: &BufferedRequest,
+    principal: &Principal,
+) -> Result<Plan, Failure> {
+    upstream
+        .plan(&request.query)
+        .map_err(|none| other_dialect::refused(&none, upstream, principal, (route, &request.query)))
 }
 
 fn stale() -> Failure {

@@ -22,7 +22,6 @@ use crate::upstream::Target;
 
 /// What outlives the request and is the same for all of them.
 pub(super) struct RecorderContext {
-    pub(super) prices: Arc<PriceList>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) node: NodeId,
@@ -35,6 +34,8 @@ pub(super) struct CallInfo {
     pub(super) provider: Provider,
     pub(super) model: Arc<str>,
     pub(super) hints: Hints,
+    /// The prices that hold for it.
+    pub(super) prices: Arc<PriceList>,
     /// On which terms the caller wants to be served.
     pub(super) terms: Terms,
     pub(super) started: Instant,
@@ -185,18 +186,18 @@ impl Pending {
         outcome: Outcome,
         result: MeterResult,
     ) -> (UsageRecord, Reservation, Admission) {
-        let CallInfo { request_id, principal, provider, model, hints, terms, started } = self.call;
+        let CallInfo { request_id, principal, provider, model, hints, prices, terms, started } = self.call;
         let actual_model = match result.model {
             Some(answered) if *answered != *model => Arc::from(answered),
             _ => Arc::clone(&model),
         };
         // What answered is what is charged; its name is often more exact than what was asked for.
-        let entry = context.prices.known(&actual_model).unwrap_or_else(|| context.prices.find(&model));
+        let entry = prices.known(&actual_model).unwrap_or_else(|| prices.find(&model));
         let terms = result.terms.or(&terms);
         let price = entry.on(&terms);
         let of_step = |step: &Step| match &step.model {
             Some(name) if **name != *actual_model => {
-                Part::new(name, step.tokens, &context.prices.find(name).on(&terms))
+                Part::new(name, step.tokens, &prices.find(name).on(&terms))
             }
             _ => Part::new(&actual_model, step.tokens, &price),
         };

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::recorder::RecorderContext;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{GroupId, RequestId, UserId};
+use crate::domain::price::PriceList;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
 use crate::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
@@ -67,6 +68,7 @@ impl RefusalLog {
 /// Books a refusal, if the user may have a row and the ledger has room.
 pub(super) fn book(
     context: &RecorderContext,
+    prices: &PriceList,
     rows: &RefusalLog,
     ledger: &Ledger,
     (request_id, provider): (RequestId, Provider),
@@ -89,7 +91,7 @@ pub(super) fn book(
         group_id,
         group,
         actual_model: Arc::clone(&caller.model),
-        price: Arc::clone(&context.prices.find(&caller.model).price),
+        price: Arc::clone(&prices.find(&caller.model).price),
         parts: Vec::new(),
         model: caller.model,
         provider,

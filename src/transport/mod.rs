@@ -24,7 +24,7 @@ pub use error::Error;
 pub use proxy::Proxy;
 
 /// Where a [`Client`] sends, and within which limits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// `http` or `https`, and the host. What stands behind it is not looked at: requests bring their whole path.
     pub url: http::Uri,

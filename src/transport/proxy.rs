@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 const HEAD_MAX: usize = 8 * 1024;
 
 /// A proxy. Its `Debug` form has no credentials.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     host: String,
     port: u16,

@@ -25,7 +25,7 @@ pub(super) fn choose(
     let serving = serving(targets, query)?;
     let usable: Vec<_> = serving
         .into_iter()
-        .filter(|target| target.is_usable() && !tried.iter().any(|other| Arc::ptr_eq(other, target)))
+        .filter(|target| target.is_usable(now) && !tried.iter().any(|other| Arc::ptr_eq(other, target)))
         .collect();
     let mut well: Vec<_> = usable
         .iter()
@@ -33,7 +33,7 @@ pub(super) fn choose(
         .filter(|target| matches!(target.health_state(now), HealthState::Healthy | HealthState::HalfOpen))
         .collect();
     while let Some(picked) = pick(&well, query.affinity, cursor) {
-        if picked.health_state(now) == HealthState::Healthy || picked.health.try_half_open(now) {
+        if picked.health_state(now) == HealthState::Healthy || picked.state.health.try_half_open(now) {
             return Ok(Arc::clone(picked));
         }
         // Another call is trying it.

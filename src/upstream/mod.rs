@@ -10,9 +10,10 @@ mod plan;
 mod probe;
 mod send;
 mod target;
+mod target_state;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::config::TargetConfig;
@@ -20,7 +21,7 @@ use crate::domain::clock::Clock;
 use crate::domain::provider::Provider;
 
 pub use call::{ModelQuery, TargetQuery, UpstreamRequest, UpstreamResponse};
-pub use error::SendError;
+pub use error::{BadTarget, SendError};
 pub use plan::Plan;
 pub use probe::probe_all;
 pub use target::{Target, TargetView};
@@ -37,12 +38,22 @@ impl Upstream {
     ///
     /// # Errors
     /// A target whose URL or CA file cannot be used, by name.
-    pub fn new(configs: &[TargetConfig], clock: &Arc<dyn Clock>) -> Result<Self, error::BadTarget> {
-        let targets = configs
-            .iter()
-            .map(|config| Target::new(config, Arc::clone(clock)).map(Arc::new))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { targets, cursor: AtomicU64::new(0) })
+    pub fn new(configs: &[TargetConfig], clock: &Arc<dyn Clock>) -> Result<Self, BadTarget> {
+        Self { targets: Vec::new(), cursor: AtomicU64::new(0) }.replaced_by(configs, clock)
+    }
+
+    /// The targets of another configuration. Those that have their name from before and go to the same place keep their
+    /// connections, their health and what was counted of them.
+    ///
+    /// # Errors
+    /// As [`Self::new`] says.
+    pub fn replaced_by(&self, configs: &[TargetConfig], clock: &Arc<dyn Clock>) -> Result<Self, BadTarget> {
+        let target = |config: &TargetConfig| {
+            let before = self.find(&config.name).map(|before| &**before);
+            Target::new(config, before, clock).map(Arc::new)
+        };
+        let targets = configs.iter().map(target).collect::<Result<_, _>>()?;
+        Ok(Self { targets, cursor: AtomicU64::new(self.cursor.load(Ordering::Relaxed)) })
     }
 
     /// Every target, in the order of the configuration.
@@ -92,3 +103,6 @@ impl Upstream {
         balance::choose(&self.targets, query, tried, &self.cursor, Instant::now())
     }
 }
+
+#[cfg(test)]
+mod tests;

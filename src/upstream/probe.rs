@@ -34,9 +34,9 @@ async fn probe(target: &Arc<Target>, path: &str) {
     let found = timeout(ANSWER_MAX, ask(target, request)).await.unwrap_or_else(|_| late());
     let up = found.is_ok();
     if let Err(reason) = &found {
-        target.note(false, Some(reason.clone()));
+        target.state.note(false, Some(reason.clone()));
     }
-    if target.health.checked(up) {
+    if target.state.health.checked(up) {
         match found {
             Ok(()) => tracing::info!(target = target.name(), "target is up again"),
             Err(reason) => tracing::warn!(target = target.name(), %reason, "target is down"),

@@ -18,18 +18,18 @@ impl Target {
     pub async fn send(self: &Arc<Self>, request: UpstreamRequest) -> Result<UpstreamResponse, SendError> {
         let counts_for_health = request.counts_for_health;
         let request = self.with_address(request)?;
-        self.attempts.increment();
-        match self.client.request(request).await {
+        self.state.attempts.increment();
+        match self.state.client.request(request).await {
             Ok((head, body)) => {
                 let failure = is_failure(head.status).then(|| format!("answered {}", head.status));
-                self.note(counts_for_health, failure);
+                self.state.note(counts_for_health, failure);
                 Ok(UpstreamResponse { head, body, target: Arc::clone(self) })
             }
             Err(error) => {
                 let error = SendError::of(self.name(), &error);
                 // That this node's own limits are reached says nothing about the target.
                 let tells = counts_for_health && !matches!(error, SendError::Busy { .. });
-                self.note(tells, Some(error.to_string()));
+                self.state.note(tells, Some(error.to_string()));
                 Err(error)
             }
         }

@@ -1,22 +1,20 @@
 //! One upstream address of a provider: its key, weight, models, health and connections.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use http::{HeaderName, HeaderValue, Uri};
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::error::BadTarget;
-use super::health::{Health, HealthState};
+use super::health::HealthState;
+use super::target_state::TargetState;
 use crate::config::{HangUp, Http2, TargetConfig};
 use crate::dialect;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::provider::Provider;
-use crate::telemetry::Counter;
-use crate::transport::{self, Client, Endpoint, Proxy};
+use crate::transport::{self, Endpoint, Proxy};
 
 /// One upstream address.
 pub struct Target {
@@ -33,13 +31,7 @@ pub struct Target {
     allow_admin_paths: bool,
     on_hangup: HangUp,
     health_path: Option<String>,
-    pub(super) health: Health,
-    draining: AtomicBool,
-    pub(super) client: Client,
-    pub(super) attempts: Counter,
-    failures: Counter,
-    last_failure: Mutex<Option<(Timestamp, String)>>,
-    clock: Arc<dyn Clock>,
+    pub(super) state: Arc<TargetState>,
 }
 
 /// A target as the API shows it; never its key.
@@ -82,7 +74,12 @@ pub struct TargetView {
 }
 
 impl Target {
-    pub(super) fn new(config: &TargetConfig, clock: Arc<dyn Clock>) -> Result<Self, BadTarget> {
+    /// `before`: the target of that name until now.
+    pub(super) fn new(
+        config: &TargetConfig,
+        before: Option<&Self>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, BadTarget> {
         let bad = |reason: String| BadTarget { name: config.name.clone(), reason };
         let uri: Uri = config.url.parse().map_err(|_| bad(format!("`{}` is no URL", config.url)))?;
         let credential = config
@@ -92,7 +89,11 @@ impl Target {
             .transpose()
             .map_err(|_| bad("the API key has characters that no header can carry".to_owned()))?;
         let base_path = uri.path().trim_end_matches('/').to_owned();
-        let client = endpoint(uri, config).and_then(|endpoint| Client::new(&endpoint)).map_err(bad)?;
+        let endpoint = endpoint(uri, config).map_err(bad)?;
+        let state = match before {
+            Some(before) if before.state.endpoint == endpoint => Arc::clone(&before.state),
+            _ => Arc::new(TargetState::new(endpoint, Arc::clone(clock)).map_err(bad)?),
+        };
         let mut models = GlobSetBuilder::new();
         for glob in &config.models {
             models.add(GlobBuilder::new(glob).build().map_err(|e| bad(e.to_string()))?);
@@ -110,13 +111,7 @@ impl Target {
             allow_admin_paths: config.allow_admin_paths,
             on_hangup: config.on_hangup,
             health_path: config.health_path.clone(),
-            health: Health::new(Instant::now()),
-            draining: AtomicBool::new(false),
-            client,
-            attempts: Counter::default(),
-            failures: Counter::default(),
-            last_failure: Mutex::default(),
-            clock,
+            state,
         })
     }
 
@@ -194,22 +189,22 @@ impl Target {
 
     /// An answer's stream of events came to its end; `hollow`: without an event.
     pub fn stream_ended(&self, hollow: bool) {
-        self.health.stream_ended(hollow, Instant::now());
+        self.state.health.stream_ended(hollow, Instant::now());
     }
 
     /// Whether it may be given calls at all.
-    pub(super) fn is_usable(&self) -> bool {
-        let is_up = self.health_state(Instant::now()) != HealthState::Down;
-        !self.draining.load(Ordering::Relaxed) && is_up && self.weight > 0
+    pub(super) fn is_usable(&self, now: Instant) -> bool {
+        let is_up = self.health_state(now) != HealthState::Down;
+        !self.state.is_draining() && is_up && self.weight > 0
     }
 
     pub(super) fn health_state(&self, now: Instant) -> HealthState {
-        self.health.health_state(now)
+        self.state.health.health_state(now)
     }
 
     /// Why it gets no call now; none: it may get one.
     pub(super) fn not_usable(&self) -> Option<String> {
-        let why = if self.draining.load(Ordering::Relaxed) {
+        let why = if self.state.is_draining() {
             "is drained".to_owned()
         } else if self.weight == 0 {
             "has no weight".to_owned()
@@ -223,37 +218,22 @@ impl Target {
         Some(format!("{} {why}", self.name))
     }
 
-    /// Takes down what a call or a check has met; `counts_for_health` says whether it counts for the choice of targets.
-    pub(super) fn note(&self, counts_for_health: bool, failure: Option<String>) {
-        match failure {
-            None if counts_for_health => self.health.answered(),
-            None => {}
-            Some(reason) => {
-                if counts_for_health {
-                    self.health.failed(Instant::now());
-                }
-                self.failures.increment();
-                *self.last_failure.lock() = Some((self.clock.now(), reason));
-            }
-        }
-    }
-
     /// Closes connections that have been idle for too long to be used again.
     pub(super) fn close_idle(&self) {
-        self.client.close_idle();
+        self.state.client.close_idle();
     }
 
     /// Stops (or resumes) giving it new calls; those it is answering are finished. True if that is a change.
     pub fn set_draining(&self, draining: bool) -> bool {
-        self.draining.swap(draining, Ordering::Relaxed) != draining
+        self.state.set_draining(draining)
     }
 
     /// The target as the API shows it.
     #[must_use]
     pub fn view(&self) -> TargetView {
-        let connections = self.client.stats();
+        let connections = self.state.client.stats();
         let health_state = self.health_state(Instant::now());
-        let (last_error_at, last_error) = self.last_failure.lock().clone().unzip();
+        let (last_error_at, last_error) = self.state.last_failure().unzip();
         TargetView {
             name: self.name.to_string(),
             provider: self.provider,
@@ -262,7 +242,7 @@ impl Target {
             models: self.model_globs.clone(),
             healthy: health_state == HealthState::Healthy,
             cooling_until: match health_state {
-                HealthState::Ejected(left) => Some(self.clock.now().plus(left)),
+                HealthState::Ejected(left) => Some(self.state.now().plus(left)),
                 HealthState::Healthy | HealthState::HalfOpen | HealthState::Down => None,
             },
             reason: match health_state {
@@ -271,11 +251,11 @@ impl Target {
                     .not_usable()
                     .map(|why| last_error.as_ref().map_or(why.clone(), |last| format!("{why}: {last}"))),
             },
-            attempts: self.attempts.get(),
-            failures: self.failures.get(),
+            attempts: self.state.attempts.get(),
+            failures: self.state.failures.get(),
             last_error,
             last_error_at,
-            draining: self.draining.load(Ordering::Relaxed),
+            draining: self.state.is_draining(),
             in_flight: connections.in_flight,
             waiting: connections.waiting,
             http2_connections: connections.http2_connections,

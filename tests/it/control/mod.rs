@@ -20,16 +20,26 @@ use sproxy::domain::clock::{Clock, ManualClock, Moment, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::ids::NodeId;
 use sproxy::domain::peer::Peer;
+use sproxy::domain::price::{Entry, Price, PriceList, Source as PriceSource};
 use sproxy::domain::summary::Dismissed;
 use sproxy::http::callers::Callers;
 use sproxy::http::control::{Cluster, ControlState, router};
+use sproxy::proxy::Live;
 use sproxy::quota::{Quota, SubjectId};
 use sproxy::store::usage::Source;
 use sproxy::store::{Location, Store, Synchronous, UsageRepo};
-use sproxy::upstream::Upstream;
 
 pub const ADMIN_PASSWORD: &str = "correct horse battery";
 pub const START: &str = "2026-11-22T10:00:00Z";
+
+/// Prices of a node that has no targets.
+fn free() -> PriceList {
+    PriceList::flat(Entry {
+        price: Arc::new(Price::default()),
+        multipliers: Vec::new(),
+        source: PriceSource::BuiltIn,
+    })
+}
 
 /// A leader's control plane, and the clock it lives by.
 pub struct Plane {
@@ -138,10 +148,7 @@ impl Plane {
             accounts: accounts.clone(),
             quota: quota.clone(),
             store: store.clone(),
-            targets: Arc::new(
-                Upstream::new(&[], &(clock.clone() as Arc<dyn sproxy::domain::clock::Clock>))
-                    .expect("no targets"),
-            ),
+            live: Live::new(&[], free(), clock.clone()).expect("no targets"),
             cluster: Arc::new(Alone(clock.now())),
             relay: None,
             callers: Arc::new(Callers { trusted: Vec::new(), secret: None, clock: clock.clone() }),
