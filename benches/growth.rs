@@ -14,7 +14,7 @@
 )]
 
 #[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../tests/it/store_records.rs"]
+#[path = "../tests/it/harness/records.rs"]
 mod store_records;
 
 use std::future::Future;

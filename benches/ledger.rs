@@ -16,10 +16,10 @@
 )]
 
 #[allow(dead_code, clippy::print_stderr, reason = "the tests use more of it")]
-#[path = "../tests/it/postgres.rs"]
+#[path = "../tests/it/harness/postgres.rs"]
 mod postgres;
 #[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../tests/it/store_records.rs"]
+#[path = "../tests/it/harness/records.rs"]
 mod store_records;
 
 use std::path::Path;

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::{ask, booked, follower_behind, leader, leader_setup, metric, settled};
+use crate::harness::postgres::Postgres;
 use crate::harness::{Link, Mock, Mode, Node, until};
-use crate::postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_leader_committed_and_could_not_say_is_pushed_again_and_counted_once() {

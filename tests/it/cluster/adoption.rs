@@ -7,8 +7,8 @@ use reqwest::Method;
 
 use super::restore::Backup;
 use super::{ask, follower, leader, leader_setup};
+use crate::harness::postgres::Postgres;
 use crate::harness::{Mock, Node, until};
-use crate::postgres::Postgres;
 
 /// Waits until every node answers this key so.
 async fn answered(nodes: &[&Node], key: &str, status: u16, what: &str) {

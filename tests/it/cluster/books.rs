@@ -9,8 +9,8 @@ use super::{
     Traffic, ask, booked, compare_books, follower, follower_behind, follower_setup, leader, leader_setup,
     peer, ready, settled,
 };
+use crate::harness::postgres::Postgres;
 use crate::harness::{Link, Mock, Mode, Node, time, until};
-use crate::postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_killed_again_and_again_under_load_lose_nothing_and_book_nothing_twice() {

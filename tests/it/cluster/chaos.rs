@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Traffic, compare_books, follower_behind, leader, leader_setup, metric, ready, settled};
+use crate::harness::postgres::Postgres;
 use crate::harness::{DEADLINE, Link, Mock, Mode, Node, until};
-use crate::postgres::Postgres;
 
 /// Chaos in `cargo test`.
 const SECONDS: u64 = 10;

@@ -7,9 +7,9 @@ use serde_json::Value;
 use tokio::task::spawn_blocking;
 
 use super::{Traffic, ask, compare_books, follower_setup, leader_setup, ready, settled};
+use crate::harness::postgres::Postgres;
+use crate::harness::switch::{Passes, Switch};
 use crate::harness::{Mock, Node, until};
-use crate::postgres::Postgres;
-use crate::switch::{Passes, Switch};
 
 /// A leader and a follower, one of them on PostgreSQL by way of a switch.
 struct Stage {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{PACE, ask, booked, follower, follower_behind, leader, leader_setup, metric, peer, ready};
 use crate::cli::plain;
+use crate::harness::postgres::Postgres;
 use crate::harness::{Link, Mock, Mode, Node, time, until};
-use crate::postgres::Postgres;
 
 async fn unsynced(node: &Node) -> usize {
     node.usage().await.iter().filter(|row| row["synced"] == json!(false)).count()

@@ -7,9 +7,9 @@
 use serde_json::{Value, json};
 
 use super::{Traffic, ask, compare_books, follower, leader_setup, ready, settled};
+use crate::harness::postgres::Postgres;
+use crate::harness::switch::Switch;
 use crate::harness::{Mock, Node, until};
-use crate::postgres::Postgres;
-use crate::switch::Switch;
 
 /// Failovers in `cargo test`.
 const FAILOVERS: usize = 2;

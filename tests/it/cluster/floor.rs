@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::restore::{Backup, acknowledged};
 use super::{PACE, ask, booked, follower, leader_setup, metric, peer};
+use crate::harness::postgres::Postgres;
 use crate::harness::{Mock, Node, until};
-use crate::postgres::Postgres;
 
 /// So many requests; each has 100 tokens.
 const REQUESTS: usize = 10;

@@ -15,8 +15,8 @@ use sproxy::ledger::Ledger;
 use sproxy::store::{Location, Store, Synchronous};
 use tokio_util::sync::CancellationToken;
 
+use crate::harness::records::{at, node, record};
 use crate::harness::until;
-use crate::store_records::{at, node, record};
 
 /// As many as the leader lets wait for their commit.
 const PUSHES: usize = 32;

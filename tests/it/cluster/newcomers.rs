@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::grpc::{channel, registration};
 use super::{leader, leader_setup};
+use crate::harness::postgres::Postgres;
 use crate::harness::{Mock, Node, until};
-use crate::postgres::Postgres;
 
 /// Asks for a name; a former run makes it the same node's.
 async fn name(cluster: &mut ClusterClient<Channel>, instance: Uuid) -> Result<String, Status> {

@@ -6,9 +6,9 @@ use sproxy::domain::summary::{StatRow, StatsBy};
 use sproxy::store::{Location, Store, Synchronous, UsageRepo};
 
 use super::{PACE, booked, quiet, ready};
+use crate::harness::postgres::Postgres;
 use crate::harness::{Node, Scripted, Setup, until};
 use crate::metering::outside::call;
-use crate::postgres::Postgres;
 
 /// What a node keeps its books in.
 struct Books {

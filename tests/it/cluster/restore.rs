@@ -11,8 +11,8 @@ use sea_orm::{ConnectionTrait as _, Database};
 use serde_json::json;
 
 use super::{ask, booked, follower, leader, leader_setup, metric, settled};
+use crate::harness::postgres::Postgres;
 use crate::harness::{Mock, Node, until};
-use crate::postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_leader_acknowledged_after_its_backup_was_made_is_pushed_to_it_again() {

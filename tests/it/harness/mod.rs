@@ -3,12 +3,16 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod databases;
 pub mod frames;
 mod link;
+pub mod postgres;
 mod process;
 mod provider;
 pub mod proxy;
 mod python;
+pub mod records;
+pub mod switch;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

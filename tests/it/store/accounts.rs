@@ -14,8 +14,8 @@ use sproxy::store::{
 };
 use uuid::Uuid;
 
-use crate::store_database::{TestDatabase, on_both};
-use crate::store_records::{at, group, record, user};
+use crate::harness::databases::{TestDatabase, on_both};
+use crate::harness::records::{at, group, record, user};
 
 fn alice() -> User {
     named_user(1, "alice")

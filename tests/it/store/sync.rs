@@ -13,8 +13,8 @@ use sproxy::domain::summary::StatsBy;
 use sproxy::domain::usage::{UsageFilter, UsageRecord};
 use sproxy::store::{Error, PeerRepo, UsageRepo};
 
-use crate::store_database::{TestDatabase, on_both};
-use crate::store_records::{at, node, record, sum};
+use crate::harness::databases::{TestDatabase, on_both};
+use crate::harness::records::{at, node, record, sum};
 
 fn series(count: u64) -> Vec<UsageRecord> {
     let start = at("2026-11-22T10:00:00Z");

@@ -1,6 +1,8 @@
 //! The control plane over sockets: a router on port 0 with a database of its own, and a client that makes a test
 //! short.
 
+mod backup;
+mod browsers;
 mod canary;
 mod keys;
 mod lists;

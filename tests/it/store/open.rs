@@ -4,9 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use sproxy::store::{Error, Location, MetaKey, MetaRepo, Store, UsageRepo};
 
-use crate::postgres::Postgres;
-use crate::store_database::{TestDatabase, on_both, sqlite_at};
-use crate::store_records::{Dice, at, sum};
+use crate::harness::databases::{TestDatabase, on_both, sqlite_at};
+use crate::harness::postgres::Postgres;
+use crate::harness::records::{Dice, at, sum};
 
 on_both! {
     async fn what_is_written_is_there_after_opening_again(db: TestDatabase) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sproxy::store::{Error, Location, Store, Synchronous};
 use tempfile::TempDir;
 
-use crate::postgres::Postgres;
+use crate::harness::postgres::Postgres;
 
 /// A fresh database, and the store on it. What it stands on goes when it is dropped.
 pub struct TestDatabase {

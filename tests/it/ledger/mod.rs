@@ -1,5 +1,8 @@
 //! The ledger, on both databases: room is reserved, records are committed in groups, nothing is dropped.
 
+mod crash;
+mod unwritable;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +15,9 @@ use sproxy::ledger::{Full, Ledger, NotCommitted, Retention, UsageWriter};
 use sproxy::store::{Store, UsageRepo};
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres::Postgres;
-use crate::store_database::{TestDatabase, on_both};
-use crate::store_records::{Dice, at, node, record, sum};
+use crate::harness::databases::{TestDatabase, on_both};
+use crate::harness::postgres::Postgres;
+use crate::harness::records::{Dice, at, node, record, sum};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

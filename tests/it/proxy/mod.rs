@@ -1,5 +1,11 @@
 //! The way of a request, from outside: what passes untouched, what is booked, what is refused and how.
 
+mod bypass;
+mod credentials;
+mod routing;
+mod sdk;
+mod streams;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,5 +1,8 @@
 //! The command line as people and scripts meet it: what it prints, where, and with which exit code.
 
+mod demo;
+mod prices;
+
 use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};

@@ -6,9 +6,9 @@ use std::process::Output;
 use reqwest::Method;
 use tokio::process::{Child, Command};
 
+use crate::harness::postgres::Postgres;
+use crate::harness::switch::Switch;
 use crate::harness::{DEADLINE, Mock, Node, SPROXY, Setup, until};
-use crate::postgres::Postgres;
-use crate::switch::Switch;
 
 /// A second process, with a directory and addresses of its own, on the database at `url`.
 struct Second {

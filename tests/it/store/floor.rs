@@ -10,9 +10,9 @@ use sproxy::domain::usage::UsageRecord;
 use sproxy::store::UsageRepo;
 use sproxy::store::usage::Inserted;
 
+use crate::harness::databases::{TestDatabase, on_both};
+use crate::harness::records::{at, node, record};
 use crate::harness::until;
-use crate::store_database::{TestDatabase, on_both};
-use crate::store_records::{at, node, record};
 
 /// One record a second.
 fn series(source: &NodeId, count: u64) -> Vec<UsageRecord> {

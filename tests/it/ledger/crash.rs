@@ -18,8 +18,8 @@ use sproxy::ledger::Ledger;
 use sproxy::store::{Store, UsageRepo};
 use tokio_util::sync::CancellationToken;
 
-use crate::store_database::sqlite_at;
-use crate::store_records::{Dice, at, sum};
+use crate::harness::databases::sqlite_at;
+use crate::harness::records::{Dice, at, sum};
 
 const VICTIM: &str = "SPROXY_TEST_VICTIM";
 
@@ -56,7 +56,7 @@ async fn a_killed_process_leaves_every_committed_record_once_and_exact_sums() {
     let path = dir.path().join("sproxy.db");
     let mut confirmed = 0_u64;
     for round in 0..5_usize {
-        let mut victim = victim("ledger_crash::writes_until_it_is_killed", &path, "");
+        let mut victim = victim("ledger::crash::writes_until_it_is_killed", &path, "");
         let mut lines = BufReader::new(victim.stdout.take().expect("its output")).lines();
         let mut heard = 0;
         // killed in the middle of whatever it does, at another point in each round
@@ -108,7 +108,7 @@ fn a_full_disk_refuses_new_requests_and_loses_no_record() {
     let dir = tempfile::tempdir().expect("a directory");
     // Files may grow to 2 MB at first; writing more is an error and not a signal.
     let shell = "trap '' XFSZ; ulimit -S -f 4096;";
-    let victim = victim("ledger_crash::fills_the_disk", &dir.path().join("sproxy.db"), shell);
+    let victim = victim("ledger::crash::fills_the_disk", &dir.path().join("sproxy.db"), shell);
     let output = victim.wait_with_output().expect("its output");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("every record is there"), "{text}");

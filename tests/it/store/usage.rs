@@ -11,8 +11,8 @@ use sproxy::domain::usage::{UsageFilter, UsageRecord};
 use sproxy::store::usage::{Source, UsedTotals};
 use sproxy::store::{MetaKey, MetaRepo, UsageRepo};
 
-use crate::store_database::{TestDatabase, on_both};
-use crate::store_records::{Dice, at, group, node, record, sum, user};
+use crate::harness::databases::{TestDatabase, on_both};
+use crate::harness::records::{Dice, at, group, node, record, sum, user};
 
 const DAY: u64 = 24 * 3_600 * 1_000_000;
 

@@ -1,0 +1,3 @@
+//! Who somebody is, and who may try how often.
+
+mod logins;

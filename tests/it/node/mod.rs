@@ -1,0 +1,5 @@
+//! A node as a process: how it starts, dies, and shares its machine.
+
+mod crash;
+mod deploy;
+mod one_process;

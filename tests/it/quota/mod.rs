@@ -1,0 +1,5 @@
+//! Limits, and what all share.
+
+mod clock;
+mod limits;
+mod shares;

@@ -1,0 +1,7 @@
+//! The database behind a node, SQLite and PostgreSQL alike.
+
+mod accounts;
+mod floor;
+mod open;
+mod sync;
+mod usage;
