@@ -49,9 +49,8 @@ pub(super) struct BufferedRequest {
 
 /// The body with usage asked for in its stream, for targets that are to be asked.
 enum WithUsage {
-    /// It is not to be asked for.
     No,
-    /// It could be: this is the body as a provider reads it.
+    /// Not asked for yet. With the body as a provider reads it.
     Possible(Readable),
     Made(Bytes),
 }
@@ -59,7 +58,6 @@ enum WithUsage {
 /// What has to be done to an answer, so that it is the one that the caller asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rewrite {
-    /// Nothing.
     None,
     /// The event with the usage is taken out again.
     RemoveUsage,
@@ -124,10 +122,10 @@ impl BufferedRequest {
         }
     }
 
-    /// Makes sure that there is memory for the body that `target` is to get.
+    /// Makes the body that `target` gets, where it is another than the caller's.
     ///
     /// # Errors
-    /// `Unavailable`.
+    /// `Unavailable`: no memory for it.
     pub(super) fn prepare_for(&mut self, target: &Target) -> Result<(), Failure> {
         if target.include_usage()
             && let WithUsage::Possible(readable) = &self.with_usage
@@ -139,7 +137,7 @@ impl BufferedRequest {
         Ok(())
     }
 
-    /// The request of one attempt, as `target` is to get it.
+    /// The request of one attempt.
     ///
     /// # Errors
     /// As [`Self::prepare_for`] says.

@@ -22,7 +22,7 @@ use crate::domain::usage::Outcome;
 use crate::metering::{self, AnswerHead};
 use crate::upstream::{Plan, SendError, UpstreamResponse};
 
-/// What is the same for every call.
+/// The same for every call.
 pub(super) struct CallContext {
     pub(super) drainer: Arc<Drainer>,
     /// When the end of an answer is released.

@@ -62,7 +62,7 @@ pub use response_body::Body;
 const X_SPROXY_REQUEST_ID: HeaderName = HeaderName::from_static("x-sproxy-request-id");
 const X_SPROXY_NODE: HeaderName = HeaderName::from_static("x-sproxy-node");
 
-/// Everything the way of a request needs.
+/// Answers calls on the data plane.
 pub struct Gateway {
     accounts: Accounts,
     quota: Quota,
@@ -80,38 +80,29 @@ pub struct Gateway {
 
 /// What a [`Gateway`] is made of.
 pub struct Parts {
-    /// Who may call.
     pub accounts: Accounts,
-    /// How much.
     pub quota: Quota,
-    /// Where it is booked.
     pub ledger: Ledger,
-    /// Where it goes, and what it costs.
     pub live: Arc<Live>,
-    /// The memory for request bodies.
     pub body_memory: Arc<BodyMemory>,
-    /// Who reads the answers that nobody waits for.
     pub drainer: Arc<Drainer>,
     /// When the end of an answer is released.
     pub durability: Durability,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// This node.
     pub node: NodeId,
-    /// Whether calls are to be refused because what this node knows is too old; none: never.
+    /// `None`: calls are served however old the node's state is.
     pub is_stale: Option<StaleCheck>,
-    /// Why no credential can be judged yet; none: it can.
+    /// `None`: the node always knows its users.
     pub no_accounts_yet: Option<NoAccountsYet>,
 }
 
-/// Says why no credential can be judged yet, because the node has not been told of any users; none: it can.
+/// Says why no credential can be checked yet: the node has not heard of any users. `None`: it can.
 pub type NoAccountsYet = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Says whether calls are to be refused because what the node knows of users and limits is too old.
 pub type StaleCheck = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl Gateway {
-    /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let node_header = HeaderValue::from_str(parts.node.as_str()).unwrap_or(HeaderValue::from_static("-"));
@@ -136,7 +127,6 @@ impl Gateway {
         }
     }
 
-    /// What the data plane counts.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.context.metrics
@@ -151,7 +141,7 @@ impl Gateway {
         let (provider, mut caller) = (route.provider, None);
         let mut response =
             self.answer(request_id, route, head, body, &mut caller).await.unwrap_or_else(|failure| {
-                let failure = self.judged(failure);
+                let failure = self.or_not_yet(failure);
                 self.context.metrics.refused(failure.kind);
                 if let Some(caller) = caller.take() {
                     refusal_log::book(
@@ -176,8 +166,8 @@ impl Gateway {
         response
     }
 
-    /// A node that knows nobody yet cannot say of a credential that it is wrong.
-    fn judged(&self, failure: Failure) -> Failure {
+    /// A node that knows no users yet cannot call a credential wrong.
+    fn or_not_yet(&self, failure: Failure) -> Failure {
         let unknown = self.no_accounts_yet.as_ref().filter(|_| failure.kind == Kind::Unauthenticated);
         unknown.and_then(|reason| reason()).map_or(failure, Failure::not_yet)
     }

@@ -38,8 +38,8 @@ pub struct ModelLists {
 #[derive(Default)]
 struct Slot {
     known: Mutex<Known>,
-    /// Held by who asks; the others wait for what comes of it.
-    asking: tokio::sync::Mutex<()>,
+    /// Held while the target is asked, so that callers at the same time ask once.
+    single_flight: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -86,7 +86,7 @@ impl ModelLists {
         if let Some(models) = slot.fresh() {
             return models;
         }
-        let _asking = slot.asking.lock().await;
+        let _flight = slot.single_flight.lock().await;
         if let Some(models) = slot.fresh() {
             return models;
         }

@@ -13,9 +13,9 @@ use crate::domain::failure::{Failure, Kind};
 
 /// A body, as far as it can be read.
 pub(super) enum Readable {
-    /// It is its own text.
+    /// Not compressed.
     Plain,
-    /// This is its text.
+    /// Decompressed.
     Copy { text: Vec<u8>, coding: Coding, _room: BodyPermit },
     /// It is compressed in a way that is not known, or broken.
     Unreadable,
@@ -40,7 +40,6 @@ impl Readable {
         }
     }
 
-    /// What the body asks for.
     pub(super) fn peek<'b>(&'b self, body: &'b Bytes) -> BodyPeek<'b> {
         let peek = BodyPeek::read(self.text(body));
         if matches!(self, Self::Unreadable) { peek.unread() } else { peek }

@@ -20,23 +20,22 @@ use crate::proxy::metrics::Metrics;
 use crate::quota::Admission;
 use crate::upstream::Target;
 
-/// What outlives the request and is the same for all of them.
+/// The same for every call.
 pub(super) struct RecorderContext {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) node: NodeId,
 }
 
-/// What the call itself says.
+/// What is known of a call when it begins.
 pub(super) struct CallInfo {
     pub(super) request_id: RequestId,
     pub(super) principal: Principal,
     pub(super) provider: Provider,
     pub(super) model: Arc<str>,
     pub(super) hints: Hints,
-    /// The prices that hold for it.
     pub(super) prices: Arc<PriceList>,
-    /// On which terms the caller wants to be served.
+    /// Such as a service tier or a batch discount, as the caller asked for it.
     pub(super) terms: Terms,
     pub(super) started: Instant,
 }
@@ -86,8 +85,8 @@ struct Pending {
     status: u16,
     is_streaming: bool,
     ttfb: Option<Duration>,
-    /// What is known to be used if nothing more is heard.
-    so_far: MeterResult,
+    /// What is booked if nothing more is heard.
+    fallback: MeterResult,
 }
 
 impl Recorder {
@@ -105,7 +104,7 @@ impl Recorder {
             status: STATUS_CLIENT_GONE,
             is_streaming: false,
             ttfb: None,
-            so_far: MeterResult::nothing(),
+            fallback: MeterResult::nothing(),
         };
         Self { context, pending: Some(Box::new(pending)) }
     }
@@ -147,7 +146,8 @@ impl Recorder {
         if let Some(pending) = &mut self.pending {
             let output = if estimate.is_deferred { estimate.output_later } else { 0 };
             let tokens = Tokens { input: estimate.input, output, ..Tokens::default() };
-            pending.so_far = MeterResult { tokens, source: TokenSource::Estimated, ..MeterResult::nothing() };
+            pending.fallback =
+                MeterResult { tokens, source: TokenSource::Estimated, ..MeterResult::nothing() };
         }
     }
 
@@ -242,8 +242,8 @@ impl Pending {
 impl Drop for Recorder {
     fn drop(&mut self) {
         if let Some(pending) = &self.pending {
-            let so_far = pending.so_far.clone();
-            self.settle(Outcome::ClientGone, so_far);
+            let fallback = pending.fallback.clone();
+            self.settle(Outcome::ClientGone, fallback);
         }
     }
 }

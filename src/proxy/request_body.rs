@@ -27,7 +27,7 @@ struct ReadDeadline {
 }
 
 /// A mobile phone at its worst is faster.
-const PATIENCE: ReadDeadline = ReadDeadline { pause: Duration::from_mins(1), rate: 8 * 1024 };
+const READ_DEADLINE: ReadDeadline = ReadDeadline { pause: Duration::from_mins(1), rate: 8 * 1024 };
 /// Memory that is asked for at once, however much is announced; more follows as it is needed.
 const STEP: usize = 256 * 1024;
 
@@ -35,32 +35,31 @@ const STEP: usize = 256 * 1024;
 /// or one body. Where that is not enough for somebody who holds less than others, their slowest body gives way.
 #[derive(Debug)]
 pub struct BodyMemory {
-    memory: Shares<UserId>,
+    shares: Shares<UserId>,
     body_max: usize,
-    patience: ReadDeadline,
-    /// The bodies of which a part is still to come.
-    coming: Mutex<HashMap<u64, Arc<Pace>>>,
+    deadline: ReadDeadline,
+    unfinished: Mutex<HashMap<u64, Arc<Pace>>>,
     numbers: AtomicU64,
 }
 
-/// A share of the budget; giving it back is its drop.
+/// Memory that a body holds; dropping it gives the memory back.
 #[derive(Debug)]
 pub struct BodyPermit {
-    budget: Arc<BodyMemory>,
+    memory: Arc<BodyMemory>,
     user: UserId,
     bytes: usize,
 }
 
 impl Drop for BodyPermit {
     fn drop(&mut self) {
-        self.budget.memory.give_back(self.user, self.bytes);
+        self.memory.shares.give_back(self.user, self.bytes);
     }
 }
 
 impl BodyPermit {
     /// The most bytes that one body may have.
     pub(super) fn body_max(&self) -> usize {
-        self.budget.body_max
+        self.memory.body_max
     }
 
     /// Takes room for another copy of the body, or tells that there is none.
@@ -68,7 +67,7 @@ impl BodyPermit {
     /// # Errors
     /// `Unavailable`.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
-        self.budget.take_beyond(self.user, bytes)?;
+        self.memory.take_beyond(self.user, bytes)?;
         self.bytes += bytes;
         Ok(())
     }
@@ -81,58 +80,64 @@ struct Pace {
     begun: Instant,
     /// What it holds; none once it has given way.
     bytes: Mutex<Option<usize>>,
-    gives_way: CancellationToken,
+    evicted: CancellationToken,
 }
 
 /// A body among those that are coming; what it holds goes back with it.
 struct Unfinished {
-    budget: Arc<BodyMemory>,
+    memory: Arc<BodyMemory>,
     number: u64,
-    coming: Arc<Pace>,
+    pace: Arc<Pace>,
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.budget.coming.lock().remove(&self.number);
-        if let Some(bytes) = self.coming.bytes.lock().take() {
-            self.budget.memory.give_back(self.coming.user, bytes);
+        self.memory.unfinished.lock().remove(&self.number);
+        if let Some(bytes) = self.pace.bytes.lock().take() {
+            self.memory.shares.give_back(self.pace.user, bytes);
         }
     }
 }
 
 impl Unfinished {
     fn grow(&self, bytes: usize) -> Result<(), Failure> {
-        self.budget.take(self.coming.user, bytes)?;
-        if let Some(held) = self.coming.bytes.lock().as_mut() {
+        self.memory.take(self.pace.user, bytes)?;
+        if let Some(held) = self.pace.bytes.lock().as_mut() {
             *held += bytes;
             return Ok(());
         }
-        self.budget.memory.give_back(self.coming.user, bytes);
-        Err(evicted())
+        self.memory.shares.give_back(self.pace.user, bytes);
+        Err(eviction())
     }
 
     /// It is there as a whole and gives way to nobody any more.
     fn finish(self) -> Result<BodyPermit, Failure> {
-        let bytes = self.coming.bytes.lock().replace(0).ok_or_else(evicted)?;
-        Ok(BodyPermit { budget: Arc::clone(&self.budget), user: self.coming.user, bytes })
+        let bytes = self.pace.bytes.lock().replace(0).ok_or_else(eviction)?;
+        Ok(BodyPermit { memory: Arc::clone(&self.memory), user: self.pace.user, bytes })
     }
 }
 
 impl BodyMemory {
-    /// A budget of `total` bytes, of which one body may take `body_max`.
+    /// `total` bytes for all, of which one body may take `body_max`.
     #[must_use]
     pub fn new(total: usize, body_max: usize) -> Arc<Self> {
-        Self::with_patience(total, body_max, PATIENCE)
+        Self::with_deadline(total, body_max, READ_DEADLINE)
     }
 
     /// A share of `user` that holds nothing yet.
     pub(super) fn share(self: &Arc<Self>, user: UserId) -> BodyPermit {
-        BodyPermit { budget: Arc::clone(self), user, bytes: 0 }
+        BodyPermit { memory: Arc::clone(self), user, bytes: 0 }
     }
 
-    fn with_patience(total: usize, body_max: usize, patience: ReadDeadline) -> Arc<Self> {
-        let memory = Shares::new(total, Rule { times_free: 1, least: body_max });
-        Arc::new(Self { memory, body_max, patience, coming: Mutex::default(), numbers: AtomicU64::new(0) })
+    fn with_deadline(total: usize, body_max: usize, deadline: ReadDeadline) -> Arc<Self> {
+        let shares = Shares::new(total, Rule { times_free: 1, least: body_max });
+        Arc::new(Self {
+            shares,
+            body_max,
+            deadline,
+            unfinished: Mutex::default(),
+            numbers: AtomicU64::new(0),
+        })
     }
 
     /// Reads a body of `user` to its end. What has arrived counts, not what is announced, and nothing waits for room:
@@ -150,8 +155,8 @@ impl BodyMemory {
             return Err(self.too_large());
         }
         let begun = Instant::now();
-        let mut held = BodyPermit { budget: Arc::clone(self), user, bytes: 0 };
-        let Some(first) = next(&mut body, self.patience.left(begun, 0)).await? else {
+        let mut held = BodyPermit { memory: Arc::clone(self), user, bytes: 0 };
+        let Some(first) = next(&mut body, self.deadline.left(begun, 0)).await? else {
             return Ok((Bytes::new(), held));
         };
         if first.len() > self.body_max {
@@ -163,9 +168,9 @@ impl BodyMemory {
             return Ok((first, held));
         }
         let arriving = self.arriving(user, begun);
-        let gives_way = arriving.coming.gives_way.clone();
-        let rest = gives_way.run_until_cancelled(self.rest(body, first, &arriving, announced));
-        let whole = rest.await.unwrap_or_else(|| Err(evicted()))?;
+        let evicted = arriving.pace.evicted.clone();
+        let rest = evicted.run_until_cancelled(self.rest(body, first, &arriving, announced));
+        let whole = rest.await.unwrap_or_else(|| Err(eviction()))?;
         Ok((whole, arriving.finish()?))
     }
 
@@ -183,7 +188,7 @@ impl BodyMemory {
         let mut taken = first.len();
         let mut first = Some(first);
         let mut whole = BytesMut::new();
-        while let Some(frame) = next(&mut body, self.patience.left(arriving.coming.begun, taken)).await? {
+        while let Some(frame) = next(&mut body, self.deadline.left(arriving.pace.begun, taken)).await? {
             taken += frame.len();
             if taken > self.body_max {
                 return Err(self.too_large());
@@ -200,16 +205,16 @@ impl BodyMemory {
 
     fn arriving(self: &Arc<Self>, user: UserId, begun: Instant) -> Unfinished {
         let bytes = Mutex::new(Some(0));
-        let coming = Arc::new(Pace { user, begun, bytes, gives_way: CancellationToken::new() });
+        let pace = Arc::new(Pace { user, begun, bytes, evicted: CancellationToken::new() });
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        self.coming.lock().insert(number, Arc::clone(&coming));
-        Unfinished { budget: Arc::clone(self), number, coming }
+        self.unfinished.lock().insert(number, Arc::clone(&pace));
+        Unfinished { memory: Arc::clone(self), number, pace }
     }
 
     /// Takes memory within the user's share; if there is too little, slow bodies of those who hold more give way.
     fn take(&self, user: UserId, bytes: usize) -> Result<(), Failure> {
         loop {
-            let Err(none) = self.memory.take(user, bytes) else { return Ok(()) };
+            let Err(none) = self.shares.take(user, bytes) else { return Ok(()) };
             if !self.make_room(user, bytes) {
                 return Err(self.no_room(none));
             }
@@ -219,7 +224,7 @@ impl BodyMemory {
     /// Takes memory even beyond the user's share: what is there as a whole is better finished than sent once more.
     fn take_beyond(&self, user: UserId, bytes: usize) -> Result<(), Failure> {
         loop {
-            let Err(none) = self.memory.take_beyond(user, bytes) else { return Ok(()) };
+            let Err(none) = self.shares.take_beyond(user, bytes) else { return Ok(()) };
             if !self.make_room(user, bytes) {
                 return Err(self.no_room(none));
             }
@@ -228,21 +233,21 @@ impl BodyMemory {
 
     /// Has the slowest body give way among those whose user would hold more than `user` even then.
     fn make_room(&self, user: UserId, bytes: usize) -> bool {
-        let has = self.memory.held_by(&user).saturating_add(bytes);
-        let coming = self.coming.lock();
+        let has = self.shares.held_by(&user).saturating_add(bytes);
+        let unfinished = self.unfinished.lock();
         let candidates =
-            coming.values().filter(|one| one.user != user && self.memory.held_by(&one.user) > has);
+            unfinished.values().filter(|one| one.user != user && self.shares.held_by(&one.user) > has);
         let slowest =
             candidates.filter_map(|one| Some((one.rate()?, one))).min_by(|a, b| a.0.total_cmp(&b.0));
         let Some((_, one)) = slowest else { return false };
         let Some(freed) = one.bytes.lock().take() else { return false };
-        one.gives_way.cancel();
-        self.memory.give_back(one.user, freed);
+        one.evicted.cancel();
+        self.shares.give_back(one.user, freed);
         true
     }
 
     fn no_room(&self, none: NoRoom) -> Failure {
-        let total = self.memory.total();
+        let total = self.shares.total();
         let message = match none {
             NoRoom::Nothing => format!(
                 "the gateway is holding as many request bodies as it may ({total} bytes, http.max_buffered_bytes); try again"
@@ -273,7 +278,7 @@ impl Pace {
     }
 }
 
-fn evicted() -> Failure {
+fn eviction() -> Failure {
     let message = "the request body came so slowly that it gave way to those of other users; try again";
     Failure::new(Kind::Unavailable, message).retry_after(Duration::from_secs(1))
 }
@@ -330,73 +335,73 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_put_together_and_its_memory_given_back() {
-        let budget = BodyMemory::new(10, 10);
-        let (body, held) = budget.read(in_pieces(&["ab", "", "cde"]), UserId::new()).await.unwrap();
+        let memory = BodyMemory::new(10, 10);
+        let (body, held) = memory.read(in_pieces(&["ab", "", "cde"]), UserId::new()).await.unwrap();
         assert_eq!(&body[..], b"abcde");
-        assert_eq!(budget.memory.taken(), 5);
+        assert_eq!(memory.shares.taken(), 5);
         drop(held);
-        assert_eq!(budget.memory.taken(), 0);
+        assert_eq!(memory.shares.taken(), 0);
     }
 
     #[tokio::test]
     async fn one_body_and_all_bodies_have_limits_of_their_own() {
-        let budget = BodyMemory::new(10, 6);
+        let memory = BodyMemory::new(10, 6);
         let kind = |result: Result<(Bytes, BodyPermit), Failure>| result.unwrap_err().kind;
         assert_eq!(
-            kind(budget.read(Full::new(Bytes::from_static(b"1234567")), UserId::new()).await),
+            kind(memory.read(Full::new(Bytes::from_static(b"1234567")), UserId::new()).await),
             Kind::TooLarge
         );
-        assert_eq!(kind(budget.read(in_pieces(&["1234", "567"]), UserId::new()).await), Kind::TooLarge);
-        let _held = budget.read(in_pieces(&["123456"]), UserId::new()).await.unwrap();
-        assert_eq!(kind(budget.read(in_pieces(&["12", "345"]), UserId::new()).await), Kind::Unavailable);
-        assert_eq!(budget.memory.taken(), 6, "a refused body gives back what it took");
+        assert_eq!(kind(memory.read(in_pieces(&["1234", "567"]), UserId::new()).await), Kind::TooLarge);
+        let _held = memory.read(in_pieces(&["123456"]), UserId::new()).await.unwrap();
+        assert_eq!(kind(memory.read(in_pieces(&["12", "345"]), UserId::new()).await), Kind::Unavailable);
+        assert_eq!(memory.shares.taken(), 6, "a refused body gives back what it took");
     }
 
     #[tokio::test]
     async fn what_is_announced_takes_no_memory_before_it_comes() {
-        let budget = BodyMemory::new(10, 10);
+        let memory = BodyMemory::new(10, 10);
         let announcing = Announcing { len: 10, frames: vec![Bytes::from_static(b"ab")] };
-        let taking = budget.read(announcing, UserId::new());
+        let taking = memory.read(announcing, UserId::new());
         tokio::pin!(taking);
         assert!(futures_util::poll!(&mut taking).is_pending());
-        assert_eq!(budget.memory.taken(), 2);
-        let (_, held) = budget.read(in_pieces(&["12345678"]), UserId::new()).await.unwrap();
+        assert_eq!(memory.shares.taken(), 2);
+        let (_, held) = memory.read(in_pieces(&["12345678"]), UserId::new()).await.unwrap();
         drop(held);
     }
 
     #[tokio::test]
     async fn a_body_has_to_come_in_reasonable_time_even_if_it_never_pauses() {
-        let patience = ReadDeadline { pause: Duration::from_millis(200), rate: 1_000 };
-        let budget = BodyMemory::with_patience(1 << 20, 1 << 20, patience);
+        let deadline = ReadDeadline { pause: Duration::from_millis(200), rate: 1_000 };
+        let memory = BodyMemory::with_deadline(1 << 20, 1 << 20, deadline);
         let drops =
             futures_util::stream::unfold(tokio::time::interval(Duration::from_millis(5)), |mut tick| async {
                 tick.tick().await;
                 let frame = http_body::Frame::data(Bytes::from_static(b"x"));
                 Some((Ok::<_, std::convert::Infallible>(frame), tick))
             });
-        let refused = budget.read(StreamBody::new(Box::pin(drops)), UserId::new()).await.unwrap_err();
+        let refused = memory.read(StreamBody::new(Box::pin(drops)), UserId::new()).await.unwrap_err();
         assert_eq!(refused.kind, Kind::Invalid);
-        assert_eq!(budget.memory.taken(), 0);
+        assert_eq!(memory.shares.taken(), 0);
     }
 
     #[tokio::test]
-    async fn a_user_has_a_share_and_the_slowest_body_of_who_holds_most_gives_way() {
-        let budget = BodyMemory::new(64, 32);
+    async fn a_user_has_a_share_and_the_slowest_body_of_who_holds_most_is_evicted() {
+        let memory = BodyMemory::new(64, 32);
         let (greedy, other, third) = (UserId::new(), UserId::new(), UserId::new());
         let slow = |len| Announcing { len: 30, frames: vec![Bytes::from(vec![b'x'; len])] };
-        let (first, second) = (budget.read(slow(22), greedy), budget.read(slow(10), greedy));
+        let (first, second) = (memory.read(slow(22), greedy), memory.read(slow(10), greedy));
         tokio::pin!(first, second);
         assert!(
             futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending()
         );
-        let refused = budget.read(slow(9), greedy).await.unwrap_err();
+        let refused = memory.read(slow(9), greedy).await.unwrap_err();
         assert!(refused.message.contains("32 of the 64 bytes"), "{refused}");
         let large = |len: usize| Full::new(Bytes::from(vec![b'y'; len]));
-        let _kept = budget.read(large(30), other).await.unwrap();
-        let _also = budget.read(large(20), third).await.unwrap();
+        let _kept = memory.read(large(30), other).await.unwrap();
+        let _also = memory.read(large(20), third).await.unwrap();
         let gone = [futures_util::poll!(&mut first), futures_util::poll!(&mut second)];
         let gave_way = gone.iter().filter(|one| matches!(one, Poll::Ready(Err(_)))).count();
-        assert!(gave_way > 0 && budget.memory.taken() <= 64);
+        assert!(gave_way > 0 && memory.shares.taken() <= 64);
     }
 
     /// A body that announces more than it has ready.
