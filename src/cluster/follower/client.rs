@@ -195,7 +195,7 @@ pub fn call_error(status: &Status) -> LeaderError {
         | Code::FailedPrecondition
         | Code::OutOfRange
         | Code::Unimplemented => LeaderError::Refused(format!("{}: {text}", status.code())),
-        Code::Ok => LeaderError::Nonsense("an error that is none".to_owned()),
+        Code::Ok => LeaderError::Protocol("an error that is none".to_owned()),
         Code::Cancelled
         | Code::Unknown
         | Code::DeadlineExceeded
@@ -203,7 +203,7 @@ pub fn call_error(status: &Status) -> LeaderError {
         | Code::Aborted
         | Code::Internal
         | Code::Unavailable
-        | Code::DataLoss => LeaderError::Away(format!("{}: {text}", status.code())),
+        | Code::DataLoss => LeaderError::Unavailable(format!("{}: {text}", status.code())),
     }
 }
 
@@ -221,7 +221,7 @@ async fn within<T>(
     match tokio::time::timeout(most, call).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => Err(call_error(&status)),
-        Err(_) => Err(LeaderError::Away("no answer in time".to_owned())),
+        Err(_) => Err(LeaderError::Unavailable("no answer in time".to_owned())),
     }
 }
 

@@ -16,7 +16,7 @@ const FORMER_MAX: usize = 16;
 /// Names that a directory remembers to have had.
 pub(in crate::cluster) const FORMER_NAMES_MAX: usize = 16;
 /// A leader that is away for so long is worth a warning.
-const LASTS: Duration = Duration::from_secs(10);
+const WARN_AFTER: Duration = Duration::from_secs(10);
 
 /// The id of a follower that has none: asks the leader for one until it answers, and keeps it. A node without an id
 /// cannot book anything, so this comes before everything else; with an id no leader is needed.
@@ -29,14 +29,14 @@ pub async fn ask_for_id(
     weight: u32,
     store: &Store,
 ) -> Result<NodeId, Failure> {
-    let runs = runs(store).await?;
+    let (instance, former) = begin_instance(store).await?;
     let mut retry = Backoff::new();
     let begun = Instant::now();
-    let mut told = None;
+    let mut logged_at = None;
     loop {
         let request = v1::RegisterRequest {
-            instance_id: runs.0.to_string(),
-            former_instance_ids: runs.1.iter().map(InstanceId::to_string).collect(),
+            instance_id: instance.to_string(),
+            former_instance_ids: former.iter().map(InstanceId::to_string).collect(),
             advertise_url: addr.to_owned(),
             weight,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -48,26 +48,31 @@ pub async fn ask_for_id(
                 MetaRepo::on(store).set(MetaKey::NodeId, id.as_str()).await?;
                 return Ok(id);
             }
-            Err(error @ (LeaderError::Refused(_) | LeaderError::Nonsense(_))) => return Err(error.into()),
-            Err(error) => tell(&error, link, begun, &mut told),
+            Err(error @ (LeaderError::Refused(_) | LeaderError::Protocol(_))) => return Err(error.into()),
+            Err(error) => log_waiting(&error, link, begun, &mut logged_at),
         }
         tokio::time::sleep(retry.wait()).await;
     }
 }
 
-/// Says once why a node waits, and warns when that lasts, less and less often: a leader may start a moment later.
-fn tell(error: &LeaderError, link: &GrpcLeaderClient, begun: Instant, told: &mut Option<Duration>) {
+/// Logs once why a node waits, and warns when that lasts, less and less often: a leader may start a moment later.
+fn log_waiting(
+    error: &LeaderError,
+    link: &GrpcLeaderClient,
+    begun: Instant,
+    logged_at: &mut Option<Duration>,
+) {
     let waited = begun.elapsed();
     let leader = link.address();
-    match *told {
+    match *logged_at {
         None => {
             tracing::info!(leader, %error, "this node has no id yet, and waits for its leader to give it one");
-            *told = Some(LASTS / 2);
+            *logged_at = Some(WARN_AFTER / 2);
         }
         Some(last) if waited >= 2 * last => {
             let waited = waited.as_secs();
             tracing::warn!(leader, %error, waited_s = waited, "this node still waits for its leader to give it an id");
-            *told = Some(begun.elapsed());
+            *logged_at = Some(begun.elapsed());
         }
         Some(_) => {}
     }
@@ -99,7 +104,9 @@ pub(in crate::cluster) async fn former_names(store: &Store) -> Result<Vec<NodeId
 
 /// This run of the process, and those before it that the leader may still know the node by. Written down before the
 /// leader hears of it, so that a node that dies in between finds its place again.
-pub(in crate::cluster) async fn runs(store: &Store) -> Result<(InstanceId, Vec<InstanceId>), Failure> {
+pub(in crate::cluster) async fn begin_instance(
+    store: &Store,
+) -> Result<(InstanceId, Vec<InstanceId>), Failure> {
     let kept = MetaRepo::on(store).get(MetaKey::Instances).await?.unwrap_or_default();
     let former: Vec<InstanceId> = kept.split(',').filter_map(|id| id.parse().ok()).collect();
     let instance = InstanceId::new();
@@ -113,6 +120,9 @@ pub(in crate::cluster) async fn runs(store: &Store) -> Result<(InstanceId, Vec<I
 ///
 /// # Errors
 /// What the database says.
-pub(in crate::cluster) async fn only(instance: InstanceId, store: &Store) -> Result<(), Failure> {
+pub(in crate::cluster) async fn forget_previous_instances(
+    instance: InstanceId,
+    store: &Store,
+) -> Result<(), Failure> {
     Ok(MetaRepo::on(store).set(MetaKey::Instances, &instance.to_string()).await?)
 }

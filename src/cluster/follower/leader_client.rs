@@ -26,15 +26,15 @@ pub enum LeaderError {
     Refused(String),
     /// The leader could not be reached, did not answer in time, or cannot do it now.
     #[error("the leader is away: {0}")]
-    Away(String),
+    Unavailable(String),
     /// The leader answered what no leader answers.
     #[error("the leader's answer makes no sense: {0}")]
-    Nonsense(String),
+    Protocol(String),
 }
 
 impl From<Malformed> for LeaderError {
     fn from(malformed: Malformed) -> Self {
-        Self::Nonsense(malformed.to_string())
+        Self::Protocol(malformed.to_string())
     }
 }
 
@@ -45,14 +45,14 @@ impl From<LeaderError> for Failure {
             LeaderError::Unknown(_)
             | LeaderError::Behind(_)
             | LeaderError::Refused(_)
-            | LeaderError::Away(_)
-            | LeaderError::Nonsense(_) => Kind::Unavailable,
+            | LeaderError::Unavailable(_)
+            | LeaderError::Protocol(_) => Kind::Unavailable,
         };
         Self::new(kind, error.to_string())
     }
 }
 
-/// The unary calls of the service `Cluster`. Each answers within a deadline or fails with [`LeaderError::Away`], and may
+/// The unary calls of the service `Cluster`. Each answers within a deadline or fails with [`LeaderError::Unavailable`], and may
 /// have taken effect even then.
 pub trait LeaderClient: Send + Sync {
     /// `Register`.

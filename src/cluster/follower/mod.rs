@@ -1,5 +1,5 @@
 //! The follower: who it is to its leader, what it pushes, what it takes over. Every method may be called at any time and
-//! any number of times; `crate::cluster::follow` says when.
+//! any number of times; [`service`] says when.
 
 pub mod client;
 pub(in crate::cluster) mod instances;
@@ -34,7 +34,7 @@ use crate::wire::{moment, v1};
 /// A follower's copy of what the leader replicates, on its own disk.
 pub trait Replica: Send + Sync {
     /// Whose state the copy is and how new; none: there is no copy yet.
-    fn held(&self) -> impl Future<Output = Result<Option<StateVersion>, Failure>> + Send;
+    fn held_version(&self) -> impl Future<Output = Result<Option<StateVersion>, Failure>> + Send;
 
     /// The copy, for a leader that has lost its own.
     fn load(&self) -> impl Future<Output = Result<State, Failure>> + Send;
@@ -43,33 +43,34 @@ pub trait Replica: Send + Sync {
     fn replace(&self, origin: StateVersion, state: State)
     -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Takes a step, in one transaction with the version that it leads to.
-    fn step(&self, origin: StateVersion, change: Change) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Applies a change, in one transaction with the version that it leads to.
+    fn apply_change(
+        &self,
+        origin: StateVersion,
+        change: Change,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// How a follower introduces itself.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Its name.
     pub node_id: NodeId,
-    /// This run of its process.
     pub instance: InstanceId,
     /// Runs on the same data directory that the leader may still know it by.
     pub former: Vec<InstanceId>,
     /// Names that nodes on that directory had before.
     pub former_names: Vec<NodeId>,
-    /// How clients reach it.
+    /// The URL of its HTTP side for clients.
     pub addr: String,
-    /// Its share of traffic.
     pub weight: u32,
-    /// Its sproxy version.
+    /// Of sproxy.
     pub version: String,
 }
 
 /// What a message of the leader meant to this node.
 #[derive(Debug)]
 pub enum Applied {
-    /// A sign of life, a piece of something larger, or something known already.
+    /// A keep-alive, a part of a snapshot that is still to come, or something known already.
     Nothing,
     /// Users, groups or keys are as the leader has them now.
     Accounts,
@@ -79,14 +80,14 @@ pub enum Applied {
     Peers(Vec<Peer>),
 }
 
-/// A follower on its books, with a line to its leader.
+/// A follower: its store, and a client of its leader.
 pub struct Follower<B, L> {
     identity: Identity,
-    books: B,
+    store: B,
     leader: L,
     batch_max: usize,
     session: watch::Sender<Option<Session>>,
-    assembly: Mutex<SnapshotReader>,
+    snapshot_reader: Mutex<SnapshotReader>,
     /// A leader of another cluster was reported: once per leader's ledger is enough.
     reported: Mutex<Option<LedgerId>>,
     /// Why the leader does not give this node its place.
@@ -95,14 +96,14 @@ pub struct Follower<B, L> {
 
 impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
     /// A follower that has not met its leader yet.
-    pub fn new(identity: Identity, books: B, leader: L, batch_max: usize) -> Self {
+    pub fn new(identity: Identity, store: B, leader: L, batch_max: usize) -> Self {
         Self {
             identity,
-            books,
+            store,
             leader,
             batch_max,
             session: watch::Sender::new(None),
-            assembly: Mutex::default(),
+            snapshot_reader: Mutex::default(),
             reported: Mutex::default(),
             refused: Mutex::default(),
         }
@@ -115,7 +116,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
     /// # Errors
     /// [`LeaderError::Taken`] when another living process has the id; the leader away; the own database failing.
     pub async fn register(&self) -> Result<Session, Error> {
-        let held = self.books.held().await?;
+        let held = self.store.held_version().await?;
         let offer = held.as_ref().filter(|origin| !origin.pristine);
         let lineage = offer.map(|origin| origin.lineage.as_slice()).unwrap_or_default();
         let request = v1::RegisterRequest {
@@ -143,14 +144,14 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
                 .map_err(LeaderError::from)?,
             heartbeat: heartbeat(&answer),
         };
-        if check_leader_ledger(&self.books, session.ledger).await? {
+        if check_leader_ledger(&self.store, session.ledger).await? {
             tracing::info!(ledger = %session.ledger, "a new ledger at the leader: everything held is pushed");
         }
         if let Some(taken) = answer.batches_taken {
-            self.owe_after(taken).await?;
+            self.mark_lost_unsynced(taken).await?;
         }
         if let Some(origin) = offer.filter(|_| answer.state_wanted) {
-            let pieces = snapshot_to_wire(origin.clone(), Arc::new(self.books.load().await?));
+            let pieces = snapshot_to_wire(origin.clone(), Arc::new(self.store.load().await?));
             let offered = self.leader.offer(pieces).await?;
             tracing::warn!(
                 adopted = offered.adopted,
@@ -181,7 +182,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         self.refused.lock().clone()
     }
 
-    /// One round: registers if need be, then pushes everything that is owed.
+    /// Registers if need be, then pushes everything that is unsynced.
     ///
     /// # Errors
     /// Whatever was in the way; the next round starts where this one ended.
@@ -190,20 +191,20 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
             Some(session) => session,
             None => self.register().await?,
         };
-        let result = push_all(&self.books, &self.leader, &session, self.batch_max).await;
+        let result = push_all(&self.store, &self.leader, &session, self.batch_max).await;
         if let Err(error) = &result {
             if let Error::Call(LeaderError::Behind(held)) = error {
                 // Nothing is in flight any more.
-                self.owe_after(*held).await?;
+                self.mark_lost_unsynced(*held).await?;
             }
             self.invalidate_session(&session, error);
         }
         result
     }
 
-    /// Owes again what the leader's database lacks if it has taken no more than `taken` batches of this node.
-    async fn owe_after(&self, taken: u64) -> Result<(), Failure> {
-        if let Some(owed) = detect_rollback(&self.books, taken).await? {
+    /// Marks as unsynced what the leader's database lacks if it has taken no more than `taken` batches of this node.
+    async fn mark_lost_unsynced(&self, taken: u64) -> Result<(), Failure> {
+        if let Some(owed) = detect_rollback(&self.store, taken).await? {
             tracing::warn!(
                 records = owed,
                 "the leader's database is older than what it acknowledged: what it lacks is pushed again"
@@ -219,9 +220,9 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
     pub async fn heartbeat_once(&self, in_flight: u32, draining: bool) -> Result<Option<bool>, Error> {
         // In this order: what is owed now is owed to the ledger of this session or of a later one, never an earlier.
         let Some(session) = self.session() else { return Ok(None) };
-        let debts = self.books.debts().await?;
-        let uses = self.books.take_key_uses(KEY_USES_MAX);
-        let told = uses
+        let debts = self.store.debts().await?;
+        let uses = self.store.take_key_uses(KEY_USES_MAX);
+        let key_uses = uses
             .iter()
             .map(|(key, at)| v1::KeyUse { key_id: key.to_string(), at: Some(moment::to_wire(*at)) });
         let request = v1::HeartbeatRequest {
@@ -233,14 +234,14 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
             draining,
             synced_through: debts.synced_through.map(moment::to_wire),
             ledger_id: session.ledger.to_string(),
-            key_uses: told.collect(),
+            key_uses: key_uses.collect(),
             leader_instance_id: session.leader_run(),
-            last_batch: self.books.last_batch().await?,
+            last_batch: self.store.last_batch().await?,
         };
         match self.leader.heartbeat(request).await {
             Ok(answer) => Ok(Some(answer.draining)),
             Err(error) => {
-                self.books.put_back_key_uses(&uses);
+                self.store.put_back_key_uses(&uses);
                 let error = error.into();
                 self.invalidate_session(&session, &error);
                 Err(error)
@@ -257,10 +258,10 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
             let request = v1::LeaveRequest {
                 node_id: session.node_id.to_string(),
                 instance_id: session.instance.to_string(),
-                unsynced: Some(self.books.debts().await?.unsynced),
+                unsynced: Some(self.store.debts().await?.unsynced),
                 ledger_id: session.ledger.to_string(),
                 leader_instance_id: session.leader_run(),
-                last_batch: self.books.last_batch().await?,
+                last_batch: self.store.last_batch().await?,
             };
             self.leader.leave(request).await?;
         }
@@ -272,8 +273,8 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
     /// # Errors
     /// The own database failing.
     pub async fn watch_request(&self, session: &Session) -> Result<v1::WatchStateRequest, Failure> {
-        *self.assembly.lock() = SnapshotReader::default();
-        let held = self.books.held().await?;
+        *self.snapshot_reader.lock() = SnapshotReader::default();
+        let held = self.store.held_version().await?;
         Ok(v1::WatchStateRequest {
             node_id: session.node_id.to_string(),
             instance_id: session.instance.to_string(),
@@ -296,34 +297,34 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
                 Ok(Applied::Peers(peers.map_err(LeaderError::from)?))
             }
             Some(Update::Snapshot(part)) => {
-                let whole = self.assembly.lock().take(part).map_err(LeaderError::from)?;
+                let whole = self.snapshot_reader.lock().take(part).map_err(LeaderError::from)?;
                 match whole {
-                    Some((origin, state)) => self.take_over(origin, state).await,
+                    Some((origin, state)) => self.apply_snapshot(origin, state).await,
                     None => Ok(Applied::Nothing),
                 }
             }
-            Some(Update::Change(step)) => self.follow(step).await,
+            Some(Update::Change(step)) => self.apply_delta(step).await,
         }
     }
 
-    async fn take_over(&self, origin: StateVersion, state: State) -> Result<Applied, Error> {
-        let held = self.books.held().await?;
+    async fn apply_snapshot(&self, origin: StateVersion, state: State) -> Result<Applied, Error> {
+        let held = self.store.held_version().await?;
         if let Some(held) = held.filter(|held| !held.may_become(&origin)) {
             if held.ledger != origin.ledger && origin.goes_back_to(held.ledger) {
                 // It has begun with an earlier version, that another node held: it is offered this one with the next round.
                 self.session.send_replace(None);
             } else {
-                self.report_stranger(&held, &origin);
+                self.report_other_cluster(&held, &origin);
             }
             return Ok(Applied::Nothing);
         }
-        self.books.replace(origin, state).await?;
+        self.store.replace(origin, state).await?;
         Ok(Applied::Accounts)
     }
 
-    async fn follow(&self, step: v1::AccountsChange) -> Result<Applied, Error> {
+    async fn apply_delta(&self, step: v1::AccountsChange) -> Result<Applied, Error> {
         let (ledger, base, version, change) = delta_from_wire(step).map_err(LeaderError::from)?;
-        let Some(held) = self.books.held().await?.filter(|held| held.ledger == ledger) else {
+        let Some(held) = self.store.held_version().await?.filter(|held| held.ledger == ledger) else {
             return Ok(Applied::Nothing);
         };
         if version <= held.version {
@@ -331,14 +332,14 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         }
         if base != held.version {
             let text = format!("a step from version {base} to {version} for a node at {}", held.version);
-            return Err(LeaderError::Nonsense(text).into());
+            return Err(LeaderError::Protocol(text).into());
         }
-        self.books.step(StateVersion { version, ..held }, change).await?;
+        self.store.apply_change(StateVersion { version, ..held }, change).await?;
         Ok(Applied::Accounts)
     }
 
     /// Users of another cluster are not taken over, and that should not go unseen.
-    fn report_stranger(&self, held: &StateVersion, offered: &StateVersion) {
+    fn report_other_cluster(&self, held: &StateVersion, offered: &StateVersion) {
         if held.ledger != offered.ledger
             && self.reported.lock().replace(offered.ledger) != Some(offered.ledger)
         {
@@ -357,28 +358,24 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         }
     }
 
-    /// The standing with the leader, if there is one.
     #[must_use]
     pub fn session(&self) -> Option<Session> {
         self.session.borrow().clone()
     }
 
-    /// Changes with the standing.
     #[must_use]
     pub fn sessions(&self) -> watch::Receiver<Option<Session>> {
         self.session.subscribe()
     }
 
-    /// The line to the leader.
     #[must_use]
     pub fn leader(&self) -> &L {
         &self.leader
     }
 
-    /// The follower's disk.
     #[must_use]
-    pub fn books(&self) -> &B {
-        &self.books
+    pub fn store(&self) -> &B {
+        &self.store
     }
 }
 

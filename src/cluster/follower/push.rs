@@ -25,7 +25,7 @@ pub const KEY_USES_MAX: usize = 1_000;
 /// A request is closed when its records are larger than this, long before the leader's limit on a message.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 
-/// A place in the list of unsynced records, oldest first.
+/// A position in the list of unsynced records, oldest first.
 pub type SyncCursor = (Timestamp, RequestId);
 
 /// What a follower owes its leader.
@@ -39,7 +39,7 @@ pub struct Debts {
     pub synced_through: Option<Timestamp>,
 }
 
-/// A follower's ledger, as far as sync needs it. Two ledgers are followers': the database, and the simulation's.
+/// A follower's ledger, as far as sync needs it. There are two: the database, and the simulation's.
 pub trait FollowerStore: Send + Sync {
     /// The oldest unsynced records behind `after`, at most `limit`; none that were set aside.
     fn list_unsynced(
@@ -108,18 +108,16 @@ pub trait FollowerStore: Send + Sync {
     fn remember_ledger(&self, ledger: LedgerId) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// A follower's standing with its leader.
+/// What a follower and its leader agreed on when it registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// The follower's name.
     pub node_id: NodeId,
-    /// This run of it.
     pub instance: InstanceId,
-    /// The leader's name.
     pub leader_id: NodeId,
     /// The leader's ledger: what is pushed is meant for it, what it acknowledges holds for it.
     pub ledger: LedgerId,
-    /// The run of the leader's process: what it acknowledged is in its database as long as it runs. None: it does not say.
+    /// The run of the leader's process: what it acknowledged is in its database as long as it runs. `None` if the leader is
+    /// too old to report it.
     pub leader_instance: Option<InstanceId>,
     /// How often the leader wants to hear of the follower.
     pub heartbeat: Duration,
@@ -165,21 +163,21 @@ pub enum Error {
     Call(#[from] LeaderError),
     /// The node's own database failed.
     #[error("the node's own ledger: {0}")]
-    Books(#[from] Failure),
+    Store(#[from] Failure),
 }
 
-/// Meets the leader's ledger: if it is another one than `synced` refers to, everything still held is owed again. The
+/// Compares the leader's ledger: if it is another one than `synced` refers to, everything still held is owed again. The
 /// ledger is remembered only after that, so a crash in between repeats it. Nothing may be in flight meanwhile.
 ///
 /// # Errors
 /// What the database says.
-pub async fn check_leader_ledger<B: FollowerStore>(books: &B, ledger: LedgerId) -> Result<bool, Failure> {
-    let seen = books.seen_ledger().await?;
+pub async fn check_leader_ledger<B: FollowerStore>(store: &B, ledger: LedgerId) -> Result<bool, Failure> {
+    let seen = store.seen_ledger().await?;
     if seen == Some(ledger) {
         return Ok(false);
     }
-    books.mark_all_unsynced(seen).await?;
-    books.remember_ledger(ledger).await?;
+    store.mark_all_unsynced(seen).await?;
+    store.remember_ledger(ledger).await?;
     Ok(true)
 }
 
@@ -193,16 +191,16 @@ pub async fn check_leader_ledger<B: FollowerStore>(books: &B, ledger: LedgerId) 
 ///
 /// # Errors
 /// What the database says.
-pub async fn detect_rollback<B: FollowerStore>(books: &B, taken: u64) -> Result<Option<u64>, Failure> {
-    if let Some(ledger) = books.seen_ledger().await? {
+pub async fn detect_rollback<B: FollowerStore>(store: &B, taken: u64) -> Result<Option<u64>, Failure> {
+    if let Some(ledger) = store.seen_ledger().await? {
         // Nor has it what it acknowledged in those before this node was with another leader.
-        books.forget_acknowledged_after(ledger, taken).await?;
+        store.forget_acknowledged_after(ledger, taken).await?;
     }
-    if books.last_batch().await? <= taken {
+    if store.last_batch().await? <= taken {
         return Ok(None);
     }
-    books.retry_set_aside().await?;
-    books.mark_unsynced_after(taken).await.map(Some)
+    store.retry_set_aside().await?;
+    store.mark_unsynced_after(taken).await.map(Some)
 }
 
 /// Pushes everything unsynced, oldest first, `batch_max` records at a time, several batches in flight. Safe to call at
@@ -212,7 +210,7 @@ pub async fn detect_rollback<B: FollowerStore>(books: &B, taken: u64) -> Result<
 /// # Errors
 /// The first failure, after the batches in flight have come back; their records stay unsynced.
 pub async fn push_all<B: FollowerStore, L: LeaderClient>(
-    books: &B,
+    store: &B,
     leader: &L,
     session: &Session,
     batch_max: usize,
@@ -225,7 +223,7 @@ pub async fn push_all<B: FollowerStore, L: LeaderClient>(
     let mut listing = pin!(Fuse::terminated());
     loop {
         if more && listing.is_terminated() && in_flight.len() < BATCHES_IN_FLIGHT {
-            listing.set(books.list_unsynced(place, batch_max).fuse());
+            listing.set(store.list_unsynced(place, batch_max).fuse());
         }
         // While the next batch is listed, those in flight go on.
         let listed = tokio::select! {
@@ -248,12 +246,12 @@ pub async fn push_all<B: FollowerStore, L: LeaderClient>(
                 more &= batch.len() == batch_max;
                 if let Some(last) = batch.last() {
                     place = Some((last.created_at, last.request_id));
-                    in_flight.push(push_batch(books, leader, session, batch));
+                    in_flight.push(push_batch(store, leader, session, batch));
                 }
             }
             Err(error) => {
                 more = false;
-                failed.get_or_insert(Error::Books(error));
+                failed.get_or_insert(Error::Store(error));
             }
         }
     }
@@ -262,7 +260,7 @@ pub async fn push_all<B: FollowerStore, L: LeaderClient>(
 
 /// Pushes one batch, in as many requests as its size asks for, and settles what the leader says.
 async fn push_batch<B: FollowerStore, L: LeaderClient>(
-    books: &B,
+    store: &B,
     leader: &L,
     session: &Session,
     batch: Vec<UsageRecord>,
@@ -276,7 +274,7 @@ async fn push_batch<B: FollowerStore, L: LeaderClient>(
             ledger_id: session.ledger.to_string(),
             records: Vec::with_capacity(batch.len()),
             leader_instance_id: session.leader_run(),
-            last_batch: books.last_batch().await?,
+            last_batch: store.last_batch().await?,
         };
         let mut ids = Vec::with_capacity(batch.len());
         let mut bytes = 0;
@@ -289,19 +287,19 @@ async fn push_batch<B: FollowerStore, L: LeaderClient>(
             request.records.push(log);
         }
         let answer = leader.push(request).await?;
-        pushed.add(settle(books, session, ids, answer).await?);
+        pushed.add(settle(store, session, ids, answer).await?);
     }
     Ok(pushed)
 }
 
 /// Marks what the leader holds as synced and sets aside what it rejects.
 async fn settle<B: FollowerStore>(
-    books: &B,
+    store: &B,
     session: &Session,
     mut ids: Vec<RequestId>,
     answer: v1::PushUsageResponse,
 ) -> Result<Pushed, Error> {
-    let nonsense = |text: String| Error::Call(LeaderError::Nonsense(text));
+    let nonsense = |text: String| Error::Call(LeaderError::Protocol(text));
     if answer.ledger_id != session.ledger.to_string() {
         return Err(nonsense("an acknowledgement of another ledger".to_owned()));
     }
@@ -310,7 +308,7 @@ async fn settle<B: FollowerStore>(
         return Err(nonsense(format!("an acknowledgement of {counted} records for {}", ids.len())));
     }
     if answer.batch.is_some() && session.leader_instance.is_none() {
-        // Another version than the one that was registered with. What is not marked is pushed again, once they have met.
+        // The leader was upgraded since. What is not marked is pushed again after the next registration.
         return Err(Error::Call(LeaderError::Unknown("the leader counts batches by now".to_owned())));
     }
     let mut rejected = Vec::with_capacity(answer.rejected.len());
@@ -323,18 +321,18 @@ async fn settle<B: FollowerStore>(
         ids.swap_remove(at);
         if record.may_be_counted { &mut doubtful } else { &mut rejected }.push((id, record.reason));
     }
-    let counted = counted_before(books, session.ledger, &doubtful).await?;
+    let counted = counted_before(store, session.ledger, &doubtful).await?;
     rejected.extend(doubtful.into_iter().filter(|(id, _)| !counted.contains(id)));
     if !rejected.is_empty() {
         for (id, reason) in &rejected {
             tracing::warn!(request_id = %id, %reason, "the leader rejects a usage record; it is set aside");
         }
-        books.set_aside(&rejected).await?;
+        store.set_aside(&rejected).await?;
     }
     let duplicates = answer.duplicates + counted.len() as u64;
     ids.extend(counted);
     if !ids.is_empty() {
-        books.mark_synced(&ids, answer.batch).await?;
+        store.mark_synced(&ids, answer.batch).await?;
     }
     Ok(Pushed { accepted: answer.accepted, duplicates, rejected: rejected.len() as u64 })
 }
@@ -344,7 +342,7 @@ async fn settle<B: FollowerStore>(
 /// been lost with the power of this machine, or there never was one, since a clock was set back. Counted again they
 /// might be money twice, called synced they might be in nobody's totals; set aside they are kept and seen.
 async fn counted_before<B: FollowerStore>(
-    books: &B,
+    store: &B,
     ledger: LedgerId,
     doubtful: &[(RequestId, String)],
 ) -> Result<Vec<RequestId>, Failure> {
@@ -352,5 +350,5 @@ async fn counted_before<B: FollowerStore>(
         return Ok(Vec::new());
     }
     let ids: Vec<RequestId> = doubtful.iter().map(|(id, _)| *id).collect();
-    books.acknowledged_by(ledger, &ids).await
+    store.acknowledged_by(ledger, &ids).await
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::cluster::follower::client::GrpcLeaderClient;
-use crate::cluster::follower::instances::{former_names, only, runs};
+use crate::cluster::follower::instances::{begin_instance, forget_previous_instances, former_names};
 use crate::cluster::follower::leader_client::LeaderError;
 use crate::cluster::follower::push::{Error, FollowerStore, Pushed, Session};
 use crate::cluster::follower::store::FollowerDatabase;
@@ -18,7 +18,7 @@ use crate::cluster::follower::{Applied, Follower, Identity};
 use crate::cluster::replication::provenance::token_keys;
 use crate::cluster::retry::Backoff;
 use crate::cluster::task::{Task, pause};
-use crate::cluster::usage::remote::{RemoteUsage, share_from_kept, share_of_limits, share_to_keep};
+use crate::cluster::usage::remote::{RemoteUsage, restore_share, set_node_share, share_to_text};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
@@ -30,40 +30,34 @@ use crate::telemetry::{Counter, Exposition, Gauge};
 
 mod refused;
 
-/// After the first new record others have this long to go along.
-const TOGETHER: Duration = Duration::from_millis(20);
+/// How long a push waits after the first new record, so that others go with it.
+const COALESCE_FOR: Duration = Duration::from_millis(20);
 /// How long the last push and the farewell may take: both have ended, and said how, before the supervisor gives them up.
 pub const FAREWELL_MAX: Duration = Duration::from_secs(4);
-/// How often what others have used is written down.
-const KEEP_EVERY: Duration = Duration::from_secs(5);
-/// So many missed heartbeats of the leader's stream and it is opened anew.
-const SILENCE_MAX: u32 = 3;
+/// How often what other nodes have used is written to the database, for a restart without the leader.
+const PERSIST_EVERY: Duration = Duration::from_secs(5);
+/// A watch is opened again after so many heartbeat intervals without a message.
+const MISSED_HEARTBEATS_MAX: u32 = 3;
 
 /// What a follower is made of.
 pub struct Parts {
-    /// The line to the leader.
     pub link: GrpcLeaderClient,
-    /// How clients reach its HTTP side.
+    /// The URL of its HTTP side for clients.
     pub addr: String,
-    /// Its share of traffic.
+    /// Its share of traffic, and of limits per minute.
     pub weight: u32,
     /// The longest that a record waits before it is pushed.
     pub sync_interval: Duration,
     /// The most records in one push.
     pub sync_batch: usize,
-    /// How long the leader may be silent before this node calls itself stale; none: for ever.
+    /// How long the leader may be silent before this node calls itself stale; `None`: for ever.
     pub max_staleness: Option<Duration>,
-    /// Whether a stale node refuses calls.
     pub refuse_when_stale: bool,
-    /// Its database.
     pub store: Store,
-    /// Its ledger.
     pub ledger: Ledger,
-    /// Its users.
     pub accounts: Accounts,
-    /// Its limits, filled with what this node alone has used.
+    /// Filled with what this node alone has used.
     pub quota: Quota,
-    /// The time.
     pub clock: Arc<dyn Clock>,
     /// How many requests are being answered.
     pub in_flight: Arc<dyn Fn() -> u32 + Send + Sync>,
@@ -78,13 +72,13 @@ pub struct FollowerService {
 struct Shared {
     follower: Follower<FollowerDatabase, GrpcLeaderClient>,
     id: NodeId,
-    parts: Kept,
+    context: Context,
     peers: Mutex<Vec<Peer>>,
-    elsewhere: Mutex<RemoteUsage>,
+    remote_usage: Mutex<RemoteUsage>,
     /// The share of limits that is written down.
-    kept_share: Mutex<String>,
+    persisted_share: Mutex<String>,
     /// When the leader was last heard of, microseconds; before that, when this node started.
-    heard_at: AtomicI64,
+    last_contact: AtomicI64,
     has_accounts: AtomicBool,
     /// An admin wants this node drained.
     drained: AtomicBool,
@@ -94,7 +88,7 @@ struct Shared {
 }
 
 /// What of [`Parts`] is needed later.
-struct Kept {
+struct Context {
     weight: u32,
     sync_interval: Duration,
     max_staleness: Option<Duration>,
@@ -122,7 +116,7 @@ struct Metrics {
 /// # Errors
 /// What the database says.
 pub async fn start(id: NodeId, parts: Parts) -> Result<(FollowerService, Vec<Task>), Failure> {
-    let (instance, former) = runs(&parts.store).await?;
+    let (instance, former) = begin_instance(&parts.store).await?;
     let identity = Identity {
         node_id: id.clone(),
         instance,
@@ -136,18 +130,18 @@ pub async fn start(id: NodeId, parts: Parts) -> Result<(FollowerService, Vec<Tas
     let has_accounts = !accounts.users.is_empty();
     parts.accounts.adopt(&accounts, &token_keys(&parts.store).await?);
     let kept = MetaRepo::on(&parts.store).get(MetaKey::UsageElsewhere).await?.unwrap_or_default();
-    let elsewhere = RemoteUsage::from_kept(&kept, &parts.quota);
+    let remote_usage = RemoteUsage::restored(&kept, &parts.quota);
     if let Some(share) = MetaRepo::on(&parts.store).get(MetaKey::LimitShare).await? {
-        share_from_kept(&share, &parts.quota);
+        restore_share(&share, &parts.quota);
     }
-    let heard_at = MetaRepo::on(&parts.store).get(MetaKey::LeaderHeardAt).await?;
-    let heard_at =
-        heard_at.and_then(|text| text.parse().ok()).unwrap_or_else(|| parts.clock.now().as_micros());
+    let last_contact = MetaRepo::on(&parts.store).get(MetaKey::LeaderHeardAt).await?;
+    let last_contact =
+        last_contact.and_then(|text| text.parse().ok()).unwrap_or_else(|| parts.clock.now().as_micros());
     let disk = FollowerDatabase::new(parts.store.clone(), parts.ledger.clone(), parts.accounts);
     let shared = Arc::new(Shared {
         follower: Follower::new(identity, disk, parts.link, parts.sync_batch),
         id,
-        parts: Kept {
+        context: Context {
             weight: parts.weight,
             sync_interval: parts.sync_interval,
             max_staleness: parts.max_staleness,
@@ -159,20 +153,20 @@ pub async fn start(id: NodeId, parts: Parts) -> Result<(FollowerService, Vec<Tas
             in_flight: parts.in_flight,
         },
         peers: Mutex::default(),
-        elsewhere: Mutex::new(elsewhere),
-        kept_share: Mutex::default(),
-        heard_at: AtomicI64::new(heard_at),
+        remote_usage: Mutex::new(remote_usage),
+        persisted_share: Mutex::default(),
+        last_contact: AtomicI64::new(last_contact),
         has_accounts: AtomicBool::new(has_accounts),
         drained: AtomicBool::new(false),
         leaving: AtomicBool::new(false),
         metrics: Metrics::default(),
     });
-    let [sync, heartbeat_once, watch, keep] = std::array::from_fn(|_| Arc::clone(&shared));
+    let [sync, heartbeats, watch, persisting] = std::array::from_fn(|_| Arc::clone(&shared));
     let tasks = vec![
-        Task::new("usage sync", |stop| sync.sync(stop)),
-        Task::new("heartbeat", |stop| heartbeat_once.heartbeat_once(stop)),
-        Task::new("state watch", |stop| watch.watch(stop)),
-        Task::new("cluster notes", |stop| keep.keep(stop)),
+        Task::new("usage sync", |stop| sync.run_sync(stop)),
+        Task::new("heartbeat", |stop| heartbeats.run_heartbeats(stop)),
+        Task::new("state watch", |stop| watch.run_watch(stop)),
+        Task::new("cluster notes", |stop| persisting.run_persisting(stop)),
     ];
     Ok((FollowerService { shared }, tasks))
 }
@@ -219,7 +213,7 @@ impl FollowerService {
     /// Whether calls are to be refused, because the leader has been silent for longer than is allowed.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        self.shared.parts.refuse_when_stale && self.shared.staleness().is_some()
+        self.shared.context.refuse_when_stale && self.shared.staleness().is_some()
     }
 
     /// Tells the leader with the next heartbeats that this node is going.
@@ -283,32 +277,32 @@ impl FollowerService {
 impl Shared {
     /// Pushes what is owed: when there is something new, at the latest after the interval, and after failures with
     /// growing waits. At the end once more, and then farewell.
-    async fn sync(self: Arc<Self>, stop: CancellationToken) {
+    async fn run_sync(self: Arc<Self>, stop: CancellationToken) {
         let mut retry = Backoff::new();
-        let mut away = false;
+        let mut is_away = false;
         while !stop.is_cancelled() {
             let had_session = self.follower.session().is_some();
-            let Some(round) = stop.run_until_cancelled(self.follower.sync_once()).await else { break };
+            let Some(synced) = stop.run_until_cancelled(self.follower.sync_once()).await else { break };
             let registered = !had_session && self.follower.session().is_some();
             if registered {
                 self.registered().await;
             }
-            match round {
+            match synced {
                 Ok(pushed) => {
-                    if std::mem::take(&mut away) || registered {
+                    if std::mem::take(&mut is_away) || registered {
                         tracing::info!(leader = %self.leader_name(), pushed = pushed.total(), "in touch with the leader");
                     }
                     self.count(pushed);
                     retry.reset();
                     let new = async {
-                        self.parts.ledger.nudged().await;
-                        tokio::time::sleep(TOGETHER).await;
+                        self.context.ledger.nudged().await;
+                        tokio::time::sleep(COALESCE_FOR).await;
                     };
-                    let _ = stop.run_until_cancelled(timeout(self.parts.sync_interval, new)).await;
+                    let _ = stop.run_until_cancelled(timeout(self.context.sync_interval, new)).await;
                 }
                 Err(error) => {
                     self.metrics.failures.increment();
-                    if !std::mem::replace(&mut away, true) {
+                    if !std::mem::replace(&mut is_away, true) {
                         let leader = self.follower.leader().address();
                         tracing::warn!(leader, %error, "cannot push usage to the leader; it is kept and tried again");
                     }
@@ -336,39 +330,39 @@ impl Shared {
     /// The leader knows this run now: the ones before need not be remembered.
     async fn registered(&self) {
         self.metrics.registrations.increment();
-        self.heard();
+        self.note_contact();
         if let Some(session) = self.follower.session()
-            && let Err(error) = only(session.instance, &self.parts.store).await
+            && let Err(error) = forget_previous_instances(session.instance, &self.context.store).await
         {
             tracing::warn!(%error, "this run could not be written down");
         }
     }
 
-    /// A sign of life as often as the leader wants one, and at once after a registration.
-    async fn heartbeat_once(self: Arc<Self>, stop: CancellationToken) {
+    /// A heartbeat as often as the leader wants one, and at once after a registration.
+    async fn run_heartbeats(self: Arc<Self>, stop: CancellationToken) {
         let mut sessions = self.follower.sessions();
         while !stop.is_cancelled() {
-            let in_flight = (self.parts.in_flight)();
-            let beating = self.follower.heartbeat_once(in_flight, self.leaving.load(Ordering::Relaxed));
+            let in_flight = (self.context.in_flight)();
+            let heartbeat = self.follower.heartbeat_once(in_flight, self.leaving.load(Ordering::Relaxed));
             // A leader that accepts and says nothing must not hold up a node that leaves.
-            let Some(beaten) = stop.run_until_cancelled(beating).await else { return };
-            match beaten {
+            let Some(response) = stop.run_until_cancelled(heartbeat).await else { return };
+            match response {
                 Ok(None) => {}
                 Ok(Some(draining)) => {
-                    self.heard();
+                    self.note_contact();
                     self.drained.store(draining, Ordering::Relaxed);
                 }
                 Err(error) => tracing::debug!(%error, "a heartbeat failed"),
             }
-            self.gauge_debts().await;
+            self.update_gauges().await;
             let wait = self.follower.session().map_or(Duration::from_secs(5), |session| session.heartbeat);
             let changed = timeout(wait, sessions.changed());
             let _ = stop.run_until_cancelled(changed).await;
         }
     }
 
-    /// Takes over what the leader tells, as it tells it.
-    async fn watch(self: Arc<Self>, stop: CancellationToken) {
+    /// Applies what the leader sends.
+    async fn run_watch(self: Arc<Self>, stop: CancellationToken) {
         let mut sessions = self.follower.sessions();
         let mut retry = Backoff::new();
         while !stop.is_cancelled() {
@@ -392,39 +386,39 @@ impl Shared {
         let request = self.follower.watch_request(session).await?;
         let mut stream = self.follower.leader().watch(request).await?;
         loop {
-            let patience = session.heartbeat * SILENCE_MAX;
-            let message = timeout(patience, stream.message()).await;
-            let message =
-                message.map_err(|_| LeaderError::Away("no news, not even that there are none".to_owned()))?;
+            let limit = session.heartbeat * MISSED_HEARTBEATS_MAX;
+            let message = timeout(limit, stream.message()).await;
+            let message = message
+                .map_err(|_| LeaderError::Unavailable("no news, not even that there are none".to_owned()))?;
             let message = message.map_err(|status| crate::cluster::follower::client::call_error(&status))?;
             let Some(message) = message else { return Ok(()) };
             retry.reset();
-            self.heard();
+            self.note_contact();
             match self.follower.apply(message).await? {
                 Applied::Nothing => {}
                 Applied::Accounts => self.has_accounts.store(true, Ordering::Relaxed),
                 Applied::Usage(usage) => {
-                    let heard = self.elsewhere.lock().apply(usage, &self.parts.quota);
+                    let heard = self.remote_usage.lock().apply(usage, &self.context.quota);
                     heard.map_err(LeaderError::from)?;
                 }
-                Applied::Peers(peers) => self.meet(peers),
+                Applied::Peers(peers) => self.apply_peers(peers),
             }
         }
     }
 
-    fn meet(&self, peers: Vec<Peer>) {
-        share_of_limits(&self.parts.quota, &self.id, self.parts.weight, &peers);
+    fn apply_peers(&self, peers: Vec<Peer>) {
+        set_node_share(&self.context.quota, &self.id, self.context.weight, &peers);
         if let Some(own) = peers.iter().find(|peer| peer.id == self.id) {
             self.drained.store(own.draining && !self.leaving.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         *self.peers.lock() = peers;
     }
 
-    /// Writes down what a restart without the leader needs.
-    async fn keep(self: Arc<Self>, stop: CancellationToken) {
+    /// Writes what a restart without the leader needs to the database.
+    async fn run_persisting(self: Arc<Self>, stop: CancellationToken) {
         loop {
-            let goes_on = pause(KEEP_EVERY, &stop).await;
-            if let Err(error) = self.keep_once().await {
+            let goes_on = pause(PERSIST_EVERY, &stop).await;
+            if let Err(error) = self.persist_once().await {
                 tracing::warn!(%error, "what other nodes have used could not be written down");
             }
             if !goes_on {
@@ -433,26 +427,26 @@ impl Shared {
         }
     }
 
-    async fn keep_once(&self) -> Result<(), Failure> {
-        let meta = MetaRepo::on(&self.parts.store);
-        meta.set(MetaKey::LeaderHeardAt, &self.heard_at.load(Ordering::Relaxed).to_string()).await?;
-        let share = share_to_keep(&self.parts.quota);
-        if *self.kept_share.lock() != share {
+    async fn persist_once(&self) -> Result<(), Failure> {
+        let meta = MetaRepo::on(&self.context.store);
+        meta.set(MetaKey::LeaderHeardAt, &self.last_contact.load(Ordering::Relaxed).to_string()).await?;
+        let share = share_to_text(&self.context.quota);
+        if *self.persisted_share.lock() != share {
             meta.set(MetaKey::LimitShare, &share).await?;
-            *self.kept_share.lock() = share;
+            *self.persisted_share.lock() = share;
         }
-        let kept = self.elsewhere.lock().take_news();
+        let kept = self.remote_usage.lock().take_changes();
         if let Some(text) = kept {
             meta.set(MetaKey::UsageElsewhere, &text).await?;
         }
         Ok(())
     }
 
-    async fn gauge_debts(&self) {
-        if let Ok(debts) = self.follower.books().debts().await {
+    async fn update_gauges(&self) {
+        if let Ok(debts) = self.follower.store().debts().await {
             self.metrics.unsynced.set(i64::try_from(debts.unsynced).unwrap_or(i64::MAX));
         }
-        if let Ok(aside) = self.parts.ledger.usage().set_aside_count().await {
+        if let Ok(aside) = self.context.ledger.usage().set_aside_count().await {
             self.metrics.set_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));
         }
     }
@@ -463,19 +457,19 @@ impl Shared {
         self.metrics.rejected.add(pushed.rejected);
     }
 
-    fn heard(&self) {
-        self.heard_at.fetch_max(self.parts.clock.now().as_micros(), Ordering::Relaxed);
+    fn note_contact(&self) {
+        self.last_contact.fetch_max(self.context.clock.now().as_micros(), Ordering::Relaxed);
     }
 
     fn silent_for(&self) -> Duration {
-        let heard_at = Timestamp::from_micros(self.heard_at.load(Ordering::Relaxed));
-        self.parts.clock.now().since(heard_at)
+        let last_contact = Timestamp::from_micros(self.last_contact.load(Ordering::Relaxed));
+        self.context.clock.now().since(last_contact)
     }
 
     /// How long the leader has been silent, if that is longer than allowed.
     fn staleness(&self) -> Option<Duration> {
         let silent = self.silent_for();
-        self.parts.max_staleness.filter(|most| silent > *most).map(|_| silent)
+        self.context.max_staleness.filter(|most| silent > *most).map(|_| silent)
     }
 
     fn leader_name(&self) -> String {

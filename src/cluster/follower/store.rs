@@ -103,7 +103,7 @@ impl FollowerStore for FollowerDatabase {
 }
 
 impl Replica for FollowerDatabase {
-    async fn held(&self) -> Result<Option<StateVersion>, Failure> {
+    async fn held_version(&self) -> Result<Option<StateVersion>, Failure> {
         held(&self.store).await
     }
 
@@ -120,7 +120,7 @@ impl Replica for FollowerDatabase {
         Ok(())
     }
 
-    async fn step(&self, origin: StateVersion, change: Change) -> Result<(), Failure> {
+    async fn apply_change(&self, origin: StateVersion, change: Change) -> Result<(), Failure> {
         let notes = notes_of_follower(&origin, change.token_keys.iter());
         let keys: Vec<PublicKey> = change.token_keys.iter().map(|key| PublicKey(*key)).collect();
         let step = AccountsChange {

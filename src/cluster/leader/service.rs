@@ -13,7 +13,7 @@ use crate::cluster::leader::store::LeaderDatabase;
 use crate::cluster::replication::provenance::{note_beginning, token_keys};
 use crate::cluster::retry::Backoff;
 use crate::cluster::task::{Task, pause};
-use crate::cluster::usage::remote::share_of_limits;
+use crate::cluster::usage::remote::set_node_share;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{InstanceId, LedgerId, NodeId};
@@ -111,7 +111,7 @@ pub async fn start(parts: Parts) -> Result<(LeaderService, Vec<Task>), Failure> 
         clock: parts.clock,
     });
     shared.fill_tally().await?;
-    share_of_limits(&shared.quota, shared.leader.id(), shared.weight, &shared.leader.peers());
+    set_node_share(&shared.quota, shared.leader.id(), shared.weight, &shared.leader.peers());
     PeerRepo::on(&shared.store).upsert(&shared.own_peer()).await?;
     let tasks = vec![
         Task::new("cluster registry", {
@@ -374,7 +374,7 @@ impl Shared {
                     self.quota.set_remote(subject, used, now);
                 }
             }
-            share_of_limits(&self.quota, self.leader.id(), self.weight, &self.leader.peers());
+            set_node_share(&self.quota, self.leader.id(), self.weight, &self.leader.peers());
             match self.ledger.owes_nothing_through().await {
                 Ok(own) => self.own_through.store(own.as_micros(), Ordering::Relaxed),
                 Err(error) => tracing::warn!(%error, "the ledger cannot say how far it is complete"),

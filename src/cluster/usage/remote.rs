@@ -16,21 +16,21 @@ use crate::wire::v1::subject_usage::Subject;
 use crate::wire::{moment, v1};
 
 /// Sets a node's share of limits that count moments: its weight among the weights of all active nodes.
-pub(in crate::cluster) fn share_of_limits(quota: &Quota, own: &NodeId, weight: u32, peers: &[Peer]) {
+pub(in crate::cluster) fn set_node_share(quota: &Quota, own: &NodeId, weight: u32, peers: &[Peer]) {
     let others = peers.iter().filter(|peer| peer.is_active && peer.id != *own);
     let whole = others.fold(weight, |sum, peer| sum.saturating_add(peer.weight));
     quota.set_node_share(weight, whole);
 }
 
 /// A node's share as a text to keep.
-pub(in crate::cluster) fn share_to_keep(quota: &Quota) -> String {
+pub(in crate::cluster) fn share_to_text(quota: &Quota) -> String {
     let (part, whole) = quota.node_share().unwrap_or((1, 1));
     format!("{part}/{whole}")
 }
 
 /// Takes the share that was kept, for a start without the leader: all followers together are held to the limit then too.
 /// What cannot be read is as if it was not kept.
-pub(in crate::cluster) fn share_from_kept(text: &str, quota: &Quota) {
+pub(in crate::cluster) fn restore_share(text: &str, quota: &Quota) {
     let halves =
         text.split_once('/').and_then(|(part, whole)| Some((part.parse().ok()?, whole.parse().ok()?)));
     if let Some((part, whole)) = halves {
@@ -77,7 +77,7 @@ impl RemoteUsage {
     }
 
     /// The whole as a text to keep, if anything came since this was last asked.
-    pub(in crate::cluster) fn take_news(&mut self) -> Option<String> {
+    pub(in crate::cluster) fn take_changes(&mut self) -> Option<String> {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
@@ -93,17 +93,17 @@ impl RemoteUsage {
     }
 
     /// What was kept, for a start without the leader. What cannot be read is as if it was not kept.
-    pub(in crate::cluster) fn from_kept(text: &str, quota: &Quota) -> Self {
-        let mut elsewhere = Self::default();
+    pub(in crate::cluster) fn restored(text: &str, quota: &Quota) -> Self {
+        let mut remote_usage = Self::default();
         let messages =
             text.split(',').filter(|part| !part.is_empty()).filter_map(|part| STANDARD.decode(part).ok());
         for message in messages.filter_map(|bytes| v1::UsageElsewhere::decode(&*bytes).ok()) {
-            if let Err(error) = elsewhere.apply(message, quota) {
+            if let Err(error) = remote_usage.apply(message, quota) {
                 tracing::warn!(%error, "what other nodes had used cannot be read; the leader will tell again");
             }
         }
-        elsewhere.changed = false;
-        elsewhere
+        remote_usage.changed = false;
+        remote_usage
     }
 }
 
@@ -132,12 +132,12 @@ mod tests {
         for (part, whole, kept) in [(50, 150, "50/150"), (50, 50, "1/1"), (0, 100, "0/100")] {
             let (before, after) = (Quota::new(), Quota::new());
             before.set_node_share(part, whole);
-            assert_eq!(share_to_keep(&before), kept);
+            assert_eq!(share_to_text(&before), kept);
             after.set_node_share(1, 9);
-            share_from_kept(kept, &after);
+            restore_share(kept, &after);
             assert_eq!(after.node_share(), before.node_share());
-            share_from_kept("", &after);
-            share_from_kept("x/7", &after);
+            restore_share("", &after);
+            restore_share("x/7", &after);
             assert_eq!(after.node_share(), before.node_share(), "nothing kept");
         }
     }
@@ -151,12 +151,12 @@ mod tests {
             as_of: Some(moment::to_wire(as_of)),
             subjects: vec![usage_to_wire(alice, used), usage_to_wire(research, used)],
         };
-        let mut elsewhere = RemoteUsage::default();
-        elsewhere.apply(told, &Quota::new()).expect("readable");
-        let kept = elsewhere.take_news().expect("something new");
-        assert!(elsewhere.take_news().is_none(), "nothing new");
+        let mut remote_usage = RemoteUsage::default();
+        remote_usage.apply(told, &Quota::new()).expect("readable");
+        let kept = remote_usage.take_changes().expect("something new");
+        assert!(remote_usage.take_changes().is_none(), "nothing new");
         let quota = Quota::new();
-        RemoteUsage::from_kept(&kept, &quota);
+        RemoteUsage::restored(&kept, &quota);
         assert_eq!((quota.used(alice, as_of), quota.used(research, as_of)), (used, used));
     }
 }

@@ -312,7 +312,7 @@ impl FollowerStore for FollowerDisk {
 }
 
 impl Replica for FollowerDisk {
-    async fn held(&self) -> Result<Option<StateVersion>, Failure> {
+    async fn held_version(&self) -> Result<Option<StateVersion>, Failure> {
         Ok(lock(&self.data).held.clone())
     }
 
@@ -339,7 +339,7 @@ impl Replica for FollowerDisk {
         .await
     }
 
-    async fn step(&self, origin: StateVersion, change: Change) -> Result<(), Failure> {
+    async fn apply_change(&self, origin: StateVersion, change: Change) -> Result<(), Failure> {
         self.write(|data| {
             let held = data.held.replace(origin.clone()).expect("a step from something");
             assert!(held.ledger == origin.ledger && held.version < origin.version, "a step back");

@@ -87,9 +87,9 @@ impl Line {
             }
             Either::Left((Err(_), waiting)) => {
                 waiting.await;
-                Err(LeaderError::Away("nobody answers".to_owned()))
+                Err(LeaderError::Unavailable("nobody answers".to_owned()))
             }
-            Either::Right(_) => Err(LeaderError::Away("no answer in time".to_owned())),
+            Either::Right(_) => Err(LeaderError::Unavailable("no answer in time".to_owned())),
         }
     }
 

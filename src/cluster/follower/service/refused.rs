@@ -10,7 +10,7 @@ impl FollowerService {
     /// # Errors
     /// What the database says.
     pub async fn retry_rejected(&self) -> Result<u64, Failure> {
-        Ok(self.shared.parts.ledger.retry_set_aside().await?)
+        Ok(self.shared.context.ledger.retry_set_aside().await?)
     }
 
     /// What the leader refused, added up.
@@ -18,7 +18,7 @@ impl FollowerService {
     /// # Errors
     /// What the database says.
     pub async fn rejected(&self) -> Result<Dismissed, Failure> {
-        Ok(self.shared.parts.ledger.sum_set_aside().await?)
+        Ok(self.shared.context.ledger.sum_set_aside().await?)
     }
 
     /// Gives up what the leader refused. The leader hears of it in the next heartbeat, as of a debt that has become smaller.
@@ -27,8 +27,8 @@ impl FollowerService {
     /// # Errors
     /// What the database says.
     pub async fn dismiss_rejected(&self, sum: &mut Dismissed) -> Result<(), Failure> {
-        let parts = &self.shared.parts;
-        let done = parts.ledger.dismiss_set_aside(parts.clock.now(), sum).await;
+        let context = &self.shared.context;
+        let done = context.ledger.dismiss_set_aside(context.clock.now(), sum).await;
         let Dismissed { logs, input_tokens, output_tokens, cost_nanousd } = *sum;
         if logs > 0 {
             tracing::warn!(
