@@ -22,8 +22,8 @@
 //! # A request, as a straight line
 //!
 //! A server reads the head and finds the route → the principal comes from memory ([`accounts`]) → what is asked is read
-//! ([`dialect::request`]: model, stream; nothing else is parsed) → [`quota`] admits → [`ledger`] reserves room for the
-//! record → [`upstream`] sends, and fails over only while nobody can have begun to work → the answer passes while a
+//! ([`dialect::request`]: model, stream; nothing else is parsed) → [`ledger`] reserves room for the record → [`quota`]
+//! admits → [`upstream`] sends, and fails over only while nobody can have begun to work → the answer passes while a
 //! meter reads along → the record is committed → the last bytes are released. An early return drops what
 //! was reserved.
 //!
@@ -42,15 +42,15 @@
 //! | what an answer used is counted | `src/metering/counts.rs` (the rule), `src/metering/scanner.rs` (the bytes) |
 //! | a price is found, and a cost computed | `PriceList::find`, `Price::cost_nanousd` in `src/domain/price.rs`; called in `src/proxy/recorder.rs` |
 //! | a call is booked | `Recorder::settle` in `src/proxy/recorder.rs`; written in `src/ledger/writer.rs` |
-//! | a push is taken and acknowledged | `src/cluster/leader/push.rs`; the follower's side in `src/cluster/follower/push.rs` |
+//! | a push is taken and acknowledged | `Leader::push` in `src/cluster/leader/mod.rs`, committed in `src/cluster/leader/push.rs`; the follower's side in `src/cluster/follower/push.rs` |
 //! | a limit is checked | `Quota::admit` in `src/quota/mod.rs` |
 //! | a target is chosen, and another tried | `src/upstream/balance.rs`, `src/upstream/plan.rs` |
 //! | what is sent to a target is made | `BufferedRequest::for_target` in `src/proxy/buffered_request.rs` |
 //! | targets or prices are replaced | `Live` in `src/proxy/live.rs`; a call goes by one snapshot |
 //! | an answer passes | `src/proxy/call.rs`, `src/proxy/response_body.rs` |
 //! | a dialect is added | `src/dialect/mod.rs`: a file beside `src/dialect/openai.rs`, and what the compiler then asks for |
-//! | an endpoint is added | `router` in `src/http/control.rs` |
-//! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/cluster/leader/service.rs` |
+//! | an endpoint is added | `router` in `src/http/control.rs`, which says where it is answered, and `src/http/openapi.rs` |
+//! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/cluster/leader/service.rs`, `src/cluster/follower/service.rs` |
 //! | a column of a usage log is added | `src/store/usage/usage_columns.rs`, and `migrations` |
 //! | a setting is read | `src/config/sections.rs`, with its default in `src/config/defaults.toml` |
 //!

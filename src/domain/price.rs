@@ -84,8 +84,8 @@ impl Price {
         self.long_context.filter(|tier| tokens.input > tier.above_input_tokens)
     }
 
-    /// The cost of `tokens` in nano-USD, rounded half up once per request. Streams, JSON answers, estimates and
-    /// reservations all come here.
+    /// The cost of `tokens` in nano-USD, rounded half up once per request. Streams, JSON answers and estimates
+    /// all come here.
     #[must_use]
     pub fn cost_nanousd(&self, tokens: Tokens) -> i64 {
         let rates = self.long_context_of(tokens).map_or(self.base, |tier| tier.rates);

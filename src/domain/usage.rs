@@ -80,7 +80,7 @@ named! {
         UpstreamTimeout = "upstream_timeout",
         /// The caller hung up before the answer was complete.
         ClientGone = "client_gone",
-        /// The gateway itself refused the call after it was admitted.
+        /// The gateway itself refused the call.
         Refused = "refused",
     }
 }

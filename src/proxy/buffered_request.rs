@@ -40,7 +40,7 @@ pub(super) struct BufferedRequest {
     body: Bytes,
     permit: BodyPermit,
     counts_for_health: bool,
-    with_usage: WithUsage,
+    usage_injection: UsageInjection,
     pub(super) peek: Peek,
     pub(super) hints: Hints,
     /// Which targets may take it.
@@ -48,11 +48,11 @@ pub(super) struct BufferedRequest {
 }
 
 /// The body with usage asked for in its stream, for targets that are to be asked.
-enum WithUsage {
-    No,
+enum UsageInjection {
+    None,
     /// Not asked for yet. With the body as a provider reads it.
-    Possible(Readable),
-    Made(Bytes),
+    Pending(Readable),
+    Ready(Bytes),
 }
 
 /// What has to be done to an answer, so that it is the one that the caller asked for.
@@ -74,17 +74,17 @@ impl BufferedRequest {
         head: &mut Head<'_>,
         body: B,
         user: UserId,
-        is_housekeeping: bool,
+        is_admin: bool,
     ) -> Result<Box<Self>, Failure>
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
         let (body, permit) = memory.read(body, user).await?;
-        let readable = Readable::of(&body, &head.headers, memory.share(user)).await?;
+        let readable = Readable::of(&body, &head.headers, memory.empty_permit(user)).await?;
         let peek = Peek::new(route, &head.headers, readable.peek(&body), readable.is_exact());
         let affinity = head.headers.get(SESSION_ID).map(affinity);
         let model = model_query(route, &peek, !body.is_empty());
-        let query = TargetQuery { provider: route.provider, model, is_housekeeping, affinity };
+        let query = TargetQuery { provider: route.provider, model, is_admin, affinity };
         let hints = Hints::of(&head.headers);
         let path_and_query = match &head.query {
             Some(query) => format!("{}?{query}", route.path),
@@ -94,8 +94,11 @@ impl BufferedRequest {
         headers::for_upstream(&mut headers);
         let has_option =
             route.billing == Billing::Inference && dialect::has_usage_option(route.provider, route.path);
-        let with_usage =
-            if has_option && peek.lacks_usage() { WithUsage::Possible(readable) } else { WithUsage::No };
+        let usage_injection = if has_option && peek.lacks_usage() {
+            UsageInjection::Pending(readable)
+        } else {
+            UsageInjection::None
+        };
         Ok(Box::new(Self {
             method: head.method.clone(),
             path_and_query,
@@ -103,7 +106,7 @@ impl BufferedRequest {
             body,
             permit,
             counts_for_health: route.billing != Billing::Untracked,
-            with_usage,
+            usage_injection,
             peek,
             hints,
             query,
@@ -128,11 +131,11 @@ impl BufferedRequest {
     /// `Unavailable`: no memory for it.
     pub(super) fn prepare_for(&mut self, target: &Target) -> Result<(), Failure> {
         if target.include_usage()
-            && let WithUsage::Possible(readable) = &self.with_usage
+            && let UsageInjection::Pending(readable) = &self.usage_injection
         {
             let made = self.peek.with_usage(readable.text(&self.body));
             self.permit.grow(made.as_ref().map_or(0, Bytes::len))?;
-            self.with_usage = made.map_or(WithUsage::No, WithUsage::Made);
+            self.usage_injection = made.map_or(UsageInjection::None, UsageInjection::Ready);
         }
         Ok(())
     }
@@ -144,8 +147,8 @@ impl BufferedRequest {
     pub(super) fn for_target(&mut self, target: &Target) -> Result<(UpstreamRequest, Rewrite), Failure> {
         self.prepare_for(target)?;
         let mut headers = self.headers.clone();
-        let (body, rewrite) = match &self.with_usage {
-            WithUsage::Made(body) if target.include_usage() => {
+        let (body, rewrite) = match &self.usage_injection {
+            UsageInjection::Ready(body) if target.include_usage() => {
                 // What is taken out of the answer again has to be found in the clear.
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
                 // Whatever the caller's body is coded in, this one is not.
@@ -165,13 +168,15 @@ impl BufferedRequest {
     }
 }
 
-/// What a call says of its model; of one that spends nothing it does not matter what cannot be read.
+/// What a call says of its model. An unreadable one matters only where the call may be for a model.
 fn model_query(route: &Route<'_>, peek: &Peek, has_body: bool) -> ModelQuery {
     let may_name = matches!(route.billing, Billing::Inference | Billing::Untracked);
-    match () {
-        () if !peek.model.is_empty() => ModelQuery::Named(Arc::clone(&peek.model)),
-        () if has_body && may_name && peek.hides_model => ModelQuery::Unread,
-        () => ModelQuery::Nameless { has_body },
+    if !peek.model.is_empty() {
+        ModelQuery::Named(Arc::clone(&peek.model))
+    } else if has_body && may_name && peek.hides_model {
+        ModelQuery::Unread
+    } else {
+        ModelQuery::Nameless { has_body }
     }
 }
 

@@ -35,12 +35,12 @@ pub(super) struct Call<'g> {
     pub(super) live: Arc<Snapshot>,
     pub(super) request_id: RequestId,
     pub(super) recorder: Recorder,
-    pub(super) metering: Metering,
+    pub(super) metering: MeterConfig,
 }
 
 /// What decides how an answer is metered, beside the answer itself.
 #[derive(Clone, Copy)]
-pub(super) struct Metering {
+pub(super) struct MeterConfig {
     pub(super) billing: Billing,
     pub(super) estimate: Estimate,
 }
@@ -72,14 +72,14 @@ impl Call<'_> {
         };
         match sent {
             Ok((answer, rewrite)) => self.respond(answer, rewrite).await,
-            Err(error) => Err(self.fail(&error).await?),
+            Err(error) => Err(self.record_failure(&error).await?),
         }
     }
 
     /// Lets the answer through the meter.
     async fn respond(self, answer: UpstreamResponse, rewrite: Rewrite) -> Result<Response<Body>, Failure> {
         let (mut head, mut body, has_length) = self.metered(answer, rewrite);
-        body.begin(has_length).await?;
+        body.prefetch(has_length).await?;
         if has_length && body.exact_len().is_none() {
             head.headers.remove(CONTENT_LENGTH);
         }
@@ -95,10 +95,12 @@ impl Call<'_> {
         let on_hangup = answer.target.on_hangup();
         let (mut head, stream) = attach_meter(answer, self.recorder, self.metering);
         headers::for_caller(&mut head.headers);
-        // A caller that asked for no stream is not here. What is coded cannot be read, and goes as it comes.
+        // Usage is asked for in streams only. What is compressed cannot be read, and goes as it comes.
         let in_clear = head.headers.get(CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
-        let may_remove =
-            rewrite == Rewrite::RemoveUsage && in_clear && head.status.is_success() && stream.left != Some(0);
+        let may_remove = rewrite == Rewrite::RemoveUsage
+            && in_clear
+            && head.status.is_success()
+            && stream.remaining != Some(0);
         let remover = may_remove.then(Remover::default);
         let has_length = may_remove && head.headers.contains_key(CONTENT_LENGTH);
         let CallContext { drainer, durability, .. } = self.context;
@@ -110,7 +112,7 @@ impl Call<'_> {
     ///
     /// # Errors
     /// It could not be booked.
-    async fn fail(mut self, error: &SendError) -> Result<Failure, Failure> {
+    async fn record_failure(mut self, error: &SendError) -> Result<Failure, Failure> {
         let failure = Failure::from(error);
         tracing::warn!(request_id = %self.request_id, %error, "no answer from upstream");
         if let Some(target) = error.target().and_then(|name| self.live.upstream.find(name)) {
@@ -133,7 +135,7 @@ async fn send(plan: Plan, mut request: Box<BufferedRequest>) -> Sent {
 fn attach_meter(
     answer: UpstreamResponse,
     mut recorder: Recorder,
-    metering: Metering,
+    metering: MeterConfig,
 ) -> (http::response::Parts, MeteredStream) {
     let UpstreamResponse { head, body, target } = answer;
     let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -147,8 +149,8 @@ fn attach_meter(
     let is_streaming = is_stream(answer_head.content_type);
     let meter = metering::open(&answer_head);
     recorder.set_response(&target, head.status.as_u16(), is_streaming);
-    let left = body.exact_len();
-    let stream = MeteredStream { body, meter, recorder, status: head.status, is_streaming, left };
+    let remaining = body.exact_len();
+    let stream = MeteredStream { body, meter, recorder, status: head.status, is_streaming, remaining };
     (head, stream)
 }
 

@@ -20,7 +20,7 @@ use crate::domain::provider::one_of;
 /// # Errors
 /// `Unauthenticated` without a credential; if none that is there is good, what is wrong with the one of which most is
 /// known; `Invalid` if the path holds the credential, which cannot be taken out of there.
-pub(super) fn redeem(
+pub(super) fn authenticate(
     accounts: &Accounts,
     path: &str,
     headers: &mut HeaderMap,

@@ -19,7 +19,7 @@ pub(super) struct MeteredStream {
     pub(super) status: StatusCode,
     pub(super) is_streaming: bool,
     /// Bytes still to come, where the answer said how many.
-    pub(super) left: Option<u64>,
+    pub(super) remaining: Option<u64>,
 }
 
 /// How the stream goes on after a piece.
@@ -35,10 +35,10 @@ pub(super) enum Step {
 }
 
 impl MeteredStream {
-    /// Passes on what has arrived. `caller_gone` only colours the record.
+    /// Passes on what has arrived. `caller_gone` only changes the recorded outcome.
     pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, caller_gone: bool) -> Poll<Step> {
         let polled = self.body.poll_piece(cx);
-        if self.left == Some(0) && !self.recorder.is_settled() {
+        if self.remaining == Some(0) && !self.recorder.is_settled() {
             // Nothing was to come, and nobody asks again for a body that has nothing in it: its end is now, whether
             // the connection has said so yet or not.
             return Poll::Ready(Step::Ended(self.settle_at_end(caller_gone)));
@@ -59,8 +59,8 @@ impl MeteredStream {
         };
         self.recorder.first_byte();
         let progress = self.meter.feed(&piece);
-        self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
-        let complete = progress == Progress::Final || self.left == Some(0);
+        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(piece.len() as u64));
+        let complete = progress == Progress::Final || self.remaining == Some(0);
         if !complete || self.recorder.is_settled() {
             return Poll::Ready(Step::More(piece));
         }
@@ -76,8 +76,8 @@ impl MeteredStream {
         // Some compatible servers forget their closing event; with the usage reported nothing is missing.
         let unfinished = self.is_streaming && !result.complete && result.source != TokenSource::Reported;
         if self.is_streaming && self.status.is_success() {
-            let hollow = unfinished && result.source == TokenSource::None && !result.error_event;
-            self.recorder.stream_ended(hollow);
+            let is_empty = unfinished && result.source == TokenSource::None && !result.error_event;
+            self.recorder.stream_ended(is_empty);
         }
         let outcome = match () {
             () if !self.status.is_success() || result.error_event => Outcome::UpstreamError,

@@ -1,10 +1,11 @@
 //! The data plane: the way of a request, from the caller to a provider and back, as one straight line in
 //! [`Gateway::serve`].
 //!
-//! Read what is asked → admit → reserve room in the ledger → send → let the answer through the meter → book → release
+//! Read what is asked → reserve room in the ledger → admit → send → let the answer through the meter → book → release
 //! its end. Every early return drops what it holds, which gives it back.
 
 mod aborted;
+mod admin_paths;
 mod buffered_request;
 mod call;
 mod credential;
@@ -12,7 +13,6 @@ mod decode;
 mod detach;
 pub mod error_response;
 mod headers;
-mod housekeeping;
 mod live;
 mod metered_stream;
 mod metrics;
@@ -48,7 +48,7 @@ use crate::upstream::{Plan, Upstream};
 pub use aborted::Aborted;
 use buffered_request::BufferedRequest;
 pub use buffered_request::Head;
-use call::{Call, CallContext, Metering};
+use call::{Call, CallContext, MeterConfig};
 pub use detach::Drainer;
 pub use headers::drop_hop_by_hop;
 pub use live::{Live, Snapshot};
@@ -141,7 +141,7 @@ impl Gateway {
         let (provider, mut caller) = (route.provider, None);
         let mut response =
             self.answer(request_id, route, head, body, &mut caller).await.unwrap_or_else(|failure| {
-                let failure = self.or_not_yet(failure);
+                let failure = self.unavailable_until_synced(failure);
                 self.context.metrics.refused(failure.kind);
                 if let Some(caller) = caller.take() {
                     refusal_log::book(
@@ -167,7 +167,7 @@ impl Gateway {
     }
 
     /// A node that knows no users yet cannot call a credential wrong.
-    fn or_not_yet(&self, failure: Failure) -> Failure {
+    fn unavailable_until_synced(&self, failure: Failure) -> Failure {
         let unknown = self.no_accounts_yet.as_ref().filter(|_| failure.kind == Kind::Unauthenticated);
         unknown.and_then(|reason| reason()).map_or(failure, Failure::not_yet)
     }
@@ -185,8 +185,8 @@ impl Gateway {
     {
         let now = Moment { at: self.context.clock.now(), steady: Instant::now() };
         let principal =
-            credential::redeem(&self.accounts, route.path, &mut head.headers, &mut head.query, now.at)?;
-        // What is free is in no book, refused or not.
+            credential::authenticate(&self.accounts, route.path, &mut head.headers, &mut head.query, now.at)?;
+        // Untracked calls are never logged, refused or not.
         if route.billing != Billing::Untracked && !route.lists_models {
             *caller = Some(RefusedCaller::of(&principal, now.steady));
         }
@@ -195,14 +195,14 @@ impl Gateway {
             return Ok(error_response::upgrade(route.provider, request_id));
         }
         let live = self.live.now();
-        let is_housekeeping = check_path(&live.upstream, &route, &head.method)?;
+        let is_admin = classify_path(&live.upstream, &route, &head.method)?;
         if route.lists_models {
             let models = self.models.list(&live.upstream, &principal, route.provider);
             return Ok(Box::pin(models).await);
         }
         let memory = &self.body_memory;
         let mut request =
-            BufferedRequest::read(memory, &route, head, body, principal.user_id, is_housekeeping).await?;
+            BufferedRequest::read(memory, &route, head, body, principal.user_id, is_admin).await?;
         if let Some(caller) = caller {
             caller.model = Arc::clone(&request.peek.model);
         }
@@ -227,7 +227,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Begins a call: it has its room in the ledger, and is admitted.
+    /// Reserves room in the ledger and admits the call.
     fn begin(
         &self,
         request_id: RequestId,
@@ -237,8 +237,8 @@ impl Gateway {
         live: Arc<Snapshot>,
         now: Moment,
     ) -> Result<Call<'_>, Failure> {
-        // The room first: it is given back if the call is not admitted, while a call that counts against a limit
-        // must be one that is really made.
+        // Reserved before it is admitted: room is given back if the call is not admitted, while a call that counts
+        // against a limit must be one that is really made.
         let reservation = self.ledger.reserve(principal.user_id).map_err(Failure::from)?;
         let admission = self.quota.admit(&principal, &request.quota_request(), now).map_err(Failure::from)?;
         let info = CallInfo {
@@ -256,22 +256,22 @@ impl Gateway {
         if route.billing == Billing::Inference {
             recorder.set_fallback(estimate);
         }
-        let metering = Metering { billing: route.billing, estimate };
+        let metering = MeterConfig { billing: route.billing, estimate };
         Ok(Call { context: &self.calls, live, request_id, recorder, metering })
     }
 }
 
-/// Whether such calls are for a provider at all, and whether it is one about the provider's account.
-fn check_path(upstream: &Upstream, route: &Route<'_>, method: &Method) -> Result<bool, Failure> {
+/// Whether the call administers the provider's account. Refuses paths and methods that are for no provider.
+fn classify_path(upstream: &Upstream, route: &Route<'_>, method: &Method) -> Result<bool, Failure> {
     if matches!(*method, Method::TRACE | Method::CONNECT) {
         return Err(method_not_allowed(method));
     }
     path::check(route.path)?;
-    let is_housekeeping = housekeeping::is_housekeeping(route.provider, method, route.path);
-    if is_housekeeping && !upstream.takes_admin_paths(route.provider) {
-        return Err(housekeeping::refused());
+    let is_admin = admin_paths::is_admin(route.provider, method, route.path);
+    if is_admin && !upstream.takes_admin_paths(route.provider) {
+        return Err(admin_paths::refused());
     }
-    Ok(is_housekeeping)
+    Ok(is_admin)
 }
 
 fn plan(
@@ -282,7 +282,7 @@ fn plan(
 ) -> Result<Plan, Failure> {
     upstream
         .plan(&request.query)
-        .map_err(|none| other_dialect::refused(&none, upstream, principal, (route, &request.query)))
+        .map_err(|error| other_dialect::no_target(&error, upstream, principal, (route, &request.query)))
 }
 
 fn stale() -> Failure {

@@ -12,7 +12,7 @@ use crate::domain::provider::Provider;
 use crate::upstream::{ModelQuery, SendError, Target, TargetQuery, Upstream};
 
 /// What a caller is told for whose call there is no target; with the path, where the model has one that it may use.
-pub(super) fn refused(
+pub(super) fn no_target(
     none: &SendError,
     upstream: &Upstream,
     principal: &Principal,
@@ -22,8 +22,7 @@ pub(super) fn refused(
     let (SendError::NoTarget { .. }, ModelQuery::Named(model)) = (none, &target_query.model) else {
         return failure;
     };
-    if route.billing != Billing::Inference || target_query.is_housekeeping || !principal.permits_model(model)
-    {
+    if route.billing != Billing::Inference || target_query.is_admin || !principal.permits_model(model) {
         return failure;
     }
     let embeds = ["embed", "Embed"].iter().any(|word| route.path.contains(word));

@@ -125,10 +125,10 @@ impl Recorder {
         }
     }
 
-    /// The answer's stream came to its end; `hollow`: without an event.
-    pub(super) fn stream_ended(&self, hollow: bool) {
+    /// The answer's stream came to its end; `is_empty`: without an event.
+    pub(super) fn stream_ended(&self, is_empty: bool) {
         if let Some(target) = self.pending.as_ref().and_then(|pending| pending.target.as_ref()) {
-            target.stream_ended(hollow);
+            target.stream_ended(is_empty);
         }
     }
 

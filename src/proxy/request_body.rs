@@ -19,7 +19,7 @@ use crate::domain::share::{NoRoom, Rule, Shares};
 
 /// How slowly a caller may send a body.
 #[derive(Clone, Copy, Debug)]
-struct ReadDeadline {
+struct ReadPolicy {
     /// How long it may pause; and how long the whole may take, beside what its size accounts for.
     pause: Duration,
     /// Bytes per second that the whole has to come with.
@@ -27,18 +27,18 @@ struct ReadDeadline {
 }
 
 /// A mobile phone at its worst is faster.
-const READ_DEADLINE: ReadDeadline = ReadDeadline { pause: Duration::from_mins(1), rate: 8 * 1024 };
+const READ_POLICY: ReadPolicy = ReadPolicy { pause: Duration::from_mins(1), rate: 8 * 1024 };
 /// Memory that is asked for at once, however much is announced; more follows as it is needed.
 const STEP: usize = 256 * 1024;
 
 /// The memory that request bodies may take together. Each user has a share: at most as much as stays free for others,
-/// or one body. Where that is not enough for somebody who holds less than others, their slowest body gives way.
+/// or one body. Where that is not enough for somebody who holds less than others, the slowest body of those is evicted.
 #[derive(Debug)]
 pub struct BodyMemory {
     shares: Shares<UserId>,
     body_max: usize,
-    deadline: ReadDeadline,
-    unfinished: Mutex<HashMap<u64, Arc<Pace>>>,
+    policy: ReadPolicy,
+    in_flight: Mutex<HashMap<u64, Arc<InFlightBody>>>,
     numbers: AtomicU64,
 }
 
@@ -73,47 +73,47 @@ impl BodyPermit {
     }
 }
 
-/// A body that is still coming.
+/// A body of which a part is still to come.
 #[derive(Debug)]
-struct Pace {
+struct InFlightBody {
     user: UserId,
     begun: Instant,
-    /// What it holds; none once it has given way.
+    /// What it holds; `None` once it was evicted.
     bytes: Mutex<Option<usize>>,
     evicted: CancellationToken,
 }
 
-/// A body among those that are coming; what it holds goes back with it.
-struct Unfinished {
+/// Takes a body from those in flight, and gives back what it holds, when dropped.
+struct InFlightGuard {
     memory: Arc<BodyMemory>,
     number: u64,
-    pace: Arc<Pace>,
+    body: Arc<InFlightBody>,
 }
 
-impl Drop for Unfinished {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.memory.unfinished.lock().remove(&self.number);
-        if let Some(bytes) = self.pace.bytes.lock().take() {
-            self.memory.shares.give_back(self.pace.user, bytes);
+        self.memory.in_flight.lock().remove(&self.number);
+        if let Some(bytes) = self.body.bytes.lock().take() {
+            self.memory.shares.give_back(self.body.user, bytes);
         }
     }
 }
 
-impl Unfinished {
+impl InFlightGuard {
     fn grow(&self, bytes: usize) -> Result<(), Failure> {
-        self.memory.take(self.pace.user, bytes)?;
-        if let Some(held) = self.pace.bytes.lock().as_mut() {
+        self.memory.take(self.body.user, bytes)?;
+        if let Some(held) = self.body.bytes.lock().as_mut() {
             *held += bytes;
             return Ok(());
         }
-        self.memory.shares.give_back(self.pace.user, bytes);
+        self.memory.shares.give_back(self.body.user, bytes);
         Err(eviction())
     }
 
-    /// It is there as a whole and gives way to nobody any more.
+    /// It is there as a whole, and is not evicted any more.
     fn finish(self) -> Result<BodyPermit, Failure> {
-        let bytes = self.pace.bytes.lock().replace(0).ok_or_else(eviction)?;
-        Ok(BodyPermit { memory: Arc::clone(&self.memory), user: self.pace.user, bytes })
+        let bytes = self.body.bytes.lock().replace(0).ok_or_else(eviction)?;
+        Ok(BodyPermit { memory: Arc::clone(&self.memory), user: self.body.user, bytes })
     }
 }
 
@@ -121,23 +121,17 @@ impl BodyMemory {
     /// `total` bytes for all, of which one body may take `body_max`.
     #[must_use]
     pub fn new(total: usize, body_max: usize) -> Arc<Self> {
-        Self::with_deadline(total, body_max, READ_DEADLINE)
+        Self::with_policy(total, body_max, READ_POLICY)
     }
 
-    /// A share of `user` that holds nothing yet.
-    pub(super) fn share(self: &Arc<Self>, user: UserId) -> BodyPermit {
+    /// A permit of `user` that holds nothing yet.
+    pub(super) fn empty_permit(self: &Arc<Self>, user: UserId) -> BodyPermit {
         BodyPermit { memory: Arc::clone(self), user, bytes: 0 }
     }
 
-    fn with_deadline(total: usize, body_max: usize, deadline: ReadDeadline) -> Arc<Self> {
+    fn with_policy(total: usize, body_max: usize, policy: ReadPolicy) -> Arc<Self> {
         let shares = Shares::new(total, Rule { times_free: 1, least: body_max });
-        Arc::new(Self {
-            shares,
-            body_max,
-            deadline,
-            unfinished: Mutex::default(),
-            numbers: AtomicU64::new(0),
-        })
+        Arc::new(Self { shares, body_max, policy, in_flight: Mutex::default(), numbers: AtomicU64::new(0) })
     }
 
     /// Reads a body of `user` to its end. What has arrived counts, not what is announced, and nothing waits for room:
@@ -145,7 +139,7 @@ impl BodyMemory {
     ///
     /// # Errors
     /// `TooLarge` above the limit of one body, `Unavailable` when the user's or all of them together are too large or
-    /// when it gave way to others, `Invalid` when the caller breaks off, pauses too long or is too slow.
+    /// when it was evicted, `Invalid` when the caller breaks off, pauses too long or is too slow.
     pub async fn read<B>(self: &Arc<Self>, mut body: B, user: UserId) -> Result<(Bytes, BodyPermit), Failure>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -156,7 +150,7 @@ impl BodyMemory {
         }
         let begun = Instant::now();
         let mut held = BodyPermit { memory: Arc::clone(self), user, bytes: 0 };
-        let Some(first) = next(&mut body, self.deadline.left(begun, 0)).await? else {
+        let Some(first) = next(&mut body, self.policy.left(begun, 0)).await? else {
             return Ok((Bytes::new(), held));
         };
         if first.len() > self.body_max {
@@ -167,33 +161,33 @@ impl BodyMemory {
             held.bytes = first.len();
             return Ok((first, held));
         }
-        let arriving = self.arriving(user, begun);
-        let evicted = arriving.pace.evicted.clone();
-        let rest = evicted.run_until_cancelled(self.rest(body, first, &arriving, announced));
+        let in_flight = self.register(user, begun);
+        let evicted = in_flight.body.evicted.clone();
+        let rest = evicted.run_until_cancelled(self.rest(body, first, &in_flight, announced));
         let whole = rest.await.unwrap_or_else(|| Err(eviction()))?;
-        Ok((whole, arriving.finish()?))
+        Ok((whole, in_flight.finish()?))
     }
 
     async fn rest<B>(
         &self,
         mut body: B,
         first: Bytes,
-        arriving: &Unfinished,
+        in_flight: &InFlightGuard,
         announced: usize,
     ) -> Result<Bytes, Failure>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        arriving.grow(first.len())?;
+        in_flight.grow(first.len())?;
         let mut taken = first.len();
         let mut first = Some(first);
         let mut whole = BytesMut::new();
-        while let Some(frame) = next(&mut body, self.deadline.left(arriving.pace.begun, taken)).await? {
+        while let Some(frame) = next(&mut body, self.policy.left(in_flight.body.begun, taken)).await? {
             taken += frame.len();
             if taken > self.body_max {
                 return Err(self.too_large());
             }
-            arriving.grow(frame.len())?;
+            in_flight.grow(frame.len())?;
             if let Some(first) = first.take() {
                 whole.reserve(announced.min(STEP).max(taken));
                 whole.extend_from_slice(&first);
@@ -203,15 +197,15 @@ impl BodyMemory {
         Ok(first.unwrap_or_else(|| whole.freeze()))
     }
 
-    fn arriving(self: &Arc<Self>, user: UserId, begun: Instant) -> Unfinished {
+    fn register(self: &Arc<Self>, user: UserId, begun: Instant) -> InFlightGuard {
         let bytes = Mutex::new(Some(0));
-        let pace = Arc::new(Pace { user, begun, bytes, evicted: CancellationToken::new() });
+        let body = Arc::new(InFlightBody { user, begun, bytes, evicted: CancellationToken::new() });
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        self.unfinished.lock().insert(number, Arc::clone(&pace));
-        Unfinished { memory: Arc::clone(self), number, pace }
+        self.in_flight.lock().insert(number, Arc::clone(&body));
+        InFlightGuard { memory: Arc::clone(self), number, body }
     }
 
-    /// Takes memory within the user's share; if there is too little, slow bodies of those who hold more give way.
+    /// Takes memory within the user's share; if there is too little, slow bodies of those who hold more are evicted.
     fn take(&self, user: UserId, bytes: usize) -> Result<(), Failure> {
         loop {
             let Err(none) = self.shares.take(user, bytes) else { return Ok(()) };
@@ -231,12 +225,12 @@ impl BodyMemory {
         }
     }
 
-    /// Has the slowest body give way among those whose user would hold more than `user` even then.
+    /// Evicts the slowest body among those whose user would hold more than `user` even then.
     fn make_room(&self, user: UserId, bytes: usize) -> bool {
         let has = self.shares.held_by(&user).saturating_add(bytes);
-        let unfinished = self.unfinished.lock();
+        let in_flight = self.in_flight.lock();
         let candidates =
-            unfinished.values().filter(|one| one.user != user && self.shares.held_by(&one.user) > has);
+            in_flight.values().filter(|one| one.user != user && self.shares.held_by(&one.user) > has);
         let slowest =
             candidates.filter_map(|one| Some((one.rate()?, one))).min_by(|a, b| a.0.total_cmp(&b.0));
         let Some((_, one)) = slowest else { return false };
@@ -269,7 +263,7 @@ impl BodyMemory {
     }
 }
 
-impl Pace {
+impl InFlightBody {
     /// Bytes per second; none if it holds nothing.
     #[allow(clippy::cast_precision_loss, reason = "which is the slowest is all that matters")]
     fn rate(&self) -> Option<f64> {
@@ -283,7 +277,7 @@ fn eviction() -> Failure {
     Failure::new(Kind::Unavailable, message).retry_after(Duration::from_secs(1))
 }
 
-impl ReadDeadline {
+impl ReadPolicy {
     /// How long the next bytes may take.
     fn left(self, begun: Instant, taken: usize) -> Duration {
         if taken == 0 {
@@ -371,8 +365,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_has_to_come_in_reasonable_time_even_if_it_never_pauses() {
-        let deadline = ReadDeadline { pause: Duration::from_millis(200), rate: 1_000 };
-        let memory = BodyMemory::with_deadline(1 << 20, 1 << 20, deadline);
+        let policy = ReadPolicy { pause: Duration::from_millis(200), rate: 1_000 };
+        let memory = BodyMemory::with_policy(1 << 20, 1 << 20, policy);
         let drops =
             futures_util::stream::unfold(tokio::time::interval(Duration::from_millis(5)), |mut tick| async {
                 tick.tick().await;

@@ -50,7 +50,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Self::Metered(answer) => answer.is_over(),
+            Self::Metered(answer) => answer.is_done(),
             Self::Unmetered(answer) => answer.exact_len() == Some(0),
         }
     }
@@ -72,7 +72,7 @@ pub struct MeteredBody {
     /// Takes away the one event that the gateway asked for on the caller's behalf.
     remover: Option<Remover>,
     /// What [`MeteredBody::begin`] has found there already.
-    ahead: Option<Bytes>,
+    prefetched: Option<Bytes>,
     state: State,
     durability: Durability,
     on_hangup: HangUp,
@@ -89,7 +89,7 @@ enum State {
     },
     /// The answer broke off; what came before is being written.
     Broken(String),
-    Over,
+    Done,
 }
 
 impl MeteredBody {
@@ -103,7 +103,7 @@ impl MeteredBody {
         Self {
             stream: Some(stream),
             remover,
-            ahead: None,
+            prefetched: None,
             state: State::Passing,
             durability,
             on_hangup,
@@ -118,16 +118,16 @@ impl MeteredBody {
     ///
     /// # Errors
     /// [`Aborted`]: nothing of the answer may be shown.
-    pub(super) async fn begin(&mut self, has_length: bool) -> Result<(), Aborted> {
+    pub(super) async fn prefetch(&mut self, has_length: bool) -> Result<(), Aborted> {
         let first = poll_fn(|cx| match self.poll_through(cx) {
             Poll::Pending if !has_length && !matches!(self.state, State::HeldForCommit { .. }) => {
                 Poll::Ready(None)
             }
             polled => polled,
         });
-        self.ahead = first.await.transpose()?;
-        let begins = |ahead: &Bytes| ahead.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
-        if has_length && matches!(self.ahead.as_ref().and_then(begins), Some(b'{' | b'[')) {
+        self.prefetched = first.await.transpose()?;
+        let begins = |prefetched: &Bytes| prefetched.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
+        if has_length && matches!(self.prefetched.as_ref().and_then(begins), Some(b'{' | b'[')) {
             // A document: nothing is taken out of it, and its length stands.
             self.remover = None;
         }
@@ -135,20 +135,20 @@ impl MeteredBody {
     }
 
     /// Whether everything has been handed on.
-    pub(super) fn is_over(&self) -> bool {
-        self.ahead.is_none() && matches!(self.state, State::Over)
+    pub(super) fn is_done(&self) -> bool {
+        self.prefetched.is_none() && matches!(self.state, State::Done)
     }
 
     /// How many bytes are still to come, where that is known.
     pub(super) fn exact_len(&self) -> Option<u64> {
-        let left = self.stream.as_ref().filter(|_| self.remover.is_none())?.left?;
-        Some(left + self.ahead.as_ref().map_or(0, |ahead| ahead.len() as u64))
+        let remaining = self.stream.as_ref().filter(|_| self.remover.is_none())?.remaining?;
+        Some(remaining + self.prefetched.as_ref().map_or(0, |prefetched| prefetched.len() as u64))
     }
 
     /// The next bytes for the caller.
     pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
-        match self.ahead.take() {
-            Some(ahead) => Poll::Ready(Some(Ok(ahead))),
+        match self.prefetched.take() {
+            Some(prefetched) => Poll::Ready(Some(Ok(prefetched))),
             None => self.poll_through(cx),
         }
     }
@@ -156,16 +156,16 @@ impl MeteredBody {
     fn poll_through(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
         loop {
             match &mut self.state {
-                State::Over => return Poll::Ready(None),
+                State::Done => return Poll::Ready(None),
                 State::Broken(reason) => {
                     let aborted = Aborted::BrokeOff(std::mem::take(reason));
-                    self.state = State::Over;
+                    self.state = State::Done;
                     return Poll::Ready(Some(Err(aborted)));
                 }
                 State::HeldForCommit { last, committed, ended } => {
                     let committed = ready!(committed.as_mut().poll(cx));
                     let (last, ended) = (last.take(), *ended);
-                    self.state = if ended || committed.is_err() { State::Over } else { State::Passing };
+                    self.state = if ended || committed.is_err() { State::Done } else { State::Passing };
                     if let Err(error) = committed {
                         return Poll::Ready(Some(Err(error.into())));
                     }

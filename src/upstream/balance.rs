@@ -54,7 +54,7 @@ pub(super) fn choose(
 fn serving<'t>(targets: &'t [Arc<Target>], query: &TargetQuery) -> Result<Vec<&'t Arc<Target>>, SendError> {
     let provider = query.provider;
     let mut serving: Vec<_> = targets.iter().filter(|target| target.provider() == provider).collect();
-    if query.is_housekeeping {
+    if query.is_admin {
         serving.retain(|target| target.allows_admin_paths());
     }
     let model = match &query.model {

@@ -57,7 +57,7 @@ pub struct TargetQuery {
     /// What it says of the model.
     pub model: ModelQuery,
     /// It is about the provider's account: only targets that allow that take it.
-    pub is_housekeeping: bool,
+    pub is_admin: bool,
     /// Calls with the same value go to the same target while it is healthy, for the sake of prompt caches.
     pub affinity: Option<u64>,
 }

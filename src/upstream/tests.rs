@@ -43,7 +43,7 @@ fn upstream(configs: &[TargetConfig]) -> Upstream {
 }
 
 fn query(model: ModelQuery) -> TargetQuery {
-    TargetQuery { provider: Provider::Openai, model, is_housekeeping: false, affinity: None }
+    TargetQuery { provider: Provider::Openai, model, is_admin: false, affinity: None }
 }
 
 fn named(model: &str) -> TargetQuery {

@@ -1,4 +1,4 @@
-//! The provider account's own housekeeping: calls that hand out credentials, or change the account, its models or its
+//! Administration of the provider's account: calls that hand out credentials, or change the account, its models or its
 //! machines. A gateway's users act with the company's key, so these are refused unless a target is set up for them.
 
 use http::Method;
@@ -61,8 +61,8 @@ const MODELS_OF_ITS_OWN: [&str; 6] =
 const VERBS: [&str; 5] =
     ["transferownership", "setiampolicy", "deploymodel", "undeploymodel", "generateaccesstoken"];
 
-/// Whether a call is housekeeping; `path` as the provider knows it.
-pub(super) fn is_housekeeping(provider: Provider, method: &Method, path: &str) -> bool {
+/// Whether a call administers the provider's account; `path` as the provider knows it.
+pub(super) fn is_admin(provider: Provider, method: &Method, path: &str) -> bool {
     let decoded;
     let path = if path.contains('%') {
         decoded = String::from_utf8_lossy(&percent_decoded(path.as_bytes())).into_owned();
@@ -141,7 +141,7 @@ mod tests {
             (Ollama, "HEAD /api/blobs/sha256:x"),
         ] {
             let (method, path) = call.split_once(' ').unwrap();
-            assert!(is_housekeeping(provider, &method.parse().unwrap(), path), "{call}");
+            assert!(is_admin(provider, &method.parse().unwrap(), path), "{call}");
         }
         for (provider, call) in [
             (Openai, "POST /v1/chat/completions"),
@@ -158,7 +158,7 @@ mod tests {
             (Ollama, "POST /api/show"),
         ] {
             let (method, path) = call.split_once(' ').unwrap();
-            assert!(!is_housekeeping(provider, &method.parse().unwrap(), path), "{call}");
+            assert!(!is_admin(provider, &method.parse().unwrap(), path), "{call}");
         }
     }
 }
