@@ -40,7 +40,7 @@ impl fmt::Debug for Session {
 
 impl Accounts {
     /// Begins a session. Unknown names, users without a password and wrong passwords cost the same time and get the
-    /// same answer. How many failures are borne is said in `attempts`.
+    /// same answer. How many failures are borne is said in `login_throttle`.
     ///
     /// # Errors
     /// [`Error::WrongLogin`], [`Error::Disabled`] only with the right password, [`Error::TooManyLogins`],

@@ -26,7 +26,7 @@ const NAME_END: &str = ".part";
 /// Removes the copy when the answer is over, whichever way it ends.
 struct BackupFile {
     path: PathBuf,
-    _turn: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for BackupFile {
@@ -53,7 +53,7 @@ pub async fn download(
         turn.map_err(|_| Failure::new(Kind::Unavailable, "another backup is running: try again later"))?;
     remove_leftovers(&state.data_dir);
     let path = state.data_dir.join(format!("{NAME_START}{}{NAME_END}", Uuid::now_v7()));
-    let copy = BackupFile { path, _turn: turn };
+    let copy = BackupFile { path, _permit: turn };
     let store = state.store.clone();
     // Once begun the copy is made, even when its caller hangs up meanwhile; it is removed then, and not before: what
     // is removed while SQLite still writes it would come back.

@@ -101,12 +101,16 @@ impl CorsHeaders {
 pub(super) fn judge(cors: Option<&Cors>, method: &Method, path: &str, headers: &HeaderMap) -> Verdict {
     let judged = cors.and_then(|cors| Some((cors, route::dialect_of(method, path, headers)?)));
     let Some((cors, dialect)) = judged else { return Verdict::Call(CorsHeaders::default()) };
-    let marks =
+    let cors_headers =
         CorsHeaders { origin: cors.allowed(headers), varies: matches!(cors.allowed, Allowed::Only(_)) };
     let is_preflight = *method == Method::OPTIONS
         && headers.contains_key(ORIGIN)
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    if is_preflight { Verdict::Answered(preflight(headers, dialect, marks)) } else { Verdict::Call(marks) }
+    if is_preflight {
+        Verdict::Answered(preflight(headers, dialect, cors_headers))
+    } else {
+        Verdict::Call(cors_headers)
+    }
 }
 
 /// Answers a request with what is known of it by its head, as far as it is not a browser's question.
@@ -117,13 +121,13 @@ pub(super) fn answer(
 ) -> Response<Body> {
     match judge(cors, &head.method, head.uri.path(), &head.headers) {
         Verdict::Answered(response) => response,
-        Verdict::Call(marks) => marks.on(answer()),
+        Verdict::Call(cors_headers) => cors_headers.on(answer()),
     }
 }
 
 /// The answer to a browser that asks before a page's call: no credential is there yet, and no provider needs to know.
-fn preflight(request: &HeaderMap, dialect: Provider, marks: CorsHeaders) -> Response<Body> {
-    let mut response = if marks.origin.is_some() {
+fn preflight(request: &HeaderMap, dialect: Provider, cors_headers: CorsHeaders) -> Response<Body> {
+    let mut response = if cors_headers.origin.is_some() {
         let mut response = Response::new(Body::Data(proxy::Body::from(String::new())));
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
@@ -141,6 +145,6 @@ fn preflight(request: &HeaderMap, dialect: Provider, marks: CorsHeaders) -> Resp
         );
         proxy::error_response::response(dialect, &failure, RequestId::new()).map(Body::Data)
     };
-    marks.put_origin(response.headers_mut());
+    cors_headers.put_origin(response.headers_mut());
     response
 }

@@ -50,11 +50,11 @@ impl Dispatch {
         caller: SocketAddr,
     ) -> impl Future<Output = Response<Body>> + Send {
         async move {
-            let marks = match cors::judge(self.cors.as_deref(), &head.method, head.uri.path(), &head.headers)
-            {
-                Verdict::Answered(response) => return response,
-                Verdict::Call(marks) => marks,
-            };
+            let cors_headers =
+                match cors::judge(self.cors.as_deref(), &head.method, head.uri.path(), &head.headers) {
+                    Verdict::Answered(response) => return response,
+                    Verdict::Call(cors_headers) => cors_headers,
+                };
             let is_http2 = head.version == Version::HTTP_2;
             let answer = if let Some(route) = route::find(&head.method, head.uri.path(), &head.headers) {
                 let mut head = Head {
@@ -65,9 +65,9 @@ impl Dispatch {
                 self.gateway.serve(route, &mut head, body).await.map(Body::Data)
             } else {
                 // In a box, or every call of the data plane would take the room of one here.
-                Box::pin(self.beside(head, body, caller)).await
+                Box::pin(self.off_data_plane(head, body, caller)).await
             };
-            let answer = marks.on(answer);
+            let answer = cors_headers.on(answer);
             if is_http2 {
                 return answer.map(|body| Body::Observed(self.stalls.observe(Box::new(body))));
             }
@@ -76,7 +76,7 @@ impl Dispatch {
     }
 
     /// What is not for the data plane.
-    async fn beside(&self, head: Parts, body: RequestBody, caller: SocketAddr) -> Response<Body> {
+    async fn off_data_plane(&self, head: Parts, body: RequestBody, caller: SocketAddr) -> Response<Body> {
         if head.uri.path() == "/" && matches!(head.method, Method::GET | Method::HEAD) {
             return probe(&head.method);
         }

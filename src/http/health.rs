@@ -72,7 +72,7 @@ pub async fn ready(State(health): State<Arc<Health>>) -> Response {
     if ledger.taken >= ledger.capacity {
         reasons.push("the ledger is full".to_owned());
     }
-    reasons.extend(health.ledger.trouble().map(|why| format!("the ledger cannot be written: {why}")));
+    reasons.extend(health.ledger.write_failure().map(|why| format!("the ledger cannot be written: {why}")));
     reasons.extend(health.lock.rival());
     reasons.extend(health.live.now().upstream.not_usable());
     reasons.extend(health.cluster.not_ready());

@@ -132,25 +132,25 @@ impl Activity {
     }
 
     /// Done when it has been without a request for too long.
-    pub(super) async fn expired(&self, patience: Timeouts) -> Expired {
+    pub(super) async fn expired(&self, timeouts: Timeouts) -> Expired {
         loop {
-            match self.due(patience, self.now()) {
+            match self.due(timeouts, self.now()) {
                 Ok(expired) => return expired,
                 // Looked at again before anything that begins meanwhile could be due.
-                Err(left) => sleep(left.min(patience.head)).await,
+                Err(left) => sleep(left.min(timeouts.head)).await,
             }
         }
     }
 
     /// Why it is to end now, or how long it still has.
-    fn due(&self, patience: Timeouts, now: u64) -> Result<Expired, Duration> {
+    fn due(&self, timeouts: Timeouts, now: u64) -> Result<Expired, Duration> {
         if self.has_request() {
-            return Err(patience.idle);
+            return Err(timeouts.idle);
         }
         let (expired, most) = if self.in_head.load(Ordering::Relaxed) {
-            (Expired::Head, patience.head)
+            (Expired::Head, timeouts.head)
         } else {
-            (Expired::Idle, patience.idle)
+            (Expired::Idle, timeouts.idle)
         };
         let passed = Duration::from_millis(now.saturating_sub(self.since.load(Ordering::Relaxed)));
         match most.checked_sub(passed).filter(|left| !left.is_zero()) {

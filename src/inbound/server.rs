@@ -197,8 +197,8 @@ impl<H: Handler> Server<H> {
         if refused {
             // Its own sign to finish: it is given with the first answer.
             accepted.shutdown.stop = accepted.shutdown.stop.child_token();
-            let serve_connection = timeout(TURNED_AWAY_WITHIN, server.serve_connection(socket, accepted));
-            tasks.spawn(async move { drop(serve_connection.await) });
+            let serving = timeout(TURNED_AWAY_WITHIN, server.serve_connection(socket, accepted));
+            tasks.spawn(async move { drop(serving.await) });
         } else {
             tasks.spawn(server.serve_connection(socket, accepted));
         }

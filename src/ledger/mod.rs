@@ -16,7 +16,7 @@ mod emergency;
 mod queue;
 mod retention;
 mod stats;
-mod trouble;
+mod write_health;
 mod writer;
 
 use std::sync::Arc;
@@ -76,8 +76,8 @@ impl Ledger {
 
     /// Why the database takes no records at the moment; none: it does.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.queue.trouble.reason()
+    pub fn write_failure(&self) -> Option<String> {
+        self.queue.write_health.reason()
     }
 
     /// Waits until everything that was recorded before this call is committed.

@@ -1,6 +1,6 @@
 //! Between those who answer requests and the writer: places, waiting records, and who wants to know of their commit.
 //!
-//! `created_at` is stamped here, under the same lock that puts the record in line. So the line is in the order of time,
+//! `created_at` is stamped here, under the same lock that queues the record. So the queue is in the order of time,
 //! and its head says what is not committed yet.
 
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use crate::domain::share::{NoRoom, ONE_BY_ONE, Shares};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::bounds::Bounded;
 use crate::ledger::stats::LedgerStats;
-use crate::ledger::trouble::Trouble;
+use crate::ledger::write_health::WriteHealth;
 
 /// No room in the ledger: the request must not be sent upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,9 +77,9 @@ pub(super) struct Queue {
     commit_timeout: Duration,
     clock: Arc<dyn Clock>,
     places: Shares<UserId>,
-    pub(super) trouble: Trouble,
-    line: Mutex<Pending>,
-    /// Something is in line, or the writer should look up.
+    pub(super) write_health: WriteHealth,
+    state: Mutex<QueueState>,
+    /// Something is queued, or the writer should look up.
     arrived: Notify,
     /// Something was committed.
     nudge: Notify,
@@ -99,20 +99,20 @@ impl fmt::Debug for Queue {
 }
 
 #[derive(Default)]
-struct Pending {
+struct QueueState {
     waiting: VecDeque<Waiting>,
     /// How many records the writer has in hand, and when the first of them was made.
     in_hand: usize,
     in_hand_since: Option<Timestamp>,
     /// How many of those who wait, the first ones, come from the emergency file.
     unknown: usize,
-    /// Records ever put in line.
+    /// Records ever queued.
     recorded: u64,
     last_stamp: Timestamp,
     closed: bool,
 }
 
-/// A record in line.
+/// A queued record.
 struct Waiting {
     record: UsageRecord,
     /// None: it was in the emergency file when the node started, and nobody knows of it any more.
@@ -176,7 +176,7 @@ impl Reservation {
         let (told, committed) = oneshot::channel();
         let record = record.into().into_inner();
         queue.put(Waiting { record, waiter: Some(Waiter { told: Some(told), place: self.0 }) });
-        Receipt { committed, patience: queue.commit_timeout }
+        Receipt { committed, commit_timeout: queue.commit_timeout }
     }
 }
 
@@ -184,7 +184,7 @@ impl Reservation {
 #[derive(Debug)]
 pub struct Receipt {
     committed: oneshot::Receiver<()>,
-    patience: Duration,
+    commit_timeout: Duration,
 }
 
 impl Receipt {
@@ -193,7 +193,7 @@ impl Receipt {
     /// # Errors
     /// [`NotCommitted`] when that takes too long, or the writer ended.
     pub async fn committed(self) -> Result<(), NotCommitted> {
-        match tokio::time::timeout(self.patience, self.committed).await {
+        match tokio::time::timeout(self.commit_timeout, self.committed).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(NotCommitted::Closed),
             Err(_) => Err(NotCommitted::Late),
@@ -207,8 +207,8 @@ impl Queue {
             commit_timeout,
             clock,
             places: Shares::new(capacity, ONE_BY_ONE),
-            trouble: Trouble::default(),
-            line: Mutex::default(),
+            write_health: WriteHealth::default(),
+            state: Mutex::default(),
             arrived: Notify::new(),
             nudge: Notify::new(),
             committed: watch::Sender::new(0),
@@ -224,7 +224,7 @@ impl Queue {
         if this.is_closed.load(Ordering::Acquire) {
             return Err(Full::Closed);
         }
-        let taken = if this.trouble.is_there() {
+        let taken = if this.write_health.is_set() {
             Err(Full::Failing)
         } else {
             let capacity = this.places.total();
@@ -242,62 +242,62 @@ impl Queue {
         }
     }
 
-    /// Puts in line what an earlier process left in the emergency file, with its time as it was.
+    /// Queues what an earlier process left in the emergency file, with its time as it was.
     pub(super) fn put_back(&self, left: Vec<UsageRecord>) {
-        let mut line = self.line.lock();
-        line.recorded += left.len() as u64;
-        line.unknown += left.len();
-        line.waiting.extend(left.into_iter().map(|record| Waiting { record, waiter: None }));
-        drop(line);
+        let mut state = self.state.lock();
+        state.recorded += left.len() as u64;
+        state.unknown += left.len();
+        state.waiting.extend(left.into_iter().map(|record| Waiting { record, waiter: None }));
+        drop(state);
         self.arrived.notify_one();
     }
 
     fn put(&self, mut waiting: Waiting) {
-        let mut line = self.line.lock();
-        if line.closed {
-            drop(line);
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
             self.lost.fetch_add(1, Ordering::Relaxed);
             tracing::error!(request_id = %waiting.record.request_id, "a record came after the ledger was closed");
             return;
         }
-        waiting.record.created_at = line.stamp(self.clock.now());
-        line.recorded += 1;
-        line.waiting.push_back(waiting);
-        drop(line);
+        waiting.record.created_at = state.stamp(self.clock.now());
+        state.recorded += 1;
+        state.waiting.push_back(waiting);
+        drop(state);
         self.arrived.notify_one();
     }
 
-    /// Waits until something is in line, or no place is taken and so nothing can come. The writer's alone.
+    /// Waits until something is queued, or no place is taken and so nothing can come. The writer's alone.
     pub(super) async fn record_or_idle(&self) {
-        while self.line.lock().waiting.is_empty() && !self.is_idle() {
+        while self.state.lock().waiting.is_empty() && !self.is_idle() {
             self.arrived.notified().await;
         }
     }
 
-    /// Waits until something is in line. The writer's alone.
+    /// Waits until something is queued. The writer's alone.
     pub(super) async fn record_available(&self) {
-        while self.line.lock().waiting.is_empty() {
+        while self.state.lock().waiting.is_empty() {
             self.arrived.notified().await;
         }
     }
 
-    /// Takes up to `most` records from the head of the line.
+    /// Takes up to `most` records from the head of the queue.
     pub(super) fn take(&self, most: usize) -> Batch {
-        let mut line = self.line.lock();
-        let most = most.min(line.waiting.len());
-        let safe = most.min(line.unknown);
-        line.unknown -= safe;
-        let taken = line.waiting.drain(..most).map(|Waiting { record, waiter }| (record, waiter));
+        let mut state = self.state.lock();
+        let most = most.min(state.waiting.len());
+        let safe = most.min(state.unknown);
+        state.unknown -= safe;
+        let taken = state.waiting.drain(..most).map(|Waiting { record, waiter }| (record, waiter));
         let (records, waiters): (Vec<UsageRecord>, Vec<Option<Waiter>>) = taken.unzip();
-        line.in_hand += records.len();
-        line.in_hand_since = line.in_hand_since.or_else(|| records.first().map(|first| first.created_at));
+        state.in_hand += records.len();
+        state.in_hand_since = state.in_hand_since.or_else(|| records.first().map(|first| first.created_at));
         Batch { records: Arc::new(records), safe, waiters: waiters.into_iter().flatten().collect() }
     }
 
     /// A batch is committed: frees the places and tells everyone who waits.
     pub(super) fn done(&self, batch: Batch) {
         let count = batch.records.len() as u64;
-        self.let_go(&batch);
+        self.release_in_flight(&batch);
         self.batches.fetch_add(1, Ordering::Relaxed);
         for Waiter { told, place } in batch.waiters {
             drop(place);
@@ -309,15 +309,15 @@ impl Queue {
 
     /// A batch goes out of hand: the next process books it, from the emergency file.
     pub(super) fn left_behind(&self, batch: Batch) {
-        self.let_go(&batch);
+        self.release_in_flight(&batch);
         drop(batch);
     }
 
-    fn let_go(&self, batch: &Batch) {
-        let mut line = self.line.lock();
-        line.in_hand -= batch.records.len();
-        if line.in_hand == 0 {
-            line.in_hand_since = None;
+    fn release_in_flight(&self, batch: &Batch) {
+        let mut state = self.state.lock();
+        state.in_hand -= batch.records.len();
+        if state.in_hand == 0 {
+            state.in_hand_since = None;
         }
     }
 
@@ -325,14 +325,14 @@ impl Queue {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Closes the queue if nothing is in line; from then on nothing can be recorded. False: something came.
+    /// Closes the queue if nothing is queued; from then on nothing can be recorded. False: something came.
     pub(super) fn close_if_empty(&self) -> bool {
-        let mut line = self.line.lock();
-        if !line.waiting.is_empty() {
+        let mut state = self.state.lock();
+        if !state.waiting.is_empty() {
             return false;
         }
-        line.closed = true;
-        drop(line);
+        state.closed = true;
+        drop(state);
         self.is_closed.store(true, Ordering::Release);
         self.committed.send_modify(|_| {});
         true
@@ -344,7 +344,7 @@ impl Queue {
     }
 
     pub(super) async fn flush(&self) -> Result<(), NotCommitted> {
-        let recorded = self.line.lock().recorded;
+        let recorded = self.state.lock().recorded;
         let mut committed = self.committed.subscribe();
         let reached = |count: &u64| *count >= recorded || self.is_closed.load(Ordering::Acquire);
         let count = committed.wait_for(reached).await.map_err(|_| NotCommitted::Closed)?;
@@ -367,20 +367,21 @@ impl Queue {
 
     /// Every record made before this moment is committed, and none will be made before it any more.
     pub(super) fn nothing_waits_before(&self) -> Timestamp {
-        let mut line = self.line.lock();
-        let now = line.stamp(self.clock.now());
-        let first = line.in_hand_since.or_else(|| line.waiting.front().map(|first| first.record.created_at));
+        let mut state = self.state.lock();
+        let now = state.stamp(self.clock.now());
+        let first =
+            state.in_hand_since.or_else(|| state.waiting.front().map(|first| first.record.created_at));
         first.map_or(now, |first| first.min(now))
     }
 
     pub(super) fn stats(&self) -> LedgerStats {
-        let line = self.line.lock();
-        let queued = line.waiting.len() + line.in_hand;
-        drop(line);
+        let state = self.state.lock();
+        let queued = state.waiting.len() + state.in_hand;
+        drop(state);
         LedgerStats {
             capacity: self.places.total() as u64,
             taken: self.places.taken() as u64,
-            is_failing: self.trouble.is_there(),
+            is_failing: self.write_health.is_set(),
             queued: queued as u64,
             committed_total: *self.committed.borrow(),
             batches_total: self.batches.load(Ordering::Relaxed),
@@ -391,7 +392,7 @@ impl Queue {
     }
 }
 
-impl Pending {
+impl QueueState {
     /// The time for a record that joins now: never before the one ahead of it, unless the clock was set back. Meanwhile
     /// time stands still.
     fn stamp(&mut self, now: Timestamp) -> Timestamp {

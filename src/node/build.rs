@@ -106,7 +106,7 @@ impl Node {
         let http = listener.local_addr()?;
         let tls = config.http.tls.as_ref().map(|tls| listen::tls(&tls.cert, &tls.key)).transpose();
         let tls = tls.map_err(Error::Unusable)?;
-        let entrance = EarlyListener::new(listener, http, tls, &config.http);
+        let early_listener = EarlyListener::new(listener, http, tls, &config.http);
         let grpc_listener = match config.cluster.leader {
             None => Some(inbound::bind("cluster.listen", config.cluster.listen).await?),
             Some(_) => None,
@@ -115,7 +115,7 @@ impl Node {
         let mut supervisor = Supervisor::new();
         LocalAddress::new(http, config.http.tls.as_ref().map(|tls| tls.cert.as_path()))
             .write(&config.node.data_dir)?;
-        let (base, link, writer) = foundation(&config, &entrance).await?;
+        let (base, link, writer) = foundation(&config, &early_listener).await?;
         let keeper = limits_keeper(&base);
         keeper.fill().await?;
         supervisor.spawn(Stage::Background, "limits", |stop| keeper.run(stop));
@@ -128,9 +128,10 @@ impl Node {
         database::keep(&base.lock, &mut supervisor);
         let drained = TaskTracker::new();
         let give_up = supervisor.giving_up();
-        let cors = entrance.cors.clone();
-        let dispatch = servers(config, &base, role, &mut supervisor, (drained.clone(), cors));
-        let server = listen::server(entrance.listener, entrance.tls, dispatch, entrance.limits);
+        let cors = early_listener.cors.clone();
+        let dispatch = build_dispatch(config, &base, role, &mut supervisor, (drained.clone(), cors));
+        let server =
+            listen::server(early_listener.listener, early_listener.tls, dispatch, early_listener.limits);
         supervisor.spawn(Stage::Servers, "http", |stop| async move {
             let connections = TaskTracker::new();
             server.run(stop, give_up, connections.clone()).await;
@@ -146,15 +147,15 @@ impl Node {
 /// The parts that do not depend on the role, and a follower's link to its leader.
 async fn foundation(
     config: &Config,
-    entrance: &EarlyListener,
+    early_listener: &EarlyListener,
 ) -> Result<(SharedParts, Option<GrpcLeaderClient>, UsageWriter), Error> {
-    let (store, lock) = database::open(config, entrance).await?;
+    let (store, lock) = database::open(config, early_listener).await?;
     let clock: Arc<dyn Clock> = Arc::new(database::clock_of(&store).await?);
-    let scheme = if entrance.tls.is_some() { "https" } else { "http" };
+    let scheme = if early_listener.tls.is_some() { "https" } else { "http" };
     let addr = config.cluster.advertise.clone();
-    let addr = addr.unwrap_or_else(|| format!("{scheme}://{}", entrance.address));
+    let addr = addr.unwrap_or_else(|| format!("{scheme}://{}", early_listener.address));
     let link = config.cluster.leader.as_ref().map(|leader| link(config, leader)).transpose()?;
-    let id = own_id(config, &store, link.as_ref(), &addr, entrance).await?;
+    let id = own_id(config, &store, link.as_ref(), &addr, early_listener).await?;
     let accounts = open_accounts(config, &store, link.is_none(), &clock).await?;
     let emergency = emergency(config, &store, link.is_none()).await;
     let quota = Quota::new();
@@ -258,7 +259,7 @@ fn run(supervisor: &mut Supervisor, tasks: Vec<cluster::Task>) {
 }
 
 /// Both planes, health and metrics.
-fn servers(
+fn build_dispatch(
     config: Config,
     base: &SharedParts,
     role: Role,
@@ -356,7 +357,7 @@ async fn own_id(
     store: &Store,
     link: Option<&GrpcLeaderClient>,
     addr: &str,
-    entrance: &EarlyListener,
+    early_listener: &EarlyListener,
 ) -> Result<NodeId, Error> {
     let meta = MetaRepo::on(store);
     let known = match &config.node.id {
@@ -370,7 +371,7 @@ async fn own_id(
             let reason =
                 format!("this node has no id yet: its leader at {} has to give it one", link.address());
             let registering = cluster::ask_for_id(link, addr, config.cluster.weight, store);
-            return Ok(Box::pin(entrance.while_waiting(reason, registering)).await?);
+            return Ok(Box::pin(early_listener.while_waiting(reason, registering)).await?);
         }
     };
     let id = text.parse().map_err(|e: NotANodeId| Error::Unusable(e.to_string()))?;

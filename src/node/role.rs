@@ -75,11 +75,11 @@ impl Cluster for Role {
     }
 
     fn rejected(&self) -> BoxFuture<'_, Result<Dismissed, Failure>> {
-        Box::pin(async move { self.debtor()?.rejected().await })
+        Box::pin(async move { self.follower()?.rejected().await })
     }
 
     fn dismiss_rejected<'a>(&'a self, sum: &'a mut Dismissed) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(async move { self.debtor()?.dismiss_rejected(sum).await })
+        Box::pin(async move { self.follower()?.dismiss_rejected(sum).await })
     }
 
     fn drain<'a>(&'a self, id: &'a NodeId, draining: bool) -> BoxFuture<'a, Result<Peer, Failure>> {
@@ -102,7 +102,7 @@ impl Role {
     }
 
     /// Whoever owes usage to a leader.
-    fn debtor(&self) -> Result<&FollowerService, Failure> {
+    fn follower(&self) -> Result<&FollowerService, Failure> {
         match self {
             Self::Follower(follow) => Ok(follow),
             Self::Leader(lead) => {

@@ -20,12 +20,12 @@ pub trait Executor: Send + Sync + private::Sealed {
 #[derive(Debug)]
 pub struct WriteGuard<'g> {
     executor: DatabaseExecutor<'g>,
-    _turn: WritePermit,
+    _permit: WritePermit,
 }
 
 impl<'g> WriteGuard<'g> {
     pub(super) fn new(executor: impl Into<DatabaseExecutor<'g>>, permit: WritePermit) -> Self {
-        Self { executor: executor.into(), _turn: permit }
+        Self { executor: executor.into(), _permit: permit }
     }
 }
 

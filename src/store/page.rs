@@ -31,8 +31,8 @@ impl<T> Page<T> {
     }
 
     /// The same page with every row turned into something else.
-    pub fn map<U>(self, permit: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(permit).collect(), next: self.next }
+    pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(f).collect(), next: self.next }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::store::{Error, Executor, MetaKey, MetaRepo, Store};
 #[derive(Debug)]
 pub struct Tx {
     inner: DatabaseTransaction,
-    _turn: WritePermit,
+    _permit: WritePermit,
     /// Whether anything that followers replicate has changed.
     changes_state: AtomicBool,
 }
@@ -29,7 +29,7 @@ impl Store {
     /// [`Error::Unavailable`] when the writer stays busy for five seconds or the server is away.
     pub async fn begin(&self) -> Result<Tx, Error> {
         let permit = self.permit().await?;
-        Ok(Tx { inner: begin(&self.writer).await?, _turn: permit, changes_state: AtomicBool::new(false) })
+        Ok(Tx { inner: begin(&self.writer).await?, _permit: permit, changes_state: AtomicBool::new(false) })
     }
 }
 
@@ -61,7 +61,7 @@ impl Tx {
 
     /// A transaction that only reads, for a view of several tables as of one moment.
     pub(super) fn reading(inner: DatabaseTransaction) -> Self {
-        Self { inner, _turn: WritePermit::not_needed(), changes_state: AtomicBool::new(false) }
+        Self { inner, _permit: WritePermit::not_needed(), changes_state: AtomicBool::new(false) }
     }
 
     pub(super) fn inner(&self) -> &DatabaseTransaction {

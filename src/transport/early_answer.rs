@@ -11,22 +11,22 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection whose failed writes do not keep its answer from being read.
-pub(super) struct EarlyAnswer<S> {
+pub(super) struct IgnoreWriteErrors<S> {
     stream: S,
     /// The other side does not take anything any more.
-    is_deaf: bool,
+    write_closed: bool,
 }
 
-impl<S> EarlyAnswer<S> {
+impl<S> IgnoreWriteErrors<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, is_deaf: false }
+        Self { stream, write_closed: false }
     }
 
     /// What a write comes to: `done` when the other side has gone.
     fn unless_deaf<T>(&mut self, polled: Poll<io::Result<T>>, done: T) -> Poll<io::Result<T>> {
         match polled {
             Poll::Ready(Err(error)) if is_gone(error.kind()) => {
-                self.is_deaf = true;
+                self.write_closed = true;
                 Poll::Ready(Ok(done))
             }
             other => other,
@@ -39,16 +39,16 @@ fn is_gone(kind: io::ErrorKind) -> bool {
     matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for EarlyAnswer<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for IgnoreWriteErrors<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for EarlyAnswer<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for IgnoreWriteErrors<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.is_deaf {
+        if this.write_closed {
             return Poll::Ready(Ok(buf.len()));
         }
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
@@ -62,7 +62,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EarlyAnswer<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let len = || bufs.iter().map(|buf| buf.len()).sum();
-        if this.is_deaf {
+        if this.write_closed {
             return Poll::Ready(Ok(len()));
         }
         let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
@@ -75,7 +75,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EarlyAnswer<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.is_deaf {
+        if this.write_closed {
             return Poll::Ready(Ok(()));
         }
         let polled = Pin::new(&mut this.stream).poll_flush(cx);

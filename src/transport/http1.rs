@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 
 use super::connect::MaybeTlsStream;
-use super::early_answer::EarlyAnswer;
+use super::early_answer::IgnoreWriteErrors;
 use super::idle_timeout::IdleTimeout;
 
 /// Connections that were idle longer are not trusted any more: servers close them about then.
@@ -27,7 +27,7 @@ const IDLE_MAX: Duration = Duration::from_secs(55);
 /// Idle connections kept per endpoint, whatever the number in use may be.
 const KEPT_MAX: usize = 1024;
 
-type Driver = Connection<TokioIo<EarlyAnswer<MaybeTlsStream>>, Full<Bytes>>;
+type Driver = Connection<TokioIo<IgnoreWriteErrors<MaybeTlsStream>>, Full<Bytes>>;
 
 /// A connection that is not in anybody else's hands.
 pub(super) struct Http1Connection {
@@ -54,7 +54,7 @@ pub(super) enum Failed {
 impl Http1Connection {
     /// A connection whose answers may each take `answer_max` to begin.
     pub(super) async fn open(stream: MaybeTlsStream, answer_max: Duration) -> hyper::Result<Box<Self>> {
-        let (sender, driver) = Builder::new().handshake(TokioIo::new(EarlyAnswer::new(stream))).await?;
+        let (sender, driver) = Builder::new().handshake(TokioIo::new(IgnoreWriteErrors::new(stream))).await?;
         let answer_timeout = IdleTimeout::new(answer_max);
         Ok(Box::new(Self { sender, driver, answer_timeout, ended: false, is_suspect: false }))
     }

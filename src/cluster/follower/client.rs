@@ -56,7 +56,7 @@ impl ClientTls {
 
 impl std::fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinkTls").field("identity", &self.identity.is_some()).finish_non_exhaustive()
+        f.debug_struct("ClientTls").field("identity", &self.identity.is_some()).finish_non_exhaustive()
     }
 }
 

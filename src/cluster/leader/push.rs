@@ -83,7 +83,7 @@ impl<B: LeaderStore> Leader<B> {
     pub async fn reload_invalidated(&self) -> Result<(), Failure> {
         let (nodes, as_of) = self.tally.lock().invalidated(self.clock.now());
         for node in nodes {
-            self.tally.lock().begin_reading(&node);
+            self.tally.lock().begin_reload(&node);
             let read = self.books.used_by(&node, as_of).await?;
             self.tally.lock().set_node(&node, read, as_of, self.clock.now());
             self.notify_watchers();
@@ -100,7 +100,7 @@ impl<B: LeaderStore> Leader<B> {
     /// What other nodes than `node` have used, as far as it changed after `since`.
     #[must_use]
     pub fn remote_usage(&self, since: u64, node: &NodeId, limit: usize) -> UsageDelta {
-        self.tally.lock().news(since, node, limit, self.clock.now())
+        self.tally.lock().changes_since(since, node, limit, self.clock.now())
     }
 
     /// Sets what the leader itself has answered for users and groups, for its followers.

@@ -49,7 +49,7 @@ pub struct PerNodeUsage {
     /// Of each node that pushes.
     batches: BTreeMap<NodeId, Batches<Vec<Spent>>>,
     /// The windows began anew in the past: nobody is told anything before the sums are read.
-    is_blank: bool,
+    awaits_reload: bool,
     was_set_back: bool,
 }
 
@@ -88,14 +88,14 @@ impl PerNodeUsage {
             changes: BTreeMap::new(),
             last_change: 0,
             batches: BTreeMap::new(),
-            is_blank: false,
+            awaits_reload: false,
             was_set_back: false,
         }
     }
 
     /// Adds what the new records of a node's batch used; `number` is the batch's, as the database counts them.
     pub fn add_batch(&mut self, node: &NodeId, number: u64, spent: Vec<Spent>, now: Timestamp) {
-        let added = self.batches.entry(node.clone()).or_default().came(number, Arc::new(spent));
+        let added = self.batches.entry(node.clone()).or_default().committed(number, Arc::new(spent));
         self.add_all(&added, now);
     }
 
@@ -106,16 +106,16 @@ impl PerNodeUsage {
 
     /// The nodes whose sums have to be read from the database, and the moment whose windows are meant.
     pub fn invalidated(&mut self, now: Timestamp) -> (Vec<NodeId>, Timestamp) {
-        self.turn(now);
+        self.roll_windows(now);
         let invalidated = self.batches.iter().filter(|(_, batches)| batches.are_invalid());
         let nodes: Vec<NodeId> = invalidated.map(|(node, _)| node.clone()).collect();
-        self.is_blank &= !nodes.is_empty();
+        self.awaits_reload &= !nodes.is_empty();
         (nodes, self.day)
     }
 
     /// The sums of a node are about to be read.
-    pub fn begin_reading(&mut self, node: &NodeId) {
-        self.batches.entry(node.clone()).or_default().begin_reading();
+    pub fn begin_reload(&mut self, node: &NodeId) {
+        self.batches.entry(node.clone()).or_default().begin_reload();
     }
 
     /// Takes a node's sums as they were read for the windows of `as_of`, and adds what came meanwhile. Sums of other
@@ -133,7 +133,7 @@ impl PerNodeUsage {
         for (subject, used) in read.subjects {
             self.set_used(subject, node, used);
         }
-        let added = self.batches.entry(node.clone()).or_default().were_read(read.batches);
+        let added = self.batches.entry(node.clone()).or_default().reloaded(read.batches);
         self.add_all(&added, now);
     }
 
@@ -146,7 +146,7 @@ impl PerNodeUsage {
     /// Adds what a record that is new to the ledger used. What lies before a window is not of it; what lies after it
     /// counts in it: a node whose clock is wrong ends nobody else's day.
     fn add(&mut self, spent: &Spent, now: Timestamp) {
-        self.turn(now.max(spent.at.min(now.plus(AHEAD_MAX))));
+        self.roll_windows(now.max(spent.at.min(now.plus(AHEAD_MAX))));
         if spent.at < self.month {
             return;
         }
@@ -184,10 +184,10 @@ impl PerNodeUsage {
 
     /// What changed after `since` (0: ever) from the point of view of `node`, at most `limit` subjects.
     #[must_use]
-    pub fn news(&mut self, since: u64, node: &NodeId, limit: usize, now: Timestamp) -> UsageDelta {
-        self.turn(now);
+    pub fn changes_since(&mut self, since: u64, node: &NodeId, limit: usize, now: Timestamp) -> UsageDelta {
+        self.roll_windows(now);
         let mut news = UsageDelta { subjects: Vec::new(), through: since };
-        if self.is_blank {
+        if self.awaits_reload {
             return news;
         }
         for (change, subject) in self.changes.range(since + 1..).take(limit) {
@@ -211,11 +211,11 @@ impl PerNodeUsage {
 
     /// Starts windows anew that have ended, and those that have not begun yet: the clock was ahead. Nodes do the same for
     /// what they were told.
-    fn turn(&mut self, now: Timestamp) {
+    fn roll_windows(&mut self, now: Timestamp) {
         if now.plus(AHEAD_MAX) < self.day {
             self.begin(now);
             self.batches.values_mut().for_each(Batches::invalidate);
-            (self.is_blank, self.was_set_back) = (true, true);
+            (self.awaits_reload, self.was_set_back) = (true, true);
         } else if now.month_start() > self.month {
             self.begin(now);
             self.batches.values_mut().for_each(Batches::invalidate);

@@ -64,17 +64,17 @@ impl UsageRepo<'_> {
         Ok(columns::counted(found.map_or(Ok(0), |row| row.try_get_by_index(0))?))
     }
 
-    async fn insert(&self, records: &Arc<Vec<UsageRecord>>, whose: BatchOwner) -> Result<Inserted, Error> {
+    async fn insert(&self, records: &Arc<Vec<UsageRecord>>, owner: BatchOwner) -> Result<Inserted, Error> {
         if records.is_empty() {
             return Ok(Inserted::default());
         }
         if let Some(embedded) = &self.0.embedded {
             let (records, permit) = (Arc::clone(records), self.0.permit().await?);
-            embedded.usage.write(permit, move |writer| sqlite::insert(writer, &records, &whose)).await
+            embedded.usage.write(permit, move |writer| sqlite::insert(writer, &records, &owner)).await
         } else {
             let pool = self.0.writer.get_postgres_connection_pool();
             // In a box: its state is large, and would be moved about with every batch of an embedded database too.
-            Box::pin(postgres::insert(pool, records, &whose)).await
+            Box::pin(postgres::insert(pool, records, &owner)).await
         }
     }
 }

@@ -33,7 +33,7 @@ pub(in crate::transport) struct Http2Pool {
 }
 
 struct State {
-    open: Vec<Arc<Open>>,
+    open: Vec<Arc<PooledConnection>>,
     /// Connections that are being opened.
     dialing: usize,
     /// Calls that wait for a stream.
@@ -47,7 +47,7 @@ struct State {
 }
 
 /// One connection. It goes on for the streams on it when it is no longer here.
-struct Open {
+struct PooledConnection {
     /// Later connections have higher ones.
     serial: u64,
     sender: SendRequest<Bytes>,
@@ -69,8 +69,8 @@ pub(in crate::transport) enum Acquired {
 }
 
 /// What a waiting call finds.
-enum Look {
-    Stream(Arc<Open>),
+enum AcquireStep {
+    Stream(Arc<PooledConnection>),
     Failed(String),
     Dial,
     Wait,
@@ -79,7 +79,7 @@ enum Look {
 /// The right to one stream; giving it back is its drop.
 pub(in crate::transport) struct StreamPermit {
     pool: Arc<Http2Pool>,
-    connection: Arc<Open>,
+    connection: Arc<PooledConnection>,
 }
 
 impl StreamPermit {
@@ -104,7 +104,7 @@ impl Drop for StreamPermit {
     }
 }
 
-impl Open {
+impl PooledConnection {
     fn is_open(&self) -> bool {
         // Without a request of its own waiting, a handle is ready unless the connection has ended or is going to.
         let ready = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
@@ -118,7 +118,7 @@ impl Open {
 
 impl State {
     /// A stream of a connection that has room, of one opened after `after`.
-    fn take(&mut self, after: Option<u64>) -> Option<Arc<Open>> {
+    fn take(&mut self, after: Option<u64>) -> Option<Arc<PooledConnection>> {
         loop {
             let at = self
                 .open
@@ -197,13 +197,13 @@ impl Http2Pool {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             match self.look(after, failures) {
-                Look::Stream(connection) => return Ok(Acquired::Stream(self.permit(connection))),
-                Look::Failed(reason) => return Err(Error::Connect(reason)),
-                Look::Dial => {
+                AcquireStep::Stream(connection) => return Ok(Acquired::Stream(self.permit(connection))),
+                AcquireStep::Failed(reason) => return Err(Error::Connect(reason)),
+                AcquireStep::Dial => {
                     drop(waiting);
                     return self.open_another(dial()).await;
                 }
-                Look::Wait => {}
+                AcquireStep::Wait => {}
             }
             let in_time = timeout_at(deadline, changed).await;
             in_time.map_err(|_| Error::NoStream(self.wait_max))?;
@@ -211,19 +211,19 @@ impl Http2Pool {
     }
 
     /// What a waiting call should do, for which `failures` were known when it began to wait.
-    fn look(&self, after: Option<u64>, failures: u64) -> Look {
+    fn look(&self, after: Option<u64>, failures: u64) -> AcquireStep {
         let mut state = self.state.lock();
         if let Some(connection) = state.take(after) {
-            return Look::Stream(connection);
+            return AcquireStep::Stream(connection);
         }
         if state.failures != failures && state.open.is_empty() {
-            return Look::Failed(state.last_failure.clone());
+            return AcquireStep::Failed(state.last_failure.clone());
         }
         if self.is_http1() || state.needs_another(self.connections_max) {
             state.dialing += 1;
-            return Look::Dial;
+            return AcquireStep::Dial;
         }
-        Look::Wait
+        AcquireStep::Wait
     }
 
     async fn open_another(
@@ -258,7 +258,7 @@ impl Http2Pool {
         let connection = {
             let mut state = self.state.lock();
             state.serial += 1;
-            let connection = Arc::new(Open {
+            let connection = Arc::new(PooledConnection {
                 serial: state.serial,
                 sender,
                 in_use: AtomicUsize::new(1),
@@ -306,11 +306,11 @@ impl Http2Pool {
         });
     }
 
-    fn permit(self: &Arc<Self>, connection: Arc<Open>) -> StreamPermit {
+    fn permit(self: &Arc<Self>, connection: Arc<PooledConnection>) -> StreamPermit {
         StreamPermit { pool: Arc::clone(self), connection }
     }
 
-    fn give_back(&self, connection: &Open) {
+    fn give_back(&self, connection: &PooledConnection) {
         *connection.idle_since.lock() = Instant::now();
         connection.in_use.fetch_sub(1, Ordering::Relaxed);
         if self.state.lock().waiting > 0 {
@@ -318,7 +318,7 @@ impl Http2Pool {
         }
     }
 
-    fn set_limit(&self, connection: &Open, limit: usize) {
+    fn set_limit(&self, connection: &PooledConnection, limit: usize) {
         if limit == NOT_TOLD {
             return;
         }

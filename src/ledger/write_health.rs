@@ -6,14 +6,14 @@ use parking_lot::Mutex;
 
 /// Why the database takes no records at the moment.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
-    is_there: AtomicBool,
+pub(super) struct WriteHealth {
+    is_set: AtomicBool,
     reason: Mutex<Option<String>>,
 }
 
-impl Trouble {
-    pub(super) fn is_there(&self) -> bool {
-        self.is_there.load(Ordering::Acquire)
+impl WriteHealth {
+    pub(super) fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Acquire)
     }
 
     pub(super) fn reason(&self) -> Option<String> {
@@ -22,11 +22,11 @@ impl Trouble {
 
     pub(super) fn begins(&self, reason: String) {
         *self.reason.lock() = Some(reason);
-        self.is_there.store(true, Ordering::Release);
+        self.is_set.store(true, Ordering::Release);
     }
 
     pub(super) fn ends(&self) {
-        self.is_there.store(false, Ordering::Release);
+        self.is_set.store(false, Ordering::Release);
         *self.reason.lock() = None;
     }
 }
