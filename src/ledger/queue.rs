@@ -224,7 +224,7 @@ impl Queue {
         if this.is_closed.load(Ordering::Acquire) {
             return Err(Full::Closed);
         }
-        let taken = if this.write_health.is_set() {
+        let taken = if this.write_health.is_failing() {
             Err(Full::Failing)
         } else {
             let capacity = this.places.total();
@@ -381,7 +381,7 @@ impl Queue {
         LedgerStats {
             capacity: self.places.total() as u64,
             taken: self.places.taken() as u64,
-            is_failing: self.write_health.is_set(),
+            is_failing: self.write_health.is_failing(),
             queued: queued as u64,
             committed_total: *self.committed.borrow(),
             batches_total: self.batches.load(Ordering::Relaxed),

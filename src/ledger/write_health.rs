@@ -12,7 +12,7 @@ pub(super) struct WriteHealth {
 }
 
 impl WriteHealth {
-    pub(super) fn is_set(&self) -> bool {
+    pub(super) fn is_failing(&self) -> bool {
         self.is_set.load(Ordering::Acquire)
     }
 
@@ -20,12 +20,12 @@ impl WriteHealth {
         self.reason.lock().clone()
     }
 
-    pub(super) fn begins(&self, reason: String) {
+    pub(super) fn failed(&self, reason: String) {
         *self.reason.lock() = Some(reason);
         self.is_set.store(true, Ordering::Release);
     }
 
-    pub(super) fn ends(&self) {
+    pub(super) fn recovered(&self) {
         self.is_set.store(false, Ordering::Release);
         *self.reason.lock() = None;
     }

@@ -72,14 +72,14 @@ impl UsageWriter {
     /// A database whose files were removed takes records, and they are gone with the process.
     fn look(&self) {
         match self.store.is_in_place() {
-            Ok(()) if self.queue.write_health.is_there() => {
+            Ok(()) if self.queue.write_health.is_failing() => {
                 tracing::info!("the database is in its place again");
-                self.queue.write_health.ends();
+                self.queue.write_health.recovered();
             }
             Ok(()) => {}
             Err(error) => {
                 tracing::error!(%error, "no call is made any more");
-                self.queue.write_health.begins(error.to_string());
+                self.queue.write_health.failed(error.to_string());
             }
         }
     }
@@ -136,13 +136,13 @@ impl UsageWriter {
             next_try = Instant::now() + wait;
         }
         tracing::info!(failed_for = ?since.elapsed(), "usage can be written again");
-        self.queue.write_health.ends();
+        self.queue.write_health.recovered();
     }
 
     fn failed(&self, error: &Error, kept: &VecDeque<Batch>, since: Instant) {
         let waiting: usize = kept.iter().map(|batch| batch.records.len()).sum();
         tracing::error!(%error, waiting, failing_for = ?since.elapsed(), "usage cannot be written; trying again");
-        self.queue.write_health.begins(error.to_string());
+        self.queue.write_health.failed(error.to_string());
     }
 
     /// Takes what arrives until `next_try`; false when that has come.
