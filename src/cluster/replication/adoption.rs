@@ -103,8 +103,8 @@ fn created_at(ledger: LedgerId) -> Timestamp {
 pub fn adopted(own: &State, offered: State, how: Adoption) -> State {
     let mut result = match how {
         Adoption::Replace => offered,
-        Adoption::Merge => both(&offered, own),
-        Adoption::Complete => both(own, &offered),
+        Adoption::Merge => merge(&offered, own),
+        Adoption::Complete => merge(own, &offered),
     };
     // Tokens that the leader has signed since it started stay valid, and so do those of the lost leader.
     result.token_keys.extend(&own.token_keys);
@@ -113,14 +113,14 @@ pub fn adopted(own: &State, offered: State, how: Adoption) -> State {
 
 /// What is in either and was removed in neither, each as it was changed last. Two of one name are one: the first's stays,
 /// and what belonged to the second's is its own.
-fn both(first: &State, second: &State) -> State {
+fn merge(first: &State, second: &State) -> State {
     let mut state = State {
         token_keys: &first.token_keys | &second.token_keys,
         removed: &first.removed | &second.removed,
         ..State::default()
     };
     let mut groups = Names::default();
-    for group in either(&first.groups, &second.groups, |one, other| {
+    for group in union(&first.groups, &second.groups, |one, other| {
         if other.updated_at > one.updated_at { other } else { one }.clone()
     }) {
         if groups.take(&group.name, group.id, group.id.0, &mut state.removed) {
@@ -128,15 +128,15 @@ fn both(first: &State, second: &State) -> State {
         }
     }
     let mut users = Names::default();
-    for user in either(&first.users, &second.users, later) {
+    for user in union(&first.users, &second.users, newer) {
         if users.take(&user.name, user.id, user.id.0, &mut state.removed) {
-            let group_id = user.group_id.map(|id| groups.who_is(id));
+            let group_id = user.group_id.map(|id| groups.resolve(id));
             let group_id = group_id.filter(|id| state.groups.contains_key(id));
             state.users.insert(user.id, User { group_id, ..user });
         }
     }
-    for key in either(&first.keys, &second.keys, |one, _| one.clone()) {
-        let user_id = users.who_is(key.user_id);
+    for key in union(&first.keys, &second.keys, |one, _| one.clone()) {
+        let user_id = users.resolve(key.user_id);
         if state.users.contains_key(&user_id) && !state.removed.contains(&key.id.0) {
             state.keys.insert(key.id, ApiKey { user_id, ..key });
         }
@@ -145,14 +145,14 @@ fn both(first: &State, second: &State) -> State {
 }
 
 /// A user as it was changed last; sessions that were ended on either side stay ended.
-fn later(one: &User, other: &User) -> User {
+fn newer(one: &User, other: &User) -> User {
     let tokens_valid_from = one.tokens_valid_from.max(other.tokens_valid_from);
-    let later = if other.updated_at > one.updated_at { other } else { one };
-    User { tokens_valid_from, ..later.clone() }
+    let newer = if other.updated_at > one.updated_at { other } else { one };
+    User { tokens_valid_from, ..newer.clone() }
 }
 
 /// What is in either, the first's before what only the second has.
-fn either<K: Ord, V: Clone>(
+fn union<K: Ord, V: Clone>(
     first: &BTreeMap<K, V>,
     second: &BTreeMap<K, V>,
     of_both: impl Fn(&V, &V) -> V,
@@ -164,34 +164,34 @@ fn either<K: Ord, V: Clone>(
     firsts.chain(second.iter().filter(|(id, _)| !first.contains_key(*id)).map(|(_, other)| other.clone()))
 }
 
-/// Who has which name, and who goes by another's id because that one had the name.
+/// Who has which name; whoever found a name taken becomes an alias of its owner.
 struct Names<K> {
     taken: HashMap<String, K>,
-    stand_ins: HashMap<K, K>,
+    aliases: HashMap<K, K>,
 }
 
 impl<K> Default for Names<K> {
     fn default() -> Self {
-        Self { taken: HashMap::new(), stand_ins: HashMap::new() }
+        Self { taken: HashMap::new(), aliases: HashMap::new() }
     }
 }
 
 impl<K: Copy + Eq + Hash> Names<K> {
-    /// Whether it stays: it was not removed, and nobody has its name. Whoever has it stands in for it from now on.
+    /// Whether it stays: it was not removed, and nobody has its name. Otherwise it becomes an alias of whoever has the name.
     fn take(&mut self, name: &str, key: K, id: Uuid, removed: &mut BTreeSet<Uuid>) -> bool {
         if removed.contains(&id) {
             return false;
         }
         let owner = *self.taken.entry(name.to_owned()).or_insert(key);
         if owner != key {
-            self.stand_ins.insert(key, owner);
+            self.aliases.insert(key, owner);
             removed.insert(id);
         }
         owner == key
     }
 
-    fn who_is(&self, key: K) -> K {
-        self.stand_ins.get(&key).copied().unwrap_or(key)
+    fn resolve(&self, key: K) -> K {
+        self.aliases.get(&key).copied().unwrap_or(key)
     }
 }
 
