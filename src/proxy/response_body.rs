@@ -71,7 +71,7 @@ pub struct MeteredBody {
     stream: Option<MeteredStream>,
     /// Takes away the one event that the gateway asked for on the caller's behalf.
     remover: Option<Remover>,
-    /// What [`MeteredBody::begin`] has found there already.
+    /// What [`MeteredBody::prefetch`] has read already.
     prefetched: Option<Bytes>,
     state: State,
     durability: Durability,
