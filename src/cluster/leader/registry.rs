@@ -70,7 +70,7 @@ pub struct HeartbeatReport {
 pub enum Error {
     /// Another living process has the id.
     #[error("the node id {id} belongs to another running node, at {addr}")]
-    PushOutcome {
+    Taken {
         /// The id.
         id: NodeId,
         /// Where clients reach the other one.
@@ -117,7 +117,7 @@ pub enum Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let kind = match error {
-            Error::PushOutcome { .. } | Error::Lives { .. } | Error::Leader(_) | Error::Active(_) => {
+            Error::Taken { .. } | Error::Lives { .. } | Error::Leader(_) | Error::Active(_) => {
                 Kind::Conflict
             }
             Error::Unknown(_) | Error::NoSuchPeer(_) => Kind::NotFound,
@@ -193,7 +193,7 @@ impl Registry {
     /// Registers a node, or registers it again. The answer is the peer to keep, before the node is told.
     ///
     /// # Errors
-    /// [`Error::PushOutcome`] while another run lives under the id, [`Error::Lives`] while the run is heard of that this one says
+    /// [`Error::Taken`] while another run lives under the id, [`Error::Lives`] while the run is heard of that this one says
     /// it was, [`Error::Full`], [`Error::Leader`].
     pub fn register(&mut self, node: Registration, now: Timestamp) -> Result<Peer, Error> {
         let id = node.node_id.clone();
@@ -462,7 +462,7 @@ impl Entry {
         };
         let (id, addr) = (node.node_id.clone(), self.peer.addr.clone());
         if !node.former.contains(&held) {
-            return Err(Error::PushOutcome { id, addr });
+            return Err(Error::Taken { id, addr });
         }
         let waits = self.refused.iter().find(|(run, _)| *run == node.instance);
         // A run does not live on beside its successor: who is refused and does is a copy, whatever breaks off later.

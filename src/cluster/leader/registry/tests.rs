@@ -62,7 +62,7 @@ fn a_second_living_process_under_one_id_is_refused_with_the_address_of_the_other
     registry.register(node("sp-2", first), at(0)).expect("free");
     let second = node("sp-2", InstanceId::new());
     let refused = registry.register(second.clone(), at(14)).expect_err("taken");
-    assert_eq!(refused, Error::PushOutcome { id: id("sp-2"), addr: "http://sp-2:9000".to_owned() });
+    assert_eq!(refused, Error::Taken { id: id("sp-2"), addr: "http://sp-2:9000".to_owned() });
     registry.heartbeat(&id("sp-2"), first, HeartbeatReport::default(), at(14)).expect("alive");
     assert!(registry.sweep(at(29)).is_empty());
     assert!(registry.register(second.clone(), at(29)).is_err(), "the first was heard of 15 seconds ago");
@@ -158,7 +158,7 @@ fn a_copy_that_was_seen_beside_the_living_one_does_not_slip_in_when_a_line_break
     assert_eq!(registry.sweep(at(60)).len(), 1);
     registry.register(copy, at(60)).expect("the other one is gone for good");
     let displaced = registry.register(node("sp-2", first), at(61)).expect_err("its place is taken");
-    assert!(matches!(displaced, Error::PushOutcome { .. }), "{displaced}");
+    assert!(matches!(displaced, Error::Taken { .. }), "{displaced}");
 }
 
 #[test]
