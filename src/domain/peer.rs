@@ -52,6 +52,38 @@ impl Peer {
     }
 }
 
+/// What a leader heard of a peer's run since it last wrote that down: all that a sign of life changes of what is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The peer.
+    pub id: NodeId,
+    /// The run that was heard of.
+    pub instance_id: InstanceId,
+    /// When.
+    pub last_seen: Timestamp,
+    /// Usage logs it owes; none: it did not say.
+    pub unsynced: Option<u64>,
+    /// Up to here it owes nothing; none: it did not say.
+    pub synced_through: Option<Timestamp>,
+    /// What it said of that before is untrue: the leader's database has lost some of it.
+    pub is_doubted: bool,
+}
+
+impl PeerStatus {
+    /// Changes `peer` accordingly while that run holds the id. Nothing else is touched: not what an admin said of it, nor
+    /// where it is.
+    pub fn apply(&self, peer: &mut Peer) {
+        if peer.id != self.id || peer.instance_id != Some(self.instance_id) {
+            return;
+        }
+        peer.is_active = true;
+        peer.last_seen = Some(self.last_seen);
+        peer.unsynced = self.unsynced.unwrap_or(peer.unsynced);
+        let before = peer.synced_through.filter(|_| !self.is_doubted);
+        peer.synced_through = before.max(self.synced_through);
+    }
+}
+
 /// A node that holds the totals back: they are not known to be complete because of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incomplete {

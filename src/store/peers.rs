@@ -1,13 +1,16 @@
-//! Table `peers`: the registry as the leader last wrote it down. Nodes are few; every query reads few rows.
+//! Table `peers`: the registry, which several leaders may work on. Nodes are few; every query reads few rows.
+//!
+//! Whoever changes a peer reads it with [`PeerRepo::get_for_update`] and writes it in the same transaction; what is
+//! written without reading says in its condition what has to hold.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{IntoActiveModel, QueryOrder};
+use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, Statement, Value};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{InstanceId, NodeId};
-use crate::domain::peer::Peer;
-use crate::store::{Error, Executor, columns};
+use crate::domain::peer::{Peer, PeerStatus};
+use crate::store::{Error, Executor, Tx, columns};
 
 mod row {
     use sea_orm::entity::prelude::*;
@@ -35,6 +38,9 @@ mod row {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+/// Peers per statement: PostgreSQL takes 65,535 values in one, SQLite half of that.
+const ROWS_AT_ONCE: usize = 1_000;
 
 /// Reads and changes peers, on a store or a transaction.
 #[derive(Debug)]
@@ -86,12 +92,96 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
         Ok(())
     }
 
+    /// Writes what was heard of peers, each where the run that was heard of still holds the id: as [`PeerStatus::apply`].
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn note_statuses(&self, statuses: &[PeerStatus]) -> Result<(), Error> {
+        let sql = "UPDATE peers SET is_active = TRUE, last_seen = said.last_seen, \
+            unsynced = COALESCE(said.unsynced, peers.unsynced), \
+            synced_through = CASE WHEN said.is_doubted OR peers.synced_through IS NULL THEN said.synced_through \
+            WHEN peers.synced_through < said.synced_through THEN said.synced_through ELSE peers.synced_through END \
+            FROM said WHERE peers.id = said.id AND peers.instance_id = said.instance_id";
+        let columns = "id, instance_id, last_seen, unsynced, synced_through, is_doubted";
+        let values = |status: &PeerStatus| {
+            [
+                status.id.as_str().to_owned().into(),
+                status.instance_id.0.into(),
+                status.last_seen.as_micros().into(),
+                status.unsynced.map(columns::count).into(),
+                columns::micros(status.synced_through).into(),
+                status.is_doubted.into(),
+            ]
+        };
+        self.update(columns, statuses, values, sql).await
+    }
+
+    /// Marks peers inactive, each unless it was heard of, or another run of it came, since it was read as it is here.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn mark_inactive(&self, silent: &[Peer]) -> Result<(), Error> {
+        let sql = "UPDATE peers SET is_active = FALSE FROM said WHERE peers.id = said.id AND peers.is_active \
+            AND peers.last_seen IS NOT DISTINCT FROM said.last_seen \
+            AND peers.instance_id IS NOT DISTINCT FROM said.instance_id";
+        let values = |peer: &Peer| {
+            let instance = peer.instance_id.map(|id| id.0);
+            [peer.id.as_str().to_owned().into(), columns::micros(peer.last_seen).into(), instance.into()]
+        };
+        self.update("id, last_seen, instance_id", silent, values, sql).await
+    }
+
+    /// Runs `sql` with the rows `said`, some at a time.
+    async fn update<T, const N: usize>(
+        &self,
+        columns: &str,
+        rows: &[T],
+        values: impl Fn(&T) -> [Value; N],
+        sql: &str,
+    ) -> Result<(), Error> {
+        for rows in rows.chunks(ROWS_AT_ONCE) {
+            let marks = (0..rows.len()).map(|row| {
+                let marks: Vec<String> = (1..=N).map(|column| format!("${}", row * N + column)).collect();
+                format!("({})", marks.join(", "))
+            });
+            let marks = marks.collect::<Vec<_>>().join(", ");
+            let sql = format!("WITH said ({columns}) AS (VALUES {marks}) {sql}");
+            let connection = self.0.writes().await?;
+            let values = rows.iter().flat_map(&values);
+            let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+            connection.execute_raw(statement).await?;
+        }
+        Ok(())
+    }
+
     /// Removes a peer. Returns false when there is no such peer.
     ///
     /// # Errors
     /// [`Error`] of the database.
     pub async fn delete(&self, id: &NodeId) -> Result<bool, Error> {
         Ok(row::Entity::delete_by_id(id.as_str()).exec(&*self.0.writes().await?).await?.rows_affected > 0)
+    }
+}
+
+impl PeerRepo<'_, Tx> {
+    /// The peer with this id, which nobody else changes until the transaction ends.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn get_for_update(&self, id: &NodeId) -> Result<Option<Peer>, Error> {
+        // SQLite, whose transactions write one after another, has no such lock and needs none.
+        let row = row::Entity::find_by_id(id.as_str()).lock_exclusive().one(&self.0.reads()).await?;
+        row.map(from_row).transpose()
+    }
+
+    /// Adds a peer. Returns false, and changes nothing, when there is one with this id.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn insert(&self, peer: &Peer) -> Result<bool, Error> {
+        let keep = OnConflict::column(row::Column::Id).do_nothing().to_owned();
+        let insert = row::Entity::insert(to_row(peer).into_active_model()).on_conflict(keep);
+        Ok(insert.exec_without_returning(&*self.0.writes().await?).await? > 0)
     }
 }
 

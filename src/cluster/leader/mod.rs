@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 
 use crate::cluster::leader::names::Names;
-use crate::cluster::leader::registry::{HeartbeatReport, Registry};
-use crate::cluster::leader::requests::{key_uses, nameless, offered, readable, registration, speaker};
+use crate::cluster::leader::registry::Registry;
+use crate::cluster::leader::requests::{readable, speaker};
 use crate::cluster::replication::adoption::{Age, Provenance};
 use crate::cluster::replication::state::State;
 use crate::cluster::replication::state_log::StateLog;
@@ -22,14 +22,16 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::fence::Fence;
 use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
-use crate::domain::peer::{Incomplete, Peer};
+use crate::domain::peer::{Incomplete, Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
 use crate::telemetry::Counter;
-use crate::wire::{moment, v1};
+use crate::wire::v1;
 
 mod fenced;
+mod membership;
 pub mod names;
 mod naming;
+mod peer_entry;
 mod push;
 pub mod registry;
 mod replication;
@@ -79,16 +81,27 @@ pub trait LeaderStore: Send + Sync + 'static {
     /// Counts the names it has given: a number that no call was answered before, above `above`, committed.
     fn next_node_number(&self, above: u64) -> impl Future<Output = Result<u64, Failure>> + Send;
 
-    /// Keeps peers, in one transaction.
-    fn keep_peers(&self, peers: Vec<Peer>) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Changes a peer in one transaction: `rule` is asked with what is held of it, which nobody else changes meanwhile, and
+    /// answers with what is held from now on; none is no such peer. Asked again when another leader was the first to add
+    /// one.
+    fn change_peer(
+        &self,
+        id: NodeId,
+        rule: impl Fn(Option<Peer>) -> Result<Option<Peer>, registry::Error> + Send + Sync + 'static,
+    ) -> impl Future<Output = Result<Option<Peer>, Failure>> + Send;
+
+    /// Writes what was heard of peers, each while the run that was heard of still holds the id; marks those inactive that are
+    /// `silent`, each unless it has changed since it was as given; answers with all peers as they are then.
+    fn update_peers(
+        &self,
+        heard: Vec<PeerStatus>,
+        silent: Vec<Peer>,
+    ) -> impl Future<Output = Result<Vec<Peer>, Failure>> + Send;
 
     /// What was kept so far outlives also the death of the machine, where a commit alone does not say so.
     fn make_durable(&self) -> impl Future<Output = Result<(), Failure>> + Send {
         std::future::ready(Ok(()))
     }
-
-    /// Forgets a peer.
-    fn forget_peer(&self, id: NodeId) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Notes when API keys were used on a follower. A leader without keys has nothing to note.
     fn note_key_uses(&self, uses: &[(KeyId, Timestamp)]) {
@@ -139,10 +152,10 @@ pub struct Leader<B> {
     heartbeat: Duration,
     pub(super) books: B,
     pub(super) clock: Arc<dyn Clock>,
-    registry: Mutex<Registry>,
+    registry: Arc<Mutex<Registry>>,
     /// Names that wait for their nodes.
     names: tokio::sync::Mutex<Names>,
-    /// Held from a change of the registry until it is on the disk, so that no older word overwrites a newer one there.
+    /// Held while peers are read from the disk until the registry has it, so that it is told nothing older afterwards.
     keeping: tokio::sync::Mutex<()>,
     pub(super) tally: Mutex<PerNodeUsage>,
     /// Places for batches that are being committed.
@@ -151,7 +164,7 @@ pub struct Leader<B> {
     standing: Mutex<Provenance>,
     age: Mutex<Age>,
     /// The highest number of a batch that this run has acknowledged to a node, of those that registered and have not left.
-    given: Mutex<HashMap<NodeId, Arc<AtomicU64>>>,
+    given: Arc<Mutex<HashMap<NodeId, Arc<AtomicU64>>>>,
     /// One adoption at a time, and none while the state is loaded anew.
     adopting: tokio::sync::Mutex<()>,
     /// Goes up whenever there is something to tell watchers.
@@ -188,7 +201,7 @@ impl<B: LeaderStore> Leader<B> {
         let (standing, state) = books.load_state().await?;
         let now = clock.now();
         Ok(Self {
-            registry: Mutex::new(Registry::new(id.clone(), heartbeat, kept, now)),
+            registry: Arc::new(Mutex::new(Registry::new(id.clone(), heartbeat, kept, now))),
             names: tokio::sync::Mutex::default(),
             keeping: tokio::sync::Mutex::default(),
             tally: Mutex::new(PerNodeUsage::new(now)),
@@ -197,7 +210,7 @@ impl<B: LeaderStore> Leader<B> {
             age: Mutex::new(Age::of(standing.origin.ledger, now)),
             publisher: Mutex::new(StateLog::new(standing.origin.clone(), state)),
             standing: Mutex::new(standing),
-            given: Mutex::default(),
+            given: Arc::default(),
             adopting: tokio::sync::Mutex::new(()),
             news: watch::Sender::new(0),
             metrics: Metrics::default(),
@@ -207,87 +220,6 @@ impl<B: LeaderStore> Leader<B> {
             books,
             clock,
         })
-    }
-
-    /// `Register`. The peer is kept before the node hears of it. A node without a name is given one, and is no peer yet.
-    ///
-    /// # Errors
-    /// As [`Registry::register`] and [`Names::make_room`]; [`Kind::Invalid`] for what cannot be read; what the database says.
-    pub async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, Failure> {
-        if let Some(node) = nameless(&request)? {
-            return self.give_name(&node, &request.advertise_url).await;
-        }
-        let offered = offered(&request)?;
-        let now = self.clock.now();
-        let registration = registration(request)?;
-        let keeping = self.keeping.lock().await;
-        let peer = self.registry.lock().register(registration, now)?;
-        self.books.keep_peers(vec![peer.clone()]).await?;
-        drop(keeping);
-        if !self.given.lock().contains_key(&peer.id) {
-            // From the moment that it hears of this, totals wait for it. A leader that forgot it with its power would not.
-            self.books.make_durable().await?;
-        }
-        let batches = self.books.batches_taken(&peer.id).await?;
-        // The node learns of this number and owes again what came after it, which no fence must then hold against it.
-        self.given(&peer.id).store(batches, Ordering::Release);
-        self.notify_watchers();
-        let wanted = |offered| self.standing.lock().adopts(&offered, self.age()).is_some();
-        tracing::info!(peer = %peer.id, addr = %peer.addr, version = %peer.version, "a node registered");
-        Ok(v1::RegisterResponse {
-            state_wanted: offered.is_some_and(wanted),
-            batches_taken: Some(batches),
-            ..self.introduction(&peer.id)
-        })
-    }
-
-    /// `Heartbeat`.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`]: the node has to register. [`Kind::Invalid`]. [`Failure::behind`]: the database has fallen back.
-    /// What the database says.
-    pub async fn heartbeat(&self, request: &v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, Failure> {
-        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
-        self.check_ledger(&request.ledger_id)?;
-        self.check_run(&request.leader_instance_id)?;
-        self.registry.lock().seen(&id, instance, self.clock.now())?;
-        self.check_batches(&id, request.last_batch).await?;
-        let sign = HeartbeatReport {
-            unsynced: request.unsynced,
-            synced_through: request.synced_through.map(moment::from_wire),
-            draining: request.draining,
-        };
-        let peer = self.registry.lock().heartbeat(&id, instance, sign, self.clock.now())?;
-        self.books.note_key_uses(&key_uses(request));
-        self.notify_watchers();
-        Ok(v1::HeartbeatResponse { draining: peer.draining })
-    }
-
-    /// `Leave`.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`] for another run than the registered one; what the database says.
-    pub async fn leave(&self, request: &v1::LeaveRequest) -> Result<v1::LeaveResponse, Failure> {
-        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
-        self.registry.lock().seen(&id, instance, self.clock.now())?;
-        let owed = self.owed_by(&id, request).await;
-        let keeping = self.keeping.lock().await;
-        let peer = self.registry.lock().leave(&id, instance, owed, self.clock.now())?;
-        self.given.lock().remove(&id);
-        self.books.keep_peers(vec![peer]).await?;
-        drop(keeping);
-        self.notify_watchers();
-        tracing::info!(peer = %id, "a node left");
-        Ok(v1::LeaveResponse {})
-    }
-
-    /// What a node that leaves owes; none: it does not say, or says it of what this leader's database is not.
-    async fn owed_by(&self, id: &NodeId, request: &v1::LeaveRequest) -> Option<u64> {
-        let owed = request.unsynced?;
-        self.check_ledger(&request.ledger_id).ok()?;
-        self.check_run(&request.leader_instance_id).ok()?;
-        self.check_batches(id, request.last_batch).await.ok()?;
-        Some(owed)
     }
 
     /// `PushUsage`: one verdict per record, after the commit of those that are accepted. A record that cannot be read,
@@ -363,54 +295,6 @@ impl<B: LeaderStore> Leader<B> {
     #[must_use]
     pub fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
-    }
-
-    /// Marks silent peers inactive and keeps what heartbeats said. To be called once per heartbeat.
-    ///
-    /// # Errors
-    /// What the database says; the next call does it again.
-    pub async fn sweep(&self) -> Result<(), Failure> {
-        let _age_grows = self.age();
-        let _keeping = self.keeping.lock().await;
-        let (silent, all) = {
-            let mut registry = self.registry.lock();
-            (registry.sweep(self.clock.now()), registry.kept())
-        };
-        for peer in &silent {
-            tracing::warn!(peer = %peer.id, last_seen = ?peer.last_seen.map(|at| at.to_string()), "a node is silent: inactive");
-        }
-        if !silent.is_empty() {
-            self.notify_watchers();
-        }
-        if all.is_empty() { Ok(()) } else { self.books.keep_peers(all).await }
-    }
-
-    /// Drains a peer or takes that back.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`]; what the database says.
-    pub async fn drain(&self, id: &NodeId, draining: bool) -> Result<Peer, Failure> {
-        let keeping = self.keeping.lock().await;
-        let peer = self.registry.lock().drain(id, draining)?;
-        self.books.keep_peers(vec![peer.clone()]).await?;
-        drop(keeping);
-        self.notify_watchers();
-        Ok(peer)
-    }
-
-    /// Forgets a peer that does not live. What it has pushed stays.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`], [`Kind::Conflict`] for one that lives; what the database says.
-    pub async fn forget(&self, id: &NodeId) -> Result<(), Failure> {
-        let keeping = self.keeping.lock().await;
-        self.registry.lock().may_forget(id)?;
-        self.given.lock().remove(id);
-        self.books.forget_peer(id.clone()).await?;
-        self.registry.lock().forget(id);
-        drop(keeping);
-        self.notify_watchers();
-        Ok(())
     }
 
     /// Every peer but the leader itself.

@@ -1,173 +1,26 @@
-//! The registry of peers: pure rules. The caller brings the time and keeps what changed.
+//! The registry of peers: pure rules. The caller brings the time and what the database holds, and keeps what changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::cluster::leader::peer_entry::Entry;
 use crate::domain::clock::Timestamp;
-use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{InstanceId, NodeId};
-use crate::domain::peer::{Incomplete, Peer};
+use crate::domain::peer::{Incomplete, Peer, PeerStatus};
+
+pub use crate::cluster::leader::peer_entry::{
+    Error, HeartbeatReport, PEERS_MAX, Registration, SETTLING, UNCLAIMED_MAX,
+};
 
 /// A peer that misses so many heartbeats in a row is inactive.
 pub const MISSED_MAX: u32 = 3;
 
-/// A node that says it is a run restarted waits for so many heartbeats of that run: it may be a copy of one that lives. No
-/// heartbeat is waited for where that run's watch broke off.
-const HEARD_FOR: u32 = 2;
-
-/// As long as that at most where the run has no watch open: one that lives opens one again within that time
-/// ([`crate::cluster::retry`]).
-const UNWATCHED_FOR: Duration = SETTLING;
-
-/// The most runs of one node that are remembered as refused.
-const REFUSED_MAX: usize = 16;
-
-/// A registry without a past gives no id away for so long: its leader may have lost its disk, and the nodes that have ids,
-/// which notice a new leader and ask again within that time ([`crate::cluster::retry`]), come first.
-pub const SETTLING: Duration = Duration::from_secs(5);
-
-/// The most peers a registry holds; one more has to wait until an admin forgets another.
-pub const PEERS_MAX: usize = 10_000;
-
-/// The most names that wait for their nodes; who asks beyond that has to ask again later.
-pub const UNCLAIMED_MAX: usize = 64;
-
 /// Names `sp-N` are given below this.
 const NUMBERS_MAX: u64 = 1 << 40;
 
-/// A node that wants to be a peer.
-#[derive(Clone, Debug)]
-pub struct Registration {
-    /// Its name.
-    pub node_id: NodeId,
-    /// This run of its process.
-    pub instance: InstanceId,
-    /// Earlier runs on the same data directory.
-    pub former: Vec<InstanceId>,
-    /// Names that it had before.
-    pub former_names: Vec<NodeId>,
-    /// How clients reach it.
-    pub addr: String,
-    /// Its share of traffic.
-    pub weight: u32,
-    /// Its sproxy version.
-    pub version: String,
-}
-
-/// A node's sign of life.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HeartbeatReport {
-    /// Usage logs it owes.
-    pub unsynced: u64,
-    /// Up to here it owes nothing.
-    pub synced_through: Option<Timestamp>,
-    /// It goes, or wants no new traffic.
-    pub draining: bool,
-}
-
-/// Why the registry says no.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// Another living process has the id.
-    #[error("the node id {id} belongs to another running node, at {addr}")]
-    Taken {
-        /// The id.
-        id: NodeId,
-        /// Where clients reach the other one.
-        addr: String,
-    },
-    /// The run that it says it was before is heard of still.
-    #[error(
-        "the node id {id} belongs to a run on this data directory that still lives, at {addr}: if this is a copy of that \
-         node's data directory, stop this node, or start it with an empty one and another node.id"
-    )]
-    Lives {
-        /// The id.
-        id: NodeId,
-        /// Where clients reach that run.
-        addr: String,
-    },
-    /// The registry does not know this node, or knows a later run of it.
-    #[error("the leader does not know this run of {0}: register")]
-    Unknown(NodeId),
-    /// No peer has this id.
-    #[error("there is no peer {0}")]
-    NoSuchPeer(NodeId),
-    /// The leader itself can be neither registered nor forgotten.
-    #[error("{0} is the leader itself")]
-    Leader(NodeId),
-    /// A peer that lives cannot be forgotten.
-    #[error("{0} is active: stop it first, or drain it")]
-    Active(NodeId),
-    /// Who has an id may come, who wants one has to wait.
-    #[error(
-        "this leader's registry is new: nodes that have an id come first, others are given one from {0} on"
-    )]
-    Settling(Timestamp),
-    /// Too many nodes were given an id and are still to come with it.
-    #[error(
-        "{UNCLAIMED_MAX} nodes were given an id and have not come with it yet: ask for one later, or set node.id"
-    )]
-    Unclaimed,
-    /// The registry is full.
-    #[error("there are {PEERS_MAX} peers already: forget one first")]
-    Full,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        let kind = match error {
-            Error::Taken { .. } | Error::Lives { .. } | Error::Leader(_) | Error::Active(_) => {
-                Kind::Conflict
-            }
-            Error::Unknown(_) | Error::NoSuchPeer(_) => Kind::NotFound,
-            Error::Settling(_) | Error::Unclaimed | Error::Full => Kind::Unavailable,
-        };
-        Self::new(kind, error.to_string())
-    }
-}
-
-/// A peer, and what only its present run says.
-#[derive(Clone, Debug)]
-struct Entry {
-    /// As it is kept; `draining` is the admin's word.
-    peer: Peer,
-    /// The node's own word.
-    drains_itself: bool,
-    /// From here its silence counts: when it was last heard of, or when this leader started.
-    silent_since: Timestamp,
-    /// Its streams of `WatchState` that are open.
-    watches: u32,
-    /// The last of them ended, and nothing was heard of it since.
-    hung_up: bool,
-    /// Runs that wanted its place while it was heard of, and since when.
-    refused: Vec<(InstanceId, Timestamp)>,
-    /// Runs on its data directory before the one that registered.
-    former: Vec<InstanceId>,
-    /// Names that it had.
-    former_names: Vec<NodeId>,
-}
-
-impl Entry {
-    fn new(peer: Peer, now: Timestamp) -> Self {
-        Self {
-            peer,
-            drains_itself: false,
-            silent_since: now,
-            watches: 0,
-            hung_up: false,
-            refused: Vec::new(),
-            former: Vec::new(),
-            former_names: Vec::new(),
-        }
-    }
-
-    fn shown(&self) -> Peer {
-        Peer { draining: self.peer.draining || self.drains_itself, ..self.peer.clone() }
-    }
-}
-
-/// The peers of one leader, the leader itself not among them.
+/// The peers of one leader, the leader itself not among them: what the database holds of them, as this leader last read it,
+/// and what only this process knows. Other leaders may work on the same database, so a rule that changes what is kept is
+/// asked after [`Registry::refresh`], in the transaction that read the row and writes the answer.
 #[derive(Clone, Debug)]
 pub struct Registry {
     leader: NodeId,
@@ -188,6 +41,31 @@ impl Registry {
             .collect();
         let settling = if entries.is_empty() { SETTLING } else { Duration::ZERO };
         Self { leader, heartbeat, entries, settled_at: now.plus(settling) }
+    }
+
+    /// The database holds `row` of this peer, or nothing.
+    pub fn refresh(&mut self, id: &NodeId, row: Option<Peer>, now: Timestamp) {
+        match (self.entries.get_mut(id), row) {
+            _ if *id == self.leader => {}
+            (Some(entry), Some(row)) => entry.refresh(row, now),
+            (None, Some(row)) => drop(self.entries.insert(id.clone(), Entry::new(row, now))),
+            (_, None) => drop(self.entries.remove(id)),
+        }
+    }
+
+    /// `rows` are all peers that the database holds, after `written` was.
+    pub fn refresh_all(&mut self, rows: Vec<Peer>, written: &[PeerStatus], now: Timestamp) {
+        for status in written {
+            let entry = self.entries.get_mut(&status.id);
+            if let Some(entry) = entry.filter(|entry| entry.status.as_ref() == Some(status)) {
+                entry.status = None;
+            }
+        }
+        let held: BTreeSet<NodeId> = rows.iter().map(|row| row.id.clone()).collect();
+        self.entries.retain(|id, _| held.contains(id));
+        for row in rows {
+            self.refresh(&row.id.clone(), Some(row), now);
+        }
     }
 
     /// Registers a node, or registers it again. The answer is the peer to keep, before the node is told.
@@ -288,10 +166,12 @@ impl Registry {
         let entry = self.living(id, instance)?;
         entry.heard(now);
         entry.drains_itself = sign.draining;
-        entry.peer.unsynced = sign.unsynced;
         // Nobody can owe nothing of what is still to come: a clock that is ahead must not make totals look complete.
         let through = sign.synced_through.map(|through| through.min(now));
-        entry.peer.synced_through = entry.peer.synced_through.max(through);
+        entry.note(|status| {
+            status.unsynced = Some(sign.unsynced);
+            status.synced_through = status.synced_through.max(through);
+        });
         Ok(entry.peer.clone())
     }
 
@@ -326,7 +206,7 @@ impl Registry {
     /// What a node said it owes nothing of is untrue: the leader's database has lost some of it. Until the next word.
     pub fn doubt(&mut self, id: &NodeId) {
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.peer.synced_through = None;
+            entry.note(|status| (status.synced_through, status.is_doubted) = (None, true));
         }
     }
 
@@ -344,6 +224,8 @@ impl Registry {
     ) -> Result<Peer, Error> {
         let entry = self.living(id, instance)?;
         entry.heard(now);
+        // All of it is in what is kept now.
+        entry.status = None;
         entry.peer.is_active = false;
         if let Some(owed) = owed {
             entry.peer.unsynced = owed;
@@ -353,22 +235,21 @@ impl Registry {
         Ok(entry.peer.clone())
     }
 
-    /// Marks peers inactive that have been silent for three heartbeats; the answer is the peers to keep.
-    pub fn sweep(&mut self, now: Timestamp) -> Vec<Peer> {
+    /// Active peers that have been silent for three heartbeats: to be marked inactive unless another leader heard of them.
+    pub fn silent(&mut self, now: Timestamp) -> Vec<Peer> {
         let patience = self.heartbeat * MISSED_MAX;
         // Nobody was heard of later than now: the clock was ahead.
         for entry in self.entries.values_mut() {
             entry.silent_since = entry.silent_since.min(now);
         }
-        let silent = |entry: &&mut Entry| entry.peer.is_active && now.since(entry.silent_since) > patience;
-        self.entries
-            .values_mut()
-            .filter(silent)
-            .map(|entry| {
-                entry.peer.is_active = false;
-                entry.peer.clone()
-            })
-            .collect()
+        let silent = |entry: &&Entry| entry.peer.is_active && now.since(entry.silent_since) > patience;
+        self.entries.values().filter(silent).map(|entry| entry.peer.clone()).collect()
+    }
+
+    /// What was heard of peers and is still to be written down.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<PeerStatus> {
+        self.entries.values().filter_map(|entry| entry.status.clone()).collect()
     }
 
     /// An admin's word on whether a peer gets traffic. The answer is the peer to keep.
@@ -451,43 +332,6 @@ impl Registry {
 fn number_of(id: &NodeId) -> Option<u64> {
     let number = id.as_str().strip_prefix("sp-")?.parse().ok()?;
     (number < NUMBERS_MAX).then_some(number)
-}
-
-impl Entry {
-    /// Whether `node` may have this place: it is this run, or one after it, or nobody is there.
-    fn check(&mut self, node: &Registration, heartbeat: Duration, now: Timestamp) -> Result<(), Error> {
-        let Some(held) = self.peer.instance_id.filter(|held| self.peer.is_active && *held != node.instance)
-        else {
-            return Ok(());
-        };
-        let (id, addr) = (node.node_id.clone(), self.peer.addr.clone());
-        if !node.former.contains(&held) {
-            return Err(Error::Taken { id, addr });
-        }
-        let waits = self.refused.iter().find(|(run, _)| *run == node.instance);
-        // A run does not live on beside its successor: who is refused and does is a copy, whatever breaks off later.
-        let is_copy = waits.is_some_and(|(_, since)| self.silent_since >= since.plus(heartbeat));
-        let patience = heartbeat * HEARD_FOR;
-        let patience = if self.watches == 0 { patience.min(UNWATCHED_FOR) } else { patience };
-        let is_heard = !self.hung_up && now.since(self.silent_since) <= patience;
-        if !is_copy && !is_heard {
-            return Ok(());
-        }
-        if waits.is_none() {
-            if self.refused.len() == REFUSED_MAX {
-                self.refused.remove(0);
-            }
-            self.refused.push((node.instance, now));
-        }
-        Err(Error::Lives { id, addr })
-    }
-
-    fn heard(&mut self, now: Timestamp) {
-        self.peer.is_active = true;
-        self.peer.last_seen = Some(now);
-        self.silent_since = now;
-        self.hung_up = false;
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use crate::accounts::Accounts;
+use crate::cluster::leader::registry::Error;
 use crate::cluster::leader::{LeaderStore, PushOutcome, spent_by};
 use crate::cluster::replication::adoption::Provenance;
 use crate::cluster::replication::provenance::{as_accounts, as_state, notes_of_leader, standing};
@@ -17,7 +18,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::fence::Fence;
 use crate::domain::ids::{KeyId, NodeId};
-use crate::domain::peer::Peer;
+use crate::domain::peer::{Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::Ledger;
 use crate::quota::SubjectId;
@@ -89,22 +90,41 @@ impl LeaderStore for LeaderDatabase {
         Ok(MetaRepo::on(&self.store).next_node_number(above).await?)
     }
 
-    async fn keep_peers(&self, peers: Vec<Peer>) -> Result<(), Failure> {
-        let tx = self.store.begin().await?;
-        for peer in &peers {
-            PeerRepo::on(&tx).upsert(peer).await?;
+    async fn change_peer(
+        &self,
+        id: NodeId,
+        rule: impl Fn(Option<Peer>) -> Result<Option<Peer>, Error> + Send + Sync + 'static,
+    ) -> Result<Option<Peer>, Failure> {
+        loop {
+            let tx = self.store.begin().await?;
+            let peers = PeerRepo::on(&tx);
+            let held = peers.get_for_update(&id).await?;
+            let is_there = held.is_some();
+            let kept = rule(held)?;
+            match &kept {
+                Some(peer) if is_there => peers.upsert(peer).await?,
+                Some(peer) if !peers.insert(peer).await? => {
+                    // There was no row to lock, and another leader has added it since.
+                    tx.rollback().await?;
+                    continue;
+                }
+                Some(_) => {}
+                None => drop(peers.delete(&id).await?),
+            }
+            tx.commit().await?;
+            return Ok(kept);
         }
-        tx.commit().await?;
-        Ok(())
+    }
+
+    async fn update_peers(&self, heard: Vec<PeerStatus>, silent: Vec<Peer>) -> Result<Vec<Peer>, Failure> {
+        let peers = PeerRepo::on(&self.store);
+        peers.note_statuses(&heard).await?;
+        peers.mark_inactive(&silent).await?;
+        Ok(peers.list().await?)
     }
 
     async fn make_durable(&self) -> Result<(), Failure> {
         Ok(self.store.make_durable().await?)
-    }
-
-    async fn forget_peer(&self, id: NodeId) -> Result<(), Failure> {
-        PeerRepo::on(&self.store).delete(&id).await?;
-        Ok(())
     }
 
     fn note_key_uses(&self, uses: &[(KeyId, Timestamp)]) {

@@ -1,7 +1,7 @@
 //! The registry and what the disk holds of it, with changes that meet.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::yield_now;
 
@@ -15,6 +15,16 @@ struct Books {
     peers: Mutex<BTreeMap<NodeId, Peer>>,
     /// The next write of peers takes its time.
     is_slow: AtomicBool,
+}
+
+impl Books {
+    async fn is_busy(&self) {
+        if self.is_slow.swap(false, Ordering::SeqCst) {
+            for _ in 0..9 {
+                yield_now().await;
+            }
+        }
+    }
 }
 
 impl LeaderStore for Books {
@@ -43,19 +53,31 @@ impl LeaderStore for Books {
         Ok(above + 1)
     }
 
-    async fn keep_peers(&self, peers: Vec<Peer>) -> Result<(), Failure> {
-        if self.is_slow.swap(false, Ordering::SeqCst) {
-            for _ in 0..9 {
-                yield_now().await;
-            }
+    async fn change_peer(
+        &self,
+        id: NodeId,
+        rule: impl Fn(Option<Peer>) -> Result<Option<Peer>, registry::Error> + Send + Sync + 'static,
+    ) -> Result<Option<Peer>, Failure> {
+        self.is_busy().await;
+        let mut peers = self.peers.lock();
+        let kept = rule(peers.get(&id).cloned())?;
+        match kept.clone() {
+            Some(peer) => drop(peers.insert(id, peer)),
+            None => drop(peers.remove(&id)),
         }
-        self.peers.lock().extend(peers.into_iter().map(|peer| (peer.id.clone(), peer)));
-        Ok(())
+        Ok(kept)
     }
 
-    async fn forget_peer(&self, id: NodeId) -> Result<(), Failure> {
-        self.peers.lock().remove(&id);
-        Ok(())
+    async fn update_peers(&self, heard: Vec<PeerStatus>, silent: Vec<Peer>) -> Result<Vec<Peer>, Failure> {
+        self.is_busy().await;
+        let mut peers = self.peers.lock();
+        for peer in peers.values_mut() {
+            for status in &heard {
+                status.apply(peer);
+            }
+            peer.is_active &= !silent.contains(peer);
+        }
+        Ok(peers.values().cloned().collect())
     }
 
     async fn load_state(&self) -> Result<(Provenance, State), Failure> {

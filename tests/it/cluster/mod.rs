@@ -25,6 +25,7 @@ mod restore;
 mod shares;
 mod silence;
 mod state;
+mod two_leaders;
 mod verdict;
 
 use std::collections::HashMap;

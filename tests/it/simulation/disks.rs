@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
-use sproxy::cluster::leader::{LeaderStore, PushOutcome, spent_by};
+use sproxy::cluster::leader::{LeaderStore, PushOutcome, registry, spent_by};
 use sproxy::cluster::replication::adoption::Provenance;
 use sproxy::cluster::replication::state::{State, StateVersion};
 use sproxy::cluster::usage::per_node::NodeUse;
@@ -14,7 +14,7 @@ use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::fence::Fence;
 use sproxy::domain::group::{Group, Limits};
 use sproxy::domain::ids::{GroupId, LedgerId, NodeId, RequestId, UserId};
-use sproxy::domain::peer::Peer;
+use sproxy::domain::peer::{Peer, PeerStatus};
 use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
 use sproxy::quota::SubjectId;
@@ -372,34 +372,47 @@ impl LeaderStore for LeaderDisk {
         .await
     }
 
-    async fn keep_peers(&self, peers: Vec<Peer>) -> Result<(), Failure> {
-        self.write(|data| {
+    async fn change_peer(
+        &self,
+        id: NodeId,
+        rule: impl Fn(Option<Peer>) -> Result<Option<Peer>, registry::Error> + Send + Sync + 'static,
+    ) -> Result<Option<Peer>, Failure> {
+        let change = move |data: &mut LeaderData| {
+            let kept = rule(data.peers.get(&id).cloned())?;
             if let Some(real) = &data.real {
-                real.keep_peers(&peers);
+                real.change_peer(&id, data.peers.get(&id), kept.as_ref());
             }
-            for peer in peers {
-                if peer.has_settled() {
-                    data.awaited.remove(&peer.id);
+            if kept.as_ref().is_none_or(Peer::has_settled) {
+                data.awaited.remove(&id);
+            }
+            match kept.clone() {
+                Some(peer) => drop(data.peers.insert(id, peer)),
+                None => drop(data.peers.remove(&id)),
+            }
+            Ok(kept)
+        };
+        self.write(change).await?
+    }
+
+    async fn update_peers(&self, heard: Vec<PeerStatus>, silent: Vec<Peer>) -> Result<Vec<Peer>, Failure> {
+        self.write(move |data| {
+            for peer in data.peers.values_mut() {
+                for status in &heard {
+                    status.apply(peer);
                 }
-                data.peers.insert(peer.id.clone(), peer);
+                peer.is_active &= !silent.contains(peer);
             }
+            let rows: Vec<Peer> = data.peers.values().cloned().collect();
+            if let Some(real) = &data.real {
+                assert_eq!(real.update_peers(&heard, &silent), rows, "the database's peers");
+            }
+            rows
         })
         .await
     }
 
     async fn make_durable(&self) -> Result<(), Failure> {
         self.write(LeaderData::forget_the_past).await
-    }
-
-    async fn forget_peer(&self, id: NodeId) -> Result<(), Failure> {
-        self.write(move |data| {
-            if let Some(real) = &data.real {
-                real.forget_peer(&id);
-            }
-            data.peers.remove(&id);
-            data.awaited.remove(&id);
-        })
-        .await
     }
 
     async fn hold_accounts(&self) -> Option<OwnedMutexGuard<()>> {

@@ -10,7 +10,7 @@ use sproxy::cluster::follower::push::SyncCursor;
 use sproxy::domain::clock::Timestamp;
 use sproxy::domain::fence::Fence;
 use sproxy::domain::ids::{LedgerId, NodeId, RequestId};
-use sproxy::domain::peer::Peer;
+use sproxy::domain::peer::{Peer, PeerStatus};
 use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
 use sproxy::quota::SubjectId;
@@ -84,22 +84,28 @@ impl Real {
         (users.chain(groups).map(|(subject, used)| (format!("{subject:?}"), used)).collect(), batches)
     }
 
-    pub fn keep_peers(&self, peers: &[Peer]) {
+    pub fn change_peer(&self, id: &NodeId, before: Option<&Peer>, kept: Option<&Peer>) {
         Self::does(async {
             let tx = self.store.begin().await?;
-            for peer in peers {
-                PeerRepo::on(&tx).upsert(peer).await?;
+            let peers = PeerRepo::on(&tx);
+            assert_eq!(peers.get_for_update(id).await?.as_ref(), before, "the database's peer");
+            match kept {
+                Some(peer) => peers.upsert(peer).await?,
+                None => drop(peers.delete(id).await?),
             }
             tx.commit().await.map(drop)
         });
     }
 
-    pub fn next_node_number(&self, above: u64) -> u64 {
-        Self::does(MetaRepo::on(&self.store).next_node_number(above))
+    pub fn update_peers(&self, heard: &[PeerStatus], silent: &[Peer]) -> Vec<Peer> {
+        let peers = PeerRepo::on(&self.store);
+        Self::does(peers.note_statuses(heard));
+        Self::does(peers.mark_inactive(silent));
+        Self::does(peers.list())
     }
 
-    pub fn forget_peer(&self, id: &NodeId) {
-        Self::does(async { PeerRepo::on(&self.store).delete(id).await.map(drop) });
+    pub fn next_node_number(&self, above: u64) -> u64 {
+        Self::does(MetaRepo::on(&self.store).next_node_number(above))
     }
 
     /// Retention, to its end; how many logs it removed.

@@ -12,6 +12,7 @@ use tokio::task::yield_now;
 use uuid::Uuid;
 
 use super::*;
+use crate::cluster::leader::registry::Error;
 use crate::cluster::leader::spent_by;
 use crate::cluster::replication::adoption::Provenance;
 use crate::cluster::replication::state::{Ancestor, State, StateVersion};
@@ -19,6 +20,7 @@ use crate::cluster::usage::per_node::NodeUse;
 use crate::domain::clock::{Clock, ManualClock, Timestamp};
 use crate::domain::ids::{InstanceId, LedgerId, RequestId, UserId};
 use crate::domain::peer::Peer;
+use crate::domain::peer::PeerStatus;
 use crate::domain::usage::{Outcome, TokenSource, Tokens};
 use crate::wire::{usage, v1};
 
@@ -94,12 +96,16 @@ impl LeaderStore for Books {
         Ok(above + 1)
     }
 
-    async fn keep_peers(&self, _peers: Vec<Peer>) -> Result<(), Failure> {
-        Ok(())
+    async fn change_peer(
+        &self,
+        _id: NodeId,
+        rule: impl Fn(Option<Peer>) -> Result<Option<Peer>, Error> + Send + Sync + 'static,
+    ) -> Result<Option<Peer>, Failure> {
+        Ok(rule(None)?)
     }
 
-    async fn forget_peer(&self, _id: NodeId) -> Result<(), Failure> {
-        Ok(())
+    async fn update_peers(&self, _heard: Vec<PeerStatus>, _silent: Vec<Peer>) -> Result<Vec<Peer>, Failure> {
+        Ok(Vec::new())
     }
 
     async fn load_state(&self) -> Result<(Provenance, State), Failure> {

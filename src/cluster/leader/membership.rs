@@ -1,0 +1,185 @@
+//! Who is a peer: nodes come, give signs of life, leave, fall silent, are drained and forgotten.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::BoxFuture;
+
+use crate::cluster::leader::registry::{Error, HeartbeatReport, Registry};
+use crate::cluster::leader::requests::{key_uses, nameless, offered, registration, speaker};
+use crate::cluster::leader::{Leader, LeaderStore};
+use crate::domain::failure::Failure;
+use crate::domain::ids::NodeId;
+use crate::domain::peer::Peer;
+use crate::wire::{moment, v1};
+
+impl<B: LeaderStore> Leader<B> {
+    /// `Register`. The peer is kept before the node hears of it. A node without a name is given one, and is no peer yet.
+    ///
+    /// # Errors
+    /// As [`Registry::register`] and [`Names::make_room`](crate::cluster::leader::names::Names::make_room);
+    /// invalid for what cannot be read; what the database says.
+    pub async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, Failure> {
+        if let Some(node) = nameless(&request)? {
+            return self.give_name(&node, &request.advertise_url).await;
+        }
+        let offered = offered(&request)?;
+        let (registration, now) = (registration(request)?, self.clock.now());
+        let id = registration.node_id.clone();
+        let peer =
+            self.change_peer(&id, move |registry| registry.register(registration.clone(), now)).await?;
+        if !self.given.lock().contains_key(&peer.id) {
+            // From the moment that it hears of this, totals wait for it. A leader that forgot it with its power would not.
+            self.books.make_durable().await?;
+        }
+        let batches = self.books.batches_taken(&peer.id).await?;
+        // The node learns of this number and owes again what came after it, which no fence must then hold against it.
+        self.given(&peer.id).store(batches, Ordering::Release);
+        self.notify_watchers();
+        let wanted = |offered| self.standing.lock().adopts(&offered, self.age()).is_some();
+        tracing::info!(peer = %peer.id, addr = %peer.addr, version = %peer.version, "a node registered");
+        Ok(v1::RegisterResponse {
+            state_wanted: offered.is_some_and(wanted),
+            batches_taken: Some(batches),
+            ..self.introduction(&peer.id)
+        })
+    }
+
+    /// `Heartbeat`.
+    ///
+    /// # Errors
+    /// Not found: the node has to register. Invalid. [`Failure::behind`]: the database has fallen back.
+    /// What the database says.
+    pub async fn heartbeat(&self, request: &v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, Failure> {
+        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
+        self.check_ledger(&request.ledger_id)?;
+        self.check_run(&request.leader_instance_id)?;
+        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        self.check_batches(&id, request.last_batch).await?;
+        let sign = HeartbeatReport {
+            unsynced: request.unsynced,
+            synced_through: request.synced_through.map(moment::from_wire),
+            draining: request.draining,
+        };
+        let peer = self.registry.lock().heartbeat(&id, instance, sign, self.clock.now())?;
+        self.books.note_key_uses(&key_uses(request));
+        self.notify_watchers();
+        Ok(v1::HeartbeatResponse { draining: peer.draining })
+    }
+
+    /// `Leave`.
+    ///
+    /// # Errors
+    /// Not found for another run than the registered one; what the database says.
+    pub async fn leave(&self, request: &v1::LeaveRequest) -> Result<v1::LeaveResponse, Failure> {
+        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
+        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        let owed = self.owed_by(&id, request).await;
+        let (node, now, given) = (id.clone(), self.clock.now(), Arc::clone(&self.given));
+        let rule = move |registry: &mut Registry| {
+            let peer = registry.leave(&node, instance, owed, now)?;
+            // Whether or not the answer to the commit comes.
+            given.lock().remove(&node);
+            Ok(peer)
+        };
+        self.change_peer(&id, rule).await?;
+        self.notify_watchers();
+        tracing::info!(peer = %id, "a node left");
+        Ok(v1::LeaveResponse {})
+    }
+
+    /// What a node that leaves owes; none: it does not say, or says it of what this leader's database is not.
+    async fn owed_by(&self, id: &NodeId, request: &v1::LeaveRequest) -> Option<u64> {
+        let owed = request.unsynced?;
+        self.check_ledger(&request.ledger_id).ok()?;
+        self.check_run(&request.leader_instance_id).ok()?;
+        self.check_batches(id, request.last_batch).await.ok()?;
+        Some(owed)
+    }
+
+    /// Writes down what was heard, marks silent peers inactive, and learns what other leaders on the same database have
+    /// changed. To be called once per heartbeat.
+    ///
+    /// # Errors
+    /// What the database says; the next call does it again.
+    pub async fn sweep(&self) -> Result<(), Failure> {
+        let _age_grows = self.age();
+        let _keeping = self.keeping.lock().await;
+        let (heard, silent) = {
+            let mut registry = self.registry.lock();
+            (registry.statuses(), registry.silent(self.clock.now()))
+        };
+        let rows = self.books.update_peers(heard.clone(), silent.clone()).await?;
+        for peer in silent.iter().filter(|peer| rows.iter().any(|row| row.id == peer.id && !row.is_active)) {
+            tracing::warn!(peer = %peer.id, last_seen = ?peer.last_seen.map(|at| at.to_string()), "a node is silent: inactive");
+        }
+        let is_news = {
+            let mut registry = self.registry.lock();
+            let before = registry.peers();
+            registry.refresh_all(rows, &heard, self.clock.now());
+            registry.peers() != before
+        };
+        if is_news {
+            self.notify_watchers();
+        }
+        Ok(())
+    }
+
+    /// Drains a peer or takes that back.
+    ///
+    /// # Errors
+    /// Not found; what the database says.
+    pub async fn drain(&self, id: &NodeId, draining: bool) -> Result<Peer, Failure> {
+        let node = id.clone();
+        let peer = self.change_peer(id, move |registry| registry.drain(&node, draining)).await?;
+        self.notify_watchers();
+        Ok(peer)
+    }
+
+    /// Forgets a peer that does not live. What it has pushed stays.
+    ///
+    /// # Errors
+    /// Not found, conflict for one that lives; what the database says.
+    pub async fn forget(&self, id: &NodeId) -> Result<(), Failure> {
+        let _keeping = self.keeping.lock().await;
+        let (node, given) = (id.clone(), Arc::clone(&self.given));
+        let rule = move |registry: &mut Registry| {
+            registry.may_forget(&node)?;
+            given.lock().remove(&node);
+            Ok(None)
+        };
+        self.decide(id, rule).await?;
+        self.registry.lock().forget(id);
+        self.notify_watchers();
+        Ok(())
+    }
+
+    /// Changes a peer by a rule of the registry. The answer is the peer as it is kept now.
+    async fn change_peer(
+        &self,
+        id: &NodeId,
+        rule: impl Fn(&mut Registry) -> Result<Peer, Error> + Send + Sync + 'static,
+    ) -> Result<Peer, Failure> {
+        let _keeping = self.keeping.lock().await;
+        let kept = self.decide(id, move |registry| rule(registry).map(Some)).await?;
+        kept.ok_or_else(|| Error::NoSuchPeer(id.clone()).into())
+    }
+
+    /// Asks a rule of the registry in the transaction that reads what the database holds of the peer and writes the answer.
+    /// Should the commit fail, the registry knows of it too early or wrongly until the next sweep.
+    async fn decide(
+        &self,
+        id: &NodeId,
+        rule: impl Fn(&mut Registry) -> Result<Option<Peer>, Error> + Send + Sync + 'static,
+    ) -> Result<Option<Peer>, Failure> {
+        let (registry, clock, node) = (Arc::clone(&self.registry), Arc::clone(&self.clock), id.clone());
+        let rule = move |row| {
+            let mut registry = registry.lock();
+            registry.refresh(&node, row, clock.now());
+            rule(&mut registry)
+        };
+        // Boxed: as long a future as this is no longer seen to be `Send` by who calls it.
+        let change: BoxFuture<'_, _> = Box::pin(self.books.change_peer(id.clone(), rule));
+        change.await
+    }
+}
