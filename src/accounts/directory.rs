@@ -190,19 +190,6 @@ impl Directory {
         self.tables.read().groups.get(&id).map(|group_entry| group_entry.name.clone())
     }
 
-    /// How many keys a user has.
-    #[must_use]
-    pub fn count_keys_of(&self, id: UserId) -> usize {
-        self.tables.read().keys_of.get(&id).map_or(0, Vec::len)
-    }
-
-    /// How many users could still administer; looks at everybody, so for changes only.
-    #[must_use]
-    pub fn count_active_admins(&self) -> usize {
-        let tables = self.tables.read();
-        tables.users.values().filter(|user_entry| user_entry.active && user_entry.role == Role::Admin).count()
-    }
-
     /// How many users, groups and keys there are.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {

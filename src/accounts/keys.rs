@@ -14,7 +14,7 @@ use crate::domain::user::{ApiKey, User};
 use crate::store::{ApiKeyRepo, UserRepo};
 
 /// The most keys of one user.
-const KEYS_MAX: usize = 1_000;
+const KEYS_MAX: u64 = 1_000;
 
 /// A key to be created.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +50,7 @@ impl Accounts {
             return Err(Error::Invalid("expires_at has to be in the future".to_owned()));
         }
         let owner = user(&change.tx, owner).await?;
-        if self.inner.authenticator.directory.count_keys_of(owner.id) >= KEYS_MAX {
+        if ApiKeyRepo::on(&change.tx).count_by_user(owner.id).await? >= KEYS_MAX {
             return Err(Error::Conflict(format!(
                 "user {} has {KEYS_MAX} keys: revoke some first",
                 owner.name

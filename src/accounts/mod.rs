@@ -42,7 +42,7 @@ use crate::crypto::token::{PublicKey, Signer};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::principal::Principal;
-use crate::store::{AccountsChange, AccountsState, MetaRepo, Store, Tx};
+use crate::store::{AccountsChange, AccountsState, Store, Tx};
 use authenticate::Authenticator;
 use directory::Directory;
 use login_throttle::LoginThrottle;
@@ -176,14 +176,15 @@ impl Accounts {
         self.inner.authenticator.directory.counts()
     }
 
-    /// Begins a change: nobody else changes anything until the guard is dropped.
+    /// Begins a change: nobody else changes anything until the guard is dropped, here or in another process on the same
+    /// database. What is read within it is how the change before left it.
     async fn change(&self) -> Result<Change, Error> {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
         let turn = self.hold().await;
         let tx = self.inner.store.begin().await?;
-        if MetaRepo::on(&tx).state_version().await? < *self.inner.version.borrow() {
+        if tx.lock_state().await? < *self.inner.version.borrow() {
             // It is compared and mended as soon as the version is looked at.
             self.inner.version.send_modify(|_| ());
             return Err(Error::FellBack);

@@ -17,7 +17,7 @@ use crate::crypto::token::Claims;
 use crate::domain::ids::Jti;
 use crate::domain::share::neighbourhood;
 use crate::domain::user::User;
-use crate::store::{RefreshToken, RefreshTokenRepo, UserRepo};
+use crate::store::{Executor, RefreshToken, RefreshTokenRepo, Tx, UserRepo};
 
 const REFRESH_PREFIX: &str = "sp-rt-";
 
@@ -71,17 +71,17 @@ impl Accounts {
 
     /// Begins the session of `checked`, as it was when its password was found right: what has changed meanwhile holds.
     async fn begin(&self, checked: &User) -> Result<Session, Error> {
-        let user = UserRepo::on(&self.inner.store).get_by_id(checked.id).await?;
+        let tx = self.session_change().await?;
+        let user = UserRepo::on(&tx).get_by_id(checked.id).await?;
         let Some(user) = user.filter(|user| user.password_hash == checked.password_hash) else {
             return Err(Error::WrongLogin);
         };
         if !user.active {
             return Err(Error::Disabled(user.name));
         }
-        let session = self.issue(&user, Jti::new()).await?;
-        if let Err(error) = UserRepo::on(&self.inner.store).set_last_login(user.id, self.now()).await {
-            tracing::warn!(%error, "the time of a login could not be noted");
-        }
+        let session = self.issue(&tx, &user, Jti::new()).await?;
+        UserRepo::on(&tx).set_last_login(user.id, self.now()).await?;
+        tx.commit().await?;
         Ok(session)
     }
 
@@ -94,29 +94,33 @@ impl Accounts {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
+        // Nobody waits for those who have none.
+        self.known(&self.inner.store, refresh_token).await?;
         let token = refresh_token.to_owned();
         self.serialized(move |accounts| async move { accounts.exchange(&token).await }).await
     }
 
     async fn exchange(&self, refresh_token: &str) -> Result<Session, Error> {
-        let known = self.known(refresh_token).await?;
+        let tx = self.session_change().await?;
+        let known = self.known(&tx, refresh_token).await?;
         let now = self.now();
         if known.expires_at <= now {
             return Err(Error::WrongRefreshToken);
         }
-        let tokens = RefreshTokenRepo::on(&self.inner.store);
-        if known.revoked_at.is_some() || !tokens.revoke(known.jti, now).await? {
-            if self.end(known.family).await? > 0 {
+        if known.revoked_at.is_some() || !RefreshTokenRepo::on(&tx).revoke(known.jti, now).await? {
+            if self.end(tx, known.family).await? > 0 {
                 tracing::warn!(user = %known.user_id, "a refresh token was used twice: its session is revoked");
             }
             return Err(Error::WrongRefreshToken);
         }
-        let user = UserRepo::on(&self.inner.store).get_by_id(known.user_id).await?;
+        let user = UserRepo::on(&tx).get_by_id(known.user_id).await?;
         let user = user.ok_or(Error::WrongRefreshToken)?;
         if !user.active {
             return Err(Error::Disabled(user.name));
         }
-        self.issue(&user, known.family).await
+        let session = self.issue(&tx, &user, known.family).await?;
+        tx.commit().await?;
+        Ok(session)
     }
 
     /// Ends a session: its refresh token and, on this node at once, its access tokens are refused. (A follower that has
@@ -129,11 +133,13 @@ impl Accounts {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
-        match self.known(refresh_token).await {
-            Ok(known) => {
-                let ended =
-                    self.serialized(move |accounts| async move { accounts.end(known.family).await }).await;
-                ended.map(|_| Some(known.family))
+        match self.known(&self.inner.store, refresh_token).await {
+            Ok(RefreshToken { family, .. }) => {
+                let end = move |accounts: Self| async move {
+                    let tx = accounts.session_change().await?;
+                    accounts.end(tx, family).await
+                };
+                self.serialized(end).await.map(|_| Some(family))
             }
             Err(Error::WrongRefreshToken) => Ok(None),
             Err(error) => Err(error),
@@ -147,11 +153,19 @@ impl Accounts {
     }
 
     /// Ends a session, its access tokens too; how many of its refresh tokens were still good.
-    async fn end(&self, family: Jti) -> Result<u64, Error> {
-        let revoked = RefreshTokenRepo::on(&self.inner.store).revoke_family(family, self.now()).await?;
+    async fn end(&self, tx: Tx, family: Jti) -> Result<u64, Error> {
+        let revoked = RefreshTokenRepo::on(&tx).revoke_family(family, self.now()).await?;
+        tx.commit().await?;
         let until = self.now().plus(self.inner.settings.access_token_ttl);
         self.inner.authenticator.end_session(family, until);
         Ok(revoked)
+    }
+
+    /// Begins a change of sessions, which waits for changes of users and other sessions in any process on this database.
+    async fn session_change(&self) -> Result<Tx, Error> {
+        let tx = self.inner.store.begin().await?;
+        tx.lock_state().await?;
+        Ok(tx)
     }
 
     /// Does what changes sessions while nothing else changes them or their users: a token must not be given out for
@@ -176,7 +190,7 @@ impl Accounts {
         done.await.unwrap_or_else(|stopped| Err(Error::Interrupted(stopped.to_string())))
     }
 
-    async fn issue(&self, user: &User, family: Jti) -> Result<Session, Error> {
+    async fn issue(&self, tx: &Tx, user: &User, family: Jti) -> Result<Session, Error> {
         let (settings, now) = (&self.inner.settings, self.now());
         let signer = self.inner.signer.load_full().ok_or(Error::NotLeader)?;
         let jti = Jti::new();
@@ -191,7 +205,7 @@ impl Accounts {
             expires_at: now.plus(settings.refresh_token_ttl),
             revoked_at: None,
         };
-        RefreshTokenRepo::on(&self.inner.store).create(&kept).await?;
+        RefreshTokenRepo::on(tx).create(&kept).await?;
         // A session may begin in the very moment in which all earlier ones were revoked.
         let issued_at = now.max(user.tokens_valid_from);
         let expires_at = now.plus(settings.access_token_ttl);
@@ -200,10 +214,10 @@ impl Accounts {
         Ok(Session { access_token, refresh_token, expires_in: settings.access_token_ttl })
     }
 
-    async fn known(&self, refresh_token: &str) -> Result<RefreshToken, Error> {
+    async fn known<G: Executor>(&self, ground: &G, refresh_token: &str) -> Result<RefreshToken, Error> {
         let jti = refresh_token.strip_prefix(REFRESH_PREFIX).and_then(|rest| rest.split_once('-'));
         let jti: Jti = jti.and_then(|(jti, _)| jti.parse().ok()).ok_or(Error::WrongRefreshToken)?;
-        let known = RefreshTokenRepo::on(&self.inner.store).get_by_jti(jti).await?;
+        let known = RefreshTokenRepo::on(ground).get_by_jti(jti).await?;
         let digest = sha256(refresh_token.as_bytes());
         known.filter(|known| known.digest.ct_eq(&digest).into()).ok_or(Error::WrongRefreshToken)
     }

@@ -121,7 +121,7 @@ impl Accounts {
         after.active = wanted.active.unwrap_or(before.active);
         after.limits = wanted.limits.apply(&before.limits)?;
         if is_usable_admin(&before) && !is_usable_admin(&after) {
-            change.refuse_losing_last_admin()?;
+            change.refuse_losing_last_admin().await?;
         }
         if before.active && !after.active {
             // Enabling the user again must not bring old sessions back to life.
@@ -146,7 +146,7 @@ impl Accounts {
         let change = self.change().await?;
         let user = user(&change.tx, named).await?;
         if is_usable_admin(&user) {
-            change.refuse_losing_last_admin()?;
+            change.refuse_losing_last_admin().await?;
         }
         let keys = ApiKeyRepo::on(&change.tx).delete_all_of(user.id).await?;
         let sessions = RefreshTokenRepo::on(&change.tx).revoke_all_for_user(user.id, change.now).await?;
@@ -233,8 +233,8 @@ impl Change {
         }
     }
 
-    fn refuse_losing_last_admin(&self) -> Result<(), Error> {
-        if self.accounts.inner.authenticator.directory.count_active_admins() > 1 {
+    async fn refuse_losing_last_admin(&self) -> Result<(), Error> {
+        if UserRepo::on(&self.tx).count_active_admins().await? > 1 {
             return Ok(());
         }
         Err(Error::Conflict("this is the last active admin: make somebody else admin first".to_owned()))

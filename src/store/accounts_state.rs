@@ -84,11 +84,7 @@ impl Store {
     /// [`Error`] of the database.
     pub async fn reach_state_version(&self, version: u64) -> Result<(), Error> {
         let tx = self.begin().await?;
-        if MetaRepo::on(&tx).state_version().await? < version {
-            tx.commit_at(version).await
-        } else {
-            tx.rollback().await
-        }
+        if tx.lock_state().await? < version { tx.commit_at(version).await } else { tx.rollback().await }
     }
 
     /// Makes users, groups, keys and version what `state` says, in one transaction with `notes` about where it comes
@@ -103,27 +99,25 @@ impl Store {
         notes: &[(MetaKey, String)],
     ) -> Result<(), Error> {
         let tx = self.begin().await?;
-        for (key, value) in notes {
-            MetaRepo::on(&tx).set(*key, value).await?;
+        tx.lock_state().await?;
+        replace(tx, state, notes).await
+    }
+
+    /// As [`Store::replace_accounts`], as long as users, groups and keys are at `version` still.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when they are not, and as there; then nothing is changed.
+    pub async fn replace_accounts_at(
+        &self,
+        version: u64,
+        state: &AccountsState,
+        notes: &[(MetaKey, String)],
+    ) -> Result<(), Error> {
+        let tx = self.begin().await?;
+        if tx.lock_state().await? != version {
+            return Err(Error::Unavailable("users, groups or keys have changed meanwhile".to_owned()));
         }
-        let wanted = state.groups.iter().map(groups::to_row).collect::<Result<Vec<_>, _>>()?;
-        let change =
-            Change::between(wanted, groups::row::Entity::find().all(tx.inner()).await?, |row| row.id);
-        let parked = |id: &Uuid| (groups::row::Column::Name, parking_name(id));
-        change.apply(tx.inner(), groups::row::Column::Id, parked).await?;
-
-        let wanted = state.users.iter().map(users::to_row).collect::<Result<Vec<_>, _>>()?;
-        let change = Change::between(wanted, users::row::Entity::find().all(tx.inner()).await?, |row| row.id);
-        let parked = |id: &Uuid| (users::row::Column::Name, parking_name(id));
-        change.apply(tx.inner(), users::row::Column::Id, parked).await?;
-
-        let wanted = state.keys.iter().map(api_keys::to_row).collect();
-        let change =
-            Change::between(wanted, api_keys::row::Entity::find().all(tx.inner()).await?, |row| row.id);
-        let parked = |id: &Uuid| (api_keys::row::Column::Digest, Expr::value(id.as_bytes().to_vec()));
-        change.apply(tx.inner(), api_keys::row::Column::Id, parked).await?;
-        removed::replace(&tx, &state.removed, state.version).await?;
-        tx.commit_at(state.version).await
+        replace(tx, state, notes).await
     }
 
     /// Takes one step from the version held to `change.version`, in one transaction with `notes`. Costs what changes,
@@ -163,6 +157,28 @@ impl Store {
         step.apply(tx.inner(), api_keys::row::Column::Id, parked).await?;
         tx.commit_at(change.version).await
     }
+}
+
+async fn replace(tx: Tx, state: &AccountsState, notes: &[(MetaKey, String)]) -> Result<(), Error> {
+    for (key, value) in notes {
+        MetaRepo::on(&tx).set(*key, value).await?;
+    }
+    let wanted = state.groups.iter().map(groups::to_row).collect::<Result<Vec<_>, _>>()?;
+    let change = Change::between(wanted, groups::row::Entity::find().all(tx.inner()).await?, |row| row.id);
+    let parked = |id: &Uuid| (groups::row::Column::Name, parking_name(id));
+    change.apply(tx.inner(), groups::row::Column::Id, parked).await?;
+
+    let wanted = state.users.iter().map(users::to_row).collect::<Result<Vec<_>, _>>()?;
+    let change = Change::between(wanted, users::row::Entity::find().all(tx.inner()).await?, |row| row.id);
+    let parked = |id: &Uuid| (users::row::Column::Name, parking_name(id));
+    change.apply(tx.inner(), users::row::Column::Id, parked).await?;
+
+    let wanted = state.keys.iter().map(api_keys::to_row).collect();
+    let change = Change::between(wanted, api_keys::row::Entity::find().all(tx.inner()).await?, |row| row.id);
+    let parked = |id: &Uuid| (api_keys::row::Column::Digest, Expr::value(id.as_bytes().to_vec()));
+    change.apply(tx.inner(), api_keys::row::Column::Id, parked).await?;
+    removed::replace(&tx, &state.removed, state.version).await?;
+    tx.commit_at(state.version).await
 }
 
 /// A name that no one can have, for the moment in which two users swap theirs.

@@ -1,7 +1,9 @@
 //! Table `api_keys`. A revoked key is a row less: what is not there cannot be let in by mistake.
 
+use std::collections::BTreeMap;
+
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, QueryOrder};
+use sea_orm::{ExprTrait as _, IntoActiveModel, QueryOrder};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{KeyId, UserId};
@@ -94,8 +96,17 @@ impl<'a, G: Executor> ApiKeyRepo<'a, G> {
         newest_first.all(&self.0.reads()).await?.into_iter().map(from_row).collect()
     }
 
-    /// Notes when keys were last used, in one transaction; keys that are gone are ignored. Changes nothing that
-    /// followers replicate.
+    /// How many keys a user has.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn count_by_user(&self, user: UserId) -> Result<u64, Error> {
+        let theirs = row::Entity::find().filter(row::Column::UserId.eq(user.0));
+        Ok(theirs.count(&self.0.reads()).await?)
+    }
+
+    /// Notes when keys were last used, in one transaction; keys that are gone, and those of which a later use is known,
+    /// are passed over. Changes nothing that followers replicate.
     ///
     /// # Errors
     /// [`Error`] of the database.
@@ -103,10 +114,13 @@ impl<'a, G: Executor> ApiKeyRepo<'a, G> {
         use sea_orm::TransactionTrait;
         let writes = self.0.writes().await?;
         let tx = writes.begin().await?;
+        // In one order, so that two that do so at once do not wait for each other.
+        let uses: BTreeMap<Uuid, i64> = uses.iter().map(|(id, at)| (id.0, at.as_micros())).collect();
         for (id, at) in uses {
-            let set =
-                row::Entity::update_many().col_expr(row::Column::LastUsedAt, Expr::value(at.as_micros()));
-            set.filter(row::Column::Id.eq(id.0)).exec(&tx).await?;
+            let set = row::Entity::update_many().col_expr(row::Column::LastUsedAt, Expr::value(at));
+            let known = row::Column::LastUsedAt;
+            let is_news = known.is_null().or(known.lt(at));
+            set.filter(row::Column::Id.eq(id)).filter(is_news).exec(&tx).await?;
         }
         Ok(tx.commit().await?)
     }

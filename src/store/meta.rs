@@ -169,6 +169,14 @@ impl<'a, G: Executor> MetaRepo<'a, G> {
         self.get(key).await?.map_or(Ok(0), |text| as_number(key, &text))
     }
 
+    /// The number of `key`, which nobody else reads so or changes until the transaction ends; 0 if it was never set.
+    pub(super) async fn lock(&self, key: MetaKey) -> Result<u64, Error> {
+        // A row that is not there cannot be locked, so it is made; SQLite's transactions write one after another anyway.
+        let sql = "INSERT INTO meta (key, value) VALUES ($1, '0') ON CONFLICT (key) DO UPDATE SET value = meta.value \
+                   RETURNING value";
+        self.counted(key, sql, []).await
+    }
+
     /// Adds one to a number and returns it. Concurrent callers get different numbers.
     pub(super) async fn increase(&self, key: MetaKey) -> Result<u64, Error> {
         let sql = "INSERT INTO meta (key, value) VALUES ($1, '1') ON CONFLICT (key) DO UPDATE \

@@ -34,6 +34,15 @@ impl Store {
 }
 
 impl Tx {
+    /// Waits for all others that have done this, in this process and in others, and makes them wait until this transaction
+    /// ends: what it reads from here on is how they left it. To be done first. The answer is the state version.
+    ///
+    /// # Errors
+    /// [`Error`] of the database, or [`Error::Value`] if what is stored is no number.
+    pub async fn lock_state(&self) -> Result<u64, Error> {
+        MetaRepo::on(self).lock(MetaKey::StateVersion).await
+    }
+
     /// Commits. If users, groups or keys were changed, the state version goes up by one in the same commit.
     /// Returns the state version after the commit.
     ///

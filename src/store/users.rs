@@ -5,7 +5,7 @@ use sea_orm::{ActiveValue::Set, IntoActiveModel, QueryOrder};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, UserId};
-use crate::domain::user::User;
+use crate::domain::user::{Role, User};
 use crate::store::{Cursor, Error, Executor, Page, Tx, columns, page, removed};
 
 pub(super) mod row {
@@ -119,6 +119,15 @@ impl<'a, G: Executor> UserRepo<'a, G> {
     /// [`Error`] of the database.
     pub async fn count(&self) -> Result<u64, Error> {
         Ok(row::Entity::find().count(&self.0.reads()).await?)
+    }
+
+    /// How many users could still administer.
+    ///
+    /// # Errors
+    /// [`Error`] of the database.
+    pub async fn count_active_admins(&self) -> Result<u64, Error> {
+        let admins = row::Entity::find().filter(row::Column::Role.eq(Role::Admin.as_str()));
+        Ok(admins.filter(row::Column::Active.eq(true)).count(&self.0.reads()).await?)
     }
 
     /// Notes a login. Changes nothing that followers replicate; an unknown user is ignored.

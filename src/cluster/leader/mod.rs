@@ -124,8 +124,14 @@ pub trait LeaderStore: Send + Sync + 'static {
     /// Goes on with one's own state at `version` or above.
     fn reach(&self, version: u64) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Takes `state` in place of one's own, in one transaction with what is then remembered of it.
-    fn adopt(&self, standing: Provenance, state: State) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Takes `state` in place of one's own, in one transaction with what is then remembered of it; fails, and changes
+    /// nothing, when one's own is not at `version` any more, which it was made of.
+    fn adopt(
+        &self,
+        version: u64,
+        standing: Provenance,
+        state: State,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// What became of records.

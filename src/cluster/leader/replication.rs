@@ -45,7 +45,8 @@ impl<B: LeaderStore> Leader<B> {
             ledger = %origin.ledger, version = origin.version, users = state.users.len(), ?how,
             "this leader takes the state that a follower holds: its ledger is a new one, or never knew the end of that state"
         );
-        let version = standing.origin.version.max(origin.version) + 1;
+        let read_at = standing.origin.version;
+        let version = read_at.max(origin.version) + 1;
         let standing = Provenance {
             pristine_version: if how == Adoption::Replace { version } else { 0 },
             adopted: Some((origin.ledger, origin.version)),
@@ -56,7 +57,7 @@ impl<B: LeaderStore> Leader<B> {
                 pristine: false,
             },
         };
-        self.books.adopt(standing, adopted(&own, state, how)).await?;
+        self.books.adopt(read_at, standing, adopted(&own, state, how)).await?;
         drop(still);
         self.load_again().await?;
         Ok(v1::OfferStateResponse { adopted: true })
@@ -126,6 +127,7 @@ impl<B: LeaderStore> Leader<B> {
         if standing.origin.version >= reached {
             return Ok((standing, state)); // A change was under way.
         }
+        let read_at = standing.origin.version;
         let known = self.publisher.lock().state();
         let mut standing = self.standing.lock().clone();
         tracing::error!(
@@ -134,7 +136,7 @@ impl<B: LeaderStore> Leader<B> {
             "the database has fallen back behind accounts that were changed: they are written to it again"
         );
         standing.origin.version = reached + 1;
-        self.books.adopt(standing, State::clone(&known)).await?;
+        self.books.adopt(read_at, standing, State::clone(&known)).await?;
         self.books.load_state().await
     }
 

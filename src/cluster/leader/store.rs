@@ -149,14 +149,14 @@ impl LeaderStore for LeaderDatabase {
         Ok(self.store.reach_state_version(version).await?)
     }
 
-    async fn adopt(&self, standing: Provenance, state: State) -> Result<(), Failure> {
+    async fn adopt(&self, version: u64, standing: Provenance, state: State) -> Result<(), Failure> {
         let notes = notes_of_leader(&standing, &state);
         // The leader's own key stays first: it signs.
         let mut keys = self.accounts.public_keys();
         keys.extend(state.token_keys.iter().map(|key| PublicKey(*key)));
         keys.dedup_by_key(|key| key.0);
         let accounts = as_accounts(standing.origin.version, state);
-        if let Err(error) = self.store.replace_accounts(&accounts, &notes).await {
+        if let Err(error) = self.store.replace_accounts_at(version, &accounts, &notes).await {
             // A server that died during the commit may have made the change: what it says now is what holds.
             if MetaRepo::on(&self.store).state_version().await? != accounts.version {
                 return Err(error.into());

@@ -90,7 +90,7 @@ impl LeaderStore for Books {
         Ok(())
     }
 
-    async fn adopt(&self, _standing: Provenance, _state: State) -> Result<(), Failure> {
+    async fn adopt(&self, _version: u64, _standing: Provenance, _state: State) -> Result<(), Failure> {
         Ok(())
     }
 }

@@ -428,13 +428,16 @@ impl LeaderStore for LeaderDisk {
         self.write(move |data| data.standing.origin.version = data.standing.origin.version.max(version)).await
     }
 
-    async fn adopt(&self, standing: Provenance, state: State) -> Result<(), Failure> {
+    async fn adopt(&self, version: u64, standing: Provenance, state: State) -> Result<(), Failure> {
         self.world.happened("a state adopted");
         let (_, ours) = self.load_state().await?;
         if ours.groups.keys().any(|id| state.groups.contains_key(id)) {
             self.world.happened("a state completed");
         }
-        self.write(|data| {
+        self.write(move |data| {
+            if data.standing.origin.version != version {
+                return Err(Failure::new(Kind::Unavailable, "users have changed meanwhile"));
+            }
             let back = data.removed.iter().find(|id| state.groups.contains_key(id));
             assert_eq!(back, None, "an admin removed it here, and it is back");
             let known =
@@ -442,7 +445,8 @@ impl LeaderStore for LeaderDisk {
             let lost = data.state.groups.values().find(|group| group.name != BOOTSTRAP && !known(group));
             assert_eq!(lost, None, "a leader has lost what it had");
             (data.standing, data.state) = (standing, state);
+            Ok(())
         })
-        .await
+        .await?
     }
 }

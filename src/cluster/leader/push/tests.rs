@@ -125,7 +125,7 @@ impl LeaderStore for Books {
         Ok(())
     }
 
-    async fn adopt(&self, standing: Provenance, state: State) -> Result<(), Failure> {
+    async fn adopt(&self, _version: u64, standing: Provenance, state: State) -> Result<(), Failure> {
         *self.state.lock() = state;
         self.version.store(i64::try_from(standing.origin.version).expect("small"), Ordering::SeqCst);
         *self.adopted.lock() = Some(standing);
