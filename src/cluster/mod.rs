@@ -45,7 +45,7 @@
 //! follower:  let client = GrpcLeaderClient::new(leader_url, secret, tls)?;
 //!            let id = known id, or ask_for_id(&client, addr, weight, &store).await?;
 //!            let (follower, tasks) = follower::service::start(id, Parts { .. }).await?;
-//! both:      peers(), not_ready(), expose(); the leader: drain, forget, complete_through; a follower: is_stale, leaving
+//! both:      peers(), not_ready(), register_metrics(); the leader: drain, forget, complete_through; a follower: is_stale, leaving
 //! ```
 
 pub mod follower;

@@ -7,32 +7,33 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
+use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Ledger;
-use crate::proxy::{Gateway, Live};
-use crate::quota::Quota;
+use crate::proxy::Live;
 use crate::store::DatabaseLock;
-use crate::telemetry::{Exposition, log};
+
+/// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What can be said about a node's health.
 pub struct Health {
-    /// The data plane.
-    pub gateway: Arc<Gateway>,
+    /// What `/metrics` encodes.
+    pub metrics: Registry,
     /// The ledger.
     pub ledger: Ledger,
     /// The targets.
     pub live: Arc<Live>,
-    /// The limits.
-    pub quota: Quota,
     /// This process's right to its database.
     pub lock: Arc<DatabaseLock>,
     /// Done when the node is leaving.
     pub leaving: CancellationToken,
-    /// What the cluster's side has to say: why this node should get no traffic, if it should not, and metrics.
+    /// The cluster's side.
     pub cluster: Arc<dyn ClusterHealth>,
 }
 
@@ -40,8 +41,6 @@ pub struct Health {
 pub trait ClusterHealth: Send + Sync {
     /// Why this node should get no traffic; none: it may.
     fn not_ready(&self) -> Option<String>;
-    /// Writes its metrics.
-    fn expose(&self, to: &mut Exposition);
 }
 
 /// The routes.
@@ -81,21 +80,30 @@ pub async fn ready(State(health): State<Arc<Health>>) -> Response {
     (status, Json(json!({ "status": word, "reasons": reasons }))).into_response()
 }
 
-/// Metrics in the text format of Prometheus.
+/// Metrics in the text format of Prometheus, or as `OpenMetrics` where `Accept` asks for that.
 #[utoipa::path(get, path = "/metrics", tag = "health", security(()),
     responses((status = 200, description = "Metrics", content_type = "text/plain", body = String)))]
-pub async fn metrics(State(health): State<Arc<Health>>) -> Response {
-    let mut text = Exposition::default();
-    text.gauges(
-        "sproxy_build_info",
-        "The version that runs.",
-        [(&[("version", env!("CARGO_PKG_VERSION"))] as &[_], 1)],
-    );
-    text.counter("sproxy_log_failures_total", "Lines of the log that could not be written.", log::failures());
-    health.gateway.metrics().expose(&mut text);
-    health.ledger.stats().expose(&mut text);
-    health.quota.expose(&mut text);
-    health.live.now().upstream.expose(&mut text);
-    health.cluster.expose(&mut text);
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.into_text()).into_response()
+pub async fn metrics(State(health): State<Arc<Health>>, headers: HeaderMap) -> Response {
+    let mut text = String::new();
+    let (content_type, encoded) = if wants_open_metrics(&headers) {
+        (OPEN_METRICS, text::encode(&mut text, &health.metrics))
+    } else {
+        (prometheus_text::CONTENT_TYPE, prometheus_text::encode(&mut text, &health.metrics))
+    };
+    match encoded {
+        Ok(()) => ([(CONTENT_TYPE, content_type)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be encoded");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Prometheus names `OpenMetrics` whenever it takes it. How much it prefers what (`q`) is not weighed: both say the same.
+fn wants_open_metrics(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|range| {
+        let media_type = range.split(';').next().unwrap_or_default().trim();
+        media_type.eq_ignore_ascii_case("application/openmetrics-text")
+    })
 }

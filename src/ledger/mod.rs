@@ -19,8 +19,12 @@ mod stats;
 mod write_health;
 mod writer;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 
 use crate::config::UsageConfig;
 use crate::domain::clock::{Clock, Timestamp};
@@ -202,5 +206,11 @@ impl Ledger {
     #[must_use]
     pub fn stats(&self) -> LedgerStats {
         self.queue.stats()
+    }
+}
+
+impl Collector for Ledger {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        self.stats().encode(&mut to)
     }
 }

@@ -1,6 +1,10 @@
 //! What the ledger tells about itself.
 
-use crate::telemetry::Exposition;
+use std::fmt;
+
+use prometheus_client::encoding::DescriptorEncoder;
+
+use crate::telemetry::scrape::{counter, gauge};
 
 /// What the ledger is doing, for metrics. Cheap to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,36 +30,35 @@ pub struct LedgerStats {
 }
 
 impl LedgerStats {
-    /// Writes the ledger's metrics.
-    pub fn expose(&self, to: &mut Exposition) {
-        to.gauge(
+    pub(super) fn encode(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        gauge(
+            to,
             "sproxy_ledger_capacity",
             "Records that may be reserved, waiting or being written.",
             self.capacity,
-        );
-        to.gauge("sproxy_ledger_taken", "Records that are reserved, waiting or being written.", self.taken);
-        to.gauge("sproxy_ledger_queued", "Records that are waiting or being written.", self.queued);
-        to.gauge(
+        )?;
+        gauge(to, "sproxy_ledger_taken", "Records that are reserved, waiting or being written.", self.taken)?;
+        gauge(to, "sproxy_ledger_queued", "Records that are waiting or being written.", self.queued)?;
+        gauge(
+            to,
             "sproxy_ledger_failing",
             "Whether the database takes no records; calls are refused meanwhile.",
             u64::from(self.is_failing),
-        );
-        to.counter("sproxy_ledger_committed_total", "Records committed.", self.committed_total);
-        to.counter("sproxy_ledger_batches_total", "Transactions committed.", self.batches_total);
-        to.counter(
-            "sproxy_ledger_retries_total",
+        )?;
+        counter(to, "sproxy_ledger_committed", "Records committed.", self.committed_total)?;
+        counter(to, "sproxy_ledger_batches", "Transactions committed.", self.batches_total)?;
+        counter(
+            to,
+            "sproxy_ledger_retries",
             "Transactions that failed and were tried again.",
             self.retries_total,
-        );
-        to.counter(
-            "sproxy_ledger_refused_total",
+        )?;
+        counter(
+            to,
+            "sproxy_ledger_refused",
             "Calls refused because the ledger was full, for all or for one user, or could not be written.",
             self.refused_total,
-        );
-        to.counter(
-            "sproxy_ledger_lost_total",
-            "Records that could not be written at the end.",
-            self.lost_total,
-        );
+        )?;
+        counter(to, "sproxy_ledger_lost", "Records that could not be written at the end.", self.lost_total)
     }
 }

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::body_memory;
 use super::limits::LimitsKeeper;
+use super::metrics;
 use super::role::Role;
 use super::supervisor::{EndedEarly, Stage, Supervisor};
 use super::waiting::EarlyListener;
@@ -292,10 +293,9 @@ fn build_dispatch(
     }));
     let role = Arc::new(role);
     let health = Arc::new(Health {
-        gateway: Arc::clone(&gateway),
+        metrics: metrics::registry(&gateway, &base.quota, &base.ledger, &base.live, &role),
         ledger: base.ledger.clone(),
         live: Arc::clone(&base.live),
-        quota: base.quota.clone(),
         lock: Arc::clone(&base.lock),
         leaving: supervisor.stop_of(Stage::Servers),
         cluster: Arc::clone(&role) as _,

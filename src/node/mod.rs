@@ -8,6 +8,7 @@ mod database;
 mod fd_limit;
 mod limits;
 mod local_address;
+mod metrics;
 mod role;
 mod signals;
 mod supervisor;

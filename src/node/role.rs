@@ -1,6 +1,7 @@
 //! What a node is in the cluster: the leader, or a follower. Here the cluster's handles become what the servers ask for.
 
 use futures_util::future::BoxFuture;
+use prometheus_client::registry::Registry;
 
 use crate::cluster::follower::service::FollowerService;
 use crate::cluster::leader::service::LeaderService;
@@ -11,7 +12,6 @@ use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::Dismissed;
 use crate::http::control::Cluster;
 use crate::http::health::ClusterHealth;
-use crate::telemetry::Exposition;
 
 /// The role, with its handle.
 #[derive(Clone)]
@@ -27,13 +27,6 @@ impl ClusterHealth for Role {
         match self {
             Self::Leader(lead) => lead.not_ready(),
             Self::Follower(follow) => follow.not_ready(),
-        }
-    }
-
-    fn expose(&self, to: &mut Exposition) {
-        match self {
-            Self::Leader(lead) => lead.expose(to),
-            Self::Follower(follow) => follow.expose(to),
         }
     }
 }
@@ -113,6 +106,13 @@ impl Role {
                 );
                 Err(Failure::new(Kind::Conflict, text))
             }
+        }
+    }
+
+    pub(super) fn register_metrics(&self, registry: &mut Registry) {
+        match self {
+            Self::Leader(lead) => lead.register_metrics(registry),
+            Self::Follower(follow) => follow.register_metrics(registry),
         }
     }
 

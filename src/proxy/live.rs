@@ -1,9 +1,12 @@
 //! What a call goes by and may be replaced while the node runs. A call takes one snapshot at its beginning and goes by
 //! it to its end, whatever is replaced meanwhile.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 
 use crate::config::TargetConfig;
 use crate::domain::clock::Clock;
@@ -49,5 +52,17 @@ impl Live {
         let upstream = Arc::new(self.now().upstream.replaced_by(targets, &self.clock)?);
         self.snapshot.store(Arc::new(Snapshot { upstream, prices: Arc::new(prices) }));
         Ok(())
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Live")
+    }
+}
+
+impl Collector for Live {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        self.now().upstream.encode_metrics(&mut to)
     }
 }

@@ -32,6 +32,7 @@ use bytes::Bytes;
 use http::header::{HeaderName, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body::Body as HttpBody;
+use prometheus_client::registry::Registry;
 
 use crate::accounts::Accounts;
 use crate::config::Durability;
@@ -52,7 +53,7 @@ use call::{Call, CallContext, MeterConfig};
 pub use detach::Drainer;
 pub use headers::drop_hop_by_hop;
 pub use live::{Live, Snapshot};
-pub use metrics::Metrics;
+use metrics::Metrics;
 use models::ModelLists;
 use recorder::{CallInfo, Recorder, RecorderContext};
 use refusal_log::RefusedCaller;
@@ -106,11 +107,8 @@ impl Gateway {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let node_header = HeaderValue::from_str(parts.node.as_str()).unwrap_or(HeaderValue::from_static("-"));
-        let context = Arc::new(RecorderContext {
-            clock: parts.clock,
-            metrics: Arc::new(Metrics::default()),
-            node: parts.node,
-        });
+        let context =
+            Arc::new(RecorderContext { clock: parts.clock, metrics: Metrics::new(), node: parts.node });
         Self {
             accounts: parts.accounts,
             quota: parts.quota,
@@ -127,9 +125,9 @@ impl Gateway {
         }
     }
 
-    #[must_use]
-    pub fn metrics(&self) -> &Metrics {
-        &self.context.metrics
+    /// Adds the data plane's metrics.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.context.metrics.register(registry);
     }
 
     /// Answers one call on the data plane. `route` is what `dialect::route::find` made of its path.

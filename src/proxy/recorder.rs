@@ -23,7 +23,7 @@ use crate::upstream::Target;
 /// The same for every call.
 pub(super) struct RecorderContext {
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Metrics,
     pub(super) node: NodeId,
 }
 

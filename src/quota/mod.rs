@@ -12,18 +12,21 @@ mod status;
 mod window;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
 
 use crate::domain::clock::{Moment, Timestamp};
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::principal::Principal;
 use crate::domain::quota::{Allowance, LimitKind, Refusal, Subject, Used};
 use crate::domain::quoted::Quoted;
-use crate::telemetry::Exposition;
+use crate::telemetry::{CounterArray, scrape};
 use counters::{Counters, NodeShare};
 pub use status::Status;
 
@@ -85,8 +88,8 @@ struct Inner {
 }
 
 /// Refusals per limit, since the start of the process.
-#[derive(Debug, Default)]
-struct RefusalCounters([AtomicU64; LimitKind::ALL.len()]);
+#[derive(Debug)]
+struct RefusalCounters(CounterArray<[(&'static str, &'static str); 1]>);
 
 /// A call that was admitted. [`Admission::settle`] counts what it used; dropping it gives back its place among the
 /// concurrent requests.
@@ -242,23 +245,14 @@ impl Quota {
         Status::new(allowance.limits(), used, requests, in_flight, now.at)
     }
 
-    /// Writes the limits' metrics.
-    pub fn expose(&self, to: &mut Exposition) {
-        to.gauge("sproxy_limit_subjects", "Users and groups whose use is counted.", self.subjects());
-        let refused: Vec<_> =
-            self.refused().map(|(limit, count)| ([("limit", limit.as_str())], count)).collect();
-        to.counters(
-            "sproxy_limit_refusals_total",
-            "Calls refused by a limit of their user or group.",
-            refused.iter().map(|(labels, count)| (labels.as_slice(), *count)),
+    /// Adds the limits' metrics.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        registry.register(
+            "sproxy_limit_refusals",
+            "Calls refused by a limit of their user or group",
+            self.inner.refused.0.clone(),
         );
-    }
-
-    /// Refused calls per limit since the start of the process.
-    fn refused(&self) -> impl Iterator<Item = (LimitKind, u64)> + '_ {
-        LimitKind::ALL
-            .into_iter()
-            .map(|limit| (limit, self.inner.refused.0[limit as usize].load(Ordering::Relaxed)))
+        registry.register_collector(Box::new(self.clone()));
     }
 
     fn existing(&self, subject: SubjectId) -> Option<SharedCounters> {
@@ -273,7 +267,20 @@ impl Quota {
 
 impl RefusalCounters {
     fn count(&self, limit: LimitKind) {
-        self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
+        self.0.inc(limit as usize);
+    }
+}
+
+impl Default for RefusalCounters {
+    fn default() -> Self {
+        Self(CounterArray::new(LimitKind::ALL.map(|limit| [("limit", limit.as_str())])))
+    }
+}
+
+impl Collector for Quota {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Users and groups whose use is counted.";
+        scrape::gauge(&mut to, "sproxy_limit_subjects", help, self.subjects())
     }
 }
 

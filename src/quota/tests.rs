@@ -82,10 +82,12 @@ fn a_refused_call_takes_nothing() {
     let refusal = quota.admit(&alice, &REQUEST, moment(now)).expect_err("a third");
     assert_eq!(refusal.limit, LimitKind::Rpm);
     assert_eq!(refusal.retry_after, Duration::from_mins(1));
-    assert_eq!(
-        quota.refused().find(|(limit, _)| *limit == LimitKind::Concurrent),
-        Some((LimitKind::Concurrent, 10))
-    );
+    assert_eq!(quota.inner.refused.0.get(LimitKind::Concurrent as usize), 10);
+}
+
+#[test]
+fn a_refusal_is_counted_for_its_limit() {
+    assert!(LimitKind::ALL.into_iter().enumerate().all(|(index, limit)| limit as usize == index));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Nobody waits for it and nobody fails by it. Lines go to a thread that writes them; what cannot be written, because
 //! the disk is full, the reader of a pipe is gone or takes nothing, is dropped and counted.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::UtcTime;
+
+use super::scrape;
 
 /// What others say at info and is of no use there: each step of a new database. `level` may name it to hear it.
 const QUIET: &str = "sea_orm_migration=warn";
@@ -59,10 +64,20 @@ pub fn set_up(level: &str, format: Format) -> Result<Log, String> {
     Ok(Log(lines))
 }
 
-/// Lines that could not be written so far.
-#[must_use]
-pub fn failures() -> u64 {
-    FAILURES.load(Ordering::Relaxed)
+/// The log's part of a node's metrics.
+#[derive(Debug)]
+pub struct LogMetrics;
+
+impl Collector for LogMetrics {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        let failures = FAILURES.load(Ordering::Relaxed);
+        scrape::counter(
+            &mut to,
+            "sproxy_log_failures",
+            "Lines of the log that could not be written.",
+            failures,
+        )
+    }
 }
 
 /// Lines on their way to the thread that writes them.
@@ -187,12 +202,12 @@ mod tests {
         let (let_go, held) = mpsc::channel();
         let written = Arc::new(Mutex::new(Vec::new()));
         let lines = Lines::written_to(Stuck(held, Arc::clone(&written))).unwrap();
-        let before = failures();
+        let before = FAILURES.load(Ordering::Relaxed);
         let line = vec![b'x'; 1 << 20];
         for _ in 0..20 {
             lines.add(&line);
         }
-        assert!(failures() >= before + 3, "what is too much is counted");
+        assert!(FAILURES.load(Ordering::Relaxed) >= before + 3, "what is too much is counted");
         drop(let_go);
         drop(Log(lines));
         assert!(written.lock().len() >= 8 << 20, "the rest is written in the end");

@@ -1,10 +1,11 @@
-//! What a node says about itself: plain counters and histograms, their Prometheus text, and the log.
-//!
-//! Each part of the gateway keeps its own small struct of these; nothing here knows what is counted.
+//! What a node says about itself: the log, and what `prometheus-client` lacks for metrics. Nothing here knows what is
+//! counted: each part of the gateway names its metrics where it counts, and registers them when the node is put
+//! together.
 
-mod exposition;
+mod counter_array;
+mod histogram;
 pub mod log;
-mod numbers;
+pub mod scrape;
 
-pub use exposition::Exposition;
-pub use numbers::{Counter, Gauge, Histogram};
+pub use counter_array::CounterArray;
+pub use histogram::Histogram;

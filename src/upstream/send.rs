@@ -18,7 +18,7 @@ impl Target {
     pub async fn send(self: &Arc<Self>, request: UpstreamRequest) -> Result<UpstreamResponse, SendError> {
         let counts_for_health = request.counts_for_health;
         let request = self.with_address(request)?;
-        self.state.attempts.increment();
+        self.state.attempts.inc();
         match self.state.client.request(request).await {
             Ok((head, body)) => {
                 let failure = is_failure(head.status).then(|| format!("answered {}", head.status));

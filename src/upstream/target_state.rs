@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 
 use super::health::Health;
 use crate::domain::clock::{Clock, Timestamp};
-use crate::telemetry::Counter;
 use crate::transport::{Client, Endpoint};
 
 pub(super) struct TargetState {
@@ -48,7 +48,7 @@ impl TargetState {
                 if counts_for_health {
                     self.health.failed(Instant::now());
                 }
-                self.failures.increment();
+                self.failures.inc();
                 *self.last_failure.lock() = Some((self.clock.now(), reason));
             }
         }

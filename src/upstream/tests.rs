@@ -167,7 +167,7 @@ fn a_target_that_fails_is_left_alone_then_tried_by_one_call_and_used_if_there_is
 fn another_configuration_keeps_what_a_target_has_of_its_own_unless_it_goes_elsewhere() {
     let before = upstream(&[config("a", 1, &["*"]), config("b", 1, &["*"]), config("c", 1, &["*"])]);
     for target in before.targets() {
-        target.state.attempts.increment();
+        target.state.attempts.inc();
         target.set_draining(true);
     }
     let moved = TargetConfig { url: "http://elsewhere.invalid".to_owned(), ..config("b", 1, &["*"]) };

@@ -4,6 +4,7 @@
 pub mod client;
 pub(in crate::cluster) mod instances;
 pub mod leader_client;
+mod metrics;
 pub mod push;
 pub mod service;
 mod store;

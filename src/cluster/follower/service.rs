@@ -1,10 +1,14 @@
 //! A follower at work: its handle for the rest of the node, and its background tasks.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +16,7 @@ use crate::accounts::Accounts;
 use crate::cluster::follower::client::GrpcLeaderClient;
 use crate::cluster::follower::instances::{begin_instance, forget_previous_instances, former_names};
 use crate::cluster::follower::leader_client::LeaderError;
+use crate::cluster::follower::metrics::FollowerMetrics;
 use crate::cluster::follower::push::{Error, FollowerStore, Pushed, Session};
 use crate::cluster::follower::store::FollowerDatabase;
 use crate::cluster::follower::{Applied, Follower, Identity};
@@ -26,7 +31,7 @@ use crate::domain::peer::Peer;
 use crate::ledger::Ledger;
 use crate::quota::Quota;
 use crate::store::{MetaKey, MetaRepo, Store};
-use crate::telemetry::{Counter, Exposition, Gauge};
+use crate::telemetry::scrape::gauge;
 
 mod refused;
 
@@ -84,7 +89,7 @@ struct Shared {
     drained: AtomicBool,
     /// This node is going.
     leaving: AtomicBool,
-    metrics: Metrics,
+    metrics: FollowerMetrics,
 }
 
 /// What of [`Parts`] is needed later.
@@ -98,17 +103,6 @@ struct Context {
     quota: Quota,
     clock: Arc<dyn Clock>,
     in_flight: Arc<dyn Fn() -> u32 + Send + Sync>,
-}
-
-#[derive(Debug, Default)]
-struct Metrics {
-    accepted: Counter,
-    duplicates: Counter,
-    rejected: Counter,
-    failures: Counter,
-    registrations: Counter,
-    unsynced: Gauge,
-    set_aside: Gauge,
 }
 
 /// Opens a follower on its database. Its tasks have to be run. Works without the leader.
@@ -159,7 +153,7 @@ pub async fn start(id: NodeId, parts: Parts) -> Result<(FollowerService, Vec<Tas
         has_accounts: AtomicBool::new(has_accounts),
         drained: AtomicBool::new(false),
         leaving: AtomicBool::new(false),
-        metrics: Metrics::default(),
+        metrics: FollowerMetrics::default(),
     });
     let [sync, heartbeats, watch, persisting] = std::array::from_fn(|_| Arc::clone(&shared));
     let tasks = vec![
@@ -221,56 +215,29 @@ impl FollowerService {
         self.shared.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Writes the follower's metrics.
-    pub fn expose(&self, to: &mut Exposition) {
-        let metrics = &self.shared.metrics;
-        to.counter(
-            "sproxy_sync_accepted_total",
-            "Usage logs that were new to the leader.",
-            metrics.accepted.get(),
-        );
-        to.counter(
-            "sproxy_sync_duplicates_total",
-            "Usage logs that the leader had already.",
-            metrics.duplicates.get(),
-        );
-        to.counter(
-            "sproxy_sync_rejected_total",
-            "Usage logs that the leader rejects; they are set aside.",
-            metrics.rejected.get(),
-        );
-        to.counter("sproxy_sync_failures_total", "Rounds of pushing that failed.", metrics.failures.get());
-        to.counter(
-            "sproxy_cluster_registrations_total",
-            "Times this node registered.",
-            metrics.registrations.get(),
-        );
-        to.gauge(
-            "sproxy_sync_unsynced",
-            "Usage logs that the leader has not acknowledged, those set aside included.",
-            metrics.unsynced.get(),
-        );
-        to.gauge(
-            "sproxy_sync_set_aside",
-            "Usage logs that the leader refused. `sproxy usage retry-rejected` offers them again, dismiss-rejected gives them up.",
-            metrics.set_aside.get(),
-        );
-        to.gauge(
-            "sproxy_cluster_registered",
-            "Whether the leader knows this node.",
-            u8::from(self.shared.follower.session().is_some()),
-        );
+    /// Adds the follower's metrics.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.shared.metrics.register(registry);
+        registry.register_collector(Box::new(self.clone()));
+    }
+}
+
+impl fmt::Debug for FollowerService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FollowerService")
+    }
+}
+
+impl Collector for FollowerService {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        let to = &mut to;
+        let is_registered = u64::from(self.shared.follower.session().is_some());
+        let is_stale = u64::from(self.shared.staleness().is_some());
         let silent = self.shared.silent_for().as_secs_f64();
-        to.gauge(
-            "sproxy_cluster_leader_silent_seconds",
-            "How long ago the leader was last heard of.",
-            silent,
-        );
-        to.gauge(
-            "sproxy_cluster_stale",
-            "Whether that is longer than cluster.max_staleness.",
-            u8::from(self.shared.staleness().is_some()),
-        );
+        gauge(to, "sproxy_cluster_registered", "Whether the leader knows this node.", is_registered)?;
+        let help = "How long ago the leader was last heard of.";
+        gauge(to, "sproxy_cluster_leader_silent_seconds", help, silent)?;
+        gauge(to, "sproxy_cluster_stale", "Whether that is longer than cluster.max_staleness.", is_stale)
     }
 }
 
@@ -301,7 +268,7 @@ impl Shared {
                     let _ = stop.run_until_cancelled(timeout(self.context.sync_interval, new)).await;
                 }
                 Err(error) => {
-                    self.metrics.failures.increment();
+                    self.metrics.failures.inc();
                     if !std::mem::replace(&mut is_away, true) {
                         let leader = self.follower.leader().address();
                         tracing::warn!(leader, %error, "cannot push usage to the leader; it is kept and tried again");
@@ -329,7 +296,7 @@ impl Shared {
 
     /// The leader knows this run now: the ones before need not be remembered.
     async fn registered(&self) {
-        self.metrics.registrations.increment();
+        self.metrics.registrations.inc();
         self.note_contact();
         if let Some(session) = self.follower.session()
             && let Err(error) = forget_previous_instances(session.instance, &self.context.store).await
@@ -452,9 +419,9 @@ impl Shared {
     }
 
     fn count(&self, pushed: Pushed) {
-        self.metrics.accepted.add(pushed.accepted);
-        self.metrics.duplicates.add(pushed.duplicates);
-        self.metrics.rejected.add(pushed.rejected);
+        self.metrics.accepted.inc_by(pushed.accepted);
+        self.metrics.duplicates.inc_by(pushed.duplicates);
+        self.metrics.rejected.inc_by(pushed.rejected);
     }
 
     fn note_contact(&self) {

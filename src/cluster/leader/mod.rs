@@ -24,11 +24,11 @@ use crate::domain::fence::Fence;
 use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
 use crate::domain::peer::{Incomplete, Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
-use crate::telemetry::Counter;
 use crate::wire::v1;
 
 mod fenced;
 mod membership;
+mod metrics;
 pub mod names;
 mod naming;
 mod peer_entry;
@@ -40,6 +40,7 @@ pub mod service;
 pub(in crate::cluster) mod store;
 mod watcher;
 
+pub use metrics::LeaderMetrics;
 pub use watcher::Watcher;
 
 /// The most records in one `PushUsage`.
@@ -175,20 +176,7 @@ pub struct Leader<B> {
     adopting: tokio::sync::Mutex<()>,
     /// Goes up whenever there is something to tell watchers.
     news: watch::Sender<u64>,
-    metrics: Metrics,
-}
-
-/// Records that came from followers, by what became of them, since the start of the process.
-#[derive(Debug, Default)]
-pub struct Metrics {
-    /// New and committed.
-    pub accepted: Counter,
-    /// Held already.
-    pub duplicates: Counter,
-    /// Never to be taken.
-    pub rejected: Counter,
-    /// As old as what retention has removed.
-    pub below_floor: Counter,
+    metrics: LeaderMetrics,
 }
 
 impl<B: LeaderStore> Leader<B> {
@@ -219,7 +207,7 @@ impl<B: LeaderStore> Leader<B> {
             given: Arc::default(),
             adopting: tokio::sync::Mutex::new(()),
             news: watch::Sender::new(0),
-            metrics: Metrics::default(),
+            metrics: LeaderMetrics::default(),
             id,
             instance,
             heartbeat,
@@ -275,12 +263,12 @@ impl<B: LeaderStore> Leader<B> {
             reason,
             may_be_counted: false,
         }));
-        self.metrics.accepted.add(taken.accepted.len() as u64);
-        self.metrics.duplicates.add(taken.duplicates);
-        self.metrics.rejected.add(rejected.len() as u64);
+        self.metrics.accepted.inc_by(taken.accepted.len() as u64);
+        self.metrics.duplicates.inc_by(taken.duplicates);
+        self.metrics.rejected.inc_by(rejected.len() as u64);
         if !taken.below_floor.is_empty() {
             let records = taken.below_floor.len();
-            self.metrics.below_floor.add(records as u64);
+            self.metrics.below_floor.inc_by(records as u64);
             tracing::warn!(peer = %id, records, "a node pushes usage logs as old as those that usage.retention has removed");
             rejected.extend(taken.below_floor.into_iter().map(|id| v1::RejectedRecord {
                 request_id: id.to_string(),
@@ -341,7 +329,7 @@ impl<B: LeaderStore> Leader<B> {
 
     /// What became of pushed records.
     #[must_use]
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &LeaderMetrics {
         &self.metrics
     }
 

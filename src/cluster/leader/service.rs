@@ -1,9 +1,13 @@
 //! A leader at work: its handle for the rest of the node, and its background tasks.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
@@ -22,7 +26,7 @@ use crate::domain::summary::StatsBy;
 use crate::ledger::Ledger;
 use crate::quota::Quota;
 use crate::store::{MetaKey, MetaRepo, PeerRepo, Store, UsageRepo};
-use crate::telemetry::Exposition;
+use crate::telemetry::scrape::gauge;
 
 /// How often sums of usage go around.
 const USAGE_EVERY: Duration = Duration::from_millis(100);
@@ -233,43 +237,33 @@ impl LeaderService {
         self.shared.draining.load(Ordering::Relaxed).then(|| "the node is drained".to_owned())
     }
 
-    /// Writes the registry's metrics.
-    pub fn expose(&self, to: &mut Exposition) {
+    /// Adds the leader's metrics.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.shared.leader.metrics().register(registry);
+        registry.register_collector(Box::new(self.clone()));
+    }
+}
+
+impl fmt::Debug for LeaderService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeaderService")
+    }
+}
+
+impl Collector for LeaderService {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        let to = &mut to;
         let peers = self.peers();
         let active = peers.iter().filter(|peer| peer.is_active).count();
-        to.gauge("sproxy_cluster_peers", "Nodes in the registry, the leader included.", peers.len());
-        to.gauge("sproxy_cluster_peers_active", "Nodes that were heard of lately.", active);
         let owed: u64 = peers.iter().map(|peer| peer.unsynced).sum();
-        to.gauge("sproxy_cluster_unsynced", "Usage logs that followers owe, by their own word.", owed);
-        if let Some(through) = self.complete_through() {
-            let behind = self.shared.clock.now().since(through).as_secs_f64();
-            to.gauge(
-                "sproxy_cluster_complete_behind_seconds",
-                "How old the moment is up to which totals are complete.",
-                behind,
-            );
-        }
-        let metrics = self.shared.leader.metrics();
-        to.counter(
-            "sproxy_cluster_usage_accepted_total",
-            "Usage logs taken from followers.",
-            metrics.accepted.get(),
-        );
-        to.counter(
-            "sproxy_cluster_usage_duplicates_total",
-            "Usage logs that followers pushed again.",
-            metrics.duplicates.get(),
-        );
-        to.counter(
-            "sproxy_cluster_usage_rejected_total",
-            "Usage logs of followers that can never be taken.",
-            metrics.rejected.get(),
-        );
-        to.counter(
-            "sproxy_cluster_usage_below_floor_total",
-            "Usage logs of followers that are as old as what retention has removed: not counted (again).",
-            metrics.below_floor.get(),
-        );
+        let help = "Nodes in the registry, the leader included.";
+        gauge(to, "sproxy_cluster_peers", help, peers.len())?;
+        gauge(to, "sproxy_cluster_peers_active", "Nodes that were heard of lately.", active)?;
+        gauge(to, "sproxy_cluster_unsynced", "Usage logs that followers owe, by their own word.", owed)?;
+        let Some(through) = self.complete_through() else { return Ok(()) };
+        let behind = self.shared.clock.now().since(through).as_secs_f64();
+        let help = "How old the moment is up to which totals are complete.";
+        gauge(to, "sproxy_cluster_complete_behind_seconds", help, behind)
     }
 }
 

@@ -16,6 +16,7 @@ mod floor;
 mod grpc;
 mod incomplete;
 mod intake;
+mod metrics;
 mod newcomers;
 mod overrun;
 mod parts;

@@ -1,0 +1,31 @@
+//! Every metric of a node in one registry, which `/metrics` encodes. What a metric is called stands where it is counted.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::role::Role;
+use crate::ledger::Ledger;
+use crate::proxy::{Gateway, Live};
+use crate::quota::Quota;
+use crate::telemetry::log::LogMetrics;
+
+pub(super) fn registry(
+    gateway: &Gateway,
+    quota: &Quota,
+    ledger: &Ledger,
+    live: &Arc<Live>,
+    role: &Role,
+) -> Registry {
+    let mut registry = Registry::default();
+    let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("sproxy_build", "The version that runs", version);
+    gateway.register_metrics(&mut registry);
+    quota.register_metrics(&mut registry);
+    role.register_metrics(&mut registry);
+    registry.register_collector(Box::new(LogMetrics));
+    registry.register_collector(Box::new(ledger.clone()));
+    registry.register_collector(Box::new(Arc::clone(live)));
+    registry
+}

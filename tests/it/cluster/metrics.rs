@@ -1,0 +1,159 @@
+//! What a leader and a follower show at `/metrics`: dashboards and alerts of others know these names.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::{ask, booked, follower, leader, metric};
+use crate::harness::{Mock, Node, python_with, until};
+
+const OF_EVERY_NODE: &str = "\
+build_info gauge
+cost_nanousd_total counter
+estimated_total counter
+first_byte_seconds histogram
+ledger_batches_total counter
+ledger_capacity gauge
+ledger_committed_total counter
+ledger_failing gauge
+ledger_lost_total counter
+ledger_queued gauge
+ledger_refused_total counter
+ledger_retries_total counter
+ledger_taken gauge
+limit_refusals_total counter
+limit_subjects gauge
+log_failures_total counter
+price_unknown_total counter
+refusals_unbooked_total counter
+refused_total counter
+request_duration_seconds histogram
+requests_total counter
+target_attempts_total counter
+target_draining gauge
+target_failures_total counter
+target_healthy gauge
+target_http2_connections gauge
+target_in_flight gauge
+target_waiting gauge
+tokens_total counter
+unmetered_total counter
+";
+const OF_A_LEADER: &str = "\
+cluster_complete_behind_seconds gauge
+cluster_peers gauge
+cluster_peers_active gauge
+cluster_unsynced gauge
+cluster_usage_accepted_total counter
+cluster_usage_below_floor_total counter
+cluster_usage_duplicates_total counter
+cluster_usage_rejected_total counter
+";
+const OF_A_FOLLOWER: &str = "\
+cluster_leader_silent_seconds gauge
+cluster_registered gauge
+cluster_registrations_total counter
+cluster_stale gauge
+sync_accepted_total counter
+sync_duplicates_total counter
+sync_failures_total counter
+sync_rejected_total counter
+sync_set_aside gauge
+sync_unsynced gauge
+";
+
+async fn text(node: &Node, accept: &str) -> (String, String) {
+    let answer = node.http.get(node.url("/metrics")).header("accept", accept).send().await.unwrap();
+    let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    (content_type, answer.text().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_names_and_types_of_metrics_stay() {
+    let mock = Mock::start().await;
+    let one = leader(&mock).await;
+    let two = follower(&mock, &one, "sp-2").await;
+    until("the leader knows up to when its totals are complete", async || {
+        text(&one, "*/*").await.1.contains("sproxy_cluster_complete_behind_seconds ").then_some(())
+    })
+    .await;
+    for (node, more) in [(&one, OF_A_LEADER), (&two, OF_A_FOLLOWER)] {
+        let (content_type, text) = text(node, "*/*").await;
+        assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8");
+        let declared = text.lines().filter_map(|line| line.strip_prefix("# TYPE sproxy_"));
+        let expected: BTreeSet<&str> = OF_EVERY_NODE.lines().chain(more.lines()).collect();
+        assert_eq!(declared.collect::<BTreeSet<_>>(), expected);
+    }
+    let (_, text) = text(&one, "*/*").await;
+    for line in [
+        concat!("sproxy_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        "sproxy_refused_total{reason=\"unauthenticated\"} 0",
+        "sproxy_limit_refusals_total{limit=\"rpm\"} 0",
+        "sproxy_tokens_total{class=\"input\"} 0",
+        "sproxy_tokens_total{class=\"output\"} 0",
+        "sproxy_target_healthy{target=\"anthropic\",provider=\"anthropic\"} 1",
+        "sproxy_request_duration_seconds_bucket{le=\"0.00025\"} 0",
+        "sproxy_request_duration_seconds_bucket{le=\"600\"} 0",
+        "sproxy_request_duration_seconds_bucket{le=\"+Inf\"} 0",
+        "sproxy_request_duration_seconds_count 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    assert!(!text.contains("\nsproxy_requests_total{"), "no label of a request that never was: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn open_metrics_is_for_whoever_asks_for_it() {
+    let node = leader(&Mock::start().await).await;
+    for accept in
+        ["application/openmetrics-text", "text/plain;q=0.5, application/OpenMetrics-text;version=1.0.0"]
+    {
+        let (content_type, text) = text(&node, accept).await;
+        assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+        assert!(
+            text.ends_with("\n# EOF\n") && text.contains("\nsproxy_ledger_committed_total 0\n"),
+            "{text}"
+        );
+    }
+    assert!(text(&node, "text/plain").await.0.starts_with("text/plain"));
+}
+
+/// Prometheus's own client reads both formats, where this machine's Python has it (`SPROXY_PYTHON` names another).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prometheus_reads_the_same_in_both_formats() {
+    let Some(python) = python_with("prometheus_client.openmetrics.parser").await else { return };
+    let mock = Mock::start().await;
+    let one = leader(&mock).await;
+    let two = follower(&mock, &one, "sp-2").await;
+    let key = one.user_with_key("alice").await;
+    assert_eq!(ask(&one, &key).await.status, 200);
+    until("the key holds", async || (ask(&two, &key).await.status == 200).then_some(())).await;
+    booked(&one, 2).await;
+    until("the follower knows that it owes nothing", async || {
+        (metric(&two, "sproxy_sync_accepted_total").await == 1
+            && metric(&two, "sproxy_sync_unsynced").await == 0)
+            .then_some(())
+    })
+    .await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk/metrics.py");
+    for node in [&one, &two] {
+        let ran = Command::new(&python).args([script, &node.url("")]).output().await.unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        let read: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let (open_metrics, text) = (&read["open_metrics"], &read["text"]);
+        assert!(open_metrics["content_type"].as_str().unwrap().starts_with("application/openmetrics-text"));
+        let samples = |format: &Value| {
+            let mut samples = format["samples"].as_object().unwrap().clone();
+            samples.retain(|name, _| !name.ends_with("_seconds{}"));
+            samples
+        };
+        assert_eq!(samples(open_metrics), samples(text));
+        let requests = r#"sproxy_requests_total{"outcome": "ok", "provider": "anthropic"}"#;
+        assert_eq!(text["samples"][requests], json!(1.0), "{read}");
+        assert_eq!(text["samples"][r#"sproxy_tokens_total{"class": "input"}"#], json!(70.0), "{read}");
+        assert_eq!(text["types"]["sproxy_requests"], json!("counter"));
+        assert_eq!(open_metrics["types"]["sproxy_build"], json!("info"));
+        assert_eq!(open_metrics["types"]["sproxy_first_byte_seconds"], json!("histogram"));
+    }
+}
