@@ -88,18 +88,12 @@ impl Hasher {
     }
 
     /// The argon2id hash of a password, in PHC form, with a random salt.
-    ///
-    /// # Errors
-    /// [`Error`].
     pub async fn hash(&self, password: String) -> Result<String, Error> {
         self.on_a_thread(None, move || hash(&password)).await
     }
 
     /// Whether a password that came `from` an address fits a hash. Without a hash the same work is done and the answer
     /// is no.
-    ///
-    /// # Errors
-    /// [`Error`].
     pub async fn check(&self, password: String, hash: Option<String>, from: IpAddr) -> Result<bool, Error> {
         let exists = hash.is_some();
         let hash = hash.map_or(Cow::Borrowed(DECOY), Cow::Owned);

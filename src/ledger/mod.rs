@@ -104,9 +104,6 @@ impl Ledger {
 
     /// A time up to which this node owes nothing: every record with `created_at` at or before it is committed, and
     /// the leader has acknowledged it. What the leader refused, and what is set aside for that, is owed.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn owes_nothing_through(&self) -> Result<Timestamp, Error> {
         // Memory first: what moves from memory to the database in between is seen at least once.
         let in_memory = self.queue.nothing_waits_before();
@@ -115,8 +112,8 @@ impl Ledger {
         Ok(first_owed.minus(Duration::from_micros(1)))
     }
 
-    /// Marks everything as unsynced, in steps, and notes what the ledger before, `left`, had acknowledged: the leader has
-    /// another one. Safe to repeat.
+    /// Marks everything as unsynced, in steps, and notes what the ledger before, `left`, had acknowledged: the leader
+    /// has another one. Safe to repeat.
     ///
     /// # Errors
     /// [`Error`] of the database; what was marked stays marked.
@@ -138,9 +135,6 @@ impl Ledger {
     }
 
     /// Offers the leader again what it refused. How many.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn retry_set_aside(&self) -> Result<u64, Error> {
         let offered = self.usage().retry_set_aside().await?;
         self.queue.nudge();
@@ -148,9 +142,6 @@ impl Ledger {
     }
 
     /// What the leader refused and is set aside, added up.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn sum_set_aside(&self) -> Result<Dismissed, Error> {
         let (mut sum, mut after) = (Dismissed::default(), None);
         loop {
@@ -163,8 +154,8 @@ impl Ledger {
         }
     }
 
-    /// Gives up what the leader refused, in steps: it is owed no more, and no sum has it. What it was is added to `sum` as
-    /// it is given up. Safe to repeat.
+    /// Gives up what the leader refused, in steps: it is owed no more, and no sum has it. What it was is added to `sum`
+    /// as it is given up. Safe to repeat.
     ///
     /// # Errors
     /// [`Error`] of the database; what was given up stays given up.

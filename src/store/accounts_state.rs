@@ -21,42 +21,30 @@ const CHUNK: usize = 200;
 /// Every user, group and key, and the version of the whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccountsState {
-    /// Goes up with every change.
+    /// Raised by every change.
     pub version: u64,
-    /// Every user, by name.
     pub users: Vec<User>,
-    /// Every group, by name.
     pub groups: Vec<Group>,
-    /// Every key, newest first.
+    /// Newest first.
     pub keys: Vec<ApiKey>,
     /// Ids of users, groups and keys that were removed.
     pub removed: BTreeSet<Uuid>,
 }
 
-/// What leads from one version of users, groups and keys to a later one.
+/// The difference between two versions of users, groups and keys. "New" includes changed ones.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccountsChange {
-    /// The version that it leads to.
     pub version: u64,
-    /// New or different users.
     pub users: Vec<User>,
-    /// New or different groups.
     pub groups: Vec<Group>,
-    /// New or different keys.
     pub keys: Vec<ApiKey>,
-    /// Users that are gone.
     pub removed_users: Vec<UserId>,
-    /// Groups that are gone.
     pub removed_groups: Vec<GroupId>,
-    /// Keys that are gone.
     pub removed_keys: Vec<KeyId>,
 }
 
 impl Store {
     /// Users, groups, keys and version as of one moment. Grows with their number.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn accounts_state(&self) -> Result<AccountsState, Error> {
         let options = if self.is_embedded() {
             TransactionOptions::default()
@@ -78,10 +66,7 @@ impl Store {
         Ok(state)
     }
 
-    /// Goes on at `version` or above, if the state is not there yet.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
+    /// Raises the state version to at least `version`.
     pub async fn reach_state_version(&self, version: u64) -> Result<(), Error> {
         let tx = self.begin().await?;
         if tx.lock_state().await? < version { tx.commit_at(version).await } else { tx.rollback().await }
@@ -120,11 +105,11 @@ impl Store {
         replace(tx, state, notes).await
     }
 
-    /// Takes one step from the version held to `change.version`, in one transaction with `notes`. Costs what changes,
+    /// Applies `change` to the version before `change.version`, in one transaction with `notes`. Costs what changes,
     /// whatever else there is.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the step does not fit what is held; then nothing is changed.
+    /// [`Error::Conflict`] when the change does not fit what is stored; then nothing is changed.
     pub async fn change_accounts(
         &self,
         change: &AccountsChange,
@@ -212,7 +197,7 @@ impl<M: PartialEq> Change<M> {
 }
 
 impl<M> Change<M> {
-    /// What is written and removed without looking at what is there.
+    /// Writes and removals as given, not compared with what is stored.
     fn step(write: Vec<M>, remove: Vec<Uuid>, id: impl Fn(&M) -> Uuid) -> Self {
         Self { rewritten: write.iter().map(id).collect(), write, remove }
     }

@@ -13,7 +13,6 @@ use crate::store::{Cursor, Error, Executor, Page, Tx, columns, page, removed};
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
 
-    /// An API key's digest.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "api_keys")]
     pub struct Model {
@@ -39,23 +38,16 @@ pub(super) mod row {
 pub struct ApiKeyRepo<'a, G>(&'a G);
 
 impl<'a, G: Executor> ApiKeyRepo<'a, G> {
-    /// On a store or a transaction.
-    pub fn on(ground: &'a G) -> Self {
-        Self(ground)
+    pub fn on(executor: &'a G) -> Self {
+        Self(executor)
     }
 
     /// The key with this id.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn get_by_id(&self, id: KeyId) -> Result<Option<ApiKey>, Error> {
         row::Entity::find_by_id(id.0).one(&self.0.reads()).await?.map(from_row).transpose()
     }
 
     /// A user's keys, newest first.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn list_by_user(&self, user: UserId) -> Result<Vec<ApiKey>, Error> {
         let theirs = row::Entity::find().filter(row::Column::UserId.eq(user.0));
         let rows = theirs
@@ -67,9 +59,6 @@ impl<'a, G: Executor> ApiKeyRepo<'a, G> {
     }
 
     /// A page of keys, of one user or of everybody, newest first. Reads and sorts the table: for people.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn list(
         &self,
         user: Option<UserId>,
@@ -87,9 +76,6 @@ impl<'a, G: Executor> ApiKeyRepo<'a, G> {
     }
 
     /// Every key, newest first. For the snapshot in memory; grows with the number of keys.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn all(&self) -> Result<Vec<ApiKey>, Error> {
         let newest_first =
             row::Entity::find().order_by_desc(row::Column::CreatedAt).order_by_desc(row::Column::Id);
@@ -138,9 +124,6 @@ impl ApiKeyRepo<'_, Tx> {
     }
 
     /// Removes a key. Returns false when there is no such key.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn delete(&self, id: KeyId) -> Result<bool, Error> {
         self.0.touches_state();
         removed::note(self.0, "api_keys", "id", id.0).await?;
@@ -148,9 +131,6 @@ impl ApiKeyRepo<'_, Tx> {
     }
 
     /// Removes every key of a user; returns how many there were.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn delete_all_of(&self, user: UserId) -> Result<u64, Error> {
         self.0.touches_state();
         removed::note(self.0, "api_keys", "user_id", user.0).await?;

@@ -9,7 +9,6 @@ use crate::store::{Cursor, Error, Executor, Page, page};
 mod row {
     use sea_orm::entity::prelude::*;
 
-    /// An entry.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "audit")]
     pub struct Model {
@@ -28,18 +27,17 @@ mod row {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// One change, as it is remembered.
+/// One change that an audit log entry records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// Its id, UUIDv7.
+    /// UUIDv7.
     pub id: Uuid,
-    /// When it happened.
     pub at: Timestamp,
     /// Who did it: a user's name, or what acted by itself (`local admin`, `first start`).
     pub actor: String,
     /// What was done: `user.create`, `key.revoke`, …
     pub action: String,
-    /// To whom or what: a name or id.
+    /// The name or id of what was changed.
     pub subject: String,
     /// What changed, for people. Never a secret.
     pub detail: String,
@@ -50,15 +48,11 @@ pub struct AuditEntry {
 pub struct AuditRepo<'a, G>(&'a G);
 
 impl<'a, G: Executor> AuditRepo<'a, G> {
-    /// On a store or a transaction.
-    pub fn on(ground: &'a G) -> Self {
-        Self(ground)
+    pub fn on(executor: &'a G) -> Self {
+        Self(executor)
     }
 
     /// Appends an entry.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn append(&self, entry: &AuditEntry) -> Result<(), Error> {
         let entry = entry.clone();
         let row = row::Model {
@@ -74,9 +68,6 @@ impl<'a, G: Executor> AuditRepo<'a, G> {
     }
 
     /// A page of entries, newest first. Costs the page, however long the audit is.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn page(&self, limit: usize, from: Option<Cursor>) -> Result<Page<AuditEntry>, Error> {
         let place = (row::Column::At, row::Column::Id);
         let rows = page::newest_first(row::Entity::find(), place, limit, from).all(&self.0.reads()).await?;

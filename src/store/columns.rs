@@ -16,22 +16,18 @@ pub(super) fn counted(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// A moment, where there is one.
 pub(super) fn micros(moment: Option<Timestamp>) -> Option<i64> {
     moment.map(Timestamp::as_micros)
 }
 
-/// A moment out of a column, where there is one.
 pub(super) fn moment(micros: Option<i64>) -> Option<Timestamp> {
     micros.map(Timestamp::from_micros)
 }
 
-/// A structure as JSON text.
 pub(super) fn to_json<T: Serialize>(what: &str, value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::unreadable(what, error))
 }
 
-/// A structure out of JSON text.
 pub(super) fn from_json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|error| Error::unreadable(what, error))
 }

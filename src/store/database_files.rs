@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::store::Error;
 
-/// The database's file and its write-ahead log, as they were first seen. Clones are the same place.
+/// The database's file and its write-ahead log, identified when they were first seen. Clones share the identity.
 #[derive(Clone, Debug)]
 pub(super) struct DatabaseFiles(Arc<[Watched; 2]>);
 

@@ -10,11 +10,8 @@ const TICK: &str = "INSERT INTO meta (key, value) VALUES ('durable', 'tick') ON 
     SET value = CASE meta.value WHEN 'tick' THEN 'tock' ELSE 'tick' END";
 
 impl Store {
-    /// Takes what was committed so far to the disk with one more commit, so that it survives the death of the machine as well. With
-    /// `synchronous = "full"`, and on a server, every commit does so by itself. Costs an `fsync`.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
+    /// Takes what was committed so far to the disk with one more commit, so that it survives the death of the machine
+    /// as well. With `synchronous = "full"`, and on a server, every commit does so by itself. Costs an `fsync`.
     pub async fn make_durable(&self) -> Result<(), Error> {
         let Some(embedded) = &self.embedded else { return Ok(()) };
         let _permit = embedded.write_lock.next().await?;

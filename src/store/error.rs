@@ -4,7 +4,6 @@ use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 use crate::domain::failure::{Failure, Kind};
 
-/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A name or id that has to be unique is taken, or something is still referred to.
@@ -19,7 +18,6 @@ pub enum Error {
     /// The database belongs to another program, or to a newer sproxy.
     #[error("{0}")]
     Foreign(String),
-    /// Another process has the database.
     #[error("{0}")]
     InUse(String),
     /// This database cannot do what was asked at all.
@@ -28,15 +26,14 @@ pub enum Error {
     /// A value cannot be stored, or a stored value cannot be read back.
     #[error("{what}: {reason}")]
     Value {
-        /// Which table and column, or which record.
+        /// Table and column, or record.
         what: String,
-        /// What is wrong with it.
         reason: String,
     },
     /// The database holds fewer batches of a node than were acknowledged to it: it has fallen back.
     #[error("the database holds {held} batches of a node that was acknowledged more")]
     Behind {
-        /// How many it holds.
+        /// The number of batches it holds.
         held: u64,
     },
     /// Anything else the database said: a defect of ours.
@@ -51,7 +48,7 @@ impl Error {
         matches!(self, Self::Unavailable(_))
     }
 
-    /// What a database said to a user or group that has to have a name of its own.
+    /// The error for a user or group whose name has to be unique.
     pub(super) fn unless_taken(error: DbErr, kind: &str, name: &str) -> Self {
         match Self::from(error) {
             Self::Conflict(_) => Self::Conflict(format!("a {kind} named {name} exists already")),

@@ -8,7 +8,7 @@ use sea_orm::DatabaseExecutor;
 use crate::store::write_lock::WritePermit;
 use crate::store::{Error, Store};
 
-/// What repositories can stand on: a [`Store`] or a [`Tx`](crate::store::Tx).
+/// What a repository runs its statements on: a [`Store`] or a [`Tx`](crate::store::Tx).
 pub trait Executor: Send + Sync + private::Sealed {
     #[doc(hidden)]
     fn reads(&self) -> DatabaseExecutor<'_>;
@@ -48,7 +48,7 @@ impl Executor for Store {
     }
 }
 
-/// Only a store and a transaction can be stood on.
+/// Keeps others from implementing [`Executor`](super::Executor).
 pub(super) mod private {
     pub trait Sealed {}
 }

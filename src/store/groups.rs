@@ -12,7 +12,6 @@ use crate::store::{Cursor, Error, Executor, Page, Tx, columns, page, removed};
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
 
-    /// A group.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "groups")]
     pub struct Model {
@@ -35,32 +34,21 @@ pub(super) mod row {
 pub struct GroupRepo<'a, G>(&'a G);
 
 impl<'a, G: Executor> GroupRepo<'a, G> {
-    /// On a store or a transaction.
-    pub fn on(ground: &'a G) -> Self {
-        Self(ground)
+    pub fn on(executor: &'a G) -> Self {
+        Self(executor)
     }
 
-    /// The group with this id.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn get_by_id(&self, id: GroupId) -> Result<Option<Group>, Error> {
         row::Entity::find_by_id(id.0).one(&self.0.reads()).await?.map(from_row).transpose()
     }
 
     /// The group with exactly this name.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn get_by_name(&self, name: &str) -> Result<Option<Group>, Error> {
         let found = row::Entity::find().filter(row::Column::Name.eq(name)).one(&self.0.reads()).await?;
         found.map(from_row).transpose()
     }
 
     /// A page of groups, newest first. Reads and sorts the table: for people, not for the way of a request.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn list(&self, limit: usize, from: Option<Cursor>) -> Result<Page<Group>, Error> {
         let place = (row::Column::CreatedAt, row::Column::Id);
         let rows = page::newest_first(row::Entity::find(), place, limit, from).all(&self.0.reads()).await?;
@@ -69,9 +57,6 @@ impl<'a, G: Executor> GroupRepo<'a, G> {
     }
 
     /// Every group, by name. Groups are few; grows with their number.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn all(&self) -> Result<Vec<Group>, Error> {
         let rows = row::Entity::find().order_by_asc(row::Column::Name).all(&self.0.reads()).await?;
         rows.into_iter().map(from_row).collect()

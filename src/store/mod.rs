@@ -69,12 +69,12 @@ pub struct Store {
     embedded: Option<Embedded>,
 }
 
-/// What only SQLite has.
+/// SQLite only.
 #[derive(Clone, Debug)]
 struct Embedded {
     file: PathBuf,
     place: DatabaseFiles,
-    /// Its two connections that write take turns.
+    /// Two connections write, one at a time.
     write_lock: WriteLock,
     usage: Connections,
 }
@@ -107,7 +107,6 @@ impl Store {
         }
     }
 
-    /// Waits for the permit to write.
     async fn permit(&self) -> Result<WritePermit, Error> {
         match &self.embedded {
             Some(embedded) => embedded.write_lock.next().await,

@@ -24,14 +24,12 @@ const MIGRATION_LOCK: i64 = 0x7370_726f_7879;
 const READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 10;
 
-/// Where the database is.
 #[derive(Clone)]
 pub enum Location {
     /// A file, created with mode 0600 where it is missing.
     Sqlite {
-        /// The file.
         path: PathBuf,
-        /// What a commit survives.
+        /// Durability of a commit.
         synchronous: Synchronous,
     },
     /// A PostgreSQL server.
@@ -41,7 +39,7 @@ pub enum Location {
     },
 }
 
-/// What a commit into SQLite survives.
+/// Durability of a commit into SQLite: what it survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Synchronous {
     /// The death of the process.
@@ -116,7 +114,7 @@ async fn sqlite(path: &Path, synchronous: Synchronous) -> Result<Store, Error> {
     })
 }
 
-/// What every connection to SQLite is told.
+/// The pragmas of every connection to SQLite.
 fn settings(synchronous: Synchronous) -> [(&'static str, &'static str); 6] {
     let synchronous = match synchronous {
         Synchronous::Normal => "NORMAL",
@@ -133,8 +131,8 @@ fn settings(synchronous: Synchronous) -> [(&'static str, &'static str); 6] {
     ]
 }
 
-/// False for a connection that still believes to be in a transaction; the pool then opens another. A failed write (a
-/// full disk) makes SQLite itself roll back, the driver's own rollback then fails, and it would go on counting a
+/// False for a connection whose driver still counts a transaction as open; the pool then opens another. A failed write
+/// (a full disk) makes SQLite itself roll back, the driver's own rollback then fails, and it would go on counting a
 /// transaction that is no more: every later one would be refused, for ever.
 async fn is_free(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     if connection.is_in_transaction() {

@@ -12,17 +12,16 @@ use uuid::Uuid;
 use crate::domain::clock::Timestamp;
 use crate::store::columns;
 
-/// One page of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
     /// The rows, newest first.
     pub items: Vec<T>,
-    /// Where the next page starts; none: this was the last one.
+    /// Where the next page starts; `None` on the last one.
     pub next: Option<Cursor>,
 }
 
 impl<T> Page<T> {
-    /// A page from up to `limit + 1` rows: one more than asked for says that there is a next page.
+    /// A page from up to `limit + 1` rows: the extra row shows that there is a next page.
     pub(super) fn cut(mut rows: Vec<T>, limit: usize, place: impl Fn(&T) -> Cursor) -> Self {
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -36,8 +35,8 @@ impl<T> Page<T> {
     }
 }
 
-/// The rows of a page: newest first by `at`, then by `id`; those after `from`, and one more than `limit` to learn whether
-/// there is another page.
+/// The rows of a page: newest first by `at`, then by `id`; those after `from`, and one more than `limit` to learn
+/// whether there is another page.
 pub(super) fn newest_first<E: EntityTrait>(
     mut select: Select<E>,
     (at, id): (impl ColumnTrait, impl ColumnTrait),
@@ -52,7 +51,7 @@ pub(super) fn newest_first<E: EntityTrait>(
     select.order_by_desc(at).order_by_desc(id).limit(columns::page_rows(limit))
 }
 
-/// A place in a list ordered by time, then id. Its text form is opaque to callers.
+/// A position in a list ordered by time, then id. Its text form is opaque to callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The time of the last row seen.

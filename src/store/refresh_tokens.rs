@@ -10,7 +10,6 @@ use crate::store::{Error, Executor, columns};
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
 
-    /// A refresh token.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "refresh_tokens")]
     pub struct Model {
@@ -33,19 +32,16 @@ pub(super) mod row {
 /// A refresh token as it is kept: its digest, never the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshToken {
-    /// Its id.
     pub jti: Jti,
     /// The first token of the login that it descends from: a replayed token revokes the whole family.
     pub family: Jti,
-    /// Whose login it is.
     pub user_id: UserId,
     /// SHA-256 of the token.
     pub digest: [u8; 32],
-    /// When it was given out.
     pub created_at: Timestamp,
     /// Refused from this moment on.
     pub expires_at: Timestamp,
-    /// When it was used or revoked; none: still good.
+    /// When it was used or revoked; `None` while it is valid.
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -55,9 +51,8 @@ pub struct RefreshToken {
 pub struct RefreshTokenRepo<'a, G>(&'a G);
 
 impl<'a, G: Executor> RefreshTokenRepo<'a, G> {
-    /// On a store or a transaction.
-    pub fn on(ground: &'a G) -> Self {
-        Self(ground)
+    pub fn on(executor: &'a G) -> Self {
+        Self(executor)
     }
 
     /// Adds a token.
@@ -79,17 +74,11 @@ impl<'a, G: Executor> RefreshTokenRepo<'a, G> {
     }
 
     /// The token with this id, revoked and expired ones included: the caller checks.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn get_by_jti(&self, jti: Jti) -> Result<Option<RefreshToken>, Error> {
         row::Entity::find_by_id(jti.0).one(&self.0.reads()).await?.as_ref().map(from_row).transpose()
     }
 
-    /// Families of which nothing is good any more and something was revoked at or after `since`: sessions that ended.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
+    /// Families without a valid token in which one was revoked at or after `since`: sessions that ended.
     pub async fn ended_families(&self, since: Timestamp) -> Result<Vec<Jti>, Error> {
         use sea_orm::{ExprTrait as _, QuerySelect as _};
         let families = row::Entity::find().select_only().column(row::Column::Family);
@@ -100,36 +89,24 @@ impl<'a, G: Executor> RefreshTokenRepo<'a, G> {
         Ok(ids.into_iter().map(Jti).collect())
     }
 
-    /// Revokes a token. Returns true if it was good until this call: of two callers that use the same token at once,
+    /// Revokes a token. Returns true if it was valid until this call: of two callers that use the same token at once,
     /// one gets true.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn revoke(&self, jti: Jti, at: Timestamp) -> Result<bool, Error> {
         Ok(self.revoke_where(row::Column::Jti.eq(jti.0), at).await? > 0)
     }
 
-    /// Revokes what is still good of a family; returns how many that were.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
+    /// Revokes the valid tokens of a family; returns how many there were.
     pub async fn revoke_family(&self, family: Jti, at: Timestamp) -> Result<u64, Error> {
         self.revoke_where(row::Column::Family.eq(family.0), at).await
     }
 
-    /// Revokes what is still good of a user's; returns how many that were.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
+    /// Revokes the valid tokens of a user; returns how many there were.
     pub async fn revoke_all_for_user(&self, user: UserId, at: Timestamp) -> Result<u64, Error> {
         self.revoke_where(row::Column::UserId.eq(user.0), at).await
     }
 
     /// Removes tokens that expired before `now`, at most `most` of them; returns how many. They are refused by their
     /// date anyhow; this keeps the table small.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn delete_expired(&self, now: Timestamp, most: u64) -> Result<u64, Error> {
         use sea_orm::{QuerySelect, QueryTrait};
         let expired = row::Entity::find()

@@ -1,5 +1,5 @@
-//! Table `removed_accounts`: the ids of users, groups and API keys that were removed. A leader that adds to its own what a
-//! follower holds does not bring them back.
+//! Table `removed_accounts`: the ids of users, groups and API keys that were removed. A leader that adds to its own
+//! what a follower holds does not bring them back.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ const CHUNK: usize = 500;
 mod row {
     use sea_orm::entity::prelude::*;
 
-    /// The id of something that is no more.
+    /// The id of a removed user, group or key.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "removed_accounts")]
     pub struct Model {
@@ -43,7 +43,7 @@ pub(super) async fn note(tx: &Tx, table: &str, column: &str, id: Uuid) -> Result
     Ok(())
 }
 
-/// Notes `ids`, removed by `version`.
+/// Records that `version` removed `ids`.
 pub(super) async fn note_all(tx: &Tx, ids: &[Uuid], version: u64) -> Result<(), Error> {
     let version = i64::try_from(version).unwrap_or(i64::MAX);
     for ids in ids.chunks(CHUNK) {
@@ -54,7 +54,7 @@ pub(super) async fn note_all(tx: &Tx, ids: &[Uuid], version: u64) -> Result<(), 
     Ok(())
 }
 
-/// Makes the table what `wanted` says.
+/// Replaces the table's ids with `wanted`.
 pub(super) async fn replace(tx: &Tx, wanted: &BTreeSet<Uuid>, version: u64) -> Result<(), Error> {
     let held = all(tx).await?;
     let gone: Vec<Uuid> = held.difference(wanted).copied().collect();
@@ -66,17 +66,13 @@ pub(super) async fn replace(tx: &Tx, wanted: &BTreeSet<Uuid>, version: u64) -> R
     note_all(tx, &new, version).await
 }
 
-/// Every id. Grows with their number.
-pub(super) async fn all(ground: &impl Executor) -> Result<BTreeSet<Uuid>, Error> {
+pub(super) async fn all(executor: &impl Executor) -> Result<BTreeSet<Uuid>, Error> {
     let ids = row::Entity::find().select_only().column(row::Column::Id).into_tuple::<Uuid>();
-    Ok(ids.all(&ground.reads()).await?.into_iter().collect())
+    Ok(ids.all(&executor.reads()).await?.into_iter().collect())
 }
 
 impl Store {
     /// Forgets all but the `most` ids that were removed last, at most `at_once` of them; how many it forgot.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn forget_removed(&self, most: u64, at_once: u64) -> Result<u64, Error> {
         let sql = "DELETE FROM removed_accounts WHERE id IN (SELECT id FROM removed_accounts \
                    ORDER BY version DESC, id DESC LIMIT $1 OFFSET $2)";

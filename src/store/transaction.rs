@@ -60,10 +60,10 @@ impl Tx {
         Ok(version)
     }
 
-    /// Takes everything back. Dropping the transaction does the same a little later.
+    /// Rolls back. Dropping the transaction does the same a little later.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]; the database then takes it back by itself.
+    /// [`Error::Unavailable`]; the database then rolls back by itself.
     pub async fn rollback(self) -> Result<(), Error> {
         Ok(self.inner.rollback().await?)
     }

@@ -11,7 +11,6 @@ use crate::store::{Cursor, Error, Executor, Page, Tx, columns, page, removed};
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
 
-    /// A user.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "users")]
     pub struct Model {
@@ -35,12 +34,11 @@ pub(super) mod row {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// Which users are meant. Empty fields do not restrict.
+/// `None` does not restrict.
 #[derive(Clone, Debug, Default)]
 pub struct UserFilter {
-    /// Only members of this group.
     pub group_id: Option<GroupId>,
-    /// Only those who may call, or only those who may not.
+    /// Only users who may call, or only those who may not.
     pub active: Option<bool>,
 }
 
@@ -49,32 +47,21 @@ pub struct UserFilter {
 pub struct UserRepo<'a, G>(&'a G);
 
 impl<'a, G: Executor> UserRepo<'a, G> {
-    /// On a store or a transaction.
-    pub fn on(ground: &'a G) -> Self {
-        Self(ground)
+    pub fn on(executor: &'a G) -> Self {
+        Self(executor)
     }
 
-    /// The user with this id.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn get_by_id(&self, id: UserId) -> Result<Option<User>, Error> {
         row::Entity::find_by_id(id.0).one(&self.0.reads()).await?.map(from_row).transpose()
     }
 
     /// The user with exactly this name.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn get_by_name(&self, name: &str) -> Result<Option<User>, Error> {
         let found = row::Entity::find().filter(row::Column::Name.eq(name)).one(&self.0.reads()).await?;
         found.map(from_row).transpose()
     }
 
     /// A page of users, newest first. Reads and sorts the table: for people, not for the way of a request.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn list(
         &self,
         filter: &UserFilter,
@@ -95,18 +82,12 @@ impl<'a, G: Executor> UserRepo<'a, G> {
     }
 
     /// Every user, by name. For the snapshot in memory; grows with the number of users.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn all(&self) -> Result<Vec<User>, Error> {
         let rows = row::Entity::find().order_by_asc(row::Column::Name).all(&self.0.reads()).await?;
         rows.into_iter().map(from_row).collect()
     }
 
     /// The members of a group, by name.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn list_by_group(&self, group: GroupId) -> Result<Vec<User>, Error> {
         let members = row::Entity::find().filter(row::Column::GroupId.eq(group.0));
         let rows = members.order_by_asc(row::Column::Name).all(&self.0.reads()).await?;
@@ -114,9 +95,6 @@ impl<'a, G: Executor> UserRepo<'a, G> {
     }
 
     /// How many users there are.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn count(&self) -> Result<u64, Error> {
         Ok(row::Entity::find().count(&self.0.reads()).await?)
     }
@@ -131,9 +109,6 @@ impl<'a, G: Executor> UserRepo<'a, G> {
     }
 
     /// Notes a login. Changes nothing that followers replicate; an unknown user is ignored.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn set_last_login(&self, id: UserId, at: Timestamp) -> Result<(), Error> {
         let set = row::Entity::update_many().col_expr(row::Column::LastLoginAt, Expr::value(at.as_micros()));
         set.filter(row::Column::Id.eq(id.0)).exec(&*self.0.writes().await?).await?;
@@ -169,9 +144,6 @@ impl UserRepo<'_, Tx> {
     }
 
     /// Removes a user with their keys and refresh tokens; usage logs stay. Returns false when there is no such user.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn delete(&self, id: UserId) -> Result<bool, Error> {
         self.0.touches_state();
         removed::note(self.0, "api_keys", "user_id", id.0).await?;

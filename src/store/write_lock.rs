@@ -1,5 +1,5 @@
-//! Whose turn it is to write into SQLite, which has one writer. Who comes while another writes stands in line here,
-//! in the order of arrival; SQLite itself would let them try again after ever longer sleeps, and the unlucky starve.
+//! The permit to write into SQLite, which has one writer. Other writers queue here in the order of arrival; SQLite
+//! itself would let them try again after ever longer sleeps, and the unlucky starve.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,15 @@ use tokio::time::timeout;
 
 use crate::store::Error;
 
-/// How long a call waits for its permit to write, for a connection, or for another process that holds the SQLite write lock.
+/// How long a call waits for its permit to write, for a connection, or for another process that holds the SQLite write
+/// lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The line of those who want to write. Clones are the same line.
+/// The queue of writers. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct WriteLock(Arc<Semaphore>);
 
-/// The right to write, until it is dropped.
+/// Permission to write, until it is dropped.
 #[derive(Debug)]
 pub struct WritePermit(
     #[allow(dead_code, reason = "held, and given back by its drop")] Option<OwnedSemaphorePermit>,
@@ -41,7 +42,7 @@ impl WriteLock {
 }
 
 impl WritePermit {
-    /// For those who cannot stand in each other's way: on PostgreSQL, or inside a transaction that has its permit.
+    /// For writers that cannot block each other: on PostgreSQL, or inside a transaction that has its permit.
     pub(super) fn not_needed() -> Self {
         Self(None)
     }

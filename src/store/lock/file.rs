@@ -14,7 +14,6 @@ pub struct FileLock(#[allow(dead_code, reason = "the lock goes with it")] File);
 /// Why a file is not this process's.
 #[derive(Debug)]
 pub enum Taken {
-    /// Another process holds it.
     By(String),
     /// The system does not let it be opened or locked.
     Failed(String),
@@ -22,9 +21,6 @@ pub enum Taken {
 
 impl FileLock {
     /// Takes the file at `path`, which is made where it is missing.
-    ///
-    /// # Errors
-    /// [`Taken`].
     pub fn take(path: &Path) -> Result<Self, Taken> {
         let failed = |error: io::Error| Taken::Failed(format!("{}: {error}", path.display()));
         let mut options = File::options();
@@ -58,7 +54,7 @@ impl FileLock {
     }
 }
 
-/// A command that only looks whether a node runs holds the lock for a moment.
+/// Retries: a command that only checks whether a node runs holds the lock for a moment.
 fn patiently(file: &File) -> Result<(), TryLockError> {
     for _ in 0..10 {
         match file.try_lock() {

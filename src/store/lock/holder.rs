@@ -1,6 +1,6 @@
 //! How a process that holds something is told of to another.
 
-/// The sentence for whoever comes second.
+/// The message for the process that finds the database locked.
 pub(super) fn in_use(database: &str, holder: &str) -> String {
     format!(
         "the database {database} is in use by {holder}: stop that one, or give this node a database of its own \

@@ -24,7 +24,7 @@ const NAME_BYTES_MAX: usize = 63;
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// Between two attempts to take the lock.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
-/// How long a session that shows no life is waited for. The server finds out within [`SERVER_LOOKS`] that the host of
+/// How long to wait for a session that shows no activity. The server finds out within [`SERVER_LOOKS`] that the host of
 /// its process is gone.
 const STALE_MAX: Duration = Duration::from_secs(20);
 /// When the server looks whether this process's host is still there: after 5 s of silence, then every 2 s, three times.
@@ -35,13 +35,12 @@ const SERVER_LOOKS: [(&str, &str); 3] =
 #[derive(Debug)]
 pub(super) struct Session {
     options: PgConnectOptions,
-    /// This process, as its sessions are marked.
+    /// Marks the sessions of this process.
     run: String,
     connection: tokio::sync::Mutex<Option<PgConnection>>,
     rival: Mutex<Option<String>>,
 }
 
-/// What became of an attempt.
 enum Attempt {
     Taken,
     /// Nobody had it any more when it was looked up, or an earlier session of this process, which is being ended.
@@ -58,7 +57,7 @@ struct Holder {
     name: String,
 }
 
-/// What was seen of a holder since it was first met.
+/// The holder as first observed, and when.
 #[derive(Default)]
 struct Sighting(Option<(Holder, Instant)>);
 
@@ -113,7 +112,7 @@ impl Session {
         }
     }
 
-    /// Takes the lock again as soon as the server can be reached. Until then nobody knows better than to go on.
+    /// Takes the lock again as soon as the server can be reached. Until then this process goes on: nobody can check.
     async fn take_again(&self) -> Result<(), Error> {
         let mut seen = Sighting::default();
         loop {
@@ -198,7 +197,7 @@ impl Holder {
         Ok(Self { pid: row.try_get(0)?, active_at: row.try_get(1)?, name })
     }
 
-    /// Run, and process with its host.
+    /// The run, and the process with its host.
     fn marks(&self) -> Option<(&str, &str)> {
         self.name.strip_prefix(NAME)?.split_once(' ')
     }
@@ -220,8 +219,8 @@ impl Sighting {
         self.0.as_ref().is_none_or(|(first, _)| first.pid != holder.pid)
     }
 
-    /// Whether the holder has done something since it was first seen, or has been there for so long that it has to be
-    /// believed.
+    /// Whether the holder has been active since it was first seen, or has held the lock for so long that it counts as
+    /// alive.
     fn lives(&mut self, holder: Holder) -> bool {
         match &self.0 {
             Some((first, since)) if first.pid == holder.pid => {

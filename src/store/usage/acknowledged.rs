@@ -1,9 +1,9 @@
 //! Table `usage_acknowledged`: what a node's leaders have acknowledged, noted when it goes to another one.
 //!
-//! `usage_logs.synced` speaks of one leader's ledger only. A node that is pointed at another leader, or whose leader has
-//! lost its disk, owes everything anew; when it comes back to a ledger it had before, that one may have removed the rows
-//! of what it counted, and then only the node can tell that it was counted. The note is written where `synced` is taken
-//! back, so that pushing and acknowledging cost nothing more; with one leader the table stays empty.
+//! `usage_logs.synced` speaks of one leader's ledger only. A node that is pointed at another leader, or whose leader
+//! has lost its disk, owes everything anew; when it comes back to a ledger it had before, that one may have removed the
+//! rows of what it counted, and then only the node can tell that it was counted. The note is written where `synced` is
+//! taken back, so that pushing and acknowledging cost nothing more; with one leader the table stays empty.
 
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Statement, Value};
 use uuid::Uuid;
@@ -16,8 +16,8 @@ use crate::store::{Error, Executor as _};
 /// Ids per statement.
 const CHUNK: usize = 500;
 
-/// Notes that `$5` has acknowledged what is synced between the places `$1`, `$2` and `$3`, `$4`. What it had acknowledged
-/// in an earlier batch, it has for longer. Without the number of a batch nobody could tell whether it still has it.
+/// Notes that `$5` has acknowledged what is synced between the places `$1`, `$2` and `$3`, `$4`. An id that is noted
+/// with an earlier batch keeps it. Without the number of a batch nobody could tell whether it still has it.
 pub(super) const NOTE: &str = "INSERT INTO usage_acknowledged (request_id, ledger, batch) \
     SELECT request_id, $5, batch FROM usage_logs WHERE (created_at, request_id) > ($1, $2) \
     AND (created_at, request_id) <= ($3, $4) AND synced AND batch IS NOT NULL \
@@ -37,9 +37,6 @@ pub(super) async fn forget(tx: &DatabaseTransaction, which: &str, values: &[Valu
 
 impl UsageRepo<'_> {
     /// Those of `ids` that `ledger` had acknowledged when this node went to another one. Costs the ids.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn acknowledged_by(
         &self,
         ledger: LedgerId,
@@ -63,9 +60,6 @@ impl UsageRepo<'_> {
 
     /// Forgets what `ledger` had acknowledged in later batches than `batch`: it has no more than that. Costs what it
     /// forgets.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn forget_acknowledged_after(&self, ledger: LedgerId, batch: u64) -> Result<(), Error> {
         let sql = "DELETE FROM usage_acknowledged WHERE ledger = $1 AND batch > $2";
         let statement = self.statement(sql, vec![ledger.to_string().into(), count(batch).into()]);

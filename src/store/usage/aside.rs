@@ -1,9 +1,9 @@
 //! What the leader refuses: set aside with its reason, offered again, or given up.
 //!
 //! A log that is set aside is owed like any other, and only not offered. One that is given up stays as a row with its
-//! reason, and that is all: it is owed no more, never pushed to any leader, and taken out of this node's own sums, so that
-//! they agree with the leader's, also should this node become the leader. Limits go by those sums when a node starts; until
-//! then they count what was spent.
+//! reason, and that is all: it is owed no more, never pushed to any leader, and taken out of this node's own sums, so
+//! that they agree with the leader's, also should this node become the leader. Limits go by those sums when a node
+//! starts; until then they count what was spent.
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -49,26 +49,17 @@ impl UsageRepo<'_> {
     }
 
     /// How many are set aside. Grows with that number.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn set_aside_count(&self) -> Result<u64, Error> {
         let aside = row::Entity::find().filter(Expr::cust(ASIDE));
         Ok(aside.count(&self.0.reader).await?)
     }
 
     /// When the oldest was made that is set aside. One look-up.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn oldest_set_aside(&self) -> Result<Option<Timestamp>, Error> {
         self.first_time(&format!("WHERE {ASIDE} ORDER BY created_at, request_id LIMIT 1")).await
     }
 
     /// What is set aside behind `after`, oldest first, at most `limit`. Costs what it returns.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn list_set_aside(
         &self,
         after: Option<SyncCursor>,
@@ -102,7 +93,7 @@ impl UsageRepo<'_> {
         Ok(dismissed)
     }
 
-    /// Takes sums off those that are there.
+    /// Subtracts `rollups` from the stored sums.
     async fn take_off(self, rollups: &Rollups, tx: &DatabaseTransaction) -> Result<(), Error> {
         let less = SUMS.iter().enumerate().map(|(at, sum)| format!("{sum} = {sum} - ${}", at + 1));
         let less = less.collect::<Vec<_>>().join(", ");

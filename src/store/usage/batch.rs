@@ -9,12 +9,12 @@ use crate::domain::usage::UsageRecord;
 use crate::store::usage::rollup::Rollups;
 use crate::store::{Error, columns};
 
-/// Whose records a batch has.
+/// The node whose records a batch holds.
 #[derive(Clone, Debug)]
 pub(super) enum BatchOwner {
-    /// This node's. `synced`: nobody else has to be told.
+    /// This node itself.
     Own {
-        /// See there.
+        /// Stored as synced: this node is the leader, and owes the records to nobody.
         synced: bool,
     },
     /// A follower's, on its leader, which counts the batches of each.
@@ -22,7 +22,6 @@ pub(super) enum BatchOwner {
 }
 
 impl BatchOwner {
-    /// Whether nobody else has to be told.
     pub(super) fn synced(&self) -> bool {
         match self {
             Self::Own { synced } => *synced,
@@ -39,7 +38,7 @@ pub(super) const COUNT: &str = "INSERT INTO usage_batches (node, taken) VALUES (
     RETURNING taken";
 /// The time of the youngest log of node `$1` that retention has removed. Written in the transaction that removes it.
 pub(super) const FLOOR: &str = "SELECT through FROM usage_floors WHERE node = $1";
-/// How many were taken of node `$1`.
+/// How many batches of node `$1` were taken.
 pub(super) const TAKEN: &str = "SELECT taken FROM usage_batches WHERE node = $1";
 
 /// The number that [`COUNT`] gave, if it is above `least`: a row that was not there yet is 1 whatever was asked.
@@ -47,26 +46,24 @@ pub(super) fn above(least: u64, counted: Option<u64>) -> Option<u64> {
     counted.filter(|number| *number > least)
 }
 
-/// What became of a batch.
+/// The result of inserting a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inserted {
     /// For each record, in order: whether it was new. A record that occurs twice in one batch is new once.
     pub is_new: Vec<bool>,
-    /// The number of the batch among those taken of the same node; none for a node's own.
+    /// The number of the batch among those taken of the same node; `None` for a node's own.
     pub number: Option<u64>,
-    /// Those that are not in the database, and are as old as what retention has removed of their node: whether they were
-    /// counted, nobody can tell here. They are not counted now.
+    /// Those that are not in the database, and are as old as what retention has removed of their node: whether they
+    /// were counted, nobody can tell here. They are not counted now.
     pub below_floor: Vec<RequestId>,
 }
 
 impl Inserted {
-    /// How many were new.
     #[must_use]
     pub fn added(&self) -> usize {
         self.is_new.iter().filter(|new| **new).count()
     }
 
-    /// How many were there already.
     #[must_use]
     pub fn duplicates(&self) -> usize {
         self.is_new.len() - self.added() - self.below_floor.len()
@@ -84,7 +81,6 @@ pub(super) fn mark_new(records: &[UsageRecord], mut taken: std::collections::Has
     Inserted { is_new, ..Inserted::default() }
 }
 
-/// The sums of what was new.
 pub(super) fn sums_of_new(records: &[UsageRecord], inserted: &Inserted) -> Rollups {
     let mut rollups = Rollups::default();
     for record in inserted.new_of(records) {

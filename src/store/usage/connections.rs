@@ -25,7 +25,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Opens the database in `file`, which is there.
+    /// Opens the existing database in `file`.
     pub fn open(file: &Path, settings: &[(&str, &str)]) -> Result<Self, Error> {
         let writer = BlockingConnection::open(file, settings.iter().chain(&[WRITER_CACHE]))?;
         let reader =
@@ -48,7 +48,6 @@ impl Connections {
             .await
     }
 
-    /// Reads what is committed.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
@@ -56,7 +55,7 @@ impl Connections {
         self.reader.with(work).await
     }
 
-    /// Closes the connections, after what they are doing is done.
+    /// Closes the connections once they are idle.
     pub async fn close(&self) {
         for connection in [&self.reader, &self.writer] {
             connection.close().await;

@@ -44,8 +44,8 @@ impl UsageRepo<'_> {
     /// duplicates or not, and [`Inserted::number`] says which one it is.
     ///
     /// # Errors
-    /// As [`insert_batch`](Self::insert_batch); [`Error::Behind`] when the database holds fewer batches of the node than
-    /// `fence` asks for: it has fallen back, and nothing was taken.
+    /// As [`insert_batch`](Self::insert_batch); [`Error::Behind`] when the database holds fewer batches of the node
+    /// than `fence` asks for: it has fallen back, and nothing was taken.
     pub async fn take_batch(
         &self,
         records: &Arc<Vec<UsageRecord>>,
@@ -56,9 +56,6 @@ impl UsageRepo<'_> {
     }
 
     /// How many batches of `node` this leader's database holds. One look-up.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn batches_taken(&self, node: &NodeId) -> Result<u64, Error> {
         let found = self.0.reader.query_one_raw(self.statement(TAKEN, vec![node.as_str().into()])).await?;
         Ok(columns::counted(found.map_or(Ok(0), |row| row.try_get_by_index(0))?))

@@ -20,9 +20,6 @@ impl UsageRepo<'_> {
     ///
     /// Costs the page, and with a filter by user, group, model or node also the other logs of the hours that the page
     /// comes from. Hours in which nothing fits are passed over: their sums tell.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn query(
         &self,
         filter: &UsageFilter,
@@ -69,7 +66,6 @@ impl UsageRepo<'_> {
         Ok(logs)
     }
 
-    /// The rows of a page.
     async fn newest(
         &self,
         filter: &UsageFilter,
@@ -136,7 +132,6 @@ impl UsageRepo<'_> {
         moment(found)
     }
 
-    /// When the oldest log was made.
     async fn oldest(&self) -> Result<Option<Timestamp>, Error> {
         let sql = "SELECT created_at FROM usage_logs ORDER BY created_at LIMIT 1";
         let found = self.0.reader.query_one_raw(self.statement(sql, vec![])).await?;
@@ -144,9 +139,6 @@ impl UsageRepo<'_> {
     }
 
     /// The usage log of one request. Costs one look-up.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn get(&self, id: RequestId) -> Result<Option<UsageLog>, Error> {
         row::Entity::find_by_id(id.0).one(&self.0.reader).await?.map(UsageLog::try_from).transpose()
     }

@@ -11,31 +11,23 @@ use crate::domain::quota::Used;
 use crate::store::usage::UsageRepo;
 use crate::store::{Error, columns};
 
-/// Which nodes' logs count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source<'a> {
-    /// Every node's.
     All,
-    /// This one's only.
     Only(&'a NodeId),
-    /// Every other node's.
     Except(&'a NodeId),
 }
 
 /// What users and groups have used since the UTC day and month began. Who has used nothing is not in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsedTotals {
-    /// Per user.
     pub users: HashMap<UserId, Used>,
-    /// Per group: what calls of members used while they were members.
+    /// What calls of members used while they were members.
     pub groups: HashMap<GroupId, Used>,
 }
 
 impl UsageRepo<'_> {
     /// What every user and group has used in the windows that `now` lies in. Grows with the rollups of this month.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn used(&self, now: Timestamp, source: Source<'_>) -> Result<UsedTotals, Error> {
         let mut values = vec![now.day_start().as_micros().into(), now.month_start().as_micros().into()];
         let node = match source {
@@ -57,11 +49,8 @@ impl UsageRepo<'_> {
         Ok(totals)
     }
 
-    /// What every user and group has used on `node` in the windows that `now` lies in, and how many batches of that node
-    /// are in it: both as of one moment. Costs what [`used`](Self::used) does.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
+    /// What every user and group has used on `node` in the windows that `now` lies in, and how many batches of that
+    /// node are in it: both as of one moment. Costs what [`used`](Self::used) does.
     pub async fn used_by(&self, node: &NodeId, now: Timestamp) -> Result<(UsedTotals, u64), Error> {
         let values = vec![
             now.day_start().as_micros().into(),

@@ -75,9 +75,10 @@ pub(super) async fn insert(
     Ok(inserted)
 }
 
-/// Takes back what was inserted because retention had removed its row. The floor is read after the insert, by a statement
-/// of its own: an insert that finds no row where there was one comes after the commit of the transaction that removed it,
-/// and that transaction has written the floor. Read before, a floor could be older than what the insert saw.
+/// Takes back what was inserted because retention had removed its row. The floor is read after the insert, by a
+/// statement of its own: an insert that finds no row where there was one comes after the commit of the transaction that
+/// removed it, and that transaction has written the floor. Read before, a floor could be older than what the insert
+/// saw.
 async fn take_back_below_floor(
     tx: &mut PgConnection,
     records: &[UsageRecord],
@@ -100,7 +101,7 @@ async fn take_back_below_floor(
     Ok(())
 }
 
-/// The number of the batch that is being taken.
+/// The number for the batch that this transaction takes.
 async fn next_number(tx: &mut PgConnection, node: &NodeId, fence: &Fence) -> Result<u64, Error> {
     let least = fence.least();
     let row = sqlx::query(COUNT).bind(node.as_str()).bind(count(least)).fetch_optional(&mut *tx).await?;

@@ -28,7 +28,7 @@ pub(super) const SUMS: [&str; 10] = [
 pub(super) struct Key {
     pub hour: i64,
     pub user: Uuid,
-    /// Nil: no group.
+    /// Nil without a group.
     pub group: Uuid,
     pub model: Arc<str>,
     pub node: Arc<str>,
@@ -65,7 +65,6 @@ pub(super) struct Rollups {
 }
 
 impl Rollups {
-    /// Adds one log.
     pub(super) fn add(&mut self, record: &UsageRecord) {
         let hour = record.created_at.hour_start().as_micros();
         let node = record.source_node.shared();

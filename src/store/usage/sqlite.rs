@@ -54,7 +54,7 @@ pub(super) fn insert(
     Ok(inserted)
 }
 
-/// The number of the batch that is being taken.
+/// The number for the batch that this transaction takes.
 fn next_number(tx: &Connection, node: &NodeId, fence: &Fence) -> Result<u64, Error> {
     let least = fence.least();
     let mut statement = tx.prepare_cached(COUNT)?;

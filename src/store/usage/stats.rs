@@ -23,33 +23,21 @@ const ADDED_UP: &str = "CAST(COALESCE(SUM(input_tokens), 0) AS BIGINT) AS input,
 
 impl UsageRepo<'_> {
     /// What all logs of `[from, to)` add up to. Grows with hours × nodes.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn global_sum_tokens(&self, from: Timestamp, to: Timestamp) -> Result<Totals, Error> {
         self.totals(Window::new(from, to), Sums::Totals, "", vec![]).await
     }
 
     /// What one user's logs of `[from, to)` add up to. Grows with hours × the models and nodes that the user used.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn sum_tokens(&self, user: UserId, from: Timestamp, to: Timestamp) -> Result<Totals, Error> {
         self.totals(Window::new(from, to), Sums::Rollups, " AND user_id = $1", vec![user.0.into()]).await
     }
 
     /// What all logs of `[from, to)` cost, in nano-USD. Grows with hours × nodes.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn sum_cost_usd(&self, from: Timestamp, to: Timestamp) -> Result<i64, Error> {
         Ok(self.global_sum_tokens(from, to).await?.cost_nanousd)
     }
 
     /// Totals per user of `[from, to)`, most tokens first, at most `limit`; users without logs do not occur.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn user_stats(
         &self,
         from: Timestamp,
@@ -63,9 +51,6 @@ impl UsageRepo<'_> {
     /// `limit` rows. Users and groups carry the name they have now, or had last when they are gone.
     ///
     /// Per node and day it grows with hours × nodes, else with the rollups in the window.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn stats_by(
         &self,
         by: StatsBy,
@@ -81,9 +66,6 @@ impl UsageRepo<'_> {
     /// Sums grow while calls are booked, and would change places between two pages. So a list that goes on beyond its
     /// first page is of the calls made before that page, all pages alike: every key is on one page, once. A call that a
     /// follower made earlier and pushes meanwhile can still change places.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn stats_page(
         &self,
         by: StatsBy,

@@ -10,12 +10,10 @@ use crate::domain::clock::Timestamp;
 use crate::domain::summary::{StatRow, StatsBy};
 use crate::store::NotACursor;
 
-/// One page of statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatsPage {
-    /// The rows, in the order of the list.
     pub items: Vec<StatRow>,
-    /// Where the next page starts; none: this was the last one.
+    /// Where the next page starts; `None` on the last one.
     pub next: Option<StatsCursor>,
 }
 
@@ -33,12 +31,13 @@ impl StatsPage {
     }
 }
 
-/// A place in a list of sums, and the end of the window that the whole list is of. Its text form is opaque to callers.
+/// A position in a list of sums, and the end of the window that the whole list covers. Its text form is opaque to
+/// callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatsCursor {
-    /// The tokens of the last row seen.
+    /// Of the last row seen.
     pub(super) tokens: u64,
-    /// Its key, which decides among rows with as many tokens.
+    /// Its key, which orders rows with equal tokens.
     pub(super) place: PagePosition,
     /// Calls from here on are not in the list.
     pub(super) until: Timestamp,
@@ -47,9 +46,9 @@ pub struct StatsCursor {
 /// The key of a row, as the database compares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PagePosition {
-    /// Of a user or a group; nil: no group.
+    /// A user or a group; nil without a group.
     Id(Uuid),
-    /// A model, a node.
+    /// A model or a node.
     Word(String),
     /// The start of a day.
     Day(Timestamp),

@@ -15,7 +15,7 @@ use crate::store::usage::sqlite_sync::{LAST_BATCH, OWED};
 use crate::store::usage::{UsageRepo, acknowledged, row, sqlite_sync};
 use crate::store::{Error, Executor as _, MetaRepo, columns, meta};
 
-/// A place among records in the order of time.
+/// A position among records in the order of time.
 pub(super) type SyncCursor = (Timestamp, RequestId);
 
 /// Ids per transaction.
@@ -23,18 +23,12 @@ const CHUNK: usize = 1_000;
 
 impl UsageRepo<'_> {
     /// What the leader has not acknowledged, oldest first, at most `limit`. Costs what it returns.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn list_unsynced(&self, limit: usize) -> Result<Vec<UsageRecord>, Error> {
         self.list_unsynced_after(None, limit).await
     }
 
     /// The same, but only what comes after the record `after` in the order of time: several batches can be on their
     /// way at once.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn list_unsynced_after(
         &self,
         after: Option<SyncCursor>,
@@ -80,25 +74,16 @@ impl UsageRepo<'_> {
     }
 
     /// How many the leader has not acknowledged, those set aside not counted. Grows with that number.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn unsynced_count(&self) -> Result<u64, Error> {
         Ok(all_owed().count(&self.0.reader).await?)
     }
 
     /// When the oldest was made that the leader has not acknowledged; those set aside do not count. One look-up.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn oldest_unsynced(&self) -> Result<Option<Timestamp>, Error> {
         self.first_time(&format!("WHERE {OWED} ORDER BY created_at, request_id LIMIT 1")).await
     }
 
     /// When the newest was made. One look-up.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn newest_time(&self) -> Result<Option<Timestamp>, Error> {
         self.first_time("ORDER BY created_at DESC LIMIT 1").await
     }
@@ -109,9 +94,10 @@ impl UsageRepo<'_> {
         Ok(found.map(|row| row.try_get_by_index(0)).transpose()?.map(Timestamp::from_micros))
     }
 
-    /// Marks everything as this database's own, set aside or not: its node leads now, and has nobody to push to. What is
-    /// counted is counted already. No leader's word holds from then on: one that the node follows again is offered
-    /// everything. In steps, and to be repeated, like [`mark_all_unsynced`](Self::mark_all_unsynced); costs what was owed.
+    /// Marks everything as this database's own, set aside or not: its node leads now, and has nobody to push to. What
+    /// is counted is counted already. No leader's word holds from then on: one that the node follows again is offered
+    /// everything. In steps, and to be repeated, like [`mark_all_unsynced`](Self::mark_all_unsynced); costs what was
+    /// owed.
     ///
     /// # Errors
     /// [`Error`] of the database; what was marked before stays marked.
@@ -131,9 +117,10 @@ impl UsageRepo<'_> {
         }
     }
 
-    /// Marks everything as unsynced, set aside or not, but not what was given up: the leader has another ledger. What the one before, `left`, had
-    /// acknowledged is noted in the same transactions. Works in transactions of at most `step` rows, so that new records
-    /// get in between; grows with the number of logs. Safe to repeat after a crash. Returns how many were marked.
+    /// Marks everything as unsynced, set aside or not, but not what was given up: the leader has another ledger. What
+    /// the one before, `left`, had acknowledged is noted in the same transactions. Works in transactions of at most
+    /// `step` rows, so that new records get in between; grows with the number of logs. Safe to repeat after a crash.
+    /// Returns how many were marked.
     ///
     /// # Errors
     /// [`Error`] of the database; what was marked before stays marked.
@@ -144,15 +131,13 @@ impl UsageRepo<'_> {
     }
 
     /// The highest number of a batch in which the leader has acknowledged anything; 0: none that it counted.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn last_batch(&self) -> Result<u64, Error> {
         MetaRepo::on(self.0).number(LAST_BATCH).await
     }
 
-    /// Marks what the leader acknowledged in later batches than `batch` as unsynced: it has no more than that. Then, and
-    /// only then, `batch` is the last. Costs and can be repeated like [`mark_all_unsynced`](Self::mark_all_unsynced).
+    /// Marks what the leader acknowledged in later batches than `batch` as unsynced: it has no more than that. Then,
+    /// and only then, `batch` is the last. Costs and can be repeated like
+    /// [`mark_all_unsynced`](Self::mark_all_unsynced).
     ///
     /// # Errors
     /// [`Error`] of the database; what was marked before stays marked.

@@ -16,7 +16,6 @@ const COUNTED: &str = "input_tokens, output_tokens, 1 AS request_count, \
                        CASE WHEN input_tokens + output_tokens > 0 AND (price LIKE '%\"glob\":\"default\"%' \
                        OR parts LIKE '%\"glob\":\"default\"%') THEN 1 ELSE 0 END AS default_priced_count";
 
-/// Which table of sums answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sums {
     /// `usage_totals`: per hour and node.
@@ -42,7 +41,7 @@ impl Window {
         Self { from, to, hours: (first < last).then_some((first, last)) }
     }
 
-    /// True when nothing can lie in it.
+    /// True when no log can lie in it.
     pub(super) fn is_empty(self) -> bool {
         self.from >= self.to
     }
