@@ -3,10 +3,10 @@
 
 use wide::u8x16;
 
-/// Bytes looked at together.
+/// Bytes scanned at once.
 pub const BLOCK: usize = 64;
 
-/// What a block depends on of the bytes before it.
+/// State that a block inherits from the bytes before it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Before {
     /// The block begins inside a string.

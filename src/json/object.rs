@@ -9,14 +9,14 @@ use crate::json::skip::{Skip, Text};
 pub struct Start {
     /// Where its members begin.
     pub behind_bracket: usize,
-    /// It has none.
+    /// It has no members.
     pub is_empty: bool,
     /// It ended, all of it was JSON as far as that was looked at, and nothing follows it.
     pub is_whole: bool,
 }
 
 /// Calls `each` with every member of the object at `from`: its key, and where its value stands. Values are
-/// skipped, not read; reading stops where `bytes` is no JSON. None if there is no object.
+/// skipped, not read; reading stops where `bytes` is no JSON. `None` if there is no object.
 pub fn members(bytes: &[u8], from: usize, mut each: impl FnMut(&[u8], Range<usize>)) -> Option<Start> {
     let mut at = behind_space(bytes, from);
     if bytes.get(at) != Some(&b'{') {

@@ -9,43 +9,40 @@ use crate::ledger::{Ledger, bounds};
 use crate::store::Error;
 use crate::store::usage::Inserted;
 
-/// What became of pushed records.
+/// The result of taking a push into the ledger.
 #[derive(Debug)]
 pub struct AppliedBatch {
     /// Those that could be accepted, in the order in which they came.
     records: Arc<Vec<UsageRecord>>,
-    /// For each of them whether it was new.
+    /// Which of `records` were new.
     inserted: Inserted,
-    /// Those that never can be, each with the reason.
+    /// Records that can never be accepted, each with the reason.
     pub rejected: Vec<(RequestId, String)>,
 }
 
 impl AppliedBatch {
-    /// How many were new.
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.inserted.added()
     }
 
-    /// How many the ledger had already.
     #[must_use]
     pub fn duplicates(&self) -> usize {
         self.inserted.duplicates()
     }
 
-    /// The number of the batch: one higher than that of the batch before of the same node. None: there was nothing in it.
+    /// The number of the batch: one higher than that of the batch before of the same node. `None` for an empty batch.
     #[must_use]
     pub fn number(&self) -> Option<u64> {
         self.inserted.number
     }
 
-    /// Those that may have been counted before retention removed what tells of them, and were not counted now.
+    /// Records that may have been counted before retention removed their rows, and were not counted now.
     #[must_use]
     pub fn below_floor(&self) -> &[RequestId] {
         &self.inserted.below_floor
     }
 
-    /// Those that were new.
     pub fn new_records(&self) -> impl Iterator<Item = &UsageRecord> {
         self.inserted.new_of(&self.records)
     }

@@ -17,7 +17,6 @@ const PARTS_MAX: usize = 64;
 /// 2020-01-01 and 2200-01-01, microseconds.
 const TIMES: std::ops::Range<i64> = 1_577_836_800_000_000..7_258_118_400_000_000;
 
-/// A record within bounds.
 #[derive(Clone, Debug)]
 pub struct Bounded(UsageRecord);
 
@@ -143,7 +142,7 @@ fn shorten_shared(text: &mut Arc<str>) {
     }
 }
 
-/// The text within bounds, if it is not already.
+/// The shortened text; `None` if it is within bounds as it is.
 fn shortened(text: &str) -> Option<String> {
     if text.len() <= TEXT_MAX && memchr::memchr(0, text.as_bytes()).is_none() {
         return None;

@@ -1,8 +1,8 @@
 //! The emergency file: where records go that the database does not take. They are as safe there from the death of the
 //! process as in the database, are booked as soon as it takes records again, and are read back at the next start.
 //!
-//! The file has its room from the first start on, since what the database is short of is mostly room on the same disk. A
-//! record is `length, CRC-32, protobuf`; the checksum covers the file's epoch too, so that emptying the file is one
+//! The file has its room from the first start on, since what the database is short of is mostly room on the same disk.
+//! A record is `length, CRC-32, protobuf`; the checksum covers the file's epoch too, so that emptying the file is one
 //! small write that makes everything in it void.
 
 use std::fs::{File, OpenOptions};
@@ -14,16 +14,15 @@ use crate::wire::usage;
 
 const NAME: &str = "unbooked.log";
 const MAGIC: &[u8; 8] = b"sproxyUB";
-/// The magic and the epoch.
+/// Bytes of the magic and the epoch.
 const HEADER: u64 = 16;
-/// Room from the start on: some ten thousand records. More is taken where there is more.
+/// Preallocated bytes: some ten thousand records. The file grows beyond them if it has to.
 const ROOM: u64 = 4 * 1024 * 1024;
-/// Length and checksum before each record.
+/// Bytes of the length and checksum before each record.
 const FRAME: usize = 8;
-/// No record is nearly as long.
+/// Far above the length of any record: a longer one is damage.
 const RECORD_MAX: usize = 64 * 1024;
 
-/// The emergency file of a node.
 #[derive(Debug)]
 pub struct Emergency {
     path: PathBuf,
@@ -68,8 +67,8 @@ impl Emergency {
         Ok((this, left))
     }
 
-    /// Appends records; when it returns, the death of the process, and as far as the disk keeps its word that of the
-    /// machine, cannot take them away any more.
+    /// Appends records; when it returns, they survive the death of the process, and that of the machine as far as the
+    /// disk syncs what it acknowledges.
     ///
     /// # Errors
     /// What the system says; then none of them counts as written.
@@ -110,7 +109,7 @@ impl Emergency {
         self.file.sync_data()
     }
 
-    /// A file that was removed would take the records with it.
+    /// Checked because the records would be lost with a file that was removed.
     #[cfg(unix)]
     fn is_in_place(&self) -> io::Result<()> {
         use std::os::unix::fs::MetadataExt as _;

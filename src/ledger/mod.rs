@@ -45,7 +45,6 @@ use queue::Queue;
 /// Rows that one step of [`Ledger::mark_all_unsynced`] looks at: small enough that new records get in between.
 const MARK_STEP: u32 = 2_000;
 
-/// The ledger. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     store: Store,
@@ -78,7 +77,7 @@ impl Ledger {
         Queue::reserve(&self.queue, user)
     }
 
-    /// Why the database takes no records at the moment; none: it does.
+    /// Why the database takes no records at the moment; `None` if it does.
     #[must_use]
     pub fn write_failure(&self) -> Option<String> {
         self.queue.write_health.reason()
@@ -134,14 +133,14 @@ impl Ledger {
         Ok(marked)
     }
 
-    /// Offers the leader again what it refused. How many.
+    /// Offers the leader again what it refused; returns how many records.
     pub async fn retry_set_aside(&self) -> Result<u64, Error> {
         let offered = self.usage().retry_set_aside().await?;
         self.queue.nudge();
         Ok(offered)
     }
 
-    /// What the leader refused and is set aside, added up.
+    /// The sums of the records that the leader refused and that are set aside.
     pub async fn sum_set_aside(&self) -> Result<Dismissed, Error> {
         let (mut sum, mut after) = (Dismissed::default(), None);
         loop {
@@ -171,7 +170,8 @@ impl Ledger {
         }
     }
 
-    /// This node leads: what it owed as a follower is its own, in steps. Safe to repeat. How many.
+    /// Marks what this node owed as a follower as its own, because it leads now, in steps. Safe to repeat. Returns how
+    /// many.
     ///
     /// # Errors
     /// [`Error`] of the database; what was marked stays marked.
@@ -179,7 +179,7 @@ impl Ledger {
         self.usage().keep_as_own(MARK_STEP).await
     }
 
-    /// Notes that the leader has these, and in which of its batches, if it counts them.
+    /// Records that the leader has acknowledged `ids`, and in which of its batches, if it counts them.
     ///
     /// # Errors
     /// [`Error`] of the database; marking again is harmless.
@@ -187,13 +187,11 @@ impl Ledger {
         self.usage().mark_synced(ids, batch).await
     }
 
-    /// Every query on usage.
     #[must_use]
     pub fn usage(&self) -> UsageRepo<'_> {
         UsageRepo::on(&self.store)
     }
 
-    /// What the ledger is doing.
     #[must_use]
     pub fn stats(&self) -> LedgerStats {
         self.queue.stats()

@@ -27,21 +27,18 @@ pub enum Full {
     /// Every place is taken: the database is too slow, or away.
     #[error("the ledger is full: {0} calls are in flight or wait to be written; try again")]
     NoPlace(usize),
-    /// The user has as many places as others leave to one.
+    /// The user holds the largest share of the places that one user may.
     #[error(
         "the ledger's other places are for other users: {held} calls of yours hold one of its {capacity} places each; \
          let some of them end first"
     )]
     Share {
-        /// Places that the user holds.
         held: usize,
-        /// Places that there are (`usage.queue`).
+        /// `usage.queue`
         capacity: usize,
     },
-    /// The database takes no records at the moment.
     #[error("the ledger cannot be written at the moment, so no call is made; try again")]
     Failing,
-    /// The node is shutting down.
     #[error("the node is shutting down")]
     Closed,
 }
@@ -81,7 +78,6 @@ pub(super) struct Queue {
     state: Mutex<QueueState>,
     /// Something is queued, or the writer should look up.
     arrived: Notify,
-    /// Something was committed.
     nudge: Notify,
     /// How many records were committed; closed when the writer ends.
     committed: watch::Sender<u64>,
@@ -101,10 +97,10 @@ impl fmt::Debug for Queue {
 #[derive(Default)]
 struct QueueState {
     waiting: VecDeque<Waiting>,
-    /// How many records the writer has in hand, and when the first of them was made.
+    /// Records that the writer is writing, and when the first of them was made.
     in_hand: usize,
     in_hand_since: Option<Timestamp>,
-    /// How many of those who wait, the first ones, come from the emergency file.
+    /// How many of `waiting`, its first ones, come from the emergency file.
     unknown: usize,
     /// Records ever queued.
     recorded: u64,
@@ -115,21 +111,21 @@ struct QueueState {
 /// A queued record.
 struct Waiting {
     record: UsageRecord,
-    /// None: it was in the emergency file when the node started, and nobody knows of it any more.
+    /// `None` if an earlier process left it in the emergency file, so that nobody waits for it.
     waiter: Option<Waiter>,
 }
 
-/// Who wants to know of a record's commit, and the place that the record keeps until then.
+/// Who waits for a record's commit, and the slot that the record holds until then.
 struct Waiter {
-    /// None once it is told.
+    /// `None` once notified.
     told: Option<oneshot::Sender<()>>,
     place: Slot,
 }
 
-/// What the writer has in hand.
+/// Records that the writer is writing.
 pub(super) struct Batch {
     pub(super) records: Arc<Vec<UsageRecord>>,
-    /// How many of them, the first ones, are in the emergency file.
+    /// How many of `records`, its first ones, are in the emergency file.
     pub(super) safe: usize,
     waiters: Vec<Waiter>,
 }
@@ -168,8 +164,8 @@ impl fmt::Debug for Reservation {
 
 impl Reservation {
     /// Hands the record over. Never waits and never fails: the room was reserved. Stamps `created_at` with the present
-    /// moment, and brings what no database or leader would take (endless texts, absurd counts) within bounds, if that has
-    /// not been done.
+    /// moment, and brings what no database or leader would take (endless texts, absurd counts) within bounds, if that
+    /// has not been done.
     #[must_use]
     pub fn record(self, record: impl Into<Bounded>) -> Receipt {
         let queue = Arc::clone(&self.0.queue);
@@ -180,7 +176,7 @@ impl Reservation {
     }
 }
 
-/// The way to learn of a record's commit. Dropping it changes nothing for the record.
+/// Resolves when the record is committed. Dropping it changes nothing for the record.
 #[derive(Debug)]
 pub struct Receipt {
     committed: oneshot::Receiver<()>,
@@ -307,7 +303,7 @@ impl Queue {
         self.nudge();
     }
 
-    /// A batch goes out of hand: the next process books it, from the emergency file.
+    /// Gives up a batch that is in the emergency file: the next process books it from there.
     pub(super) fn left_behind(&self, batch: Batch) {
         self.release_in_flight(&batch);
         drop(batch);

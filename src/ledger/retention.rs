@@ -11,20 +11,18 @@ use crate::domain::ids::NodeId;
 use crate::ledger::Ledger;
 use crate::store::Error;
 
-/// Between two sweeps.
+/// Interval between two sweeps.
 const EVERY: Duration = Duration::from_mins(10);
 /// Logs removed in one transaction: a few milliseconds, so that the writer gets in between.
 const STEP: u32 = 1_000;
 /// Between two transactions of a sweep: the writer goes first.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// The retention task. `own` is this node's id.
+/// The retention task.
 pub struct Retention {
-    /// Whose logs.
     pub ledger: Ledger,
-    /// This node: what other nodes may still push again is kept longer.
+    /// This node's id: what other nodes may still push again is kept longer.
     pub own: NodeId,
-    /// What time it is.
     pub clock: Arc<dyn Clock>,
 }
 

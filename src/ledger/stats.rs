@@ -6,20 +6,17 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use crate::telemetry::scrape::{counter, gauge};
 
-/// What the ledger is doing, for metrics. Cheap to take.
+/// State and counters of the ledger since the start of the process. Cheap to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LedgerStats {
-    /// Places there are (`usage.queue`).
+    /// `usage.queue`
     pub capacity: u64,
     /// Places taken: reserved, waiting, or being written.
     pub taken: u64,
-    /// Records waiting or being written.
     pub queued: u64,
     /// Whether the database takes no records at the moment.
     pub is_failing: bool,
-    /// Records committed since the start.
     pub committed_total: u64,
-    /// Transactions committed since the start.
     pub batches_total: u64,
     /// Batches that failed and were tried again.
     pub retries_total: u64,

@@ -18,17 +18,16 @@ enum Completion {
     StopReason,
     /// Its final event has come.
     FinalEvent,
-    /// It is.
+    /// Complete, whatever follows.
     Complete,
 }
 
-/// What has been seen.
 #[derive(Debug)]
 pub struct UsageAccumulator {
     counts: Counts,
-    /// The same before the event that is passing, if it reports any.
+    /// `counts` before the current event, if that event reports any.
     before: Counts,
-    /// Bytes of content that passed.
+    /// Bytes of content so far.
     content: u64,
     /// `content` when output was last reported, if it was.
     content_reported: Option<u64>,
@@ -39,14 +38,14 @@ pub struct UsageAccumulator {
     completion: Completion,
     /// The model has said why it stopped: in a stream of choices at some time, elsewhere in the last event.
     stopped: bool,
-    /// The event that is passing.
+    /// The event that is being read.
     event: CurrentEvent,
-    /// What the provider bills one by one.
+    /// Steps that the provider bills separately.
     steps: Steps,
     terms: Terms,
-    /// What the call is worth, where the answer does not tell.
+    /// Used where the answer reports no counts.
     estimate: Estimate,
-    /// Grows with everything that makes a difference.
+    /// Changes whenever the accumulated state does.
     revision: u64,
 }
 
@@ -56,16 +55,15 @@ enum Reports {
     #[default]
     Nothing,
     Something,
-    /// The output, too.
     Output,
 }
 
-/// What has been seen of the event that is passing.
+/// What has been read of the current event.
 #[derive(Clone, Copy, Debug, Default)]
 struct CurrentEvent {
     reports: Reports,
     says_why_stopped: bool,
-    /// It is the last one, once it has passed as a whole.
+    /// Whether it is the last one; known when it has ended.
     is_last: Option<bool>,
 }
 
@@ -77,14 +75,13 @@ pub struct BodyProgress {
     pub all: bool,
     /// The body does not stop inside a document.
     pub whole: bool,
-    /// What came could be read.
+    /// All of it so far could be read.
     pub readable: bool,
-    /// Not so much as an event has come.
+    /// Not one event has come.
     pub nothing: bool,
 }
 
 impl UsageAccumulator {
-    /// Nothing seen yet.
     #[must_use]
     pub fn new(estimate: Estimate) -> Self {
         Self {
@@ -105,21 +102,20 @@ impl UsageAccumulator {
         }
     }
 
-    /// Grows with everything that makes a difference.
+    /// Changes whenever the accumulated state does.
     #[inline]
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// `bytes` more of content have passed.
+    /// Counts content.
     #[inline]
     pub fn content(&mut self, bytes: usize) {
         self.content = self.content.saturating_add(bytes as u64);
         self.revision += 1;
     }
 
-    /// A count was reported.
     pub fn count(&mut self, count: Count, value: u64) {
         self.revision += 1;
         if self.event.reports == Reports::Nothing {
@@ -133,7 +129,7 @@ impl UsageAccumulator {
         }
     }
 
-    /// A vector or a score stands in the answer.
+    /// The answer contains a vector or a score.
     pub fn vector(&mut self) {
         if !self.answered {
             self.answered = true;
@@ -149,7 +145,7 @@ impl UsageAccumulator {
         }
     }
 
-    /// An event is of this kind.
+    /// Takes the kind of the current event.
     pub fn kind(&mut self, kind: &[u8]) {
         match fields::event(kind) {
             Some(Event::Last) => self.event.is_last = Some(true),
@@ -166,7 +162,7 @@ impl UsageAccumulator {
         self.revision += 1;
     }
 
-    /// How far the work is, where it may go on after the answer.
+    /// Takes the status of work that may go on after the answer.
     pub fn status(&mut self, status: &[u8]) {
         if !self.estimate.is_deferred && fields::is_pending(status) {
             self.estimate.is_deferred = true;
@@ -191,7 +187,6 @@ impl UsageAccumulator {
         self.revision += 1;
     }
 
-    /// An object of interest ends.
     #[inline]
     pub fn left(&mut self, field: Field) {
         match field {
@@ -202,13 +197,13 @@ impl UsageAccumulator {
         self.revision += 1;
     }
 
-    /// The step that is being read is of this kind.
+    /// Takes the kind of the current step.
     pub fn step_kind(&mut self, kind: &[u8]) {
         self.revision += 1;
         self.steps.kind(kind);
     }
 
-    /// The step that is being read is this model's.
+    /// Takes the model of the current step.
     pub fn step_model(&mut self, name: &[u8]) {
         self.revision += 1;
         self.steps.model(name);
@@ -230,25 +225,23 @@ impl UsageAccumulator {
         self.event.says_why_stopped = true;
     }
 
-    /// Ollama's `done`.
     pub fn done(&mut self, done: bool) {
         self.revision += 1;
         self.event.is_last = Some(done);
     }
 
-    /// The answer reported a failure.
     pub fn error(&mut self) {
         self.revision += 1;
         self.error = true;
     }
 
-    /// What stands in field of a final event has come.
+    /// A field that only a final event has was read.
     pub fn finish(&mut self) {
         self.revision += 1;
         self.completion = Completion::Complete;
     }
 
-    /// An event has passed as a whole.
+    /// Ends the current event.
     fn event_over(&mut self) {
         let event = std::mem::take(&mut self.event);
         if event.reports != Reports::Nothing {
@@ -279,7 +272,7 @@ impl UsageAccumulator {
         self.completion == Completion::FinalEvent
     }
 
-    /// What all this comes to.
+    /// The result for an answer that has ended.
     #[must_use]
     pub fn result(&self, end: End, body: BodyProgress) -> MeterResult {
         let complete = !body.nothing && (body.all || self.is_complete(end, body.whole));

@@ -29,21 +29,21 @@ use Count::{
     TotalCachedTokens, TotalInputTokens, TotalOutputTokens, TotalThoughtTokens, TotalTokenCount, TotalTokens,
 };
 
-/// Inputs that hold all their parts.
+/// Inputs that include all their parts.
 const WHOLE_INPUTS: [Count; 4] = [PromptTokens, PromptTokenCount, PromptEvalCount, TotalInputTokens];
-/// Inputs that Anthropic's cached and written parts lie beside.
+/// Inputs that Anthropic's cache reads and writes are counted in addition to.
 const PLAIN_INPUTS: [Count; 2] = [InputTokens, InputTokensCamel];
 const OUTPUTS: [Count; 6] =
     [OutputTokens, OutputTokensCamel, CompletionTokens, CandidatesTokenCount, EvalCount, TotalOutputTokens];
 const TOTALS: [Count; 2] = [TotalTokens, TotalTokenCount];
 const REASONING: [Count; 2] = [ReasoningTokens, ReasoningTokensBare];
 const THOUGHTS: [Count; 2] = [ThoughtsTokenCount, TotalThoughtTokens];
-/// Parts by names of Anthropic's, which may lie beside.
+/// Parts by Anthropic's names, which may be counted in addition to the input.
 const READ_BESIDE: [Count; 2] = [CacheReadInputTokens, CacheReadCamel];
 const WRITTEN_BESIDE: [Count; 2] = [CacheCreationInputTokens, CacheWriteCamel];
 const WRITTEN_5M: [Count; 2] = [Ephemeral5m, Claude5m];
 const WRITTEN_1H: [Count; 2] = [Ephemeral1h, Claude1h];
-/// Parts that are always inside.
+/// Parts that the input always includes.
 const READ_INSIDE: [Count; 6] = [
     CachedTokens,
     CachedTokensBare,
@@ -93,12 +93,12 @@ const fn bit(count: Count) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub struct Counts([Option<u64>; COUNTS]);
 
-/// What the rule makes of it.
+/// The counts after the rule was applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reported {
-    /// Every input token; none: not reported.
+    /// Every input token; `None` if not reported.
     pub input: Option<u64>,
-    /// Every output token; none: not reported.
+    /// Every output token; `None` if not reported.
     pub output: Option<u64>,
     /// Both together, where that alone was reported.
     pub total: Option<u64>,
@@ -108,23 +108,20 @@ pub struct Reported {
     reasoning: u64,
 }
 
-/// What a zero in a report is held against.
+/// Evidence that a reported zero cannot be true.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence {
-    /// A prompt was sent.
     pub prompt: bool,
     /// The model produced something.
     pub content: bool,
 }
 
 impl Counts {
-    /// Nothing reported.
     #[must_use]
     pub fn none() -> Self {
         Self([None; COUNTS])
     }
 
-    /// Takes a value in.
     pub fn set(&mut self, count: Count, value: u64) {
         const OF_TOTALS: u64 = set_of(&TOTALS);
         let grows = is_output(count) || OF_TOTALS & bit(count) != 0;
@@ -135,7 +132,6 @@ impl Counts {
         }
     }
 
-    /// Forgets a value.
     pub fn clear(&mut self, counts: &[Count]) {
         for count in counts {
             if let Some(slot) = self.0.get_mut(*count as usize) {
@@ -286,7 +282,7 @@ impl Counts {
         }
     }
 
-    /// Before the next step.
+    /// Clears what belongs to one step.
     pub fn clear_step(&mut self) {
         self.clear(&STEP);
     }

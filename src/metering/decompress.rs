@@ -60,7 +60,7 @@ impl Decoder {
         }
     }
 
-    /// Settles which form of deflate this is.
+    /// Detects which form of deflate this is.
     fn recognise(self, first: u8) -> Self {
         const ZLIB_METHOD: u8 = 8;
         match self {
@@ -89,7 +89,7 @@ fn write_through(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     writer.flush()
 }
 
-/// Hands what a decoder writes to the meter.
+/// Passes what a decoder writes to the meter.
 struct Sink {
     meter: JsonMeter,
 }
@@ -113,7 +113,7 @@ impl Write for Sink {
 
 /// The meter of a compressed answer.
 struct Decoded {
-    /// Never none but while it is exchanged.
+    /// `None` only while it is being replaced.
     decoder: Option<Decoder>,
     broken: bool,
 }

@@ -1,8 +1,8 @@
-//! What the meter looks for: the names that the dialects give to usage, model, content and endings, all of them at once.
-//! Everything else in an answer is skipped unread.
+//! What the meter looks for: the names that the dialects give to usage, model, content and endings, all of them at
+//! once. Everything else in an answer is skipped unread.
 //!
-//! The dialects' tables become one index when the gateway is compiled: a hash table by the object that a field stands in
-//! and by its name, so that most keys cost one look at a byte.
+//! The dialects' tables become one index when the gateway is compiled: a hash table by the object that a field stands
+//! in and by its name, so that most keys cost one look at a byte.
 
 use crate::dialect::{Event, Field, StepKind, answer_names};
 use crate::domain::provider::Provider;
@@ -21,10 +21,10 @@ struct Entry {
 }
 
 struct Index {
-    /// The first is none.
+    /// The first entry is unused.
     entries: [Entry; NAMES + 1],
     len: usize,
-    /// Places in `entries`; 0 is empty.
+    /// Indexes of `entries`; 0 is empty.
     slots: [u8; SLOTS],
 }
 

@@ -26,7 +26,7 @@ pub struct JsonMeter {
 
 #[derive(Debug)]
 enum Framing {
-    /// Nothing but white space has come.
+    /// Only white space has come.
     Unknown { by_line: bool },
     /// JSON documents, one after the other, or `by_line` one in each line.
     Documents { by_line: bool },
@@ -43,7 +43,7 @@ enum EventLine {
     Data { done: Option<usize> },
     /// In the value of `event`; how much of `error` it has matched, if it still can.
     Event { error: Option<usize> },
-    /// In anything else.
+    /// In any other field.
     Other,
 }
 
@@ -66,7 +66,7 @@ impl JsonMeter {
         Self { framing: Framing::Unknown { by_line: true }, ..Self::new(estimate) }
     }
 
-    /// The rest of the answer cannot be read.
+    /// Stops reading: the rest of the answer cannot be read.
     pub fn give_up(&mut self) {
         self.broken = true;
     }

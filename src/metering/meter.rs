@@ -9,11 +9,11 @@ pub trait Meter: Send {
     /// Takes the next bytes of the body, as they came from the upstream (still compressed, if they are).
     fn feed(&mut self, chunk: &[u8]) -> Progress;
 
-    /// What is known now that the answer has ended, or has to be accounted for.
+    /// The result, once the answer has ended or has to be accounted for.
     fn result(&mut self, end: End) -> MeterResult;
 }
 
-/// How far an answer has come.
+/// Progress of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// More events may follow.
@@ -34,14 +34,14 @@ pub enum End {
     ClientGone,
 }
 
-/// What a meter makes of an answer.
+/// What a meter has read from an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeterResult {
     /// Token counts: every token that the provider charges for, `reasoning` and the cache classes being parts.
     pub tokens: Tokens,
     /// What of that each step used, where the provider bills more than one.
     pub steps: Vec<Step>,
-    /// How good they are. [`TokenSource::None`] with a success status: there was nothing to count, or the meter
+    /// Where `tokens` come from. [`TokenSource::None`] with a success status: there was nothing to count, or the meter
     /// could not read the answer (see `readable`).
     pub source: TokenSource,
     /// The model that answered, where the answer says so.
@@ -57,7 +57,6 @@ pub struct MeterResult {
 }
 
 impl MeterResult {
-    /// Nothing was counted.
     #[must_use]
     pub fn nothing() -> Self {
         Self {

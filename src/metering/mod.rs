@@ -10,8 +10,8 @@
 //! There is one rule of counting for all dialects and for all who imitate them; `counts.rs` states it.
 //!
 //! Memory per answer is fixed: nothing of an answer is buffered, however large its events are. The names
-//! of all dialects are looked for at once (`fields.rs`), so that an answer is read by what it is: an OpenAI-shaped answer
-//! on a Gemini path, or an Anthropic-shaped one from an OpenAI-compatible server, is metered all the same.
+//! of all dialects are looked for at once (`fields.rs`), so that an answer is read by what it is: an OpenAI-shaped
+//! answer on a Gemini path, or an Anthropic-shaped one from an OpenAI-compatible server, is metered all the same.
 
 mod accumulator;
 mod counts;
@@ -31,17 +31,14 @@ use crate::metering::meter::NoopMeter;
 pub use crate::metering::meter::{End, Meter, MeterResult, Progress};
 pub use crate::metering::steps::Step;
 
-/// What has to be known of an answer before its body comes.
+/// What the meter needs to know of an answer before its body comes.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerHead<'a> {
     pub billing: Billing,
-    /// HTTP status.
     pub status: u16,
-    /// `content-type`.
     pub content_type: Option<&'a str>,
-    /// `content-encoding`.
     pub content_encoding: Option<&'a str>,
-    /// What the call is worth if the answer does not tell.
+    /// Used if the answer reports no counts.
     pub estimate: Estimate,
 }
 

@@ -5,7 +5,7 @@ use crate::dialect::Field;
 /// Containers of interest inside one another; the dialects need nine, arrays included.
 const DEPTH_MAX: usize = 16;
 
-/// Where the scanner stands between two bytes.
+/// State of the scanner between two bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Before a value, or the end of an array.
@@ -30,14 +30,12 @@ pub enum State {
     OtherScalar,
     /// Behind the end of the outermost value.
     Over,
-    /// What came is no JSON.
     Broken,
 }
 
-/// Where in a document the scanner stands.
+/// Position of the scanner in a document.
 #[derive(Clone, Copy, Debug)]
 pub struct Position {
-    /// Between which bytes.
     pub state: State,
     /// The value that is being read or comes next.
     pub field: Field,
@@ -48,7 +46,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// Before a document.
+    /// At the start of a document.
     pub const START: Self = Self {
         state: State::Value,
         field: Field::Root,
@@ -70,7 +68,7 @@ impl Position {
         self.depth == 0
     }
 
-    /// Goes into the array or object at the present place; false if there is nothing of interest in it.
+    /// Enters the array or object at this position; false if there is nothing of interest in it.
     #[inline]
     pub fn enter(&mut self, array: bool) -> bool {
         let of_interest = self.field.has_members() || (array && self.field != Field::Ignored);
@@ -85,7 +83,7 @@ impl Position {
         true
     }
 
-    /// Leaves the innermost array or object, and tells its field; none if it is not of that kind.
+    /// Leaves the innermost array or object, and returns its field; `None` if it is not of that kind.
     #[inline]
     pub fn leave(&mut self, array: bool) -> Option<Field> {
         let (field, _) = self.innermost().filter(|(_, is_array)| *is_array == array)?;
@@ -94,7 +92,7 @@ impl Position {
         Some(field)
     }
 
-    /// Behind a value: what comes next depends on the container around it.
+    /// Moves behind a value: what comes next depends on the container around it.
     #[inline]
     pub fn next(&mut self) {
         self.state = match self.innermost() {

@@ -10,12 +10,11 @@ pub struct PrefixCache {
     /// What comes before and behind the number, in one piece.
     bytes: [u8; LENGTH_MAX],
     len: usize,
-    /// Where in `bytes` the number stands.
+    /// Index of the number in `bytes`.
     number_at: Option<usize>,
 }
 
 impl PrefixCache {
-    /// Nothing remembered.
     pub fn empty() -> Self {
         Self { bytes: [0; LENGTH_MAX], len: 0, number_at: None }
     }

@@ -17,15 +17,15 @@ const KEY_MAX: usize = NAME_MAX + 1;
 /// Longest string that is kept: names of models, kinds of events.
 const WORD_MAX: usize = 200;
 
-/// The scanner of one document after the other.
+/// Scans one document after the other.
 #[derive(Debug)]
 pub struct Scanner {
     at: Position,
-    /// How documents begin here, up to their content, and where that leads.
+    /// How documents of this answer begin, up to their content, and the position after that.
     prefix: PrefixCache,
     leads_to: Position,
     candidate: Option<PrefixCandidate>,
-    /// The byte before was a backslash, inside a key, a content or a word.
+    /// The previous byte was a backslash, inside a key, a content or a word.
     escaped: bool,
     skip: Skip,
     text: Text,
@@ -45,7 +45,7 @@ struct PrefixCandidate {
 }
 
 impl Scanner {
-    /// Before a document.
+    /// A scanner at the start of a document.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Scanner {
         }
     }
 
-    /// Before the next document, whatever became of this one.
+    /// Returns to the start of a document, wherever this one stopped.
     pub fn restart(&mut self) {
         self.at = Position::START;
         self.started = false;
@@ -80,7 +80,7 @@ impl Scanner {
         !self.started
     }
 
-    /// Whether what came is no JSON.
+    /// Whether the document is not JSON.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.at.state == State::Broken
@@ -405,7 +405,7 @@ impl Scanner {
     }
 }
 
-/// Tells what a kept string says at its place.
+/// Passes a kept string to the accumulator.
 fn tell(field: Field, word: &[u8], usage: &mut UsageAccumulator) {
     match field {
         Field::Kind => usage.kind(word),
@@ -425,7 +425,7 @@ fn tell(field: Field, word: &[u8], usage: &mut UsageAccumulator) {
     }
 }
 
-/// What comes behind the byte at `at`.
+/// The bytes after the one at `at`.
 fn behind(bytes: &[u8], at: usize) -> &[u8] {
     bytes.get(at + 1..).unwrap_or_default()
 }

@@ -12,48 +12,44 @@ use crate::metering::fields;
 /// More steps than this are added to the last one.
 const STEPS_MAX: usize = 16;
 
-/// What kind of step it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// One of those that the answer's own counts are the sum of.
+    /// Included in the answer's own counts.
     Own,
-    /// One that is billed beside them.
+    /// Billed in addition to them.
     Beside,
-    /// One that may be in them or beside them.
+    /// Included or billed in addition: only comparing the counts tells which.
     Either,
 }
 
-/// A step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Its model; none: the one that answers.
+    /// `None`: the model that answers.
     pub model: Option<String>,
-    /// What it used.
     pub tokens: Tokens,
 }
 
-/// What has been seen of the steps.
+/// Accumulates the steps of an answer.
 #[derive(Clone, Debug, Default)]
 pub struct Steps {
     seen: Vec<(Kind, Step)>,
-    /// Of the one that is passing.
+    /// Of the current step.
     kind: Option<Kind>,
     model: Option<String>,
 }
 
 impl Steps {
-    /// A list begins, which says all that an earlier one said.
+    /// Begins a list of steps, which repeats an earlier one.
     pub fn begin_list(&mut self) {
         self.seen.clear();
     }
 
-    /// A step begins; `beside`: wherever it stands, it is billed beside the answer.
+    /// Begins a step. `beside`: it is billed in addition to the answer's counts wherever it is reported.
     pub fn begin(&mut self, beside: bool) {
         self.kind = beside.then_some(Kind::Beside);
         self.model = None;
     }
 
-    /// Its kind.
     pub fn kind(&mut self, kind: &[u8]) {
         self.kind = Some(match fields::step(kind) {
             Some(StepKind::Within) => Kind::Own,
@@ -62,12 +58,11 @@ impl Steps {
         });
     }
 
-    /// Its model.
     pub fn model(&mut self, name: &[u8]) {
         self.model = Some(String::from_utf8_lossy(name).into_owned());
     }
 
-    /// It ends, having used this.
+    /// Ends the current step.
     pub fn end(&mut self, tokens: Tokens) {
         let model = self.model.take();
         let kind = match self.kind.take() {

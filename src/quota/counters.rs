@@ -8,7 +8,7 @@ use crate::domain::group::Limits;
 use crate::domain::quota::{LimitKind, Refusal, Subject, Used, check_windows};
 use crate::quota::window::SlidingWindow;
 
-/// What a subject has used and is using.
+/// The use of one subject: sums, rate and calls in flight.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     local: CalendarUsage,
@@ -54,7 +54,7 @@ impl PeriodUsage {
     }
 }
 
-/// The current windows, and those before them, in case the clock was ahead when they turned.
+/// The current windows, and those before them, in case the clock was ahead when they were rolled over.
 #[derive(Clone, Copy, Debug, Default)]
 struct CalendarUsage {
     current: PeriodUsage,
@@ -66,7 +66,7 @@ impl CalendarUsage {
         self.current = PeriodUsage::around(used, as_of);
     }
 
-    /// Starts the windows anew that have ended, and takes back those that have not begun yet.
+    /// Resets windows that have ended, and reverts those that have not begun yet.
     fn roll_over(&mut self, now: Timestamp) {
         if now >= self.current.day_end {
             let used = self.current.used;
@@ -205,7 +205,8 @@ impl Counters {
         }
     }
 
-    /// At least so much was used in the windows around `as_of`: what is recorded and not committed yet is only known here.
+    /// Raises what was used in the windows around `as_of` to at least `used`: what is recorded and not committed yet is
+    /// only known here.
     pub(super) fn restore(&mut self, used: Used, as_of: Timestamp) {
         self.local.roll_over(as_of);
         let known = &mut self.local.current.used;
@@ -218,7 +219,7 @@ impl Counters {
         self.remote.set(used, as_of);
     }
 
-    /// Used here and elsewhere.
+    /// Used on all nodes.
     pub(super) fn used(&mut self, now: Timestamp) -> Used {
         self.local.roll_over(now);
         self.remote.roll_over(now);
@@ -259,7 +260,7 @@ impl NodeShare {
         self.0.store(packed, Ordering::Relaxed);
     }
 
-    /// Both halves; none: the whole.
+    /// `(part, whole)`; `None` for everything.
     pub(super) fn get(&self) -> Option<(u32, u32)> {
         let packed = self.0.load(Ordering::Relaxed);
         let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(u32::MAX);

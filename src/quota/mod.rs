@@ -1,4 +1,4 @@
-//! May they: limits of users and groups, kept in memory on the way of a request.
+//! Admission control: limits of users and groups, kept in memory on the way of a request.
 //!
 //! A call is admitted while what is used is below every limit of its user and of its group. All limits are
 //! checked before anything is taken, so a refused call costs nothing. What is in flight may pass a limit, nothing
@@ -30,19 +30,16 @@ use crate::telemetry::{CounterArray, scrape};
 use counters::{Counters, NodeShare};
 pub use status::Status;
 
-/// Whose counters are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SubjectId {
-    /// A user's.
     User(UserId),
-    /// A group's.
     Group(GroupId),
 }
 
 /// What a call asks for, as far as limits are concerned.
 #[derive(Clone, Copy, Debug)]
 pub struct QuotaRequest<'a> {
-    /// The model; empty when the call names none.
+    /// Empty when the call names none.
     pub model: &'a str,
     /// The `max_tokens` of the call, where it sets one. A call that sets none is not held to that limit.
     pub max_tokens: Option<u64>,
@@ -55,7 +52,7 @@ pub struct QuotaRequest<'a> {
 }
 
 impl<'a> QuotaRequest<'a> {
-    /// A call that says plainly what it asks for.
+    /// A call whose model and `max_tokens` can be read in one way only.
     #[must_use]
     pub const fn unambiguous(model: &'a str, max_tokens: Option<u64>) -> Self {
         Self {
@@ -68,7 +65,6 @@ impl<'a> QuotaRequest<'a> {
     }
 }
 
-/// Everyone's counters. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Quota {
     inner: Arc<Inner>,
@@ -83,7 +79,7 @@ struct Inner {
     /// This node's share of per-minute and concurrency limits.
     share: NodeShare,
     refused: RefusalCounters,
-    /// Whose sums have changed since [`Quota::take_changed`] was last asked; at most everyone's.
+    /// Subjects whose sums have changed since the last [`Quota::take_changed`].
     changed: Mutex<HashSet<SubjectId, foldhash::fast::RandomState>>,
 }
 
@@ -101,7 +97,6 @@ pub struct Admission {
 }
 
 impl Quota {
-    /// Counters at zero.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -112,7 +107,7 @@ impl Quota {
     /// # Errors
     /// The first limit that is reached: what is asked for (models, `max_tokens`, also where a limit cannot be checked
     /// because that cannot be told for certain), then spent quotas (final until their window
-    /// turns), then requests per minute, then concurrency; the user's before the group's.
+    /// resets), then requests per minute, then concurrency; the user's before the group's.
     pub fn admit(
         &self,
         principal: &Principal,
@@ -168,8 +163,8 @@ impl Quota {
         }
     }
 
-    /// Whose sums have changed since this was last asked, and what they have used on this node around `now`; for the
-    /// other nodes, which are told by the leader.
+    /// The subjects whose sums have changed since the last call, and what they have used on this node around `now`: the
+    /// leader passes this on to the other nodes.
     #[must_use]
     pub fn take_changed(&self, now: Timestamp) -> Vec<(SubjectId, Used)> {
         let changed = std::mem::take(&mut *self.inner.changed.lock());
@@ -178,7 +173,7 @@ impl Quota {
         changed.into_iter().filter_map(here).collect()
     }
 
-    /// The next [`Self::take_changed`] tells of everyone.
+    /// The next [`Self::take_changed`] returns every subject.
     pub fn mark_all_changed(&self) {
         let everyone: Vec<SubjectId> = self.inner.counters.read().keys().copied().collect();
         self.inner.changed.lock().extend(everyone);
@@ -204,7 +199,7 @@ impl Quota {
         self.inner.share.set(part, whole);
     }
 
-    /// This node's share, as it was set; none: the whole.
+    /// This node's share as it was set; `None` for the whole.
     #[must_use]
     pub fn node_share(&self) -> Option<(u32, u32)> {
         self.inner.share.get()

@@ -4,10 +4,9 @@ use crate::domain::clock::Timestamp;
 use crate::domain::group::Limits;
 use crate::domain::quota::Used;
 
-/// Limits, what is used of them, and when the windows turn.
+/// Limits, what is used of them, and when the windows reset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
-    /// The limits.
     pub limits: Limits,
     /// What is used in the current windows, on every node.
     pub used: Used,
@@ -15,9 +14,7 @@ pub struct Status {
     pub requests_last_minute: u32,
     /// Requests in flight on this node.
     pub in_flight: u32,
-    /// When the daily window turns.
     pub day_resets_at: Timestamp,
-    /// When the monthly windows turn.
     pub month_resets_at: Timestamp,
 }
 

@@ -17,7 +17,6 @@ struct Entry {
     count: u32,
 }
 
-/// The requests of the last 60 seconds.
 #[derive(Debug, Default)]
 pub(super) struct SlidingWindow {
     entries: VecDeque<Entry>,
@@ -25,7 +24,6 @@ pub(super) struct SlidingWindow {
 }
 
 impl SlidingWindow {
-    /// How many requests the last 60 seconds saw.
     pub(super) fn count(&mut self, now: Instant) -> u32 {
         let has_left = |entry: &&Entry| now.saturating_duration_since(entry.last) >= WINDOW;
         while let Some(entry) = self.entries.front().filter(has_left) {
@@ -35,7 +33,6 @@ impl SlidingWindow {
         self.count
     }
 
-    /// Adds a request.
     pub(super) fn add(&mut self, now: Instant) {
         self.count += 1;
         match self.entries.back_mut() {
