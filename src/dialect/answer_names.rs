@@ -1,30 +1,29 @@
 //! What the meter can look for in an answer, and how a dialect says by which names.
 //!
 //! Each dialect names what it has; the meter composes the names of all and reads an answer by what it is: an
-//! OpenAI-shaped answer on a Gemini path, or an Anthropic-shaped one from an OpenAI-compatible server, is metered all the
-//! same.
+//! OpenAI-shaped answer on a Gemini path, or an Anthropic-shaped one from an OpenAI-compatible server, is metered all
+//! the same.
 
 use crate::domain::terms::Term;
 
-/// The names of one dialect.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerNames {
-    /// Fields by the object that they stand in. Arrays are transparent: their elements stand where the array stands.
+    /// Fields by the object that contains them. Arrays are transparent: their elements count as members of that object.
     pub fields: &'static [(Field, &'static [(&'static str, Field)])],
     /// Kinds of events (or, of a whole answer, its own) that say how far it has come.
     pub events: &'static [(&'static str, Event)],
     /// States of an answer whose work goes on after it.
     pub pending: &'static [&'static str],
-    /// Kinds of the steps that the provider bills one by one.
+    /// Kinds of steps that the provider bills separately.
     pub steps: &'static [(&'static str, StepKind)],
 }
 
 impl AnswerNames {
-    /// Of a dialect that has nothing of its own: its answers are in the shape of another one.
+    /// For a dialect whose answers are all in the shape of another one.
     pub const NONE: Self = Self { fields: &[], events: &[], pending: &[], steps: &[] };
 }
 
-/// What an event says.
+/// What the kind of an event says about the answer's progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// An answer begins that ends with a [`Self::Last`] event.
@@ -38,13 +37,13 @@ pub enum Event {
 /// How a step relates to the counts of the answer that it is a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepKind {
-    /// The answer's counts are the sum of such.
+    /// Included in the answer's counts.
     Within,
     /// Billed in addition to them.
     Beside,
 }
 
-/// A field in an answer: where it stands, and so what its value means.
+/// A field of an answer, identified by its position: what its value means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// Of no interest.
@@ -69,7 +68,7 @@ pub enum Field {
     Candidate,
     /// The content of a Gemini candidate, or one of its parts.
     Part,
-    /// `usage` that is final for what has passed.
+    /// `usage` that is final for everything before it.
     Usage,
     /// `usage` in Anthropic's `message_start`: its output count is a placeholder.
     UsageAtStart,
@@ -91,13 +90,13 @@ pub enum Field {
     StepKind,
     /// The model of a step.
     StepModel,
-    /// On which terms the call is served.
+    /// Service tier, speed or region that the call was served with.
     Term(Term),
     /// Gemini's `usageMetadata`.
     UsageMetadata,
     /// `data`, `results`: what embeddings and rankings list.
     Listed,
-    /// A vector, or the score of a document: whatever it is, it is there, and it is not read.
+    /// A vector, or the score of a document: only its presence matters.
     Vector,
     /// A string that the model produced: counted, never kept.
     Content,
@@ -111,7 +110,7 @@ pub enum Field {
     Kind,
     /// Why the model stopped, once it has.
     StopReason,
-    /// How far work is that may go on after its answer: of a Responses answer, a run, an interaction.
+    /// The status of work that may go on after its answer: of a Responses answer, a run, an interaction.
     Status,
     /// Ollama's `done`.
     Done,

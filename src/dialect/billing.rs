@@ -6,7 +6,7 @@ use http::Method;
 use super::contents::PathClass;
 use super::path::is_encoded;
 
-/// What a call is, as far as the usage log is concerned.
+/// How a call is treated by the usage log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Billing {
     /// Spends tokens; its answer is metered.
@@ -15,13 +15,13 @@ pub enum Billing {
     Untracked,
     /// Passes and is logged, but spends nothing by itself: files, stored answers.
     Unbilled,
-    /// Passes and is logged; orders what is done later or elsewhere, and which no answer tells the usage of: batches,
+    /// Passes and is logged; orders work that is done later or elsewhere, whose usage no answer reports: batches,
     /// fine-tuning, credentials for realtime sessions.
     Deferred,
 }
 
 impl Billing {
-    /// What `method path` is, where the path's class is what `class` says; `path` as the provider knows it, without a
+    /// Classifies `method path`, given `class`, which classifies the path; `path` as the provider knows it, without a
     /// query.
     pub(super) fn of(method: &Method, path: &str, class: impl FnOnce(&str) -> PathClass) -> Self {
         let path = path.strip_suffix('/').unwrap_or(path);

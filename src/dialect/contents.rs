@@ -14,7 +14,7 @@ use crate::domain::quoted::Quoted;
 /// A provider's API, as far as the gateway deals with it. Nothing here has a default: what a dialect does not have, it
 /// says so.
 pub(super) trait Dialect {
-    /// The calls that people are told of, as the API's document has them; many more pass.
+    /// Calls that are listed for people, written as the API's document writes them; many more pass.
     const CALLS: &'static [KnownCall];
 
     /// The version in front of a path that lacks it, as clients with a wrong base URL send it, and what to tell them.
@@ -23,13 +23,12 @@ pub(super) trait Dialect {
     /// Whether a call on a path without a provider's name in front is in this dialect.
     fn claim(call: &Call<'_>) -> Claim;
 
-    /// What stands at a path, and so whether calls of it are billed.
+    /// The class of a path, which decides whether calls of it are billed.
     fn path_class(path: &str) -> PathClass;
 
-    /// The model that a path names.
     fn path_model(path: &str) -> PathModel<'_>;
 
-    /// The path at which a model is asked to generate, or to embed; none where the dialect has no such call.
+    /// The path at which a model is asked to generate, or to embed; `None` where the dialect has no such call.
     fn path_of_model(model: &Quoted<'_>, embeds: bool) -> Option<String>;
 
     /// Whether a model is of the provider's own making, by its canonical name.
@@ -55,7 +54,7 @@ pub(super) trait Dialect {
     /// URLs, too, and it must not stand twice.
     fn repeats_version(version: &str, path: &str) -> bool;
 
-    /// What the provider's own environment variable stands for, where no target is configured.
+    /// The target that the provider's own environment variable implies where no target is configured.
     const OBVIOUS_TARGET: ObviousTarget;
 
     /// The gateway's refusal as the provider would word it, so that SDKs raise the exception that fits.
@@ -71,7 +70,7 @@ pub(super) trait Dialect {
     fn has_usage_option(path: &str) -> bool;
 }
 
-/// A call as people are told of it: the path may have parameters in braces.
+/// A call as it is listed for people: the path may have parameters in braces.
 #[derive(Clone, Copy, Debug)]
 pub struct KnownCall {
     pub reads: bool,
@@ -79,7 +78,7 @@ pub struct KnownCall {
     pub what: &'static str,
 }
 
-/// What tells whose a call is.
+/// What a dialect is recognised by.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'r> {
     pub method: &'r Method,
@@ -92,34 +91,34 @@ pub struct Call<'r> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
     No,
-    /// If no other dialect says [`Claim::Yes`].
+    /// Unless another dialect says [`Claim::Yes`].
     Otherwise,
     Yes,
 }
 
-/// What stands at a path, whatever is done there.
+/// The class of a path, whatever the method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PathClass {
     /// Counts tokens, or describes a model, when it is asked by POST.
     TokenCount,
-    /// Models, to be read.
+    /// Lists of models.
     ModelList,
-    /// Things that are kept for the caller.
+    /// Objects stored for the caller.
     Storage,
-    /// Work for later.
+    /// Work that is done later.
     Batch,
     /// Anything else: what is not known spends, so that a new path cannot be a way around the usage log.
     Inference,
 }
 
-/// What a path says of the model.
+/// The model that a path names, and how certain that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathModel<'p> {
     /// Nothing: the body names it.
     None,
     /// This one, whatever the body says.
     Exact(&'p str),
-    /// This one, as long as the body names the same: not every server looks at such a path.
+    /// This one, if the body names the same: not every server reads the model from such a path.
     ExactIfBodyAgrees(&'p str),
     /// Probably this one; a provider may read the path otherwise.
     Ambiguous(&'p str),
@@ -143,7 +142,7 @@ pub(super) struct RequestNames {
     pub(super) options: &'static [&'static str],
 }
 
-/// What an environment variable stands for where no target is configured.
+/// The target that an environment variable implies where no target is configured.
 #[derive(Clone, Copy, Debug)]
 pub struct ObviousTarget {
     pub variable: &'static str,
@@ -152,16 +151,15 @@ pub struct ObviousTarget {
 
 #[derive(Clone, Copy, Debug)]
 pub enum ObviousAddress {
-    /// This; the variable holds a key for it.
+    /// This URL; the variable holds a key for it.
     Fixed(&'static str),
-    /// What this makes of the variable; there is no key.
+    /// The URL that this function makes of the variable; there is no key.
     InVariable(fn(&str) -> String),
 }
 
-/// Lists of models.
 #[derive(Clone, Debug)]
 pub struct Models {
-    /// The path at which callers of this dialect get the gateway's own list; none: what they ask for goes upstream.
+    /// The path at which callers of this dialect get the gateway's own list; `None` if such calls go upstream.
     pub listed_at: Option<&'static str>,
     /// The list in the dialect's shape.
     pub list: fn(&BTreeSet<&str>) -> Value,
@@ -169,6 +167,5 @@ pub struct Models {
     pub of_all_targets: bool,
     /// Where a target is asked for its models: path and query.
     pub asked_at: &'static str,
-    /// What has to be sent along.
     pub asked_with: Option<(HeaderName, HeaderValue)>,
 }

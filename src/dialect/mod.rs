@@ -2,10 +2,10 @@
 //! stands here; the rest of the gateway asks by [`Provider`].
 //!
 //! Each provider has one file with the same table of contents in the same order, which is the trait in `contents.rs`:
-//! what its paths are and what is billed on them, where the model and the limits stand in a request, the credential, the
-//! versions in base URLs, the target that its environment variable stands for, its errors, its lists of models, and by
-//! which names its answers report usage. [`route`] finds whose a call is, [`request`] reads what it asks for; the meter
-//! ([`metering`](crate::metering)) composes the names of all dialects and reads an answer by what it is.
+//! what its paths are and what is billed on them, where the model and the limits stand in a request, the credential,
+//! the versions in base URLs, the target that its environment variable stands for, its errors, its lists of models, and
+//! by which names its answers report usage. [`route`] finds whose a call is, [`request`] reads what it asks for; the
+//! meter ([`metering`](crate::metering)) composes the names of all dialects and reads an answer by what it is.
 //!
 //! # To add a dialect
 //!
@@ -16,15 +16,15 @@
 //!    to answer in it, and the demo's traffic (`cli::demo`).
 //!
 //! There is no other place: a list of providers is `Provider::ALL`, and `tests/it/architecture.rs` sees to it that
-//! nobody else names one. Where the new dialect has a name for a count that none of them has, tests of the meter say that
-//! its rule (`metering/counts.rs`) has to learn what it means. What only people read is `config/defaults.toml`, whose test
-//! asks for the name, and the README.
+//! nobody else names one. Where the new dialect has a name for a count that none of them has, tests of the meter say
+//! that its rule (`metering/counts.rs`) has to learn what it means. What only people read is `config/defaults.toml`,
+//! whose test asks for the name, and the README.
 //!
 //! # Where conversion goes
 //!
 //! Passing a call through needs none of it. What turns one dialect's requests and answers into another's gets the room
-//! `dialect/convert/`, a file for each pair (`messages_to_chat.rs`, `chat_to_messages.rs`), above the dialects' files and
-//! beside `request.rs`: typed events (serde, only the fields that are acted on, the rest verbatim), not the meter's
+//! `dialect/convert/`, a file for each pair (`messages_to_chat.rs`, `chat_to_messages.rs`), above the dialects' files
+//! and beside `request.rs`: typed events (serde, only the fields that are acted on, the rest verbatim), not the meter's
 //! scanner, which keeps nothing of what it reads; one recorded input and one golden output for each pair.
 
 mod answer_names;
@@ -55,7 +55,7 @@ pub use billing::Billing;
 pub use contents::{Call, KnownCall, Models, ObviousAddress, ObviousTarget, PathModel};
 pub use openai::usage_chunk;
 
-/// Tells the dialects apart: `$item` with `$Dialect` being the provider's.
+/// Dispatches to a dialect: `$item` with `$Dialect` being the provider's.
 macro_rules! of {
     ($provider:expr, $Dialect:ident => $item:expr) => {
         match $provider {
@@ -79,7 +79,7 @@ macro_rules! of {
     };
 }
 
-/// The calls that people are told of; many more pass.
+/// Calls that are listed for people; many more pass.
 #[must_use]
 pub fn known_calls(provider: Provider) -> &'static [KnownCall] {
     of!(provider, D => D::CALLS)
@@ -93,7 +93,7 @@ fn claim(provider: Provider, call: &Call<'_>) -> Claim {
     of!(provider, D => D::claim(call))
 }
 
-/// What `method path` is at a provider; `path` as the provider knows it, without a query.
+/// Classifies `method path` at a provider; `path` as the provider knows it, without a query.
 #[must_use]
 pub fn billing(provider: Provider, method: &Method, path: &str) -> Billing {
     of!(provider, D => Billing::of(method, path, D::path_class))
@@ -105,7 +105,7 @@ pub fn path_model(provider: Provider, path: &str) -> PathModel<'_> {
     of!(provider, D => D::path_model(path))
 }
 
-/// The path at which a model is asked to generate, or to embed; none where the dialect has no such call.
+/// The path at which a model is asked to generate, or to embed; `None` where the dialect has no such call.
 #[must_use]
 pub fn path_of_model(provider: Provider, model: &str, embeds: bool) -> Option<String> {
     of!(provider, D => D::path_of_model(&Quoted(model), embeds))
@@ -167,7 +167,7 @@ pub fn repeats_version(provider: Provider, version: &str, path: &str) -> bool {
     of!(provider, D => D::repeats_version(version, path))
 }
 
-/// What the provider's own environment variable stands for.
+/// The target that the provider's own environment variable implies.
 #[must_use]
 pub fn obvious_target(provider: Provider) -> ObviousTarget {
     of!(provider, D => D::OBVIOUS_TARGET)
@@ -185,7 +185,7 @@ pub fn models(provider: Provider) -> Models {
     of!(provider, D => D::MODELS)
 }
 
-/// By which names the dialect's answers report usage.
+/// The names by which the dialect's answers report usage.
 #[must_use]
 pub const fn answer_names(provider: Provider) -> AnswerNames {
     of!(provider, D => D::ANSWER)

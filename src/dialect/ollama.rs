@@ -28,7 +28,7 @@ impl Dialect for Ollama {
         KnownCall { reads: true, path: "/api/tags", what: "Ollama's list of models" },
     ];
 
-    /// Nobody's `/chat` is known to be Ollama's.
+    /// No client is known that calls Ollama's `/chat` without `/api`.
     fn without_version(_path: &str) -> Option<&'static str> {
         None
     }

@@ -1,8 +1,8 @@
 //! Looking at paths, for every dialect.
 
-/// Versions of Google's, whose clouds serve every dialect. In base URLs they stand for one another.
+/// Versions of Google's, whose clouds serve every dialect. In base URLs they are interchangeable.
 pub(super) const VERSIONS: [&str; 4] = ["/v1", "/v1beta", "/v1beta1", "/v1alpha"];
-/// Google moves files elsewhere than it keeps them, with the version behind: `/upload/v1beta/files`.
+/// Prefixes of the paths by which Google uploads and downloads files; the version follows: `/upload/v1beta/files`.
 pub(super) const MOVES: [&str; 2] = ["/upload", "/download"];
 
 /// Whether `path` is `base` or lies below it.
@@ -14,7 +14,7 @@ pub(super) fn is_under_any(path: &str, bases: &[&str]) -> bool {
     bases.iter().any(|base| is_under(path, base))
 }
 
-/// What lies below `base`, beginning with a slash; none if there is nothing below it.
+/// What lies below `base`, beginning with a slash; `None` if there is nothing below it.
 pub(super) fn below<'p>(path: &'p str, base: &str) -> Option<&'p str> {
     path.strip_prefix(base).filter(|rest| rest.len() > 1 && rest.starts_with('/'))
 }

@@ -28,17 +28,17 @@ pub struct Peek {
     pub model: Arc<str>,
     /// The body may name a model that the gateway does not see.
     pub hides_model: bool,
-    /// None if the request does not say, which Ollama takes for true and everyone else for false.
+    /// `None` if the request does not say, which Ollama takes for true and everyone else for false.
     pub stream: Option<bool>,
     /// The most output tokens that the caller wants.
     pub max_tokens: Option<u64>,
     /// What a provider could read otherwise.
     pub ambiguous: Ambiguous,
-    /// On which terms the caller wants to be served.
+    /// Service tier, speed and region that the caller asks for.
     pub terms: Terms,
     /// The answer will only say that the work has been taken on.
     pub is_background: bool,
-    /// What the call is worth where its answer does not tell.
+    /// Used where the answer reports no usage.
     pub estimate: Estimate,
     /// Whether usage is asked for in a stream, or could be.
     usage_option: UsageOption,
@@ -85,7 +85,8 @@ impl Peek {
         self.stream == Some(true) && self.usage_option.can_be_set()
     }
 
-    /// `body` with usage asked for in its stream; none where there is nothing to change: no stream, or asked for already.
+    /// `body` with usage asked for in its stream; `None` where there is nothing to change: no stream, or asked for
+    /// already.
     #[must_use]
     pub fn with_usage(&self, body: &[u8]) -> Option<Bytes> {
         if self.stream == Some(true) { self.usage_option.set_in(body) } else { None }
@@ -110,7 +111,7 @@ fn is_plain(provider: Provider, headers: &HeaderMap, body: &BodyPeek<'_>) -> boo
     }
 }
 
-/// The text of a header, empty if it is not there; none if it is there twice or is no text.
+/// The text of a header, empty if it is absent; `None` if it occurs twice or is no text.
 #[must_use]
 pub fn single_header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();

@@ -126,7 +126,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A text is not a moment in RFC 3339.
+/// The text is not an RFC 3339 time.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a time: write RFC 3339 such as 2026-11-22T10:00:00Z, or a day such as 2026-11-22")]
 pub struct NotATimestamp(pub String);
@@ -157,19 +157,18 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Now, twice: on the calendar, where windows of days and months begin, and on the clock that only ever goes on, by which
-/// a minute is a minute.
+/// The present time on two clocks: the calendar, by which days and months begin, and the steady clock, which measures
+/// durations.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// On the calendar, which can be wrong and be set right.
+    /// Wall clock; it can be wrong and be corrected.
     pub at: Timestamp,
-    /// On the steady clock.
+    /// Monotonic.
     pub steady: Instant,
 }
 
 /// Where the time comes from; rules and stores never ask the system themselves.
 pub trait Clock: Send + Sync + 'static {
-    /// The present moment.
     fn now(&self) -> Timestamp;
 }
 
@@ -190,13 +189,11 @@ impl Clock for SystemClock {
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that shows `start`.
     #[must_use]
     pub fn new(start: Timestamp) -> Self {
         Self(AtomicI64::new(start.0))
     }
 
-    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(micros(by), Ordering::SeqCst);
     }

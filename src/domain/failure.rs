@@ -13,7 +13,7 @@ pub enum Kind {
     Invalid,
     /// No credential, or one that is not valid.
     Unauthenticated,
-    /// Known, but not allowed.
+    /// Authenticated, but not allowed.
     Forbidden,
     /// The thing that was named does not exist.
     NotFound,
@@ -21,7 +21,7 @@ pub enum Kind {
     Conflict,
     /// The request is larger than a limit.
     TooLarge,
-    /// A quota is spent: final until its window turns.
+    /// A quota is spent: final until its window resets.
     QuotaSpent,
     /// Too fast: may be retried after a while.
     RateLimited,
@@ -36,7 +36,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
     pub const ALL: [Self; 12] = [
         Self::Invalid,
         Self::Unauthenticated,
@@ -118,7 +117,7 @@ impl Failure {
         self
     }
 
-    /// This node cannot do it before it has heard what it waits for.
+    /// This node cannot do it yet, because it waits for something.
     pub fn not_yet(reason: impl Into<String>) -> Self {
         Self::new(Kind::Unavailable, reason).retry_after(Duration::from_secs(2))
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::GroupId;
 
-/// What may be used, per user or per group. None is unlimited, 0 is nothing.
+/// What a user or a group may use. `None` is unlimited, 0 is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -21,7 +21,7 @@ pub struct Limits {
     pub concurrent: Option<u32>,
     /// The largest `max_tokens` that a request may ask for.
     pub max_tokens: Option<u64>,
-    /// Globs of models that may be called; none: every model.
+    /// Globs of models that may be called; `None` for every model.
     pub models: Option<Vec<String>>,
 }
 
@@ -42,8 +42,6 @@ pub struct Group {
     pub name: String,
     /// What the members may use together.
     pub limits: Limits,
-    /// When the group was created.
     pub created_at: Timestamp,
-    /// When anything of the above last changed.
     pub updated_at: Timestamp,
 }

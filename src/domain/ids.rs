@@ -44,11 +44,9 @@ uuid_id! {
     RequestId
 }
 uuid_id! {
-    /// A user.
     UserId
 }
 uuid_id! {
-    /// A group of users.
     GroupId
 }
 uuid_id! {
@@ -73,19 +71,17 @@ uuid_id! {
 #[serde(try_from = "String", into = "String")]
 pub struct NodeId(Arc<str>);
 
-/// A text cannot name a node.
+/// The text cannot name a node.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` cannot name a node: use 1 to 64 letters, digits, dots, dashes or underscores")]
 pub struct NotANodeId(pub String);
 
 impl NodeId {
-    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name as shared text.
     #[must_use]
     pub fn shared(&self) -> Arc<str> {
         self.0.clone()

@@ -11,7 +11,7 @@ pub struct Network {
     prefix: u8,
 }
 
-/// A text is no network.
+/// The text is no network.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is neither an address nor a network such as 10.0.0.0/8 or fd00::/8")]
 pub struct NotANetwork(String);

@@ -9,11 +9,8 @@ use crate::domain::tokens::Tokens;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(clippy::struct_field_names, reason = "the names of the columns")]
 pub struct Part {
-    /// The model of the step.
     pub model: String,
-    /// Every input token of it.
     pub input_tokens: u64,
-    /// Every output token of it.
     pub output_tokens: u64,
     /// Part of the input.
     pub cache_read_tokens: u64,

@@ -9,7 +9,6 @@ use crate::domain::ids::{InstanceId, NodeId};
 /// A node as the registry knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Peer {
-    /// Its name.
     pub id: NodeId,
     /// How clients reach its HTTP side.
     pub addr: String,
@@ -19,15 +18,13 @@ pub struct Peer {
     pub is_active: bool,
     /// Should get no new traffic.
     pub draining: bool,
-    /// When it first registered.
     pub registered_at: Timestamp,
     /// When it last registered, sent a heartbeat or pushed.
     pub last_seen: Option<Timestamp>,
-    /// Usage logs it still owes the leader, by its own word.
+    /// Usage logs it still owes the leader, as it last reported.
     pub unsynced: u64,
     /// Up to here it owes nothing.
     pub synced_through: Option<Timestamp>,
-    /// Its sproxy version.
     pub version: String,
     /// The run of the process that holds the id now.
     #[serde(skip)]
@@ -42,8 +39,8 @@ impl Peer {
         !self.is_active && self.instance_id.is_none() && self.unsynced == 0
     }
 
-    /// The registry is a copy of an earlier time: a peer that had left by then with nothing owed may have come back since.
-    /// Totals wait for it as for one that fell silent.
+    /// The registry is a copy of an earlier time: a peer that had left by then with nothing owed may have come back
+    /// since. Totals wait for it as for one that fell silent.
     pub fn doubt_farewell(&mut self) {
         if self.has_settled() {
             // Of a run that nobody knows.
@@ -87,10 +84,9 @@ impl PeerStatus {
 /// A node that holds the totals back: they are not known to be complete because of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incomplete {
-    /// The node.
     pub node: NodeId,
     /// From here on some of its usage may be missing.
     pub since: Timestamp,
-    /// How many usage logs it is known to owe, by its last word.
+    /// How many usage logs it owes, as it last reported.
     pub unsynced: u64,
 }

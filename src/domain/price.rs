@@ -17,7 +17,7 @@ const PICO_PER_TOKEN_OF_USD_PER_MILLION: f64 = 1e6;
 const PICO_PER_NANO: i128 = 1_000;
 const MILLION: i128 = 1_000_000;
 const NANO_PER_USD: u64 = 1_000_000_000;
-/// The name of the entry for models that no glob knows.
+/// The name of the entry for models that no glob matches.
 pub const DEFAULT: &str = "default";
 
 /// Prices per token class, in pico-USD (1e-12 USD) per token: integers, since $0.0375 per million is common.
@@ -35,7 +35,7 @@ pub struct Rates {
     pub cache_write_1h: u64,
 }
 
-/// What a model costs, or a call to it: the price that was used.
+/// The price of a model, or the price that was used for a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
     /// The ordinary rates.
@@ -47,12 +47,11 @@ pub struct Price {
     /// The entry of the price list that this comes from: its glob, or [`DEFAULT`]. Empty: it comes from no list.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub glob: String,
-    /// What the rates were multiplied by, for the way in which this call was served.
+    /// Multipliers for the service tier, speed and region of this call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub factors: Vec<Factor>,
 }
 
-/// A multiplier of a price.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Factor {
     /// What it is for: a service tier (`flex`, `priority`, `batch`), a speed (`fast`), a place (`geo_us`).
@@ -66,13 +65,12 @@ pub struct Factor {
 pub struct LongContext {
     /// The tier holds for requests with more input tokens than this.
     pub above_input_tokens: u64,
-    /// Its rates.
     #[serde(flatten)]
     pub rates: Rates,
 }
 
 impl Price {
-    /// Whether it is the price of models that no glob knows.
+    /// Whether it is the price of models that no glob matches.
     #[must_use]
     pub fn is_default(&self) -> bool {
         self.glob == DEFAULT
@@ -123,7 +121,7 @@ pub fn pico_per_token(usd_per_million: f64) -> Option<u64> {
     (pico.is_finite() && (0.0..=1e15).contains(&pico)).then_some(pico as u64)
 }
 
-/// The other way round, for people.
+/// The inverse, for people.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "at most 1e15")]
 pub fn usd_per_million(pico_per_token: u64) -> f64 {
@@ -164,7 +162,6 @@ impl Source {
 pub struct Entry {
     /// What it costs; its glob is the entry's, it has no factors.
     pub price: Arc<Price>,
-    /// The multipliers that it knows.
     pub multipliers: Vec<Factor>,
     /// Where it was written.
     pub source: Source,
@@ -177,7 +174,7 @@ impl Entry {
         &self.price.glob
     }
 
-    /// The price of a call that was served on these terms.
+    /// The price of a call that was served with these terms.
     #[must_use]
     pub fn on(&self, terms: &Terms) -> Arc<Price> {
         if terms.is_empty() || self.multipliers.is_empty() {
@@ -191,7 +188,7 @@ impl Entry {
         Arc::new(Price { factors, ..(*self.price).clone() })
     }
 
-    /// How much of a name its glob spells out, and in how few pieces.
+    /// The number of literal characters of its glob, then the fewest wildcards.
     fn specificity(&self) -> (usize, std::cmp::Reverse<usize>) {
         let wild = self.glob().bytes().filter(|byte| matches!(byte, b'*' | b'?')).count();
         (self.glob().len() - wild, std::cmp::Reverse(wild))
@@ -207,7 +204,8 @@ pub struct PriceList {
     found: Found,
 }
 
-/// Where the entries of names stand that were looked for: every answer asks, and the same few names come again and again.
+/// Where the entries of names stand that were looked for: every answer asks, and the same few names come again and
+/// again.
 #[derive(Clone, Debug, Default)]
 struct Found(Arc<RwLock<Places>>);
 
@@ -237,7 +235,7 @@ impl Found {
 
 impl PriceList {
     /// A list of these entries. The most specific glob that fits decides: the one with the most literal characters,
-    /// of those the one with the fewest wildcards. Of two that are alike the one that somebody wrote holds.
+    /// of those the one with the fewest wildcards. Of two equal ones the configured one wins.
     ///
     /// # Errors
     /// The glob that cannot be read, with the reason.

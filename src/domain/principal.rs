@@ -9,7 +9,6 @@ use crate::domain::user::Role;
 /// How a caller proved who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// An API key.
     ApiKey(KeyId),
     /// A signed, short-lived access token.
     AccessToken(Jti),
@@ -20,7 +19,6 @@ pub enum Credential {
 /// An authenticated caller. Cheap to clone: the names are shared with the accounts snapshot.
 #[derive(Clone, Debug)]
 pub struct Principal {
-    /// The user.
     pub user_id: UserId,
     /// The user's name at the time of the request.
     pub user: Arc<str>,
@@ -32,7 +30,6 @@ pub struct Principal {
     pub group_allowance: Option<Arc<Allowance>>,
     /// What the caller may do on the control plane.
     pub role: Role,
-    /// How they proved it.
     pub credential: Credential,
 }
 

@@ -62,7 +62,7 @@ impl fmt::Display for Provider {
     }
 }
 
-/// A text names no dialect.
+/// The text names no dialect.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is no provider: use {choices}", choices = Provider::choices())]
 pub struct NotAProvider(pub String);

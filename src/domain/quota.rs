@@ -9,7 +9,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::group::Limits;
 
-/// Limits made ready for the way of a request: the model globs are compiled once, when the limits change.
+/// Limits as the data plane checks them: the model globs are compiled once, when the limits change.
 #[derive(Clone, Debug, Default)]
 pub struct Allowance {
     limits: Limits,
@@ -35,13 +35,11 @@ impl Allowance {
         Ok(Self { limits, models })
     }
 
-    /// The limits themselves.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Whether `model` may be called.
     #[must_use]
     pub fn permits_model(&self, model: &str) -> bool {
         self.models.as_ref().is_none_or(|globs| globs.is_match(model))
@@ -62,15 +60,10 @@ pub struct Used {
 /// Which limit refused a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LimitKind {
-    /// Tokens per day.
     DailyTokens,
-    /// Tokens per month.
     MonthlyTokens,
-    /// Money per month.
     MonthlyUsd,
-    /// Requests per minute.
     Rpm,
-    /// Requests in flight.
     Concurrent,
     /// The largest `max_tokens` of one request.
     MaxTokens,
@@ -108,9 +101,7 @@ impl LimitKind {
 /// Whose limit it is: `user alice`, `group research`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A user, by name.
     User(String),
-    /// A group, by name.
     Group(String),
 }
 
@@ -126,9 +117,7 @@ impl fmt::Display for Subject {
 /// A refused call: which limit, what is used, what the limit is, when it resets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Whose limit.
     pub subject: Subject,
-    /// Which limit.
     pub limit: LimitKind,
     /// The whole sentence for the caller, numbers included.
     pub message: String,
@@ -139,7 +128,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A spent quota is final until its window turns; the others pass by themselves or with another request.
+    /// A spent quota is final until its window resets; the others pass by themselves or with another request.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self.limit, LimitKind::DailyTokens | LimitKind::MonthlyTokens | LimitKind::MonthlyUsd)

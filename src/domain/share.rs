@@ -1,8 +1,8 @@
 //! Shares in what all callers use together: places in the ledger, memory for bodies, connections, turns at a thread.
 //!
 //! The rule: whoever takes something may afterwards hold at most so many times what then stays free
-//! ([`Rule::times_free`]), and in any case [`Rule::least`]. So somebody alone can have most of it, more callers divide it
-//! among themselves without being counted, and something is always left for who comes next and holds nothing. The
+//! ([`Rule::times_free`]), and in any case [`Rule::least`]. So somebody alone can have most of it, more callers divide
+//! it among themselves without being counted, and something is always left for who comes next and holds nothing. The
 //! rule needs no list of those who might come.
 
 use std::collections::HashMap;
@@ -13,23 +13,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
-/// Callers are spread over so many locks.
+/// Number of locks that callers are spread over.
 const LOCKS: usize = 16;
 
-/// How much one may hold.
+/// How much one caller may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
-    /// How many times what stays free: 3 lets somebody alone have three quarters of everything, 1 the half.
+    /// The multiple of what stays free that one caller may hold: 3 allows a single caller three quarters, 1 one half.
     pub times_free: usize,
-    /// What one may hold even beyond that, if it is there.
+    /// What one caller may hold in any case, if it is free.
     pub least: usize,
 }
 
-/// For things that are counted one by one: somebody alone can have three quarters of them, and the last one is for
-/// somebody who has none.
+/// For things that are taken one by one: a single caller can have three quarters of them, and the last one is kept for
+/// a caller who has none.
 pub const ONE_BY_ONE: Rule = Rule { times_free: 3, least: 1 };
 
-/// A pool that is held by many, and who holds how much of it.
+/// A pool that callers share, and how much of it each holds.
 #[derive(Debug)]
 pub struct Shares<K> {
     total: usize,
@@ -40,36 +40,32 @@ pub struct Shares<K> {
     held: [Mutex<HashMap<K, usize, RandomState>>; LOCKS],
 }
 
-/// Why somebody gets nothing of a pool.
+/// Why a caller gets nothing of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoom {
-    /// It is all taken.
     Nothing,
     /// The rest is for others: the caller holds this much already.
     Share(usize),
 }
 
 impl<K: Copy + Eq + Hash> Shares<K> {
-    /// A pool of `total`, all of it free.
+    /// A pool with all of `total` free.
     #[must_use]
     pub fn new(total: usize, rule: Rule) -> Self {
         let held = std::array::from_fn(|_| Mutex::default());
         Self { total, rule, free: AtomicUsize::new(total), hasher: RandomState::default(), held }
     }
 
-    /// How much there is.
     #[must_use]
     pub fn total(&self) -> usize {
         self.total
     }
 
-    /// How much of it is taken.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.total.saturating_sub(self.free.load(Ordering::Acquire))
     }
 
-    /// How much one caller holds.
     #[must_use]
     pub fn held_by(&self, who: &K) -> usize {
         self.lock_of(who).lock().get(who).copied().unwrap_or(0)
@@ -110,7 +106,7 @@ impl<K: Copy + Eq + Hash> Shares<K> {
         Ok(())
     }
 
-    /// Gives back `amount` that `who` has taken; whether nothing at all is taken any more.
+    /// Gives back `amount` that `who` has taken; true if nothing at all is taken any more.
     pub fn give_back(&self, who: K, amount: usize) -> bool {
         let mut held = self.lock_of(&who).lock();
         if let Some(has) = held.get_mut(&who) {
@@ -128,7 +124,7 @@ impl<K: Copy + Eq + Hash> Shares<K> {
     }
 }
 
-/// Whose an address is, as far as shares are concerned: of IPv6 a whole network of 64 bits, since a single machine has
+/// The unit that an address counts for in shares: of IPv6 a whole network of 64 bits, since a single machine has
 /// as many addresses there as it likes. An IPv4 caller on a dual-stack socket is the same caller.
 #[must_use]
 pub fn neighbourhood(address: IpAddr) -> IpAddr {

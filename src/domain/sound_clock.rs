@@ -1,5 +1,5 @@
-//! The machine's clock, as long as it can be right. One that has lost its battery shows the year 1970 or 2015, and what is
-//! booked by it lies in no window, no month and no bill.
+//! The machine's clock, as long as it can be right. One that has lost its battery shows the year 1970 or 2015, and what
+//! is booked by it lies in no window, no month and no bill.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,7 +19,7 @@ pub struct SoundClock {
 }
 
 impl SoundClock {
-    /// On the machine's clock.
+    /// On top of the machine's clock.
     #[must_use]
     pub fn new() -> Self {
         Self::on(SystemClock)
@@ -33,7 +33,7 @@ impl SoundClock {
         }
     }
 
-    /// It was `known` before this call: what the books say. Counts only as long as the machine's clock cannot be right.
+    /// Tells the clock that `known` has passed, by the usage log. Used only while the machine's clock cannot be right.
     pub fn not_before(&self, known: Timestamp) {
         if POSSIBLE.contains(&known.as_micros()) {
             let started_at = known.minus(self.started.elapsed()).as_micros();

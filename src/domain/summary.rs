@@ -6,16 +6,13 @@ use crate::domain::clock::Timestamp;
 use crate::domain::peer::Incomplete;
 use crate::domain::usage::UsageRecord;
 
-/// What a set of usage logs adds up to.
+/// The sums of a set of usage logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Input tokens.
     pub total_input: u64,
-    /// Output tokens.
     pub total_output: u64,
     /// Both.
     pub total_tokens: u64,
-    /// Usage logs.
     pub request_count: u64,
     /// Those that ended in an error.
     pub error_count: u64,
@@ -42,23 +39,20 @@ impl Totals {
 /// Totals of the whole cluster, and how far they can be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GlobalStats {
-    /// The sums.
     #[serde(flatten)]
     pub totals: Totals,
-    /// Up to here every peer that has not left with nothing owed has said that it owes nothing; none: nothing can be said.
+    /// Up to here every peer that has not left with nothing owed has said that it owes nothing; `None` if that is not
+    /// known.
     pub complete_through: Option<Timestamp>,
-    /// Who holds that back.
+    /// The nodes because of which totals are not known to be complete.
     pub incomplete: Vec<Incomplete>,
 }
 
 /// Usage logs that the leader refused and that are given up, and what they add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dismissed {
-    /// How many.
     pub logs: u64,
-    /// Input tokens.
     pub input_tokens: u64,
-    /// Output tokens.
     pub output_tokens: u64,
     /// Cost in nano-USD.
     pub cost_nanousd: i64,
@@ -95,9 +89,8 @@ pub enum StatsBy {
 pub struct StatRow {
     /// The user's or group's id, the model, the node, or the day (`2026-11-22`). Empty: no group, no model.
     pub key: String,
-    /// The name people know it by; for models, nodes and days the same as `key`.
+    /// The name shown to people; for models, nodes and days the same as `key`.
     pub name: String,
-    /// The sums.
     #[serde(flatten)]
     pub totals: Totals,
 }

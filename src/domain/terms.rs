@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// What is said of a call.
+/// A property of how a call is served, for which providers charge differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Term {
     /// `service_tier`: `flex`, `priority`, `batch`, …
@@ -13,18 +13,18 @@ pub enum Term {
     InferenceGeo,
 }
 
-/// The terms of a call; none where nothing was said.
+/// The terms of a call; `None` where one was not stated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms([Option<Cow<'static, str>>; 3]);
 
-/// Words that need no memory of their own.
+/// Values that are stored without allocating.
 const COMMON: [&str; 10] =
     ["default", "standard", "auto", "standard_only", "flex", "priority", "batch", "fast", "us", "global"];
-/// Longest word that is kept: none that means anything is longer.
+/// Longest value that is kept; every known one is shorter.
 const WORD_MAX: usize = 32;
 
 impl Terms {
-    /// Notes what was said last; true if that is news.
+    /// Sets a term; true if it has changed.
     pub fn set(&mut self, term: Term, word: &str) -> bool {
         let Some(slot) = self.0.get_mut(term as usize) else { return false };
         if slot.as_deref() == Some(word) || word.len() > WORD_MAX {
@@ -35,7 +35,7 @@ impl Terms {
         true
     }
 
-    /// What is said here, and where nothing is, there: an answer knows better than its request.
+    /// The terms of `self`, and where one is not stated, of `other`: an answer knows better than its request.
     #[must_use]
     pub fn or(self, other: &Self) -> Self {
         let mut terms = self;
@@ -47,13 +47,13 @@ impl Terms {
         terms
     }
 
-    /// Nothing was said.
+    /// No term is stated.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(Option::is_none)
     }
 
-    /// By which names a price list may have multipliers for these terms.
+    /// The names by which a price list may have multipliers for these terms.
     pub fn names(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let word = |term: Term| self.0.get(term as usize).and_then(Option::as_deref);
         // OpenAI answers `priority` whether that or `fast` was asked for.

@@ -21,19 +21,18 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Input and output together.
     #[must_use]
     pub fn total(self) -> u64 {
         self.input.saturating_add(self.output)
     }
 
-    /// What both used.
+    /// The sum.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         self.with(other, u64::saturating_add)
     }
 
-    /// What is left of this without `other`.
+    /// The difference.
     #[must_use]
     pub fn minus(self, other: Self) -> Self {
         self.with(other, u64::saturating_sub)
@@ -54,7 +53,7 @@ impl Tokens {
 /// Bytes of content that count as one token where a provider's count is missing.
 pub const BYTES_PER_TOKEN: u64 = 4;
 
-/// What a call is worth where its answer does not tell.
+/// Tokens to book for a call whose answer reports no usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Estimate {
     /// Input tokens, by the size of the request.
@@ -66,7 +65,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of a call that is answered at once.
+    /// For a call that is answered at once.
     #[must_use]
     pub fn of_input(input: u64) -> Self {
         Self { input, ..Self::default() }

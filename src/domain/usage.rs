@@ -22,7 +22,6 @@ macro_rules! named {
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant),+ }
 
         impl $name {
-            /// Every value.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The text used in the API, the database and on the wire.
@@ -48,13 +47,13 @@ macro_rules! named {
     };
 }
 
-/// A text that names no value of the expected kind.
+/// The text names no value of the expected kind.
 #[derive(Debug, thiserror::Error)]
 #[error("unknown value `{0}`")]
 pub struct UnknownName(pub String);
 
 named! {
-    /// How good the token counts are.
+    /// Where token counts come from.
     TokenSource {
         /// The provider reported them.
         Reported = "reported",
@@ -85,12 +84,11 @@ named! {
     }
 }
 
-/// The account of one request on its way to the database, and its row there.
+/// The usage record of one request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UsageRecord {
     /// Minted by the node; the key on which inserts are idempotent.
     pub request_id: RequestId,
-    /// Who called.
     pub user_id: UserId,
     /// The caller's name at the time.
     pub user: Arc<str>,
@@ -102,17 +100,13 @@ pub struct UsageRecord {
     pub model: Arc<str>,
     /// The model that answered, where the answer says so; else as asked.
     pub actual_model: Arc<str>,
-    /// The dialect.
     pub provider: Provider,
     /// The target's name; empty when none was reached.
     pub target: Arc<str>,
     /// The target's base URL, without credentials or query.
     pub upstream_url: Arc<str>,
-    /// What was used.
     pub tokens: Tokens,
-    /// How good `tokens` is.
     pub token_source: TokenSource,
-    /// How it ended.
     pub outcome: Outcome,
     /// True when the answer was a stream of events.
     pub is_streaming: bool,
@@ -125,7 +119,7 @@ pub struct UsageRecord {
     pub ttfb_ms: Option<u64>,
     /// The price that was used, so that the record can be priced again.
     pub price: Arc<Price>,
-    /// The steps that the provider bills one by one, where there is more than one; `tokens` and `cost_nanousd` are
+    /// The steps that the provider bills separately, where there is more than one; `tokens` and `cost_nanousd` are
     /// their sums.
     pub parts: Vec<Part>,
     /// Cost in nano-USD.
@@ -161,7 +155,6 @@ impl UsageRecord {
 /// A usage record as the database holds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UsageLog {
-    /// The account itself.
     pub record: UsageRecord,
     /// True once the leader has acknowledged it; on the leader always.
     pub synced: bool,
@@ -169,19 +162,14 @@ pub struct UsageLog {
     pub dismissed: bool,
 }
 
-/// Which usage logs are meant. Empty fields do not restrict; the window is half-open `[from, to)`.
+/// `None` does not restrict; the window is half-open `[from, to)`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UsageFilter {
-    /// Only this user's.
     pub user_id: Option<UserId>,
-    /// Only this group's.
     pub group_id: Option<GroupId>,
     /// Only calls that asked for exactly this model.
     pub model: Option<String>,
-    /// Only this node's.
     pub node: Option<String>,
-    /// Not before.
     pub from: Option<Timestamp>,
-    /// Before.
     pub to: Option<Timestamp>,
 }

@@ -13,14 +13,12 @@ use crate::domain::ids::{GroupId, KeyId, UserId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Everything.
     Admin,
     /// Their own keys, usage and quota.
     User,
 }
 
 impl Role {
-    /// The name used in the API and the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,7 +34,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// A text names no role.
+/// The text names no role.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is no role: use admin or user")]
 pub struct NotARole(pub String);
@@ -65,15 +63,13 @@ pub struct User {
     pub role: Role,
     /// False: refused everywhere from the next request on.
     pub active: bool,
-    /// argon2id in PHC form; none: cannot log in, API keys only.
+    /// argon2id in PHC form; `None` if the user cannot log in and has API keys only.
     pub password_hash: Option<String>,
     /// The user's own limits, beside those of the group.
     pub limits: Limits,
     /// Access tokens issued before this moment are refused (revoke-all, password change).
     pub tokens_valid_from: Timestamp,
-    /// When the user was created.
     pub created_at: Timestamp,
-    /// When anything of the above last changed.
     pub updated_at: Timestamp,
     /// When the user last logged in with a password.
     pub last_login_at: Option<Timestamp>,
@@ -84,7 +80,6 @@ pub struct User {
 pub struct ApiKey {
     /// Never changes.
     pub id: KeyId,
-    /// Whose key it is.
     pub user_id: UserId,
     /// A label for people.
     pub name: String,
@@ -92,10 +87,9 @@ pub struct ApiKey {
     pub prefix: String,
     /// SHA-256 of the key.
     pub digest: [u8; 32],
-    /// When it was created.
     pub created_at: Timestamp,
     /// When it was last used, to within a minute.
     pub last_used_at: Option<Timestamp>,
-    /// Refused from this moment on; none: never expires.
+    /// Refused from this moment on; `None` if it never expires.
     pub expires_at: Option<Timestamp>,
 }

@@ -1,7 +1,7 @@
 //! Takes the usage chunk that the gateway asked for out of an OpenAI stream whose caller did not ask for it.
 //!
-//! Only a `data:` line whose beginning could be such a chunk waits for its end; everything else passes as it comes. What
-//! is no stream of events has no such lines, so that it does not matter what an answer calls itself.
+//! Only a `data:` line whose beginning could be such a chunk waits for its end; everything else passes as it comes.
+//! What is no stream of events has no such lines, so that it does not matter what an answer calls itself.
 
 use std::sync::LazyLock;
 
@@ -22,7 +22,7 @@ pub struct Remover {
     held: BytesMut,
     /// Inside a line that passes.
     in_line: bool,
-    /// The last line ended with a carriage return; a line feed that follows belongs to it, and shares its fate.
+    /// The last line ended with a carriage return; a line feed that follows belongs to it, and is treated like it.
     after_return: Option<Fate>,
     /// A line of the event has passed, so that its end has to pass, too.
     has_passed: bool,
@@ -30,7 +30,7 @@ pub struct Remover {
     is_removed: bool,
 }
 
-/// What became of some bytes.
+/// What was done with some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Passed,
@@ -58,7 +58,7 @@ impl Remover {
         output.into_bytes()
     }
 
-    /// Takes up a new line; false if it has to wait.
+    /// Begins a new line; false if it has to wait.
     fn begin_line(&mut self, output: &mut Output) -> bool {
         let line = output.rest();
         if matches!(line.first(), Some(b'\n' | b'\r')) {
@@ -105,7 +105,7 @@ impl Remover {
         }
     }
 
-    /// Goes behind the line break at `end`, with all that comes before it.
+    /// Ends the line at the line break at `end`.
     fn end_line(&mut self, output: &mut Output, end: usize, fate: Fate) {
         if output.rest().get(end) == Some(&b'\r') {
             self.after_return = Some(fate);
@@ -119,7 +119,7 @@ impl Remover {
     }
 }
 
-/// What passes of a buffer: one slice of it, or, once something was removed, a copy.
+/// The bytes of a buffer that pass: one slice of it, or, once something was removed, a copy.
 struct Output {
     all: Bytes,
     at: usize,

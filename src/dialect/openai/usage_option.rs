@@ -1,5 +1,5 @@
-//! `stream_options.include_usage`: where a request could ask for the usage of its stream. Asking is one insertion (or one
-//! exchanged value) in an otherwise untouched copy of the body.
+//! `stream_options.include_usage`: where a request could ask for the usage of its stream. Asking is one insertion (or
+//! one exchanged value) in an otherwise untouched copy of the body.
 
 use std::ops::Range;
 
@@ -7,14 +7,14 @@ use bytes::{Bytes, BytesMut};
 
 use crate::json::object::{Start, boolean, members};
 
-/// What a body says of it, and how to make it say yes.
+/// Whether a body sets the option, and how to set it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageOption {
     is_set: bool,
     edit: Option<Edit>,
 }
 
-/// These bytes are exchanged for that text.
+/// Replaces these bytes by that text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Edit {
     at: Range<usize>,
@@ -70,7 +70,7 @@ impl UsageOption {
         !self.is_set && self.edit.is_some()
     }
 
-    /// `body` with usage asked for; none if there is nothing to change.
+    /// `body` with usage asked for; `None` if there is nothing to change.
     #[must_use]
     pub fn set_in(&self, body: &[u8]) -> Option<Bytes> {
         let edit = self.edit.as_ref().filter(|_| !self.is_set)?;

@@ -19,12 +19,12 @@ pub struct BodyPeek<'a> {
     pub model: Option<Cow<'a, str>>,
     pub kind: BodyKind<'a>,
     pub ambiguous: Ambiguous,
-    /// `stream`; none if the request does not say, which Ollama takes for true and everyone else for false.
+    /// `stream`; `None` if the request does not say, which Ollama takes for true and everyone else for false.
     pub stream: Option<bool>,
     /// The most output tokens the caller wants, under any of the names in `MAX_TOKENS`, at the top or in an object of
     /// options. Of several the largest.
     pub max_tokens: Option<u64>,
-    /// On which terms the caller wants to be served: `service_tier`, `speed`, `inference_geo`.
+    /// `service_tier`, `speed`, `inference_geo`.
     pub terms: Terms,
     /// A model is named that could not be read.
     pub model_is_unreadable: bool,
@@ -48,7 +48,8 @@ impl<'a> BodyPeek<'a> {
         }
     }
 
-    /// `body` with usage asked for in its stream; none where there is nothing to change: no stream, or asked for already.
+    /// `body` with usage asked for in its stream; `None` where there is nothing to change: no stream, or asked for
+    /// already.
     #[must_use]
     pub fn with_usage(&self, body: &[u8]) -> Option<Bytes> {
         if self.stream == Some(true) { self.usage_option.set_in(body) } else { None }
@@ -66,14 +67,14 @@ impl<'a> BodyPeek<'a> {
         Self { size: self.size, ..Self::default() }
     }
 
-    /// What the call is worth where its answer does not tell.
+    /// Used where the answer reports no usage.
     #[must_use]
     pub fn estimate(&self) -> Estimate {
         let output_later = self.max_tokens.unwrap_or(0).min(LATER_MAX);
         Estimate { input: self.input_tokens_estimate(), output_later, is_deferred: self.is_background }
     }
 
-    /// What the input is worth in tokens if nobody says: one for every [`BYTES_PER_TOKEN`] bytes of the body, and for
+    /// Estimates the input tokens: one for every [`BYTES_PER_TOKEN`] bytes of the body, and for
     /// an embedded file (an image in base64) of a large body `TOKENS_PER_FILE` instead.
     #[must_use]
     pub fn input_tokens_estimate(&self) -> u64 {
@@ -83,7 +84,7 @@ impl<'a> BodyPeek<'a> {
 
 /// Tokens of an embedded file: about what providers charge for a large image.
 pub const TOKENS_PER_FILE: u64 = 1_600;
-/// More output than any model gives to one call: nobody's books are to be filled by a number in a request.
+/// More output than any model gives to one call, so that a number in a request cannot inflate the usage log.
 const LATER_MAX: u64 = 1_000_000;
 /// Bodies up to here are taken for text; it is not worth looking for files in them.
 const SMALL: usize = 256 * 1024;
@@ -122,14 +123,13 @@ impl Size {
 /// What a provider could read otherwise than the gateway does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous {
-    /// Another model.
     pub model: bool,
     /// More tokens.
     pub max_tokens: bool,
 }
 
 impl Default for Ambiguous {
-    /// What nobody has looked at.
+    /// A body that was not read.
     fn default() -> Self {
         Self { model: true, max_tokens: true }
     }

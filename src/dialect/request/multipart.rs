@@ -4,12 +4,11 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
-/// What a form says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Form<'a> {
     /// What its parts are divided by: the text behind the first two dashes.
     pub boundary: &'a [u8],
-    /// Its field `model`; of several the last.
+    /// `model`; of several the last.
     pub model: Option<Cow<'a, str>>,
     /// All its parts could be gone through.
     pub is_read: bool,
@@ -61,10 +60,9 @@ fn fields<'a>(body: &'a [u8], form: &mut Form<'a>) -> Option<usize> {
     }
 }
 
-/// What a part is.
 struct Field<'a> {
     name: &'a [u8],
-    /// Nothing is said of it but its name.
+    /// It has no attribute but its name.
     is_plain: bool,
 }
 
