@@ -8,7 +8,7 @@ use std::ffi::OsString;
 pub struct Environment(BTreeMap<String, OsString>);
 
 impl Environment {
-    /// That of this process.
+    /// The environment of this process.
     #[must_use]
     pub fn of_process() -> Self {
         Self(
@@ -16,13 +16,13 @@ impl Environment {
         )
     }
 
-    /// A variable's text; none: it is not set, blank, or no text.
+    /// A variable's text; `None` if it is not set, blank, or not UTF-8.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.to_str().map(str::trim).filter(|text| !text.is_empty())
     }
 
-    /// The variables that are configuration: path of the setting, name, and the text as it is (none: it is no UTF-8).
-    /// Only names with the double underscore are meant; `SPROXY_TOKEN` and the like are not.
+    /// The variables that are configuration: path of the setting, name, and the text as it is (`None` if it is not
+    /// UTF-8). Only names with the double underscore are meant; `SPROXY_TOKEN` and the like are not.
     pub(super) fn settings(&self) -> impl Iterator<Item = (Vec<String>, &str, Option<&str>)> {
         self.0.iter().filter_map(|(name, value)| {
             let path = name.strip_prefix("SPROXY_").filter(|path| path.contains("__"))?;

@@ -13,7 +13,7 @@ const OPEN: [&str; 2] = ["prices", "targets"];
 pub(super) struct Known(BTreeMap<String, BTreeSet<String>>);
 
 impl Known {
-    /// Those that the defaults name.
+    /// The settings that the defaults name.
     pub(super) fn of(defaults: &Dict) -> Self {
         let sections = defaults.iter().filter_map(|(section, settings)| {
             let Value::Dict(_, settings) = settings else { return None };
@@ -27,7 +27,7 @@ impl Known {
         Self(known)
     }
 
-    /// Takes what there is not out of a layer: key and reason of each.
+    /// Removes unknown settings from a layer; returns key and reason of each.
     pub(super) fn take_unknown(&self, layer: &mut Dict) -> Vec<(String, String)> {
         let mut unknown = Vec::new();
         layer.retain(|section, value| match (self.0.get(section), value) {
@@ -74,7 +74,7 @@ impl Known {
     }
 }
 
-/// Says that there is no such setting, and which one was probably meant.
+/// The message for an unknown setting, with the one that was probably meant.
 pub(super) fn no_such<'k>(key: &str, known: impl Iterator<Item = &'k str>) -> String {
     format!("there is no such setting{}", hint(key, known))
 }

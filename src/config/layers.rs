@@ -14,7 +14,7 @@ use crate::domain::provider::Provider as Dialect;
 /// The commented defaults: the reference of every setting.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
 
-/// What problems call the layer of the defaults.
+/// The origin of defaults, as problems name it.
 pub(super) const DEFAULTS_ORIGIN: &str = "defaults";
 
 /// The file that is read when none is named, if it is there.
@@ -23,17 +23,15 @@ const DEFAULT_FILE: &str = "sproxy.toml";
 /// Where a configuration may come from, beside the defaults and the environment.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// `--config`; none: `./sproxy.toml`, if it is there.
+    /// `--config`; `None` for `./sproxy.toml`, if that exists.
     pub file: Option<PathBuf>,
     /// Settings given as flags: key (`http.listen`) and text.
     pub flags: Vec<(&'static str, String)>,
 }
 
-/// All layers in one.
 pub(super) struct Layers {
-    /// The layers, merged.
     pub(super) figment: Figment,
-    /// What could not be read, or is no setting at all.
+    /// Unreadable files and unknown settings.
     pub(super) problems: Vec<Problem>,
     /// The file could not be read: what it may have set is missing.
     pub(super) file_is_missing: bool,
@@ -113,7 +111,7 @@ impl Layers {
         });
     }
 
-    /// What the providers' own variables stand for.
+    /// Adds the targets that the providers' own variables imply.
     fn obvious_targets(&mut self, environment: &Environment) {
         for provider in Dialect::ALL {
             let obvious = obvious_target(provider);
@@ -142,7 +140,7 @@ fn line_at(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// How high a layer lies.
+/// The precedence of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     Defaults,

@@ -54,7 +54,8 @@ pub fn load_from(sources: &Sources, environment: &Environment) -> Result<Config,
     if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
 }
 
-/// `node.data_dir` alone, as far as it can be read: who only looks for a node's files here does not need its secrets.
+/// `node.data_dir` alone, as far as it can be read: a command that only looks for a node's files does not need its
+/// secrets.
 #[must_use]
 pub fn data_dir() -> PathBuf {
     one_setting("node.data_dir").map_or_else(|| PathBuf::from("./data"), PathBuf::from)
@@ -97,7 +98,7 @@ fn one_setting(key: &str) -> Option<String> {
     text_of(&value).filter(|text| !text.is_empty())
 }
 
-/// The merged values, each still knowing where it came from.
+/// The merged values, each with its origin.
 fn settings(figment: &Figment) -> Dict {
     // No layer can fail: what could not be read has become a problem before.
     figment.data().ok().and_then(|mut profiles| profiles.remove(&Profile::Default)).unwrap_or_default()

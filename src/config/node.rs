@@ -110,7 +110,8 @@ pub(super) fn log(table: &Table<'_>) -> LogConfig {
     LogConfig { level, format }
 }
 
-/// Checks a filter. One word is meant as a level: that a filter may be a module's name alone would hide every slip.
+/// Checks a filter. A single word has to be a level: taken for a module's name, as `EnvFilter` does, every typo would
+/// be valid.
 fn log_filter(text: &str) -> Result<(), String> {
     let expected = "use error, warn, info, debug, trace or off, or such as info,sproxy::cluster=debug";
     let words = text.split(',').map(str::trim).filter(|part| !part.contains(['=', ':', '[']));

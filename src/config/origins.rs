@@ -1,4 +1,5 @@
-//! `http.cors_origins`: the origins of pages in browsers, each written as browsers send it, so that comparing is enough.
+//! `http.cors_origins`: the origins of pages in browsers, each written as browsers send it, so that comparing is
+//! enough.
 
 use url::{Origin, Url};
 
@@ -21,7 +22,7 @@ pub(super) fn read(table: &Table<'_>, key: &str) -> CorsOrigins {
     CorsOrigins::Only(entries)
 }
 
-/// Whether a text is what a browser sends for an origin; if not, what to write.
+/// Checks that a text is an origin as browsers send it; the error says what to write.
 fn check(text: &str) -> Result<(), String> {
     if text == "null" {
         return Err("`null` stands for any page that hides its origin: only \"*\" lets it in".to_owned());

@@ -63,7 +63,7 @@ fn rates_text(rates: &Rates) -> Vec<String> {
     CLASSES.into_iter().zip(classes).map(line).collect()
 }
 
-/// The price list: the binary's own, then what is written.
+/// The built-in price list, then the configured entries.
 pub(super) fn read(reading: &Reading<'_>, written: Option<&Value>) -> PriceList {
     let built_in = built_in();
     let empty = Dict::new();
@@ -167,7 +167,7 @@ fn price(reading: &Reading<'_>, key: &str, value: &Value) -> Price {
     Price { long_context: Some(LongContext { above_input_tokens, rates }), ..ordinary }
 }
 
-/// Rates as written. A class that is not written costs what input costs, but for the two that follow from another by
+/// Rates as configured. A class without a rate costs what input costs, but for the two that follow from another by
 /// Anthropic's rule: a cache write for an hour is 2.0 of the input where one for 5 minutes is 1.25.
 fn rates(reading: &Reading<'_>, key: &str, whole: &Value, fields: &Dict, known: &[&str]) -> Rates {
     let is_whole = known.contains(&LONG_CONTEXT);

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Problem {
     /// The setting, such as `http.listen` or `targets[0].url`; for a file that cannot be read, the file or the line.
     pub key: String,
-    /// Where its value came from: `defaults`, a file's path, a variable's name, a flag.
+    /// Origin of the value: `defaults`, a file's path, a variable's name, a flag.
     pub origin: String,
     /// What is wrong, and what would be right. Never a secret.
     pub reason: String,

@@ -10,7 +10,7 @@ use super::secret::Secret;
 use super::sections::UpstreamConfig;
 use super::table::{Reading, Table};
 
-/// What a target says that wants no proxy though there is one.
+/// The value by which a target opts out of the global proxy.
 const NONE: &str = "none";
 
 pub(super) fn upstream(table: &Table<'_>, environment: &Environment) -> UpstreamConfig {
@@ -19,7 +19,7 @@ pub(super) fn upstream(table: &Table<'_>, environment: &Environment) -> Upstream
     UpstreamConfig { proxy: secret(table), no_proxy: given.unwrap_or_default() }
 }
 
-/// The proxy on the way to a target's `url`; none: it is reached directly.
+/// The proxy for a target's `url`; `None` if it is reached directly.
 pub(super) fn of_target(
     table: &Table<'_>,
     reading: &Reading<'_>,
@@ -71,7 +71,7 @@ fn check(text: &str) -> Result<(), String> {
     if fits { Ok(()) } else { Err("has to be such as http://user:password@proxy:3128".to_owned()) }
 }
 
-/// The proxy's address without what it is told to be let through.
+/// The proxy's address without credentials.
 pub(super) fn shown(proxy: Option<&Secret>) -> String {
     let text = proxy.map_or("", Secret::expose);
     match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {

@@ -9,12 +9,11 @@ use serde::{Serialize, Serializer};
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one who must send or compare it.
+    /// The text itself, to be sent or compared.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -12,7 +12,7 @@ use super::sections::{HangUp, Http2, TargetConfig, UpstreamConfig};
 use super::table::{Reading, Table, text_of};
 use crate::domain::provider::Provider;
 
-/// What a target has that does not say otherwise; `defaults.toml` tells people the same.
+/// Defaults of a target; `defaults.toml` documents the same.
 const DEFAULTS: &str = r#"
 weight = 100
 models = ["*"]
@@ -31,13 +31,13 @@ queue_timeout = "10s"
 proxy = ""
 ca_file = ""
 "#;
-/// What has no default.
+/// Settings without a default.
 const OWN: [&str; 8] =
     ["name", "provider", "url", "api_key", "api_key_env", "api_key_file", "proxy_env", "proxy_file"];
-/// No wait for a target is shorter.
+/// The least value of a target's timeouts.
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
-/// The targets as written.
+/// The configured targets.
 pub(super) fn read(
     reading: &Reading<'_>,
     written: Option<&Value>,

@@ -19,9 +19,9 @@ pub type Digest = [u8; 32];
 pub struct NewKey {
     /// The key itself, for its owner's eyes.
     pub text: String,
-    /// Its first characters, kept to recognise it.
+    /// Its first characters, stored to recognise it.
     pub prefix: String,
-    /// What is kept to check it.
+    /// Stored to check it.
     pub digest: Digest,
 }
 
@@ -31,7 +31,6 @@ impl fmt::Debug for NewKey {
     }
 }
 
-/// A new key.
 ///
 /// # Errors
 /// [`NoRandomness`].

@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::domain::share::{ONE_BY_ONE, Shares, neighbourhood};
 
-/// How much nicer than the rest of the process the threads are: a tenth of a share, while others want the processor.
+/// Niceness of the threads above the rest of the process: a tenth of a share, while others want the processor.
 #[cfg(unix)]
 const NICER: i32 = 10;
 
@@ -31,7 +31,7 @@ const DECOY: &str =
 /// Why a password could not be hashed or checked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// More jobs wait than this node takes on.
+    /// The queue of jobs is full.
     #[error("too many passwords wait to be checked")]
     Busy,
     /// No thread could be started, or it broke.
@@ -47,20 +47,20 @@ pub enum Error {
 pub struct Hasher {
     /// Threads that may work at a time.
     threads: usize,
-    /// One for each thread that may work.
+    /// A permit for each thread that may work.
     turns: Arc<Semaphore>,
-    /// One for each job that may work or wait.
+    /// A slot for each job that may work or wait.
     places: Arc<Shares<HashCaller>>,
-    /// Of each address that has jobs: as many turns as there are threads, so that no more of its jobs stand in line.
+    /// Of each address that has jobs, as many permits as there are threads, so that no more of its jobs are queued.
     lines: Arc<Mutex<HashMap<HashCaller, Weak<Semaphore>>>>,
     /// Called on a thread when its work is done.
     after: fn(),
 }
 
-/// Whose job it is: an address's; without one it is the operators'.
+/// The address that a job is for; `None` for jobs of operators.
 type HashCaller = Option<IpAddr>;
 
-/// A place among those that wait or work.
+/// The slot of a job that waits or works.
 struct HashSlot {
     places: Arc<Shares<HashCaller>>,
     whose: HashCaller,

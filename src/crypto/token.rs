@@ -19,7 +19,7 @@ pub enum Error {
     /// Not a token of ours: malformed, another algorithm, an unknown key or a wrong signature.
     #[error("not a valid access token")]
     NotValid,
-    /// Its time is over.
+    /// Expired at that time.
     #[error("the access token expired at {0}")]
     Expired(Timestamp),
     /// A key cannot be made or read.
@@ -27,12 +27,9 @@ pub enum Error {
     Key(String),
 }
 
-/// What a token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// The user.
     pub user: UserId,
-    /// The token itself.
     pub jti: Jti,
     /// The login it descends from: the family of its refresh token.
     pub session: Jti,
@@ -42,7 +39,7 @@ pub struct Claims {
     pub expires_at: Timestamp,
 }
 
-/// The claims as they are written. `iat` and `exp` are whole seconds by RFC 7519; `iat_us` is exact.
+/// The claims as encoded. `iat` and `exp` are whole seconds by RFC 7519; `iat_us` is exact.
 #[derive(Serialize, Deserialize)]
 struct Written {
     iss: String,
@@ -104,7 +101,6 @@ impl Signer {
         Ok(Self { header, key: EncodingKey::from_ed_der(pkcs8), public })
     }
 
-    /// The half that verifies what this signs.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         self.public

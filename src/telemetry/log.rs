@@ -19,7 +19,7 @@ use tracing_subscriber::fmt::time::UtcTime;
 
 use super::scrape;
 
-/// What others say at info and is of no use there: each step of a new database. `level` may name it to hear it.
+/// Silences what is logged at info and is of no use: each step of a new database. `level` may name it to enable it.
 const QUIET: &str = "sea_orm_migration=warn";
 /// Bytes that may wait to be written.
 const WAITING_MAX: usize = 8 << 20;
@@ -29,7 +29,6 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Lines that could not be written.
 static FAILURES: AtomicU64 = AtomicU64::new(0);
 
-/// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Lines for people.
@@ -91,7 +90,7 @@ struct Lines {
 struct Waiting {
     bytes: Vec<u8>,
     lines: u64,
-    /// The thread is at what it took.
+    /// The thread is writing what it took.
     is_writing: bool,
 }
 
@@ -182,7 +181,7 @@ mod tests {
         assert!(refused.starts_with("log.level `info,sproxy=loud`: "), "{refused}");
     }
 
-    /// Takes nothing before it is let.
+    /// Blocks until it is released.
     struct Stuck(mpsc::Receiver<()>, Arc<Mutex<Vec<u8>>>);
 
     impl Write for Stuck {

@@ -26,7 +26,7 @@ pub fn user_to_wire(user: &User) -> v1::User {
 /// A user as another node holds it.
 ///
 /// # Errors
-/// [`Malformed`] with the first field that cannot be meant.
+/// [`Malformed`] with the first field that is not valid.
 pub fn user_from_wire(user: v1::User) -> Result<User, Malformed> {
     Ok(User {
         id: parse("id", &user.id)?,
@@ -43,7 +43,6 @@ pub fn user_from_wire(user: v1::User) -> Result<User, Malformed> {
     })
 }
 
-/// A group.
 #[must_use]
 pub fn group_to_wire(group: &Group) -> v1::Group {
     v1::Group {
@@ -58,7 +57,7 @@ pub fn group_to_wire(group: &Group) -> v1::Group {
 /// A group as another node holds it. Limits that are missing are an error: read as unlimited they would open the door.
 ///
 /// # Errors
-/// [`Malformed`] with the first field that cannot be meant.
+/// [`Malformed`] with the first field that is not valid.
 pub fn group_from_wire(group: v1::Group) -> Result<Group, Malformed> {
     Ok(Group {
         id: parse("id", &group.id)?,
@@ -87,7 +86,7 @@ pub fn key_to_wire(key: &ApiKey) -> v1::ApiKey {
 /// An API key as another node holds it.
 ///
 /// # Errors
-/// [`Malformed`] with the first field that cannot be meant.
+/// [`Malformed`] with the first field that is not valid.
 pub fn key_from_wire(key: v1::ApiKey) -> Result<ApiKey, Malformed> {
     Ok(ApiKey {
         id: parse("id", &key.id)?,

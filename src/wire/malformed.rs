@@ -10,18 +10,17 @@ use crate::domain::failure::{Failure, Kind};
 pub struct Malformed {
     /// The field's name in the `.proto` file.
     pub field: &'static str,
-    /// What is wrong with it.
     pub problem: String,
 }
 
 impl Malformed {
-    /// A field that has to be there and is not.
+    /// A required field is missing.
     #[must_use]
     pub fn missing(field: &'static str) -> Self {
         Self { field, problem: "is missing".to_owned() }
     }
 
-    /// A field whose value cannot be meant.
+    /// A field has a value that is not valid.
     pub fn invalid(field: &'static str, problem: impl Into<String>) -> Self {
         Self { field, problem: problem.into() }
     }
@@ -45,7 +44,7 @@ where
     text.parse().map_err(|error: T::Err| Malformed::invalid(field, format!("cannot be read: {error}")))
 }
 
-/// Reads a field that has a text form and is empty when there is nothing to say.
+/// Reads a field that has a text form and is empty for `None`.
 ///
 /// # Errors
 /// As [`parse`].

@@ -8,7 +8,7 @@ use crate::wire::malformed::Malformed;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_MICRO: i32 = 1_000;
 
-/// A time as the wire has it.
+/// A time as a protobuf message.
 #[must_use]
 pub fn to_wire(at: Timestamp) -> Moment {
     let micros = at.as_micros();
@@ -23,7 +23,7 @@ pub fn from_wire(moment: Moment) -> Timestamp {
     Timestamp::from_micros(micros.saturating_add(i64::from(moment.nanos / NANOS_PER_MICRO)))
 }
 
-/// A time that has to be there.
+/// A required time.
 ///
 /// # Errors
 /// [`Malformed`] when it is not.

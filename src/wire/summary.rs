@@ -5,7 +5,6 @@ use crate::domain::summary::{GlobalStats, UserStatRow};
 use crate::wire::malformed::{Malformed, parse};
 use crate::wire::{moment, v1};
 
-/// Totals of the whole cluster.
 #[must_use]
 pub fn global_to_wire(stats: &GlobalStats) -> v1::GlobalStats {
     let totals = stats.totals;
@@ -30,7 +29,6 @@ fn incomplete_to_wire(incomplete: &Incomplete) -> v1::Incomplete {
     }
 }
 
-/// Totals of one user.
 #[must_use]
 pub fn user_row_to_wire(row: &UserStatRow) -> v1::UserStatRow {
     let totals = row.totals;
@@ -67,7 +65,7 @@ pub fn peer_to_wire(peer: &Peer) -> v1::Peer {
 /// A peer as the leader told of it.
 ///
 /// # Errors
-/// [`Malformed`] with the first field that cannot be meant.
+/// [`Malformed`] with the first field that is not valid.
 pub fn peer_from_wire(peer: v1::Peer) -> Result<Peer, Malformed> {
     Ok(Peer {
         id: parse("id", &peer.id)?,

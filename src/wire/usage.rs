@@ -77,15 +77,16 @@ pub fn decode(bytes: &[u8]) -> Result<UsageRecord, String> {
     from_wire(log).map_err(|error| error.to_string())
 }
 
-/// As `to_string`, at a fifth of its cost.
+/// Like `to_string`, at a fifth of its cost.
 fn id_text(id: Uuid) -> String {
     id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }
 
-/// A pushed record, as it came: its cost is the sender's, so that the leader's totals equal the nodes' to the last unit.
+/// A pushed record, as it came: its cost is the sender's, so that the leader's totals equal the nodes' to the last
+/// unit.
 ///
 /// # Errors
-/// [`Malformed`] with the first field that cannot be meant.
+/// [`Malformed`] with the first field that is not valid.
 pub fn from_wire(log: v1::UsageLog) -> Result<UsageRecord, Malformed> {
     check_lengths(&log)?;
     Ok(UsageRecord {
