@@ -83,9 +83,6 @@ impl<'a, G: Executor> ApiKeyRepo<'a, G> {
     }
 
     /// How many keys a user has.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn count_by_user(&self, user: UserId) -> Result<u64, Error> {
         let theirs = row::Entity::find().filter(row::Column::UserId.eq(user.0));
         Ok(theirs.count(&self.0.reads()).await?)
@@ -93,9 +90,6 @@ impl<'a, G: Executor> ApiKeyRepo<'a, G> {
 
     /// Notes when keys were last used, in one transaction; keys that are gone, and those of which a later use is known,
     /// are passed over. Changes nothing that followers replicate.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn set_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), Error> {
         use sea_orm::TransactionTrait;
         let writes = self.0.writes().await?;

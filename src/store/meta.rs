@@ -94,24 +94,17 @@ impl MetaKey {
 pub struct MetaRepo<'a, G>(&'a G);
 
 impl<'a, G: Executor> MetaRepo<'a, G> {
-    /// On a store or a transaction.
     pub fn on(ground: &'a G) -> Self {
         Self(ground)
     }
 
     /// The value of `key`, if it was ever set.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn get(&self, key: MetaKey) -> Result<Option<String>, Error> {
         let row = row::Entity::find_by_id(key.as_str()).one(&self.0.reads()).await?;
         Ok(row.map(|row| row.value))
     }
 
     /// Sets `key`.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn set(&self, key: MetaKey, value: &str) -> Result<(), Error> {
         let row = row::ActiveModel { key: Set(key.as_str().to_owned()), value: Set(value.to_owned()) };
         let overwrite = OnConflict::column(row::Column::Key).update_column(row::Column::Value).to_owned();
@@ -123,9 +116,6 @@ impl<'a, G: Executor> MetaRepo<'a, G> {
     }
 
     /// Forgets `key`.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn unset(&self, key: MetaKey) -> Result<(), Error> {
         row::Entity::delete_by_id(key.as_str()).exec(&*self.0.writes().await?).await?;
         Ok(())
@@ -133,9 +123,6 @@ impl<'a, G: Executor> MetaRepo<'a, G> {
 
     /// Sets `key` to `value` unless it has a value already; returns the value that holds. Of several processes that
     /// do so at once, one wins and all get the same answer.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn get_or_set(&self, key: MetaKey, value: &str) -> Result<String, Error> {
         let row = row::ActiveModel { key: Set(key.as_str().to_owned()), value: Set(value.to_owned()) };
         let keep = OnConflict::column(row::Column::Key).do_nothing().to_owned();

@@ -47,32 +47,22 @@ const ROWS_AT_ONCE: usize = 1_000;
 pub struct PeerRepo<'a, G>(&'a G);
 
 impl<'a, G: Executor> PeerRepo<'a, G> {
-    /// On a store or a transaction.
     pub fn on(ground: &'a G) -> Self {
         Self(ground)
     }
 
     /// Every peer, by id.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn list(&self) -> Result<Vec<Peer>, Error> {
         let rows = row::Entity::find().order_by_asc(row::Column::Id).all(&self.0.reads()).await?;
         rows.into_iter().map(from_row).collect()
     }
 
     /// The peer with this id.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn get(&self, id: &NodeId) -> Result<Option<Peer>, Error> {
         row::Entity::find_by_id(id.as_str()).one(&self.0.reads()).await?.map(from_row).transpose()
     }
 
     /// Adds a peer, or overwrites everything about it except when it first registered.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn upsert(&self, peer: &Peer) -> Result<(), Error> {
         let overwrite = OnConflict::column(row::Column::Id)
             .update_columns([
@@ -93,9 +83,6 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
     }
 
     /// Writes what was heard of peers, each where the run that was heard of still holds the id: as [`PeerStatus::apply`].
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn note_statuses(&self, statuses: &[PeerStatus]) -> Result<(), Error> {
         let sql = "UPDATE peers SET is_active = TRUE, last_seen = said.last_seen, \
             unsynced = COALESCE(said.unsynced, peers.unsynced), \
@@ -117,9 +104,6 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
     }
 
     /// Marks peers inactive, each unless it was heard of, or another run of it came, since it was read as it is here.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn mark_inactive(&self, silent: &[Peer]) -> Result<(), Error> {
         let sql = "UPDATE peers SET is_active = FALSE FROM said WHERE peers.id = said.id AND peers.is_active \
             AND peers.last_seen IS NOT DISTINCT FROM said.last_seen \
@@ -155,9 +139,6 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
     }
 
     /// Removes a peer. Returns false when there is no such peer.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn delete(&self, id: &NodeId) -> Result<bool, Error> {
         Ok(row::Entity::delete_by_id(id.as_str()).exec(&*self.0.writes().await?).await?.rows_affected > 0)
     }
@@ -165,9 +146,6 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
 
 impl PeerRepo<'_, Tx> {
     /// The peer with this id, which nobody else changes until the transaction ends.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn get_for_update(&self, id: &NodeId) -> Result<Option<Peer>, Error> {
         // SQLite, whose transactions write one after another, has no such lock and needs none.
         let row = row::Entity::find_by_id(id.as_str()).lock_exclusive().one(&self.0.reads()).await?;
@@ -175,9 +153,6 @@ impl PeerRepo<'_, Tx> {
     }
 
     /// Adds a peer. Returns false, and changes nothing, when there is one with this id.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn insert(&self, peer: &Peer) -> Result<bool, Error> {
         let keep = OnConflict::column(row::Column::Id).do_nothing().to_owned();
         let insert = row::Entity::insert(to_row(peer).into_active_model()).on_conflict(keep);

@@ -100,9 +100,6 @@ impl<'a, G: Executor> UserRepo<'a, G> {
     }
 
     /// How many users could still administer.
-    ///
-    /// # Errors
-    /// [`Error`] of the database.
     pub async fn count_active_admins(&self) -> Result<u64, Error> {
         let admins = row::Entity::find().filter(row::Column::Role.eq(Role::Admin.as_str()));
         Ok(admins.filter(row::Column::Active.eq(true)).count(&self.0.reads()).await?)
