@@ -96,7 +96,7 @@ pub async fn start(parts: Parts) -> Result<(LeaderService, Vec<Task>), Failure> 
         parts.accounts.adopt(&parts.store.accounts_state().await?, &keys);
     }
     let peers = PeerRepo::on(&parts.store).list().await?;
-    let own = peers.iter().find(|peer| peer.id == parts.id).cloned();
+    let registered_at = peers.iter().find(|peer| peer.id == parts.id).map(|own| own.registered_at);
     let disk = LeaderDatabase::new(parts.store.clone(), parts.ledger.clone(), parts.accounts.clone());
     let clock = Arc::clone(&parts.clock);
     let instance = InstanceId::new();
@@ -105,8 +105,8 @@ pub async fn start(parts: Parts) -> Result<(LeaderService, Vec<Task>), Failure> 
         leader: Arc::new(leader),
         addr: parts.addr,
         weight: parts.weight,
-        registered_at: own.as_ref().map_or_else(|| parts.clock.now(), |peer| peer.registered_at),
-        draining: AtomicBool::new(own.is_some_and(|peer| peer.draining)),
+        registered_at: registered_at.unwrap_or_else(|| parts.clock.now()),
+        draining: AtomicBool::new(false),
         own_through: AtomicI64::new(0),
         store: parts.store,
         ledger: parts.ledger,
@@ -116,7 +116,7 @@ pub async fn start(parts: Parts) -> Result<(LeaderService, Vec<Task>), Failure> 
     });
     shared.fill_tally().await?;
     set_node_share(&shared.quota, shared.leader.id(), shared.weight, &shared.leader.peers());
-    PeerRepo::on(&shared.store).upsert(&shared.own_peer()).await?;
+    shared.write_own_row(None).await?;
     let tasks = vec![
         Task::new("cluster registry", {
             let shared = Arc::clone(&shared);
@@ -159,7 +159,10 @@ async fn doubt_farewells(store: &Store) -> Result<(), Failure> {
     }
     let tx = store.begin().await?;
     let peers = PeerRepo::on(&tx);
-    for mut peer in peers.list().await?.into_iter().filter(Peer::has_settled) {
+    for settled in peers.list().await?.into_iter().filter(Peer::has_settled) {
+        let Some(mut peer) = peers.get_for_update(&settled.id).await?.filter(Peer::has_settled) else {
+            continue;
+        };
         tracing::warn!(peer = %peer.id, "this database is a backup's copy: totals wait for a node that had left by then");
         peer.doubt_farewell();
         peers.upsert(&peer).await?;
@@ -211,10 +214,7 @@ impl LeaderService {
         if id != self.shared.leader.id() {
             return self.shared.leader.drain(id, draining).await;
         }
-        self.shared.draining.store(draining, Ordering::Relaxed);
-        let peer = self.own_peer();
-        PeerRepo::on(&self.shared.store).upsert(&peer).await?;
-        Ok(peer)
+        self.shared.write_own_row(Some(draining)).await
     }
 
     /// Forgets a peer that does not live.
@@ -284,6 +284,21 @@ impl Shared {
         }
     }
 
+    /// Writes this leader down as a peer: it lives, and owes nothing up to here. An admin's word in the row stays until
+    /// there is a new one.
+    async fn write_own_row(&self, drain: Option<bool>) -> Result<Peer, Failure> {
+        let tx = self.store.begin().await?;
+        let peers = PeerRepo::on(&tx);
+        let held = peers.get_for_update(self.leader.id()).await?;
+        if let Some(draining) = drain.or(held.map(|own| own.draining)) {
+            self.draining.store(draining, Ordering::Relaxed);
+        }
+        let own = self.own_peer();
+        peers.upsert(&own).await?;
+        tx.commit().await?;
+        Ok(own)
+    }
+
     fn own_through(&self) -> Option<Timestamp> {
         Some(self.own_through.load(Ordering::Relaxed))
             .filter(|micros| *micros > 0)
@@ -309,6 +324,12 @@ impl Shared {
         while pause(self.leader.heartbeat_interval(), &stop).await {
             if let Err(error) = self.leader.sweep().await {
                 tracing::warn!(%error, "the registry could not be written; it is tried again");
+            }
+            // On a database that other leaders may work on, who go by it.
+            if !self.store.is_embedded()
+                && let Err(error) = self.write_own_row(None).await
+            {
+                tracing::warn!(%error, "this leader could not write itself down; it is tried again");
             }
             if let Err(error) = self.look_back().await {
                 tracing::warn!(%error, "accounts could not be compared with the database; it is tried again");

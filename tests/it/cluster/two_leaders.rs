@@ -7,16 +7,20 @@ use sproxy::accounts::{Accounts, Settings};
 use sproxy::cluster::LeaderDatabase;
 use sproxy::cluster::leader::Leader;
 use sproxy::config::{AuthConfig, Durability, UsageConfig};
-use sproxy::domain::clock::ManualClock;
+use sproxy::domain::clock::{ManualClock, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::ids::InstanceId;
 use sproxy::domain::peer::{Peer, PeerStatus};
 use sproxy::ledger::Ledger;
-use sproxy::store::{PeerRepo, Store};
+use sproxy::store::{Location, PeerRepo, Store};
 use sproxy::wire::v1;
+use tokio::task::spawn_blocking;
 
+use super::leader_setup;
 use crate::harness::databases::{TestDatabase, on_both};
+use crate::harness::postgres::Postgres;
 use crate::harness::records::{at, node};
+use crate::harness::{Mock, until};
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -107,6 +111,33 @@ async fn row(store: &Store, id: &str) -> Option<Peer> {
 
 fn kind<T>(answer: Result<T, Failure>) -> Option<Kind> {
     answer.err().map(|failure| failure.kind)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_writes_itself_down_for_others_and_an_admins_word_in_its_row_stays() {
+    let Some(server) = spawn_blocking(Postgres::shared).await.expect("a server") else { return };
+    let (mock, url) = (Mock::start().await, server.new_database());
+    let one = leader_setup(&mock).section("store", &format!("url = \"{url}\"")).start().await;
+    let store = Store::open(&Location::Postgres { url: url.clone() }).await.expect("a database");
+    let later = async |than: Option<Timestamp>| {
+        until("the leader has written itself down", async || {
+            row(&store, "sp-1").await.filter(|own| own.last_seen > than && own.synced_through.is_some())
+        })
+        .await
+    };
+    let first = later(None).await;
+    assert!(!later(first.last_seen).await.draining);
+    let database = url.rsplit('/').next().expect("a name");
+    server.execute(database, "UPDATE peers SET draining = TRUE WHERE id = 'sp-1'");
+    until("it goes by what another has written", async || {
+        let answer = one.http.get(one.url("/readyz")).send().await.expect("an answer");
+        (answer.status() == 503).then_some(())
+    })
+    .await;
+    let drained = row(&store, "sp-1").await.expect("there");
+    let kept = later(drained.last_seen).await;
+    assert!(kept.draining && kept.is_active);
+    assert_eq!(kept.registered_at, first.registered_at);
 }
 
 on_both! {
