@@ -13,10 +13,10 @@ use crate::domain::failure::{Failure, Kind};
 use crate::domain::user::Role;
 use crate::grpc::status::status;
 
-/// What proves that a caller may call.
+/// Checks that a caller may call.
 #[derive(Clone)]
 pub struct Access {
-    /// None: this node listens on loopback only, and any process of this machine may be a follower.
+    /// `None`: this node listens on loopback only, and any process of this machine may be a follower.
     secret: Option<Arc<str>>,
     accounts: Accounts,
     clock: Arc<dyn Clock>,
@@ -29,7 +29,7 @@ impl Access {
         Self { secret: secret.map(Arc::from), accounts, clock }
     }
 
-    /// Who may make a call to this path is asked here, before anything of its message is read.
+    /// Checks the caller for this path, before anything of its message is read.
     #[allow(clippy::result_large_err, reason = "tonic's handlers return a Status")]
     pub(super) fn caller(&self, path: &str, headers: &HeaderMap) -> Result<(), Status> {
         match path.rsplit_once('/').map(|(service, _)| service) {
@@ -40,7 +40,7 @@ impl Access {
         }
     }
 
-    /// A node speaks.
+    /// Checks a node's credential.
     #[allow(clippy::result_large_err, reason = "tonic's handlers return a Status")]
     fn node(&self, headers: &HeaderMap) -> Result<(), Status> {
         if self.secret.is_none() || self.is_secret(bearer(headers).unwrap_or_default()) {
@@ -49,7 +49,7 @@ impl Access {
         Err(status(Failure::new(Kind::Unauthenticated, "authorization: Bearer <cluster.secret> is required")))
     }
 
-    /// Someone wants to read statistics.
+    /// Checks the credential of a reader of statistics.
     #[allow(clippy::result_large_err, reason = "tonic's handlers return a Status")]
     pub(super) fn reader(&self, metadata: &MetadataMap) -> Result<(), Status> {
         self.reads(metadata.as_ref())

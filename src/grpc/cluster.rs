@@ -18,7 +18,7 @@ use crate::wire::malformed::parse_some;
 use crate::wire::v1;
 use crate::wire::v1::cluster_server::Cluster;
 
-/// The leader's side of the service. Who may call is asked before a message is read: see `serve`.
+/// The leader's side of the service. Credentials are checked before a message is read: see `serve`.
 pub struct ClusterService<B> {
     leader: Arc<Leader<B>>,
     own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
@@ -26,7 +26,7 @@ pub struct ClusterService<B> {
 }
 
 impl<B: LeaderStore> ClusterService<B> {
-    /// Answers for `leader`; `own_peer` is the leader as a peer among the others. Watchers are let go at `stop`.
+    /// Answers for `leader`; `own_peer` is the leader as a peer among the others. Watchers' streams end at `stop`.
     pub fn new(
         leader: Arc<Leader<B>>,
         own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,

@@ -46,7 +46,7 @@ const IDLE_MAX: Duration = Duration::from_mins(5);
 const PROTOCOLS: Protocols = Protocols { http1: false, streams: 256, windows: Some((1 << 20, 2 << 20)) };
 /// The longest that a call may take to be answered; streams may go on.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// The largest question about statistics, health or the services themselves.
+/// The largest request for statistics, health or reflection.
 const QUESTION_BYTES_MAX: usize = 64 << 10;
 /// Batches in memory at the same time, of all followers together. More wait unread until their deadline.
 const PUSHES_MAX: usize = 32;
@@ -59,11 +59,9 @@ pub struct Error(#[from] tonic_reflection::server::Error);
 
 /// The services of a leader.
 pub struct Services<B> {
-    /// What nodes call.
     pub cluster: ClusterService<B>,
-    /// What programs ask for statistics.
+    /// Statistics, for programs.
     pub stats: StatsService,
-    /// Who may call.
     pub access: Access,
 }
 
@@ -86,7 +84,7 @@ pub fn tls(config: &ClusterTls) -> Result<TlsAcceptor, String> {
 }
 
 impl Services<LeaderDatabase> {
-    /// The services of a leader on its database; `secret` is the cluster's. Watchers are let go at `stop`.
+    /// The services of a leader on its database; `secret` is the cluster's. Watchers' streams end at `stop`.
     #[must_use]
     pub fn new(
         lead: &LeaderService,
@@ -107,7 +105,7 @@ impl Services<LeaderDatabase> {
     }
 }
 
-/// What stands behind the server.
+/// The services and their access checks.
 pub struct Calls {
     access: Access,
     routes: Routes,

@@ -20,10 +20,10 @@ use crate::wire::usage::log_to_wire;
 use crate::wire::v1::stats_server::Stats;
 use crate::wire::{moment, v1};
 
-/// Users in a list that asks for no number.
+/// Default length of a list of users.
 const USERS_DEFAULT: u32 = 100;
 const USERS_MAX: u32 = 10_000;
-/// Usage logs that are read at once while they are streamed.
+/// Usage logs per page of a stream.
 const PAGE: usize = 500;
 
 /// The service on the leader's ledger.
@@ -59,7 +59,7 @@ impl StatsService {
         })
     }
 
-    /// Whoever is gone has logs all the same: an id need not be known.
+    /// Removed users have logs, too: an id need not be known.
     async fn user(&self, name: &str) -> Result<UserId, Failure> {
         match (name.parse(), UserRepo::on(&self.store).get_by_name(name).await?) {
             (_, Some(user)) => Ok(user.id),

@@ -21,13 +21,13 @@ use crate::wire::summary::peer_to_wire;
 use crate::wire::v1::state_update::Update as Message;
 use crate::wire::{moment, v1};
 
-/// What happens within this time is told together: a burst of changes costs one message.
+/// Changes within this time are sent together: a burst costs one message.
 const TOGETHER: Duration = Duration::from_millis(25);
 
 /// Subjects in one message.
 const SUBJECTS_MAX: usize = 1_000;
 
-/// One follower's view of the leader's news.
+/// The stream of updates to one follower.
 pub(super) struct Watch<B> {
     pub(super) watcher: Watcher<B>,
     pub(super) own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
@@ -36,7 +36,7 @@ pub(super) struct Watch<B> {
     pub(super) stop: CancellationToken,
     usage_through: u64,
     peers: Vec<Peer>,
-    /// A snapshot under way; it goes before the queue.
+    /// A snapshot that is being sent; it goes before the queue.
     snapshot: Option<SnapshotWriter>,
     queue: VecDeque<v1::StateUpdate>,
 }
@@ -89,7 +89,7 @@ impl<B: LeaderStore> Watch<B> {
             match stop.run_until_cancelled(news).await {
                 None | Some(Ok(Err(_))) => return None,
                 Some(Ok(Ok(()))) => sleep(TOGETHER).await,
-                // Nothing new: a sign of life, with what heartbeats of others have said meanwhile.
+                // Nothing new: an update of peers shows that the leader is alive.
                 Some(Err(_)) => self.tell_peers(),
             }
         }
@@ -132,7 +132,7 @@ impl<B: LeaderStore> Watch<B> {
         }
     }
 
-    /// Who is there and may have traffic; not what changes with every heartbeat.
+    /// Compares who is there and may have traffic, not what changes with every heartbeat.
     fn peers_differ(&self) -> bool {
         let constant =
             |peer: &Peer| (peer.id.clone(), peer.addr.clone(), peer.weight, peer.is_active, peer.draining);

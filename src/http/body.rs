@@ -9,11 +9,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::stall::Observed;
 use crate::proxy;
 
-/// What one of the planes answered.
+/// The body of an answer of either plane.
 pub enum Body {
-    /// The data plane.
     Data(proxy::Body),
-    /// The control plane.
     Control(axum::body::Body),
     /// Either of them, over HTTP/2.
     Observed(Observed<Box<Self>>),

@@ -1,5 +1,5 @@
-//! Whose address a request comes from, where others hand it on: a load balancer that is trusted, or a follower that relays
-//! a login to the leader.
+//! Whose address a request comes from, where others hand it on: a load balancer that is trusted, or a follower that
+//! relays a login to the leader.
 //!
 //! A follower says whom it speaks for in `x-sproxy-caller`, signed with `cluster.secret`; what is not signed so is not
 //! believed. (Where there is no secret, the whole cluster is on the loopback, and whoever is there is.)
@@ -16,28 +16,27 @@ use crate::crypto::mac;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::network::Network;
 
-/// For whom a follower speaks: address, time in microseconds, signature.
+/// The client that a follower relays a request for: address, time in microseconds, signature.
 const CALLER: HeaderName = HeaderName::from_static("x-sproxy-caller");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// The leader's word to a follower: this session is over.
+/// Tells a follower that the leader has ended this session.
 pub(super) const SESSION_ENDED: &str = "x-sproxy-session-ended";
-/// Marks what has been relayed once: two followers that take each other for the leader must not play tennis.
+/// Marks a relayed request, so that two followers that take each other for the leader do not relay it for ever.
 pub(super) const RELAYED: &str = "x-sproxy-relayed";
-/// How far the clocks of two nodes may be apart.
+/// The largest accepted difference between the clocks of two nodes.
 const CLOCKS_APART: Duration = Duration::from_mins(10);
 
-/// Who is believed about whom.
+/// Determines the client's address of a request.
 pub struct Callers {
-    /// Whose `X-Forwarded-For` and `Forwarded` is believed.
+    /// Peers whose `X-Forwarded-For` and `Forwarded` are trusted.
     pub trusted: Vec<Network>,
-    /// What nodes prove themselves with.
+    /// The shared secret that nodes authenticate with.
     pub secret: Option<String>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
 impl Callers {
-    /// Where a request comes from.
+    /// The address of the client that made a request.
     #[must_use]
     pub fn address(&self, headers: &HeaderMap, extensions: &Extensions) -> IpAddr {
         let peer = extensions.get::<ConnectInfo<SocketAddr>>();
@@ -45,7 +44,7 @@ impl Callers {
         self.relayed(headers, peer).unwrap_or_else(|| beyond_proxies(peer, headers, &self.trusted))
     }
 
-    /// The words of a follower that relays a request of `address`.
+    /// Adds the headers with which a follower relays a request of `address`.
     pub fn speak_for(&self, address: IpAddr, headers: &mut HeaderMap) {
         let now = self.clock.now().as_micros();
         let signature = self.secret.as_ref().map_or_else(String::new, |secret| sign(secret, address, now));

@@ -18,7 +18,7 @@ use crate::http::{
 
 pub use crate::http::state::{Cluster, ControlState, Relay};
 
-/// Says that an answer is what this node knows, not what the cluster knows.
+/// Marks an answer that covers this node only, not the cluster.
 const SCOPE: HeaderName = HeaderName::from_static("x-sproxy-scope");
 
 /// Every route of the control plane.
@@ -131,7 +131,7 @@ impl Routes {
     }
 }
 
-/// A follower says that this is the local view.
+/// Answers locally; a follower marks the answer as its local view.
 async fn answer_here(State(state): State<ControlState>, request: Request, next: Next) -> Response {
     let answer = next.run(request).await;
     if state.relay.is_none() {
@@ -144,7 +144,7 @@ async fn answer_here(State(state): State<ControlState>, request: Request, next: 
     })
 }
 
-/// A follower hands the call on.
+/// Answers on the leader; a follower relays the call.
 async fn answer_by_leader(State(state): State<ControlState>, request: Request, next: Next) -> Response {
     match &state.relay {
         Some(relay) => relay(request).await,

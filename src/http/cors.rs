@@ -1,5 +1,5 @@
-//! Pages in browsers that call the data plane from another origin: what the Fetch standard's CORS protocol wants to hear.
-//! The control plane is not for them.
+//! Pages in browsers that call the data plane from another origin: what the Fetch standard's CORS protocol wants to
+//! hear. The control plane is not for them.
 //!
 //! Credentials travel in headers that a page sets itself, never in cookies, so `access-control-allow-credentials` is
 //! never said, and `*` may stand for "every header of the answer": the provider's are an open list.
@@ -25,7 +25,7 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 /// Two hours, in seconds: no browser but Firefox remembers it for longer.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
-/// Whose pages may call.
+/// The origins whose pages may call the data plane.
 pub struct Cors {
     allowed: Allowed,
 }
@@ -35,25 +35,25 @@ enum Allowed {
     Only(Vec<HeaderValue>),
 }
 
-/// What is to be done about a call that may be a page's.
+/// How to proceed with a call that a page may have made.
 pub(super) enum Verdict {
-    /// It only asks whether it may call.
+    /// A preflight request, with its answer.
     Answered(Response<Body>),
-    /// It is answered like any other, and the answer is marked.
+    /// A call; its answer gets these headers.
     Call(CorsHeaders),
 }
 
-/// What the answer to a call has to say to a browser; by default nothing.
+/// The CORS headers of an answer; none by default.
 #[derive(Default)]
 pub(super) struct CorsHeaders {
-    /// The origin that may see it.
+    /// `access-control-allow-origin`
     origin: Option<HeaderValue>,
-    /// Whether another origin would be told something else.
+    /// Whether the answer depends on the origin (`vary`).
     varies: bool,
 }
 
 impl Cors {
-    /// None where no page may call: then nothing is to be looked at.
+    /// `None` where no page may call: then nothing needs checking.
     #[must_use]
     pub fn new(origins: &CorsOrigins) -> Option<Self> {
         let allowed = match origins {
@@ -66,7 +66,7 @@ impl Cors {
         Some(Self { allowed })
     }
 
-    /// What a browser is to be told as the allowed origin.
+    /// The value of `access-control-allow-origin`.
     fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let mut origins = headers.get_all(ORIGIN).iter();
         let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
@@ -97,7 +97,7 @@ impl CorsHeaders {
     }
 }
 
-/// What is to be done about a request.
+/// Decides how to proceed with a request.
 pub(super) fn judge(cors: Option<&Cors>, method: &Method, path: &str, headers: &HeaderMap) -> Verdict {
     let judged = cors.and_then(|cors| Some((cors, route::dialect_of(method, path, headers)?)));
     let Some((cors, dialect)) = judged else { return Verdict::Call(CorsHeaders::default()) };
@@ -125,7 +125,7 @@ pub(super) fn answer(
     }
 }
 
-/// The answer to a browser that asks before a page's call: no credential is there yet, and no provider needs to know.
+/// The answer to a preflight request, which has no credential and needs no provider.
 fn preflight(request: &HeaderMap, dialect: Provider, cors_headers: CorsHeaders) -> Response<Body> {
     let mut response = if cors_headers.origin.is_some() {
         let mut response = Response::new(Body::Data(proxy::Body::from(String::new())));

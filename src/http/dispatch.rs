@@ -21,7 +21,6 @@ use crate::domain::failure::{Failure, Kind};
 use crate::inbound::RequestBody;
 use crate::proxy::{self, Gateway, Head};
 
-/// Both planes.
 pub struct Dispatch {
     gateway: Arc<Gateway>,
     control: Router,
@@ -30,7 +29,7 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// A dispatch between the data plane and the control plane's routes.
+    /// Dispatches between the data plane and the control plane's routes.
     #[must_use]
     pub fn new(
         gateway: Arc<Gateway>,
@@ -75,7 +74,7 @@ impl Dispatch {
         }
     }
 
-    /// What is not for the data plane.
+    /// Answers requests that are not for the data plane.
     async fn off_data_plane(&self, head: Parts, body: RequestBody, caller: SocketAddr) -> Response<Body> {
         if head.uri.path() == "/" && matches!(head.method, Method::GET | Method::HEAD) {
             return probe(&head.method);

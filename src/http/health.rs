@@ -1,5 +1,5 @@
-//! What the world around a node asks: is it alive, may it take traffic, how is it doing. No credential is asked for, and
-//! no name of a user, key or prompt is answered.
+//! What the world around a node asks: is it alive, may it take traffic, how is it doing. No credential is asked for,
+//! and no name of a user, key or prompt is answered.
 
 use std::sync::Arc;
 
@@ -21,29 +21,25 @@ use crate::store::DatabaseLock;
 /// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What can be said about a node's health.
+/// What health and metrics are read from.
 pub struct Health {
     /// What `/metrics` encodes.
     pub metrics: Registry,
-    /// The ledger.
     pub ledger: Ledger,
-    /// The targets.
     pub live: Arc<Live>,
-    /// This process's right to its database.
+    /// The lock on the database.
     pub lock: Arc<DatabaseLock>,
-    /// Done when the node is leaving.
+    /// Cancelled when the node is leaving.
     pub leaving: CancellationToken,
-    /// The cluster's side.
     pub cluster: Arc<dyn ClusterHealth>,
 }
 
 /// The cluster's part of a node's health: a leader's or a follower's.
 pub trait ClusterHealth: Send + Sync {
-    /// Why this node should get no traffic; none: it may.
+    /// Why this node should get no traffic; `None` if it may.
     fn not_ready(&self) -> Option<String>;
 }
 
-/// The routes.
 pub fn router(health: Arc<Health>) -> Router {
     Router::new()
         .route("/healthz", get(alive))
@@ -99,7 +95,8 @@ pub async fn metrics(State(health): State<Arc<Health>>, headers: HeaderMap) -> R
     }
 }
 
-/// Prometheus names `OpenMetrics` whenever it takes it. How much it prefers what (`q`) is not weighed: both say the same.
+/// Prometheus names `OpenMetrics` whenever it takes it. How much it prefers what (`q`) is not weighed: both say the
+/// same.
 fn wants_open_metrics(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|range| {

@@ -24,7 +24,7 @@ pub struct Caller(pub Principal);
 /// The authenticated caller, who is an admin.
 pub struct Admin(pub Principal);
 
-/// Where the request comes from, as far as that can be believed.
+/// The client's address, from trusted sources only.
 pub struct ClientAddr(pub IpAddr);
 
 /// One segment of the path.

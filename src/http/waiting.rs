@@ -1,5 +1,5 @@
-//! The HTTP server of a node that cannot work yet: it is alive, it says what it waits for, and it turns calls away so that
-//! they are tried elsewhere or again.
+//! The HTTP server of a node that cannot work yet: it is alive, it says what it waits for, and it turns calls away so
+//! that they are tried elsewhere or again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,11 +17,10 @@ use super::refusal::refuse;
 use crate::domain::failure::Failure;
 use crate::inbound::{Handler, RequestBody};
 
-/// A node that waits.
 pub struct Waiting {
-    /// What for.
+    /// What the node waits for.
     pub reason: Arc<dyn Fn() -> String + Send + Sync>,
-    /// Whose pages may call.
+    /// The origins whose pages may call.
     pub cors: Option<Arc<Cors>>,
 }
 

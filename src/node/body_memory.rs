@@ -30,7 +30,7 @@ fn bounded(wanted: usize, largest: usize, memory: u64) -> usize {
     usize::try_from(memory / SHARE).unwrap_or(usize::MAX).min(wanted).max(largest.min(wanted))
 }
 
-/// The memory this process can have, bytes; none where the system does not say. `root` is where `proc` and `sys` are.
+/// The memory this process can have, bytes; `None` where the system does not say. `root` is where `proc` and `sys` are.
 fn available(root: &Path) -> Option<u64> {
     let read = |path: &str| fs::read_to_string(root.join(path)).ok();
     let machine = read("proc/meminfo").and_then(|text| {

@@ -3,10 +3,10 @@
 
 /// The database, the logs, the cluster and the upstream connections that wait for calls.
 const OTHERS: u64 = 1_500;
-/// Fewer connections than this are few for whoever has users.
+/// Below this a warning is logged.
 const FEW: usize = 1_000;
 
-/// Raises the number of descriptors to what the system allows. How many of `connections` that is enough for.
+/// Raises the number of descriptors to what the system allows. Returns how many of `connections` that is enough for.
 #[cfg(unix)]
 pub(super) fn fit(connections: usize) -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};

@@ -14,7 +14,7 @@ use crate::quota::{Quota, SubjectId};
 use crate::store::usage::Source;
 use crate::store::{Error, Store, UsageRepo};
 
-/// How often the clock is looked at.
+/// Interval at which the clock is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Looks between two rounds of forgetting, beside those after a change of accounts: a call that was in flight while its
 /// user was removed is counted after that.

@@ -21,7 +21,7 @@ pub struct LocalAddress {
 }
 
 impl LocalAddress {
-    /// Of a node that is bound to `bound`.
+    /// For a node that is bound to `bound`.
     #[must_use]
     pub fn new(bound: SocketAddr, tls_cert: Option<&Path>) -> Self {
         let ip = match bound.ip() {
@@ -34,7 +34,6 @@ impl LocalAddress {
         Self { address: SocketAddr::new(ip, bound.port()), tls_cert }
     }
 
-    /// As a URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme(), self.address)
@@ -57,7 +56,7 @@ impl LocalAddress {
         uri.scheme_str() == Some(self.scheme()) && same_host && port == self.address.port()
     }
 
-    /// Keeps it in the node's data directory.
+    /// Writes it into the node's data directory.
     ///
     /// # Errors
     /// What the file system says.
@@ -68,7 +67,7 @@ impl LocalAddress {
         fs::rename(new, path)
     }
 
-    /// What the last node on a data directory wrote; none: nothing, or nothing that can be read.
+    /// What the last node on a data directory wrote; `None` if there is nothing readable.
     #[must_use]
     pub fn read(data_dir: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(data_dir.join(FILE)).ok()?).ok()

@@ -1,4 +1,5 @@
-//! What a node is in the cluster: the leader, or a follower. Here the cluster's handles become what the servers ask for.
+//! What a node is in the cluster: the leader, or a follower. Here the cluster's handles become what the servers ask
+//! for.
 
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
@@ -13,7 +14,6 @@ use crate::domain::summary::Dismissed;
 use crate::http::control::Cluster;
 use crate::http::health::ClusterHealth;
 
-/// The role, with its handle.
 #[derive(Clone)]
 pub(super) enum Role {
     /// Takes usage logs, keeps the registry, serves the cluster's totals.
@@ -94,7 +94,7 @@ impl Role {
         }
     }
 
-    /// Whoever owes usage to a leader.
+    /// The follower, for calls about usage that is owed to a leader.
     fn follower(&self) -> Result<&FollowerService, Failure> {
         match self {
             Self::Follower(follow) => Ok(follow),
@@ -116,7 +116,7 @@ impl Role {
         }
     }
 
-    /// Why no credential can be judged here.
+    /// Why no credential can be checked here.
     pub(super) fn no_accounts_yet(&self) -> Option<String> {
         match self {
             Self::Leader(_) => None,

@@ -14,7 +14,7 @@ use crate::cluster::follower::service::FAREWELL_MAX;
 /// The order in which tasks are asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Whatever lets work in: it stops accepting and finishes what it has.
+    /// Servers: they stop accepting and finish what they have.
     Servers,
     /// The ledger's writer: it writes what the servers left.
     Ledger,
@@ -27,7 +27,6 @@ const STAGE_MAX: Duration = Duration::from_secs(5);
 const _: () =
     assert!(FAREWELL_MAX.as_secs() < STAGE_MAX.as_secs(), "a follower's farewell has no time to end");
 
-/// The tasks of a node.
 pub struct Supervisor {
     stages: [Tasks; 3],
     give_up: CancellationToken,
@@ -46,7 +45,6 @@ struct Tasks {
 pub struct EndedEarly(pub String);
 
 impl Supervisor {
-    /// No tasks yet.
     #[must_use]
     pub fn new() -> Self {
         Self { stages: Default::default(), give_up: CancellationToken::new(), stage_max: STAGE_MAX }
@@ -126,7 +124,7 @@ impl Supervisor {
 }
 
 impl Tasks {
-    /// Asks them to end and waits until they have, but not for ever.
+    /// Asks the tasks of a stage to end and waits until they have, at most `at_most`.
     async fn end(&mut self, stage: Stage, at_most: Duration) {
         self.stop.cancel();
         if timeout(at_most, self.all_ended()).await.is_err() {

@@ -17,12 +17,13 @@ use crate::http::listen;
 use crate::http::waiting::Waiting;
 use crate::inbound::Limits;
 
-/// After so long it is said that the node waits.
+/// The wait is logged after so long.
 const SAID_AFTER: Duration = Duration::from_secs(1);
 /// How long answers that have begun may go on when the waiting is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// Where the node listens, whoever answers there.
+/// The node's HTTP socket and what every server on it needs: the one that answers until the node is built, and the node's
+/// own.
 #[derive(Clone)]
 pub(super) struct EarlyListener {
     pub(super) listener: Arc<TcpListener>,
@@ -49,7 +50,7 @@ impl EarlyListener {
         Self { listener, address, tls, limits, cors }
     }
 
-    /// Does `work`, and meanwhile says at its port that the node waits for it, and why.
+    /// Runs `work`, and meanwhile answers at its port that the node waits, and for what.
     pub(super) async fn while_waiting<T>(&self, reason: String, work: impl Future<Output = T>) -> T {
         let (stop, give_up, connections) =
             (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());

@@ -14,15 +14,14 @@ use super::http2::Http2Body;
 use super::idle_timeout::IdleTimeout;
 use super::slots::Slot;
 
-/// The most that is handed on as one piece; more waits in the kernel, which is the backpressure.
+/// The largest chunk that is passed on; more waits in the kernel, which is the backpressure.
 const PIECE_MAX: usize = 64 * 1024;
 
-/// The body of an answer.
 pub struct ResponseBody {
     from: Source,
-    /// An error that came behind bytes which had to be handed on first.
+    /// An error that came after bytes which have to be passed on first.
     failed: Option<BodyError>,
-    /// None once it has ended.
+    /// `None` once it has ended.
     idle_timeout: Option<IdleTimeout>,
     slot: Option<Slot>,
 }
@@ -78,7 +77,7 @@ impl ResponseBody {
         }
     }
 
-    /// Everything that has arrived, as one piece; `None` at the end.
+    /// Everything that has arrived, as one chunk; `None` at the end.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let Some(error) = self.failed.take() {
             self.close();

@@ -34,7 +34,6 @@ pub struct Client {
     idle_timeout: Duration,
 }
 
-/// What a client is doing now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientStats {
     /// Requests whose answer has not ended.
@@ -81,8 +80,8 @@ impl Client {
 
     /// Sends a request, whose URI is its whole path and query, and waits for the answer's head. `host` is added.
     ///
-    /// What certainly was not processed is sent once more over a fresh connection: when a connection that had been
-    /// idle turns out to be closed, when a stream is refused, when the other side is going away.
+    /// A request that certainly was not processed is sent once more over a fresh connection: when a connection that had
+    /// been idle turns out to be closed, when a stream is refused, when the other side is going away.
     ///
     /// # Errors
     /// As [`Error`] says, with what is certain about the request.
@@ -105,7 +104,6 @@ impl Client {
         self.pool.close_idle();
     }
 
-    /// What it is doing now.
     #[must_use]
     pub fn stats(&self) -> ClientStats {
         let (http2_connections, waiting) = self.pool.gauges();
@@ -238,7 +236,7 @@ fn in_origin_form(mut request: Request<Bytes>) -> Request<Bytes> {
     request
 }
 
-/// hyper's own words, and the system's behind them.
+/// The message of hyper's error and of its sources.
 fn in_full(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),

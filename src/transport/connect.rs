@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::Http2;
 use super::proxy::Proxy;
 
-/// Knows how to reach one address.
+/// Opens connections to one address.
 pub(super) struct Dialer {
     host: String,
     port: u16,
@@ -35,7 +35,7 @@ pub(super) struct Dialer {
 pub(super) enum Connected {
     /// HTTP/1.1: one exchange at a time.
     Http1(MaybeTlsStream),
-    /// HTTP/2: many.
+    /// HTTP/2: many exchanges.
     Http2(MaybeTlsStream),
 }
 
@@ -65,13 +65,13 @@ impl Dialer {
         self.tls.is_some()
     }
 
-    /// The proxy that passes requests on, where there is one and no tunnel is needed. HTTP/2 without TLS has to be known
-    /// beforehand, and of a proxy nobody knows it.
+    /// The proxy that passes requests on, where there is one and no tunnel is needed. HTTP/2 without TLS has to be
+    /// known beforehand, and of a proxy nobody knows it.
     pub(super) fn forwarder(&self) -> Option<&Proxy> {
         self.proxy.as_ref().filter(|_| self.tls.is_none() && self.http2 != Http2::Only)
     }
 
-    /// A new connection; the reason, if there is none to be had.
+    /// A new connection, or the reason why none can be opened.
     pub(super) async fn dial(&self) -> Result<Connected, String> {
         let connected = timeout(self.limit, self.connect()).await;
         connected

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// A connection whose failed writes do not keep its answer from being read.
 pub(super) struct IgnoreWriteErrors<S> {
     stream: S,
-    /// The other side does not take anything any more.
+    /// The other side takes no more bytes.
     write_closed: bool,
 }
 
@@ -22,7 +22,7 @@ impl<S> IgnoreWriteErrors<S> {
         Self { stream, write_closed: false }
     }
 
-    /// What a write comes to: `done` when the other side has gone.
+    /// The result of a write: `done` when the other side takes no more bytes.
     fn unless_deaf<T>(&mut self, polled: Poll<io::Result<T>>, done: T) -> Poll<io::Result<T>> {
         match polled {
             Poll::Ready(Err(error)) if is_gone(error.kind()) => {

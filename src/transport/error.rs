@@ -5,7 +5,7 @@ use std::time::Duration;
 /// A request that got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request cannot be written down in HTTP.
+    /// The request cannot be expressed in HTTP.
     #[error("the request cannot be sent: {0}")]
     Invalid(String),
     /// As many requests are in flight as may be.
@@ -22,7 +22,7 @@ pub enum Error {
     /// anything of the request was written.
     #[error("the request was not processed: {0}")]
     NotProcessed(String),
-    /// The connection broke before the answer's head arrived; what became of the request is not known.
+    /// The connection broke before the answer's head arrived; it is not known whether the request was processed.
     #[error("{0}")]
     Broken(String),
     /// The answer's head did not arrive in time.

@@ -22,18 +22,18 @@ use super::connect::MaybeTlsStream;
 use super::early_answer::IgnoreWriteErrors;
 use super::idle_timeout::IdleTimeout;
 
-/// Connections that were idle longer are not trusted any more: servers close them about then.
+/// Connections that were idle for longer are not reused: servers close them about then.
 const IDLE_MAX: Duration = Duration::from_secs(55);
 /// Idle connections kept per endpoint, whatever the number in use may be.
 const KEPT_MAX: usize = 1024;
 
 type Driver = Connection<TokioIo<IgnoreWriteErrors<MaybeTlsStream>>, Full<Bytes>>;
 
-/// A connection that is not in anybody else's hands.
+/// A connection that nobody else uses.
 pub(super) struct Http1Connection {
     sender: SendRequest<Full<Bytes>>,
     driver: Driver,
-    /// How long an answer may let itself be waited for.
+    /// The time limit for the head of an answer.
     answer_timeout: IdleTimeout,
     /// The driver has come to its end and must not be polled again.
     ended: bool,
@@ -45,9 +45,7 @@ pub(super) struct Http1Connection {
 pub(super) enum Failed {
     /// The connection was closed before anything of the request went out; here it is again, where hyper still had it.
     NotSent(Option<Box<Request<Full<Bytes>>>>, hyper::Error),
-    /// The connection broke.
     Broken(hyper::Error),
-    /// No answer came in time.
     Late,
 }
 
@@ -125,7 +123,7 @@ impl IdlePool {
         Self { connections: Mutex::new(Vec::new()), max: max.min(KEPT_MAX) }
     }
 
-    /// A connection that is still open as far as can be seen.
+    /// A connection that has not been seen to close.
     pub(super) async fn take(&self) -> Option<Box<Http1Connection>> {
         loop {
             let (mut connection, since) = self.connections.lock().pop()?;
@@ -142,7 +140,7 @@ impl IdlePool {
         }
     }
 
-    /// Closes the connections that are not trusted any more.
+    /// Closes connections that were idle for longer than [`IDLE_MAX`].
     pub(super) fn close_idle(&self) {
         let mut connections = self.connections.lock();
         // The last used come last.

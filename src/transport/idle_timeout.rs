@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A time limit that is used again and again. The timer is armed when a wait begins, and then moved at most once per
+/// A reusable time limit. The timer is armed when a wait begins, and then moved at most once per
 /// limit: arming it anew for every call or chunk would cost more than passing the chunk on.
 pub(super) struct IdleTimeout {
     limit: Duration,
@@ -20,12 +20,11 @@ impl IdleTimeout {
         Self { limit, since: Instant::now(), timer: None, waiting: false }
     }
 
-    /// How long a wait may take.
     pub(super) fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// What was waited for is there.
+    /// Ends the wait.
     pub(super) fn over(&mut self) {
         self.waiting = false;
     }

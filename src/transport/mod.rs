@@ -23,38 +23,37 @@ pub use client::{Client, ClientStats};
 pub use error::Error;
 pub use proxy::Proxy;
 
-/// Where a [`Client`] sends, and within which limits.
+/// The destination of a [`Client`], and its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `http` or `https`, and the host. What stands behind it is not looked at: requests bring their whole path.
+    /// `http` or `https`, and the host. The path is ignored: requests bring their whole path.
     pub url: http::Uri,
-    /// Which versions of HTTP are spoken.
+    /// The versions of HTTP that are used.
     pub http2: Http2,
-    /// The proxy on the way there.
+    /// The proxy to reach it through.
     pub proxy: Option<Proxy>,
     /// Authorities to trust besides the public ones, as PEM.
     pub ca_file: Option<PathBuf>,
-    /// To a connection.
+    /// Time to connect.
     pub connect_timeout: Duration,
-    /// To the head of an answer.
+    /// Time to the head of an answer.
     pub answer_timeout: Duration,
-    /// Between two pieces of an answer.
+    /// Time between two chunks of an answer.
     pub idle_timeout: Duration,
     /// How long a request may wait for a stream of HTTP/2.
     pub queue_timeout: Duration,
-    /// Requests in flight.
+    /// Maximum of requests in flight.
     pub max_connections: usize,
-    /// Connections that speak HTTP/2.
+    /// Maximum of HTTP/2 connections.
     pub http2_connections: usize,
 }
 
-/// Whether HTTP/2 is spoken.
+/// Whether HTTP/2 is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Http2 {
-    /// Never.
     No,
     /// If the other side chooses it during the TLS handshake.
     Offered,
-    /// Without asking.
+    /// With prior knowledge.
     Only,
 }

@@ -10,51 +10,43 @@ use super::target::Target;
 use crate::domain::provider::Provider;
 use crate::transport::ResponseBody;
 
-/// What an upstream answered.
 pub struct UpstreamResponse {
     /// Status and headers, as they came.
     pub head: Parts,
-    /// The body.
     pub body: ResponseBody,
-    /// Who answered.
     pub target: Arc<Target>,
 }
 
 /// What one attempt sends: the caller's request without the caller's credentials, made for one target.
 #[derive(Debug)]
 pub struct UpstreamRequest {
-    /// The caller's method.
     pub method: Method,
     /// Path and query below the target's base URL, beginning with a slash.
     pub path_and_query: String,
     /// End-to-end headers only; the target's own credential and `host` are added on the way.
     pub headers: HeaderMap,
-    /// The whole body.
     pub body: Bytes,
-    /// Whether what becomes of it says anything about the target's health.
+    /// Whether the result says anything about the target's health.
     pub counts_for_health: bool,
 }
 
-/// What a call says of the model that it is for.
+/// The model that a call is for, as far as it can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelQuery {
-    /// This one.
     Named(Arc<str>),
-    /// Nothing. What it brings along is not to get to just anybody; where it brings nothing, anybody may be asked.
+    /// No model. A body must not be sent to just any target; without a body, any target may be asked.
     Nameless {
-        /// Whether it has a body.
         has_body: bool,
     },
-    /// Something that the gateway cannot read: it may be any.
+    /// One that the gateway cannot read: it may be any.
     Unread,
 }
 
 /// Which targets may take a call.
 #[derive(Clone, Debug)]
 pub struct TargetQuery {
-    /// The dialect of the call.
     pub provider: Provider,
-    /// What it says of the model.
+    /// The model, which decides the candidates.
     pub model: ModelQuery,
     /// It is about the provider's account: only targets that allow that take it.
     pub is_admin: bool,

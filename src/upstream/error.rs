@@ -11,74 +11,47 @@ use crate::transport;
 #[derive(Debug, thiserror::Error)]
 #[error("target `{name}`: {reason}")]
 pub struct BadTarget {
-    /// The target's name.
     pub name: String,
-    /// What is wrong with it.
     pub reason: String,
 }
 
-/// A call that got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// No target of the dialect serves the model.
     #[error("no {provider} target serves {}", asked(.model.as_deref()))]
-    NoTarget {
-        /// The dialect.
-        provider: Provider,
-        /// The model that was asked for.
-        model: Option<String>,
-    },
+    NoTarget { provider: Provider, model: Option<String> },
     /// The model could not be read, and targets of the dialect serve different ones.
     #[error(
         "the model of this call cannot be read, and not every {provider} target serves every model: send the body as \
          JSON in UTF-8, if compressed as gzip, deflate, br or zstd"
     )]
-    Unread {
-        /// The dialect.
-        provider: Provider,
-    },
+    Unread { provider: Provider },
     /// The call names no model, and there is more than one target that could be meant.
     #[error(
         "this call names no model, and of several {provider} targets none serves every model: the operator can give \
          one of them models = [\"*\"]"
     )]
-    Nameless {
-        /// The dialect.
-        provider: Provider,
-    },
+    Nameless { provider: Provider },
     /// Every target that serves the model is drained or known to be down.
     #[error("no healthy {provider} target serves {}", asked(.model.as_deref()))]
-    NoneHealthy {
-        /// The dialect.
-        provider: Provider,
-        /// The model that was asked for.
-        model: Option<String>,
-    },
+    NoneHealthy { provider: Provider, model: Option<String> },
     /// No request could be made for the target.
     #[error("{0}")]
     NotPrepared(Failure),
     /// The target has as many calls in flight as it may: `max_connections`, or as many as its HTTP/2 connections carry.
     #[error("target {target} is busy: {reason}")]
-    Busy {
-        /// The target.
-        target: String,
-        /// Which limit it is.
-        reason: String,
-    },
+    Busy { target: String, reason: String },
     /// No connection could be made.
     #[error("cannot connect to target {target}: {reason}")]
     Connect {
-        /// The target.
         target: String,
-        /// Why, without credentials.
+        /// Without credentials.
         reason: String,
     },
     /// The connection broke before the answer's head arrived.
     #[error("target {target} closed the connection without an answer: {reason}")]
     Broken {
-        /// The target.
         target: String,
-        /// Why.
         reason: String,
         /// Whether it is certain that the request was not processed.
         not_sent: bool,
@@ -86,7 +59,6 @@ pub enum SendError {
     /// The answer's head did not arrive in time.
     #[error("target {target} did not answer within {}", humantime::format_duration(*.limit))]
     Timeout {
-        /// The target.
         target: String,
         /// `answer_timeout` of the target.
         limit: Duration,

@@ -6,32 +6,32 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-/// Failures in a row after which a target is left alone for a while.
+/// Failures in a row after which a target is ejected for a while.
 const FAILURES_BEFORE_EJECTION: u32 = 3;
-/// For how long; after that one call at a time tries whether it is well again.
+/// How long it is ejected; after that one call at a time tries whether it has recovered.
 pub(super) const EJECTION: Duration = Duration::from_secs(10);
 
-/// A target's health: what calls met (passive) and what checks found (active).
+/// A target's health, from the results of calls (passive) and of checks (active).
 #[derive(Debug)]
 pub(super) struct Health {
-    /// In a row, without an answer in between.
+    /// Failures in a row.
     failures: AtomicU32,
-    /// Streams in a row that began well and ended without an event.
+    /// Streams in a row that began with a success and ended without an event.
     hollow: AtomicU32,
-    /// Until when it is left alone, in microseconds since `began`.
+    /// End of the ejection, in microseconds since `began`.
     ejected_until: AtomicU64,
     began: Instant,
     checked_up: AtomicBool,
 }
 
-/// Whether a target is to be given calls.
+/// Whether a target gets calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HealthState {
-    /// It is.
+    /// It may get calls.
     Healthy,
-    /// It failed, and was left alone long enough: one call may try.
+    /// Its ejection is over: one call may try it.
     HalfOpen,
-    /// It failed, and is left alone for so long.
+    /// It failed, and gets no calls for so long.
     Ejected(Duration),
     /// An active check found it down.
     Down,
@@ -49,7 +49,7 @@ impl Health {
         }
     }
 
-    /// A call got an answer that is a sign of health.
+    /// A call got an answer that shows that the target is healthy.
     pub(super) fn answered(&self) {
         // Read first: this line is on the way of every request, and a store would bounce the cache line.
         if self.failures.load(Ordering::Relaxed) != 0 {
@@ -58,7 +58,7 @@ impl Health {
         }
     }
 
-    /// A call got no answer, or one that is none of health.
+    /// A call got no answer, or one that shows that the target is not healthy.
     pub(super) fn failed(&self, now: Instant) {
         if self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= FAILURES_BEFORE_EJECTION {
             self.ejected_until.store(self.micros(now + EJECTION), Ordering::Relaxed);
@@ -76,12 +76,12 @@ impl Health {
         }
     }
 
-    /// An active check found the target up or down; true if that is news.
+    /// An active check found the target up or down; true if that is a change.
     pub(super) fn checked(&self, up: bool) -> bool {
         self.checked_up.swap(up, Ordering::Relaxed) != up
     }
 
-    /// How it stands.
+    /// The state now.
     pub(super) fn health_state(&self, now: Instant) -> HealthState {
         if !self.checked_up.load(Ordering::Relaxed) {
             return HealthState::Down;
@@ -94,7 +94,7 @@ impl Health {
         if left == 0 { HealthState::HalfOpen } else { HealthState::Ejected(Duration::from_micros(left)) }
     }
 
-    /// Lets one call try a target that was left alone long enough. The others leave it alone for as long again, unless
+    /// Lets one call try a target whose ejection is over. For the others the ejection is extended, unless
     /// that call tells something earlier.
     pub(super) fn try_half_open(&self, now: Instant) -> bool {
         let (until, now_us) = (self.ejected_until.load(Ordering::Relaxed), self.micros(now));
@@ -108,8 +108,8 @@ impl Health {
     }
 }
 
-/// Whether an answer says that the provider cannot answer: its own failure, a gateway's before it, an overload. Refusing
-/// a call for what it asks, or a key for asking too often, is an answer.
+/// Whether an answer says that the provider cannot answer: its own failure, a gateway's before it, an overload.
+/// Refusing a call for what it asks, or a key for asking too often, is an answer.
 pub(super) fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504 | 529)
 }

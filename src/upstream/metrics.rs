@@ -26,7 +26,7 @@ const COUNTERS: [(&str, &str, Value); 2] = [
 ];
 
 impl Upstream {
-    /// For the scrape of a collector: another configuration has other targets.
+    /// Called by the collector that knows which configuration is in effect.
     pub fn encode_metrics(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let views: Vec<_> = self.targets().iter().map(|target| target.view()).collect();
         let samples = |value: Value| {

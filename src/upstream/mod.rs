@@ -62,7 +62,7 @@ impl Upstream {
         &self.targets
     }
 
-    /// Why no target can be given a call now; none: at least one can, or there is none at all.
+    /// Why no target can be given a call now; `None` if one can, or if there is no target at all.
     #[must_use]
     pub fn not_usable(&self) -> Option<String> {
         let reasons: Option<Vec<String>> = self.targets.iter().map(|target| target.not_usable()).collect();

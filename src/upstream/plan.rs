@@ -8,7 +8,7 @@ use super::error::SendError;
 use super::target::Target;
 use crate::domain::failure::Failure;
 
-/// Where a call goes: the target that was chosen, and after it the others that may take it.
+/// The targets of a call: the chosen one, then the others that may take it.
 pub struct Plan {
     upstream: Arc<Upstream>,
     query: TargetQuery,
@@ -27,7 +27,7 @@ impl Plan {
     }
 
     /// Sends to one target after the other until one answers. Another is tried only while it is certain that none has
-    /// begun to work: once a request may have been read, its failure is the caller's to see.
+    /// begun to work: once a request may have been read, its failure is reported to the caller.
     ///
     /// Every attempt has a request of its own: `request_for` makes it for the target that it goes to, with what has to
     /// be known to make of that target's answer the one that the caller asked for.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::target::Target;
 use super::{Upstream, UpstreamRequest};
 
-/// A target that takes longer to say that it is well is not.
+/// A target that takes longer to answer a check is down.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Checks every target that has a `health_path`, at the same time. Idempotent; the caller ticks it.

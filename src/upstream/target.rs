@@ -37,11 +37,8 @@ pub struct Target {
 /// A target as the API shows it; never its key.
 #[derive(Clone, Debug, Serialize)]
 pub struct TargetView {
-    /// Its name.
     pub name: String,
-    /// Its dialect.
     pub provider: Provider,
-    /// Its base URL.
     pub url: String,
     /// Its share of calls relative to the others that serve the same model.
     pub weight: u32,
@@ -49,7 +46,7 @@ pub struct TargetView {
     pub models: Vec<String>,
     /// Whether calls and checks find it up.
     pub healthy: bool,
-    /// Until when it is left alone after failures.
+    /// End of its ejection after failures.
     pub cooling_until: Option<Timestamp>,
     /// Why it is not healthy, or gets no calls.
     pub reason: Option<String>,
@@ -57,9 +54,7 @@ pub struct TargetView {
     pub attempts: u64,
     /// Of these, those that got no answer or one that says that the target cannot answer.
     pub failures: u64,
-    /// What the last failure was.
     pub last_error: Option<String>,
-    /// When it was.
     pub last_error_at: Option<Timestamp>,
     /// Whether it gets no new calls.
     pub draining: bool,
@@ -69,7 +64,6 @@ pub struct TargetView {
     pub waiting: usize,
     /// Connections that speak HTTP/2.
     pub http2_connections: usize,
-    /// Whether it has a key.
     pub has_key: bool,
 }
 
@@ -115,13 +109,12 @@ impl Target {
         })
     }
 
-    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its name, shared.
+    /// The name, shared.
     #[must_use]
     pub fn shared_name(&self) -> Arc<str> {
         Arc::clone(&self.name)
@@ -133,13 +126,11 @@ impl Target {
         Arc::clone(&self.url)
     }
 
-    /// Its dialect.
     #[must_use]
     pub fn provider(&self) -> Provider {
         self.provider
     }
 
-    /// Its share of calls.
     #[must_use]
     pub fn weight(&self) -> u32 {
         self.weight
@@ -157,13 +148,13 @@ impl Target {
         self.allow_admin_paths
     }
 
-    /// What becomes of an answer whose caller has hung up.
+    /// What happens to an answer whose caller has hung up.
     #[must_use]
     pub fn on_hangup(&self) -> HangUp {
         self.on_hangup
     }
 
-    /// Where an active check asks, if it does.
+    /// The path of active health checks.
     #[must_use]
     pub fn health_path(&self) -> Option<&str> {
         self.health_path.as_deref()
@@ -175,7 +166,6 @@ impl Target {
         &self.model_globs
     }
 
-    /// Whether it serves `model`.
     #[must_use]
     pub fn serves(&self, model: &str) -> bool {
         self.serves_everything() || self.models.is_match(model)
@@ -202,7 +192,7 @@ impl Target {
         self.state.health.health_state(now)
     }
 
-    /// Why it gets no call now; none: it may get one.
+    /// Why it gets no call now; `None` if it may get one.
     pub(super) fn not_usable(&self) -> Option<String> {
         let why = if self.state.is_draining() {
             "is drained".to_owned()

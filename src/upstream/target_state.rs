@@ -12,7 +12,7 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::transport::{Client, Endpoint};
 
 pub(super) struct TargetState {
-    /// Where its connections lead.
+    /// The address of its connections.
     pub(super) endpoint: Endpoint,
     pub(super) client: Client,
     pub(super) health: Health,
@@ -39,7 +39,7 @@ impl TargetState {
         })
     }
 
-    /// Takes down what a call or a check has met; `counts_for_health` says whether it counts for the choice of targets.
+    /// Records the result of a call or a check; `counts_for_health` says whether it counts for the choice of targets.
     pub(super) fn note(&self, counts_for_health: bool, failure: Option<String>) {
         match failure {
             None if counts_for_health => self.health.answered(),

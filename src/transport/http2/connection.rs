@@ -22,15 +22,15 @@ const STREAM_WINDOW: u32 = 512 * 1024;
 pub(super) const STREAMS_MAX: u32 = 128;
 /// What h2 has for the other side's limit before its SETTINGS have come.
 pub(super) const NOT_TOLD: usize = usize::MAX - 1;
-/// Never the narrower one: a caller that does not read must not stand in the way of the others.
+/// Large enough for all streams: a caller that does not read must not block the others.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX;
 const HEADERS_MAX: u32 = 64 * 1024;
-/// A connection that answers calls and was silent for so long is asked whether it still lives.
+/// A connection with calls in flight is pinged after so much silence.
 const PING_AFTER: Duration = Duration::from_secs(30);
-/// How long it may take to say so.
+/// The time limit for the answer to a ping.
 const PONG_WITHIN: Duration = Duration::from_secs(20);
 
-/// A connection in the hands of its driver.
+/// A connection with the state that drives it.
 pub(super) struct Driver {
     connection: Connection<WriteCounter, Bytes>,
     keep_alive: Option<KeepAlive>,
@@ -56,8 +56,8 @@ pub(super) async fn open(
 }
 
 impl Driver {
-    /// Drives the connection to its end. `limit` hears how many streams the other side allows, whenever that may
-    /// have changed; `is_busy` says whether answers are waited for.
+    /// Drives the connection to its end. `limit` is called with how many streams the other side allows, whenever that
+    /// may have changed; `is_busy` says whether answers are waited for.
     pub(super) async fn run(mut self, limit: impl Fn(usize), is_busy: impl Fn() -> bool) {
         let ended = poll_fn(|cx| {
             let polled = Pin::new(&mut self.connection).poll(cx);
@@ -78,10 +78,10 @@ impl Driver {
     }
 }
 
-/// Asks a connection that has fallen silent whether it still lives.
+/// Pings a connection that has fallen silent.
 struct KeepAlive {
     ping_pong: PingPong,
-    /// Bytes received when there was last news of it.
+    /// Bytes received at the last activity.
     seen: u64,
     timer: Pin<Box<Sleep>>,
     is_asked: bool,
@@ -103,7 +103,7 @@ impl KeepAlive {
             let is_news = received != self.seen;
             self.seen = received;
             match (is_news || !is_busy, self.is_asked) {
-                // Any byte is a sign of life, an answer to the ping or not.
+                // Any byte shows that the connection is alive, an answer to the ping or not.
                 (true, _) => self.wait(PING_AFTER),
                 (false, true) => return Poll::Ready(()),
                 (false, false) if self.ping_pong.send_ping(Ping::opaque()).is_ok() => {
@@ -124,7 +124,8 @@ impl KeepAlive {
     }
 }
 
-/// Counts what is written, so that it can be told for certain that nothing was, and what is read, as a sign of life.
+/// Counts what is written, so that it can be told for certain that nothing was, and what is read, which shows that the
+/// connection is alive.
 struct WriteCounter {
     stream: MaybeTlsStream,
     written: Arc<AtomicU64>,

@@ -25,11 +25,9 @@ const NOT_IN_HTTP2: [HeaderName; 6] = [
 
 /// Why an exchange failed.
 pub(in crate::transport) enum Failed {
-    /// The other side has certainly not begun.
+    /// The other side has certainly not begun to process the request.
     NotProcessed(String),
-    /// What became of the request is not known.
     Broken(String),
-    /// No answer came in time.
     Late,
 }
 
@@ -108,7 +106,7 @@ impl Http2Body {
         self.left
     }
 
-    /// The next bytes; none at the end. Trailers are not part of any dialect; they end here.
+    /// The next bytes; `None` at the end. Trailers are not part of any dialect; they end here.
     pub(in crate::transport) fn poll_data(
         &mut self,
         cx: &mut Context<'_>,

@@ -34,11 +34,10 @@ pub(in crate::transport) struct Http2Pool {
 
 struct State {
     open: Vec<Arc<PooledConnection>>,
-    /// Connections that are being opened.
     dialing: usize,
     /// Calls that wait for a stream.
     waiting: usize,
-    /// How many streams a connection to this endpoint has, by the last one that said so.
+    /// Streams per connection to this endpoint, as the last SETTINGS said.
     usual: usize,
     serial: u64,
     /// How often no connection could be opened, and why not the last time.
@@ -46,29 +45,28 @@ struct State {
     last_failure: String,
 }
 
-/// One connection. It goes on for the streams on it when it is no longer here.
+/// One connection. It lives on for its streams when it is no longer in the pool.
 struct PooledConnection {
-    /// Later connections have higher ones.
+    /// Higher for later connections.
     serial: u64,
     sender: SendRequest<Bytes>,
     /// Streams given out.
     in_use: AtomicUsize,
-    /// Streams that the other side allows; one, until it has said so.
+    /// Streams that the other side allows; one until its SETTINGS have come.
     limit: AtomicUsize,
     is_limit_known: AtomicBool,
     written: Arc<AtomicU64>,
     idle_since: Mutex<Instant>,
 }
 
-/// What a call gets.
+/// The result of acquiring a stream.
 pub(in crate::transport) enum Acquired {
-    /// A stream.
     Stream(StreamPermit),
     /// A fresh connection on which, as has turned out, HTTP/1.1 is spoken.
     Http1(MaybeTlsStream),
 }
 
-/// What a waiting call finds.
+/// What a waiting call has to do next.
 enum AcquireStep {
     Stream(Arc<PooledConnection>),
     Failed(String),
@@ -76,7 +74,7 @@ enum AcquireStep {
     Wait,
 }
 
-/// The right to one stream; giving it back is its drop.
+/// A permit for one stream; dropping it gives it back.
 pub(in crate::transport) struct StreamPermit {
     pool: Arc<Http2Pool>,
     connection: Arc<PooledConnection>,
@@ -359,7 +357,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A connection that is being opened. However that ends, those who wait look again.
+/// A connection that is being opened. However that ends, waiting calls are woken.
 struct Dialing<'p>(&'p Http2Pool);
 
 impl Drop for Dialing<'_> {
