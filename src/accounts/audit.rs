@@ -49,7 +49,7 @@ impl Change {
 }
 
 impl Accounts {
-    /// Notes a change that was made outside of accounts: to a peer or a target.
+    /// Records a change that was made outside of accounts: to a peer or a target.
     ///
     /// # Errors
     /// The database's.
@@ -99,7 +99,7 @@ fn difference(before: Value, after: Value) -> (Value, Value) {
     }
 }
 
-/// A user as the audit log shows it.
+/// Never the password hash.
 pub(super) fn of_user(user: &User) -> Value {
     let mut fields = of_limits(&user.limits);
     fields.insert("name".into(), json!(user.name));
@@ -110,14 +110,12 @@ pub(super) fn of_user(user: &User) -> Value {
     Value::Object(fields)
 }
 
-/// A group as the audit log shows it.
 pub(super) fn of_group(group: &Group) -> Value {
     let mut fields = of_limits(&group.limits);
     fields.insert("name".into(), json!(group.name));
     Value::Object(fields)
 }
 
-/// A key as the audit log shows it.
 pub(super) fn of_key(key: &ApiKey, owner: &str) -> Value {
     json!({"id": key.id, "user": owner, "name": key.name, "prefix": key.prefix, "expires_at": key.expires_at})
 }

@@ -18,7 +18,7 @@ use crate::domain::principal::{Credential, Principal};
 use crate::domain::quota::Allowance;
 use crate::domain::user::Role;
 
-/// Verified tokens that are remembered. Verifying a signature costs more than the rest of a request.
+/// Size of the cache of verified tokens. Verifying a signature costs more than the rest of a request.
 const REMEMBERED_TOKENS: usize = 8_192;
 /// Longer than any token of ours; what is longer is refused unread.
 const CREDENTIAL_MAX: usize = 2_048;
@@ -26,12 +26,11 @@ const CREDENTIAL_MAX: usize = 2_048;
 /// Everything a credential is checked against.
 #[derive(Default)]
 pub struct Authenticator {
-    /// Users, groups and keys.
     pub directory: Directory,
     verifier: ArcSwap<Verifier>,
-    /// SHA-256 of tokens whose signature was right, and what they say. Revocation is checked every time.
+    /// Claims of verified tokens, by their SHA-256. Revocation is checked every time.
     verified: RwLock<HashMap<[u8; 32], Claims, foldhash::fast::RandomState>>,
-    /// Sessions that ended while access tokens of theirs may still be about, and until when.
+    /// Sessions that ended before their access tokens expired, and when the last of those expires.
     ended: RwLock<HashMap<Jti, Timestamp>>,
     /// SHA-256 of the token in `DATA_DIR/admin.token`.
     local_admin: ArcSwap<Option<[u8; 32]>>,
@@ -44,7 +43,7 @@ impl fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    /// Who a caller is, by API key or access token.
+    /// Authenticates a caller by API key or access token.
     ///
     /// # Errors
     /// Whatever is wrong with the credential; see [`Error`].
@@ -63,8 +62,8 @@ impl Authenticator {
         self.directory.by_user(claims.user, Credential::AccessToken(claims.jti), claims.issued_at)
     }
 
-    /// As [`Authenticator::authenticate`], and the local admin token too. For the control plane only: that token
-    /// belongs to no user, so nothing can be booked on it.
+    /// Like [`Authenticator::authenticate`], but accepts the local admin token, too. For the control plane only: that
+    /// token belongs to no user, so nothing can be booked on it.
     ///
     /// # Errors
     /// Whatever is wrong with the credential; see [`Error`].
@@ -92,12 +91,11 @@ impl Authenticator {
         self.ended.write().insert(session, until);
     }
 
-    /// Forgets ended sessions of which no access token is left.
+    /// Forgets ended sessions whose access tokens have all expired.
     pub fn forget_ended(&self, now: Timestamp) {
         self.ended.write().retain(|_, until| now < *until);
     }
 
-    /// Sets the local admin token.
     pub fn set_local_admin(&self, token: &str) {
         self.local_admin.store(Some(sha256(token.as_bytes())).into());
     }

@@ -77,17 +77,11 @@ pub enum Error {
     /// The process is going down.
     #[error("a change was interrupted: {0}")]
     Interrupted(String),
-    /// The database.
     #[error(transparent)]
     Store(#[from] store::Error),
     /// A file of ours cannot be written.
     #[error("{path}: {reason}")]
-    File {
-        /// Which.
-        path: String,
-        /// Why.
-        reason: std::io::Error,
-    },
+    File { path: String, reason: std::io::Error },
 }
 
 impl From<password::Error> for Error {

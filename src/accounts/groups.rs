@@ -24,16 +24,13 @@ pub struct NewGroup {
 /// What to change of a group; `None` leaves it as it is.
 #[derive(Clone, Debug, Default)]
 pub struct GroupChange {
-    /// A new name.
     pub name: Option<String>,
-    /// Other limits.
     pub limits: LimitsChange,
 }
 
-/// What went with a removed group.
+/// The effects of removing a group.
 #[derive(Clone, Debug)]
 pub struct RemovedGroup {
-    /// The group that was.
     pub group: Group,
     /// Users who are in no group now, and held to their own limits only.
     pub members: u64,

@@ -21,16 +21,15 @@ const KEYS_MAX: u64 = 1_000;
 pub struct NewKey {
     /// A label for people.
     pub name: String,
-    /// Refused from this moment on; none: never expires.
+    /// Refused from this moment on; `None` if it never expires.
     pub expires_at: Option<Timestamp>,
 }
 
 /// A key that was just created. This is the only time its text can be seen.
 #[derive(Clone)]
 pub struct CreatedKey {
-    /// What is kept of it.
+    /// The stored part.
     pub key: ApiKey,
-    /// Whose it is.
     pub user: User,
     /// The key itself.
     pub text: String,

@@ -29,7 +29,6 @@ pub struct LimitsChange {
 }
 
 impl LimitsChange {
-    /// The limits after this change.
     pub(super) fn apply(self, to: &Limits) -> Result<Limits, Error> {
         let limits = Limits {
             daily_tokens: self.daily_tokens.unwrap_or(to.daily_tokens),

@@ -9,7 +9,8 @@
 //!   first attempt of a name is always looked at, so somebody else behind the same NAT who has the right password
 //!   gets in.
 //!
-//! Only failures count; a success forgets those of its name. Unknown names count like known ones. All tables are bounded.
+//! Only failures count; a success forgets those of its name. Unknown names count like known ones. All tables are
+//! bounded.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -18,10 +19,10 @@ use std::time::Duration;
 
 use crate::domain::clock::Timestamp;
 
-/// Entries per table; what lies longest ago makes room.
+/// Entries per table; the oldest are evicted.
 const ENTRIES_MAX: usize = 20_000;
 
-/// How many failures are borne.
+/// Limits of failed logins.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// Attempts of a name from one address before waiting begins.
@@ -32,7 +33,6 @@ pub struct Rules {
     pub per_user: u32,
     /// Failures of one address with any names within the window.
     pub per_address: u32,
-    /// The window.
     pub window: Duration,
 }
 
@@ -55,7 +55,7 @@ pub struct LoginThrottle {
     pairs: HashMap<(String, IpAddr), Failures>,
     users: HashMap<String, Failures>,
     addresses: HashMap<IpAddr, Failures>,
-    /// Where a name has logged in, and when last.
+    /// Addresses at which a name has logged in, and when last.
     known_addresses: HashMap<(String, IpAddr), Timestamp>,
 }
 
@@ -67,13 +67,12 @@ struct Failures {
 }
 
 impl LoginThrottle {
-    /// No failures yet.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
         Self { rules, ..Self::default() }
     }
 
-    /// Whether an attempt is looked at now.
+    /// Checks whether an attempt is allowed now.
     ///
     /// # Errors
     /// How long to wait.
@@ -95,7 +94,7 @@ impl LoginThrottle {
     /// Notes a failure. `Err` with a wait when the address has had too many, whatever the names.
     ///
     /// # Errors
-    /// How long until the address is listened to again.
+    /// How long until attempts from the address are allowed again.
     pub fn failed(&mut self, name: &str, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
         let window = self.rules.window;
         note(&mut self.pairs, (name.to_owned(), address), window, now);
@@ -104,7 +103,6 @@ impl LoginThrottle {
         if self.is_spent(address, now) { Err(self.window_end(address).since(now)) } else { Ok(()) }
     }
 
-    /// Notes a success.
     pub fn succeeded(&mut self, name: &str, address: IpAddr, now: Timestamp) {
         self.pairs.remove(&(name.to_owned(), address));
         self.users.remove(name);

@@ -9,13 +9,13 @@ use crate::store::{ApiKeyRepo, RefreshTokenRepo};
 /// The most rows written or removed in one transaction, so that the database's writer is never held for long.
 const ROWS_AT_ONCE: usize = 500;
 
-/// Of so many users, groups and keys it is remembered that they were removed.
+/// Ids of removed users, groups and keys that are kept.
 const REMOVED_MAX: u64 = 100_000;
 
 impl Accounts {
-    /// Forgets sessions that are over and what was removed long ago, and removes expired refresh tokens. A leader also writes down when keys were last
-    /// used; a follower tells the leader instead ([`Accounts::take_key_uses`]). Safe at any time and any number of
-    /// times; once a minute is right, and once more at the end.
+    /// Forgets sessions that are over and what was removed long ago, and removes expired refresh tokens. A leader also
+    /// writes down when keys were last used; a follower tells the leader instead ([`Accounts::take_key_uses`]). Safe at
+    /// any time and any number of times; once a minute is right, and once more at the end.
     ///
     /// # Errors
     /// The database's; what could not be written is kept for the next time.
@@ -36,12 +36,12 @@ impl Accounts {
         self.inner.authenticator.directory.take_used(most)
     }
 
-    /// Puts back what [`Accounts::take_key_uses`] gave and the leader was not told.
+    /// Puts back what [`Accounts::take_key_uses`] returned and the leader did not receive.
     pub fn put_back_key_uses(&self, untold: &[(KeyId, Timestamp)]) {
         self.inner.authenticator.directory.put_back_used(untold);
     }
 
-    /// Notes uses that a follower tells of; unknown keys and what is known already are passed over.
+    /// Records uses that a follower reports; unknown keys and what is known already are ignored.
     pub fn note_key_uses(&self, uses: &[(KeyId, Timestamp)]) {
         self.inner.authenticator.directory.note_used(uses);
     }

@@ -47,12 +47,12 @@ use authenticate::Authenticator;
 use directory::Directory;
 use login_throttle::LoginThrottle;
 
-/// What accounts need to know from the configuration.
+/// Settings of accounts.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How long an access token holds.
+    /// Lifetime of access tokens.
     pub access_token_ttl: Duration,
-    /// How long a refresh token holds; each use replaces it by a new one.
+    /// Lifetime of refresh tokens; each use replaces the token by a new one.
     pub refresh_token_ttl: Duration,
     /// Threads that hash passwords.
     pub login_threads: usize,
@@ -60,9 +60,8 @@ pub struct Settings {
     pub login_queue: usize,
     /// Called on a thread that has hashed a password, before it ends: the node gives memory back there.
     pub after_hashing: fn(),
-    /// How many failed logins are borne.
+    /// Limits of failed logins.
     pub login_throttle: LoginThrottleRules,
-    /// Whether this node may change accounts and sign access tokens.
     pub is_leader: bool,
 }
 
@@ -109,7 +108,7 @@ impl fmt::Debug for Accounts {
 }
 
 impl Accounts {
-    /// Who a caller is, by API key or access token. In memory: never waits, never asks a database.
+    /// Authenticates a caller by API key or access token. In memory: never waits, never asks a database.
     ///
     /// # Errors
     /// Whatever is wrong with the credential; see [`Error`].
@@ -117,7 +116,7 @@ impl Accounts {
         self.inner.authenticator.authenticate(credential, now)
     }
 
-    /// As [`Accounts::authenticate`], and the local admin token too; for the control plane only.
+    /// Like [`Accounts::authenticate`], but accepts the local admin token, too; for the control plane only.
     ///
     /// # Errors
     /// Whatever is wrong with the credential; see [`Error`].
@@ -125,7 +124,7 @@ impl Accounts {
         self.inner.authenticator.authenticate_operator(credential, now)
     }
 
-    /// The version of users, groups, keys and limits, as it moves.
+    /// Watches the version of users, groups, keys and limits.
     #[must_use]
     pub fn versions(&self) -> watch::Receiver<u64> {
         self.inner.version.subscribe()
@@ -137,14 +136,14 @@ impl Accounts {
         self.inner.authenticator.public_keys()
     }
 
-    /// Takes over what the leader has, after it was written to this node's database. Holds from the next request on.
-    /// Grows with the number of users and keys.
+    /// Replaces the accounts with the leader's, after they were written to this node's database. Holds from the next
+    /// request on. Grows with the number of users and keys.
     pub fn adopt(&self, state: &AccountsState, keys: &[PublicKey]) {
         self.inner.authenticator.directory.replace(&state.users, &state.groups, &state.keys);
         self.adopted(state.version, keys);
     }
 
-    /// Takes over one step of the leader's, after it was written to this node's database. Holds from the next request
+    /// Applies one change of the leader's, after it was written to this node's database. Holds from the next request
     /// on. Costs what changes, whatever else there is.
     pub fn adopt_step(&self, change: &AccountsChange, keys: &[PublicKey]) {
         self.inner.authenticator.directory.step(change);
@@ -158,13 +157,13 @@ impl Accounts {
         self.inner.version.send_replace(version);
     }
 
-    /// The name of a user as it is now.
+    /// The current name of a user.
     #[must_use]
     pub fn user_name(&self, id: UserId) -> Option<Arc<str>> {
         self.inner.authenticator.directory.user_name(id)
     }
 
-    /// The name of a group as it is now.
+    /// The current name of a group.
     #[must_use]
     pub fn group_name(&self, id: GroupId) -> Option<Arc<str>> {
         self.inner.authenticator.directory.group_name(id)
@@ -211,7 +210,7 @@ struct Change {
 }
 
 impl Change {
-    /// Commits, then lets the directory follow in what changed, while it is still this change's turn.
+    /// Commits, then updates the directory, while the lock is still held.
     ///
     /// In a task of its own: a caller who hangs up takes the request's future down at any `await`, and a change that
     /// was committed must not be missing from the directory.

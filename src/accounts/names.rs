@@ -22,7 +22,7 @@ pub(super) fn check(what: &str, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// As [`check`], for labels, which may be anything readable or empty.
+/// Like [`check`], for labels, which may be anything readable or empty.
 pub(super) fn check_label(name: &str) -> Result<(), Error> {
     if name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
         return Err(Error::Invalid(

@@ -15,7 +15,7 @@ use crate::store::{ApiKeyRepo, Executor, RefreshTokenRepo, UserRepo};
 
 /// The shortest password (NIST SP 800-63B).
 const PASSWORD_MIN: usize = 8;
-/// The longest; longer ones are no safer and cost more to hash.
+/// Longer passwords are no safer and cost more to hash.
 const PASSWORD_MAX: usize = 256;
 
 /// A user to be created.
@@ -36,26 +36,21 @@ pub struct NewUser {
 /// What to change of a user; `None` leaves it as it is.
 #[derive(Clone, Debug, Default)]
 pub struct UserChange {
-    /// A new name.
     pub name: Option<String>,
-    /// Another group, by id or name, or none.
+    /// Another group, by id or name, or `None` to leave the group.
     pub group: Option<Option<String>>,
-    /// Another role.
     pub role: Option<Role>,
     /// False: refused from the next request on, and every session ends.
     pub active: Option<bool>,
-    /// Other limits.
     pub limits: LimitsChange,
 }
 
-/// What went with a removed user.
+/// The effects of removing a user.
 #[derive(Clone, Debug)]
 pub struct RemovedUser {
-    /// The user that was.
     pub user: User,
     /// The user's API keys, which are refused from now on.
     pub keys: u64,
-    /// Sessions that ended.
     pub sessions: u64,
 }
 
@@ -256,7 +251,7 @@ fn is_usable_admin(user: &User) -> bool {
     user.role == Role::Admin && user.active
 }
 
-/// A moment after every token that was issued until now.
+/// A time after every token that was issued until now.
 fn just_after(now: Timestamp, user: &User) -> Timestamp {
     now.max(user.tokens_valid_from).plus(std::time::Duration::from_micros(1))
 }

@@ -25,7 +25,6 @@ pub struct BackupArgs {
 /// Bytes between two signs of progress.
 const PROGRESS_STEP: u64 = 16 << 20;
 
-/// Runs `sproxy backup`.
 ///
 /// # Errors
 /// The node's refusal, or a file that cannot be written. What was at the place of the file is then still there.

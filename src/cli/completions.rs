@@ -14,9 +14,6 @@ pub struct CompletionsArgs {
 }
 
 /// Runs `sproxy completions` for `command`.
-///
-/// # Errors
-/// When standard output is gone.
 pub fn run(args: &CompletionsArgs, command: &mut Command) -> Result<(), Error> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "sproxy", &mut script);

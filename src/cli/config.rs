@@ -32,7 +32,6 @@ enum Action {
     Defaults,
 }
 
-/// Runs `sproxy config …`.
 ///
 /// # Errors
 /// Everything that is wrong with the configuration.

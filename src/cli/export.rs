@@ -33,9 +33,6 @@ impl Rows {
 }
 
 /// Writes to standard output as it is.
-///
-/// # Errors
-/// When standard output is gone.
 pub fn write(bytes: &[u8]) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(Error::Output)

@@ -76,10 +76,6 @@ async fn move_members(client: &Client, from: &str, to: &str) -> Result<usize, Er
 
 const GROUPS: &str = "groups";
 
-/// Runs `sproxy group …`.
-///
-/// # Errors
-/// The node's refusal, or what keeps it from being asked.
 pub async fn run(args: GroupArgs) -> Result<(), Error> {
     let (client, output) = (args.session.client()?, args.session.output());
     let mut columns = vec![text("name", "name")];

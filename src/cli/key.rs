@@ -47,10 +47,6 @@ enum Action {
 
 const KEYS: &str = "keys";
 
-/// Runs `sproxy key …`.
-///
-/// # Errors
-/// The node's refusal, or what keeps it from being asked.
 pub async fn run(args: KeyArgs) -> Result<(), Error> {
     let (client, output) = (args.session.client()?, args.session.output());
     match args.action {

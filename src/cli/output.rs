@@ -82,9 +82,6 @@ impl Output {
     }
 
     /// A list: a table, or an array.
-    ///
-    /// # Errors
-    /// When standard output is gone; so for everything here.
     pub fn list(self, rows: &[Value], columns: &[Column]) -> Result<(), Error> {
         if self.json {
             return print(&pretty(&Value::from(rows)));
@@ -110,9 +107,6 @@ impl Output {
     }
 
     /// One thing: a line per field, or an object.
-    ///
-    /// # Errors
-    /// When standard output is gone.
     pub fn one(self, row: &Value, columns: &[Column]) -> Result<(), Error> {
         if self.json {
             return print(&pretty(row));
@@ -125,18 +119,12 @@ impl Output {
     }
 
     /// Something was done: a sentence, or what the node answered.
-    ///
-    /// # Errors
-    /// When standard output is gone.
     pub fn done(self, answer: &Value, sentence: &str) -> Result<(), Error> {
         print(&if self.json { pretty(answer) } else { printable(sentence) })
     }
 }
 
 /// Prints `text` and ends the line.
-///
-/// # Errors
-/// When standard output is gone.
 pub fn print(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };

@@ -40,10 +40,6 @@ enum Action {
 
 const PEERS: &str = "peers";
 
-/// Runs `sproxy peer …`.
-///
-/// # Errors
-/// The node's refusal, or what keeps it from being asked.
 pub async fn run(args: PeerArgs) -> Result<(), Error> {
     let (client, output) = (args.session.client()?, args.session.output());
     match args.action {

@@ -27,7 +27,8 @@ pub struct PriceArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// The list in effect, the most specific glob first: USD per million tokens, and whether an entry is of the file or built in
+    /// The list in effect, the most specific glob first: USD per million tokens, and whether an entry is of the file or
+    /// built in
     List {
         /// Only the entry that this model takes
         #[arg(long)]
@@ -89,7 +90,6 @@ const TEST: [Column; 7] = [
     count("nano-USD", "cost_nanousd"),
 ];
 
-/// Runs `sproxy price …`.
 ///
 /// # Errors
 /// Everything that is wrong with the configuration, and counts that no call can have.

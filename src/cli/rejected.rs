@@ -12,9 +12,6 @@ use super::output::{Output, note};
 const LINE_MAX: u64 = 64;
 
 /// Offers it again.
-///
-/// # Errors
-/// The node's refusal, or what keeps it from being asked.
 pub async fn retry(client: &Client, output: Output) -> Result<(), Error> {
     let retried = client.post(&["admin", "v1", "usage", "retry-rejected"], None).await?;
     let said = match text(&retried, "retried").as_str() {

@@ -54,10 +54,6 @@ impl By {
     }
 }
 
-/// Runs `sproxy stats`.
-///
-/// # Errors
-/// The node's refusal, or what keeps it from being asked.
 pub async fn run(args: StatsArgs) -> Result<(), Error> {
     let (client, output) = (args.session.client()?, args.session.output());
     let window = [("from", args.from), ("to", args.to)];
@@ -91,9 +87,6 @@ pub async fn run(args: StatsArgs) -> Result<(), Error> {
 }
 
 /// Says who keeps totals from being complete, a line each; nothing when nobody does.
-///
-/// # Errors
-/// When standard output is gone.
 pub fn say_incomplete(totals: &Value) -> Result<(), Error> {
     let nodes = totals.get("incomplete").and_then(Value::as_array).into_iter().flatten();
     for node in nodes {

@@ -34,10 +34,6 @@ enum Action {
 
 const TARGETS: &str = "targets";
 
-/// Runs `sproxy target …`.
-///
-/// # Errors
-/// The node's refusal, or what keeps it from being asked.
 pub async fn run(args: TargetArgs) -> Result<(), Error> {
     let (client, output) = (args.session.client()?, args.session.output());
     match args.action {

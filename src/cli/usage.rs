@@ -51,8 +51,8 @@ pub struct UsageArgs {
 enum Action {
     /// Offer the leader again what it refused of a follower's usage, such as after that node's clock was set right
     RetryRejected,
-    /// Give up what the leader refused of a follower's usage and will never take: it stays in that node's own usage log,
-    /// and is owed no more, never pushed and in no total
+    /// Give up what the leader refused of a follower's usage and will never take: it stays in that node's own usage
+    /// log, and is owed no more, never pushed and in no total
     DismissRejected {
         /// Do not ask
         #[arg(long, conflicts_with = "dry_run")]
@@ -91,10 +91,6 @@ const COLUMNS: [Column; 10] = [
     nanousd("cost", "cost_nanousd"),
 ];
 
-/// Runs `sproxy usage`.
-///
-/// # Errors
-/// The node's refusal, or what keeps it from being asked.
 pub async fn run(args: UsageArgs) -> Result<(), Error> {
     let client = args.session.client()?;
     match args.action {

@@ -106,10 +106,6 @@ const LIST: [Column; 6] = [
     time("last login", "last_login_at"),
 ];
 
-/// Runs `sproxy user …`.
-///
-/// # Errors
-/// The node's refusal, or what keeps it from being asked.
 pub async fn run(args: UserArgs) -> Result<(), Error> {
     let (client, output) = (args.session.client()?, args.session.output());
     match args.action {

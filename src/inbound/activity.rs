@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-/// One connection's requests and silences. Written by whoever reads bytes and serves requests, on any thread; a timer
-/// looks now and then, so that a request costs a look at the clock and no timer of its own.
+/// Tracks the requests and idle times of one connection. Updated by whoever reads bytes and serves requests, on any
+/// thread; one timer checks it periodically, so that a request costs a reading of the clock and no timer of its own.
 #[derive(Debug)]
 pub(super) struct Activity {
     begun: Instant,
@@ -15,13 +15,13 @@ pub(super) struct Activity {
     requests: AtomicU32,
     /// When it last became without a request, or the first byte of the next request's head came; milliseconds.
     since: AtomicU64,
-    /// Bytes of a head have come that is not complete.
+    /// Part of a head has been received.
     in_head: AtomicBool,
-    /// The body of the last request has come to its end.
+    /// The body of the last request was received in full.
     body_ended: AtomicBool,
     /// The answer to it has begun.
     is_answering: AtomicBool,
-    /// Its caller knows interim answers (RFC 9110, 15.2): it speaks HTTP/1.1.
+    /// The caller supports interim answers (RFC 9110, 15.2): it speaks HTTP/1.1.
     knows_interim: AtomicBool,
 }
 
@@ -30,20 +30,19 @@ pub(super) struct Activity {
 pub(super) struct Timeouts {
     /// From the first byte of a head to its end.
     pub(super) head: Duration,
-    /// Without a byte.
+    /// Time without a byte.
     pub(super) idle: Duration,
 }
 
-/// Why a connection is to end.
+/// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expired {
-    /// A request's head did not come to its end.
+    /// A request's head was not completed in time.
     Head,
-    /// There was no request.
     Idle,
 }
 
-/// A request that is being answered; its drop says that it has been.
+/// A request that is being answered; dropping it marks its end.
 #[derive(Debug)]
 pub(super) struct Request(Arc<Activity>);
 
@@ -69,7 +68,7 @@ impl Drop for Request {
 }
 
 impl Activity {
-    /// A connection that has just been accepted, and owes the head of its first request.
+    /// A connection that has just been accepted: the head of its first request is due.
     pub(super) fn new() -> Self {
         Self {
             begun: Instant::now(),
@@ -86,13 +85,12 @@ impl Activity {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// It has opened as it should, and may now be without a request.
+    /// The connection is open, and may now be idle.
     pub(super) fn opened(&self) {
         self.since.store(self.now(), Ordering::Relaxed);
         self.in_head.store(false, Ordering::Relaxed);
     }
 
-    /// Bytes came.
     pub(super) fn received(&self) {
         if !self.has_request() && !self.in_head.load(Ordering::Relaxed) {
             self.since.store(self.now(), Ordering::Relaxed);
@@ -100,12 +98,12 @@ impl Activity {
         }
     }
 
-    /// The body of the request that is being answered has come to its end, or has not yet.
+    /// Sets whether the body of the current request was received in full.
     pub(super) fn set_body_ended(&self, ended: bool) {
         self.body_ended.store(ended, Ordering::Relaxed);
     }
 
-    /// A request has come, and its answer is yet to begin.
+    /// A request was received, and its answer has not begun.
     pub(super) fn asked(&self, knows_interim: bool) {
         self.knows_interim.store(knows_interim, Ordering::Relaxed);
         self.is_answering.store(false, Ordering::Relaxed);
@@ -126,12 +124,12 @@ impl Activity {
         self.requests.load(Ordering::Acquire) > 0
     }
 
-    /// A caller has sent all that it will, and waits.
+    /// The caller has sent its whole request, and waits.
     pub(super) fn awaits_an_answer(&self) -> bool {
         self.has_request() && self.body_ended.load(Ordering::Relaxed)
     }
 
-    /// Done when it has been without a request for too long.
+    /// Resolves when the connection has to be closed.
     pub(super) async fn expired(&self, timeouts: Timeouts) -> Expired {
         loop {
             match self.due(timeouts, self.now()) {
@@ -142,7 +140,7 @@ impl Activity {
         }
     }
 
-    /// Why it is to end now, or how long it still has.
+    /// Why the connection has to be closed now, or how long it still has.
     fn due(&self, timeouts: Timeouts, now: u64) -> Result<Expired, Duration> {
         if self.has_request() {
             return Err(timeouts.idle);

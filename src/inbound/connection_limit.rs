@@ -1,6 +1,6 @@
 //! Places that callers share. Nobody can take them all, and nobody is refused while others leave them free: one address
-//! gets another place as long as it holds less than a share of what is still free. Alone it comes to `share / (share + 1)`
-//! of the places; whoever comes then finds the rest.
+//! gets another place as long as it holds less than a share of what is still free. Alone it comes to `share / (share +
+//! 1)` of the places; whoever comes then finds the rest.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Places, and who holds them.
+/// A limited number of places, and how many each address holds.
 #[derive(Debug)]
 pub(super) struct ConnectionLimit {
     places: usize,
@@ -22,7 +22,7 @@ struct Held {
     by_source: HashMap<IpAddr, usize>,
 }
 
-/// A place; giving it back is its drop.
+/// A place; dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     room: Arc<ConnectionLimit>,
@@ -30,7 +30,7 @@ pub(super) struct ConnectionPermit {
 }
 
 impl ConnectionLimit {
-    /// So many `places`; one address may hold `share` times as many as are free.
+    /// `places` in all; one address may hold `share` times as many as are free.
     pub(super) fn new(places: usize, share: usize) -> Arc<Self> {
         Arc::new(Self { places, share, held: Mutex::default() })
     }

@@ -13,7 +13,6 @@ const SETTINGS: u8 = 4;
 /// The largest first frame that is waited for; hyper refuses larger ones.
 const FRAME_MAX: usize = 16_384;
 
-/// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// HTTP/1.1 or 1.0.
@@ -22,7 +21,8 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Reads until it is certain what a connection speaks, and for HTTP/2 until its opening is complete. None: it ended.
+/// Reads until the protocol of a connection is certain, and for HTTP/2 until its preface is complete. `None` if it
+/// ended.
 ///
 /// # Errors
 /// What the socket says.
@@ -38,7 +38,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Opt
     }
 }
 
-/// What a connection speaks that began with `bytes`; none: more is needed.
+/// The protocol of a connection that began with `bytes`; `None` if more bytes are needed.
 fn judge(bytes: &[u8]) -> Option<Protocol> {
     let length = bytes.len().min(PREFACE.len());
     if bytes[..length] != PREFACE[..length] {

@@ -19,19 +19,19 @@ use tokio::time::timeout;
 use super::activity::Request;
 use super::connection::Connection;
 
-/// Bytes of one that are read.
+/// The most bytes of a body that are drained.
 const BYTES_MAX: usize = 64 << 20;
-/// How long one may take.
+/// How long draining a body may take.
 const TIME_MAX: Duration = Duration::from_secs(30);
-/// How long one may pause.
+/// How long a body that is drained may pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The body of a request. Dropped before its end, the rest is read and dropped in the background, within bounds.
 pub struct RequestBody {
-    /// None once there is nothing more to read.
+    /// `None` once there is nothing more to read.
     incoming: Option<Incoming>,
     connection: Arc<Connection>,
-    /// The caller sends its body when it is asked to, which reading it does.
+    /// The caller waits for `100 Continue`, which reading the body sends.
     waits_to_be_asked: bool,
 }
 
@@ -97,7 +97,7 @@ impl Drop for RequestBody {
     }
 }
 
-/// None: it broke off, paused too long or was too long.
+/// `None` if the body broke off, paused for too long or was too long.
 async fn read_and_drop(mut body: Incoming) -> Option<()> {
     let mut read = 0;
     while read <= BYTES_MAX {

@@ -32,19 +32,18 @@ use super::request_body::RequestBody;
 use super::send_timeout;
 use super::stream::{Socket, Stream};
 
-/// Beside the connections that are served, so many are told that there is no place, and have so long for it.
+/// Connections beyond the limit that are answered with a refusal at the same time, and how long each may take.
 const TURNED_AWAY_AT_ONCE: usize = 256;
 const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(5);
-/// Bodies of refused requests that are read to be dropped, all callers together; one address takes at most half.
+/// Bodies of refused requests that are drained at once, of all callers; one address takes at most half.
 const DROPPED_AT_ONCE: usize = 256;
 /// The share of one address in what is still free: alone it comes to eight of nine places.
 const SHARE: usize = 8;
 /// HTTP/2 callers that do not answer a ping are gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
-/// What answers the requests of a server.
+/// Answers the requests of a server.
 pub trait Handler: Send + Sync + 'static {
-    /// The body of an answer.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
         + Send
         + Unpin
@@ -58,11 +57,11 @@ pub trait Handler: Send + Sync + 'static {
         caller: SocketAddr,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
-    /// What a request hears for whose connection there is no place.
+    /// The answer to a request on a connection beyond the limit.
     fn no_capacity(&self, head: &Parts) -> Response<Self::Body>;
 }
 
-/// What connections may take.
+/// Limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at the same time; more are turned away with a refusal.
@@ -71,22 +70,22 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a connection may be without a request.
     pub idle_timeout: Duration,
-    /// How long a caller may take nothing of what is sent; none: for ever.
+    /// How long a caller may read nothing of what is sent; `None` for no limit.
     pub stall_timeout: Option<Duration>,
 }
 
-/// What a server speaks.
+/// The protocols of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocols {
     /// HTTP/1.1 beside HTTP/2.
     pub http1: bool,
     /// Streams of one HTTP/2 connection at the same time.
     pub streams: u32,
-    /// Bytes that an HTTP/2 caller may send ahead, per stream and per connection; none: hyper's.
+    /// HTTP/2 flow-control windows, per stream and per connection; `None` for hyper's.
     pub windows: Option<(u32, u32)>,
 }
 
-/// One listening socket and what is behind it.
+/// One listening socket and its handler.
 pub struct Server<H> {
     listener: Arc<TcpListener>,
     tls: Option<TlsAcceptor>,
@@ -103,9 +102,8 @@ pub struct Server<H> {
 /// How connections learn that the node leaves.
 #[derive(Clone)]
 struct Shutdown {
-    /// Finish the requests you are at.
+    /// Finish the current requests, then close.
     stop: CancellationToken,
-    /// Close.
     give_up: CancellationToken,
 }
 
@@ -113,7 +111,7 @@ struct Shutdown {
 struct Accepted {
     connection: Arc<Connection>,
     shutdown: Shutdown,
-    /// There is no place for it: its first request is told so.
+    /// It is beyond the limit: its first request is refused.
     refused: bool,
     _permit: ConnectionPermit,
 }
@@ -153,7 +151,7 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Accepts until `stop`. Connections go on in `tasks`: they finish the requests they are at, and close; with
+    /// Accepts until `stop`. Connections go on in `tasks`: they finish their current requests, and close; with
     /// `give_up` they close at once.
     pub async fn run(self, stop: CancellationToken, give_up: CancellationToken, tasks: TaskTracker) {
         let server = Arc::new(self);
@@ -174,7 +172,7 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Gives a connection a place, or one among those that are told that there is none.
+    /// Gives a connection a place, or one among those that are refused.
     fn accept(
         self: &Arc<Self>,
         socket: TcpStream,
@@ -235,7 +233,7 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Reads the first bytes, and leaves the rest to the protocol that they are of.
+    /// Detects the protocol from the first bytes, and serves the connection.
     async fn open<S: Socket>(self: Arc<Self>, mut socket: S, accepted: Accepted, deadline: Instant) {
         let opening = timeout_at(deadline, preface::read(&mut socket));
         let (protocol, first) = match accepted.shutdown.stop.run_until_cancelled(opening).await {
@@ -282,7 +280,7 @@ impl<H: Handler> Server<H> {
 struct Requests<H> {
     handler: Arc<H>,
     connection: Arc<Connection>,
-    /// There is no place for it: after the first answer it ends.
+    /// The connection is beyond the limit: it ends after the first answer.
     refused: Option<CancellationToken>,
 }
 

@@ -2,10 +2,11 @@
 //!
 //! A caller may close its side when it has sent its request, and wait for the answer (RFC 9112, 9.6: a half-closed
 //! connection). What arrives then is the same as when a caller is gone, so hyper, told of it, would take it for gone.
-//! Here the end is kept back while the answer has not begun, and the caller is asked whether it is there, with an interim
-//! answer that it may not mind: the system of one that is gone refuses it. Once an answer has begun, an end is taken as
-//! it mostly is meant; and whatever is written to a caller that is gone tells at once, as ever. For one that went silent
-//! later there is TCP's keepalive, which is slow: a system answers it for a minute after the socket was closed.
+//! Here the end is kept back while the answer has not begun, and the caller is asked whether it is there, with an
+//! interim answer that it may not mind: the system of one that is gone refuses it. Once an answer has begun, an end is
+//! taken as it mostly is meant; and whatever is written to a caller that is gone tells at once, as ever. For one that
+//! went silent later there is TCP's keepalive, which is slow: a system answers it for a minute after the socket was
+//! closed.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -24,18 +25,17 @@ use tokio_rustls::server::TlsStream;
 use super::activity::Activity;
 use super::preface::Protocol;
 
-/// What asks a caller of HTTP/1.1 whether it is there.
+/// Sent to a caller of HTTP/1.1 to find out whether it is still there.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-/// How often TCP's keepalive asks, and how often in vain.
+/// Interval of TCP keepalive probes, and how many may go unanswered.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 const ASKED_IN_VAIN_MAX: u32 = 3;
-/// How often it is looked what has become of that.
+/// Interval at which the result of that is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LOOKS_MAX: u8 = 4;
 
 /// A connection, in clear or under TLS.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// What it runs over.
     fn tcp(&self) -> &TcpStream;
 }
 
@@ -58,17 +58,17 @@ pub(super) struct Stream<S> {
     activity: Arc<Activity>,
     protocol: Protocol,
     half_closed: Option<HalfClosed>,
-    /// All that hyper has written so far is on its way, so that something may be said between.
+    /// All that hyper has written so far was flushed, so that an interim answer may be inserted.
     is_flushed: bool,
 }
 
 /// The caller has closed its side.
 struct HalfClosed {
-    /// When to look next what there is to see.
+    /// The time of the next check.
     look: Pin<Box<Sleep>>,
-    /// So often may still be looked whether its request was whole.
+    /// Checks left for whether its request was complete.
     looks_left: u8,
-    /// It was, and the caller was asked whether it is there.
+    /// It was complete, and the caller was probed.
     waits: bool,
 }
 
@@ -78,7 +78,7 @@ impl<S: Socket> Stream<S> {
         Self { socket, first, activity, protocol, half_closed: None, is_flushed: true }
     }
 
-    /// Asks a caller that has sent its request and then its end whether it is there.
+    /// Probes a caller that has sent its request and then closed its side.
     fn ask(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let keepalive =
             TcpKeepalive::new().with_time(ASK_EVERY).with_interval(ASK_EVERY).with_retries(ASKED_IN_VAIN_MAX);
@@ -96,7 +96,7 @@ impl<S: Socket> Stream<S> {
         Ok(())
     }
 
-    /// Nothing more comes: when that may be told, or what has become of the other side.
+    /// The caller has closed its side: decides when to report that, or that the caller is gone.
     fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let Some(half) = &mut self.half_closed else { return Poll::Ready(Ok(())) };

@@ -9,16 +9,14 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate of a server, its key, and whose certificates callers have to show, if they have to.
+/// The PEM files of a TLS server.
 #[derive(Clone, Copy, Debug)]
 pub struct Files<'f> {
-    /// The settings' common beginning, for messages: `http.` or `cluster.`.
+    /// The prefix of the settings, for messages: `http.` or `cluster.`.
     pub section: &'f str,
-    /// The certificate chain.
     pub cert: &'f Path,
-    /// Its key.
     pub key: &'f Path,
-    /// Set: callers have to show a certificate that this authority has signed.
+    /// If set, callers have to show a certificate that this authority has signed.
     pub client_ca: Option<&'f Path>,
 }
 

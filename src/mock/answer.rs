@@ -12,27 +12,23 @@ use tokio::time::Sleep;
 
 use crate::mock::books::{Connection, Served};
 
-/// Stands in prebuilt answers where every answer has digits of its own.
+/// Placeholder in prebuilt answers for the digits that differ in every answer.
 pub const ID: &str = "0000mock0000";
 
-/// What a dialect has made: a body in pieces.
+/// An answer made by a dialect: a body in chunks.
 #[derive(Debug)]
 pub struct Made {
-    /// `content-type`.
     pub content_type: &'static str,
-    /// One piece per event; a single one if it is no stream.
+    /// One chunk per event; a single one if it is no stream.
     pub frames: Vec<Vec<u8>>,
-    /// Whether it is a stream.
     pub is_stream: bool,
 }
 
 impl Made {
-    /// A JSON answer.
     pub fn json(body: String) -> Self {
         Self { content_type: "application/json", frames: vec![body.into_bytes()], is_stream: false }
     }
 
-    /// A stream of server-sent events.
     pub fn events(frames: Vec<Vec<u8>>) -> Self {
         Self { content_type: "text/event-stream; charset=utf-8", frames, is_stream: true }
     }
@@ -42,18 +38,16 @@ impl Made {
 #[derive(Debug)]
 pub struct Built {
     whole: Bytes,
-    /// Where each piece ends.
+    /// Where each chunk ends.
     ends: Vec<usize>,
-    /// Where [`ID`] stands.
+    /// Offsets of [`ID`].
     ids: Vec<usize>,
-    /// `content-type`.
     pub content_type: &'static str,
-    /// Whether it is a stream.
     pub is_stream: bool,
 }
 
 impl Built {
-    /// Puts the pieces together. `has_ids` is false for compressed ones.
+    /// Joins the chunks. `has_ids` is false for compressed ones.
     pub fn new(made: &Made, has_ids: bool) -> Self {
         let whole = made.frames.concat();
         let mut end = 0;
@@ -89,7 +83,6 @@ impl Built {
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Whole.
     Whole,
     /// The connection breaks off halfway.
     Cut,
@@ -102,11 +95,11 @@ pub enum Ending {
 #[error("failing on purpose")]
 pub struct Broken;
 
-/// The body of an answer on its way.
+/// The body of an answer that is being sent.
 #[derive(Debug)]
 pub struct Body {
     rest: Bytes,
-    /// Lengths of the pieces that are still to come, the next one last.
+    /// Lengths of the chunks that are still to come, the next one last.
     pieces: Vec<usize>,
     delay: Duration,
     pause: Option<Pin<Box<Sleep>>>,
@@ -117,7 +110,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// A body of one piece, known length and no place in the books.
+    /// A body of one chunk and known length that is not counted.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let rest = bytes.into();
         Self {
@@ -132,7 +125,7 @@ impl Body {
         }
     }
 
-    /// The answer `built`, piece by piece with `delay` in between, or in one piece without; counted when it has
+    /// The answer `built`, chunk by chunk with `delay` in between, or in one chunk without; counted when it has
     /// gone out as a whole.
     pub fn new(
         built: &Built,
@@ -169,7 +162,7 @@ impl Body {
     }
 }
 
-/// The lengths of pieces that end at `ends`, last one first.
+/// The lengths of chunks that end at `ends`, last one first.
 fn lengths(ends: &[usize]) -> Vec<usize> {
     let starts = std::iter::once(&0).chain(ends);
     let mut lengths: Vec<usize> = ends.iter().zip(starts).map(|(end, start)| end - start).collect();

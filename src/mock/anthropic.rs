@@ -62,7 +62,7 @@ fn stop_reason(wanted: &Wanted) -> &'static str {
     if wanted.tool.is_some() { "tool_use" } else { "end_turn" }
 }
 
-/// How the one block of a stream begins.
+/// The start of the one block of a stream.
 fn block(wanted: &Wanted) -> String {
     match &wanted.tool {
         Some(call) => {
@@ -75,7 +75,7 @@ fn block(wanted: &Wanted) -> String {
     }
 }
 
-/// How it goes on.
+/// The deltas that follow.
 fn deltas(wanted: &Wanted) -> Vec<String> {
     if let Some(call) = &wanted.tool {
         let pieces = call.argument_pieces().into_iter();

@@ -13,22 +13,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Sums of one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sums {
-    /// Answers of success.
+    /// Successful answers.
     pub requests: u64,
     /// Their input tokens, cached ones included.
     pub input: u64,
     /// Their output tokens.
     pub output: u64,
-    /// Answers of error; they have no tokens.
+    /// Error answers; they have no tokens.
     pub errors: u64,
 }
 
-/// One answer.
 #[derive(Clone, Debug)]
 pub struct Served {
     /// The model that was asked for.
     pub model: Arc<str>,
-    /// What it adds.
+    /// Its contribution to the sums.
     pub sums: Sums,
 }
 
@@ -89,7 +88,7 @@ impl Drop for Connection {
     }
 }
 
-/// A stream that tells its connection when everything written is with the socket.
+/// A stream that notifies its connection when everything written was passed to the socket.
 #[derive(Debug)]
 pub struct Flushing<S> {
     stream: S,

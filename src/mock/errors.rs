@@ -3,13 +3,13 @@
 use crate::domain::provider::Provider;
 use crate::mock::answer::{ID, Made};
 
-/// It was steered so.
+/// The message of errors that a request asked for.
 pub const ASKED: &str = "the mock provider was asked to fail";
-/// Nothing of a path is known.
+/// The message for unknown paths.
 pub const UNKNOWN: &str = "the mock provider does not know this path; it answers /v1/messages, /v1/chat/completions, \
 /v1/responses, /v1/completions, /v1/embeddings, /v1beta/models/MODEL:generateContent, /api/chat, /api/generate and \
 /api/embed, each behind any prefix";
-/// An upgrade that nobody serves.
+/// The message for upgrades.
 pub const NO_WEBSOCKET: &str = "the mock provider serves no WebSocket: use POST";
 
 /// An error answer with `status` and `message`, which stands in JSON as it is.

@@ -20,9 +20,7 @@ const OLLAMA_MODELS: [&str; 2] = ["llama3.2:latest", "qwen3:8b"];
 /// A call: its kind, and the model if its path names one.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// What it asks for.
     pub kind: Kind,
-    /// The model in its path.
     pub model: Option<String>,
 }
 
@@ -57,7 +55,7 @@ pub enum Kind {
     OllamaEmbed,
     /// Ollama embeddings, older form.
     OllamaEmbeddings,
-    /// Ollama's other readings.
+    /// Other calls of Ollama that only read.
     OllamaShow,
     /// Ollama's version.
     OllamaVersion,
@@ -211,7 +209,6 @@ impl Kind {
         }
     }
 
-    /// Makes the answer.
     pub fn make(self, wanted: &Wanted) -> Made {
         match self {
             Self::Messages { stream: false } => anthropic::message(wanted),

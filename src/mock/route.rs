@@ -20,13 +20,13 @@ use crate::mock::{coding, errors, headers, tools};
 
 /// Largest request body that is read.
 const BODY_MAX: usize = 256 * 1024 * 1024;
-/// Answers kept ready. When there are more, all are made anew.
+/// Size of the cache of answers, which is emptied when it is full.
 const BUILT_MAX: usize = 512;
-/// What an answer has that nobody steers.
+/// Default output tokens of an answer.
 const OUTPUT_DEFAULT: u64 = 24;
 const EVENTS_DEFAULT: usize = 12;
 
-/// What decides the bytes of an answer.
+/// Everything that the bytes of an answer depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     kind: Kind,
@@ -43,7 +43,7 @@ struct Last {
     body: Bytes,
 }
 
-/// The mock: its books, what it has ready, and what it saw last.
+/// The mock: its sums, its cache of answers, and the last request.
 #[derive(Debug, Default)]
 pub struct Provider {
     books: Arc<Books>,
@@ -54,7 +54,6 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// What was answered completely.
     pub fn books(&self) -> Arc<Books> {
         self.books.clone()
     }
@@ -126,7 +125,7 @@ impl Provider {
         response
     }
 
-    /// The bytes for `key`: kept ones, or newly made.
+    /// The bytes for `key`, from the cache or newly made.
     fn built(&self, key: &Key) -> Arc<Built> {
         if let Some(built) = self.built.lock().get(key) {
             return built.clone();
@@ -140,7 +139,6 @@ impl Provider {
         built
     }
 
-    /// The mock's own paths.
     fn own(&self, parts: &http::request::Parts, body: &Bytes) -> Option<Response<Body>> {
         match (&parts.method, parts.uri.path()) {
             (&Method::GET, "/mock/served") => Some(json(&self.books.per_model())),
@@ -158,7 +156,7 @@ impl Provider {
     }
 }
 
-/// What a call shall be answered with: as steered, and as asked where nobody steers.
+/// The parameters of an answer: steered ones, else what the request asks for.
 fn wanted(call: &Call, steering: &Steering, body: &[u8]) -> Wanted {
     let asked = BodyPeek::read(body);
     let model = call.model.as_deref().or(asked.model.as_deref()).unwrap_or("mock-model");

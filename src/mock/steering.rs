@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-/// What an answer shall be like. What is not said is left to the mock.
+/// The parameters of an answer that a request sets. The mock chooses the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Steering {
     /// All input tokens, cached ones included.
@@ -51,13 +51,10 @@ pub enum Fail {
 /// Content codings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
-    /// gzip.
     Gzip,
     /// zlib, as RFC 9110 means it.
     Deflate,
-    /// Brotli.
     Brotli,
-    /// Zstandard.
     Zstd,
 }
 

@@ -1,6 +1,6 @@
 //! The words of the mock: filler of a given size in a given number of pieces.
 
-/// Repeated as often as it takes.
+/// Repeated to the length needed.
 const FILLER: &str = "This is the mock provider: every word of this answer is made up, and none of it costs \
 anything. It goes on for as long as the caller has asked for, piece after piece, in plain sentences. ";
 /// Bytes of text per output token, as for real text; and the longest text, whatever the count says.

@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 /// The call that an answer makes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ToolCall {
-    /// The tool's name.
     pub name: Arc<str>,
     /// Its arguments, a JSON object as text.
     pub arguments: Arc<str>,
@@ -100,7 +99,7 @@ fn tools(request: &Value) -> Vec<(&str, &Value)> {
     tools
 }
 
-/// Whether the last word in a conversation is a tool's.
+/// Whether the last message of a conversation is a tool's result.
 fn ends_with_a_result(request: &Value) -> bool {
     let lists = ["messages", "input", "contents"];
     let last = lists.into_iter().find_map(|key| request[key].as_array()?.last());
