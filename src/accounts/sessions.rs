@@ -15,7 +15,7 @@ use crate::accounts::{Accounts, names};
 use crate::crypto::secret_text::{self, CHARS_FOR_256_BITS, sha256};
 use crate::crypto::token::Claims;
 use crate::domain::ids::Jti;
-use crate::domain::share::neighbourhood;
+use crate::domain::share::client_prefix;
 use crate::domain::user::User;
 use crate::store::{Executor, RefreshToken, RefreshTokenRepo, Tx, UserRepo};
 
@@ -51,7 +51,7 @@ impl Accounts {
         }
         // What cannot be a name is nobody's, and may be long: all of it counts as one.
         let name = if names::check("user", name).is_ok() { name } else { "" };
-        let from = neighbourhood(from);
+        let from = client_prefix(from);
         self.inner.login_throttle.lock().check(name, from, self.now()).map_err(Error::TooManyLogins)?;
         let user = match name {
             "" => None,

@@ -8,7 +8,7 @@ use figment::{Figment, Metadata, Profile, Provider, Source};
 use super::environment::Environment;
 use super::keys::Known;
 use super::problems::Problem;
-use crate::dialect::{ObviousAddress, obvious_target};
+use crate::dialect::{DefaultAddress, default_target};
 use crate::domain::provider::Provider as Dialect;
 
 /// The commented defaults: the reference of every setting.
@@ -114,12 +114,12 @@ impl Layers {
     /// Adds the targets that the providers' own variables imply.
     fn obvious_targets(&mut self, environment: &Environment) {
         for provider in Dialect::ALL {
-            let obvious = obvious_target(provider);
+            let obvious = default_target(provider);
             let variable = obvious.variable;
             let Some(text) = environment.get(variable) else { continue };
             let (url, has_key) = match obvious.address {
-                ObviousAddress::Fixed(url) => (url.to_owned(), true),
-                ObviousAddress::InVariable(url_of) => (url_of(text), false),
+                DefaultAddress::Fixed(url) => (url.to_owned(), true),
+                DefaultAddress::InVariable(url_of) => (url_of(text), false),
             };
             let mut target = Dict::from([
                 ("name".to_owned(), Value::from(provider.as_str())),

@@ -17,7 +17,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::domain::share::{ONE_BY_ONE, Shares, neighbourhood};
+use crate::domain::share::{COUNTED, Shares, client_prefix};
 
 /// Niceness of the threads above the rest of the process: a tenth of a share, while others want the processor.
 #[cfg(unix)]
@@ -48,11 +48,11 @@ pub struct Hasher {
     /// Threads that may work at a time.
     threads: usize,
     /// A permit for each thread that may work.
-    turns: Arc<Semaphore>,
+    threads_free: Arc<Semaphore>,
     /// A slot for each job that may work or wait.
-    places: Arc<Shares<HashCaller>>,
+    slots: Arc<Shares<HashCaller>>,
     /// Of each address that has jobs, as many permits as there are threads, so that no more of its jobs are queued.
-    lines: Arc<Mutex<HashMap<HashCaller, Weak<Semaphore>>>>,
+    per_caller: Arc<Mutex<HashMap<HashCaller, Weak<Semaphore>>>>,
     /// Called on a thread when its work is done.
     after: fn(),
 }
@@ -62,13 +62,13 @@ type HashCaller = Option<IpAddr>;
 
 /// The slot of a job that waits or works.
 struct HashSlot {
-    places: Arc<Shares<HashCaller>>,
-    whose: HashCaller,
+    slots: Arc<Shares<HashCaller>>,
+    caller: HashCaller,
 }
 
 impl Drop for HashSlot {
     fn drop(&mut self) {
-        self.places.give_back(self.whose, 1);
+        self.slots.give_back(self.caller, 1);
     }
 }
 
@@ -80,9 +80,9 @@ impl Hasher {
         let threads = threads.max(1);
         Self {
             threads,
-            turns: Arc::new(Semaphore::new(threads)),
-            places: Arc::new(Shares::new(threads.saturating_add(queue), ONE_BY_ONE)),
-            lines: Arc::default(),
+            threads_free: Arc::new(Semaphore::new(threads)),
+            slots: Arc::new(Shares::new(threads.saturating_add(queue), COUNTED)),
+            per_caller: Arc::default(),
             after,
         }
     }
@@ -97,21 +97,21 @@ impl Hasher {
     pub async fn check(&self, password: String, hash: Option<String>, from: IpAddr) -> Result<bool, Error> {
         let exists = hash.is_some();
         let hash = hash.map_or(Cow::Borrowed(DECOY), Cow::Owned);
-        let whose = Some(neighbourhood(from));
-        Ok(self.on_a_thread(whose, move || check(&password, &hash)).await? && exists)
+        let caller = Some(client_prefix(from));
+        Ok(self.on_a_thread(caller, move || check(&password, &hash)).await? && exists)
     }
 
     /// Does the work on a thread that ends with it: one that stayed would keep the memory it had.
     async fn on_a_thread<T: Send + 'static>(
         &self,
-        whose: HashCaller,
+        caller: HashCaller,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.places.take(whose, 1).map_err(|_| Error::Busy)?;
-        let place = HashSlot { places: Arc::clone(&self.places), whose };
+        self.slots.take(caller, 1).map_err(|_| Error::Busy)?;
+        let slot = HashSlot { slots: Arc::clone(&self.slots), caller };
         // A caller that hangs up while it waits here costs nothing more.
-        let own = self.line_of(whose).acquire_owned().await.map_err(|_| Error::Gone)?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Gone)?;
+        let own_permit = self.semaphore_of(caller).acquire_owned().await.map_err(|_| Error::Gone)?;
+        let permit = Arc::clone(&self.threads_free).acquire_owned().await.map_err(|_| Error::Gone)?;
         let (done, result) = oneshot::channel();
         let after = self.after;
         let thread = std::thread::Builder::new().name("password".to_owned());
@@ -122,25 +122,25 @@ impl Hasher {
                 let _ = rustix::process::nice(NICER);
                 let worked = work();
                 after();
-                drop((turn, own, place));
+                drop((permit, own_permit, slot));
                 let _ = done.send(worked);
             })
             .map_err(|_| Error::Gone)?;
         result.await.map_err(|_| Error::Gone)?
     }
 
-    fn line_of(&self, whose: HashCaller) -> Arc<Semaphore> {
-        let mut lines = self.lines.lock();
-        if let Some(line) = lines.get(&whose).and_then(Weak::upgrade) {
-            return line;
+    fn semaphore_of(&self, caller: HashCaller) -> Arc<Semaphore> {
+        let mut per_caller = self.per_caller.lock();
+        if let Some(semaphore) = per_caller.get(&caller).and_then(Weak::upgrade) {
+            return semaphore;
         }
         // Lines of those who are gone; there are never more living ones than places.
-        if lines.len() > 2 * self.places.total() {
-            lines.retain(|_, line| line.strong_count() > 0);
+        if per_caller.len() > 2 * self.slots.total() {
+            per_caller.retain(|_, semaphore| semaphore.strong_count() > 0);
         }
-        let line = Arc::new(Semaphore::new(self.threads));
-        lines.insert(whose, Arc::downgrade(&line));
-        line
+        let semaphore = Arc::new(Semaphore::new(self.threads));
+        per_caller.insert(caller, Arc::downgrade(&semaphore));
+        semaphore
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer_names::{AnswerNames, Count, Event, Field, StepKind};
 use super::contents::{
-    Call, Claim, Dialect, KnownCall, Models, ObviousAddress, ObviousTarget, PathClass, PathModel,
+    Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, PathClass, PathModel,
     RequestNames,
 };
 use super::path::{below, is_encoded, is_under, is_under_any, repeats_numbered_version};
@@ -81,11 +81,11 @@ impl Dialect for Anthropic {
         (!embeds).then(|| "/v1/messages".to_owned())
     }
 
-    fn makes(model: &str) -> bool {
+    fn is_vendor_model(model: &str) -> bool {
         model.starts_with("claude")
     }
 
-    const ANY_MAKER: bool = false;
+    const SERVES_ANY_VENDOR: bool = false;
 
     const ANY_CONTENT_TYPE: bool = false;
 
@@ -102,9 +102,9 @@ impl Dialect for Anthropic {
         repeats_numbered_version(version, path)
     }
 
-    const OBVIOUS_TARGET: ObviousTarget = ObviousTarget {
+    const DEFAULT_TARGET: DefaultTarget = DefaultTarget {
         variable: "ANTHROPIC_API_KEY",
-        address: ObviousAddress::Fixed("https://api.anthropic.com"),
+        address: DefaultAddress::Fixed("https://api.anthropic.com"),
     };
 
     /// <https://docs.anthropic.com/en/api/errors>

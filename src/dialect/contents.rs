@@ -32,10 +32,10 @@ pub(super) trait Dialect {
     fn path_of_model(model: &Quoted<'_>, embeds: bool) -> Option<String>;
 
     /// Whether a model is of the provider's own making, by its canonical name.
-    fn makes(model: &str) -> bool;
+    fn is_vendor_model(model: &str) -> bool;
 
     /// Whether servers of everybody's models speak the dialect.
-    const ANY_MAKER: bool;
+    const SERVES_ANY_VENDOR: bool;
 
     /// Whether a JSON body is taken for what it is although its `content-type` says something else.
     const ANY_CONTENT_TYPE: bool;
@@ -55,7 +55,7 @@ pub(super) trait Dialect {
     fn repeats_version(version: &str, path: &str) -> bool;
 
     /// The target that the provider's own environment variable implies where no target is configured.
-    const OBVIOUS_TARGET: ObviousTarget;
+    const DEFAULT_TARGET: DefaultTarget;
 
     /// The gateway's refusal as the provider would word it, so that SDKs raise the exception that fits.
     fn error_body(failure: &Failure, status: StatusCode, request_id: RequestId) -> Value;
@@ -92,7 +92,7 @@ pub struct Call<'r> {
 pub(super) enum Claim {
     No,
     /// Unless another dialect says [`Claim::Yes`].
-    Otherwise,
+    Fallback,
     Yes,
 }
 
@@ -144,13 +144,13 @@ pub(super) struct RequestNames {
 
 /// The target that an environment variable implies where no target is configured.
 #[derive(Clone, Copy, Debug)]
-pub struct ObviousTarget {
+pub struct DefaultTarget {
     pub variable: &'static str,
-    pub address: ObviousAddress,
+    pub address: DefaultAddress,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum ObviousAddress {
+pub enum DefaultAddress {
     /// This URL; the variable holds a key for it.
     Fixed(&'static str),
     /// The URL that this function makes of the variable; there is no key.

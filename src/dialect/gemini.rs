@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 
 use super::answer_names::{AnswerNames, Count, Event, Field};
 use super::contents::{
-    Call, Claim, Dialect, KnownCall, Models, ObviousAddress, ObviousTarget, PathClass, PathModel,
+    Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, PathClass, PathModel,
     RequestNames,
 };
 use super::openai;
-use super::path::{MOVES, VERSIONS, below, is_encoded, is_under, is_under_any, repeats_numbered_version};
+use super::path::{
+    TRANSFER_PREFIXES, VERSIONS, below, is_encoded, is_under, is_under_any, repeats_numbered_version,
+};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
 use crate::domain::quoted::Quoted;
@@ -31,7 +33,7 @@ impl Dialect for Gemini {
     }
 
     fn claim(call: &Call<'_>) -> Claim {
-        let is_own = MOVES.iter().filter_map(|base| below(call.path, base)).any(is_versioned)
+        let is_own = TRANSFER_PREFIXES.iter().filter_map(|base| below(call.path, base)).any(is_versioned)
             || if is_cloud(call.path) {
                 // Google's cloud serves its own models and those of others, each in its maker's dialect.
                 !call.path.contains("/publishers/anthropic/")
@@ -97,11 +99,11 @@ impl Dialect for Gemini {
         Some(format!("/v1beta/models/{model}:{verb}"))
     }
 
-    fn makes(model: &str) -> bool {
+    fn is_vendor_model(model: &str) -> bool {
         model.starts_with("gemini")
     }
 
-    const ANY_MAKER: bool = false;
+    const SERVES_ANY_VENDOR: bool = false;
 
     const ANY_CONTENT_TYPE: bool = false;
 
@@ -121,9 +123,9 @@ impl Dialect for Gemini {
         repeats_numbered_version(version, path)
     }
 
-    const OBVIOUS_TARGET: ObviousTarget = ObviousTarget {
+    const DEFAULT_TARGET: DefaultTarget = DefaultTarget {
         variable: "GEMINI_API_KEY",
-        address: ObviousAddress::Fixed("https://generativelanguage.googleapis.com"),
+        address: DefaultAddress::Fixed("https://generativelanguage.googleapis.com"),
     };
 
     /// Google's canonical codes: <https://cloud.google.com/apis/design/errors>.

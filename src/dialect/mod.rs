@@ -52,7 +52,7 @@ use contents::{Claim, Dialect, RequestNames};
 
 pub use answer_names::{AnswerNames, Count, Event, Field, StepKind};
 pub use billing::Billing;
-pub use contents::{Call, KnownCall, Models, ObviousAddress, ObviousTarget, PathModel};
+pub use contents::{Call, DefaultAddress, DefaultTarget, KnownCall, Models, PathModel};
 pub use openai::usage_chunk;
 
 /// Dispatches to a dialect: `$item` with `$Dialect` being the provider's.
@@ -114,10 +114,10 @@ pub fn path_of_model(provider: Provider, model: &str, embeds: bool) -> Option<St
 /// Whether a provider's own models are all that may be expected of a target of its dialect that serves everything, and
 /// `model` (by its canonical name) is another's.
 #[must_use]
-pub fn is_another_makers(provider: Provider, model: &str) -> bool {
-    let makes = |maker: &Provider| of!(*maker, D => D::makes(model));
-    let any_maker = of!(provider, D => D::ANY_MAKER);
-    !any_maker && Provider::ALL.iter().find(|maker| makes(maker)).is_some_and(|maker| *maker != provider)
+pub fn is_of_another_vendor(provider: Provider, model: &str) -> bool {
+    let is_vendor = |maker: &Provider| of!(*maker, D => D::is_vendor_model(model));
+    let any_vendor = of!(provider, D => D::SERVES_ANY_VENDOR);
+    !any_vendor && Provider::ALL.iter().find(|maker| is_vendor(maker)).is_some_and(|maker| *maker != provider)
 }
 
 fn takes_any_content_type(provider: Provider) -> bool {
@@ -169,8 +169,8 @@ pub fn repeats_version(provider: Provider, version: &str, path: &str) -> bool {
 
 /// The target that the provider's own environment variable implies.
 #[must_use]
-pub fn obvious_target(provider: Provider) -> ObviousTarget {
-    of!(provider, D => D::OBVIOUS_TARGET)
+pub fn default_target(provider: Provider) -> DefaultTarget {
+    of!(provider, D => D::DEFAULT_TARGET)
 }
 
 /// The body of the gateway's own refusal. `status` is [`Kind::http_status`](crate::domain::failure::Kind::http_status),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::answer_names::{AnswerNames, Count, Field};
 use super::contents::{
-    Call, Claim, Dialect, KnownCall, Models, ObviousAddress, ObviousTarget, PathClass, PathModel,
+    Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, PathClass, PathModel,
     RequestNames,
 };
 use super::openai;
@@ -58,11 +58,11 @@ impl Dialect for Ollama {
         Some(path.to_owned())
     }
 
-    fn makes(_model: &str) -> bool {
+    fn is_vendor_model(_model: &str) -> bool {
         false
     }
 
-    const ANY_MAKER: bool = false;
+    const SERVES_ANY_VENDOR: bool = false;
 
     /// Ollama takes everything for JSON, and is called by hand without saying so.
     const ANY_CONTENT_TYPE: bool = true;
@@ -82,8 +82,8 @@ impl Dialect for Ollama {
         (version == "/api" && is_under(path, "/api")) || repeats_numbered_version(version, path)
     }
 
-    const OBVIOUS_TARGET: ObviousTarget =
-        ObviousTarget { variable: "OLLAMA_HOST", address: ObviousAddress::InVariable(host::url) };
+    const DEFAULT_TARGET: DefaultTarget =
+        DefaultTarget { variable: "OLLAMA_HOST", address: DefaultAddress::InVariable(host::url) };
 
     fn error_body(failure: &Failure, _status: StatusCode, _request_id: RequestId) -> Value {
         json!({ "error": failure.message })

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::answer_names::{AnswerNames, Count, Event, Field};
 use super::contents::{
-    Call, Claim, Dialect, KnownCall, Models, ObviousAddress, ObviousTarget, PathClass, PathModel,
+    Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, PathClass, PathModel,
     RequestNames,
 };
 use super::path::{below, is_encoded, is_under, is_under_any, repeats_numbered_version};
@@ -43,7 +43,7 @@ impl Dialect for Openai {
 
     /// Everybody's `/v1` is in this dialect, unless it is known to be somebody else's.
     fn claim(call: &Call<'_>) -> Claim {
-        if below(call.path, "/v1").is_some() { Claim::Otherwise } else { Claim::No }
+        if below(call.path, "/v1").is_some() { Claim::Fallback } else { Claim::No }
     }
 
     fn path_class(path: &str) -> PathClass {
@@ -70,12 +70,12 @@ impl Dialect for Openai {
     }
 
     /// But for its open models, which are everywhere.
-    fn makes(model: &str) -> bool {
+    fn is_vendor_model(model: &str) -> bool {
         const NAMES: [&str; 6] = ["gpt-", "chatgpt", "o1", "o3", "o4", "text-embedding-"];
         !model.starts_with("gpt-oss") && NAMES.iter().any(|start| model.starts_with(start))
     }
 
-    const ANY_MAKER: bool = true;
+    const SERVES_ANY_VENDOR: bool = true;
 
     const ANY_CONTENT_TYPE: bool = false;
 
@@ -114,9 +114,9 @@ impl Dialect for Openai {
         (version == "/api" && is_under(path, "/api")) || repeats_numbered_version(version, path)
     }
 
-    const OBVIOUS_TARGET: ObviousTarget = ObviousTarget {
+    const DEFAULT_TARGET: DefaultTarget = DefaultTarget {
         variable: "OPENAI_API_KEY",
-        address: ObviousAddress::Fixed("https://api.openai.com"),
+        address: DefaultAddress::Fixed("https://api.openai.com"),
     };
 
     /// <https://platform.openai.com/docs/guides/error-codes>
@@ -406,8 +406,8 @@ mod tests {
     #[test]
     fn its_own_calls_are_claimed_and_no_others() {
         for (method, path, header, expected) in [
-            ("POST", "/v1/chat/completions", "", Claim::Otherwise),
-            ("POST", "/v1/messages", "", Claim::Otherwise),
+            ("POST", "/v1/chat/completions", "", Claim::Fallback),
+            ("POST", "/v1/messages", "", Claim::Fallback),
             ("POST", "/v1", "", Claim::No),
             ("POST", "/api/chat", "", Claim::No),
         ] {

@@ -3,7 +3,7 @@
 /// Versions of Google's, whose clouds serve every dialect. In base URLs they are interchangeable.
 pub(super) const VERSIONS: [&str; 4] = ["/v1", "/v1beta", "/v1beta1", "/v1alpha"];
 /// Prefixes of the paths by which Google uploads and downloads files; the version follows: `/upload/v1beta/files`.
-pub(super) const MOVES: [&str; 2] = ["/upload", "/download"];
+pub(super) const TRANSFER_PREFIXES: [&str; 2] = ["/upload", "/download"];
 
 /// Whether `path` is `base` or lies below it.
 pub(super) fn is_under(path: &str, base: &str) -> bool {
@@ -26,5 +26,5 @@ pub(super) fn is_encoded(path: &str) -> bool {
 
 /// Whether `version` is one of [`VERSIONS`] and `path` brings one along.
 pub(super) fn repeats_numbered_version(version: &str, path: &str) -> bool {
-    VERSIONS.contains(&version) && (is_under_any(path, &VERSIONS) || is_under_any(path, &MOVES))
+    VERSIONS.contains(&version) && (is_under_any(path, &VERSIONS) || is_under_any(path, &TRANSFER_PREFIXES))
 }

@@ -37,7 +37,7 @@ fn claimed(call: &Call<'_>) -> Option<Provider> {
     for provider in Provider::ALL {
         match super::claim(provider, call) {
             Claim::Yes => return Some(provider),
-            Claim::Otherwise => otherwise = otherwise.or(Some(provider)),
+            Claim::Fallback => otherwise = otherwise.or(Some(provider)),
             Claim::No => {}
         }
     }

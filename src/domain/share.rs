@@ -27,7 +27,7 @@ pub struct Rule {
 
 /// For things that are taken one by one: a single caller can have three quarters of them, and the last one is kept for
 /// a caller who has none.
-pub const ONE_BY_ONE: Rule = Rule { times_free: 3, least: 1 };
+pub const COUNTED: Rule = Rule { times_free: 3, least: 1 };
 
 /// A pool that callers share, and how much of it each holds.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct Shares<K> {
 /// Why a caller gets nothing of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoom {
-    Nothing,
+    Exhausted,
     /// The rest is for others: the caller holds this much already.
     Share(usize),
 }
@@ -88,7 +88,7 @@ impl<K: Copy + Eq + Hash> Shares<K> {
                 *held.entry(who).or_default() += amount;
                 Ok(())
             }
-            Err(free) if free < amount => Err(NoRoom::Nothing),
+            Err(free) if free < amount => Err(NoRoom::Exhausted),
             Err(_) => Err(NoRoom::Share(has)),
         }
     }
@@ -96,12 +96,12 @@ impl<K: Copy + Eq + Hash> Shares<K> {
     /// The same, whatever `who` holds already.
     ///
     /// # Errors
-    /// [`NoRoom::Nothing`]; then nothing was taken.
+    /// [`NoRoom::Exhausted`]; then nothing was taken.
     pub fn take_beyond(&self, who: K, amount: usize) -> Result<(), NoRoom> {
         let mut held = self.lock_of(&who).lock();
         let taken =
             self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(amount));
-        taken.map_err(|_| NoRoom::Nothing)?;
+        taken.map_err(|_| NoRoom::Exhausted)?;
         *held.entry(who).or_default() += amount;
         Ok(())
     }
@@ -127,7 +127,7 @@ impl<K: Copy + Eq + Hash> Shares<K> {
 /// The unit that an address counts for in shares: of IPv6 a whole network of 64 bits, since a single machine has
 /// as many addresses there as it likes. An IPv4 caller on a dual-stack socket is the same caller.
 #[must_use]
-pub fn neighbourhood(address: IpAddr) -> IpAddr {
+pub fn client_prefix(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
@@ -153,7 +153,7 @@ mod tests {
             (1000, 750, 187, 47),
             (10_000, 7_500, 1_875, 468),
         ] {
-            let pool = Shares::new(total, ONE_BY_ONE);
+            let pool = Shares::new(total, COUNTED);
             assert_eq!(
                 [grab(&pool, 1), grab(&pool, 2), grab(&pool, 3)],
                 [alone, second, third],
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn many_who_take_in_turns_end_with_equal_shares() {
-        let pool = Shares::new(1_000, ONE_BY_ONE);
+        let pool = Shares::new(1_000, COUNTED);
         let mut progress = true;
         while progress {
             progress = (0..5_u8).filter(|who| pool.take(*who, 1).is_ok()).count() > 0;
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(pool.take(1, 22), Ok(()));
         assert_eq!(pool.take(1, 22), Err(NoRoom::Share(22)), "32 at most");
         assert_eq!(pool.take(2, 22), Ok(()), "within the least");
-        assert_eq!(pool.take(3, 22), Err(NoRoom::Nothing));
+        assert_eq!(pool.take(3, 22), Err(NoRoom::Exhausted));
         assert!(!pool.give_back(1, 22));
         assert_eq!(pool.take(3, 22), Ok(()));
         assert!(!pool.give_back(3, 22));
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn one_machine_is_one_neighbour_whatever_its_address_says() {
-        let of = |text: &str| neighbourhood(text.parse().expect("an address")).to_string();
+        let of = |text: &str| client_prefix(text.parse().expect("an address")).to_string();
         assert_eq!(of("192.0.2.7"), "192.0.2.7");
         assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::json::skip::{Skip, Text};
+use crate::json::skip::{Skip, SkipString};
 
 /// An object: how it begins, and whether all of it could be read.
 pub struct Start {
@@ -68,7 +68,7 @@ fn value_end(bytes: &[u8], from: usize) -> Option<usize> {
     let rest = bytes.get(from + 1..)?;
     match bytes.get(from)? {
         b'"' => {
-            let mut text = Text::inside();
+            let mut text = SkipString::inside();
             let taken = text.feed(rest);
             text.is_over().then_some(from + 1 + taken)
         }

@@ -86,12 +86,12 @@ impl Skip {
 
 /// A string that is being skipped; it may end in a later chunk.
 #[derive(Clone, Copy, Debug)]
-pub struct Text {
+pub struct SkipString {
     escaped: bool,
     over: bool,
 }
 
-impl Text {
+impl SkipString {
     /// Behind the opening quote of a string.
     #[must_use]
     pub fn inside() -> Self {

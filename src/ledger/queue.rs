@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::domain::clock::{Clock, JITTER, Timestamp};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::UserId;
-use crate::domain::share::{NoRoom, ONE_BY_ONE, Shares};
+use crate::domain::share::{COUNTED, NoRoom, Shares};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::bounds::Bounded;
 use crate::ledger::stats::LedgerStats;
@@ -202,7 +202,7 @@ impl Queue {
         Self {
             commit_timeout,
             clock,
-            places: Shares::new(capacity, ONE_BY_ONE),
+            places: Shares::new(capacity, COUNTED),
             write_health: WriteHealth::default(),
             state: Mutex::default(),
             arrived: Notify::new(),
@@ -225,7 +225,7 @@ impl Queue {
         } else {
             let capacity = this.places.total();
             this.places.take(user, 1).map_err(|none| match none {
-                NoRoom::Nothing => Full::NoPlace(capacity),
+                NoRoom::Exhausted => Full::NoPlace(capacity),
                 NoRoom::Share(held) => Full::Share { held, capacity },
             })
         };

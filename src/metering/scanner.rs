@@ -5,7 +5,7 @@
 //! of it, and a slow one, by state, for what is cut by the end of a chunk.
 
 use crate::dialect::Field;
-use crate::json::skip::{self, Skip, Text};
+use crate::json::skip::{self, Skip, SkipString};
 use crate::metering::accumulator::UsageAccumulator;
 use crate::metering::counts;
 use crate::metering::fields::{self, NAME_MAX};
@@ -28,7 +28,7 @@ pub struct Scanner {
     /// The previous byte was a backslash, inside a key, a content or a word.
     escaped: bool,
     skip: Skip,
-    text: Text,
+    text: SkipString,
     word: [u8; WORD_MAX],
     word_len: usize,
     started: bool,
@@ -55,7 +55,7 @@ impl Scanner {
             candidate: None,
             escaped: false,
             skip: Skip::inside(),
-            text: Text::inside(),
+            text: SkipString::inside(),
             word: [0; WORD_MAX],
             word_len: 0,
             started: false,
@@ -231,7 +231,7 @@ impl Scanner {
     fn string<'b>(&mut self, bytes: &'b [u8], usage: &mut UsageAccumulator) -> &'b [u8] {
         self.escaped = false;
         if self.at.field == Field::Ignored {
-            self.text = Text::inside();
+            self.text = SkipString::inside();
             self.other_text(bytes)
         } else if self.at.field.is_content_text() {
             self.content_begins(bytes.len(), usage);
@@ -240,7 +240,7 @@ impl Scanner {
             self.word_len = 0;
             self.word(bytes, usage)
         } else {
-            self.text = Text::inside();
+            self.text = SkipString::inside();
             self.other_text(bytes)
         }
     }

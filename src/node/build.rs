@@ -23,7 +23,7 @@ use crate::accounts::{self, Accounts};
 use crate::cluster::follower::client::{ClientTls, GrpcLeaderClient};
 use crate::cluster::{self};
 use crate::config::{Config, Secret};
-use crate::dialect::obvious_target;
+use crate::dialect::default_target;
 use crate::domain::clock::Clock;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{NodeId, NotANodeId};
@@ -167,7 +167,7 @@ async fn foundation(
     let live = Live::new(&config.targets, config.prices.clone(), Arc::clone(&clock))
         .map_err(|e| Error::Unusable(e.to_string()))?;
     if config.targets.is_empty() {
-        let variables = Provider::ALL.map(|provider| obvious_target(provider).variable);
+        let variables = Provider::ALL.map(|provider| default_target(provider).variable);
         tracing::warn!(
             "no target is configured, and every call will be told so: set {}, or write [[targets]] into sproxy.toml",
             one_of(&variables)

@@ -6,7 +6,7 @@ use super::supervisor::{Stage, Supervisor};
 use super::waiting::EarlyListener;
 use crate::config::{self, Config, Database};
 use crate::domain::clock::{Clock as _, Timestamp};
-use crate::domain::sound_clock::SoundClock;
+use crate::domain::plausible_clock::PlausibleClock;
 use crate::store::{self, DatabaseLock, Location, MetaKey, MetaRepo, Store, UsageRepo};
 
 /// Takes and opens the database. Whoever else may have it is waited for at the server: health is answered meanwhile.
@@ -38,8 +38,8 @@ pub(super) fn keep(lock: &Arc<DatabaseLock>, supervisor: &mut Supervisor) {
 }
 
 /// The machine's clock; while it cannot be right, what the books know.
-pub(super) async fn clock_of(store: &Store) -> Result<SoundClock, store::Error> {
-    let clock = SoundClock::new();
+pub(super) async fn clock_of(store: &Store) -> Result<PlausibleClock, store::Error> {
+    let clock = PlausibleClock::new();
     if let Some(newest) = UsageRepo::on(store).newest_time().await? {
         clock.not_before(newest);
     }

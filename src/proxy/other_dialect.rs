@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::dialect::route::Route;
-use crate::dialect::{Billing, is_another_makers, path_of_model};
+use crate::dialect::{Billing, is_of_another_vendor, path_of_model};
 use crate::domain::failure::Failure;
 use crate::domain::model_name::canonical;
 use crate::domain::principal::Principal;
@@ -47,5 +47,5 @@ fn is_likely_to_serve(target: &Target, model: &str) -> bool {
     if !target.serves_everything() {
         return target.serves(model);
     }
-    !is_another_makers(target.provider(), &canonical(model))
+    !is_of_another_vendor(target.provider(), &canonical(model))
 }

@@ -243,7 +243,7 @@ impl BodyMemory {
     fn no_room(&self, none: NoRoom) -> Failure {
         let total = self.shares.total();
         let message = match none {
-            NoRoom::Nothing => format!(
+            NoRoom::Exhausted => format!(
                 "the gateway is holding as many request bodies as it may ({total} bytes, http.max_buffered_bytes); try again"
             ),
             NoRoom::Share(held) => format!(

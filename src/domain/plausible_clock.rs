@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use crate::domain::clock::{Clock, SystemClock, Timestamp};
 
 /// 2025-01-01, before there was this program, and 2200-01-01, microseconds.
-const POSSIBLE: Range<i64> = 1_735_689_600_000_000..7_258_118_400_000_000;
+const PLAUSIBLE: Range<i64> = 1_735_689_600_000_000..7_258_118_400_000_000;
 
 /// A clock that goes on from the last time that can be right while the machine's shows one that cannot.
-pub struct SoundClock {
+pub struct PlausibleClock {
     machine: Box<dyn Clock>,
     started: Instant,
     /// When this process started, by the last reading that can be right; microseconds.
     started_at: AtomicI64,
 }
 
-impl SoundClock {
+impl PlausibleClock {
     /// On top of the machine's clock.
     #[must_use]
     pub fn new() -> Self {
@@ -29,13 +29,13 @@ impl SoundClock {
         Self {
             machine: Box::new(machine),
             started: Instant::now(),
-            started_at: AtomicI64::new(POSSIBLE.start),
+            started_at: AtomicI64::new(PLAUSIBLE.start),
         }
     }
 
     /// Tells the clock that `known` has passed, by the usage log. Used only while the machine's clock cannot be right.
     pub fn not_before(&self, known: Timestamp) {
-        if POSSIBLE.contains(&known.as_micros()) {
+        if PLAUSIBLE.contains(&known.as_micros()) {
             let started_at = known.minus(self.started.elapsed()).as_micros();
             self.started_at.fetch_max(started_at, Ordering::Relaxed);
         }
@@ -44,12 +44,12 @@ impl SoundClock {
     /// Whether what the machine's clock shows can be right.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        POSSIBLE.contains(&self.machine.now().as_micros())
+        PLAUSIBLE.contains(&self.machine.now().as_micros())
     }
 
     fn now_after(&self, elapsed: Duration) -> Timestamp {
         let shown = self.machine.now();
-        if POSSIBLE.contains(&shown.as_micros()) {
+        if PLAUSIBLE.contains(&shown.as_micros()) {
             self.started_at.store(shown.minus(elapsed).as_micros(), Ordering::Relaxed);
             return shown;
         }
@@ -57,13 +57,13 @@ impl SoundClock {
     }
 }
 
-impl Default for SoundClock {
+impl Default for PlausibleClock {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Clock for SoundClock {
+impl Clock for PlausibleClock {
     fn now(&self) -> Timestamp {
         self.now_after(self.started.elapsed())
     }
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_clock_that_cannot_be_right_is_passed_over_from_the_last_time_that_could() {
         let machine = Arc::new(ManualClock::new(at("2026-11-28T12:00:00Z")));
-        let clock = SoundClock::on(Shared(Arc::clone(&machine)));
+        let clock = PlausibleClock::on(Shared(Arc::clone(&machine)));
         assert_eq!(clock.now_after(HOUR), at("2026-11-28T12:00:00Z"));
         for wrong in ["2015-03-01", "1970-01-01", "2300-01-01"] {
             machine.set(at(wrong));
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_wrong_from_the_start_shows_no_time_before_what_the_books_know() {
         let machine = Arc::new(ManualClock::new(at("2015-03-01")));
-        let clock = SoundClock::on(Shared(Arc::clone(&machine)));
+        let clock = PlausibleClock::on(Shared(Arc::clone(&machine)));
         assert_eq!(clock.now_after(Duration::ZERO), at("2025-01-01"));
         clock.not_before(at("2026-11-28"));
         clock.not_before(at("2026-11-27"));
