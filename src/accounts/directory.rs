@@ -22,7 +22,7 @@ use crate::domain::quota::Allowance;
 use crate::domain::user::{ApiKey, Role, User};
 use crate::store::AccountsChange;
 
-/// How exactly `last_used_at` is kept: a key in use is noted once in this time.
+/// Resolution of `last_used_at`: a key in use is recorded once in this time.
 const LAST_USED_GRAIN: Duration = Duration::from_mins(1);
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -72,7 +72,7 @@ struct Key {
 }
 
 impl Directory {
-    /// Who the owner of the key with this digest is.
+    /// Authenticates the owner of the key with this digest.
     ///
     /// # Errors
     /// [`Error::UnknownCredential`], [`Error::Expired`], [`Error::Disabled`].
@@ -91,7 +91,7 @@ impl Directory {
         Ok(principal)
     }
 
-    /// Who a user is that proved themselves otherwise, at `issued_at`.
+    /// The principal of a user whose token was issued at `issued_at`.
     ///
     /// # Errors
     /// [`Error::UnknownCredential`] when the user is gone, [`Error::Revoked`], [`Error::Disabled`].
@@ -107,7 +107,6 @@ impl Directory {
         if issued_at < user_entry.tokens_valid_from { Err(Error::Revoked) } else { Ok(principal) }
     }
 
-    /// Takes a new or changed user in.
     pub fn put_user(&self, user: &User) {
         let user_entry = Arc::new(UserEntry::new(user));
         self.tables.write().users.insert(user.id, user_entry);
@@ -118,7 +117,6 @@ impl Directory {
         self.tables.write().remove_user(id);
     }
 
-    /// Takes a new or changed group in.
     pub fn put_group(&self, group: &Group) {
         let group_entry = Arc::new(GroupEntry::new(group));
         self.tables.write().groups.insert(group.id, group_entry);
@@ -129,17 +127,15 @@ impl Directory {
         self.tables.write().groups.remove(&id);
     }
 
-    /// Takes a new key in.
     pub fn put_key(&self, key: &ApiKey) {
         self.tables.write().put_key(key);
     }
 
-    /// Forgets a key.
     pub fn remove_key(&self, id: KeyId) {
         self.tables.write().remove_key(id);
     }
 
-    /// Takes one step of another node's accounts, all of it at one moment. Costs what changes.
+    /// Applies a change of another node's accounts, atomically. Costs what changes.
     pub fn step(&self, change: &AccountsChange) {
         let user_entries: Vec<_> = change.users.iter().map(|user| Arc::new(UserEntry::new(user))).collect();
         let group_entries: Vec<_> =
@@ -161,7 +157,6 @@ impl Directory {
         }
     }
 
-    /// Replaces everything.
     pub fn replace(&self, users: &[User], groups: &[Group], keys: &[ApiKey]) {
         let mut tables = Tables {
             users: collect(users.iter().map(|user| (user.id, Arc::new(UserEntry::new(user))))),
@@ -178,13 +173,11 @@ impl Directory {
         drop(old);
     }
 
-    /// The name of a user.
     #[must_use]
     pub fn user_name(&self, id: UserId) -> Option<Arc<str>> {
         self.tables.read().users.get(&id).map(|user_entry| user_entry.name.clone())
     }
 
-    /// The name of a group.
     #[must_use]
     pub fn group_name(&self, id: GroupId) -> Option<Arc<str>> {
         self.tables.read().groups.get(&id).map(|group_entry| group_entry.name.clone())
@@ -197,14 +190,14 @@ impl Directory {
         (tables.users.len(), tables.groups.len(), tables.keys.len())
     }
 
-    /// At most `most` of the keys used since this was last asked, with the time of use to within a minute.
+    /// At most `most` of the keys used since the last call, with the time of use to within a minute.
     pub fn take_used(&self, most: usize) -> Vec<(KeyId, Timestamp)> {
         let mut used = self.used.lock();
         let most = most.min(used.len());
         used.drain(..most).collect()
     }
 
-    /// Notes uses that another node saw, as far as they are later than what is known.
+    /// Records uses on another node, where they are later than what is known.
     pub fn note_used(&self, uses: &[(KeyId, Timestamp)]) {
         let tables = self.tables.read();
         for (id, at) in uses {

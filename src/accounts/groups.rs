@@ -131,8 +131,8 @@ impl Change {
     }
 }
 
-async fn group<G: Executor>(ground: &G, named: &str) -> Result<Group, Error> {
-    let groups = GroupRepo::on(ground);
+async fn group<G: Executor>(executor: &G, named: &str) -> Result<Group, Error> {
+    let groups = GroupRepo::on(executor);
     let found = match named.parse() {
         Ok(id) => groups.get_by_id(id).await?,
         Err(_) if names::check("group", named).is_err() => None,

@@ -181,14 +181,14 @@ impl Accounts {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
-        let turn = self.hold().await;
+        let lock = self.hold().await;
         let tx = self.inner.store.begin().await?;
         if tx.lock_state().await? < *self.inner.version.borrow() {
             // It is compared and mended as soon as the version is looked at.
             self.inner.version.send_modify(|_| ());
             return Err(Error::FellBack);
         }
-        Ok(Change { accounts: self.clone(), tx, now: self.inner.clock.now(), _turn: turn })
+        Ok(Change { accounts: self.clone(), tx, now: self.inner.clock.now(), _lock: lock })
     }
 
     /// While this is held nobody changes users, groups, keys or limits here.
@@ -206,7 +206,7 @@ struct Change {
     accounts: Accounts,
     tx: Tx,
     now: Timestamp,
-    _turn: OwnedMutexGuard<()>,
+    _lock: OwnedMutexGuard<()>,
 }
 
 impl Change {

@@ -21,14 +21,13 @@ use crate::store::{Executor, RefreshToken, RefreshTokenRepo, Tx, UserRepo};
 
 const REFRESH_PREFIX: &str = "sp-rt-";
 
-/// What a caller gets for a password or a refresh token.
+/// The tokens that a caller gets for a password or a refresh token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Session {
-    /// A JWT.
     pub access_token: String,
-    /// Good for one use.
+    /// Valid for one use.
     pub refresh_token: String,
-    /// How long the access token holds.
+    /// Lifetime of the access token.
     pub expires_in: Duration,
 }
 
@@ -40,7 +39,7 @@ impl fmt::Debug for Session {
 
 impl Accounts {
     /// Begins a session. Unknown names, users without a password and wrong passwords cost the same time and get the
-    /// same answer. How many failures are borne is said in `login_throttle`.
+    /// same answer. See `login_throttle` for the limits of failures.
     ///
     /// # Errors
     /// [`Error::WrongLogin`], [`Error::Disabled`] only with the right password, [`Error::TooManyLogins`],
@@ -152,7 +151,7 @@ impl Accounts {
         self.inner.authenticator.end_session(session, until);
     }
 
-    /// Ends a session, its access tokens too; how many of its refresh tokens were still good.
+    /// Ends a session and its access tokens; returns how many of its refresh tokens were still valid.
     async fn end(&self, tx: Tx, family: Jti) -> Result<u64, Error> {
         let revoked = RefreshTokenRepo::on(&tx).revoke_family(family, self.now()).await?;
         tx.commit().await?;
@@ -161,7 +160,8 @@ impl Accounts {
         Ok(revoked)
     }
 
-    /// Begins a change of sessions, which waits for changes of users and other sessions in any process on this database.
+    /// Begins a change of sessions, which waits for changes of users and other sessions in any process on this
+    /// database.
     async fn session_change(&self) -> Result<Tx, Error> {
         let tx = self.inner.store.begin().await?;
         tx.lock_state().await?;
@@ -169,14 +169,14 @@ impl Accounts {
     }
 
     /// Does what changes sessions while nothing else changes them or their users: a token must not be given out for
-    /// what is being revoked. In a task of its own, because a caller who hangs up takes the request's future down at any
-    /// `await`, and a token that is spent must have a successor.
+    /// what is being revoked. In a task of its own, because a caller who hangs up takes the request's future down at
+    /// any `await`, and a token that is spent must have a successor.
     async fn serialized<T, W>(&self, work: impl FnOnce(Self) -> W) -> Result<T, Error>
     where
         T: Send + 'static,
         W: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let turn = Arc::clone(&self.inner.changing).lock_owned().await;
+        let lock = Arc::clone(&self.inner.changing).lock_owned().await;
         let work = work(self.clone());
         #[allow(
             clippy::disallowed_methods,
@@ -184,7 +184,7 @@ impl Accounts {
         )]
         let done = tokio::spawn(async move {
             let done = work.await;
-            drop(turn);
+            drop(lock);
             done
         });
         done.await.unwrap_or_else(|stopped| Err(Error::Interrupted(stopped.to_string())))
@@ -214,10 +214,10 @@ impl Accounts {
         Ok(Session { access_token, refresh_token, expires_in: settings.access_token_ttl })
     }
 
-    async fn known<G: Executor>(&self, ground: &G, refresh_token: &str) -> Result<RefreshToken, Error> {
+    async fn known<G: Executor>(&self, executor: &G, refresh_token: &str) -> Result<RefreshToken, Error> {
         let jti = refresh_token.strip_prefix(REFRESH_PREFIX).and_then(|rest| rest.split_once('-'));
         let jti: Jti = jti.and_then(|(jti, _)| jti.parse().ok()).ok_or(Error::WrongRefreshToken)?;
-        let known = RefreshTokenRepo::on(ground).get_by_jti(jti).await?;
+        let known = RefreshTokenRepo::on(executor).get_by_jti(jti).await?;
         let digest = sha256(refresh_token.as_bytes());
         known.filter(|known| known.digest.ct_eq(&digest).into()).ok_or(Error::WrongRefreshToken)
     }

@@ -237,8 +237,8 @@ impl Change {
 }
 
 /// A user, by id or name.
-pub(super) async fn user<G: Executor>(ground: &G, named: &str) -> Result<User, Error> {
-    let users = UserRepo::on(ground);
+pub(super) async fn user<G: Executor>(executor: &G, named: &str) -> Result<User, Error> {
+    let users = UserRepo::on(executor);
     let found = match named.parse() {
         Ok(id) => users.get_by_id(id).await?,
         Err(_) if names::check("user", named).is_err() => None,

@@ -48,12 +48,12 @@ pub async fn download(
     _: Admin,
     one_at_a_time: Arc<Semaphore>,
 ) -> ApiResult<Response> {
-    let turn = one_at_a_time.try_acquire_owned();
-    let turn =
-        turn.map_err(|_| Failure::new(Kind::Unavailable, "another backup is running: try again later"))?;
+    let permit = one_at_a_time.try_acquire_owned();
+    let permit =
+        permit.map_err(|_| Failure::new(Kind::Unavailable, "another backup is running: try again later"))?;
     remove_leftovers(&state.data_dir);
     let path = state.data_dir.join(format!("{NAME_START}{}{NAME_END}", Uuid::now_v7()));
-    let copy = BackupFile { path, _permit: turn };
+    let copy = BackupFile { path, _permit: permit };
     let store = state.store.clone();
     // Once begun the copy is made, even when its caller hangs up meanwhile; it is removed then, and not before: what
     // is removed while SQLite still writes it would come back.

@@ -29,13 +29,14 @@ use crate::transport::{BodyError, Client, Endpoint, Http2, ResponseBody};
 const BODY_MAX: usize = 1024 * 1024;
 const SCOPE: &str = "x-sproxy-scope";
 
-/// How the leader's HTTP side is reached now; none: it is not known yet.
+/// The leader's present HTTP address; `None` if it is not known yet.
 pub type LeaderAddress = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// The leader's address as it was last, and the way to it.
 type Known = Option<(String, Arc<Client>)>;
 
-/// A relay to wherever the leader is at the time. The admin token of this node's own data directory opens nothing there.
+/// A relay to wherever the leader is at the time. The admin token of this node's own data directory opens nothing
+/// there.
 #[must_use]
 pub fn to_leader(address: LeaderAddress, accounts: Accounts, callers: Arc<Callers>) -> control::Relay {
     let known: Arc<Mutex<Known>> = Arc::default();

@@ -51,7 +51,7 @@ pub trait Cluster: Send + Sync {
     /// Every peer, by id.
     fn peers(&self) -> Vec<Peer>;
 
-    /// Why no credential can be judged here: a follower has not been told of any users yet. None: it can.
+    /// Why no credential can be checked here: a follower that has not received any users yet. `None` if it can.
     fn no_accounts_yet(&self) -> Option<String>;
 
     /// Who holds [`Self::complete_through`] back; empty on a node that does not know.
@@ -70,8 +70,8 @@ pub trait Cluster: Send + Sync {
     /// What the leader refused of this node's usage, added up.
     fn rejected(&self) -> BoxFuture<'_, Result<Dismissed, Failure>>;
 
-    /// Gives up what the leader refused of this node's usage. What is given up is added to `sum`, also when the rest cannot
-    /// be.
+    /// Gives up what the leader refused of this node's usage. What is given up is added to `sum`, also when the rest
+    /// cannot be.
     fn dismiss_rejected<'a>(&'a self, sum: &'a mut Dismissed) -> BoxFuture<'a, Result<(), Failure>>;
 
     /// Sets whether a peer should get new traffic. Only a leader is asked.

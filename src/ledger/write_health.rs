@@ -1,4 +1,4 @@
-//! Whether the database takes records, as everybody sees it: those who ask for room, and those who ask for health.
+//! Whether the database takes records: for those who reserve room, and for health checks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

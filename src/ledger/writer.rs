@@ -16,13 +16,13 @@ use crate::store::{Error, Store, UsageRepo};
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
-/// A transaction that takes longer is given up and tried again: the database's machine is gone without a word. Those who
-/// wait for it have their answers as soon as the emergency file has their records, so this is well below the time for
-/// which they wait (`usage.commit_timeout`, 30 s if nobody sets it).
+/// A transaction that takes longer is given up and tried again: the database's machine is gone without closing the
+/// connection. Those who wait for it have their answers as soon as the emergency file has their records, so this is
+/// well below the time for which they wait (`usage.commit_timeout`, 30 s if nobody sets it).
 const TRANSACTION_MAX: Duration = Duration::from_secs(10);
 /// How long the writer, asked to end, waits for reservations that are still out.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
-/// Between two looks at the database's files while there is nothing to write.
+/// Interval at which the database's files are checked while there is nothing to write.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The ledger's writer. Has to be run; owns nothing that could be lost, the queue holds what waits.
@@ -157,8 +157,8 @@ impl UsageWriter {
         }
     }
 
-    /// Puts a batch into the emergency file, and tells those who wait that it cannot be lost. Where that cannot be, they
-    /// wait on.
+    /// Puts a batch into the emergency file, and notifies those who wait that it cannot be lost. If that fails, they go
+    /// on waiting.
     async fn make_safe(&mut self, batch: &mut Batch) {
         let missing = batch.records.len() - batch.safe;
         let Some(mut file) = self.emergency.take_if(|_| missing > 0) else { return };

@@ -192,12 +192,12 @@ const fn object(within: Field) -> u8 {
     }
 }
 
-/// What an event of this kind says; none: nothing that matters.
+/// The meaning of an event of this kind; `None` if it is of no interest.
 pub fn event(kind: &[u8]) -> Option<Event> {
     named(kind, |provider| answer_names(provider).events)
 }
 
-/// How a step of this kind relates to the answer's counts; none: its counts have to tell.
+/// How a step of this kind relates to the answer's counts; `None` if only its counts can tell.
 pub fn step(kind: &[u8]) -> Option<StepKind> {
     named(kind, |provider| answer_names(provider).steps)
 }

@@ -212,7 +212,7 @@ fn behind_line(bytes: &[u8], end: Option<usize>, unended: EventLine) -> (EventLi
     (start, bytes.get(end + 1..).unwrap_or_default())
 }
 
-/// How much of `expected` has been matched once `bytes` have come, blanks before it aside; none: it differs.
+/// How much of `expected` has been matched once `bytes` have come, ignoring leading blanks; `None` if it differs.
 fn matches(bytes: &[u8], expected: &[u8], matched: usize) -> Option<usize> {
     let mut matched = matched;
     for &byte in bytes {

@@ -48,13 +48,10 @@ use crate::upstream::probe_all;
 /// Why a node does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The system delivers no signals.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
-    /// A socket or a directory.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// The database.
     #[error("{0}")]
     Store(#[from] store::Error),
     /// Accounts could not be read or made.
@@ -66,10 +63,8 @@ pub enum Error {
     /// The cluster: the database below it, or a leader that will not have this node.
     #[error("{0}")]
     Cluster(#[from] Failure),
-    /// The server for nodes.
     #[error("{0}")]
     Grpc(#[from] grpc::Error),
-    /// A task of the node ended by itself.
     #[error(transparent)]
     EndedEarly(EndedEarly),
 }
@@ -80,13 +75,13 @@ pub(super) struct Node {
     pub(super) http: SocketAddr,
     pub(super) grpc: Option<SocketAddr>,
     pub(super) supervisor: Supervisor,
-    /// The data directory is this process's while it is open.
+    /// The lock on the data directory.
     pub(super) data_dir: FileLock,
-    /// And its database.
+    /// The lock on the database.
     pub(super) lock: Arc<DatabaseLock>,
 }
 
-/// What every part of a node is made with.
+/// What every part of a node is built from.
 struct SharedParts {
     id: NodeId,
     store: Store,
@@ -342,7 +337,7 @@ fn limits_keeper(base: &SharedParts) -> LimitsKeeper {
     }
 }
 
-/// The name of a leader that is given none.
+/// The default name of a leader.
 const FIRST: &str = "sp-1";
 
 fn take_data_dir(data_dir: &Path) -> Result<FileLock, Error> {
@@ -413,7 +408,7 @@ fn show_once(password: &str) {
 }
 
 /// The file for what the database does not take. What an earlier process left there is booked before anything is
-/// counted, or waits in line if that cannot be.
+/// counted, or queued if that cannot be.
 async fn emergency(config: &Config, store: &Store, synced: bool) -> Option<(Emergency, Vec<UsageRecord>)> {
     let opened = Emergency::open(&config.node.data_dir).map_err(|error| {
         tracing::warn!(%error, "there is no emergency file: usage that cannot be written is held in memory alone");
@@ -439,9 +434,9 @@ async fn emergency(config: &Config, store: &Store, synced: bool) -> Option<(Emer
     }
 }
 
-/// Between two rounds of checks on targets.
+/// Interval of target checks.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
-/// Between two rounds of housekeeping.
+/// Interval of housekeeping.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
 
 fn background(supervisor: &mut Supervisor, base: &SharedParts) {

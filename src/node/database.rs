@@ -37,7 +37,7 @@ pub(super) fn keep(lock: &Arc<DatabaseLock>, supervisor: &mut Supervisor) {
     });
 }
 
-/// The machine's clock; while it cannot be right, what the books know.
+/// The machine's clock; while it cannot be right, the last time that the usage log knows.
 pub(super) async fn clock_of(store: &Store) -> Result<PlausibleClock, store::Error> {
     let clock = PlausibleClock::new();
     if let Some(newest) = UsageRepo::on(store).newest_time().await? {

@@ -48,7 +48,7 @@ impl Executor for Store {
     }
 }
 
-/// Keeps others from implementing [`Executor`](super::Executor).
+/// Keeps others from implementing [`Executor`].
 pub(super) mod private {
     pub trait Sealed {}
 }

@@ -45,7 +45,7 @@ impl DatabaseLock {
         }
     }
 
-    /// Who else may have the database now; none: it is this process's, or its server is away.
+    /// Who else may have the database now; `None` if this process has it or the server is away.
     #[must_use]
     pub fn rival(&self) -> Option<String> {
         match &self.0 {

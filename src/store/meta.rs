@@ -10,7 +10,6 @@ use crate::store::{Error, Executor, Store};
 mod row {
     use sea_orm::entity::prelude::*;
 
-    /// A key and its value.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "meta")]
     pub struct Model {
@@ -25,11 +24,10 @@ mod row {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// Sets the number `$1` to `$2` unless it is higher already, in a transaction with what the number tells of.
+/// Sets the number `$1` to `$2` unless it is higher already, in one transaction with what the number counts.
 pub(super) const RAISE: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE \
     SET value = excluded.value WHERE CAST(meta.value AS BIGINT) < CAST(excluded.value AS BIGINT)";
 
-/// What is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MetaKey {
     /// The id of this database as a leader's ledger.
@@ -46,15 +44,15 @@ pub enum MetaKey {
     LeaderLedgerId,
     /// The highest number of a batch that a leader has acknowledged, within [`Self::LeaderLedgerId`].
     LeaderBatch,
-    /// The ledger id within which the replicated state version counts.
+    /// The ledger id that the replicated state version belongs to.
     StateLedgerId,
-    /// What the replicated state goes back to; JSON, written by the cluster.
+    /// The origin of the replicated state; JSON, written by the cluster.
     StateOrigin,
     /// The public keys of tokens that other leaders signed, Base64, comma-separated.
     TokenKeys,
-    /// Runs of this process that the leader may know this node by, comma-separated.
+    /// Instance ids that the leader may know this node by, comma-separated.
     Instances,
-    /// What other nodes had used when the leader last told, for a restart without it.
+    /// What other nodes had used as the leader last reported, for a restart without it.
     UsageElsewhere,
     /// When the leader was last heard of, microseconds.
     LeaderHeardAt,
@@ -62,7 +60,7 @@ pub enum MetaKey {
     NodeNumber,
     /// The database is a backup's copy, and no leader has started on it yet.
     IsCopy,
-    /// This node's share of per-minute limits when the leader last told, `part/whole`, for a restart without it.
+    /// This node's share of per-minute limits as the leader last set it, `part/whole`, for a restart without it.
     LimitShare,
 }
 
@@ -94,8 +92,8 @@ impl MetaKey {
 pub struct MetaRepo<'a, G>(&'a G);
 
 impl<'a, G: Executor> MetaRepo<'a, G> {
-    pub fn on(ground: &'a G) -> Self {
-        Self(ground)
+    pub fn on(executor: &'a G) -> Self {
+        Self(executor)
     }
 
     /// The value of `key`, if it was ever set.
@@ -121,7 +119,7 @@ impl<'a, G: Executor> MetaRepo<'a, G> {
         Ok(())
     }
 
-    /// Sets `key` to `value` unless it has a value already; returns the value that holds. Of several processes that
+    /// Sets `key` to `value` unless it has a value already; returns the value that is stored. Of several processes that
     /// do so at once, one wins and all get the same answer.
     pub async fn get_or_set(&self, key: MetaKey, value: &str) -> Result<String, Error> {
         let row = row::ActiveModel { key: Set(key.as_str().to_owned()), value: Set(value.to_owned()) };
@@ -139,8 +137,8 @@ impl<'a, G: Executor> MetaRepo<'a, G> {
         self.number(MetaKey::StateVersion).await
     }
 
-    /// The next number for the name of a node: above `above`, and above all that were returned before. Concurrent callers
-    /// get different ones.
+    /// The next number for the name of a node: above `above`, and above all that were returned before. Concurrent
+    /// callers get different ones.
     ///
     /// # Errors
     /// [`Error`] of the database, or [`Error::Value`] if what is stored is no number.
@@ -156,9 +154,10 @@ impl<'a, G: Executor> MetaRepo<'a, G> {
         self.get(key).await?.map_or(Ok(0), |text| as_number(key, &text))
     }
 
-    /// The number of `key`, which nobody else reads so or changes until the transaction ends; 0 if it was never set.
+    /// The number of `key`, locked until the transaction ends; 0 if it was never set.
     pub(super) async fn lock(&self, key: MetaKey) -> Result<u64, Error> {
-        // A row that is not there cannot be locked, so it is made; SQLite's transactions write one after another anyway.
+        // A row that is not there cannot be locked, so it is made; SQLite's transactions write one after another
+        // anyway.
         let sql = "INSERT INTO meta (key, value) VALUES ($1, '0') ON CONFLICT (key) DO UPDATE SET value = meta.value \
                    RETURNING value";
         self.counted(key, sql, []).await

@@ -30,7 +30,7 @@ pub fn read(body: &[u8]) -> Form<'_> {
     form
 }
 
-/// Goes through the parts: how many of them are models; none where a part can be read in more than one way.
+/// Goes through the parts: how many of them are models; `None` where a part can be read in more than one way.
 fn fields<'a>(body: &'a [u8], form: &mut Form<'a>) -> Option<usize> {
     const BOUNDARY_MAX: usize = 70;
     let (first, mut rest) = split(body.strip_prefix(b"--")?, b"\r\n")?;

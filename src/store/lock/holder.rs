@@ -1,4 +1,4 @@
-//! How a process that holds something is told of to another.
+//! How the holder of a lock is described to another process.
 
 /// The message for the process that finds the database locked.
 pub(super) fn in_use(database: &str, holder: &str) -> String {

@@ -52,7 +52,7 @@ enum Attempt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Holder {
     pid: i32,
-    /// When it last did something; none: this role may not see it.
+    /// When it was last active; `None` if this role may not see that.
     active_at: Option<String>,
     name: String,
 }

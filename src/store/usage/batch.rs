@@ -109,7 +109,7 @@ impl PriceTexts {
     }
 }
 
-/// The parts of a record as JSON; none where there is only one.
+/// The parts of a record as JSON; `None` where there is only one.
 pub(super) fn parts_text(record: &UsageRecord) -> Result<Option<String>, Error> {
     let parts = Some(&record.parts).filter(|parts| !parts.is_empty());
     parts.map(|parts| columns::to_json("usage_logs.parts", parts)).transpose()

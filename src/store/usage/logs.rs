@@ -144,8 +144,8 @@ impl UsageRepo<'_> {
     }
 }
 
-/// A model's name with `*` (anything) or `?` (one character) as the database matches it: operator and pattern. None: it
-/// is a name. Both databases tell upper case from lower.
+/// A model's name with `*` (anything) or `?` (one character) as the database matches it: operator and pattern. `None`
+/// if it is a plain name. Both databases tell upper case from lower.
 fn pattern(model: &str, backend: DbBackend) -> Option<(&'static str, String)> {
     if !model.contains(['*', '?']) {
         return None;
