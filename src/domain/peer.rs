@@ -63,7 +63,7 @@ pub struct PeerStatus {
     /// Up to here it owes nothing; none: it did not say.
     pub synced_through: Option<Timestamp>,
     /// What it said of that before is untrue: the leader's database has lost some of it.
-    pub is_doubted: bool,
+    pub sync_point_invalid: bool,
 }
 
 impl PeerStatus {
@@ -76,7 +76,7 @@ impl PeerStatus {
         peer.is_active = true;
         peer.last_seen = Some(self.last_seen);
         peer.unsynced = self.unsynced.unwrap_or(peer.unsynced);
-        let before = peer.synced_through.filter(|_| !self.is_doubted);
+        let before = peer.synced_through.filter(|_| !self.sync_point_invalid);
         peer.synced_through = before.max(self.synced_through);
     }
 }

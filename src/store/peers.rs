@@ -86,10 +86,10 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
     pub async fn note_statuses(&self, statuses: &[PeerStatus]) -> Result<(), Error> {
         let sql = "UPDATE peers SET is_active = TRUE, last_seen = said.last_seen, \
             unsynced = COALESCE(said.unsynced, peers.unsynced), \
-            synced_through = CASE WHEN said.is_doubted OR peers.synced_through IS NULL THEN said.synced_through \
+            synced_through = CASE WHEN said.sync_point_invalid OR peers.synced_through IS NULL THEN said.synced_through \
             WHEN peers.synced_through < said.synced_through THEN said.synced_through ELSE peers.synced_through END \
             FROM said WHERE peers.id = said.id AND peers.instance_id = said.instance_id";
-        let columns = "id, instance_id, last_seen, unsynced, synced_through, is_doubted";
+        let columns = "id, instance_id, last_seen, unsynced, synced_through, sync_point_invalid";
         let values = |status: &PeerStatus| {
             [
                 status.id.as_str().to_owned().into(),
@@ -97,7 +97,7 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
                 status.last_seen.as_micros().into(),
                 status.unsynced.map(columns::count).into(),
                 columns::micros(status.synced_through).into(),
-                status.is_doubted.into(),
+                status.sync_point_invalid.into(),
             ]
         };
         self.update(columns, statuses, values, sql).await

@@ -36,30 +36,30 @@ impl<B: LeaderStore> Leader<B> {
         if last == 0 {
             return Ok(());
         }
-        let held = self.books.batches_taken(node).await?;
+        let held = self.store.batches_taken(node).await?;
         if held >= last {
             return Ok(());
         }
         let behind = Failure::behind(held);
-        self.fell_back(node, &behind);
+        self.on_rollback(node, &behind);
         Err(behind)
     }
 
     /// What a node said of a database that has lost some of it since is untrue.
-    pub(in crate::cluster) fn fell_back(&self, node: &NodeId, error: &Failure) {
+    pub(in crate::cluster) fn on_rollback(&self, node: &NodeId, error: &Failure) {
         if let Some(held) = error.batches_held {
             tracing::error!(
                 peer = %node, held,
                 "the database has fallen back behind what was acknowledged to a node, which pushes again what is missing"
             );
-            self.registry.lock().doubt(node);
+            self.registry.lock().invalidate_sync_point(node);
             // What was counted of it for the limits is to be read anew too.
-            self.tally.lock().invalidate(node);
+            self.usage.lock().invalidate(node);
         }
     }
 
     /// The highest number of a batch that this run has acknowledged to a node.
-    pub(in crate::cluster) fn given(&self, node: &NodeId) -> Arc<AtomicU64> {
-        Arc::clone(self.given.lock().entry(node.clone()).or_default())
+    pub(in crate::cluster) fn acknowledged(&self, node: &NodeId) -> Arc<AtomicU64> {
+        Arc::clone(self.acknowledged.lock().entry(node.clone()).or_default())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use futures_util::future::BoxFuture;
 
 use crate::cluster::leader::registry::{Error, HeartbeatReport, Registry};
-use crate::cluster::leader::requests::{key_uses, nameless, offered, registration, speaker};
+use crate::cluster::leader::requests::{key_uses, nameless, offered, parse_sender, registration};
 use crate::cluster::leader::{Leader, LeaderStore};
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
@@ -28,15 +28,15 @@ impl<B: LeaderStore> Leader<B> {
         let id = registration.node_id.clone();
         let peer =
             self.change_peer(&id, move |registry| registry.register(registration.clone(), now)).await?;
-        if !self.given.lock().contains_key(&peer.id) {
+        if !self.acknowledged.lock().contains_key(&peer.id) {
             // From the moment that it hears of this, totals wait for it. A leader that forgot it with its power would not.
-            self.books.make_durable().await?;
+            self.store.make_durable().await?;
         }
-        let batches = self.books.batches_taken(&peer.id).await?;
+        let batches = self.store.batches_taken(&peer.id).await?;
         // The node learns of this number and owes again what came after it, which no fence must then hold against it.
-        self.given(&peer.id).store(batches, Ordering::Release);
+        self.acknowledged(&peer.id).store(batches, Ordering::Release);
         self.notify_watchers();
-        let wanted = |offered| self.standing.lock().adopts(&offered, self.age()).is_some();
+        let wanted = |offered| self.provenance.lock().adopts(&offered, self.age()).is_some();
         tracing::info!(peer = %peer.id, addr = %peer.addr, version = %peer.version, "a node registered");
         Ok(v1::RegisterResponse {
             state_wanted: offered.is_some_and(wanted),
@@ -51,18 +51,18 @@ impl<B: LeaderStore> Leader<B> {
     /// Not found: the node has to register. Invalid. [`Failure::behind`]: the database has fallen back.
     /// What the database says.
     pub async fn heartbeat(&self, request: &v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, Failure> {
-        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
+        let (id, instance) = parse_sender(&request.node_id, &request.instance_id)?;
         self.check_ledger(&request.ledger_id)?;
         self.check_run(&request.leader_instance_id)?;
         self.registry.lock().seen(&id, instance, self.clock.now())?;
         self.check_batches(&id, request.last_batch).await?;
-        let sign = HeartbeatReport {
+        let report = HeartbeatReport {
             unsynced: request.unsynced,
             synced_through: request.synced_through.map(moment::from_wire),
             draining: request.draining,
         };
-        let peer = self.registry.lock().heartbeat(&id, instance, sign, self.clock.now())?;
-        self.books.note_key_uses(&key_uses(request));
+        let peer = self.registry.lock().heartbeat(&id, instance, report, self.clock.now())?;
+        self.store.note_key_uses(&key_uses(request));
         self.notify_watchers();
         Ok(v1::HeartbeatResponse { draining: peer.draining })
     }
@@ -72,14 +72,14 @@ impl<B: LeaderStore> Leader<B> {
     /// # Errors
     /// Not found for another run than the registered one; what the database says.
     pub async fn leave(&self, request: &v1::LeaveRequest) -> Result<v1::LeaveResponse, Failure> {
-        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
+        let (id, instance) = parse_sender(&request.node_id, &request.instance_id)?;
         self.registry.lock().seen(&id, instance, self.clock.now())?;
         let owed = self.owed_by(&id, request).await;
-        let (node, now, given) = (id.clone(), self.clock.now(), Arc::clone(&self.given));
+        let (node, now, acknowledged) = (id.clone(), self.clock.now(), Arc::clone(&self.acknowledged));
         let rule = move |registry: &mut Registry| {
             let peer = registry.leave(&node, instance, owed, now)?;
             // Whether or not the answer to the commit comes.
-            given.lock().remove(&node);
+            acknowledged.lock().remove(&node);
             Ok(peer)
         };
         self.change_peer(&id, rule).await?;
@@ -104,12 +104,12 @@ impl<B: LeaderStore> Leader<B> {
     /// What the database says; the next call does it again.
     pub async fn sweep(&self) -> Result<(), Failure> {
         let _age_grows = self.age();
-        let _keeping = self.keeping.lock().await;
+        let _refreshing = self.refreshing.lock().await;
         let (heard, silent) = {
             let mut registry = self.registry.lock();
             (registry.statuses(), registry.silent(self.clock.now()))
         };
-        let rows = self.books.update_peers(heard.clone(), silent.clone()).await?;
+        let rows = self.store.update_peers(heard.clone(), silent.clone()).await?;
         for peer in silent.iter().filter(|peer| rows.iter().any(|row| row.id == peer.id && !row.is_active)) {
             tracing::warn!(peer = %peer.id, last_seen = ?peer.last_seen.map(|at| at.to_string()), "a node is silent: inactive");
         }
@@ -141,11 +141,11 @@ impl<B: LeaderStore> Leader<B> {
     /// # Errors
     /// Not found, conflict for one that lives; what the database says.
     pub async fn forget(&self, id: &NodeId) -> Result<(), Failure> {
-        let _keeping = self.keeping.lock().await;
-        let (node, given) = (id.clone(), Arc::clone(&self.given));
+        let _refreshing = self.refreshing.lock().await;
+        let (node, acknowledged) = (id.clone(), Arc::clone(&self.acknowledged));
         let rule = move |registry: &mut Registry| {
             registry.may_forget(&node)?;
-            given.lock().remove(&node);
+            acknowledged.lock().remove(&node);
             Ok(None)
         };
         self.decide(id, rule).await?;
@@ -160,7 +160,7 @@ impl<B: LeaderStore> Leader<B> {
         id: &NodeId,
         rule: impl Fn(&mut Registry) -> Result<Peer, Error> + Send + Sync + 'static,
     ) -> Result<Peer, Failure> {
-        let _keeping = self.keeping.lock().await;
+        let _refreshing = self.refreshing.lock().await;
         let kept = self.decide(id, move |registry| rule(registry).map(Some)).await?;
         kept.ok_or_else(|| Error::NoSuchPeer(id.clone()).into())
     }
@@ -179,7 +179,7 @@ impl<B: LeaderStore> Leader<B> {
             rule(&mut registry)
         };
         // Boxed: as long a future as this is no longer seen to be `Send` by who calls it.
-        let change: BoxFuture<'_, _> = Box::pin(self.books.change_peer(id.clone(), rule));
+        let change: BoxFuture<'_, _> = Box::pin(self.store.change_peer(id.clone(), rule));
         change.await
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 
 use crate::cluster::leader::names::Names;
 use crate::cluster::leader::registry::Registry;
-use crate::cluster::leader::requests::{readable, speaker};
+use crate::cluster::leader::requests::{parse_sender, readable};
 use crate::cluster::replication::adoption::{Age, Provenance};
 use crate::cluster::replication::state::State;
 use crate::cluster::replication::state_log::StateLog;
@@ -130,7 +130,7 @@ pub trait LeaderStore: Send + Sync + 'static {
     fn adopt(
         &self,
         version: u64,
-        standing: Provenance,
+        provenance: Provenance,
         state: State,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
@@ -157,21 +157,21 @@ pub struct Leader<B> {
     instance: InstanceId,
     ledger: LedgerId,
     heartbeat: Duration,
-    pub(super) books: B,
+    pub(super) store: B,
     pub(super) clock: Arc<dyn Clock>,
     registry: Arc<Mutex<Registry>>,
     /// Names that wait for their nodes.
     names: tokio::sync::Mutex<Names>,
     /// Held while peers are read from the disk until the registry has it, so that it is told nothing older afterwards.
-    keeping: tokio::sync::Mutex<()>,
-    pub(super) tally: Mutex<PerNodeUsage>,
+    refreshing: tokio::sync::Mutex<()>,
+    pub(super) usage: Mutex<PerNodeUsage>,
     /// Places for batches that are being committed.
     pub(super) commits: Arc<Semaphore>,
-    publisher: Mutex<StateLog>,
-    standing: Mutex<Provenance>,
+    state_log: Mutex<StateLog>,
+    provenance: Mutex<Provenance>,
     age: Mutex<Age>,
     /// The highest number of a batch that this run has acknowledged to a node, of those that registered and have not left.
-    given: Arc<Mutex<HashMap<NodeId, Arc<AtomicU64>>>>,
+    acknowledged: Arc<Mutex<HashMap<NodeId, Arc<AtomicU64>>>>,
     /// One adoption at a time, and none while the state is loaded anew.
     adopting: tokio::sync::Mutex<()>,
     /// Goes up whenever there is something to tell watchers.
@@ -188,30 +188,30 @@ impl<B: LeaderStore> Leader<B> {
         id: NodeId,
         instance: InstanceId,
         heartbeat: Duration,
-        books: B,
+        store: B,
         kept: Vec<Peer>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
-        let (standing, state) = books.load_state().await?;
+        let (provenance, state) = store.load_state().await?;
         let now = clock.now();
         Ok(Self {
             registry: Arc::new(Mutex::new(Registry::new(id.clone(), heartbeat, kept, now))),
             names: tokio::sync::Mutex::default(),
-            keeping: tokio::sync::Mutex::default(),
-            tally: Mutex::new(PerNodeUsage::new(now)),
+            refreshing: tokio::sync::Mutex::default(),
+            usage: Mutex::new(PerNodeUsage::new(now)),
             commits: Arc::new(Semaphore::new(COMMITS_MAX)),
-            ledger: standing.origin.ledger,
-            age: Mutex::new(Age::of(standing.origin.ledger, now)),
-            publisher: Mutex::new(StateLog::new(standing.origin.clone(), state)),
-            standing: Mutex::new(standing),
-            given: Arc::default(),
+            ledger: provenance.origin.ledger,
+            age: Mutex::new(Age::of(provenance.origin.ledger, now)),
+            state_log: Mutex::new(StateLog::new(provenance.origin.clone(), state)),
+            provenance: Mutex::new(provenance),
+            acknowledged: Arc::default(),
             adopting: tokio::sync::Mutex::new(()),
             news: watch::Sender::new(0),
             metrics: LeaderMetrics::default(),
             id,
             instance,
             heartbeat,
-            books,
+            store,
             clock,
         })
     }
@@ -226,7 +226,7 @@ impl<B: LeaderStore> Leader<B> {
         self: &Arc<Self>,
         request: v1::PushUsageRequest,
     ) -> Result<v1::PushUsageResponse, Failure> {
-        let (id, instance) = speaker(&request.node_id, &request.instance_id)?;
+        let (id, instance) = parse_sender(&request.node_id, &request.instance_id)?;
         self.check_ledger(&request.ledger_id)?;
         self.check_run(&request.leader_instance_id)?;
         if request.records.len() > RECORDS_MAX {
@@ -341,8 +341,8 @@ impl<B: LeaderStore> Leader<B> {
 
     /// What the leader keeps.
     #[must_use]
-    pub fn books(&self) -> &B {
-        &self.books
+    pub fn store(&self) -> &B {
+        &self.store
     }
 
     pub(super) fn notify_watchers(&self) {

@@ -10,18 +10,18 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{InstanceId, NodeId};
 
 /// So long a given name counts among [`UNCLAIMED_MAX`]. A node that comes later still has it: it is nobody else's.
-pub const WAITS: Duration = Duration::from_mins(1);
+pub const NAME_RESERVATION_TTL: Duration = Duration::from_mins(1);
 
 /// A node that wants a name.
 #[derive(Clone, Debug)]
-pub struct Nameless {
+pub struct UnnamedNode {
     /// This run of its process.
     pub instance: InstanceId,
     /// Earlier runs on the same data directory.
     pub former: Vec<InstanceId>,
 }
 
-impl Nameless {
+impl UnnamedNode {
     /// Whether `instance` is this run of the node or an earlier one.
     #[must_use]
     pub fn has_been(&self, instance: InstanceId) -> bool {
@@ -32,11 +32,11 @@ impl Nameless {
 /// The names that were given a moment ago.
 #[derive(Debug, Default)]
 pub struct Names {
-    given: Vec<Given>,
+    reserved: Vec<Reservation>,
 }
 
 #[derive(Debug)]
-struct Given {
+struct Reservation {
     instance: InstanceId,
     id: NodeId,
     at: Timestamp,
@@ -45,9 +45,9 @@ struct Given {
 impl Names {
     /// The name that the node has or was given already: an answer that got lost costs no second one.
     #[must_use]
-    pub fn of(&self, node: &Nameless, registry: &Registry) -> Option<NodeId> {
-        let given = || self.given.iter().find(|given| node.has_been(given.instance));
-        registry.named(|instance| node.has_been(instance)).or_else(|| given().map(|given| given.id.clone()))
+    pub fn of(&self, node: &UnnamedNode, registry: &Registry) -> Option<NodeId> {
+        let reserved = || self.reserved.iter().find(|name| node.has_been(name.instance));
+        registry.named(|instance| node.has_been(instance)).or_else(|| reserved().map(|name| name.id.clone()))
     }
 
     /// Whether one more name may be given now.
@@ -56,17 +56,17 @@ impl Names {
     /// As [`Registry::may_name`]; [`Error::Unclaimed`] while too many wait for their nodes.
     pub fn make_room(&mut self, registry: &Registry, now: Timestamp) -> Result<(), Error> {
         registry.may_name(now)?;
-        self.given.retain_mut(|given| {
+        self.reserved.retain_mut(|name| {
             // Nothing was given later than now: the clock was ahead.
-            given.at = given.at.min(now);
-            now.since(given.at) < WAITS && !registry.knows(&given.id)
+            name.at = name.at.min(now);
+            now.since(name.at) < NAME_RESERVATION_TTL && !registry.knows(&name.id)
         });
-        if self.given.len() < UNCLAIMED_MAX { Ok(()) } else { Err(Error::Unclaimed) }
+        if self.reserved.len() < UNCLAIMED_MAX { Ok(()) } else { Err(Error::Unclaimed) }
     }
 
     /// The node was given a name.
-    pub fn give(&mut self, node: &Nameless, id: NodeId, now: Timestamp) {
-        self.given.push(Given { instance: node.instance, id, at: now });
+    pub fn give(&mut self, node: &UnnamedNode, id: NodeId, now: Timestamp) {
+        self.reserved.push(Reservation { instance: node.instance, id, at: now });
     }
 }
 
@@ -83,8 +83,8 @@ mod tests {
         format!("sp-{number}").parse().expect("a node id")
     }
 
-    fn nameless() -> Nameless {
-        Nameless { instance: InstanceId::new(), former: Vec::new() }
+    fn nameless() -> UnnamedNode {
+        UnnamedNode { instance: InstanceId::new(), former: Vec::new() }
     }
 
     fn comes(registry: &mut Registry, id: NodeId, instance: InstanceId, former: &[InstanceId], second: i64) {
@@ -111,7 +111,7 @@ mod tests {
         names.make_room(&registry, at(10)).expect("room");
         names.give(&node, id(2), at(10));
         assert_eq!(names.of(&node, &registry), Some(id(2)));
-        let restarted = Nameless { former: vec![node.instance], ..nameless() };
+        let restarted = UnnamedNode { former: vec![node.instance], ..nameless() };
         assert_eq!(names.of(&restarted, &registry), Some(id(2)));
         assert_eq!(names.of(&nameless(), &registry), None);
         comes(&mut registry, id(2), node.instance, &[], 11);

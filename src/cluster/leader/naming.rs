@@ -1,6 +1,6 @@
 //! A nameless `Register`: a name, and nothing else.
 
-use crate::cluster::leader::names::Nameless;
+use crate::cluster::leader::names::UnnamedNode;
 use crate::cluster::leader::{Leader, LeaderStore};
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
@@ -14,7 +14,7 @@ impl<B: LeaderStore> Leader<B> {
     /// As [`Names::make_room`](crate::cluster::leader::names::Names::make_room); what the database says.
     pub(super) async fn give_name(
         &self,
-        node: &Nameless,
+        node: &UnnamedNode,
         addr: &str,
     ) -> Result<v1::RegisterResponse, Failure> {
         // One at a time: what is asked twice at once gets one name, and no more wait than may.
@@ -35,10 +35,10 @@ impl<B: LeaderStore> Leader<B> {
     async fn unused_name(&self) -> Result<NodeId, Failure> {
         loop {
             let highest = self.registry.lock().highest_number();
-            let number = self.books.next_node_number(highest).await?;
+            let number = self.store.next_node_number(highest).await?;
             let id: NodeId = parse("node_id", &format!("sp-{number}"))?;
             let is_known = self.registry.lock().knows(&id);
-            if !is_known && self.books.batches_taken(&id).await? == 0 {
+            if !is_known && self.store.batches_taken(&id).await? == 0 {
                 return Ok(id);
             }
         }

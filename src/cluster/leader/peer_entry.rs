@@ -9,7 +9,7 @@ use crate::domain::peer::{Peer, PeerStatus};
 
 /// A node that says it is a run restarted waits for so many heartbeats of that run: it may be a copy of one that lives. No
 /// heartbeat is waited for where that run's watch broke off.
-const HEARD_FOR: u32 = 2;
+const TAKEOVER_HEARTBEATS: u32 = 2;
 
 /// As long as that at most where the run has no watch open: one that lives opens one again within that time
 /// ([`crate::cluster::retry`]).
@@ -126,14 +126,14 @@ pub(super) struct Entry {
     /// What was heard since and is still to be written down.
     pub status: Option<PeerStatus>,
     /// The node's own word.
-    pub drains_itself: bool,
+    pub self_draining: bool,
     /// From here its silence counts: when it, or that another leader heard of it, was last heard of, or when this leader
     /// started. By this leader's clock: what another's says is only compared with what it said before.
     pub silent_since: Timestamp,
     /// Its streams of `WatchState` that are open.
     pub watches: u32,
     /// The last of them ended, and nothing was heard of it since.
-    pub hung_up: bool,
+    pub watch_disconnected: bool,
     /// Runs that wanted its place while it was heard of, and since when.
     pub refused: Vec<(InstanceId, Timestamp)>,
     /// Runs on its data directory before the one that registered.
@@ -147,10 +147,10 @@ impl Entry {
         Self {
             peer,
             status: None,
-            drains_itself: false,
+            self_draining: false,
             silent_since: now,
             watches: 0,
-            hung_up: false,
+            watch_disconnected: false,
             refused: Vec::new(),
             former: Vec::new(),
             former_names: Vec::new(),
@@ -159,7 +159,7 @@ impl Entry {
 
     /// As people see it.
     pub fn shown(&self) -> Peer {
-        Peer { draining: self.peer.draining || self.drains_itself, ..self.peer.clone() }
+        Peer { draining: self.peer.draining || self.self_draining, ..self.peer.clone() }
     }
 
     /// Whether `node` may have this place: it is this run, or one after it, or nobody is there.
@@ -175,9 +175,9 @@ impl Entry {
         let waits = self.refused.iter().find(|(run, _)| *run == node.instance);
         // A run does not live on beside its successor: who is refused and does is a copy, whatever breaks off later.
         let is_copy = waits.is_some_and(|(_, since)| self.silent_since >= since.plus(heartbeat));
-        let patience = heartbeat * HEARD_FOR;
+        let patience = heartbeat * TAKEOVER_HEARTBEATS;
         let patience = if self.watches == 0 { patience.min(UNWATCHED_FOR) } else { patience };
-        let is_heard = !self.hung_up && now.since(self.silent_since) <= patience;
+        let is_heard = !self.watch_disconnected && now.since(self.silent_since) <= patience;
         if !is_copy && !is_heard {
             return Ok(());
         }
@@ -193,7 +193,7 @@ impl Entry {
     /// It gave a sign of life.
     pub fn heard(&mut self, now: Timestamp) {
         self.silent_since = now;
-        self.hung_up = false;
+        self.watch_disconnected = false;
         self.note(|status| status.last_seen = now);
     }
 
@@ -206,7 +206,7 @@ impl Entry {
             last_seen: self.peer.last_seen.unwrap_or(self.silent_since),
             unsynced: None,
             synced_through: None,
-            is_doubted: false,
+            sync_point_invalid: false,
         });
         what(status);
         status.apply(&mut self.peer);
@@ -220,7 +220,9 @@ impl Entry {
             return;
         }
         match &self.status {
-            None if row.last_seen != self.peer.last_seen => (self.silent_since, self.hung_up) = (now, false),
+            None if row.last_seen != self.peer.last_seen => {
+                (self.silent_since, self.watch_disconnected) = (now, false);
+            }
             _ => {}
         }
         self.peer = row;

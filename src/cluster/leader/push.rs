@@ -29,15 +29,15 @@ impl<B: LeaderStore> Leader<B> {
         }
         let place = Arc::clone(&self.commits).acquire_owned().await.map_err(|_| ending())?;
         let node = node.clone();
-        self.to_its_end(|leader| async move {
-            let given = leader.given(&node);
-            let fence = Fence::new(last_batch, Arc::clone(&given));
-            let taken = leader.books.take(&node, records, &fence).await;
+        self.run_detached(|leader| async move {
+            let acknowledged = leader.acknowledged(&node);
+            let fence = Fence::new(last_batch, Arc::clone(&acknowledged));
+            let taken = leader.store.take(&node, records, &fence).await;
             match &taken {
-                Ok(taken) => drop(given.fetch_max(taken.batch.unwrap_or_default(), Ordering::AcqRel)),
-                Err(error) => leader.fell_back(&node, error),
+                Ok(taken) => drop(acknowledged.fetch_max(taken.batch.unwrap_or_default(), Ordering::AcqRel)),
+                Err(error) => leader.on_rollback(&node, error),
             }
-            leader.note(&node, taken.as_ref().ok());
+            leader.update_usage(&node, taken.as_ref().ok());
             drop(place);
             taken
         })
@@ -45,21 +45,21 @@ impl<B: LeaderStore> Leader<B> {
     }
 
     /// `taken`: none when nobody can tell what is committed.
-    fn note(&self, node: &NodeId, taken: Option<&PushOutcome>) {
-        let mut tally = self.tally.lock();
+    fn update_usage(&self, node: &NodeId, taken: Option<&PushOutcome>) {
+        let mut usage = self.usage.lock();
         match taken.map(|taken| (taken, taken.batch)) {
-            None => tally.invalidate(node),
+            None => usage.invalidate(node),
             Some((taken, Some(number))) => {
-                tally.add_batch(node, number, taken.accepted.clone(), self.clock.now());
+                usage.add_batch(node, number, taken.accepted.clone(), self.clock.now());
             }
             Some((_, None)) => return,
         }
-        drop(tally);
+        drop(usage);
         self.notify_watchers();
     }
 
     /// Does `work` to its end, also when whoever asked for it has gone.
-    pub(super) async fn to_its_end<T, F>(
+    pub(super) async fn run_detached<T, F>(
         self: &Arc<Self>,
         work: impl FnOnce(Arc<Self>) -> F,
     ) -> Result<T, Failure>
@@ -69,7 +69,7 @@ impl<B: LeaderStore> Leader<B> {
     {
         let (sender, answer) = oneshot::channel();
         let work = work(Arc::clone(self));
-        self.books.detach(Box::pin(async move {
+        self.store.detach(Box::pin(async move {
             let _nobody_waits = sender.send(work.await);
         }));
         answer.await.unwrap_or_else(|_| Err(ending()))
@@ -81,11 +81,11 @@ impl<B: LeaderStore> Leader<B> {
     /// # Errors
     /// What the database says; the next call does it again.
     pub async fn reload_invalidated(&self) -> Result<(), Failure> {
-        let (nodes, as_of) = self.tally.lock().invalidated(self.clock.now());
+        let (nodes, as_of) = self.usage.lock().invalidated(self.clock.now());
         for node in nodes {
-            self.tally.lock().begin_reload(&node);
-            let read = self.books.used_by(&node, as_of).await?;
-            self.tally.lock().set_node(&node, read, as_of, self.clock.now());
+            self.usage.lock().begin_reload(&node);
+            let read = self.store.used_by(&node, as_of).await?;
+            self.usage.lock().set_node(&node, read, as_of, self.clock.now());
             self.notify_watchers();
         }
         Ok(())
@@ -93,14 +93,14 @@ impl<B: LeaderStore> Leader<B> {
 
     /// Nodes that have used something before this leader started.
     pub fn invalidate(&self, nodes: impl IntoIterator<Item = NodeId>) {
-        let mut tally = self.tally.lock();
-        nodes.into_iter().for_each(|node| tally.invalidate(&node));
+        let mut usage = self.usage.lock();
+        nodes.into_iter().for_each(|node| usage.invalidate(&node));
     }
 
     /// What other nodes than `node` have used, as far as it changed after `since`.
     #[must_use]
     pub fn remote_usage(&self, since: u64, node: &NodeId, limit: usize) -> UsageDelta {
-        self.tally.lock().changes_since(since, node, limit, self.clock.now())
+        self.usage.lock().changes_since(since, node, limit, self.clock.now())
     }
 
     /// Sets what the leader itself has answered for users and groups, for its followers.
@@ -108,11 +108,11 @@ impl<B: LeaderStore> Leader<B> {
         if sums.is_empty() {
             return;
         }
-        let mut tally = self.tally.lock();
+        let mut usage = self.usage.lock();
         for (subject, used) in sums {
-            tally.set_used(*subject, &self.id, *used);
+            usage.set_used(*subject, &self.id, *used);
         }
-        drop(tally);
+        drop(usage);
         self.notify_watchers();
     }
 
@@ -120,7 +120,7 @@ impl<B: LeaderStore> Leader<B> {
     /// itself has used has to be set again.
     #[must_use]
     pub fn take_setback(&self) -> bool {
-        self.tally.lock().take_setback()
+        self.usage.lock().take_setback()
     }
 }
 

@@ -160,16 +160,16 @@ impl Registry {
         &mut self,
         id: &NodeId,
         instance: InstanceId,
-        sign: HeartbeatReport,
+        report: HeartbeatReport,
         now: Timestamp,
     ) -> Result<Peer, Error> {
-        let entry = self.living(id, instance)?;
+        let entry = self.entry_of_instance(id, instance)?;
         entry.heard(now);
-        entry.drains_itself = sign.draining;
+        entry.self_draining = report.draining;
         // Nobody can owe nothing of what is still to come: a clock that is ahead must not make totals look complete.
-        let through = sign.synced_through.map(|through| through.min(now));
+        let through = report.synced_through.map(|through| through.min(now));
         entry.note(|status| {
-            status.unsynced = Some(sign.unsynced);
+            status.unsynced = Some(report.unsynced);
             status.synced_through = status.synced_through.max(through);
         });
         Ok(entry.peer.clone())
@@ -180,7 +180,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Unknown`]: the node has to register.
     pub fn seen(&mut self, id: &NodeId, instance: InstanceId, now: Timestamp) -> Result<(), Error> {
-        self.living(id, instance).map(|entry| entry.heard(now))
+        self.entry_of_instance(id, instance).map(|entry| entry.heard(now))
     }
 
     /// A node watches the state: that it lives is seen until the watch ends.
@@ -188,7 +188,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Unknown`]: the node has to register.
     pub fn watch_opened(&mut self, id: &NodeId, instance: InstanceId, now: Timestamp) -> Result<(), Error> {
-        let entry = self.living(id, instance)?;
+        let entry = self.entry_of_instance(id, instance)?;
         entry.heard(now);
         entry.watches += 1;
         Ok(())
@@ -197,16 +197,16 @@ impl Registry {
     /// A watch ended. The last one of a run that is gone ends at once where its machine goes on; until the run is heard of
     /// again, it counts as gone for its successor.
     pub fn watch_closed(&mut self, id: &NodeId, instance: InstanceId) {
-        if let Ok(entry) = self.living(id, instance) {
+        if let Ok(entry) = self.entry_of_instance(id, instance) {
             entry.watches = entry.watches.saturating_sub(1);
-            entry.hung_up = entry.watches == 0;
+            entry.watch_disconnected = entry.watches == 0;
         }
     }
 
     /// What a node said it owes nothing of is untrue: the leader's database has lost some of it. Until the next word.
-    pub fn doubt(&mut self, id: &NodeId) {
+    pub fn invalidate_sync_point(&mut self, id: &NodeId) {
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.note(|status| (status.synced_through, status.is_doubted) = (None, true));
+            entry.note(|status| (status.synced_through, status.sync_point_invalid) = (None, true));
         }
     }
 
@@ -222,7 +222,7 @@ impl Registry {
         owed: Option<u64>,
         now: Timestamp,
     ) -> Result<Peer, Error> {
-        let entry = self.living(id, instance)?;
+        let entry = self.entry_of_instance(id, instance)?;
         entry.heard(now);
         // All of it is in what is kept now.
         entry.status = None;
@@ -320,7 +320,7 @@ impl Registry {
         self.entries.values().map(|entry| &entry.peer).filter(|peer| !peer.has_settled())
     }
 
-    fn living(&mut self, id: &NodeId, instance: InstanceId) -> Result<&mut Entry, Error> {
+    fn entry_of_instance(&mut self, id: &NodeId, instance: InstanceId) -> Result<&mut Entry, Error> {
         self.entries
             .get_mut(id)
             .filter(|entry| entry.peer.instance_id == Some(instance))

@@ -23,7 +23,7 @@ impl<B: LeaderStore> Leader<B> {
         state: State,
     ) -> Result<v1::OfferStateResponse, Failure> {
         // What the database has taken over the node has to take over as well, even if the follower goes meanwhile.
-        self.to_its_end(|leader| async move { leader.adopt(origin, state).await }).await
+        self.run_detached(|leader| async move { leader.adopt(origin, state).await }).await
     }
 
     /// How old this leader's ledger is. To be asked at least once per heartbeat.
@@ -36,28 +36,28 @@ impl<B: LeaderStore> Leader<B> {
         // What is added to has to be what the database holds: an admin is not to change it meanwhile, and an adoption whose
         // commit was never heard of may have changed it.
         self.load_again().await?;
-        let still = self.books.hold_accounts().await;
-        let (standing, own) = self.books.load_state().await?;
-        let Some(how) = standing.adopts(&origin, self.age()) else {
+        let still = self.store.hold_accounts().await;
+        let (provenance, own) = self.store.load_state().await?;
+        let Some(how) = provenance.adopts(&origin, self.age()) else {
             return Ok(v1::OfferStateResponse { adopted: false });
         };
         tracing::warn!(
             ledger = %origin.ledger, version = origin.version, users = state.users.len(), ?how,
             "this leader takes the state that a follower holds: its ledger is a new one, or never knew the end of that state"
         );
-        let read_at = standing.origin.version;
+        let read_at = provenance.origin.version;
         let version = read_at.max(origin.version) + 1;
-        let standing = Provenance {
+        let provenance = Provenance {
             pristine_version: if how == Adoption::Replace { version } else { 0 },
             adopted: Some((origin.ledger, origin.version)),
             origin: StateVersion {
                 ledger: self.ledger,
                 version,
-                lineage: standing.origin.lineage_with(&origin),
+                lineage: provenance.origin.lineage_with(&origin),
                 pristine: false,
             },
         };
-        self.books.adopt(read_at, standing, adopted(&own, state, how)).await?;
+        self.store.adopt(read_at, provenance, adopted(&own, state, how)).await?;
         drop(still);
         self.load_again().await?;
         Ok(v1::OfferStateResponse { adopted: true })
@@ -72,7 +72,7 @@ impl<B: LeaderStore> Leader<B> {
     pub async fn advance_version_past(&self, known: Option<(LedgerId, u64)>) -> Result<(), Failure> {
         let Some((_, version)) = known.filter(|(ledger, _)| *ledger == self.ledger) else { return Ok(()) };
         let _one_at_a_time = self.adopting.lock().await;
-        let own = self.standing.lock().origin.version;
+        let own = self.provenance.lock().origin.version;
         // A version that no number of changes explains is nonsense, and must not use the numbers up.
         if version <= own || version - own > 1 << 32 {
             return Ok(());
@@ -82,7 +82,7 @@ impl<B: LeaderStore> Leader<B> {
             version,
             "a follower knows later accounts than this database, which is an older backup's"
         );
-        self.books.reach(version + 1).await?;
+        self.store.reach(version + 1).await?;
         self.load_again().await
     }
 
@@ -97,12 +97,12 @@ impl<B: LeaderStore> Leader<B> {
     }
 
     async fn load_again(&self) -> Result<(), Failure> {
-        let (mut standing, mut state) = self.books.load_state().await?;
-        if self.has_seen_version_above(standing.origin.version) {
-            (standing, state) = self.recover().await?;
+        let (mut provenance, mut state) = self.store.load_state().await?;
+        if self.has_seen_version_above(provenance.origin.version) {
+            (provenance, state) = self.recover().await?;
         }
-        self.publisher.lock().publish(standing.origin.clone(), state);
-        *self.standing.lock() = standing;
+        self.state_log.lock().publish(provenance.origin.clone(), state);
+        *self.provenance.lock() = provenance;
         self.notify_watchers();
         Ok(())
     }
@@ -114,36 +114,36 @@ impl<B: LeaderStore> Leader<B> {
     }
 
     fn known_version(&self) -> u64 {
-        self.publisher.lock().origin().version.max(self.books.version_written())
+        self.state_log.lock().origin().version.max(self.store.version_written())
     }
 
     /// What the database holds, after it was given back what it lost if it has fallen back under this process, to a
     /// standby that lagged behind. Nothing was changed there since (accounts refuse that), so what was published last is
     /// what holds; only a change that was not published yet, made in the last moments before, is gone.
     async fn recover(&self) -> Result<(Provenance, State), Failure> {
-        let _still = self.books.hold_accounts().await;
-        let (standing, state) = self.books.load_state().await?;
+        let _still = self.store.hold_accounts().await;
+        let (provenance, state) = self.store.load_state().await?;
         let reached = self.known_version();
-        if standing.origin.version >= reached {
-            return Ok((standing, state)); // A change was under way.
+        if provenance.origin.version >= reached {
+            return Ok((provenance, state)); // A change was under way.
         }
-        let read_at = standing.origin.version;
-        let known = self.publisher.lock().state();
-        let mut standing = self.standing.lock().clone();
+        let read_at = provenance.origin.version;
+        let known = self.state_log.lock().state();
+        let mut provenance = self.provenance.lock().clone();
         tracing::error!(
-            version = standing.origin.version,
+            version = provenance.origin.version,
             users = known.users.len(),
             "the database has fallen back behind accounts that were changed: they are written to it again"
         );
-        standing.origin.version = reached + 1;
-        self.books.adopt(read_at, standing, State::clone(&known)).await?;
-        self.books.load_state().await
+        provenance.origin.version = reached + 1;
+        self.store.adopt(read_at, provenance, State::clone(&known)).await?;
+        self.store.load_state().await
     }
 
     /// What a node that holds `known` has to be told, and where it is then.
     #[must_use]
     pub fn update_for(&self, known: Option<(LedgerId, u64)>) -> (StateVersion, Update) {
-        let publisher = self.publisher.lock();
-        (publisher.origin(), publisher.update_for(known))
+        let state_log = self.state_log.lock();
+        (state_log.origin(), state_log.update_for(known))
     }
 }

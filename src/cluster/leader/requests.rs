@@ -2,7 +2,7 @@
 
 use crate::cluster::follower::instances::FORMER_NAMES_MAX;
 use crate::cluster::follower::push::KEY_USES_MAX;
-use crate::cluster::leader::names::Nameless;
+use crate::cluster::leader::names::UnnamedNode;
 use crate::cluster::leader::registry::Registration;
 use crate::cluster::replication::snapshot::lineage_from_wire;
 use crate::cluster::replication::state::StateVersion;
@@ -31,7 +31,7 @@ pub(super) fn readable(
 }
 
 /// Who speaks, and which run of it.
-pub(super) fn speaker(node_id: &str, instance_id: &str) -> Result<(NodeId, InstanceId), Malformed> {
+pub(super) fn parse_sender(node_id: &str, instance_id: &str) -> Result<(NodeId, InstanceId), Malformed> {
     Ok((parse("node_id", node_id)?, parse("instance_id", instance_id)?))
 }
 
@@ -50,12 +50,12 @@ pub(super) fn offered(request: &v1::RegisterRequest) -> Result<Option<StateVersi
 }
 
 /// A node that has no name, if the request is one's.
-pub(super) fn nameless(request: &v1::RegisterRequest) -> Result<Option<Nameless>, Failure> {
+pub(super) fn nameless(request: &v1::RegisterRequest) -> Result<Option<UnnamedNode>, Failure> {
     if !request.node_id.is_empty() {
         return Ok(None);
     }
     check_texts(request)?;
-    Ok(Some(Nameless {
+    Ok(Some(UnnamedNode {
         instance: parse("instance_id", &request.instance_id)?,
         former: former(&request.former_instance_ids)?,
     }))

@@ -331,14 +331,14 @@ impl Shared {
             {
                 tracing::warn!(%error, "this leader could not write itself down; it is tried again");
             }
-            if let Err(error) = self.look_back().await {
+            if let Err(error) = self.check_state_rollback().await {
                 tracing::warn!(%error, "accounts could not be compared with the database; it is tried again");
             }
         }
     }
 
     /// A database that has fallen back under this process gets the accounts back that it lost.
-    async fn look_back(&self) -> Result<(), Failure> {
+    async fn check_state_rollback(&self) -> Result<(), Failure> {
         let version = MetaRepo::on(&self.store).state_version().await?;
         if self.leader.has_seen_version_above(version) {
             self.leader.state_changed().await?;

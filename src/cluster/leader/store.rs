@@ -10,7 +10,7 @@ use crate::accounts::Accounts;
 use crate::cluster::leader::registry::Error;
 use crate::cluster::leader::{LeaderStore, PushOutcome, spent_by};
 use crate::cluster::replication::adoption::Provenance;
-use crate::cluster::replication::provenance::{as_accounts, as_state, notes_of_leader, standing};
+use crate::cluster::replication::provenance::{as_accounts, as_state, load_provenance, notes_of_leader};
 use crate::cluster::replication::state::State;
 use crate::cluster::usage::per_node::NodeUse;
 use crate::crypto::token::PublicKey;
@@ -141,21 +141,21 @@ impl LeaderStore for LeaderDatabase {
 
     async fn load_state(&self) -> Result<(Provenance, State), Failure> {
         let accounts = self.store.accounts_state().await?;
-        let standing = standing(&self.store, accounts.version).await?;
-        Ok((standing, as_state(accounts, &self.accounts.public_keys())))
+        let provenance = load_provenance(&self.store, accounts.version).await?;
+        Ok((provenance, as_state(accounts, &self.accounts.public_keys())))
     }
 
     async fn reach(&self, version: u64) -> Result<(), Failure> {
         Ok(self.store.reach_state_version(version).await?)
     }
 
-    async fn adopt(&self, version: u64, standing: Provenance, state: State) -> Result<(), Failure> {
-        let notes = notes_of_leader(&standing, &state);
+    async fn adopt(&self, version: u64, provenance: Provenance, state: State) -> Result<(), Failure> {
+        let notes = notes_of_leader(&provenance, &state);
         // The leader's own key stays first: it signs.
         let mut keys = self.accounts.public_keys();
         keys.extend(state.token_keys.iter().map(|key| PublicKey(*key)));
         keys.dedup_by_key(|key| key.0);
-        let accounts = as_accounts(standing.origin.version, state);
+        let accounts = as_accounts(provenance.origin.version, state);
         if let Err(error) = self.store.replace_accounts_at(version, &accounts, &notes).await {
             // A server that died during the commit may have made the change: what it says now is what holds.
             if MetaRepo::on(&self.store).state_version().await? != accounts.version {

@@ -130,12 +130,12 @@ async fn a_sweep_does_not_bring_back_a_peer_that_is_forgotten_meanwhile() {
         ..v1::LeaveRequest::default()
     };
     leader.leave(&leaves).await.expect("leaves");
-    leader.books.is_slow.store(true, Ordering::SeqCst);
+    leader.store.is_slow.store(true, Ordering::SeqCst);
     let sp_2 = node("sp-2");
     let (swept, forgotten) = tokio::join!(leader.sweep(), leader.forget(&sp_2));
     swept.and(forgotten).expect("both are done");
     assert_eq!(leader.peers(), []);
-    assert_eq!(*leader.books.peers.lock(), BTreeMap::new(), "on the disk as in memory");
+    assert_eq!(*leader.store.peers.lock(), BTreeMap::new(), "on the disk as in memory");
 }
 
 #[tokio::test]
@@ -145,10 +145,10 @@ async fn a_sweep_does_not_write_an_earlier_run_over_one_that_registers_meanwhile
     let (id, now) = (node("sp-2"), leader.clock.now());
     leader.registry.lock().watch_opened(&id, run, now).expect("known");
     leader.registry.lock().watch_closed(&id, run);
-    leader.books.is_slow.store(true, Ordering::SeqCst);
+    leader.store.is_slow.store(true, Ordering::SeqCst);
     let (swept, registered) = tokio::join!(leader.sweep(), leader.register(registers(next, &[run])));
     swept.expect("is done");
     registered.expect("registers");
-    let held = leader.books.peers.lock()[&node("sp-2")].instance_id;
+    let held = leader.store.peers.lock()[&node("sp-2")].instance_id;
     assert_eq!(held, Some(next), "a leader that is started again would refuse the run that lives");
 }

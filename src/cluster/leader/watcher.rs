@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cluster::leader::requests::speaker;
+use crate::cluster::leader::requests::parse_sender;
 use crate::cluster::leader::{Leader, LeaderStore};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{InstanceId, NodeId};
@@ -21,7 +21,7 @@ impl<B: LeaderStore> Leader<B> {
     /// # Errors
     /// Not found: the node has to register. Invalid.
     pub fn watcher(self: &Arc<Self>, request: &v1::WatchStateRequest) -> Result<Watcher<B>, Failure> {
-        let (node, instance) = speaker(&request.node_id, &request.instance_id)?;
+        let (node, instance) = parse_sender(&request.node_id, &request.instance_id)?;
         self.registry.lock().watch_opened(&node, instance, self.clock.now())?;
         Ok(Watcher { leader: Arc::clone(self), node, instance })
     }

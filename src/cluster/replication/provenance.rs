@@ -47,7 +47,7 @@ impl Note {
 ///
 /// # Errors
 /// What the database says, or a note that cannot be read.
-pub(in crate::cluster) async fn standing(store: &Store, version: u64) -> Result<Provenance, Failure> {
+pub(in crate::cluster) async fn load_provenance(store: &Store, version: u64) -> Result<Provenance, Failure> {
     let ledger = MetaRepo::on(store).ledger_id().await?;
     let note = note(store).await?;
     let mut lineage = note.lineage();
@@ -114,11 +114,11 @@ pub(in crate::cluster) async fn held(store: &Store) -> Result<Option<StateVersio
 }
 
 /// The notes of a leader that takes a follower's state.
-pub(in crate::cluster) fn notes_of_leader(standing: &Provenance, state: &State) -> Vec<(MetaKey, String)> {
+pub(in crate::cluster) fn notes_of_leader(provenance: &Provenance, state: &State) -> Vec<(MetaKey, String)> {
     let note = Note {
-        adopted: standing.adopted,
-        pristine_version: standing.pristine_version,
-        ..Note::new(&standing.origin.lineage)
+        adopted: provenance.adopted,
+        pristine_version: provenance.pristine_version,
+        ..Note::new(&provenance.origin.lineage)
     };
     vec![(MetaKey::StateOrigin, text(&note)), (MetaKey::TokenKeys, keys_as_text(state.token_keys.iter()))]
 }
@@ -221,10 +221,10 @@ mod tests {
             store.reach_state_version(9).await.expect("an admin works");
         }
         let own = MetaRepo::on(&store).ledger_id().await.expect("an id");
-        let standing = standing(&store, 9).await.expect("a note");
+        let provenance = load_provenance(&store, 9).await.expect("a note");
         let lineage = [lineage, vec![ancestor(followed, Some(7))]].concat();
         let origin = StateVersion { ledger: own, version: 9, lineage, pristine: false };
-        assert_eq!(standing, Provenance { origin: origin.clone(), pristine_version: 0, adopted: None });
+        assert_eq!(provenance, Provenance { origin: origin.clone(), pristine_version: 0, adopted: None });
         assert_eq!(held(&store).await.expect("a note"), Some(origin), "also when it follows again");
     }
 
@@ -238,7 +238,7 @@ mod tests {
         MetaRepo::on(&store).set(MetaKey::StateOrigin, &older).await.expect("set");
         note_beginning(&store).await.expect("nothing to note");
         for (version, reached) in [(8, Some(7)), (9, None)] {
-            let lineage = standing(&store, version).await.expect("a note").origin.lineage;
+            let lineage = load_provenance(&store, version).await.expect("a note").origin.lineage;
             assert_eq!(lineage, [ancestor(before, None), ancestor(adopted, reached)]);
         }
     }

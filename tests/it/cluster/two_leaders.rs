@@ -273,7 +273,7 @@ on_both! {
                 last_seen: through(50),
                 unsynced: (number % 17 != 0).then_some(4),
                 synced_through: (number % 19 != 0).then(|| through(number % 6)),
-                is_doubted: number % 23 == 0,
+                sync_point_invalid: number % 23 == 0,
             });
             held.push(peer);
         }

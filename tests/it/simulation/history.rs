@@ -317,7 +317,7 @@ impl History {
     fn administer(&mut self) {
         let up = lock(&self.net.up).clone();
         if let Some((owner, leader)) = up {
-            let Ok(turn) = Arc::clone(&leader.books().accounts).try_lock_owned() else { return };
+            let Ok(turn) = Arc::clone(&leader.store().accounts).try_lock_owned() else { return };
             self.world.happened("users changed");
             lock(&self.disk).administer(&self.world);
             drop(turn);

@@ -125,10 +125,10 @@ impl LeaderStore for Books {
         Ok(())
     }
 
-    async fn adopt(&self, _version: u64, standing: Provenance, state: State) -> Result<(), Failure> {
+    async fn adopt(&self, _version: u64, provenance: Provenance, state: State) -> Result<(), Failure> {
         *self.state.lock() = state;
-        self.version.store(i64::try_from(standing.origin.version).expect("small"), Ordering::SeqCst);
-        *self.adopted.lock() = Some(standing);
+        self.version.store(i64::try_from(provenance.origin.version).expect("small"), Ordering::SeqCst);
+        *self.adopted.lock() = Some(provenance);
         yield_now().await;
         if self.loses_answer.swap(false, Ordering::SeqCst) {
             return Err(Failure::new(Kind::Unavailable, "the connection was cut"));
@@ -253,7 +253,7 @@ async fn limits_hear_of_a_push_wherever_it_breaks_off() {
 async fn limits_hear_of_a_commit_whose_answer_got_lost() {
     let cluster = Cluster::new().await;
     let batch = cluster.batch(&[5]);
-    cluster.leader.books().loses_answer.store(true, Ordering::SeqCst);
+    cluster.leader.store().loses_answer.store(true, Ordering::SeqCst);
     cluster.leader.push(batch.clone()).await.expect_err("nobody knows");
     cluster.leader.reload_invalidated().await.expect("read");
     assert_eq!(cluster.told(), (5, 5), "before it is pushed again");
@@ -270,7 +270,7 @@ async fn a_commit_that_comes_to_light_later_is_noticed_by_the_number_that_is_mis
     cluster.leader.push(cluster.batch(&[1])).await.expect("taken");
     // A transaction that was given up and commits after all.
     let late = cluster.record(10);
-    cluster.leader.books().take(&node("sp-2"), vec![late], &Fence::default()).await.expect("committed");
+    cluster.leader.store().take(&node("sp-2"), vec![late], &Fence::default()).await.expect("committed");
     cluster.leader.push(cluster.batch(&[100])).await.expect("taken");
     assert_eq!(cluster.told().0, 1, "in the order of the numbers");
     cluster.leader.reload_invalidated().await.expect("read");
@@ -322,7 +322,7 @@ async fn a_state_that_the_database_has_taken_over_is_published_wherever_the_offe
             yield_now().await;
         }
         // When it was opened, twice before the state was taken, and when it was published.
-        assert_eq!(*cluster.leader.books().published.lock(), 4, "broken off after {polls} polls");
+        assert_eq!(*cluster.leader.store().published.lock(), 4, "broken off after {polls} polls");
         assert_eq!(cluster.leader.update_for(None).0.version, 10);
     }
 }
@@ -334,10 +334,10 @@ async fn what_the_database_has_taken_over_is_not_overwritten_by_the_next_offer()
     let lost = LedgerId::new();
     let at = |ledger, version, lineage| StateVersion { ledger, version, lineage, pristine: false };
     let state = |id| State { removed: [Uuid::from_u128(id)].into(), ..State::default() };
-    cluster.leader.books().loses_answer.store(true, Ordering::SeqCst);
+    cluster.leader.store().loses_answer.store(true, Ordering::SeqCst);
     cluster.leader.offer(at(lost, 9, Vec::new()), state(1)).await.expect_err("nobody knows");
     let ancestor = Ancestor { ledger: lost, version: Some(8) };
     cluster.leader.offer(at(LedgerId::new(), 12, vec![ancestor]), state(2)).await.expect("taken");
-    let held = cluster.leader.books().state.lock().removed.clone();
+    let held = cluster.leader.store().state.lock().removed.clone();
     assert_eq!(held, [1, 2].map(Uuid::from_u128).into(), "both");
 }

@@ -244,11 +244,11 @@ fn heartbeats_do_not_undo_a_drain_and_a_node_may_drain_itself() {
     let run = InstanceId::new();
     registry.register(node("sp-2", run), at(0)).expect("free");
     registry.drain(&id("sp-2"), true).expect("known");
-    let sign = HeartbeatReport::default();
-    assert!(registry.heartbeat(&id("sp-2"), run, sign, at(1)).expect("known").draining);
+    let report = HeartbeatReport::default();
+    assert!(registry.heartbeat(&id("sp-2"), run, report, at(1)).expect("known").draining);
     registry.drain(&id("sp-2"), false).expect("known");
     let going = registry
-        .heartbeat(&id("sp-2"), run, HeartbeatReport { draining: true, ..sign }, at(2))
+        .heartbeat(&id("sp-2"), run, HeartbeatReport { draining: true, ..report }, at(2))
         .expect("known");
     assert!(!going.draining, "the admin did not say so");
     assert!(registry.peers()[0].draining, "but people see that it drains");
@@ -264,8 +264,8 @@ fn totals_are_complete_as_far_as_the_peer_that_is_furthest_behind() {
     assert_eq!(registry.complete_through(Some(at(9))), None, "sp-2 has said nothing yet");
     registry.register(node("sp-3", third), at(0)).expect("free");
     for (name, run, through) in [("sp-2", second, 5), ("sp-3", third, 7)] {
-        let sign = HeartbeatReport { synced_through: Some(at(through)), ..HeartbeatReport::default() };
-        registry.heartbeat(&id(name), run, sign, at(8)).expect("known");
+        let report = HeartbeatReport { synced_through: Some(at(through)), ..HeartbeatReport::default() };
+        registry.heartbeat(&id(name), run, report, at(8)).expect("known");
     }
     assert_eq!(registry.complete_through(Some(at(9))), Some(at(5)));
     registry.leave(&id("sp-2"), second, Some(0), at(8)).expect("known");
@@ -311,8 +311,8 @@ fn a_peer_that_is_gone_with_debts_holds_totals_back_until_it_is_forgotten() {
     let (second, third) = (InstanceId::new(), InstanceId::new());
     for (name, run, unsynced) in [("sp-2", second, 12), ("sp-3", third, 0)] {
         registry.register(node(name, run), at(0)).expect("free");
-        let sign = HeartbeatReport { synced_through: Some(at(5)), unsynced, ..HeartbeatReport::default() };
-        registry.heartbeat(&id(name), run, sign, at(6)).expect("known");
+        let report = HeartbeatReport { synced_through: Some(at(5)), unsynced, ..HeartbeatReport::default() };
+        registry.heartbeat(&id(name), run, report, at(6)).expect("known");
     }
     assert_eq!(sweep(&mut registry, at(60)).len(), 2, "both are silent");
     assert_eq!(registry.complete_through(Some(at(60))), Some(at(5)));
@@ -361,8 +361,8 @@ fn a_peer_whose_clock_is_ahead_does_not_make_totals_look_complete_that_are_not()
     let instance = InstanceId::new();
     registry.register(node("sp-2", instance), at(0)).unwrap();
     let mut owes_nothing = |through, now| {
-        let sign = HeartbeatReport { synced_through: Some(at(through)), ..HeartbeatReport::default() };
-        registry.heartbeat(&id("sp-2"), instance, sign, at(now)).unwrap();
+        let report = HeartbeatReport { synced_through: Some(at(through)), ..HeartbeatReport::default() };
+        registry.heartbeat(&id("sp-2"), instance, report, at(now)).unwrap();
         registry.complete_through(Some(at(now)))
     };
     assert_eq!(owes_nothing(3_600, 10), Some(at(10)));
