@@ -1,9 +1,9 @@
 //! Failed logins, and whether another attempt is looked at. Pure: the caller brings the time.
 //!
 //! - A name that fails from an address has [`Rules::free`] attempts there; then every further failure doubles the wait.
-//! - A name that fails from everywhere more than [`Rules::per_user`] times within the window gets no second attempts any
-//!   more from addresses where it has failed, except where it has logged in before. Strangers cannot shut a user out: from
-//!   an address that is not theirs the first attempt is always looked at.
+//! - A name that fails from everywhere more than [`Rules::per_user`] times within the window gets no second attempts
+//!   any more from addresses where it has failed, except where it has logged in before. Strangers cannot shut a user
+//!   out: from an address that is not theirs the first attempt is always allowed.
 //! - An address that fails more than [`Rules::per_address`] times within the window gets no second attempts any more:
 //!   a name that has failed there waits for the window's end, and every other failure is answered as "too many". The
 //!   first attempt of a name is always looked at, so somebody else behind the same NAT who has the right password

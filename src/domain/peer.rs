@@ -49,7 +49,7 @@ impl Peer {
     }
 }
 
-/// What a leader heard of a peer's run since it last wrote that down: all that a sign of life changes of what is kept.
+/// What a leader heard of a peer's run since it last stored that: everything stored that a heartbeat or a push changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
     /// The peer.
@@ -58,17 +58,17 @@ pub struct PeerStatus {
     pub instance_id: InstanceId,
     /// When.
     pub last_seen: Timestamp,
-    /// Usage logs it owes; none: it did not say.
+    /// Usage logs it owes; `None` if it did not report that.
     pub unsynced: Option<u64>,
-    /// Up to here it owes nothing; none: it did not say.
+    /// Up to here it owes nothing; `None` if it did not report that.
     pub synced_through: Option<Timestamp>,
     /// What it said of that before is untrue: the leader's database has lost some of it.
     pub sync_point_invalid: bool,
 }
 
 impl PeerStatus {
-    /// Changes `peer` accordingly while that run holds the id. Nothing else is touched: not what an admin said of it, nor
-    /// where it is.
+    /// Changes `peer` accordingly while that run holds the id. Nothing else is touched: not what an admin said of it,
+    /// nor where it is.
     pub fn apply(&self, peer: &mut Peer) {
         if peer.id != self.id || peer.instance_id != Some(self.instance_id) {
             return;

@@ -38,7 +38,7 @@ impl Handler for Dispatch {
     }
 }
 
-/// What a request hears for whose connection there is no place.
+/// The answer to a request on a connection beyond the limit.
 pub(super) fn turned_away(head: &Parts) -> Response<Body> {
     let text = "this node serves as many connections as http.max_connections and its file descriptors allow, or as many of \
                 this address; try again, or another node";

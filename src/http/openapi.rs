@@ -11,7 +11,7 @@ use crate::http::{
     users,
 };
 
-/// Collects what the handlers say of themselves.
+/// Collects the documentation of the handlers.
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(title = "sproxy", description = "People, limits, usage and nodes of an sproxy gateway; and where it takes the \

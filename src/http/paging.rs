@@ -61,7 +61,7 @@ pub fn limit(asked: Option<u32>) -> ApiResult<usize> {
     }
 }
 
-/// The place that a cursor stands for; an empty one stands for the start.
+/// The position of a cursor; an empty one stands for the start.
 ///
 /// # Errors
 /// 400 for a text that no page gave.

@@ -34,7 +34,7 @@ pub struct Problem {
     pub retry_after: Option<u64>,
 }
 
-/// A failure on its way out of a handler.
+/// The error type of handlers.
 #[derive(Debug)]
 pub struct ApiError {
     failure: Failure,
@@ -55,7 +55,7 @@ impl ApiError {
         Failure::new(Kind::NotFound, message).into()
     }
 
-    /// A resource without that method: 405, which is a matter of HTTP only.
+    /// A resource without that method: 405, which no kind of failure has.
     #[must_use]
     pub fn method_not_allowed() -> Self {
         let failure = Failure::new(Kind::Invalid, "this resource does not have that method");

@@ -32,10 +32,10 @@ const SCOPE: &str = "x-sproxy-scope";
 /// The leader's present HTTP address; `None` if it is not known yet.
 pub type LeaderAddress = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// The leader's address as it was last, and the way to it.
+/// The last known address of the leader, and a client for it.
 type Known = Option<(String, Arc<Client>)>;
 
-/// A relay to wherever the leader is at the time. The admin token of this node's own data directory opens nothing
+/// A relay to the present address of the leader. The admin token of this node's own data directory opens nothing
 /// there.
 #[must_use]
 pub fn to_leader(address: LeaderAddress, accounts: Accounts, callers: Arc<Callers>) -> control::Relay {
@@ -70,7 +70,8 @@ fn go_to_leader(leader: Option<&str>) -> Failure {
     )
 }
 
-/// A session that was ended through this follower is over here, too, and at once. The caller has no use for its name.
+/// A session that was ended through this follower is over here, too, and at once. The header that names it is not
+/// passed on.
 fn note_end(mut response: Response, accounts: &Accounts) -> Response {
     let session = response.headers_mut().remove(SESSION_ENDED);
     let session = session.and_then(|session| session.to_str().ok()?.parse::<Jti>().ok());

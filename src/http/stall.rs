@@ -3,7 +3,8 @@
 //!
 //! Over HTTP/1.1 such a caller's connection takes no more bytes, and the system closes it (`inbound`). Over HTTP/2 the
 //! connection takes them, but the caller gives its stream no window: hyper does not ask the answer's body for more, and
-//! so does not wake it either. Such bodies are looked at from outside ([`Stalls`]), and what they hold is taken from them.
+//! so does not wake it either. Such bodies are looked at from outside ([`Stalls`]), and what they hold is taken from
+//! them.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -27,20 +28,20 @@ pub struct Stalls<B> {
 }
 
 struct Watched<B> {
-    /// None once it was taken away.
+    /// `None` once it was taken away.
     body: Mutex<Option<B>>,
-    /// When the caller was last given something, milliseconds; [`NOT_THE_CALLER`] while the body waits for more itself.
+    /// When the caller last took something, milliseconds; [`NOT_THE_CALLER`] while the body waits for more itself.
     given_at: AtomicU64,
 }
 
 const NOT_THE_CALLER: u64 = u64::MAX;
 
-/// The caller took nothing for so long.
+/// The caller read nothing for so long.
 #[derive(Debug, thiserror::Error)]
 #[error("the caller has taken nothing of its answer for {0:?}")]
 pub struct Stalled(Duration);
 
-/// A body that is looked at from outside.
+/// A body whose progress is watched.
 pub struct Observed<B> {
     watched: Arc<Watched<B>>,
     number: u64,
@@ -48,13 +49,13 @@ pub struct Observed<B> {
 }
 
 impl<B> Stalls<B> {
-    /// Nothing is looked at yet.
+    /// Watches nothing yet.
     #[must_use]
     pub fn new(limit: Duration) -> Arc<Self> {
         Arc::new(Self { limit, since: Instant::now(), next: AtomicU64::new(0), open: Mutex::default() })
     }
 
-    /// The body, looked at as long as it lives.
+    /// Wraps a body, which is watched until it is dropped.
     pub fn observe(self: &Arc<Self>, body: B) -> Observed<B> {
         let watched =
             Arc::new(Watched { body: Mutex::new(Some(body)), given_at: AtomicU64::new(self.now()) });
@@ -63,7 +64,7 @@ impl<B> Stalls<B> {
         Observed { watched, number, stalls: Arc::clone(self) }
     }
 
-    /// Looks at them again and again, until `stop`.
+    /// Checks the watched bodies periodically, until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut tick = interval((self.limit / 4).clamp(Duration::from_millis(10), Duration::from_secs(5)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

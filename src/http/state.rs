@@ -18,35 +18,31 @@ use crate::proxy::Live;
 use crate::quota::Quota;
 use crate::store::Store;
 
-/// What the handlers work on.
+/// Shared state of the handlers.
 #[derive(Clone)]
 pub struct ControlState {
-    /// Users, groups and keys.
     pub accounts: Accounts,
-    /// What users and groups have used of what.
+    /// What users and groups have used of their limits.
     pub quota: Quota,
     /// Lists, usage and statistics.
     pub store: Store,
     /// This node's targets and prices.
     pub live: Arc<Live>,
-    /// The other nodes.
     pub cluster: Arc<dyn Cluster>,
-    /// On a follower: how a request gets to the leader. None on the leader.
+    /// On a follower, relays a request to the leader. `None` on the leader.
     pub relay: Option<Relay>,
-    /// Whose address a request comes from.
+    /// Determines the client's address of a request.
     pub callers: Arc<Callers>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// This node.
     pub node: NodeId,
-    /// Where a backup is put together.
+    /// Where backups are written before they are sent.
     pub data_dir: PathBuf,
 }
 
 /// Takes a request to the leader and brings its answer back. What goes wrong on the way is a problem as well.
 pub type Relay = Arc<dyn Fn(Request) -> BoxFuture<'static, Response> + Send + Sync>;
 
-/// The cluster as this node sees it: a leader its registry, a follower what it was told.
+/// The cluster as this node sees it: a leader's registry, or what a follower received from the leader.
 pub trait Cluster: Send + Sync {
     /// Every peer, by id.
     fn peers(&self) -> Vec<Peer>;
@@ -54,7 +50,7 @@ pub trait Cluster: Send + Sync {
     /// Why no credential can be checked here: a follower that has not received any users yet. `None` if it can.
     fn no_accounts_yet(&self) -> Option<String>;
 
-    /// Who holds [`Self::complete_through`] back; empty on a node that does not know.
+    /// The nodes that hold [`Self::complete_through`] back; empty on a node that does not know.
     fn incomplete(&self) -> Vec<Incomplete> {
         Vec::new()
     }
@@ -67,7 +63,7 @@ pub trait Cluster: Send + Sync {
         Box::pin(std::future::ready(Ok(0)))
     }
 
-    /// What the leader refused of this node's usage, added up.
+    /// The sums of the usage logs of this node that the leader refused.
     fn rejected(&self) -> BoxFuture<'_, Result<Dismissed, Failure>>;
 
     /// Gives up what the leader refused of this node's usage. What is given up is added to `sum`, also when the rest

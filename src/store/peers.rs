@@ -15,7 +15,6 @@ use crate::store::{Error, Executor, Tx, columns};
 mod row {
     use sea_orm::entity::prelude::*;
 
-    /// A peer.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "peers")]
     pub struct Model {
@@ -47,8 +46,8 @@ const ROWS_AT_ONCE: usize = 1_000;
 pub struct PeerRepo<'a, G>(&'a G);
 
 impl<'a, G: Executor> PeerRepo<'a, G> {
-    pub fn on(ground: &'a G) -> Self {
-        Self(ground)
+    pub fn on(executor: &'a G) -> Self {
+        Self(executor)
     }
 
     /// Every peer, by id.
@@ -57,7 +56,6 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
         rows.into_iter().map(from_row).collect()
     }
 
-    /// The peer with this id.
     pub async fn get(&self, id: &NodeId) -> Result<Option<Peer>, Error> {
         row::Entity::find_by_id(id.as_str()).one(&self.0.reads()).await?.map(from_row).transpose()
     }
@@ -82,7 +80,8 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
         Ok(())
     }
 
-    /// Writes what was heard of peers, each where the run that was heard of still holds the id: as [`PeerStatus::apply`].
+    /// Writes the status of peers, each only while the run that reported it still holds the id, like
+    /// [`PeerStatus::apply`].
     pub async fn note_statuses(&self, statuses: &[PeerStatus]) -> Result<(), Error> {
         let sql = "UPDATE peers SET is_active = TRUE, last_seen = said.last_seen, \
             unsynced = COALESCE(said.unsynced, peers.unsynced), \
@@ -103,7 +102,8 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
         self.update(columns, statuses, values, sql).await
     }
 
-    /// Marks peers inactive, each unless it was heard of, or another run of it came, since it was read as it is here.
+    /// Marks peers inactive, each unless its row has changed since it was read: it was heard of, or another run has
+    /// come.
     pub async fn mark_inactive(&self, silent: &[Peer]) -> Result<(), Error> {
         let sql = "UPDATE peers SET is_active = FALSE FROM said WHERE peers.id = said.id AND peers.is_active \
             AND peers.last_seen IS NOT DISTINCT FROM said.last_seen \
