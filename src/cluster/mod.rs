@@ -50,6 +50,7 @@
 
 pub mod follower;
 pub mod leader;
+pub mod registration;
 pub mod replication;
 pub mod retry;
 mod task;

@@ -20,6 +20,7 @@ use crate::cluster::follower::leader_client::{LeaderClient, LeaderError};
 use crate::cluster::follower::push::{
     Error, FollowerStore, KEY_USES_MAX, Pushed, Session, check_leader_ledger, detect_rollback, push_all,
 };
+use crate::cluster::registration::Registration;
 use crate::cluster::replication::snapshot::{
     SnapshotReader, delta_from_wire, lineage_to_wire, lineage_versions_to_wire, snapshot_to_wire,
 };
@@ -52,22 +53,6 @@ pub trait Replica: Send + Sync {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// How a follower introduces itself.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    pub node_id: NodeId,
-    pub instance: InstanceId,
-    /// Runs on the same data directory that the leader may still know it by.
-    pub former: Vec<InstanceId>,
-    /// Names that nodes on that directory had before.
-    pub former_names: Vec<NodeId>,
-    /// The URL of its HTTP side for clients.
-    pub addr: String,
-    pub weight: u32,
-    /// Of sproxy.
-    pub version: String,
-}
-
 /// What a message of the leader meant to this node.
 #[derive(Debug)]
 pub enum Applied {
@@ -83,7 +68,7 @@ pub enum Applied {
 
 /// A follower: its store, and a client of its leader.
 pub struct Follower<B, L> {
-    identity: Identity,
+    identity: Registration,
     store: B,
     leader: L,
     batch_max: usize,
@@ -97,7 +82,7 @@ pub struct Follower<B, L> {
 
 impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
     /// A follower that has not met its leader yet.
-    pub fn new(identity: Identity, store: B, leader: L, batch_max: usize) -> Self {
+    pub fn new(identity: Registration, store: B, leader: L, batch_max: usize) -> Self {
         Self {
             identity,
             store,

@@ -19,7 +19,8 @@ use crate::cluster::follower::leader_client::LeaderError;
 use crate::cluster::follower::metrics::FollowerMetrics;
 use crate::cluster::follower::push::{Error, FollowerStore, Pushed, Session};
 use crate::cluster::follower::store::FollowerDatabase;
-use crate::cluster::follower::{Applied, Follower, Identity};
+use crate::cluster::follower::{Applied, Follower};
+use crate::cluster::registration::Registration;
 use crate::cluster::replication::provenance::token_keys;
 use crate::cluster::retry::Backoff;
 use crate::cluster::task::{Task, pause};
@@ -111,7 +112,7 @@ struct Context {
 /// What the database says.
 pub async fn start(id: NodeId, parts: Parts) -> Result<(FollowerService, Vec<Task>), Failure> {
     let (instance, former) = begin_instance(&parts.store).await?;
-    let identity = Identity {
+    let identity = Registration {
         node_id: id.clone(),
         instance,
         former,

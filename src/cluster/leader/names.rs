@@ -73,7 +73,8 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::leader::registry::{Registration, SETTLING};
+    use crate::cluster::leader::registry::SETTLING;
+    use crate::cluster::registration::Registration;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_micros(1_700_000_000_000_000 + second * 1_000_000)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cluster::registration::Registration;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{InstanceId, NodeId};
@@ -27,25 +28,6 @@ pub const PEERS_MAX: usize = 10_000;
 
 /// The most names that wait for their nodes; who asks beyond that has to ask again later.
 pub const UNCLAIMED_MAX: usize = 64;
-
-/// A node that wants to be a peer.
-#[derive(Clone, Debug)]
-pub struct Registration {
-    /// Its name.
-    pub node_id: NodeId,
-    /// This run of its process.
-    pub instance: InstanceId,
-    /// Earlier runs on the same data directory.
-    pub former: Vec<InstanceId>,
-    /// Names that it had before.
-    pub former_names: Vec<NodeId>,
-    /// How clients reach it.
-    pub addr: String,
-    /// Its share of traffic.
-    pub weight: u32,
-    /// Its sproxy version.
-    pub version: String,
-}
 
 /// A node's sign of life.
 #[derive(Clone, Copy, Debug, Default)]

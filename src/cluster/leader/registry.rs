@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::cluster::leader::peer_entry::Entry;
+use crate::cluster::registration::Registration;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{InstanceId, NodeId};
 use crate::domain::peer::{Incomplete, Peer, PeerStatus};
 
-pub use crate::cluster::leader::peer_entry::{
-    Error, HeartbeatReport, PEERS_MAX, Registration, SETTLING, UNCLAIMED_MAX,
-};
+pub use crate::cluster::leader::peer_entry::{Error, HeartbeatReport, PEERS_MAX, SETTLING, UNCLAIMED_MAX};
 
 /// A peer that misses so many heartbeats in a row is inactive.
 pub const MISSED_MAX: u32 = 3;

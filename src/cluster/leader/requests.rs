@@ -3,7 +3,7 @@
 use crate::cluster::follower::instances::FORMER_NAMES_MAX;
 use crate::cluster::follower::push::KEY_USES_MAX;
 use crate::cluster::leader::names::UnnamedNode;
-use crate::cluster::leader::registry::Registration;
+use crate::cluster::registration::Registration;
 use crate::cluster::replication::snapshot::lineage_from_wire;
 use crate::cluster::replication::state::StateVersion;
 use crate::domain::clock::Timestamp;

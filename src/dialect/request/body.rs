@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-
 use super::multipart;
 use crate::dialect::openai::usage_option::UsageOption;
 use crate::dialect::request_names;
@@ -46,13 +44,6 @@ impl<'a> BodyPeek<'a> {
         if let Some(word) = string(json) {
             self.terms.set(term, &word);
         }
-    }
-
-    /// `body` with usage asked for in its stream; `None` where there is nothing to change: no stream, or asked for
-    /// already.
-    #[must_use]
-    pub fn with_usage(&self, body: &[u8]) -> Option<Bytes> {
-        if self.stream == Some(true) { self.usage_option.set_in(body) } else { None }
     }
 
     /// Whether the body may name a model that the gateway does not see.
@@ -385,7 +376,8 @@ mod tests {
             (r"[1]", None),
         ] {
             let peek = BodyPeek::read(body.as_bytes());
-            let changed = peek.with_usage(body.as_bytes());
+            let changed =
+                (peek.stream == Some(true)).then(|| peek.usage_option.set_in(body.as_bytes())).flatten();
             assert_eq!(changed.as_deref(), expected.map(str::as_bytes), "{body}");
         }
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select;
+use sproxy::cluster::follower::Follower;
 use sproxy::cluster::follower::leader_client::LeaderClient as _;
-use sproxy::cluster::follower::{Follower, Identity};
+use sproxy::cluster::registration::Registration;
 use sproxy::domain::ids::{GroupId, InstanceId, LedgerId, NodeId, RequestId, UserId};
 use sproxy::domain::provider::Provider;
 use sproxy::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
@@ -89,8 +90,8 @@ impl Process {
         format!("http://node-{}", self.line.follower)
     }
 
-    fn identity(&self, instance: InstanceId, former: Vec<InstanceId>) -> Identity {
-        Identity {
+    fn identity(&self, instance: InstanceId, former: Vec<InstanceId>) -> Registration {
+        Registration {
             node_id: lock(&self.machine.disk).node_id.clone().expect("named"),
             instance,
             former,
@@ -101,7 +102,7 @@ impl Process {
         }
     }
 
-    fn follower(&self, identity: Identity) -> Running {
+    fn follower(&self, identity: Registration) -> Running {
         let disk = FollowerDisk {
             world: self.world.clone(),
             data: Arc::clone(&self.machine.disk),

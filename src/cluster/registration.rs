@@ -1,0 +1,20 @@
+//! How a node introduces itself to its leader.
+
+use crate::domain::ids::{InstanceId, NodeId};
+
+/// A node that is, or wants to be, a peer.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    pub node_id: NodeId,
+    pub instance: InstanceId,
+    /// Runs on the same data directory that the leader may still know it by.
+    pub former: Vec<InstanceId>,
+    /// Names that nodes on that directory had before.
+    pub former_names: Vec<NodeId>,
+    /// The URL of its HTTP side for clients.
+    pub addr: String,
+    /// Its share of traffic, and of limits per minute.
+    pub weight: u32,
+    /// Of sproxy.
+    pub version: String,
+}
