@@ -42,7 +42,7 @@
 //! | what an answer used is counted | `src/metering/counts.rs` (the rule), `src/metering/scanner.rs` (the bytes) |
 //! | a price is found, and a cost computed | `PriceList::find`, `Price::cost_nanousd` in `src/domain/price.rs`; called in `src/proxy/recorder.rs` |
 //! | a call is booked | `Recorder::settle` in `src/proxy/recorder.rs`; written in `src/ledger/writer.rs` |
-//! | a push is taken and acknowledged | `Leader::push` in `src/cluster/leader/mod.rs`, committed in `src/cluster/leader/push.rs`; the follower's side in `src/cluster/follower/push.rs` |
+//! | usage is pushed, committed and acknowledged | follower: `push_all` in `src/cluster/follower/push.rs` → `push_usage` in `src/cluster/follower/client.rs` → leader: `push_usage` in `src/grpc/cluster.rs` → `push_usage` and `apply_batch` in `src/cluster/leader/push.rs` → `apply_batch` in `src/cluster/leader/store.rs` → `apply_batch` in `src/ledger/apply_batch.rs` → `insert_pushed_batch` in `src/store/usage/insert.rs` → `insert_batch` in `src/store/usage/sqlite.rs` or `src/store/usage/postgres.rs`, which commits; and back: `acknowledgement` in `src/cluster/leader/push.rs` → `apply_acknowledgement` in `src/cluster/follower/push.rs` → `mark_synced` in `src/store/usage/sync.rs` |
 //! | a limit is checked | `Quota::admit` in `src/quota/mod.rs` |
 //! | a target is chosen, and another tried | `src/upstream/balance.rs`, `src/upstream/plan.rs` |
 //! | what is sent to a target is made | `BufferedRequest::for_target` in `src/proxy/buffered_request.rs` |

@@ -60,7 +60,7 @@ impl<B: LeaderStore> Cluster for ClusterService<B> {
         &self,
         request: Request<v1::PushUsageRequest>,
     ) -> Result<Response<v1::PushUsageResponse>, Status> {
-        self.leader.push(request.into_inner()).await.map(Response::new).map_err(status)
+        self.leader.push_usage(request.into_inner()).await.map(Response::new).map_err(status)
     }
 
     type WatchStateStream = Pin<Box<dyn Stream<Item = Result<v1::StateUpdate, Status>> + Send>>;
@@ -87,7 +87,7 @@ impl<B: LeaderStore> Cluster for ClusterService<B> {
         let mut assembly = SnapshotReader::default();
         while let Some(part) = parts.message().await? {
             if let Some((origin, state)) = assembly.take(part).map_err(status)? {
-                return self.leader.offer(origin, state).await.map(Response::new).map_err(status);
+                return self.leader.offer_state(origin, state).await.map(Response::new).map_err(status);
             }
         }
         Err(status(Failure::new(Kind::Invalid, "the state ended before its last piece")))

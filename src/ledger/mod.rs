@@ -10,7 +10,7 @@
 //! before goes to the [`Emergency`] file, which counts as a commit, and from there or from memory into the database as
 //! soon as it can.
 
-mod applied_batch;
+mod apply_batch;
 mod bounds;
 mod emergency;
 mod queue;
@@ -32,7 +32,7 @@ use crate::domain::ids::{LedgerId, RequestId, UserId};
 use crate::domain::summary::Dismissed;
 use crate::store::{Error, Store, UsageRepo};
 
-pub use applied_batch::AppliedBatch;
+pub use apply_batch::AppliedBatch;
 pub use bounds::Bounded;
 pub use emergency::Emergency;
 pub use queue::{Full, NotCommitted, Receipt, Reservation};

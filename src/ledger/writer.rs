@@ -207,7 +207,7 @@ impl UsageWriter {
     async fn commit(&self, batch: &Batch) -> Result<(), Error> {
         self.store.is_in_place()?;
         let insert = UsageRepo::on(&self.store);
-        match timeout(TRANSACTION_MAX, insert.insert_shared(&batch.records, self.synced)).await {
+        match timeout(TRANSACTION_MAX, insert.insert_own_batch(&batch.records, self.synced)).await {
             Ok(inserted) => inserted.map(drop),
             Err(_) => Err(Error::Unavailable(format!("no answer within {TRANSACTION_MAX:?}"))),
         }

@@ -418,7 +418,7 @@ async fn emergency(config: &Config, store: &Store, synced: bool) -> Option<(Emer
         return Some((file, left));
     }
     let left = Arc::new(left);
-    match UsageRepo::on(store).insert_shared(&left, synced).await {
+    match UsageRepo::on(store).insert_own_batch(&left, synced).await {
         Ok(inserted) => {
             let (records, new) = (left.len(), inserted.added());
             tracing::info!(records, new, "usage of an earlier process was booked from the emergency file");

@@ -162,12 +162,12 @@ impl LeaderClient for GrpcLeaderClient {
         within(ANSWER_MAX, client.leave(timed(request))).await
     }
 
-    async fn push(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, LeaderError> {
+    async fn push_usage(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, LeaderError> {
         let mut client = self.client.clone();
         within(ANSWER_MAX, client.push_usage(timed(request))).await
     }
 
-    async fn offer(&self, pieces: SnapshotWriter) -> Result<v1::OfferStateResponse, LeaderError> {
+    async fn offer_state(&self, pieces: SnapshotWriter) -> Result<v1::OfferStateResponse, LeaderError> {
         let mut client = self.client.clone();
         let most = offer_max(pieces.size());
         let mut request = Request::new(stream::iter(pieces));

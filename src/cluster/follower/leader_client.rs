@@ -74,13 +74,13 @@ pub trait LeaderClient: Send + Sync {
     ) -> impl Future<Output = Result<v1::LeaveResponse, LeaderError>> + Send;
 
     /// `PushUsage`.
-    fn push(
+    fn push_usage(
         &self,
         request: v1::PushUsageRequest,
     ) -> impl Future<Output = Result<v1::PushUsageResponse, LeaderError>> + Send;
 
     /// `OfferState`. The larger the state, the later the deadline.
-    fn offer(
+    fn offer_state(
         &self,
         pieces: SnapshotWriter,
     ) -> impl Future<Output = Result<v1::OfferStateResponse, LeaderError>> + Send;

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::cluster::follower::leader_client::{LeaderClient, LeaderError};
 use crate::cluster::follower::push::{
-    Error, FollowerStore, KEY_USES_MAX, Pushed, Session, check_leader_ledger, detect_rollback, push_all,
+    Error, FollowerStore, KEY_USES_MAX, PushTotals, Session, check_leader_ledger, detect_rollback, push_all,
 };
 use crate::cluster::registration::Registration;
 use crate::cluster::replication::snapshot::{
@@ -138,7 +138,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         }
         if let Some(origin) = offer.filter(|_| answer.state_wanted) {
             let pieces = snapshot_to_wire(origin.clone(), Arc::new(self.store.load().await?));
-            let offered = self.leader.offer(pieces).await?;
+            let offered = self.leader.offer_state(pieces).await?;
             tracing::warn!(
                 adopted = offered.adopted,
                 "the leader has lost some of its state: offered this node's"
@@ -172,7 +172,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
     ///
     /// # Errors
     /// Whatever was in the way; the next round starts where this one ended.
-    pub async fn sync_once(&self) -> Result<Pushed, Error> {
+    pub async fn sync_once(&self) -> Result<PushTotals, Error> {
         let session = match self.session() {
             Some(session) => session,
             None => self.register().await?,

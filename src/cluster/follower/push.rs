@@ -1,4 +1,5 @@
-//! The follower's side of usage sync: what the leader has not acknowledged is pushed until it has.
+//! The follower's side of usage sync: what the leader has not acknowledged is pushed until it has. [`push_all`] lists
+//! what is unsynced, pushes it in batches, and marks as synced what each acknowledgement names.
 
 use std::future::Future;
 use std::pin::pin;
@@ -39,7 +40,7 @@ pub struct Debts {
     pub synced_through: Option<Timestamp>,
 }
 
-/// A follower's ledger, as far as sync needs it. There are two: the database, and the simulation's.
+/// A follower's ledger, as far as sync needs it. Implemented on a database, and by the simulation.
 pub trait FollowerStore: Send + Sync {
     /// The oldest unsynced records behind `after`, at most `limit`; none that were set aside.
     fn list_unsynced(
@@ -90,7 +91,6 @@ pub trait FollowerStore: Send + Sync {
     /// The leader's ledger that `synced` refers to.
     fn seen_ledger(&self) -> impl Future<Output = Result<Option<LedgerId>, Failure>> + Send;
 
-    /// What is owed.
     fn debts(&self) -> impl Future<Output = Result<Debts, Failure>> + Send;
 
     /// At most `most` of the API keys used here since this was last asked. A follower without keys has none to tell of.
@@ -99,7 +99,7 @@ pub trait FollowerStore: Send + Sync {
         Vec::new()
     }
 
-    /// Puts back what the leader could not be told.
+    /// Puts back uses that the leader could not be told of.
     fn put_back_key_uses(&self, untold: &[(KeyId, Timestamp)]) {
         let _ = untold;
     }
@@ -130,9 +130,9 @@ impl Session {
     }
 }
 
-/// How a round of pushing went.
+/// What became of the records of a round of pushing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pushed {
+pub struct PushTotals {
     /// New to the leader.
     pub accepted: u64,
     /// The leader had them already.
@@ -141,8 +141,8 @@ pub struct Pushed {
     pub rejected: u64,
 }
 
-impl Pushed {
-    /// Records that are settled now, one way or another.
+impl PushTotals {
+    /// Records that are totals now, one way or another.
     #[must_use]
     pub fn total(self) -> u64 {
         self.accepted + self.duplicates + self.rejected
@@ -181,11 +181,11 @@ pub async fn check_leader_ledger<B: FollowerStore>(store: &B, ledger: LedgerId) 
     Ok(true)
 }
 
-/// Compares what the leader's database has taken of this node with what it acknowledged. If it has fewer batches, it was
+/// Compares how many batches of this node the leader's database has with how many it acknowledged. If it has fewer batches, it was
 /// restored from an older backup, or its machine died before the last commits were on the disk: what was acknowledged
 /// in the later ones is owed again, and nothing else, since what the leader has counted once may be in its sums only. What
 /// it had refused is offered to it again: for what was too old to be told from what it had removed, it may hold the rows.
-/// That the leader has more is normal: its word got lost. Nothing may be in flight meanwhile.
+/// That the leader has more is normal: an acknowledgement got lost. Nothing may be in flight meanwhile.
 ///
 /// How many records are owed again; none: nothing was lost.
 ///
@@ -193,7 +193,7 @@ pub async fn check_leader_ledger<B: FollowerStore>(store: &B, ledger: LedgerId) 
 /// What the database says.
 pub async fn detect_rollback<B: FollowerStore>(store: &B, taken: u64) -> Result<Option<u64>, Failure> {
     if let Some(ledger) = store.seen_ledger().await? {
-        // Nor has it what it acknowledged in those before this node was with another leader.
+        // It has lost too what it acknowledged in later batches before this node went to another leader.
         store.forget_acknowledged_after(ledger, taken).await?;
     }
     if store.last_batch().await? <= taken {
@@ -214,8 +214,8 @@ pub async fn push_all<B: FollowerStore, L: LeaderClient>(
     leader: &L,
     session: &Session,
     batch_max: usize,
-) -> Result<Pushed, Error> {
-    let mut pushed = Pushed::default();
+) -> Result<PushTotals, Error> {
+    let mut pushed = PushTotals::default();
     let mut failed = None;
     let mut place = None;
     let mut more = true;
@@ -229,9 +229,9 @@ pub async fn push_all<B: FollowerStore, L: LeaderClient>(
         let listed = tokio::select! {
             biased;
             listed = &mut listing, if !listing.is_terminated() => listed,
-            Some(settled) = in_flight.next(), if !in_flight.is_empty() => {
-                match settled {
-                    Ok(settled) => pushed.add(settled),
+            Some(totals) = in_flight.next(), if !in_flight.is_empty() => {
+                match totals {
+                    Ok(totals) => pushed.add(totals),
                     Err(error) => {
                         more = false;
                         failed.get_or_insert(error);
@@ -258,14 +258,14 @@ pub async fn push_all<B: FollowerStore, L: LeaderClient>(
     failed.map_or(Ok(pushed), Err)
 }
 
-/// Pushes one batch, in as many requests as its size asks for, and settles what the leader says.
+/// Pushes one batch, in as many requests as its size asks for, and applies the acknowledgement of each.
 async fn push_batch<B: FollowerStore, L: LeaderClient>(
     store: &B,
     leader: &L,
     session: &Session,
     batch: Vec<UsageRecord>,
-) -> Result<Pushed, Error> {
-    let mut pushed = Pushed::default();
+) -> Result<PushTotals, Error> {
+    let mut pushed = PushTotals::default();
     let mut records = batch.iter().peekable();
     while records.peek().is_some() {
         let mut request = v1::PushUsageRequest {
@@ -286,26 +286,26 @@ async fn push_batch<B: FollowerStore, L: LeaderClient>(
             ids.push(record.request_id);
             request.records.push(log);
         }
-        let answer = leader.push(request).await?;
-        pushed.add(settle(store, session, ids, answer).await?);
+        let answer = leader.push_usage(request).await?;
+        pushed.add(apply_acknowledgement(store, session, ids, answer).await?);
     }
     Ok(pushed)
 }
 
 /// Marks what the leader holds as synced and sets aside what it rejects.
-async fn settle<B: FollowerStore>(
+async fn apply_acknowledgement<B: FollowerStore>(
     store: &B,
     session: &Session,
     mut ids: Vec<RequestId>,
     answer: v1::PushUsageResponse,
-) -> Result<Pushed, Error> {
-    let nonsense = |text: String| Error::Call(LeaderError::Protocol(text));
+) -> Result<PushTotals, Error> {
+    let protocol = |text: String| Error::Call(LeaderError::Protocol(text));
     if answer.ledger_id != session.ledger.to_string() {
-        return Err(nonsense("an acknowledgement of another ledger".to_owned()));
+        return Err(protocol("an acknowledgement of another ledger".to_owned()));
     }
     let counted = answer.accepted + answer.duplicates + answer.rejected.len() as u64;
     if counted != ids.len() as u64 {
-        return Err(nonsense(format!("an acknowledgement of {counted} records for {}", ids.len())));
+        return Err(protocol(format!("an acknowledgement of {counted} records for {}", ids.len())));
     }
     if answer.batch.is_some() && session.leader_instance.is_none() {
         // The leader was upgraded since. What is not marked is pushed again after the next registration.
@@ -314,9 +314,9 @@ async fn settle<B: FollowerStore>(
     let mut rejected = Vec::with_capacity(answer.rejected.len());
     let mut doubtful = Vec::new();
     for record in answer.rejected {
-        let id: RequestId = parse("request_id", &record.request_id).map_err(|e| nonsense(e.to_string()))?;
+        let id: RequestId = parse("request_id", &record.request_id).map_err(|e| protocol(e.to_string()))?;
         let Some(at) = ids.iter().position(|pushed| *pushed == id) else {
-            return Err(nonsense(format!("a verdict on {id}, which was not pushed")));
+            return Err(protocol(format!("a verdict on {id}, which was not pushed")));
         };
         ids.swap_remove(at);
         if record.may_be_counted { &mut doubtful } else { &mut rejected }.push((id, record.reason));
@@ -334,13 +334,14 @@ async fn settle<B: FollowerStore>(
     if !ids.is_empty() {
         store.mark_synced(&ids, answer.batch).await?;
     }
-    Ok(Pushed { accepted: answer.accepted, duplicates, rejected: rejected.len() as u64 })
+    Ok(PushTotals { accepted: answer.accepted, duplicates, rejected: rejected.len() as u64 })
 }
 
-/// Those of which the leader cannot tell any more whether it has counted them, and this node can: the same ledger had
-/// acknowledged them before the node was with another leader. Of the others nobody can tell: an acknowledgement may have
-/// been lost with the power of this machine, or there never was one, since a clock was set back. Counted again they
-/// might be money twice, called synced they might be in nobody's totals; set aside they are kept and seen.
+/// Of records that the leader may have counted and removed since, those that this node knows to be counted: the same
+/// ledger had acknowledged them before the node went to another leader. Of the others nobody can tell: an
+/// acknowledgement may have been lost with the power of this machine, or there never was one, since a clock was set
+/// back. Counted again they might be money twice, called synced they might be in nobody's totals; set aside they are
+/// kept and seen.
 async fn counted_before<B: FollowerStore>(
     store: &B,
     ledger: LedgerId,

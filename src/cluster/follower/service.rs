@@ -17,7 +17,7 @@ use crate::cluster::follower::client::GrpcLeaderClient;
 use crate::cluster::follower::instances::{begin_instance, forget_previous_instances, former_names};
 use crate::cluster::follower::leader_client::LeaderError;
 use crate::cluster::follower::metrics::FollowerMetrics;
-use crate::cluster::follower::push::{Error, FollowerStore, Pushed, Session};
+use crate::cluster::follower::push::{Error, FollowerStore, PushTotals, Session};
 use crate::cluster::follower::store::FollowerDatabase;
 use crate::cluster::follower::{Applied, Follower};
 use crate::cluster::registration::Registration;
@@ -419,7 +419,7 @@ impl Shared {
         }
     }
 
-    fn count(&self, pushed: Pushed) {
+    fn count(&self, pushed: PushTotals) {
         self.metrics.accepted.inc_by(pushed.accepted);
         self.metrics.duplicates.inc_by(pushed.duplicates);
         self.metrics.rejected.inc_by(pushed.rejected);

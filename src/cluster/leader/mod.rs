@@ -1,7 +1,7 @@
 //! The leader: what it answers to its followers. Its rules are [`Registry`], [`PerNodeUsage`], [`StateLog`] and [`Provenance`];
 //! this file takes the calls, keeps what has to be kept before it answers, and answers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -13,18 +13,17 @@ use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 
 use crate::cluster::leader::names::Names;
 use crate::cluster::leader::registry::Registry;
-use crate::cluster::leader::requests::{parse_sender, readable};
 use crate::cluster::replication::adoption::{Age, Provenance};
 use crate::cluster::replication::state::State;
 use crate::cluster::replication::state_log::StateLog;
-use crate::cluster::usage::per_node::{NodeUse, PerNodeUsage, Spent};
+use crate::cluster::usage::per_node::{NodeUse, PerNodeUsage};
 use crate::domain::clock::{Clock, Timestamp};
-use crate::domain::failure::{Failure, Kind};
+use crate::domain::failure::Failure;
 use crate::domain::fence::Fence;
-use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
+use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId};
 use crate::domain::peer::{Incomplete, Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
-use crate::wire::v1;
+use crate::ledger::AppliedBatch;
 
 mod fenced;
 mod membership;
@@ -41,29 +40,23 @@ pub(in crate::cluster) mod store;
 mod watcher;
 
 pub use metrics::LeaderMetrics;
+pub use push::RECORDS_MAX;
 pub use watcher::Watcher;
-
-/// The most records in one `PushUsage`.
-pub const RECORDS_MAX: usize = 10_000;
-
-/// Why a record is not taken that may have been taken before.
-const BELOW_FLOOR: &str = "it is as old as usage logs of this node that the leader has removed (its usage.retention): \
-                           whether it was counted cannot be told, so it is not counted now";
 
 /// Batches that are being committed at the same time, those included for which nobody waits any more.
 const COMMITS_MAX: usize = 32;
 
-/// What a leader keeps on its disk. Two leaders do: the one on a database, and the simulation's.
+/// What a leader keeps on its disk. Implemented on a database, and by the simulation.
 pub trait LeaderStore: Send + Sync + 'static {
-    /// Takes records of a node in one transaction, rollups and the count of the node's batches included; answers after
-    /// its commit. Records it holds already are duplicates. Fails with [`Failure::behind`], and takes nothing, when the
-    /// disk holds fewer batches of the node than `fence` asks for.
-    fn take(
+    /// Applies a batch that a node pushed in one transaction, rollups and the count of the node's batches included; answers
+    /// after its commit. Records it holds already are duplicates. Fails with [`Failure::behind`], and applies nothing, when
+    /// the disk holds fewer batches of the node than `fence` asks for.
+    fn apply_batch(
         &self,
         node: &NodeId,
         records: Vec<UsageRecord>,
         fence: &Fence,
-    ) -> impl Future<Output = Result<PushOutcome, Failure>> + Send;
+    ) -> impl Future<Output = Result<AppliedBatch, Failure>> + Send;
 
     /// What a node has used in the windows of `as_of`, as far as it is committed, and how many batches that includes: one
     /// view of the database.
@@ -76,7 +69,7 @@ pub trait LeaderStore: Send + Sync + 'static {
     /// Does `work` to its end beside what is being done now; nobody waits for it.
     fn detach(&self, work: BoxFuture<'static, ()>);
 
-    /// How many batches of a node it has taken.
+    /// How many batches of a node were ever applied.
     fn batches_taken(&self, node: &NodeId) -> impl Future<Output = Result<u64, Failure>> + Send;
 
     /// Counts the names it has given: a number that no call was answered before, above `above`, committed.
@@ -122,32 +115,17 @@ pub trait LeaderStore: Send + Sync + 'static {
     /// Everything that is replicated, and what it goes back to.
     fn load_state(&self) -> impl Future<Output = Result<(Provenance, State), Failure>> + Send;
 
-    /// Goes on with one's own state at `version` or above.
+    /// Raises the state version to at least `version`.
     fn reach(&self, version: u64) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Takes `state` in place of one's own, in one transaction with what is then remembered of it; fails, and changes
-    /// nothing, when one's own is not at `version` any more, which it was made of.
+    /// Replaces the own state by `state`, in one transaction with its provenance; fails, and changes nothing, when the own
+    /// state is not at `version` any more, the one that `state` was made from.
     fn adopt(
         &self,
         version: u64,
         provenance: Provenance,
         state: State,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
-}
-
-/// What became of records.
-#[derive(Clone, Debug, Default)]
-pub struct PushOutcome {
-    /// What those used that were new and are committed.
-    pub accepted: Vec<Spent>,
-    /// How many the ledger held already.
-    pub duplicates: u64,
-    /// Those that it will never take, each with the reason.
-    pub rejected: Vec<(RequestId, String)>,
-    /// Those that it may have taken before its retention removed what tells of them; it has not taken them now.
-    pub below_floor: Vec<RequestId>,
-    /// The number of the batch; none: there was nothing in it.
-    pub batch: Option<u64>,
 }
 
 /// A leader on its books.
@@ -216,75 +194,6 @@ impl<B: LeaderStore> Leader<B> {
         })
     }
 
-    /// `PushUsage`: one verdict per record, after the commit of those that are accepted. A record that cannot be read,
-    /// or that another living node served, is rejected and holds nothing else up.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`]: register. [`Kind::TooLarge`]. [`Failure::behind`]: the database has fallen back. What the
-    /// database says; pushing the same again is harmless.
-    pub async fn push(
-        self: &Arc<Self>,
-        request: v1::PushUsageRequest,
-    ) -> Result<v1::PushUsageResponse, Failure> {
-        let (id, instance) = parse_sender(&request.node_id, &request.instance_id)?;
-        self.check_ledger(&request.ledger_id)?;
-        self.check_run(&request.leader_instance_id)?;
-        if request.records.len() > RECORDS_MAX {
-            let text = format!("{} records at once; at most {RECORDS_MAX}", request.records.len());
-            return Err(Failure::new(Kind::TooLarge, text));
-        }
-        self.registry.lock().seen(&id, instance, self.clock.now())?;
-        let mut records = Vec::with_capacity(request.records.len());
-        let mut rejected = Vec::new();
-        let mut former = BTreeSet::new();
-        for log in request.records {
-            let request_id = log.request_id.clone();
-            let may_be_its = |name: &NodeId| self.registry.lock().owns_name(&id, name);
-            match readable(log, &id, may_be_its) {
-                Ok(record) => {
-                    if record.source_node != id {
-                        former.insert(record.source_node.clone());
-                    }
-                    records.push(record);
-                }
-                Err(why) => {
-                    let reason = why.to_string();
-                    rejected.push(v1::RejectedRecord { request_id, reason, may_be_counted: false });
-                }
-            }
-        }
-        let taken = self.take(&id, records, request.last_batch).await?;
-        if !former.is_empty() {
-            // The limits took all of them for the sender's; the books know them under both names.
-            self.invalidate(former.into_iter().chain([id.clone()]));
-        }
-        rejected.extend(taken.rejected.into_iter().map(|(id, reason)| v1::RejectedRecord {
-            request_id: id.to_string(),
-            reason,
-            may_be_counted: false,
-        }));
-        self.metrics.accepted.inc_by(taken.accepted.len() as u64);
-        self.metrics.duplicates.inc_by(taken.duplicates);
-        self.metrics.rejected.inc_by(rejected.len() as u64);
-        if !taken.below_floor.is_empty() {
-            let records = taken.below_floor.len();
-            self.metrics.below_floor.inc_by(records as u64);
-            tracing::warn!(peer = %id, records, "a node pushes usage logs as old as those that usage.retention has removed");
-            rejected.extend(taken.below_floor.into_iter().map(|id| v1::RejectedRecord {
-                request_id: id.to_string(),
-                reason: BELOW_FLOOR.to_owned(),
-                may_be_counted: true,
-            }));
-        }
-        Ok(v1::PushUsageResponse {
-            accepted: taken.accepted.len() as u64,
-            duplicates: taken.duplicates,
-            rejected,
-            ledger_id: self.ledger.to_string(),
-            batch: taken.batch,
-        })
-    }
-
     /// Changes whenever there may be something to tell a watcher.
     #[must_use]
     pub fn news(&self) -> watch::Receiver<u64> {
@@ -347,19 +256,6 @@ impl<B: LeaderStore> Leader<B> {
 
     pub(super) fn notify_watchers(&self) {
         self.news.send_modify(|count| *count += 1);
-    }
-}
-
-/// What a record adds to the windows of its user and group.
-#[must_use]
-pub fn spent_by(record: &UsageRecord) -> Spent {
-    Spent {
-        node: record.source_node.clone(),
-        user: record.user_id,
-        group: record.group_id,
-        tokens: record.tokens.total(),
-        nanousd: record.cost_nanousd,
-        at: record.created_at,
     }
 }
 

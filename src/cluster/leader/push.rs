@@ -1,56 +1,142 @@
-//! The leader's intake: what is committed reaches the limits, whatever becomes of whoever waited for it.
+//! The leader's side of usage sync: a push is read, applied in one transaction, and acknowledged after its commit. What is
+//! committed reaches the limits, whatever becomes of whoever waited for it.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use crate::cluster::leader::{Leader, LeaderStore, PushOutcome};
-use crate::cluster::usage::per_node::UsageDelta;
+use crate::cluster::leader::requests::{parse_sender, readable};
+use crate::cluster::leader::{Leader, LeaderStore};
+use crate::cluster::usage::per_node::{UsageDelta, UsageIncrement};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::fence::Fence;
 use crate::domain::ids::NodeId;
 use crate::domain::quota::Used;
 use crate::domain::usage::UsageRecord;
+use crate::ledger::AppliedBatch;
 use crate::quota::SubjectId;
+use crate::wire::v1;
+
+/// The most records in one `PushUsage`.
+pub const RECORDS_MAX: usize = 10_000;
+
+/// Why a record is not accepted that may have been accepted before.
+const BELOW_FLOOR: &str = "it is as old as usage logs of this node that the leader has removed (its usage.retention): \
+                           whether it was counted cannot be told, so it is not counted now";
 
 impl<B: LeaderStore> Leader<B> {
-    /// Takes records of a node, and lets the limits know. A caller that goes away, or whose time is up, stops neither: a
+    /// `PushUsage`: one verdict per record, after the commit of those that are accepted. A record that cannot be read,
+    /// or that another living node served, is rejected and holds nothing else up.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]: register. [`Kind::TooLarge`]. [`Failure::behind`]: the database has fallen back. What the
+    /// database says; pushing the same again is harmless.
+    pub async fn push_usage(
+        self: &Arc<Self>,
+        request: v1::PushUsageRequest,
+    ) -> Result<v1::PushUsageResponse, Failure> {
+        let (id, instance) = parse_sender(&request.node_id, &request.instance_id)?;
+        self.check_ledger(&request.ledger_id)?;
+        self.check_run(&request.leader_instance_id)?;
+        if request.records.len() > RECORDS_MAX {
+            let text = format!("{} records at once; at most {RECORDS_MAX}", request.records.len());
+            return Err(Failure::new(Kind::TooLarge, text));
+        }
+        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        let mut records = Vec::with_capacity(request.records.len());
+        let mut unreadable = Vec::new();
+        let mut former = BTreeSet::new();
+        for log in request.records {
+            let request_id = log.request_id.clone();
+            let may_be_its = |name: &NodeId| self.registry.lock().owns_name(&id, name);
+            match readable(log, &id, may_be_its) {
+                Ok(record) => {
+                    if record.source_node != id {
+                        former.insert(record.source_node.clone());
+                    }
+                    records.push(record);
+                }
+                Err(why) => unreadable.push(rejection(request_id, why.to_string())),
+            }
+        }
+        let applied = self.apply_batch(&id, records, request.last_batch).await?;
+        if !former.is_empty() {
+            // The limits took all of them for the sender's; the ledger has them under both names.
+            self.invalidate(former.into_iter().chain([id.clone()]));
+        }
+        Ok(self.acknowledgement(&id, applied, unreadable))
+    }
+
+    /// Applies a batch of a node, and lets the limits know. A caller that goes away, or whose time is up, stops neither: a
     /// commit that has begun cannot be taken back, and one that the limits do not hear of makes them too generous.
-    pub(super) async fn take(
+    async fn apply_batch(
         self: &Arc<Self>,
         node: &NodeId,
         records: Vec<UsageRecord>,
         last_batch: u64,
-    ) -> Result<PushOutcome, Failure> {
+    ) -> Result<AppliedBatch, Failure> {
         if records.is_empty() {
-            return Ok(PushOutcome::default());
+            return Ok(AppliedBatch::default());
         }
-        let place = Arc::clone(&self.commits).acquire_owned().await.map_err(|_| ending())?;
+        let permit = Arc::clone(&self.commits).acquire_owned().await.map_err(|_| ending())?;
         let node = node.clone();
         self.run_detached(|leader| async move {
             let acknowledged = leader.acknowledged(&node);
             let fence = Fence::new(last_batch, Arc::clone(&acknowledged));
-            let taken = leader.store.take(&node, records, &fence).await;
-            match &taken {
-                Ok(taken) => drop(acknowledged.fetch_max(taken.batch.unwrap_or_default(), Ordering::AcqRel)),
+            let applied = leader.store.apply_batch(&node, records, &fence).await;
+            match &applied {
+                Ok(batch) => drop(acknowledged.fetch_max(batch.number.unwrap_or_default(), Ordering::AcqRel)),
                 Err(error) => leader.on_rollback(&node, error),
             }
-            leader.update_usage(&node, taken.as_ref().ok());
-            drop(place);
-            taken
+            leader.update_usage(&node, applied.as_ref().ok());
+            drop(permit);
+            applied
         })
         .await
     }
 
-    /// `taken`: none when nobody can tell what is committed.
-    fn update_usage(&self, node: &NodeId, taken: Option<&PushOutcome>) {
+    /// What the node is told of a batch that is committed, counted in the metrics. `rejected`: records that could not be read.
+    fn acknowledgement(
+        &self,
+        node: &NodeId,
+        applied: AppliedBatch,
+        mut rejected: Vec<v1::RejectedRecord>,
+    ) -> v1::PushUsageResponse {
+        rejected.extend(applied.rejected.into_iter().map(|(id, reason)| rejection(id.to_string(), reason)));
+        let accepted = applied.accepted.len() as u64;
+        self.metrics.accepted.inc_by(accepted);
+        self.metrics.duplicates.inc_by(applied.duplicates);
+        self.metrics.rejected.inc_by(rejected.len() as u64);
+        if !applied.below_floor.is_empty() {
+            let records = applied.below_floor.len();
+            self.metrics.below_floor.inc_by(records as u64);
+            tracing::warn!(peer = %node, records, "a node pushes usage logs as old as those that usage.retention has removed");
+            rejected.extend(applied.below_floor.into_iter().map(|id| v1::RejectedRecord {
+                may_be_counted: true,
+                ..rejection(id.to_string(), BELOW_FLOOR.to_owned())
+            }));
+        }
+        v1::PushUsageResponse {
+            accepted,
+            duplicates: applied.duplicates,
+            rejected,
+            ledger_id: self.ledger.to_string(),
+            batch: applied.number,
+        }
+    }
+
+    /// Adds a batch to the sums that the limits go by. `None`: the commit failed or its answer got lost, so that nobody can
+    /// tell what is committed.
+    fn update_usage(&self, node: &NodeId, applied: Option<&AppliedBatch>) {
         let mut usage = self.usage.lock();
-        match taken.map(|taken| (taken, taken.batch)) {
+        match applied.map(|batch| (batch, batch.number)) {
             None => usage.invalidate(node),
-            Some((taken, Some(number))) => {
-                usage.add_batch(node, number, taken.accepted.clone(), self.clock.now());
+            Some((batch, Some(number))) => {
+                let added = batch.accepted.iter().map(UsageIncrement::of).collect();
+                usage.add_batch(node, number, added, self.clock.now());
             }
             Some((_, None)) => return,
         }
@@ -122,6 +208,10 @@ impl<B: LeaderStore> Leader<B> {
     pub fn take_setback(&self) -> bool {
         self.usage.lock().take_setback()
     }
+}
+
+fn rejection(request_id: String, reason: String) -> v1::RejectedRecord {
+    v1::RejectedRecord { request_id, reason, may_be_counted: false }
 }
 
 fn ending() -> Failure {

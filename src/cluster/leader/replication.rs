@@ -17,7 +17,7 @@ impl<B: LeaderStore> Leader<B> {
     ///
     /// # Errors
     /// [`Invalid`](crate::domain::failure::Kind::Invalid) for pieces that make no whole; what the database says.
-    pub async fn offer(
+    pub async fn offer_state(
         self: &Arc<Self>,
         origin: StateVersion,
         state: State,

@@ -1,4 +1,4 @@
-//! A leader's books on its database.
+//! What a leader keeps, on its database.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use crate::accounts::Accounts;
+use crate::cluster::leader::LeaderStore;
 use crate::cluster::leader::registry::Error;
-use crate::cluster::leader::{LeaderStore, PushOutcome, spent_by};
 use crate::cluster::replication::adoption::Provenance;
 use crate::cluster::replication::provenance::{as_accounts, as_state, load_provenance, notes_of_leader};
 use crate::cluster::replication::state::State;
@@ -20,50 +20,41 @@ use crate::domain::fence::Fence;
 use crate::domain::ids::{KeyId, NodeId};
 use crate::domain::peer::{Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
-use crate::ledger::Ledger;
+use crate::ledger::{AppliedBatch, Ledger};
 use crate::quota::SubjectId;
 use crate::store::{MetaRepo, PeerRepo, Store};
 
 /// A transaction that takes longer is given up: the database's machine is gone without a word.
 const TRANSACTION_MAX: Duration = Duration::from_mins(1);
 
-/// The books.
 pub struct LeaderDatabase {
     store: Store,
     ledger: Ledger,
     accounts: Accounts,
-    /// One push at a time into an embedded database, which has one writer: the node's own records, for whose commit
-    /// callers wait, then stand in line behind one batch, and not behind those of all followers.
-    intake: Mutex<()>,
+    /// Held while a push is applied to an embedded database, which has one writer: the node's own records, for whose
+    /// commit callers wait, then wait behind one batch, and not behind those of all followers.
+    embedded_push: Mutex<()>,
 }
 
 impl LeaderDatabase {
-    /// The books of the node whose ledger and accounts these are.
     #[must_use]
     pub fn new(store: Store, ledger: Ledger, accounts: Accounts) -> Self {
-        Self { store, ledger, accounts, intake: Mutex::new(()) }
+        Self { store, ledger, accounts, embedded_push: Mutex::new(()) }
     }
 }
 
 impl LeaderStore for LeaderDatabase {
-    async fn take(
+    async fn apply_batch(
         &self,
         node: &NodeId,
         records: Vec<UsageRecord>,
         fence: &Fence,
-    ) -> Result<PushOutcome, Failure> {
-        let turn = if self.store.is_embedded() { Some(self.intake.lock().await) } else { None };
-        let taken = timeout(TRANSACTION_MAX, self.ledger.take(node, records, fence)).await;
-        drop(turn);
+    ) -> Result<AppliedBatch, Failure> {
+        let guard = if self.store.is_embedded() { Some(self.embedded_push.lock().await) } else { None };
+        let applied = timeout(TRANSACTION_MAX, self.ledger.apply_batch(node, records, fence)).await;
+        drop(guard);
         let late = |_| Failure::new(Kind::Unavailable, format!("no commit within {TRANSACTION_MAX:?}"));
-        let taken = taken.map_err(late)??;
-        Ok(PushOutcome {
-            accepted: taken.new_records().map(spent_by).collect(),
-            duplicates: taken.duplicates() as u64,
-            batch: taken.number(),
-            below_floor: taken.below_floor().to_vec(),
-            rejected: taken.rejected,
-        })
+        Ok(applied.map_err(late)??)
     }
 
     async fn used_by(&self, node: &NodeId, as_of: Timestamp) -> Result<NodeUse, Failure> {

@@ -8,6 +8,7 @@ use tokio::task::yield_now;
 use super::*;
 use crate::cluster::replication::state::StateVersion;
 use crate::domain::clock::ManualClock;
+use crate::wire::v1;
 
 /// A disk in memory that keeps peers.
 #[derive(Default)]
@@ -28,13 +29,13 @@ impl Books {
 }
 
 impl LeaderStore for Books {
-    async fn take(
+    async fn apply_batch(
         &self,
         _node: &NodeId,
         _records: Vec<UsageRecord>,
         _fence: &Fence,
-    ) -> Result<PushOutcome, Failure> {
-        Ok(PushOutcome::default())
+    ) -> Result<AppliedBatch, Failure> {
+        Ok(AppliedBatch::default())
     }
 
     async fn used_by(&self, _node: &NodeId, _as_of: Timestamp) -> Result<NodeUse, Failure> {

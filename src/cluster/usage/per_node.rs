@@ -15,6 +15,7 @@ use crate::cluster::usage::per_node::batches::Batches;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, NodeId, UserId};
 use crate::domain::quota::Used;
+use crate::domain::usage::UsageRecord;
 use crate::quota::SubjectId;
 
 /// How far ahead a node's clock may be and still be believed that a day or a month has begun.
@@ -22,19 +23,30 @@ const AHEAD_MAX: Duration = Duration::from_mins(1);
 
 /// What a record adds to its user's and its group's windows.
 #[derive(Clone, Debug)]
-pub struct Spent {
+pub struct UsageIncrement {
     /// The node that served.
     pub node: NodeId,
-    /// Who called.
     pub user: UserId,
-    /// Their group at the time.
+    /// The user's group at the time.
     pub group: Option<GroupId>,
     /// Input and output tokens.
     pub tokens: u64,
-    /// Cost in nano-USD.
     pub nanousd: i64,
-    /// When.
     pub at: Timestamp,
+}
+
+impl UsageIncrement {
+    #[must_use]
+    pub fn of(record: &UsageRecord) -> Self {
+        Self {
+            node: record.source_node.clone(),
+            user: record.user_id,
+            group: record.group_id,
+            tokens: record.tokens.total(),
+            nanousd: record.cost_nanousd,
+            at: record.created_at,
+        }
+    }
 }
 
 /// Sums per subject and node. Grows with the subjects that used anything this month, times the nodes they used it on.
@@ -47,7 +59,7 @@ pub struct PerNodeUsage {
     changes: BTreeMap<u64, SubjectId>,
     last_change: u64,
     /// Of each node that pushes.
-    batches: BTreeMap<NodeId, Batches<Vec<Spent>>>,
+    batches: BTreeMap<NodeId, Batches<Vec<UsageIncrement>>>,
     /// The windows began anew in the past: nobody is told anything before the sums are read.
     awaits_reload: bool,
     was_set_back: bool,
@@ -78,7 +90,7 @@ pub struct UsageDelta {
 }
 
 impl PerNodeUsage {
-    /// An empty tally of the day and month that `now` lies in.
+    /// Empty sums of the day and month that `now` lies in.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
         Self {
@@ -94,12 +106,12 @@ impl PerNodeUsage {
     }
 
     /// Adds what the new records of a node's batch used; `number` is the batch's, as the database counts them.
-    pub fn add_batch(&mut self, node: &NodeId, number: u64, spent: Vec<Spent>, now: Timestamp) {
-        let added = self.batches.entry(node.clone()).or_default().committed(number, Arc::new(spent));
-        self.add_all(&added, now);
+    pub fn add_batch(&mut self, node: &NodeId, number: u64, added: Vec<UsageIncrement>, now: Timestamp) {
+        let in_order = self.batches.entry(node.clone()).or_default().committed(number, Arc::new(added));
+        self.add_all(&in_order, now);
     }
 
-    /// Notes that records of a node may be committed that nobody heard of.
+    /// Notes that records of a node may be committed without having been reported here.
     pub fn invalidate(&mut self, node: &NodeId) {
         self.batches.entry(node.clone()).or_default().invalidate();
     }
@@ -118,8 +130,8 @@ impl PerNodeUsage {
         self.batches.entry(node.clone()).or_default().begin_reload();
     }
 
-    /// Takes a node's sums as they were read for the windows of `as_of`, and adds what came meanwhile. Sums of other
-    /// windows than the present ones are left alone; they have to be read again.
+    /// Replaces a node's sums by those that were read for the windows of `as_of`, and adds the batches that were committed
+    /// meanwhile. Sums of other windows than the present ones are ignored; they have to be read again.
     pub fn set_node(&mut self, node: &NodeId, read: NodeUse, as_of: Timestamp, now: Timestamp) {
         if as_of != self.day {
             return;
@@ -133,32 +145,32 @@ impl PerNodeUsage {
         for (subject, used) in read.subjects {
             self.set_used(subject, node, used);
         }
-        let added = self.batches.entry(node.clone()).or_default().reloaded(read.batches);
-        self.add_all(&added, now);
+        let in_order = self.batches.entry(node.clone()).or_default().reloaded(read.batches);
+        self.add_all(&in_order, now);
     }
 
-    fn add_all(&mut self, added: &[Arc<Vec<Spent>>], now: Timestamp) {
-        for spent in added.iter().flat_map(|batch| batch.iter()) {
-            self.add(spent, now);
+    fn add_all(&mut self, batches: &[Arc<Vec<UsageIncrement>>], now: Timestamp) {
+        for increment in batches.iter().flat_map(|batch| batch.iter()) {
+            self.add(increment, now);
         }
     }
 
     /// Adds what a record that is new to the ledger used. What lies before a window is not of it; what lies after it
     /// counts in it: a node whose clock is wrong ends nobody else's day.
-    fn add(&mut self, spent: &Spent, now: Timestamp) {
-        self.roll_windows(now.max(spent.at.min(now.plus(AHEAD_MAX))));
-        if spent.at < self.month {
+    fn add(&mut self, increment: &UsageIncrement, now: Timestamp) {
+        self.roll_windows(now.max(increment.at.min(now.plus(AHEAD_MAX))));
+        if increment.at < self.month {
             return;
         }
         let used = Used {
-            daily_tokens: if spent.at < self.day { 0 } else { spent.tokens },
-            monthly_tokens: spent.tokens,
-            monthly_nanousd: spent.nanousd,
+            daily_tokens: if increment.at < self.day { 0 } else { increment.tokens },
+            monthly_tokens: increment.tokens,
+            monthly_nanousd: increment.nanousd,
         };
         let add_used = |sum: &mut Used| add(sum, &used);
-        self.change(SubjectId::User(spent.user), &spent.node, add_used);
-        if let Some(group) = spent.group {
-            self.change(SubjectId::Group(group), &spent.node, add_used);
+        self.change(SubjectId::User(increment.user), &increment.node, add_used);
+        if let Some(group) = increment.group {
+            self.change(SubjectId::Group(group), &increment.node, add_used);
         }
     }
 
@@ -186,21 +198,21 @@ impl PerNodeUsage {
     #[must_use]
     pub fn changes_since(&mut self, since: u64, node: &NodeId, limit: usize, now: Timestamp) -> UsageDelta {
         self.roll_windows(now);
-        let mut news = UsageDelta { subjects: Vec::new(), through: since };
+        let mut delta = UsageDelta { subjects: Vec::new(), through: since };
         if self.awaits_reload {
-            return news;
+            return delta;
         }
         for (change, subject) in self.changes.range(since + 1..).take(limit) {
-            news.through = *change;
+            delta.through = *change;
             let Some(entry) = self.subjects.get(subject) else { continue };
             let mut others = entry.by_node.iter().filter(|(name, _)| name != node).peekable();
             if others.peek().is_some() {
                 let mut sum = Used::default();
                 others.for_each(|(_, used)| add(&mut sum, used));
-                news.subjects.push((*subject, sum));
+                delta.subjects.push((*subject, sum));
             }
         }
-        news
+        delta
     }
 
     /// Whether the windows began anew in the past since this was last asked: then what the leader itself has used has to

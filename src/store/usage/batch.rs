@@ -1,4 +1,4 @@
-//! A batch of usage logs, as both databases take it: whose it is, what became of it, and what that adds up to.
+//! A batch of usage logs, as both databases insert it: whose records it holds, which of them were new, and their sums.
 
 use std::sync::Arc;
 
@@ -17,48 +17,48 @@ pub(super) enum BatchOwner {
         /// Stored as synced: this node is the leader, and owes the records to nobody.
         synced: bool,
     },
-    /// A follower's, on its leader, which counts the batches of each.
-    Of(NodeId, Fence),
+    /// A follower, which pushed them to this leader; a leader counts the batches of each.
+    Follower(NodeId, Fence),
 }
 
 impl BatchOwner {
     pub(super) fn synced(&self) -> bool {
         match self {
             Self::Own { synced } => *synced,
-            Self::Of(..) => true,
+            Self::Follower(..) => true,
         }
     }
 }
 
-/// Counts a batch of node `$1`, in the transaction that takes it and as the last thing in there: the row stays locked
+/// Counts a batch of node `$1`, in the transaction that inserts it and as its last statement: the row stays locked
 /// until the commit, so numbers are in the order of commits. What has number N has everything up to N. Counts nothing
 /// where fewer than `$2` are held.
-pub(super) const COUNT: &str = "INSERT INTO usage_batches (node, taken) VALUES ($1, 1) \
+pub(super) const COUNT_BATCH: &str = "INSERT INTO usage_batches (node, taken) VALUES ($1, 1) \
     ON CONFLICT (node) DO UPDATE SET taken = usage_batches.taken + 1 WHERE usage_batches.taken >= $2 \
     RETURNING taken";
 /// The time of the youngest log of node `$1` that retention has removed. Written in the transaction that removes it.
-pub(super) const FLOOR: &str = "SELECT through FROM usage_floors WHERE node = $1";
-/// How many batches of node `$1` were taken.
-pub(super) const TAKEN: &str = "SELECT taken FROM usage_batches WHERE node = $1";
+pub(super) const SELECT_FLOOR: &str = "SELECT through FROM usage_floors WHERE node = $1";
+/// How many batches of node `$1` were inserted.
+pub(super) const SELECT_BATCHES_TAKEN: &str = "SELECT taken FROM usage_batches WHERE node = $1";
 
-/// The number that [`COUNT`] gave, if it is above `least`: a row that was not there yet is 1 whatever was asked.
+/// The number that [`COUNT_BATCH`] gave, if it is above `least`: a row that was not there yet is 1 whatever was asked.
 pub(super) fn above(least: u64, counted: Option<u64>) -> Option<u64> {
     counted.filter(|number| *number > least)
 }
 
 /// The result of inserting a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inserted {
+pub struct InsertedBatch {
     /// For each record, in order: whether it was new. A record that occurs twice in one batch is new once.
     pub is_new: Vec<bool>,
-    /// The number of the batch among those taken of the same node; `None` for a node's own.
+    /// The number of the batch among those that the same node pushed; `None` for a node's own.
     pub number: Option<u64>,
-    /// Those that are not in the database, and are as old as what retention has removed of their node: whether they
-    /// were counted, nobody can tell here. They are not counted now.
+    /// Records that are not in the database and are as old as the logs of their node that retention has removed: they
+    /// may have been counted before, and are not counted now.
     pub below_floor: Vec<RequestId>,
 }
 
-impl Inserted {
+impl InsertedBatch {
     #[must_use]
     pub fn added(&self) -> usize {
         self.is_new.iter().filter(|new| **new).count()
@@ -69,19 +69,22 @@ impl Inserted {
         self.is_new.len() - self.added() - self.below_floor.len()
     }
 
-    /// Those of `records`, the batch this came from, that were new.
+    /// The new ones among `records`, which are the batch that was inserted.
     pub fn new_of<'r>(&'r self, records: &'r [UsageRecord]) -> impl Iterator<Item = &'r UsageRecord> {
         records.iter().zip(&self.is_new).filter(|(_, new)| **new).map(|(record, _)| record)
     }
 }
 
 /// Marks which records were new, given the ids that the database took in.
-pub(super) fn mark_new(records: &[UsageRecord], mut taken: std::collections::HashSet<RequestId>) -> Inserted {
+pub(super) fn with_new_marked(
+    records: &[UsageRecord],
+    mut taken: std::collections::HashSet<RequestId>,
+) -> InsertedBatch {
     let is_new = records.iter().map(|record| taken.remove(&record.request_id)).collect();
-    Inserted { is_new, ..Inserted::default() }
+    InsertedBatch { is_new, ..InsertedBatch::default() }
 }
 
-pub(super) fn sums_of_new(records: &[UsageRecord], inserted: &Inserted) -> Rollups {
+pub(super) fn sums_of_new(records: &[UsageRecord], inserted: &InsertedBatch) -> Rollups {
     let mut rollups = Rollups::default();
     for record in inserted.new_of(records) {
         rollups.add(record);

@@ -11,7 +11,7 @@ use sea_orm::ConnectionTrait as _;
 use crate::domain::fence::Fence;
 use crate::domain::ids::NodeId;
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::batch::{BatchOwner, Inserted, TAKEN};
+use crate::store::usage::batch::{BatchOwner, InsertedBatch, SELECT_BATCHES_TAKEN};
 use crate::store::usage::{UsageRepo, postgres, sqlite};
 use crate::store::{Error, columns};
 
@@ -24,54 +24,62 @@ impl UsageRepo<'_> {
     /// # Errors
     /// [`Error`] of the database; then nothing was inserted. (When a PostgreSQL server dies during the commit,
     /// nobody can tell; inserting again is harmless.)
-    pub async fn insert_batch(&self, records: &[UsageRecord], synced: bool) -> Result<Inserted, Error> {
-        self.insert_shared(&Arc::new(records.to_vec()), synced).await
+    pub async fn insert_batch(&self, records: &[UsageRecord], synced: bool) -> Result<InsertedBatch, Error> {
+        self.insert_own_batch(&Arc::new(records.to_vec()), synced).await
     }
 
-    /// The same, for a caller that can share the records with the thread that inserts them: they are not copied.
+    /// The same without a copy, for a caller that can share the records with the thread that inserts them.
     ///
     /// # Errors
     /// As [`insert_batch`](Self::insert_batch).
-    pub async fn insert_shared(
+    pub async fn insert_own_batch(
         &self,
         records: &Arc<Vec<UsageRecord>>,
         synced: bool,
-    ) -> Result<Inserted, Error> {
-        self.insert(records, BatchOwner::Own { synced }).await
+    ) -> Result<InsertedBatch, Error> {
+        self.insert_of(records, BatchOwner::Own { synced }).await
     }
 
-    /// The same for a leader that takes records of the follower `node`: in the same transaction the batch is counted,
-    /// duplicates or not, and [`Inserted::number`] says which one it is.
+    /// The same on a leader, for records that the follower `node` pushed: in the same transaction the batch is counted,
+    /// duplicates or not, and [`InsertedBatch::number`] says which one it is.
     ///
     /// # Errors
     /// As [`insert_batch`](Self::insert_batch); [`Error::Behind`] when the database holds fewer batches of the node
-    /// than `fence` asks for: it has fallen back, and nothing was taken.
-    pub async fn take_batch(
+    /// than `fence` asks for: it has fallen back, and nothing was inserted.
+    pub async fn insert_pushed_batch(
         &self,
         records: &Arc<Vec<UsageRecord>>,
         node: &NodeId,
         fence: &Fence,
-    ) -> Result<Inserted, Error> {
-        self.insert(records, BatchOwner::Of(node.clone(), fence.clone())).await
+    ) -> Result<InsertedBatch, Error> {
+        self.insert_of(records, BatchOwner::Follower(node.clone(), fence.clone())).await
     }
 
     /// How many batches of `node` this leader's database holds. One look-up.
     pub async fn batches_taken(&self, node: &NodeId) -> Result<u64, Error> {
-        let found = self.0.reader.query_one_raw(self.statement(TAKEN, vec![node.as_str().into()])).await?;
+        let found = self
+            .0
+            .reader
+            .query_one_raw(self.statement(SELECT_BATCHES_TAKEN, vec![node.as_str().into()]))
+            .await?;
         Ok(columns::counted(found.map_or(Ok(0), |row| row.try_get_by_index(0))?))
     }
 
-    async fn insert(&self, records: &Arc<Vec<UsageRecord>>, owner: BatchOwner) -> Result<Inserted, Error> {
+    async fn insert_of(
+        &self,
+        records: &Arc<Vec<UsageRecord>>,
+        owner: BatchOwner,
+    ) -> Result<InsertedBatch, Error> {
         if records.is_empty() {
-            return Ok(Inserted::default());
+            return Ok(InsertedBatch::default());
         }
         if let Some(embedded) = &self.0.embedded {
             let (records, permit) = (Arc::clone(records), self.0.permit().await?);
-            embedded.usage.write(permit, move |writer| sqlite::insert(writer, &records, &owner)).await
+            embedded.usage.write(permit, move |writer| sqlite::insert_batch(writer, &records, &owner)).await
         } else {
             let pool = self.0.writer.get_postgres_connection_pool();
             // In a box: its state is large, and would be moved about with every batch of an embedded database too.
-            Box::pin(postgres::insert(pool, records, &owner)).await
+            Box::pin(postgres::insert_batch(pool, records, &owner)).await
         }
     }
 }

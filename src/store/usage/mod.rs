@@ -37,7 +37,7 @@ mod sync;
 mod usage_columns;
 mod window;
 
-pub use batch::Inserted;
+pub use batch::InsertedBatch;
 pub(super) use connections::Connections;
 pub use period_usage::{Source, UsedTotals};
 pub use stats_page::{StatsCursor, StatsPage};

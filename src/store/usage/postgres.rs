@@ -11,7 +11,8 @@ use crate::domain::fence::Fence;
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::usage::UsageRecord;
 use crate::store::usage::batch::{
-    BatchOwner, COUNT, FLOOR, Inserted, PriceTexts, TAKEN, above, mark_new, sums_of_new,
+    BatchOwner, COUNT_BATCH, InsertedBatch, PriceTexts, SELECT_BATCHES_TAKEN, SELECT_FLOOR, above,
+    sums_of_new, with_new_marked,
 };
 use crate::store::usage::binding::{Arrays, unbindable};
 use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
@@ -50,17 +51,17 @@ fn arrays(types: &[&str]) -> String {
     numbered.collect::<Vec<_>>().join(", ")
 }
 
-pub(super) async fn insert(
+pub(super) async fn insert_batch(
     pool: &PgPool,
     records: &[UsageRecord],
-    whose: &BatchOwner,
-) -> Result<Inserted, Error> {
+    owner: &BatchOwner,
+) -> Result<InsertedBatch, Error> {
     let mut tx = pool.begin().await?;
-    let arguments = bind_logs(records, whose.synced())?;
+    let arguments = bind_logs(records, owner.synced())?;
     let taken = sqlx::query_with::<Postgres, _>(LOGS.as_str(), arguments).fetch_all(&mut *tx).await?;
     let ids = taken.iter().map(|row| Ok(RequestId(row.try_get::<Uuid, _>(0)?)));
-    let mut inserted = mark_new(records, ids.collect::<Result<_, Error>>()?);
-    if let BatchOwner::Of(node, _) = whose
+    let mut inserted = with_new_marked(records, ids.collect::<Result<_, Error>>()?);
+    if let BatchOwner::Follower(node, _) = owner
         && inserted.added() > 0
     {
         take_back_below_floor(&mut tx, records, node, &mut inserted).await?;
@@ -68,7 +69,7 @@ pub(super) async fn insert(
     if inserted.added() > 0 {
         insert_sums(&mut tx, &sums_of_new(records, &inserted)).await?;
     }
-    if let BatchOwner::Of(node, fence) = whose {
+    if let BatchOwner::Follower(node, fence) = owner {
         inserted.number = Some(next_number(&mut tx, node, fence).await?);
     }
     tx.commit().await?;
@@ -83,9 +84,9 @@ async fn take_back_below_floor(
     tx: &mut PgConnection,
     records: &[UsageRecord],
     node: &NodeId,
-    inserted: &mut Inserted,
+    inserted: &mut InsertedBatch,
 ) -> Result<(), Error> {
-    let floor = sqlx::query(FLOOR).bind(node.as_str()).fetch_optional(&mut *tx).await?;
+    let floor = sqlx::query(SELECT_FLOOR).bind(node.as_str()).fetch_optional(&mut *tx).await?;
     let Some(floor) = floor.map(|row| row.try_get::<i64, _>(0)).transpose()? else { return Ok(()) };
     for (record, is_new) in records.iter().zip(&mut inserted.is_new) {
         if *is_new && record.created_at.as_micros() <= floor {
@@ -101,17 +102,20 @@ async fn take_back_below_floor(
     Ok(())
 }
 
-/// The number for the batch that this transaction takes.
+/// The number for the batch that this transaction inserts.
 async fn next_number(tx: &mut PgConnection, node: &NodeId, fence: &Fence) -> Result<u64, Error> {
     let least = fence.least();
-    let row = sqlx::query(COUNT).bind(node.as_str()).bind(count(least)).fetch_optional(&mut *tx).await?;
+    let row =
+        sqlx::query(COUNT_BATCH).bind(node.as_str()).bind(count(least)).fetch_optional(&mut *tx).await?;
     let number = row.map(|row| row.try_get(0)).transpose()?.map(counted);
     if let Some(number) = above(least, number) {
         return Ok(number);
     }
     let held = match number {
         Some(_) => 0,
-        None => counted(sqlx::query(TAKEN).bind(node.as_str()).fetch_one(tx).await?.try_get(0)?),
+        None => {
+            counted(sqlx::query(SELECT_BATCHES_TAKEN).bind(node.as_str()).fetch_one(tx).await?.try_get(0)?)
+        }
     };
     Err(Error::Behind { held })
 }

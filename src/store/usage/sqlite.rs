@@ -7,7 +7,10 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use crate::domain::fence::Fence;
 use crate::domain::ids::NodeId;
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::batch::{BatchOwner, COUNT, FLOOR, Inserted, PriceTexts, TAKEN, above, sums_of_new};
+use crate::store::usage::batch::{
+    BatchOwner, COUNT_BATCH, InsertedBatch, PriceTexts, SELECT_BATCHES_TAKEN, SELECT_FLOOR, above,
+    sums_of_new,
+};
 use crate::store::usage::binding::Values;
 use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
 use crate::store::usage::usage_columns::{COLUMNS, Row, bind_sqlite};
@@ -33,38 +36,40 @@ fn row(table: &str, columns: &str, width: usize, tail: &str) -> String {
 }
 
 /// One transaction: the logs, the sums of those that were new, and the number of the batch if it has one.
-pub(super) fn insert(
+pub(super) fn insert_batch(
     connection: &mut Connection,
     records: &[UsageRecord],
-    whose: &BatchOwner,
-) -> Result<Inserted, Error> {
+    owner: &BatchOwner,
+) -> Result<InsertedBatch, Error> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let floor = match whose {
+    let floor = match owner {
         BatchOwner::Own { .. } => None,
-        BatchOwner::Of(node, _) => {
-            tx.prepare_cached(FLOOR)?.query_row([node.as_str()], |row| row.get(0)).optional()?
+        BatchOwner::Follower(node, _) => {
+            tx.prepare_cached(SELECT_FLOOR)?.query_row([node.as_str()], |row| row.get(0)).optional()?
         }
     };
-    let mut inserted = insert_logs(&tx, records, whose.synced(), floor)?;
+    let mut inserted = insert_logs(&tx, records, owner.synced(), floor)?;
     add_sums(&tx, &sums_of_new(records, &inserted))?;
-    if let BatchOwner::Of(node, fence) = whose {
+    if let BatchOwner::Follower(node, fence) = owner {
         inserted.number = Some(next_number(&tx, node, fence)?);
     }
     tx.commit()?;
     Ok(inserted)
 }
 
-/// The number for the batch that this transaction takes.
+/// The number for the batch that this transaction inserts.
 fn next_number(tx: &Connection, node: &NodeId, fence: &Fence) -> Result<u64, Error> {
     let least = fence.least();
-    let mut statement = tx.prepare_cached(COUNT)?;
+    let mut statement = tx.prepare_cached(COUNT_BATCH)?;
     let number = statement.query_row((node.as_str(), count(least)), |row| row.get(0)).optional()?;
     if let Some(number) = above(least, number.map(counted)) {
         return Ok(number);
     }
     let held = match number {
         Some(_) => 0,
-        None => counted(tx.prepare_cached(TAKEN)?.query_row([node.as_str()], |row| row.get(0))?),
+        None => {
+            counted(tx.prepare_cached(SELECT_BATCHES_TAKEN)?.query_row([node.as_str()], |row| row.get(0))?)
+        }
     };
     Err(Error::Behind { held })
 }
@@ -75,10 +80,11 @@ fn insert_logs(
     records: &[UsageRecord],
     synced: bool,
     floor: Option<i64>,
-) -> Result<Inserted, Error> {
+) -> Result<InsertedBatch, Error> {
     let mut prices = PriceTexts::default();
     let mut statement = tx.prepare_cached(&LOG)?;
-    let mut inserted = Inserted { is_new: Vec::with_capacity(records.len()), ..Inserted::default() };
+    let mut inserted =
+        InsertedBatch { is_new: Vec::with_capacity(records.len()), ..InsertedBatch::default() };
     for record in records {
         let is_old = floor.is_some_and(|floor| record.created_at.as_micros() <= floor);
         if is_old && !is_there(tx, record)? {

@@ -31,7 +31,7 @@ const MARK: &str = "UPDATE usage_logs SET synced = TRUE, set_aside = NULL, batch
                     WHERE NOT synced AND request_id = ?1";
 
 /// The oldest unsynced records behind `after`, at most `limit`.
-pub(super) fn list(
+pub(super) fn list_unsynced(
     connection: &Connection,
     after: Option<(Timestamp, RequestId)>,
     limit: usize,
@@ -49,7 +49,11 @@ pub(super) fn list(
 }
 
 /// Notes that the leader has these, and in which of its batches, in one transaction.
-pub(super) fn mark(connection: &mut Connection, ids: &[RequestId], batch: Option<u64>) -> Result<(), Error> {
+pub(super) fn mark_synced(
+    connection: &mut Connection,
+    ids: &[RequestId],
+    batch: Option<u64>,
+) -> Result<(), Error> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if let Some(batch) = batch {
         tx.prepare_cached(meta::RAISE)?.execute((LAST_BATCH.as_str(), batch.to_string()))?;

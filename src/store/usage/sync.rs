@@ -35,7 +35,10 @@ impl UsageRepo<'_> {
         limit: usize,
     ) -> Result<Vec<UsageRecord>, Error> {
         if let Some(embedded) = &self.0.embedded {
-            return embedded.usage.read(move |connection| sqlite_sync::list(connection, after, limit)).await;
+            return embedded
+                .usage
+                .read(move |connection| sqlite_sync::list_unsynced(connection, after, limit))
+                .await;
         }
         page_of(all_owed(), after, limit, &self.0.reader).await
     }
@@ -51,7 +54,7 @@ impl UsageRepo<'_> {
                 let (ids, permit) = (ids.to_vec(), self.0.permit().await?);
                 embedded
                     .usage
-                    .write(permit, move |connection| sqlite_sync::mark(connection, &ids, batch))
+                    .write(permit, move |connection| sqlite_sync::mark_synced(connection, &ids, batch))
                     .await?;
             } else {
                 // One shape of statement for any number of ids.

@@ -39,7 +39,7 @@ async fn a_caller_of_the_leader_waits_for_one_push_and_not_for_all_that_are_in_l
         tokio::spawn(async move {
             let records = (0..RECORDS).map(|_| record(at("2026-11-22"))).collect();
             assert_eq!(
-                books.take(&node("sp-2"), records, &Fence::default()).await.unwrap().accepted.len(),
+                books.apply_batch(&node("sp-2"), records, &Fence::default()).await.unwrap().accepted.len(),
                 RECORDS
             );
             pushed.fetch_add(1, Ordering::SeqCst);

@@ -199,12 +199,12 @@ on_both! {
         bad[2].cost_nanousd = -1;
         bad[3].created_at = at("1999-01-01");
         let all: Vec<_> = bad.iter().chain(&good).cloned().collect();
-        let taken = ledger.take(&node("sp-2"), all.clone(), &Fence::default()).await.expect("taken");
-        assert_eq!((taken.accepted(), taken.duplicates(), taken.rejected.len()), (20, 0, 4));
-        assert_eq!(taken.new_records().cloned().collect::<Vec<_>>(), good);
-        assert!(taken.rejected.iter().zip(&bad).all(|((id, why), bad)| *id == bad.request_id && !why.is_empty()));
-        let taken = ledger.take(&node("sp-2"), all, &Fence::default()).await.expect("taken");
-        assert_eq!((taken.accepted(), taken.duplicates(), taken.rejected.len()), (0, 20, 4));
+        let applied = ledger.apply_batch(&node("sp-2"), all.clone(), &Fence::default()).await.expect("taken");
+        assert_eq!((applied.accepted.len(), applied.duplicates, applied.rejected.len()), (20, 0, 4));
+        assert_eq!(applied.accepted, good);
+        assert!(applied.rejected.iter().zip(&bad).all(|((id, why), bad)| *id == bad.request_id && !why.is_empty()));
+        let applied = ledger.apply_batch(&node("sp-2"), all, &Fence::default()).await.expect("taken");
+        assert_eq!((applied.accepted.len(), applied.duplicates, applied.rejected.len()), (0, 20, 4));
         assert_eq!(ledger.usage().unsynced_count().await.expect("a count"), 0, "a leader owes nobody");
         let totals = ledger.usage().global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await.expect("sums");
         assert_eq!(totals, sum(&good));
@@ -221,7 +221,7 @@ on_both! {
         let read = ledger.usage().get(odd.request_id).await.expect("read").expect("there").record;
         assert_eq!(&*read.model, "claude?");
         assert_eq!(read.session_id.map(|id| id.len()), Some(512));
-        let again = ledger.take(&node("sp-2"), vec![UsageRecord { request_id: RequestId::new(), ..odd }], &Fence::default()).await.expect("taken");
+        let again = ledger.apply_batch(&node("sp-2"), vec![UsageRecord { request_id: RequestId::new(), ..odd }], &Fence::default()).await.expect("taken");
         assert_eq!(again.rejected.len(), 1, "a leader would have refused it as it was");
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
-use sproxy::cluster::leader::{LeaderStore, PushOutcome, registry, spent_by};
+use sproxy::cluster::leader::{LeaderStore, registry};
 use sproxy::cluster::replication::adoption::Provenance;
 use sproxy::cluster::replication::state::{State, StateVersion};
 use sproxy::cluster::usage::per_node::NodeUse;
@@ -17,6 +17,7 @@ use sproxy::domain::ids::{GroupId, LedgerId, NodeId, RequestId, UserId};
 use sproxy::domain::peer::{Peer, PeerStatus};
 use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
+use sproxy::ledger::AppliedBatch;
 use sproxy::quota::SubjectId;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use uuid::Uuid;
@@ -170,13 +171,13 @@ impl LeaderData {
         gone.len()
     }
 
-    fn take(&mut self, node: &NodeId, records: Vec<UsageRecord>, now: Timestamp) -> PushOutcome {
+    fn apply_batch(&mut self, node: &NodeId, records: Vec<UsageRecord>, now: Timestamp) -> AppliedBatch {
         let count = self.batches.entry(node.clone()).or_default();
         *count += 1;
-        let mut taken = PushOutcome { batch: Some(*count), ..PushOutcome::default() };
+        let mut applied = AppliedBatch { number: Some(*count), ..AppliedBatch::default() };
         if let Some(real) = &self.real {
-            let inserted = real.take(node, &records);
-            assert_eq!(inserted.number, taken.batch, "the database's number of the batch");
+            let inserted = real.insert_pushed_batch(node, &records);
+            assert_eq!(inserted.number, applied.number, "the database's number of the batch");
             let is_new =
                 |r: &UsageRecord| !self.records.contains_key(&r.request_id) && !self.is_below_floor(r);
             let known: Vec<bool> = records.iter().map(is_new).collect();
@@ -185,11 +186,11 @@ impl LeaderData {
         for record in records {
             if let Some(known) = self.records.get(&record.request_id) {
                 assert_eq!(*known, record, "one request id, two accounts");
-                taken.duplicates += 1;
+                applied.duplicates += 1;
             } else if self.is_below_floor(&record) {
-                taken.below_floor.push(record.request_id);
+                applied.below_floor.push(record.request_id);
             } else {
-                taken.accepted.push(spent_by(&record));
+                applied.accepted.push(record.clone());
                 self.taken.insert(record.request_id);
                 let before = self.booked.insert(record.request_id, record.clone());
                 assert!(before.is_none(), "G8: {} counts twice", record.request_id);
@@ -197,7 +198,7 @@ impl LeaderData {
                 self.records.insert(record.request_id, record);
             }
         }
-        taken
+        applied
     }
 
     /// Its row may have been removed.
@@ -308,26 +309,26 @@ impl LeaderDisk {
 }
 
 impl LeaderStore for LeaderDisk {
-    async fn take(
+    async fn apply_batch(
         &self,
         node: &NodeId,
         records: Vec<UsageRecord>,
         fence: &Fence,
-    ) -> Result<PushOutcome, Failure> {
+    ) -> Result<AppliedBatch, Failure> {
         let (node, world, fence) = (node.clone(), self.world.clone(), fence.clone());
         self.write(move |data| {
             let held = data.batches.get(&node).copied().unwrap_or_default();
             if held < fence.least() {
                 return Err(Failure::behind(held));
             }
-            let taken = data.take(&node, records, world.now());
-            if taken.duplicates > 0 {
+            let applied = data.apply_batch(&node, records, world.now());
+            if applied.duplicates > 0 {
                 world.happened("pushed again");
             }
-            if !taken.below_floor.is_empty() {
+            if !applied.below_floor.is_empty() {
                 world.happened("pushed below the floor");
             }
-            Ok(taken)
+            Ok(applied)
         })
         .await?
     }

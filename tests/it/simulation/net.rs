@@ -205,22 +205,23 @@ impl LeaderClient for Line {
         self.call(request, |leader, request| Box::pin(async move { leader.leave(&request).await })).await
     }
 
-    async fn push(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, LeaderError> {
-        let mut answer =
-            self.call(request, |leader, request| Box::pin(async move { leader.push(request).await })).await?;
+    async fn push_usage(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, LeaderError> {
+        let mut answer = self
+            .call(request, |leader, request| Box::pin(async move { leader.push_usage(request).await }))
+            .await?;
         if *lock(&self.net.old) {
             answer.batch = None;
         }
         Ok(answer)
     }
 
-    async fn offer(&self, pieces: SnapshotWriter) -> Result<v1::OfferStateResponse, LeaderError> {
+    async fn offer_state(&self, pieces: SnapshotWriter) -> Result<v1::OfferStateResponse, LeaderError> {
         self.call(pieces, |leader, pieces| {
             Box::pin(async move {
                 let mut assembly = SnapshotReader::default();
                 for part in pieces {
                     if let Some((origin, state)) = assembly.take(part)? {
-                        return leader.offer(origin, state).await;
+                        return leader.offer_state(origin, state).await;
                     }
                 }
                 Err(Failure::new(Kind::Invalid, "no last piece"))

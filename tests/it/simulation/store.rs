@@ -14,7 +14,7 @@ use sproxy::domain::peer::{Peer, PeerStatus};
 use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
 use sproxy::quota::SubjectId;
-use sproxy::store::usage::Inserted;
+use sproxy::store::usage::InsertedBatch;
 use sproxy::store::{self, Location, MetaRepo, PeerRepo, Store, Synchronous, UsageRepo};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -69,8 +69,8 @@ impl Real {
     }
 
     /// A leader's intake.
-    pub fn take(&self, node: &NodeId, records: &[UsageRecord]) -> Inserted {
-        Self::does(self.usage().take_batch(&Arc::new(records.to_vec()), node, &Fence::default()))
+    pub fn insert_pushed_batch(&self, node: &NodeId, records: &[UsageRecord]) -> InsertedBatch {
+        Self::does(self.usage().insert_pushed_batch(&Arc::new(records.to_vec()), node, &Fence::default()))
     }
 
     pub fn batches_taken(&self, node: &NodeId) -> u64 {

@@ -8,7 +8,7 @@ use sproxy::domain::fence::Fence;
 use sproxy::domain::ids::{LedgerId, NodeId, RequestId};
 use sproxy::domain::usage::UsageRecord;
 use sproxy::store::UsageRepo;
-use sproxy::store::usage::Inserted;
+use sproxy::store::usage::InsertedBatch;
 
 use crate::harness::databases::{TestDatabase, on_both};
 use crate::harness::records::{at, node, record};
@@ -25,8 +25,8 @@ fn ids(records: &[UsageRecord]) -> Vec<RequestId> {
     records.iter().map(|record| record.request_id).collect()
 }
 
-async fn take(usage: &UsageRepo<'_>, source: &NodeId, records: &[UsageRecord]) -> Inserted {
-    usage.take_batch(&Arc::new(records.to_vec()), source, &Fence::default()).await.expect("taken")
+async fn take(usage: &UsageRepo<'_>, source: &NodeId, records: &[UsageRecord]) -> InsertedBatch {
+    usage.insert_pushed_batch(&Arc::new(records.to_vec()), source, &Fence::default()).await.expect("taken")
 }
 
 async fn requests(usage: &UsageRepo<'_>) -> u64 {

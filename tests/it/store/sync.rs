@@ -169,7 +169,7 @@ on_both! {
         let usage = UsageRepo::on(&db.store);
         let records = series(4);
         let (two, three) = (node("sp-2"), node("sp-3"));
-        let take = async |node, part: &[UsageRecord]| usage.take_batch(&Arc::new(part.to_vec()), node, &Fence::default()).await.expect("taken");
+        let take = async |node, part: &[UsageRecord]| usage.insert_pushed_batch(&Arc::new(part.to_vec()), node, &Fence::default()).await.expect("taken");
         assert_eq!(usage.batches_taken(&two).await.expect("a count"), 0);
         assert_eq!(take(&two, &records[..2]).await.number, Some(1));
         assert_eq!(take(&three, &records[2..3]).await.number, Some(1));
@@ -187,7 +187,7 @@ on_both! {
         let take = async |n: usize, told: u64, given: u64| {
             let fence = Fence::new(told, Arc::new(AtomicU64::new(given)));
             let part = Arc::new(records[n..=n].to_vec());
-            match usage.take_batch(&part, &two, &fence).await {
+            match usage.insert_pushed_batch(&part, &two, &fence).await {
                 Ok(inserted) => Ok(inserted.number.expect("a number")),
                 Err(Error::Behind { held }) => Err(held),
                 Err(error) => panic!("{error}"),

@@ -307,7 +307,7 @@ on_both! {
             record
         };
         for moment in ["2026-10-31T23:00:00Z", "2026-11-21T11:00:00Z", "2026-11-22T11:00:00Z"] {
-            usage.take_batch(&std::sync::Arc::new(vec![of(moment)]), &sp2, &sproxy::domain::fence::Fence::default()).await.expect("taken");
+            usage.insert_pushed_batch(&std::sync::Arc::new(vec![of(moment)]), &sp2, &sproxy::domain::fence::Fence::default()).await.expect("taken");
         }
         usage.insert_batch(&[record(now)], true).await.expect("inserted");
         let (totals, batches) = usage.used_by(&sp2, now).await.expect("sums");

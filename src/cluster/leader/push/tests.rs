@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use super::*;
 use crate::cluster::leader::registry::Error;
-use crate::cluster::leader::spent_by;
 use crate::cluster::replication::adoption::Provenance;
 use crate::cluster::replication::state::{Ancestor, State, StateVersion};
 use crate::cluster::usage::per_node::NodeUse;
@@ -39,18 +38,18 @@ struct Books {
 }
 
 impl LeaderStore for Books {
-    async fn take(
+    async fn apply_batch(
         &self,
         _node: &NodeId,
         records: Vec<UsageRecord>,
         _fence: &Fence,
-    ) -> Result<PushOutcome, Failure> {
-        let mut taken = PushOutcome::default();
+    ) -> Result<AppliedBatch, Failure> {
+        let mut applied = AppliedBatch::default();
         for record in records {
             if self.records.lock().insert(record.request_id, record.clone()).is_none() {
-                taken.accepted.push(spent_by(&record));
+                applied.accepted.push(record.clone());
             } else {
-                taken.duplicates += 1;
+                applied.duplicates += 1;
             }
         }
         let number = {
@@ -58,12 +57,12 @@ impl LeaderStore for Books {
             *batches += 1;
             *batches
         };
-        taken.batch = Some(number);
+        applied.number = Some(number);
         yield_now().await;
         if self.loses_answer.swap(false, Ordering::SeqCst) {
             return Err(Failure::new(Kind::Unavailable, "the connection was cut"));
         }
-        Ok(taken)
+        Ok(applied)
     }
 
     async fn used_by(&self, node: &NodeId, as_of: Timestamp) -> Result<NodeUse, Failure> {
@@ -239,11 +238,11 @@ async fn limits_hear_of_a_push_wherever_it_breaks_off() {
     for polls in 0..6 {
         let cluster = Cluster::new().await;
         let batch = cluster.batch(&[3, 4]);
-        cancelled_after(polls, cluster.leader.push(batch.clone())).await;
+        cancelled_after(polls, cluster.leader.push_usage(batch.clone())).await;
         for _ in 0..10 {
             yield_now().await;
         }
-        let answer = cluster.leader.push(batch).await.expect("taken");
+        let answer = cluster.leader.push_usage(batch).await.expect("taken");
         assert_eq!(answer.accepted + answer.duplicates, 2);
         assert_eq!(cluster.told(), (7, 7), "broken off after {polls} polls");
     }
@@ -254,12 +253,12 @@ async fn limits_hear_of_a_commit_whose_answer_got_lost() {
     let cluster = Cluster::new().await;
     let batch = cluster.batch(&[5]);
     cluster.leader.store().loses_answer.store(true, Ordering::SeqCst);
-    cluster.leader.push(batch.clone()).await.expect_err("nobody knows");
+    cluster.leader.push_usage(batch.clone()).await.expect_err("nobody knows");
     cluster.leader.reload_invalidated().await.expect("read");
     assert_eq!(cluster.told(), (5, 5), "before it is pushed again");
-    let answer = cluster.leader.push(batch).await.expect("taken");
+    let answer = cluster.leader.push_usage(batch).await.expect("taken");
     assert_eq!((answer.duplicates, cluster.told()), (1, (5, 5)));
-    cluster.leader.push(cluster.batch(&[2])).await.expect("taken");
+    cluster.leader.push_usage(cluster.batch(&[2])).await.expect("taken");
     cluster.leader.reload_invalidated().await.expect("read");
     assert_eq!(cluster.told(), (7, 7));
 }
@@ -267,11 +266,16 @@ async fn limits_hear_of_a_commit_whose_answer_got_lost() {
 #[tokio::test]
 async fn a_commit_that_comes_to_light_later_is_noticed_by_the_number_that_is_missing() {
     let cluster = Cluster::new().await;
-    cluster.leader.push(cluster.batch(&[1])).await.expect("taken");
+    cluster.leader.push_usage(cluster.batch(&[1])).await.expect("taken");
     // A transaction that was given up and commits after all.
     let late = cluster.record(10);
-    cluster.leader.store().take(&node("sp-2"), vec![late], &Fence::default()).await.expect("committed");
-    cluster.leader.push(cluster.batch(&[100])).await.expect("taken");
+    cluster
+        .leader
+        .store()
+        .apply_batch(&node("sp-2"), vec![late], &Fence::default())
+        .await
+        .expect("committed");
+    cluster.leader.push_usage(cluster.batch(&[100])).await.expect("taken");
     assert_eq!(cluster.told().0, 1, "in the order of the numbers");
     cluster.leader.reload_invalidated().await.expect("read");
     assert_eq!(cluster.told(), (111, 111));
@@ -280,12 +284,12 @@ async fn a_commit_that_comes_to_light_later_is_noticed_by_the_number_that_is_mis
 #[tokio::test]
 async fn what_is_committed_while_the_sums_are_read_counts_once() {
     let cluster = Cluster::new().await;
-    cluster.leader.push(cluster.batch(&[1])).await.expect("taken");
+    cluster.leader.push_usage(cluster.batch(&[1])).await.expect("taken");
     cluster.leader.invalidate([node("sp-2")]);
     let mut reading = Box::pin(cluster.leader.reload_invalidated());
     let waits = reading.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(waits.is_pending(), "the sums are read, and not set yet");
-    cluster.leader.push(cluster.batch(&[10])).await.expect("taken");
+    cluster.leader.push_usage(cluster.batch(&[10])).await.expect("taken");
     reading.await.expect("read");
     assert_eq!(cluster.told(), (11, 11));
     cluster.leader.reload_invalidated().await.expect("read");
@@ -296,17 +300,17 @@ async fn what_is_committed_while_the_sums_are_read_counts_once() {
 async fn a_clock_that_was_ahead_for_a_moment_takes_nothing_from_what_was_used() {
     for ahead in ["2026-11-24T12:00:00Z", "2027-01-03T12:00:00Z"] {
         let cluster = Cluster::new().await;
-        cluster.leader.push(cluster.batch(&[3])).await.expect("taken");
+        cluster.leader.push_usage(cluster.batch(&[3])).await.expect("taken");
         cluster.clock.set(at(ahead));
         assert_eq!(cluster.told().0, 0, "a new day");
-        cluster.leader.push(cluster.batch(&[4])).await.expect("taken");
+        cluster.leader.push_usage(cluster.batch(&[4])).await.expect("taken");
         cluster.clock.set(at(NOW));
         assert_eq!(cluster.told(), (0, 0), "nobody is told less than there is");
         cluster.leader.reload_invalidated().await.expect("read");
         assert!(cluster.leader.take_setback(), "the leader's own sums have to be set again");
         cluster.leader.reload_invalidated().await.expect("nothing to read");
         assert_eq!(cluster.told(), (7, 7), "{ahead}");
-        cluster.leader.push(cluster.batch(&[8])).await.expect("taken");
+        cluster.leader.push_usage(cluster.batch(&[8])).await.expect("taken");
         assert_eq!(cluster.told(), (15, 15), "{ahead}");
     }
 }
@@ -317,7 +321,7 @@ async fn a_state_that_the_database_has_taken_over_is_published_wherever_the_offe
         let cluster = Cluster::new().await;
         let offered =
             StateVersion { ledger: LedgerId::new(), version: 9, lineage: Vec::new(), pristine: false };
-        cancelled_after(polls, cluster.leader.offer(offered, State::default())).await;
+        cancelled_after(polls, cluster.leader.offer_state(offered, State::default())).await;
         for _ in 0..10 {
             yield_now().await;
         }
@@ -335,9 +339,9 @@ async fn what_the_database_has_taken_over_is_not_overwritten_by_the_next_offer()
     let at = |ledger, version, lineage| StateVersion { ledger, version, lineage, pristine: false };
     let state = |id| State { removed: [Uuid::from_u128(id)].into(), ..State::default() };
     cluster.leader.store().loses_answer.store(true, Ordering::SeqCst);
-    cluster.leader.offer(at(lost, 9, Vec::new()), state(1)).await.expect_err("nobody knows");
+    cluster.leader.offer_state(at(lost, 9, Vec::new()), state(1)).await.expect_err("nobody knows");
     let ancestor = Ancestor { ledger: lost, version: Some(8) };
-    cluster.leader.offer(at(LedgerId::new(), 12, vec![ancestor]), state(2)).await.expect("taken");
+    cluster.leader.offer_state(at(LedgerId::new(), 12, vec![ancestor]), state(2)).await.expect("taken");
     let held = cluster.leader.store().state.lock().removed.clone();
     assert_eq!(held, [1, 2].map(Uuid::from_u128).into(), "both");
 }
