@@ -1,4 +1,4 @@
-//! An answer of the mock: prebuilt bytes, sent at once or in a rhythm, to the end or not.
+//! An answer of the mock: prebuilt bytes, sent at once or paced, to the end or cut off.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use http_body::{Frame, SizeHint};
 use memchr::memmem;
 use tokio::time::Sleep;
 
-use crate::mock::books::{Connection, Served};
+use crate::mock::served_totals::{Connection, ServedAnswer};
 
 /// Placeholder in prebuilt answers for the digits that differ in every answer.
 pub const ID: &str = "0000mock0000";
 
 /// An answer made by a dialect: a body in chunks.
 #[derive(Debug)]
-pub struct Made {
+pub struct AnswerBody {
     pub content_type: &'static str,
     /// One chunk per event; a single one if it is no stream.
     pub frames: Vec<Vec<u8>>,
     pub is_stream: bool,
 }
 
-impl Made {
+impl AnswerBody {
     pub fn json(body: String) -> Self {
         Self { content_type: "application/json", frames: vec![body.into_bytes()], is_stream: false }
     }
@@ -34,9 +34,9 @@ impl Made {
     }
 }
 
-/// A [`Made`] that is ready to be sent any number of times.
+/// An [`AnswerBody`] in one piece, ready to be sent any number of times.
 #[derive(Debug)]
-pub struct Built {
+pub struct PrebuiltAnswer {
     whole: Bytes,
     /// Where each chunk ends.
     ends: Vec<usize>,
@@ -46,12 +46,12 @@ pub struct Built {
     pub is_stream: bool,
 }
 
-impl Built {
+impl PrebuiltAnswer {
     /// Joins the chunks. `has_ids` is false for compressed ones.
-    pub fn new(made: &Made, has_ids: bool) -> Self {
-        let whole = made.frames.concat();
+    pub fn new(body: &AnswerBody, has_ids: bool) -> Self {
+        let whole = body.frames.concat();
         let mut end = 0;
-        let ends = made.frames.iter().map(|frame| {
+        let ends = body.frames.iter().map(|frame| {
             end += frame.len();
             end
         });
@@ -59,8 +59,8 @@ impl Built {
             ends: ends.collect(),
             ids: if has_ids { memmem::find_iter(&whole, ID).collect() } else { Vec::new() },
             whole: whole.into(),
-            content_type: made.content_type,
-            is_stream: made.is_stream,
+            content_type: body.content_type,
+            is_stream: body.is_stream,
         }
     }
 
@@ -82,8 +82,8 @@ impl Built {
 
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    Whole,
+pub enum BodyEnd {
+    Complete,
     /// The connection breaks off halfway.
     Cut,
     /// Nothing more comes from halfway on.
@@ -93,7 +93,7 @@ pub enum Ending {
 /// The mock breaks off on purpose.
 #[derive(Debug, thiserror::Error)]
 #[error("failing on purpose")]
-pub struct Broken;
+pub struct FailedOnPurpose;
 
 /// The body of an answer that is being sent.
 #[derive(Debug)]
@@ -103,10 +103,10 @@ pub struct Body {
     pieces: Vec<usize>,
     delay: Duration,
     pause: Option<Pin<Box<Sleep>>>,
-    ending: Ending,
+    end: BodyEnd,
     flushed: bool,
     has_length: bool,
-    receipt: Option<(Served, Arc<Connection>)>,
+    receipt: Option<(ServedAnswer, Arc<Connection>)>,
 }
 
 impl Body {
@@ -118,7 +118,7 @@ impl Body {
             rest,
             delay: Duration::ZERO,
             pause: None,
-            ending: Ending::Whole,
+            end: BodyEnd::Complete,
             flushed: false,
             has_length: true,
             receipt: None,
@@ -128,30 +128,30 @@ impl Body {
     /// The answer `built`, chunk by chunk with `delay` in between, or in one chunk without; counted when it has
     /// gone out as a whole.
     pub fn new(
-        built: &Built,
+        built: &PrebuiltAnswer,
         number: u64,
         delay: Duration,
-        ending: Ending,
-        receipt: (Served, Arc<Connection>),
+        end: BodyEnd,
+        receipt: (ServedAnswer, Arc<Connection>),
     ) -> Self {
         let rest = built.numbered(number);
         let mut pieces = Vec::new();
-        match ending {
-            Ending::Whole if delay.is_zero() || !built.is_stream => pieces.push(rest.len()),
-            Ending::Whole => pieces = lengths(&built.ends),
-            Ending::Cut | Ending::Hang if built.is_stream => {
+        match end {
+            BodyEnd::Complete if delay.is_zero() || !built.is_stream => pieces.push(rest.len()),
+            BodyEnd::Complete => pieces = lengths(&built.ends),
+            BodyEnd::Cut | BodyEnd::Hang if built.is_stream => {
                 pieces = lengths(&built.ends);
                 pieces.drain(..pieces.len() / 2);
             }
-            Ending::Cut | Ending::Hang => pieces.push(rest.len() / 2),
+            BodyEnd::Cut | BodyEnd::Hang => pieces.push(rest.len() / 2),
         }
         let has_length = !built.is_stream;
-        Self { rest, pieces, delay, pause: None, ending, flushed: false, has_length, receipt: Some(receipt) }
+        Self { rest, pieces, delay, pause: None, end, flushed: false, has_length, receipt: Some(receipt) }
     }
 
     fn piece(&mut self, length: usize) -> Bytes {
         let piece = self.rest.split_to(length.min(self.rest.len()));
-        if self.pieces.is_empty() && self.ending == Ending::Whole {
+        if self.pieces.is_empty() && self.end == BodyEnd::Complete {
             if let Some((served, connection)) = self.receipt.take() {
                 connection.answered(served);
             }
@@ -172,12 +172,12 @@ fn lengths(ends: &[usize]) -> Vec<usize> {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = FailedOnPurpose;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, FailedOnPurpose>>> {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
@@ -185,21 +185,21 @@ impl http_body::Body for Body {
         if let Some(length) = self.pieces.pop() {
             return Poll::Ready(Some(Ok(Frame::data(self.piece(length)))));
         }
-        match self.ending {
-            Ending::Whole => Poll::Ready(None),
-            Ending::Hang => Poll::Pending,
+        match self.end {
+            BodyEnd::Complete => Poll::Ready(None),
+            BodyEnd::Hang => Poll::Pending,
             // What was sent before has to reach the socket first; the connection flushes when it has to wait.
-            Ending::Cut if !self.flushed => {
+            BodyEnd::Cut if !self.flushed => {
                 self.flushed = true;
                 self.pause = Some(Box::pin(tokio::time::sleep(Duration::from_millis(1))));
                 self.poll_frame(cx)
             }
-            Ending::Cut => Poll::Ready(Some(Err(Broken))),
+            BodyEnd::Cut => Poll::Ready(Some(Err(FailedOnPurpose))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty() && self.ending == Ending::Whole
+        self.pieces.is_empty() && self.end == BodyEnd::Complete
     }
 
     fn size_hint(&self) -> SizeHint {

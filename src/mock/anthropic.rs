@@ -1,12 +1,12 @@
 //! Anthropic Messages: answers and their streams. Source: Anthropic API, "Messages" and "Streaming messages".
 
-use crate::mock::answer::{ID, Made};
+use crate::mock::answer::{AnswerBody, ID};
+use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::text;
-use crate::mock::wanted::Wanted;
 
 /// `POST /v1/messages`.
-pub fn message(wanted: &Wanted) -> Made {
-    let content = match &wanted.tool {
+pub fn message(spec: &AnswerSpec) -> AnswerBody {
+    let content = match &spec.tool {
         Some(call) => format!(
             r#"{{"type":"tool_use","id":"toolu_01Mock{ID}","name":{},"input":{}}}"#,
             call.name_json(),
@@ -14,32 +14,32 @@ pub fn message(wanted: &Wanted) -> Made {
         ),
         None => format!(
             r#"{{"type":"text","text":"{}"}}"#,
-            text::pieces(wanted.output, wanted.events.min(1)).concat()
+            text::pieces(spec.output, spec.events.min(1)).concat()
         ),
     };
-    Made::json(format!(
+    AnswerBody::json(format!(
         r#"{{"model":{model},"id":"msg_01Mock{ID}","type":"message","role":"assistant","content":[{content}],"stop_reason":"{reason}","stop_sequence":null,"usage":{usage}}}"#,
-        reason = stop_reason(wanted),
-        model = wanted.model_json(),
-        usage = usage(wanted, wanted.output),
+        reason = stop_reason(spec),
+        model = spec.model_json(),
+        usage = usage(spec, spec.output),
     ))
 }
 
 /// `POST /v1/messages` with `stream`.
-pub fn stream(wanted: &Wanted) -> Made {
+pub fn stream(spec: &AnswerSpec) -> AnswerBody {
     let mut events = vec![
         event(
             "message_start",
             &format!(
                 r#""message":{{"model":{model},"id":"msg_01Mock{ID}","type":"message","role":"assistant","content":[],"stop_reason":null,"stop_sequence":null,"usage":{usage}}}"#,
-                model = wanted.model_json(),
-                usage = usage(wanted, wanted.output.min(1)),
+                model = spec.model_json(),
+                usage = usage(spec, spec.output.min(1)),
             ),
         ),
-        event("content_block_start", &format!(r#""index":0,"content_block":{}"#, block(wanted))),
+        event("content_block_start", &format!(r#""index":0,"content_block":{}"#, block(spec))),
         event("ping", ""),
     ];
-    for delta in deltas(wanted) {
+    for delta in deltas(spec) {
         events.push(event("content_block_delta", &format!(r#""index":0,"delta":{delta}"#)));
     }
     events.push(event("content_block_stop", r#""index":0"#));
@@ -47,24 +47,24 @@ pub fn stream(wanted: &Wanted) -> Made {
         "message_delta",
         &format!(
             r#""delta":{{"stop_reason":"{}","stop_sequence":null}},"usage":{{"input_tokens":{},"cache_creation_input_tokens":{},"cache_read_input_tokens":{},"output_tokens":{}}}"#,
-            stop_reason(wanted),
-            wanted.plain_input(),
-            wanted.cache_write + wanted.cache_write_1h,
-            wanted.cache_read,
-            wanted.output,
+            stop_reason(spec),
+            spec.plain_input(),
+            spec.cache_write + spec.cache_write_1h,
+            spec.cache_read,
+            spec.output,
         ),
     ));
     events.push(event("message_stop", ""));
-    Made::events(events)
+    AnswerBody::events(events)
 }
 
-fn stop_reason(wanted: &Wanted) -> &'static str {
-    if wanted.tool.is_some() { "tool_use" } else { "end_turn" }
+fn stop_reason(spec: &AnswerSpec) -> &'static str {
+    if spec.tool.is_some() { "tool_use" } else { "end_turn" }
 }
 
 /// The start of the one block of a stream.
-fn block(wanted: &Wanted) -> String {
-    match &wanted.tool {
+fn block(spec: &AnswerSpec) -> String {
+    match &spec.tool {
         Some(call) => {
             format!(
                 r#"{{"type":"tool_use","id":"toolu_01Mock{ID}","name":{},"input":{{}}}}"#,
@@ -76,14 +76,14 @@ fn block(wanted: &Wanted) -> String {
 }
 
 /// The deltas that follow.
-fn deltas(wanted: &Wanted) -> Vec<String> {
-    if let Some(call) = &wanted.tool {
+fn deltas(spec: &AnswerSpec) -> Vec<String> {
+    if let Some(call) = &spec.tool {
         let pieces = call.argument_pieces().into_iter();
         return pieces
             .map(|piece| format!(r#"{{"type":"input_json_delta","partial_json":{piece}}}"#))
             .collect();
     }
-    let pieces = text::pieces(wanted.output, wanted.events).into_iter();
+    let pieces = text::pieces(spec.output, spec.events).into_iter();
     pieces.map(|piece| format!(r#"{{"type":"text_delta","text":"{piece}"}}"#)).collect()
 }
 
@@ -92,20 +92,20 @@ fn event(kind: &str, members: &str) -> Vec<u8> {
     format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{comma}{members}}}\n\n").into_bytes()
 }
 
-fn usage(wanted: &Wanted, output: u64) -> String {
+fn usage(spec: &AnswerSpec, output: u64) -> String {
     format!(
         r#"{{"input_tokens":{},"cache_creation_input_tokens":{},"cache_read_input_tokens":{},"cache_creation":{{"ephemeral_5m_input_tokens":{},"ephemeral_1h_input_tokens":{}}},"output_tokens":{output},"service_tier":"standard"}}"#,
-        wanted.plain_input(),
-        wanted.cache_write + wanted.cache_write_1h,
-        wanted.cache_read,
-        wanted.cache_write,
-        wanted.cache_write_1h,
+        spec.plain_input(),
+        spec.cache_write + spec.cache_write_1h,
+        spec.cache_read,
+        spec.cache_write,
+        spec.cache_write_1h,
     )
 }
 
 /// `POST /v1/messages/count_tokens`.
-pub fn count(input: u64) -> Made {
-    Made::json(format!(r#"{{"input_tokens":{input}}}"#))
+pub fn count(input: u64) -> AnswerBody {
+    AnswerBody::json(format!(r#"{{"input_tokens":{input}}}"#))
 }
 
 /// `GET /v1/models/…`
@@ -116,9 +116,9 @@ pub fn model(id: &str) -> String {
 }
 
 /// `GET /v1/models`.
-pub fn models(ids: &[&str]) -> Made {
+pub fn models(ids: &[&str]) -> AnswerBody {
     let data: Vec<String> = ids.iter().map(|id| model(id)).collect();
-    Made::json(format!(
+    AnswerBody::json(format!(
         r#"{{"data":[{}],"has_more":false,"first_id":"{}","last_id":"{}"}}"#,
         data.join(","),
         ids.first().unwrap_or(&""),

@@ -1,7 +1,7 @@
 //! Errors in each dialect's shape.
 
 use crate::domain::provider::Provider;
-use crate::mock::answer::{ID, Made};
+use crate::mock::answer::{AnswerBody, ID};
 
 /// The message of errors that a request asked for.
 pub const ASKED: &str = "the mock provider was asked to fail";
@@ -13,8 +13,8 @@ pub const UNKNOWN: &str = "the mock provider does not know this path; it answers
 pub const NO_WEBSOCKET: &str = "the mock provider serves no WebSocket: use POST";
 
 /// An error answer with `status` and `message`, which stands in JSON as it is.
-pub fn answer(dialect: Provider, status: u16, message: &str) -> Made {
-    Made::json(match dialect {
+pub fn answer(dialect: Provider, status: u16, message: &str) -> AnswerBody {
+    AnswerBody::json(match dialect {
         Provider::Anthropic => anthropic(status, message),
         Provider::Openai => openai(status, message),
         Provider::Gemini => gemini(status, message),

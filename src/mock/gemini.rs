@@ -1,47 +1,47 @@
 //! Gemini `generateContent` and its streams. Source: Gemini API reference, `GenerateContentResponse`.
 
-use crate::mock::answer::{ID, Made};
+use crate::mock::answer::{AnswerBody, ID};
+use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::text;
-use crate::mock::wanted::Wanted;
 
 /// `:generateContent`.
-pub fn content(wanted: &Wanted) -> Made {
-    let content = text::pieces(wanted.output, wanted.events.min(1)).concat();
-    Made::json(chunk(wanted, &part(wanted, &content), wanted.output, true))
+pub fn content(spec: &AnswerSpec) -> AnswerBody {
+    let content = text::pieces(spec.output, spec.events.min(1)).concat();
+    AnswerBody::json(chunk(spec, &part(spec, &content), spec.output, true))
 }
 
 /// `:streamGenerateContent?alt=sse`.
-pub fn stream(wanted: &Wanted) -> Made {
-    let events = chunks(wanted).into_iter().map(|chunk| format!("data: {chunk}\r\n\r\n").into_bytes());
-    Made::events(events.collect())
+pub fn stream(spec: &AnswerSpec) -> AnswerBody {
+    let events = chunks(spec).into_iter().map(|chunk| format!("data: {chunk}\r\n\r\n").into_bytes());
+    AnswerBody::events(events.collect())
 }
 
 /// `:streamGenerateContent` without `alt=sse`: one JSON array, element by element.
-pub fn array(wanted: &Wanted) -> Made {
+pub fn array(spec: &AnswerSpec) -> AnswerBody {
     let mut frames: Vec<Vec<u8>> = Vec::new();
-    for chunk in chunks(wanted) {
+    for chunk in chunks(spec) {
         let before = if frames.is_empty() { "[" } else { ",\r\n" };
         frames.push(format!("{before}{chunk}").into_bytes());
     }
     frames.push(b"]".to_vec());
-    Made { content_type: "application/json; charset=UTF-8", frames, is_stream: true }
+    AnswerBody { content_type: "application/json; charset=UTF-8", frames, is_stream: true }
 }
 
-fn chunks(wanted: &Wanted) -> Vec<String> {
+fn chunks(spec: &AnswerSpec) -> Vec<String> {
     // Gemini sends a function call as a whole.
-    let events = if wanted.tool.is_some() { 1 } else { wanted.events.max(1) };
-    let pieces = text::pieces(wanted.output, events);
+    let events = if spec.tool.is_some() { 1 } else { spec.events.max(1) };
+    let pieces = text::pieces(spec.output, events);
     let last = pieces.len() - 1;
-    let count = |at: usize| wanted.output * (at as u64 + 1) / (last as u64 + 1);
+    let count = |at: usize| spec.output * (at as u64 + 1) / (last as u64 + 1);
     pieces
         .iter()
         .enumerate()
-        .map(|(at, piece)| chunk(wanted, &part(wanted, piece), count(at), at == last))
+        .map(|(at, piece)| chunk(spec, &part(spec, piece), count(at), at == last))
         .collect()
 }
 
-fn part(wanted: &Wanted, text: &str) -> String {
-    match &wanted.tool {
+fn part(spec: &AnswerSpec, text: &str) -> String {
+    match &spec.tool {
         Some(call) => {
             format!(r#"{{"functionCall":{{"name":{},"args":{}}}}}"#, call.name_json(), call.arguments)
         }
@@ -49,44 +49,44 @@ fn part(wanted: &Wanted, text: &str) -> String {
     }
 }
 
-fn chunk(wanted: &Wanted, part: &str, output: u64, is_last: bool) -> String {
+fn chunk(spec: &AnswerSpec, part: &str, output: u64, is_last: bool) -> String {
     let finish = if is_last { r#","finishReason":"STOP""# } else { "" };
     format!(
         r#"{{"candidates":[{{"content":{{"parts":[{part}],"role":"model"}}{finish},"index":0}}],"usageMetadata":{usage},"modelVersion":{model},"responseId":"{ID}"}}"#,
-        usage = usage(wanted, output),
-        model = wanted.model_json(),
+        usage = usage(spec, output),
+        model = spec.model_json(),
     )
 }
 
 /// Gemini counts thoughts beside the candidates.
-fn usage(wanted: &Wanted, output: u64) -> String {
-    let thoughts = wanted.reasoning.min(output);
+fn usage(spec: &AnswerSpec, output: u64) -> String {
+    let thoughts = spec.reasoning.min(output);
     let optional = |name: &str, count: u64| match count {
         0 => String::new(),
         _ => format!(r#""{name}":{count},"#),
     };
     format!(
         r#"{{"promptTokenCount":{input},"candidatesTokenCount":{answer},{cached}{thought}"totalTokenCount":{total},"promptTokensDetails":[{{"modality":"TEXT","tokenCount":{input}}}]}}"#,
-        input = wanted.input,
+        input = spec.input,
         answer = output - thoughts,
-        cached = optional("cachedContentTokenCount", wanted.cache_read),
+        cached = optional("cachedContentTokenCount", spec.cache_read),
         thought = optional("thoughtsTokenCount", thoughts),
-        total = wanted.input + output,
+        total = spec.input + output,
     )
 }
 
 /// `:countTokens`.
-pub fn count(input: u64) -> Made {
-    Made::json(format!(
+pub fn count(input: u64) -> AnswerBody {
+    AnswerBody::json(format!(
         r#"{{"totalTokens":{input},"promptTokensDetails":[{{"modality":"TEXT","tokenCount":{input}}}]}}"#
     ))
 }
 
 /// `:embedContent`, and with `batch` `:batchEmbedContents`.
-pub fn embedding(wanted: &Wanted, batch: bool) -> Made {
-    let usage = format!(r#""usageMetadata":{{"promptTokenCount":{}}}"#, wanted.input);
+pub fn embedding(spec: &AnswerSpec, batch: bool) -> AnswerBody {
+    let usage = format!(r#""usageMetadata":{{"promptTokenCount":{}}}"#, spec.input);
     let values = r#"{"values":[0.25,-0.5,0.25,-0.5]}"#;
-    Made::json(if batch {
+    AnswerBody::json(if batch {
         format!(r#"{{"embeddings":[{values}],{usage}}}"#)
     } else {
         format!(r#"{{"embedding":{values},{usage}}}"#)
@@ -101,7 +101,7 @@ pub fn model(id: &str) -> String {
 }
 
 /// `GET /v1beta/models`.
-pub fn models(ids: &[&str]) -> Made {
+pub fn models(ids: &[&str]) -> AnswerBody {
     let models: Vec<String> = ids.iter().map(|id| model(id)).collect();
-    Made::json(format!(r#"{{"models":[{}]}}"#, models.join(",")))
+    AnswerBody::json(format!(r#"{{"models":[{}]}}"#, models.join(",")))
 }

@@ -7,9 +7,9 @@ use memchr::memmem;
 use crate::dialect::path_model;
 use crate::dialect::request::BodyPeek;
 use crate::domain::provider::Provider as Dialect;
-use crate::mock::answer::Made;
+use crate::mock::answer::AnswerBody;
+use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::ollama::Shape;
-use crate::mock::wanted::Wanted;
 use crate::mock::{anthropic, errors, gemini, ollama, openai, responses};
 
 const ANTHROPIC_MODELS: [&str; 3] = ["claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"];
@@ -24,42 +24,53 @@ pub struct Call {
     pub model: Option<String>,
 }
 
-/// What a call asks for. Streams are told from whole answers by [`Kind::told`].
+/// What a call asks for. Streams are told from whole answers by [`Kind::with_body`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Anthropic Messages.
-    Messages { stream: bool },
+    Messages {
+        stream: bool,
+    },
     /// Anthropic token counting.
     CountTokens,
     /// OpenAI Chat Completions.
-    Chat { stream: bool },
+    Chat {
+        stream: bool,
+    },
     /// OpenAI Completions.
-    Completion { stream: bool },
+    Completion {
+        stream: bool,
+    },
     /// OpenAI Responses.
-    Responses { stream: bool },
+    Responses {
+        stream: bool,
+    },
     /// OpenAI Embeddings.
-    Embeddings { as_base64: bool },
+    Embeddings {
+        as_base64: bool,
+    },
     /// Gemini `generateContent`, or its stream as a JSON array.
-    Generate { stream: bool },
+    Generate {
+        stream: bool,
+    },
     /// Gemini's stream as events.
     GenerateEvents,
-    /// Gemini token counting.
     GeminiCount,
-    /// Gemini embeddings.
-    GeminiEmbed { batch: bool },
-    /// Ollama chat.
-    OllamaChat { stream: bool },
-    /// Ollama generate.
-    OllamaGenerate { stream: bool },
-    /// Ollama embeddings.
+    GeminiEmbed {
+        batch: bool,
+    },
+    OllamaChat {
+        stream: bool,
+    },
+    OllamaGenerate {
+        stream: bool,
+    },
     OllamaEmbed,
     /// Ollama embeddings, older form.
     OllamaEmbeddings,
     /// Other calls of Ollama that only read.
     OllamaShow,
-    /// Ollama's version.
     OllamaVersion,
-    /// A list of models.
     Models(Dialect),
     /// A WebSocket upgrade, which the mock does not serve: clients fall back to POST.
     Upgrade,
@@ -137,7 +148,7 @@ fn ollama_kind(path: &str) -> Kind {
 impl Kind {
     /// The kind once the body has said whether it wants a stream, or its numbers in base64.
     #[must_use]
-    pub fn told(self, body: &[u8]) -> Self {
+    pub fn with_body(self, body: &[u8]) -> Self {
         let asked = BodyPeek::read(body).stream;
         let stream = asked == Some(true);
         match self {
@@ -209,26 +220,26 @@ impl Kind {
         }
     }
 
-    pub fn make(self, wanted: &Wanted) -> Made {
+    pub fn answer(self, spec: &AnswerSpec) -> AnswerBody {
         match self {
-            Self::Messages { stream: false } => anthropic::message(wanted),
-            Self::Messages { stream: true } => anthropic::stream(wanted),
-            Self::CountTokens => anthropic::count(wanted.input),
-            Self::Chat { stream: false } => openai::chat(wanted),
-            Self::Chat { stream: true } => openai::chat_stream(wanted),
-            Self::Completion { stream: false } => openai::completion(wanted),
-            Self::Completion { stream: true } => openai::completion_stream(wanted),
-            Self::Responses { stream: false } => responses::response(wanted),
-            Self::Responses { stream: true } => responses::stream(wanted),
-            Self::Embeddings { as_base64 } => openai::embeddings(wanted, as_base64),
-            Self::Generate { stream: false } => gemini::content(wanted),
-            Self::Generate { stream: true } => gemini::array(wanted),
-            Self::GenerateEvents => gemini::stream(wanted),
-            Self::GeminiCount => gemini::count(wanted.input),
-            Self::GeminiEmbed { batch } => gemini::embedding(wanted, batch),
-            Self::OllamaChat { stream } => ollama::answer_or_stream(wanted, Shape::Chat, stream),
-            Self::OllamaGenerate { stream } => ollama::answer_or_stream(wanted, Shape::Generate, stream),
-            Self::OllamaEmbed => ollama::embed(wanted),
+            Self::Messages { stream: false } => anthropic::message(spec),
+            Self::Messages { stream: true } => anthropic::stream(spec),
+            Self::CountTokens => anthropic::count(spec.input),
+            Self::Chat { stream: false } => openai::chat(spec),
+            Self::Chat { stream: true } => openai::chat_stream(spec),
+            Self::Completion { stream: false } => openai::completion(spec),
+            Self::Completion { stream: true } => openai::completion_stream(spec),
+            Self::Responses { stream: false } => responses::response(spec),
+            Self::Responses { stream: true } => responses::stream(spec),
+            Self::Embeddings { as_base64 } => openai::embeddings(spec, as_base64),
+            Self::Generate { stream: false } => gemini::content(spec),
+            Self::Generate { stream: true } => gemini::array(spec),
+            Self::GenerateEvents => gemini::stream(spec),
+            Self::GeminiCount => gemini::count(spec.input),
+            Self::GeminiEmbed { batch } => gemini::embedding(spec, batch),
+            Self::OllamaChat { stream } => ollama::answer_or_stream(spec, Shape::Chat, stream),
+            Self::OllamaGenerate { stream } => ollama::answer_or_stream(spec, Shape::Generate, stream),
+            Self::OllamaEmbed => ollama::embed(spec),
             Self::OllamaEmbeddings => ollama::embeddings(),
             Self::OllamaShow => ollama::show(),
             Self::OllamaVersion => ollama::version(),
@@ -236,9 +247,9 @@ impl Kind {
             Self::Models(Dialect::Openai) => openai::models(&OPENAI_MODELS),
             Self::Models(Dialect::Gemini) => gemini::models(&GEMINI_MODELS),
             Self::Models(Dialect::Ollama) => ollama::tags(&OLLAMA_MODELS),
-            Self::Root => Made {
+            Self::Root => AnswerBody {
                 content_type: "text/plain; charset=utf-8",
-                ..Made::json("Ollama is running".to_owned())
+                ..AnswerBody::json("Ollama is running".to_owned())
             },
             Self::Upgrade => errors::answer(Dialect::Openai, 426, errors::NO_WEBSOCKET),
             Self::Unknown(dialect) => errors::answer(dialect, 404, errors::UNKNOWN),

@@ -19,9 +19,9 @@
 //! Credentials are not checked.
 
 mod answer;
+mod answer_spec;
 mod anthropic;
-mod books;
-mod coding;
+mod compress;
 mod errors;
 mod gemini;
 mod headers;
@@ -30,10 +30,10 @@ mod ollama;
 mod openai;
 mod responses;
 mod route;
+mod served_totals;
 mod steering;
 mod text;
 mod tools;
-mod wanted;
 
 use std::io;
 use std::sync::Arc;
@@ -45,8 +45,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::mock::books::{Connection, Flushing};
 use crate::mock::route::Provider;
+use crate::mock::served_totals::{Connection, FlushTracking};
 
 /// The first bytes of HTTP/2 with prior knowledge (`PRI * HTTP/2.0`), as far as it takes to tell it from `POST`.
 const HTTP2_PREFACE: &[u8] = b"PRI";
@@ -78,8 +78,8 @@ async fn connection(stream: TcpStream, provider: Arc<Provider>) {
     }
     let mut first = [0; HTTP2_PREFACE.len()];
     let http2 = matches!(stream.peek(&mut first).await, Ok(3)) && first == HTTP2_PREFACE;
-    let connection = Arc::new(Connection::new(provider.books()));
-    let io = TokioIo::new(Flushing::new(stream, connection.clone()));
+    let connection = Arc::new(Connection::new(provider.served_totals()));
+    let io = TokioIo::new(FlushTracking::new(stream, connection.clone()));
     let service = service_fn(move |request: Request<Incoming>| {
         let (provider, connection) = (provider.clone(), connection.clone());
         async move { provider.answer(request, connection).await }

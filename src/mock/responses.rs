@@ -1,30 +1,35 @@
 //! OpenAI Responses. Source: OpenAI API reference, "Responses" and "Streaming events".
 
-use crate::mock::answer::{ID, Made};
+use crate::mock::answer::{AnswerBody, ID};
+use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::openai::CREATED;
 use crate::mock::text;
 use crate::mock::tools::ToolCall;
-use crate::mock::wanted::Wanted;
 
 /// `POST /v1/responses`.
-pub fn response(wanted: &Wanted) -> Made {
-    if let Some(call) = &wanted.tool {
-        return Made::json(object(wanted, "completed", &call_item(call, "completed", true), &usage(wanted)));
+pub fn response(spec: &AnswerSpec) -> AnswerBody {
+    if let Some(call) = &spec.tool {
+        return AnswerBody::json(object(
+            spec,
+            "completed",
+            &call_item(call, "completed", true),
+            &usage(spec),
+        ));
     }
-    let content = text::pieces(wanted.output, wanted.events.min(1)).concat();
-    Made::json(object(wanted, "completed", &item("completed", &content), &usage(wanted)))
+    let content = text::pieces(spec.output, spec.events.min(1)).concat();
+    AnswerBody::json(object(spec, "completed", &item("completed", &content), &usage(spec)))
 }
 
 /// `POST /v1/responses` with `stream`: the events of one message, in the order OpenAI sends them.
-pub fn stream(wanted: &Wanted) -> Made {
-    if let Some(call) = &wanted.tool {
-        return call_stream(wanted, call);
+pub fn stream(spec: &AnswerSpec) -> AnswerBody {
+    if let Some(call) = &spec.tool {
+        return call_stream(spec, call);
     }
-    let pieces = text::pieces(wanted.output, wanted.events);
+    let pieces = text::pieces(spec.output, spec.events);
     let whole = pieces.concat();
     let place = format!(r#""item_id":"msg_{ID}","output_index":0,"content_index":0"#);
     let mut events = Events::default();
-    let begun = object(wanted, "in_progress", "", "null");
+    let begun = object(spec, "in_progress", "", "null");
     events.add("response.created", &format!(r#""response":{begun}"#));
     events.add("response.in_progress", &format!(r#""response":{begun}"#));
     events.add(
@@ -41,16 +46,16 @@ pub fn stream(wanted: &Wanted) -> Made {
     events.add("response.content_part.done", &format!(r#"{place},"part":{}"#, part(&whole)));
     let item = item("completed", &whole);
     events.add("response.output_item.done", &format!(r#""output_index":0,"item":{item}"#));
-    let done = object(wanted, "completed", &item, &usage(wanted));
+    let done = object(spec, "completed", &item, &usage(spec));
     events.add("response.completed", &format!(r#""response":{done}"#));
-    Made::events(events.0)
+    AnswerBody::events(events.0)
 }
 
 /// The events of one function call.
-fn call_stream(wanted: &Wanted, call: &ToolCall) -> Made {
+fn call_stream(spec: &AnswerSpec, call: &ToolCall) -> AnswerBody {
     let place = format!(r#""item_id":"fc_{ID}","output_index":0"#);
     let mut events = Events::default();
-    let begun = object(wanted, "in_progress", "", "null");
+    let begun = object(spec, "in_progress", "", "null");
     events.add("response.created", &format!(r#""response":{begun}"#));
     events.add("response.in_progress", &format!(r#""response":{begun}"#));
     let item = call_item(call, "in_progress", false);
@@ -62,9 +67,9 @@ fn call_stream(wanted: &Wanted, call: &ToolCall) -> Made {
     events.add("response.function_call_arguments.done", &format!(r#"{place},"arguments":{arguments}"#));
     let item = call_item(call, "completed", true);
     events.add("response.output_item.done", &format!(r#""output_index":0,"item":{item}"#));
-    let done = object(wanted, "completed", &item, &usage(wanted));
+    let done = object(spec, "completed", &item, &usage(spec));
     events.add("response.completed", &format!(r#""response":{done}"#));
-    Made::events(events.0)
+    AnswerBody::events(events.0)
 }
 
 fn call_item(call: &ToolCall, status: &str, with_arguments: bool) -> String {
@@ -99,20 +104,20 @@ fn item(status: &str, text: &str) -> String {
     )
 }
 
-fn object(wanted: &Wanted, status: &str, output: &str, usage: &str) -> String {
+fn object(spec: &AnswerSpec, status: &str, output: &str, usage: &str) -> String {
     format!(
         r#"{{"id":"resp_{ID}","object":"response","created_at":{CREATED},"status":"{status}","background":false,"error":null,"incomplete_details":null,"instructions":null,"max_output_tokens":null,"model":{model},"output":[{output}],"parallel_tool_calls":true,"previous_response_id":null,"reasoning":{{"effort":null,"summary":null}},"service_tier":"default","store":false,"temperature":1.0,"text":{{"format":{{"type":"text"}}}},"tool_choice":"auto","tools":[],"top_p":1.0,"truncation":"disabled","usage":{usage},"user":null,"metadata":{{}}}}"#,
-        model = wanted.model_json(),
+        model = spec.model_json(),
     )
 }
 
-fn usage(wanted: &Wanted) -> String {
+fn usage(spec: &AnswerSpec) -> String {
     format!(
         r#"{{"input_tokens":{},"input_tokens_details":{{"cached_tokens":{}}},"output_tokens":{},"output_tokens_details":{{"reasoning_tokens":{}}},"total_tokens":{}}}"#,
-        wanted.input,
-        wanted.cache_read,
-        wanted.output,
-        wanted.reasoning,
-        wanted.input + wanted.output,
+        spec.input,
+        spec.cache_read,
+        spec.output,
+        spec.reasoning,
+        spec.input + spec.output,
     )
 }

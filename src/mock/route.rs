@@ -11,17 +11,17 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 
 use crate::dialect::request::BodyPeek;
-use crate::mock::answer::{Body, Broken, Built, Ending, Made};
-use crate::mock::books::{Books, Connection, Served, Sums};
+use crate::mock::answer::{AnswerBody, Body, BodyEnd, FailedOnPurpose, PrebuiltAnswer};
+use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::kind::{Call, Kind};
+use crate::mock::served_totals::{Connection, ServedAnswer, ServedTotals, Sums};
 use crate::mock::steering::{Encoding, Fail, Steering};
-use crate::mock::wanted::Wanted;
-use crate::mock::{coding, errors, headers, tools};
+use crate::mock::{compress, errors, headers, tools};
 
 /// Largest request body that is read.
 const BODY_MAX: usize = 256 * 1024 * 1024;
 /// Size of the cache of answers, which is emptied when it is full.
-const BUILT_MAX: usize = 512;
+const PREBUILT_MAX: usize = 512;
 /// Default output tokens of an answer.
 const OUTPUT_DEFAULT: u64 = 24;
 const EVENTS_DEFAULT: usize = 12;
@@ -30,7 +30,7 @@ const EVENTS_DEFAULT: usize = 12;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     kind: Kind,
-    wanted: Wanted,
+    spec: AnswerSpec,
     encoding: Option<Encoding>,
     status: Option<u16>,
     error_event: bool,
@@ -46,16 +46,16 @@ struct Last {
 /// The mock: its sums, its cache of answers, and the last request.
 #[derive(Debug, Default)]
 pub struct Provider {
-    books: Arc<Books>,
-    built: Mutex<HashMap<Key, Arc<Built>, foldhash::fast::RandomState>>,
+    served_totals: Arc<ServedTotals>,
+    built: Mutex<HashMap<Key, Arc<PrebuiltAnswer>, foldhash::fast::RandomState>>,
     last: Mutex<Option<Last>>,
     defaults: Mutex<Steering>,
     number: AtomicU64,
 }
 
 impl Provider {
-    pub fn books(&self) -> Arc<Books> {
-        self.books.clone()
+    pub fn served_totals(&self) -> Arc<ServedTotals> {
+        self.served_totals.clone()
     }
 
     /// Answers one request.
@@ -66,17 +66,17 @@ impl Provider {
         &self,
         request: Request<Incoming>,
         connection: Arc<Connection>,
-    ) -> Result<Response<Body>, Broken> {
+    ) -> Result<Response<Body>, FailedOnPurpose> {
         let (parts, incoming) = request.into_parts();
-        let body = Limited::new(incoming, BODY_MAX).collect().await.map_err(|_| Broken)?.to_bytes();
+        let body = Limited::new(incoming, BODY_MAX).collect().await.map_err(|_| FailedOnPurpose)?.to_bytes();
         if let Some(own) = self.own(&parts, &body) {
             return Ok(own);
         }
-        let steering = self.defaults.lock().clone().told(parts.uri.query(), &parts.headers);
+        let steering = self.defaults.lock().clone().updated_from(parts.uri.query(), &parts.headers);
         let call = Call::of(&parts);
-        let kind = call.kind.told(&body);
+        let kind = call.kind.with_body(&body);
         match steering.fail {
-            Some(Fail::BeforeHeaders) => return Err(Broken),
+            Some(Fail::BeforeHeaders) => return Err(FailedOnPurpose),
             Some(Fail::Hang) => std::future::pending().await,
             _ => {}
         }
@@ -95,7 +95,7 @@ impl Provider {
         let status = steering.status.or(call.kind.status());
         let key = Key {
             kind: call.kind,
-            wanted: wanted(call, steering, body),
+            spec: spec(call, steering, body),
             encoding: steering.encoding,
             status,
             error_event: steering.fail == Some(Fail::ErrorEvent),
@@ -104,15 +104,15 @@ impl Provider {
         if !built.is_stream && !steering.delay.is_zero() {
             tokio::time::sleep(steering.delay).await;
         }
-        let ending = match steering.fail {
-            Some(Fail::MidStream) => Ending::Cut,
-            Some(Fail::HangMidStream) => Ending::Hang,
-            _ => Ending::Whole,
+        let end = match steering.fail {
+            Some(Fail::MidStream) => BodyEnd::Cut,
+            Some(Fail::HangMidStream) => BodyEnd::Hang,
+            _ => BodyEnd::Complete,
         };
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let served = Served { model: key.wanted.model.clone(), sums: sums(&key) };
+        let served = ServedAnswer { model: key.spec.model.clone(), sums: sums(&key) };
         let mut response =
-            Response::new(Body::new(&built, number, steering.delay, ending, (served, connection)));
+            Response::new(Body::new(&built, number, steering.delay, end, (served, connection)));
         if let Some(status) = status.and_then(|status| StatusCode::from_u16(status).ok()) {
             *response.status_mut() = status;
         }
@@ -126,13 +126,13 @@ impl Provider {
     }
 
     /// The bytes for `key`, from the cache or newly made.
-    fn built(&self, key: &Key) -> Arc<Built> {
+    fn built(&self, key: &Key) -> Arc<PrebuiltAnswer> {
         if let Some(built) = self.built.lock().get(key) {
             return built.clone();
         }
         let built = Arc::new(build(key));
         let mut ready = self.built.lock();
-        if ready.len() >= BUILT_MAX {
+        if ready.len() >= PREBUILT_MAX {
             ready.clear();
         }
         ready.insert(key.clone(), built.clone());
@@ -141,14 +141,14 @@ impl Provider {
 
     fn own(&self, parts: &http::request::Parts, body: &Bytes) -> Option<Response<Body>> {
         match (&parts.method, parts.uri.path()) {
-            (&Method::GET, "/mock/served") => Some(json(&self.books.per_model())),
+            (&Method::GET, "/mock/served") => Some(json(&self.served_totals.per_model())),
             (&Method::GET, "/mock/last") => Some(json(&self.last.lock().as_ref().map(Last::describe))),
             (&Method::GET, "/mock/last/body") => {
                 let body = self.last.lock().as_ref().map(|last| last.body.clone()).unwrap_or_default();
                 Some(Response::new(Body::full(body)))
             }
             (&Method::POST, "/mock/defaults") => {
-                *self.defaults.lock() = Steering::default().told(parts.uri.query(), &parts.headers);
+                *self.defaults.lock() = Steering::default().updated_from(parts.uri.query(), &parts.headers);
                 Some(Response::new(Body::full(body.slice(..0))))
             }
             _ => None,
@@ -157,12 +157,12 @@ impl Provider {
 }
 
 /// The parameters of an answer: steered ones, else what the request asks for.
-fn wanted(call: &Call, steering: &Steering, body: &[u8]) -> Wanted {
+fn spec(call: &Call, steering: &Steering, body: &[u8]) -> AnswerSpec {
     let asked = BodyPeek::read(body);
     let model = call.model.as_deref().or(asked.model.as_deref()).unwrap_or("mock-model");
     let cached = steering.cache_read + steering.cache_write + steering.cache_write_1h;
     let output = if call.kind.has_output() { steering.output.unwrap_or(OUTPUT_DEFAULT) } else { 0 };
-    Wanted {
+    AnswerSpec {
         model: model.into(),
         input: steering.input.unwrap_or_else(|| asked.input_tokens_estimate()).max(cached),
         output,
@@ -176,21 +176,21 @@ fn wanted(call: &Call, steering: &Steering, body: &[u8]) -> Wanted {
     }
 }
 
-fn build(key: &Key) -> Built {
-    let mut made = match key.status {
+fn build(key: &Key) -> PrebuiltAnswer {
+    let mut body = match key.status {
         Some(status) if key.kind.status() != Some(status) => {
             errors::answer(key.kind.dialect(), status, errors::ASKED)
         }
-        _ => key.kind.make(&key.wanted),
+        _ => key.kind.answer(&key.spec),
     };
-    if key.error_event && made.is_stream {
-        made.frames.truncate(made.frames.len() / 2);
-        made.frames.push(errors::event(key.kind.dialect()));
+    if key.error_event && body.is_stream {
+        body.frames.truncate(body.frames.len() / 2);
+        body.frames.push(errors::event(key.kind.dialect()));
     }
-    let compressed = key.encoding.and_then(|encoding| coding::compress(encoding, &made.frames).ok());
+    let compressed = key.encoding.and_then(|encoding| compress::compress(encoding, &body.frames).ok());
     match compressed {
-        Some(frames) => Built::new(&Made { frames, ..made }, false),
-        None => Built::new(&made, true),
+        Some(frames) => PrebuiltAnswer::new(&AnswerBody { frames, ..body }, false),
+        None => PrebuiltAnswer::new(&body, true),
     }
 }
 
@@ -200,7 +200,7 @@ fn sums(key: &Key) -> Sums {
         _ if !key.kind.is_inference() => Sums::default(),
         Some(_) => Sums { errors: 1, ..Sums::default() },
         None if key.error_event => Sums { errors: 1, ..Sums::default() },
-        None => Sums { requests: 1, input: key.wanted.input, output: key.wanted.output, errors: 0 },
+        None => Sums { requests: 1, input: key.spec.input, output: key.spec.output, errors: 0 },
     }
 }
 

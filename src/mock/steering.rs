@@ -25,15 +25,12 @@ pub struct Steering {
     pub delay: Duration,
     /// Answer an error with this status.
     pub status: Option<u16>,
-    /// Fail on purpose.
     pub fail: Option<Fail>,
     /// Call the tool of this name.
     pub tool: Option<Box<str>>,
-    /// Compress the answer.
     pub encoding: Option<Encoding>,
 }
 
-/// Ways to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fail {
     /// The connection closes without an answer.
@@ -48,7 +45,6 @@ pub enum Fail {
     ErrorEvent,
 }
 
-/// Content codings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
     Gzip,
@@ -76,7 +72,7 @@ const EVENTS_MAX: usize = 100_000;
 impl Steering {
     /// `self`, changed by what the query and then the headers say. What cannot be read changes nothing.
     #[must_use]
-    pub fn told(mut self, query: Option<&str>, headers: &HeaderMap) -> Self {
+    pub fn updated_from(mut self, query: Option<&str>, headers: &HeaderMap) -> Self {
         for pair in query.unwrap_or_default().split('&') {
             if let Some((name, value)) = pair.split_once('=') {
                 self.set(name, value);

@@ -24,8 +24,7 @@ pub struct Sums {
 }
 
 #[derive(Clone, Debug)]
-pub struct Served {
-    /// The model that was asked for.
+pub struct ServedAnswer {
     pub model: Arc<str>,
     /// Its contribution to the sums.
     pub sums: Sums,
@@ -33,19 +32,18 @@ pub struct Served {
 
 /// Everything answered completely, per model.
 #[derive(Debug, Default)]
-pub struct Books(Mutex<BTreeMap<Arc<str>, Sums>>);
+pub struct ServedTotals(Mutex<BTreeMap<Arc<str>, Sums>>);
 
-impl Books {
-    /// The sums, per model.
+impl ServedTotals {
     pub fn per_model(&self) -> BTreeMap<Arc<str>, Sums> {
         let mut models = self.0.lock().clone();
         models.retain(|_, sums| *sums != Sums::default());
         models
     }
 
-    fn change(&self, served: &Served, change: impl Fn(u64, u64) -> u64) {
-        let mut books = self.0.lock();
-        let sums = books.entry(served.model.clone()).or_default();
+    fn change(&self, served: &ServedAnswer, change: impl Fn(u64, u64) -> u64) {
+        let mut served_totals = self.0.lock();
+        let sums = served_totals.entry(served.model.clone()).or_default();
         sums.requests = change(sums.requests, served.sums.requests);
         sums.input = change(sums.input, served.sums.input);
         sums.output = change(sums.output, served.sums.output);
@@ -59,19 +57,19 @@ impl Books {
 /// answer always finds it in the books, and one that hung up finds it gone.
 #[derive(Debug)]
 pub struct Connection {
-    books: Arc<Books>,
-    unflushed: Mutex<Vec<Served>>,
+    served_totals: Arc<ServedTotals>,
+    unflushed: Mutex<Vec<ServedAnswer>>,
 }
 
 impl Connection {
-    /// A connection that counts into `books`.
-    pub fn new(books: Arc<Books>) -> Self {
-        Self { books, unflushed: Mutex::new(Vec::new()) }
+    /// A connection that counts into `served_totals`.
+    pub fn new(served_totals: Arc<ServedTotals>) -> Self {
+        Self { served_totals, unflushed: Mutex::new(Vec::new()) }
     }
 
     /// The last byte of an answer has been handed to the connection.
-    pub fn answered(&self, served: Served) {
-        self.books.change(&served, u64::saturating_add);
+    pub fn answered(&self, served: ServedAnswer) {
+        self.served_totals.change(&served, u64::saturating_add);
         self.unflushed.lock().push(served);
     }
 
@@ -83,26 +81,26 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         for served in self.unflushed.get_mut() {
-            self.books.change(served, u64::saturating_sub);
+            self.served_totals.change(served, u64::saturating_sub);
         }
     }
 }
 
 /// A stream that notifies its connection when everything written was passed to the socket.
 #[derive(Debug)]
-pub struct Flushing<S> {
+pub struct FlushTracking<S> {
     stream: S,
     connection: Arc<Connection>,
 }
 
-impl<S> Flushing<S> {
+impl<S> FlushTracking<S> {
     /// `stream`, watched for `connection`.
     pub fn new(stream: S, connection: Arc<Connection>) -> Self {
         Self { stream, connection }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Flushing<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FlushTracking<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -112,7 +110,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Flushing<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FlushTracking<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

@@ -1,23 +1,19 @@
-//! What an answer shall hold, whatever its dialect.
+//! What an answer is to contain, whatever its dialect.
 
 use std::sync::Arc;
 
 use crate::mock::tools::ToolCall;
 
-/// What an answer shall hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Wanted {
-    /// The model that was asked for.
+pub struct AnswerSpec {
     pub model: Arc<str>,
-    /// All input tokens.
     pub input: u64,
-    /// All output tokens.
     pub output: u64,
-    /// Parts of the input: read from the cache,
+    /// A part of the input: what is read from the cache.
     pub cache_read: u64,
-    /// written for 5 minutes,
+    /// A part of the input: what is written to the cache for 5 minutes.
     pub cache_write: u64,
-    /// written for 1 hour.
+    /// A part of the input: what is written to the cache for 1 hour.
     pub cache_write_1h: u64,
     /// A part of the output.
     pub reasoning: u64,
@@ -29,7 +25,7 @@ pub struct Wanted {
     pub tool: Option<ToolCall>,
 }
 
-impl Wanted {
+impl AnswerSpec {
     /// The model as a JSON string.
     pub fn model_json(&self) -> String {
         serde_json::Value::from(&*self.model).to_string()
