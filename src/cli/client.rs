@@ -29,7 +29,6 @@ pub struct Client {
 
 /// The rows of a list, or the first of them.
 pub struct Listed {
-    /// The rows.
     pub rows: Vec<Value>,
     /// Whether the list goes on.
     pub there_are_more: bool,

@@ -18,7 +18,6 @@ pub enum Error {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),
-    /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] Problems),
     /// The node could not be reached, or broke off.
@@ -26,18 +25,16 @@ pub enum Error {
         "no answer from {server} ({reason}): check that a node runs there, or name another one with --server"
     )]
     Unreachable {
-        /// Who was asked.
         server: String,
         /// What went wrong, from the outermost cause to the innermost.
         reason: String,
     },
-    /// The node refused.
     #[error("{0}")]
     Refused(String),
     /// The node could not start, or go on.
     #[error("the node could not go on: {0}")]
     Node(#[from] node::Error),
-    /// The demo could not be played.
+    /// The demo could not be run.
     #[error("the demo could not be played to its end: {0}")]
     Demo(String),
     /// The demo's books are not right.
@@ -45,13 +42,7 @@ pub enum Error {
     Verdict,
     /// A file, a terminal or a socket.
     #[error("{what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// Standard output is gone.
+    Io { what: String, source: io::Error },
     #[error("standard output: {0}")]
     Output(io::Error),
 }

@@ -18,7 +18,7 @@ impl Rows {
     }
 
     /// As much of `piece` as belongs to rows that may pass.
-    pub fn take<'p>(&mut self, piece: &'p [u8]) -> &'p [u8] {
+    pub fn pass<'p>(&mut self, piece: &'p [u8]) -> &'p [u8] {
         let Some(left) = &mut self.left else { return piece };
         for (at, byte) in piece.iter().enumerate() {
             match byte {
@@ -47,10 +47,10 @@ mod tests {
         let csv = b"model,cost\n\"two\nlines\",1\nplain,2\n";
         for cut in 0..csv.len() {
             let mut rows = Rows::new(Some(2));
-            let mut passed = rows.take(&csv[..cut]).to_vec();
-            passed.extend_from_slice(rows.take(&csv[cut..]));
+            let mut passed = rows.pass(&csv[..cut]).to_vec();
+            passed.extend_from_slice(rows.pass(&csv[cut..]));
             assert_eq!(passed, b"model,cost\n\"two\nlines\",1\n", "cut at {cut}");
-            assert!(rows.take(b"more").is_empty());
+            assert!(rows.pass(b"more").is_empty());
         }
     }
 }

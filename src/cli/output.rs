@@ -44,7 +44,6 @@ pub const fn time(title: &'static str, field: &'static str) -> Column {
     Column { title, field, reads: Reads::Time }
 }
 
-/// A column of numbers.
 #[must_use]
 pub const fn count(title: &'static str, field: &'static str) -> Column {
     Column { title, field, reads: Reads::Count }

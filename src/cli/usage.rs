@@ -149,7 +149,7 @@ async fn stream(
     let mut rows = export::Rows::new(limit.map(|limit| limit.saturating_add(head)));
     let mut answer = client.stream(&PATH, &query).await?;
     while let Some(piece) = answer.piece().await? {
-        let passed = rows.take(&piece);
+        let passed = rows.pass(&piece);
         export::write(passed)?;
         if passed.len() < piece.len() {
             note(&format!("the first {}; there are more: {MORE}", limit.unwrap_or_default()));

@@ -1,9 +1,9 @@
-//! `sproxy demo`: a whole cluster on this machine, with a mock provider, real processes and real traffic. It does to
-//! the cluster what life does, and then compares what clients received with what sp-1 has booked.
+//! `sproxy demo`: a whole cluster on this machine, with a mock provider, real processes and real traffic. It kills
+//! nodes and cuts connections meanwhile, and then compares what clients received with what sp-1 has booked.
 
-mod cast;
+mod cluster;
 mod error;
-mod link;
+mod relay;
 mod table;
 mod traffic;
 mod verdict;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, sleep};
 
-use cast::Cast;
+use cluster::DemoCluster;
 pub use error::Error;
 use table::Table;
 use traffic::Traffic;
@@ -36,96 +36,101 @@ pub struct DemoArgs {
 /// How long the cluster may take to catch up when the traffic is over.
 const CATCH_UP_MAX: Duration = Duration::from_mins(1);
 
-/// Plays the demo; true if the books are right.
+/// Runs the demo; true if the books are right.
 ///
 /// # Errors
-/// When it could not be played to its end.
+/// When it could not be run to its end.
 pub async fn run(args: DemoArgs) -> Result<bool, Error> {
-    let mut cast = Cast::assemble(args.nodes).await?;
-    let keys = cast.hire().await?;
+    let mut cluster = DemoCluster::start(args.nodes).await?;
+    let keys = cluster.create_users().await?;
     let mut table = Table::new(!args.json);
-    for (name, url) in cast.urls() {
+    for (name, url) in cluster.urls() {
         let role = if name == "sp-1" { "leads" } else { "follows" };
         table.say(&format!("{name} {role}: {url}"));
     }
     table.say(&format!("{} requests begin", args.requests));
-    let traffic = Arc::new(Traffic::new(args.requests, keys, cast.urls()));
+    let traffic = Arc::new(Traffic::new(args.requests, keys, cluster.urls()));
     let mut clients = traffic.begin();
-    let mut acts = acts(args.nodes);
+    let mut faults = faults(args.nodes);
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     while !clients.is_empty() {
         tokio::select! {
             Some(ended) = clients.join_next() => ended.map_err(|e| Error::Node(format!("a client failed: {e}")))?,
             _ = tick.tick() => {
-                table.draw(&cast, &traffic).await;
-                while acts.first().is_some_and(|(at, _)| traffic.progress() >= *at) {
-                    let (_, act) = acts.remove(0);
-                    perform(act, &mut cast, &traffic, &mut table).await?;
+                table.draw(&cluster, &traffic).await;
+                while faults.first().is_some_and(|(at, _)| traffic.progress() >= *at) {
+                    let (_, fault) = faults.remove(0);
+                    inject(fault, &mut cluster, &traffic, &mut table).await?;
                 }
             }
         }
     }
     // What was due after the last request still has to be set right.
-    for (_, act) in acts {
-        perform(act, &mut cast, &traffic, &mut table).await?;
+    for (_, fault) in faults {
+        inject(fault, &mut cluster, &traffic, &mut table).await?;
     }
     let received = traffic.received();
     let deadline = Instant::now() + CATCH_UP_MAX;
     let verdict = loop {
-        table.draw(&cast, &traffic).await;
-        let verdict = verdict::compare(&cast, &received).await?;
-        let settled = verdict.is_clean() && table::nothing_is_owed(&cast).await;
+        table.draw(&cluster, &traffic).await;
+        let verdict = verdict::compare(&cluster, &received).await?;
+        let settled = verdict.is_clean() && table::nothing_is_owed(&cluster).await;
         if settled || Instant::now() > deadline {
             break verdict;
         }
         sleep(Duration::from_millis(500)).await;
     };
-    table.verdict(&verdict, args.json, &cast, &traffic).await;
-    cast.dismiss().await;
+    table.verdict(&verdict, args.json, &cluster, &traffic).await;
+    cluster.shut_down().await;
     Ok(verdict.is_clean())
 }
 
 /// What happens to the cluster while the traffic flows.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+enum Fault {
     KillFollower,
     CutLeaderOff,
     RejoinLeader,
     KillLeader,
 }
 
-/// The acts by the share of the requests that are over. A single node is killed too: its books have to survive.
-fn acts(nodes: u8) -> Vec<(f64, Act)> {
+/// The faults by the share of the requests that are over. A single node is killed too: its books have to survive.
+fn faults(nodes: u8) -> Vec<(f64, Fault)> {
     if nodes == 1 {
-        return vec![(0.5, Act::KillLeader)];
+        return vec![(0.5, Fault::KillLeader)];
     }
     vec![
-        (0.2, Act::KillFollower),
-        (0.4, Act::CutLeaderOff),
-        (0.6, Act::RejoinLeader),
-        (0.75, Act::KillLeader),
+        (0.2, Fault::KillFollower),
+        (0.4, Fault::CutLeaderOff),
+        (0.6, Fault::RejoinLeader),
+        (0.75, Fault::KillLeader),
     ]
 }
 
-async fn perform(act: Act, cast: &mut Cast, traffic: &Traffic, table: &mut Table) -> Result<(), Error> {
-    match act {
-        Act::KillFollower => {
-            let name = cast.kill_and_restart(cast.last()).await?;
+async fn inject(
+    fault: Fault,
+    cluster: &mut DemoCluster,
+    traffic: &Traffic,
+    table: &mut Table,
+) -> Result<(), Error> {
+    match fault {
+        Fault::KillFollower => {
+            let name = cluster.kill_and_restart(cluster.last()).await?;
             table.say(&format!("kill -9 {name}; started again"));
         }
-        Act::CutLeaderOff => {
-            cast.cut_leader_off(true);
+        Fault::CutLeaderOff => {
+            cluster.cut_leader_off(true);
             table.say("sp-1 is cut off from its followers; they go on");
         }
-        Act::RejoinLeader => {
-            cast.cut_leader_off(false);
+        Fault::RejoinLeader => {
+            cluster.cut_leader_off(false);
             table.say("sp-1 is back; followers catch up");
         }
-        Act::KillLeader => {
-            let name = cast.kill_and_restart(0).await?;
+        Fault::KillLeader => {
+            let name = cluster.kill_and_restart(0).await?;
             table.say(&format!("kill -9 {name}; started again"));
         }
     }
-    traffic.nodes_are_at(cast.urls());
+    traffic.set_nodes(cluster.urls());
     Ok(())
 }

@@ -9,7 +9,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, Table as Drawn};
 use serde::Deserialize;
 
-use super::cast::Cast;
+use super::cluster::DemoCluster;
 use super::traffic::Traffic;
 use super::verdict::Verdict;
 use crate::domain::quota::usd;
@@ -54,14 +54,14 @@ impl Table {
     }
 
     /// Draws the table as it is now over the one before; only a terminal sees it.
-    pub(super) async fn draw(&mut self, cast: &Cast, traffic: &Traffic) {
+    pub(super) async fn draw(&mut self, cluster: &DemoCluster, traffic: &Traffic) {
         if !self.shown || !self.live {
             return;
         }
         let pace = traffic.pace();
         let table = format!(
             "{}\n{:.0} % of the requests are over, {:.0} a second\n",
-            rows(cast, traffic).await,
+            rows(cluster, traffic).await,
             traffic.progress() * 100.0,
             pace.requests_per_second
         );
@@ -78,7 +78,13 @@ impl Table {
     }
 
     /// What came of it, and below it what each node served, pushed and still owes.
-    pub(super) async fn verdict(&mut self, verdict: &Verdict, json: bool, cast: &Cast, traffic: &Traffic) {
+    pub(super) async fn verdict(
+        &mut self,
+        verdict: &Verdict,
+        json: bool,
+        cluster: &DemoCluster,
+        traffic: &Traffic,
+    ) {
         if json {
             println!("{}", serde_json::to_string_pretty(verdict).unwrap_or_default());
             return;
@@ -109,16 +115,16 @@ impl Table {
             lines.push(format!("unexpected: {surprise}"));
         }
         lines.push(if verdict.is_clean() { "the books are right" } else { "THE BOOKS ARE WRONG" }.to_owned());
-        let table = format!("{}\n", rows(cast, traffic).await);
+        let table = format!("{}\n", rows(cluster, traffic).await);
         let before = std::mem::take(&mut self.drawn);
         self.put(&over(&before), &format!("{}\n", lines.join("\n")), table);
     }
 }
 
 /// Whether every follower has said that it owes nothing more. What is known of it is as old as its last heartbeat.
-pub(super) async fn nothing_is_owed(cast: &Cast) -> bool {
-    let peers = ask::<PeerStats>(cast, "/admin/v1/peers").await;
-    cast.urls().iter().all(|(name, _)| peers.iter().any(|peer| peer.id == *name && peer.unsynced == 0))
+pub(super) async fn nothing_is_owed(cluster: &DemoCluster) -> bool {
+    let peers = ask::<PeerStats>(cluster, "/admin/v1/peers").await;
+    cluster.urls().iter().all(|(name, _)| peers.iter().any(|peer| peer.id == *name && peer.unsynced == 0))
 }
 
 /// What takes the place of a drawing on a terminal: to its first line, and clear to the end of the screen.
@@ -130,16 +136,16 @@ fn over(drawn: &str) -> String {
 }
 
 /// What each node served, has pushed to sp-1 (its broken-off answers too) and still owes.
-async fn rows(cast: &Cast, traffic: &Traffic) -> String {
-    let booked = ask::<NodeStats>(cast, "/admin/v1/stats/nodes").await;
+async fn rows(cluster: &DemoCluster, traffic: &Traffic) -> String {
+    let booked = ask::<NodeStats>(cluster, "/admin/v1/stats/nodes").await;
     let booked: BTreeMap<String, u64> = booked.into_iter().map(|row| (row.node, row.request_count)).collect();
-    let peers = ask::<PeerStats>(cast, "/admin/v1/peers").await;
+    let peers = ask::<PeerStats>(cluster, "/admin/v1/peers").await;
     let served = traffic.served();
     let mut drawn = Drawn::new();
     // Short titles: five columns fit into fifty characters, so that no line wraps and the next drawing covers it.
     drawn.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     drawn.set_header(["node", "state", "served", "pushed", "owes"]);
-    for (name, _) in cast.urls() {
+    for (name, _) in cluster.urls() {
         let peer = peers.iter().find(|peer| peer.id == name);
         let state = match peer {
             _ if name == "sp-1" => "leads",
@@ -161,8 +167,8 @@ async fn rows(cast: &Cast, traffic: &Traffic) -> String {
     drawn.to_string()
 }
 
-async fn ask<T: serde::de::DeserializeOwned>(cast: &Cast, path: &str) -> Vec<T> {
+async fn ask<T: serde::de::DeserializeOwned>(cluster: &DemoCluster, path: &str) -> Vec<T> {
     // sp-1 may just have been killed; the table then shows what there is.
-    let Ok(answer) = cast.get(path).await else { return Vec::new() };
+    let Ok(answer) = cluster.get(path).await else { return Vec::new() };
     answer.json::<Page<T>>().await.map_or_else(|_| Vec::new(), |page| page.items)
 }

@@ -23,7 +23,6 @@ pub(super) struct Received {
     /// Tokens the answer was made to cost.
     pub(super) input: u64,
     pub(super) output: u64,
-    /// Its status.
     pub(super) status: u16,
 }
 
@@ -139,7 +138,7 @@ impl Traffic {
     }
 
     /// Tells clients where the nodes are now.
-    pub(super) fn nodes_are_at(&self, nodes: Vec<(String, String)>) {
+    pub(super) fn set_nodes(&self, nodes: Vec<(String, String)>) {
         *self.nodes.lock() = nodes;
     }
 
@@ -153,7 +152,7 @@ impl Traffic {
     }
 
     /// The share of the requests that are over, 0 to 1.
-    #[allow(clippy::cast_precision_loss, reason = "a share for people and acts, not a count")]
+    #[allow(clippy::cast_precision_loss, reason = "a share for people and faults, not a count")]
     pub(super) fn progress(&self) -> f64 {
         self.over.load(Ordering::Relaxed) as f64 / self.total as f64
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::cast::Cast;
+use super::cluster::DemoCluster;
 use super::error::Error;
 use super::traffic::{Outcomes, Received};
 use crate::domain::ids::RequestId;
@@ -26,9 +26,7 @@ pub(super) struct Verdict {
     pub(super) incomplete: u64,
     /// Whether sp-1's totals are the sum of its usage logs, to the last token and nano-USD.
     pub(super) totals_agree: bool,
-    /// What was booked.
     pub(super) total_tokens: u64,
-    /// What it cost, nano-USD.
     pub(super) cost_nanousd: i64,
     /// An answer that was not what was asked for, if there was one.
     pub(super) surprise: Option<String>,
@@ -58,10 +56,10 @@ struct Stats {
 }
 
 /// Compares. Totals are asked for before the logs and after them: if they changed, the cluster is still catching up.
-pub(super) async fn compare(cast: &Cast, outcomes: &Outcomes) -> Result<Verdict, Error> {
+pub(super) async fn compare(cluster: &DemoCluster, outcomes: &Outcomes) -> Result<Verdict, Error> {
     let failed = |source| Error::Call { what: "reading sp-1's books", source };
-    let export = cast.get("/admin/v1/usage?format=jsonl").await?.text().await.map_err(failed)?;
-    let stats: Stats = cast.get("/admin/v1/stats").await?.json().await.map_err(failed)?;
+    let export = cluster.get("/admin/v1/usage?format=jsonl").await?.text().await.map_err(failed)?;
+    let stats: Stats = cluster.get("/admin/v1/stats").await?.json().await.map_err(failed)?;
     let mut books: HashMap<RequestId, (u64, Received)> = HashMap::new();
     let (mut tokens, mut nanousd, mut rows) = (0, 0, 0);
     for line in export.lines().filter(|line| !line.is_empty()) {

@@ -1,4 +1,4 @@
-//! The processes of the demo: the mock provider, sp-1 and its followers, in a directory that goes with them.
+//! The processes of the demo: the mock provider, sp-1 and its followers, in a directory that is removed with them.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,23 +12,22 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::Error;
-use super::link::Link;
+use super::relay::Relay;
 
 const START_MAX: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_millis(20);
 /// At most what a cluster of loopback nodes needs; the secret is needed only beyond loopback, but shows how it is set.
 const SECRET: &str = "a-secret-of-the-demo-that-nobody-needs";
 
-/// Everybody on stage.
-pub(super) struct Cast {
+/// The running processes of a demo.
+pub(super) struct DemoCluster {
     directory: Directory,
     mock: Process,
     nodes: Vec<Node>,
-    link: Option<Link>,
+    relay: Option<Relay>,
     http: reqwest::Client,
 }
 
-/// One node of the demo.
 struct Node {
     name: String,
     config: PathBuf,
@@ -53,24 +52,26 @@ impl Drop for Directory {
     }
 }
 
-impl Cast {
-    pub(super) async fn assemble(nodes: u8) -> Result<Self, Error> {
+impl DemoCluster {
+    pub(super) async fn start(nodes: u8) -> Result<Self, Error> {
         let directory = std::env::temp_dir().join(format!("sproxy-demo-{}", std::process::id()));
         fs::create_dir_all(&directory).map_err(|source| Error::Io { what: "making a directory", source })?;
         let directory = Directory(directory);
         let mock =
-            start(&["mock-provider", "--listen", "127.0.0.1:0"], &directory.0.join("mock.log")).await?;
-        let mut cast = Self { directory, mock, nodes: Vec::new(), link: None, http: reqwest::Client::new() };
+            start_process(&["mock-provider", "--listen", "127.0.0.1:0"], &directory.0.join("mock.log"))
+                .await?;
+        let mut cluster =
+            Self { directory, mock, nodes: Vec::new(), relay: None, http: reqwest::Client::new() };
         for at in 1..=nodes {
-            cast.add_node(at).await?;
+            cluster.add_node(at).await?;
         }
-        Ok(cast)
+        Ok(cluster)
     }
 
     async fn add_node(&mut self, at: u8) -> Result<(), Error> {
         let name = format!("sp-{at}");
         let config = self.directory.0.join(format!("{name}.toml"));
-        let leader = self.link.as_ref().map(|link| format!("http://{}", link.address));
+        let leader = self.relay.as_ref().map(|relay| format!("http://{}", relay.address));
         self.write_config(&config, &name, leader.as_deref(), ("127.0.0.1:0", "127.0.0.1:0"))?;
         let process = self.start_node(&config, &name).await?;
         if at == 1 {
@@ -78,9 +79,9 @@ impl Cast {
             // Followers and clients must find sp-1 again after its death, so it gets the ports it has for good.
             let (http, own) = (process.http.to_string(), grpc.to_string());
             self.write_config(&config, &name, None, (&http, &own))?;
-            let link =
-                Link::to(grpc).await.map_err(|source| Error::Io { what: "opening the link", source })?;
-            self.link = Some(link);
+            let relay =
+                Relay::to(grpc).await.map_err(|source| Error::Io { what: "opening the link", source })?;
+            self.relay = Some(relay);
         }
         self.nodes.push(Node { name, config, process });
         Ok(())
@@ -115,11 +116,11 @@ impl Cast {
 
     async fn start_node(&self, config: &Path, name: &str) -> Result<Process, Error> {
         let config = config.to_string_lossy();
-        start(&["serve", "--config", &config], &self.directory.0.join(format!("{name}.log"))).await
+        start_process(&["serve", "--config", &config], &self.directory.0.join(format!("{name}.log"))).await
     }
 
     /// Makes two groups with three people, and returns their keys.
-    pub(super) async fn hire(&self) -> Result<Vec<String>, Error> {
+    pub(super) async fn create_users(&self) -> Result<Vec<String>, Error> {
         for group in ["research", "support"] {
             self.post("/admin/v1/groups", &json!({ "name": group })).await?;
         }
@@ -130,12 +131,12 @@ impl Cast {
             let key = made["key"].as_str().ok_or_else(|| Error::Node("sp-1 made no key".to_owned()))?;
             keys.push(key.to_owned());
         }
-        self.known_everywhere(&keys).await?;
+        self.wait_until_known_everywhere(&keys).await?;
         Ok(keys)
     }
 
     /// Waits until every node lets everyone in: a change takes a moment to reach the followers.
-    async fn known_everywhere(&self, keys: &[String]) -> Result<(), Error> {
+    async fn wait_until_known_everywhere(&self, keys: &[String]) -> Result<(), Error> {
         let deadline = Instant::now() + START_MAX;
         for (name, url) in self.urls() {
             for key in keys {
@@ -198,13 +199,13 @@ impl Cast {
     }
 
     pub(super) fn cut_leader_off(&self, cut: bool) {
-        if let Some(link) = &self.link {
-            link.cut(cut);
+        if let Some(relay) = &self.relay {
+            relay.cut(cut);
         }
     }
 
     /// Ends every process.
-    pub(super) async fn dismiss(mut self) {
+    pub(super) async fn shut_down(mut self) {
         for node in &mut self.nodes {
             let _ = node.process.child.kill().await;
         }
@@ -213,7 +214,7 @@ impl Cast {
 }
 
 /// Starts this program with `arguments` and waits until it says where it listens. Its log goes to a file.
-async fn start(arguments: &[&str], log: &Path) -> Result<Process, Error> {
+async fn start_process(arguments: &[&str], log: &Path) -> Result<Process, Error> {
     let program =
         std::env::current_exe().map_err(|source| Error::Io { what: "finding this program", source })?;
     let mut child = Command::new(program)

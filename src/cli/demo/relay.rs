@@ -1,4 +1,4 @@
-//! The link between followers and sp-1: a TCP relay that can be cut.
+//! A TCP relay between the followers and sp-1 that can be cut.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// A relay to one address; it ends with this value.
-pub(super) struct Link {
+pub(super) struct Relay {
     /// Where followers connect.
     pub(super) address: SocketAddr,
     switch: Arc<Switch>,
-    relay: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -23,14 +23,14 @@ struct Switch {
     changed: Notify,
 }
 
-impl Link {
+impl Relay {
     pub(super) async fn to(leader: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let switch = Arc::new(Switch::default());
-        #[allow(clippy::disallowed_methods, reason = "owned by the link, whose drop ends it")]
-        let relay = tokio::spawn(relay(listener, leader, Arc::clone(&switch)));
-        Ok(Self { address, switch, relay })
+        #[allow(clippy::disallowed_methods, reason = "owned by the relay, whose drop ends it")]
+        let task = tokio::spawn(run(listener, leader, Arc::clone(&switch)));
+        Ok(Self { address, switch, task })
     }
 
     /// Cuts what is connected and refuses what comes, or lets all through again.
@@ -40,21 +40,21 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for Relay {
     fn drop(&mut self) {
-        self.relay.abort();
+        self.task.abort();
     }
 }
 
-async fn relay(listener: TcpListener, leader: SocketAddr, switch: Arc<Switch>) {
-    let mut lines = JoinSet::new();
+async fn run(listener: TcpListener, leader: SocketAddr, switch: Arc<Switch>) {
+    let mut connections = JoinSet::new();
     while let Ok((mut follower, _)) = listener.accept().await {
-        while lines.try_join_next().is_some() {}
+        while connections.try_join_next().is_some() {}
         if switch.cut.load(Ordering::SeqCst) {
             continue;
         }
         let switch = Arc::clone(&switch);
-        lines.spawn(async move {
+        connections.spawn(async move {
             let cut = switch.changed.notified();
             let Ok(mut leader) = TcpStream::connect(leader).await else { return };
             tokio::select! {
