@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tokio::process::Command;
 
-use super::{ask, booked, follower, leader, metric};
-use crate::harness::{Mock, Node, python_with, until};
+use super::{follower, leader, metric, two_nodes_with_a_call_each};
+use crate::harness::{Mock, Node, python_with, run_script, until};
 
 const OF_EVERY_NODE: &str = "\
 build_info gauge
@@ -124,23 +123,15 @@ async fn open_metrics_is_for_whoever_asks_for_it() {
 async fn prometheus_reads_the_same_in_both_formats() {
     let Some(python) = python_with("prometheus_client.openmetrics.parser").await else { return };
     let mock = Mock::start().await;
-    let one = leader(&mock).await;
-    let two = follower(&mock, &one, "sp-2").await;
-    let key = one.user_with_key("alice").await;
-    assert_eq!(ask(&one, &key).await.status, 200);
-    until("the key holds", async || (ask(&two, &key).await.status == 200).then_some(())).await;
-    booked(&one, 2).await;
+    let (one, two) = two_nodes_with_a_call_each(&mock).await;
     until("the follower knows that it owes nothing", async || {
         (metric(&two, "sproxy_sync_accepted_total").await == 1
             && metric(&two, "sproxy_sync_unsynced").await == 0)
             .then_some(())
     })
     .await;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk/metrics.py");
     for node in [&one, &two] {
-        let ran = Command::new(&python).args([script, &node.url("")]).output().await.unwrap();
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-        let read: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let read = run_script(&python, "metrics.py", &[&node.url("")]).await;
         let (open_metrics, text) = (&read["open_metrics"], &read["text"]);
         assert!(open_metrics["content_type"].as_str().unwrap().starts_with("application/openmetrics-text"));
         let samples = |format: &Value| {

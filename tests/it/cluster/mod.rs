@@ -92,6 +92,17 @@ async fn ask(node: &Node, key: &str) -> Answer {
     node.ask(key, "/v1/messages", &[("mock-input", "70"), ("mock-output", "30")], &body).await
 }
 
+/// A leader and a follower that have answered one call each, both in the leader's totals.
+async fn two_nodes_with_a_call_each(mock: &Mock) -> (Node, Node) {
+    let one = leader(mock).await;
+    let two = follower(mock, &one, "sp-2").await;
+    let key = one.user_with_key("alice").await;
+    assert_eq!(ask(&one, &key).await.status, 200);
+    until("the key holds", async || (ask(&two, &key).await.status == 200).then_some(())).await;
+    booked(&one, 2).await;
+    (one, two)
+}
+
 /// Waits until the leader's totals count `requests`.
 async fn booked(leader: &Node, requests: usize) -> Value {
     until(&format!("{requests} requests are booked"), async || {

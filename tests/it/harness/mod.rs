@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use link::{Link, Mode, Speaker};
 pub use process::{Process, SPROXY};
 pub use provider::Scripted;
-pub use python::python_with;
+pub use python::{python_with, run_script};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use sproxy::domain::clock::Timestamp;

@@ -77,6 +77,15 @@ impl Scripted {
         ))
     }
 
+    /// The same on a connection that closes after it: targets share no connections, and this provider serves one at a time.
+    pub fn answer_json_and_close(&self, body: &str) -> &Self {
+        self.write(format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .close()
+    }
+
     /// The head of a stream of events.
     pub fn begin_stream(&self) -> &Self {
         self.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")

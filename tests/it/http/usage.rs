@@ -3,42 +3,27 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sproxy::domain::ids::{GroupId, RequestId, UserId};
+use sproxy::domain::ids::{GroupId, UserId};
 use sproxy::domain::price::Price;
-use sproxy::domain::provider::Provider;
-use sproxy::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
+use sproxy::domain::usage::{Tokens, UsageRecord};
 use sproxy::store::UsageRepo;
 
 use super::Plane;
+use crate::harness::records;
 
 /// One call of a user, at a moment, on a node.
 pub fn record(user: UserId, at: &str, node: &str, tokens: u64) -> UsageRecord {
     UsageRecord {
-        request_id: RequestId::new(),
         user_id: user,
-        user: "alice".into(),
-        group_id: None,
-        group: None,
-        model: "claude-sonnet-4-5".into(),
-        actual_model: "claude-sonnet-4-5-20250929".into(),
-        provider: Provider::Anthropic,
-        target: "anthropic".into(),
-        upstream_url: "https://api.anthropic.com".into(),
         tokens: Tokens { input: tokens, output: 1, ..Tokens::default() },
-        token_source: TokenSource::Reported,
-        outcome: Outcome::Ok,
-        is_streaming: true,
-        status_code: 200,
         duration_ms: 1_200,
         ttfb_ms: Some(300),
         price: Arc::new(Price::default()),
-        parts: Vec::new(),
         cost_nanousd: i64::try_from(tokens).expect("small") * 1_000,
         session_id: Some("=cmd()".to_owned()),
-        agent_id: None,
         client_request_id: None,
-        source_node: node.parse().expect("an id"),
-        created_at: at.parse().expect("a time"),
+        source_node: records::node(node),
+        ..records::record(records::at(at))
     }
 }
 

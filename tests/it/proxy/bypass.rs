@@ -4,26 +4,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::started;
 use crate::harness::{Answer, Mock, Node, Scripted, Setup, until};
 
 const CHAT: &str = r#"{"id":"c","object":"chat.completion","model":"gpt-5","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11}}"#;
-
-async fn started() -> (Scripted, Node, String) {
-    let provider = Scripted::start().await;
-    let node = Setup::with_targets_at(&provider.url()).start().await;
-    let key = node.user_with_key("alice").await;
-    (provider, node, key)
-}
-
-/// Lets the provider answer one call. It closes then, since targets do not share connections and it serves only one.
-fn answer(provider: &Scripted, body: &str) {
-    let length = body.len();
-    provider
-        .write(format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-        ))
-        .close();
-}
 
 /// A user with limits, and a key.
 async fn limited(node: &Node, name: &str, mut limits: Value) -> String {
@@ -76,7 +60,7 @@ async fn a_path_that_could_mean_another_one_is_refused_in_the_callers_dialect() 
     }
     assert!(provider.requests().is_empty(), "nothing was bought");
     // Names with a slash or a dot in them are no such thing.
-    answer(&provider, r#"{"id":"m"}"#);
+    provider.answer_json_and_close(r#"{"id":"m"}"#);
     let found = raw(&node, &key, "GET /v1/models/org%2Fmodel-1.5", "", "").await;
     assert!(found.starts_with("HTTP/1.1 200 "), "{found}");
     assert!(provider.requests()[0].head.starts_with("GET /v1/models/org%2Fmodel-1.5 "));
@@ -94,7 +78,7 @@ async fn no_provider_is_asked_to_send_back_what_it_was_sent() {
 async fn only_reading_lists_of_models_is_free() {
     let (provider, node, key) = started().await;
     for (number, call) in ["POST /v1/models/m", "POST /v1/models", "POST /api/tags"].iter().enumerate() {
-        answer(&provider, r#"{"id":"m","deleted":true}"#);
+        provider.answer_json_and_close(r#"{"id":"m","deleted":true}"#);
         let answer = raw(&node, &key, call, "", "").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{call}: {answer}");
         assert_eq!(node.usage().await.len(), number + 1, "{call} is in the books");
@@ -116,7 +100,7 @@ async fn what_is_posted_to_a_place_that_nobody_knows_is_metered_in_every_dialect
         ("/api/brand-new", r#"{"done":true,"prompt_eval_count":3,"eval_count":2}"#, (3, 2)),
         ("/v1/files%20x", CHAT, (9, 2)),
     ] {
-        answer(&provider, body);
+        provider.answer_json_and_close(body);
         let answered = node.ask(&key, path, &[], &json!({"model": "m"})).await;
         assert_eq!(answered.status, 200, "{path}: {}", answered.text());
         let row = node.usage_of(&answered).await;
@@ -129,7 +113,7 @@ async fn what_is_posted_to_a_place_that_nobody_knows_is_metered_in_every_dialect
 async fn what_is_done_in_the_background_is_booked_with_the_most_that_it_was_allowed() {
     let (provider, node, key) = started().await;
     let queued = r#"{"id":"resp_1","object":"response","status":"queued","background":true,"model":"gpt-5","output":[],"usage":null}"#;
-    answer(&provider, queued);
+    provider.answer_json_and_close(queued);
     let body =
         json!({"model": "gpt-5", "input": "x".repeat(400), "background": true, "max_output_tokens": 5000});
     let answered = node.ask(&key, "/v1/responses", &[], &body).await;
@@ -238,7 +222,7 @@ async fn a_limit_on_models_is_not_got_around_by_a_model_that_cannot_be_read_for_
     }
     assert!(provider.requests().is_empty(), "nothing was bought");
     for (number, Call { what, path, headers, body }) in calls().enumerate() {
-        answer(&provider, CHAT);
+        provider.answer_json_and_close(CHAT);
         let passed = send(&node, &free, path, &headers, &body).await;
         assert_eq!(passed.status, 200, "{what} is no concern without such a limit: {}", passed.text());
         assert_eq!(provider.requests()[number].body, body, "{what}");
@@ -269,7 +253,7 @@ async fn who_is_limited_to_some_models_can_call_them_in_every_usual_way() {
         call("Azure", "/openai/deployments/gpt-4o-mini/chat/completions", JSON, mini),
         call("a file", "/v1/files", JSON, "anything"),
     ] {
-        answer(&provider, CHAT);
+        provider.answer_json_and_close(CHAT);
         let passed = send(&node, &key, path, &headers, &body).await;
         assert_eq!(passed.status, 200, "{what}: {}", passed.text());
     }
@@ -349,7 +333,7 @@ async fn a_body_that_is_still_on_its_way_upstream_counts_although_its_caller_has
     let refused = node.ask(&key, "/v1/messages", &[], &body).await;
     assert_eq!(refused.status, 503, "the first body is still held: {}", refused.text());
     for _ in 0..2 {
-        answer(&provider, r#"{"type":"message","usage":{"input_tokens":10,"output_tokens":7}}"#);
+        provider.answer_json_and_close(r#"{"type":"message","usage":{"input_tokens":10,"output_tokens":7}}"#);
     }
     until("room again", async || {
         (node.ask(&key, "/v1/messages", &[], &body).await.status == 200).then_some(())

@@ -2,31 +2,10 @@
 
 use serde_json::json;
 
-use crate::harness::{Answer, Node, Scripted, Setup};
+use super::{clients, started};
+use crate::harness::Answer;
 
 const MESSAGE: &str = r#"{"type":"message","usage":{"input_tokens":10,"output_tokens":7}}"#;
-
-/// A client of either version of HTTP, and its name.
-fn clients() -> [(&'static str, reqwest::Client); 2] {
-    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-    [("HTTP/1.1", reqwest::Client::new()), ("HTTP/2", http2)]
-}
-
-async fn started() -> (Scripted, Node, String) {
-    let provider = Scripted::start().await;
-    let node = Setup::with_targets_at(&provider.url()).start().await;
-    let key = node.user_with_key("alice").await;
-    (provider, node, key)
-}
-
-fn answer(provider: &Scripted) {
-    let length = MESSAGE.len();
-    provider
-        .write(format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{MESSAGE}"
-        ))
-        .close();
-}
 
 async fn call(client: &reqwest::Client, url: String, headers: &[(&str, String)]) -> Answer {
     let mut request = client.post(url).json(&json!({ "model": "m", "max_tokens": 9, "messages": [] }));
@@ -52,7 +31,7 @@ async fn a_stale_key_hides_no_good_one_wherever_the_two_stand() {
                 (&*format!("?key={key}"), vec![("x-api-key", stale()), ("authorization", bearer("x"))]),
                 ("?key=AIza-old", vec![("authorization", bearer("x")), ("x-goog-api-key", key.clone())]),
             ] {
-                answer(&provider);
+                provider.answer_json_and_close(MESSAGE);
                 let answered = call(&client, node.url(&format!("{path}{query}")), &headers).await;
                 assert_eq!(answered.status, 200, "{what} {path}{query} {headers:?}: {}", answered.text());
                 let sent = provider.requests().pop().unwrap().head;
@@ -89,7 +68,7 @@ async fn the_credential_goes_upstream_from_no_odd_place_either() {
     let (provider, node, key) = started().await;
     let encoded = key.replace('-', "%2D");
     for (what, client) in clients() {
-        answer(&provider);
+        provider.answer_json_and_close(MESSAGE);
         let url = node.url(&format!("/v1/messages?k%65y={encoded}&beta=true&api_key={key}&x={encoded}"));
         let odd = [
             ("x-litellm-api-key", format!("Bearer {key}")),

@@ -28,6 +28,18 @@ async fn before(provider: &Scripted) -> (Node, String) {
     (node, key)
 }
 
+async fn started() -> (Scripted, Node, String) {
+    let provider = Scripted::start().await;
+    let (node, key) = before(&provider).await;
+    (provider, node, key)
+}
+
+/// A client of either version of HTTP, and its name.
+fn clients() -> [(&'static str, reqwest::Client); 2] {
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    [("HTTP/1.1", reqwest::Client::new()), ("HTTP/2", http2)]
+}
+
 #[tokio::test]
 async fn a_json_answer_passes_byte_for_byte_and_is_booked_with_its_price() {
     let provider = Scripted::start().await;

@@ -5,30 +5,16 @@ use std::io::Write;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::clients;
 use crate::harness::{Answer, Mock, Node, Scripted, Setup};
 
 const CHAT: &str = r#"{"id":"c","object":"chat.completion","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11}}"#;
 const CHATS: &str = "/v1/chat/completions";
 
-/// A client of either version of HTTP, and its name.
-fn clients() -> [(&'static str, reqwest::Client); 2] {
-    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-    [("HTTP/1.1", reqwest::Client::new()), ("HTTP/2", http2)]
-}
-
 fn target(name: &str, provider: &str, url: &str, models: &[&str]) -> String {
     format!(
         "[[targets]]\nname = \"{name}\"\nprovider = \"{provider}\"\nurl = \"{url}\"\napi_key = \"k\"\nmodels = {models:?}\n"
     )
-}
-
-fn answer(provider: &Scripted, body: &str) {
-    let length = body.len();
-    provider
-        .write(format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-        ))
-        .close();
 }
 
 async fn send(
@@ -94,7 +80,7 @@ async fn a_compressed_body_goes_where_its_model_is_served_and_as_it_came() {
                 ("/v1/messages", "claude-9", &claude),
             ] {
                 let what = format!("{version} {coding} {path}");
-                answer(provider, CHAT);
+                provider.answer_json_and_close(CHAT);
                 let text =
                     json!({"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]});
                 let body = coded(coding, text.to_string().as_bytes());
@@ -250,7 +236,7 @@ async fn limits_hold_in_compressed_bodies() {
             (r#"{"model":"deepseek-mini","max_tokens":100}"#, 200),
         ] {
             if status == 200 {
-                answer(&deep, CHAT);
+                deep.answer_json_and_close(CHAT);
             }
             let answered = send(
                 &client,
@@ -274,7 +260,7 @@ async fn a_call_without_a_model_goes_to_who_serves_everything_or_to_the_only_one
     let refused =
         send(&client, (Method::POST, node.url("/v1/moderations")), &key, &json, named_none.clone()).await;
     assert_eq!(refused.status, 404, "two companies, and nothing to choose by: {}", refused.text());
-    answer(&claude, "{}");
+    claude.answer_json_and_close("{}");
     let passed =
         send(&client, (Method::POST, node.url("/anthropic/v1/files")), &key, &json, named_none.clone()).await;
     assert_eq!(passed.status, 200, "the only one of its dialect: {}", passed.text());
@@ -287,7 +273,7 @@ async fn a_call_without_a_model_goes_to_who_serves_everything_or_to_the_only_one
     let node = Setup::with_targets(&targets.concat()).start().await;
     let key = node.user_with_key("alice").await;
     for _ in 0..6 {
-        answer(&all, "{}");
+        all.answer_json_and_close("{}");
         let passed =
             send(&client, (Method::POST, node.url("/v1/moderations")), &key, &json, named_none.clone()).await;
         assert_eq!((passed.status, &node.usage_of(&passed).await["target"]), (200, &json!("all")));
@@ -358,7 +344,11 @@ async fn googles_paths_reach_google_and_uploads_are_storage() {
                 true,
             ),
         ] {
-            answer(provider, if std::ptr::eq(provider, &raw const claude) { message } else { generated });
+            provider.answer_json_and_close(if std::ptr::eq(provider, &raw const claude) {
+                message
+            } else {
+                generated
+            });
             let body = json!({"contents": [{"parts": [{"text": "Hi"}]}]}).to_string().into_bytes();
             let json = [("content-type", "application/json")];
             let passed = send(&client, (Method::POST, node.url(asked)), &key, &json, body).await;
@@ -370,7 +360,7 @@ async fn googles_paths_reach_google_and_uploads_are_storage() {
             assert_eq!(row["total_tokens"], json!(tokens), "{version} {asked}: {row}");
         }
         let counted = format!("/v1{vertex}/google/models/gemini-3-pro:countTokens");
-        answer(&google, r#"{"totalTokens":3}"#);
+        google.answer_json_and_close(r#"{"totalTokens":3}"#);
         let before = node.usage().await.len();
         let passed = send(&client, (Method::POST, node.url(&counted)), &key, &[], b"{}".to_vec()).await;
         assert_eq!((passed.status, node.usage().await.len()), (200, before), "counting is free");
@@ -387,7 +377,7 @@ async fn a_fine_tuned_model_with_colons_in_its_name_is_openais() {
     ];
     let node = Setup::with_targets(&targets.concat()).start().await;
     let key = node.user_with_key("alice").await;
-    answer(&openai, "{}");
+    openai.answer_json_and_close("{}");
     let url = node.url("/v1/models/ft:gpt-4o-mini:acme::abc");
     let passed = send(&reqwest::Client::new(), (Method::GET, url), &key, &[], Vec::new()).await;
     assert_eq!((passed.status, openai.requests().len(), google.requests().len()), (200, 1, 0));

@@ -1,20 +1,16 @@
 //! The official SDKs work against a node as against their provider, and what they used is booked. Runs for the SDKs
 //! that this machine's Python has (`SPROXY_PYTHON` names another interpreter).
 
-use serde_json::Value;
 use tokio::process::Command;
 
-use crate::harness::{Mock, Setup, python_with, until};
+use crate::harness::{Mock, Setup, python_with, run_script, until};
 
 async fn works_with(sdk: &str, module: &str) {
     let Some(python) = python_with(module).await else { return };
     let mock = Mock::start().await;
     let node = Setup::with_targets_at(&mock.url()).start().await;
     let key = node.user_with_key("developer").await;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk/check.py");
-    let ran = Command::new(&python).args([script, sdk, &node.url(""), &key]).output().await.unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    let expected: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let expected = run_script(&python, "check.py", &[sdk, &node.url(""), &key]).await;
     until("what the SDK used is booked", async || {
         let rows = node.usage().await;
         let ok: Vec<_> = rows.iter().filter(|row| row["outcome"] == "ok").collect();
