@@ -29,7 +29,7 @@ use serde_json::json;
 use sproxy::domain::clock::{Clock as _, SystemClock, Timestamp};
 use sproxy::domain::summary::StatsBy;
 use sproxy::domain::usage::UsageFilter;
-use sproxy::store::usage::Source;
+use sproxy::store::usage::NodeFilter;
 use sproxy::store::{Location, Store, Synchronous, UsageRepo};
 
 use store_records::{group, node, user};
@@ -152,7 +152,7 @@ async fn with_logs(file: &Path) -> Figures {
     let mut figures = Figures::new();
     let opening = Instant::now();
     let store = Store::open(&location(file)).await.expect("opened");
-    UsageRepo::on(&store).used(now(), Source::All).await.expect("sums");
+    UsageRepo::on(&store).used(now(), NodeFilter::All).await.expect("sums");
     figures.push(("open, and what quotas start from".to_owned(), milliseconds(opening.elapsed())));
     let usage = UsageRepo::on(&store);
     for (name, filter) in filters() {
@@ -204,7 +204,7 @@ async fn with_sums(file: &Path) -> Figures {
     let opening = Instant::now();
     let store = Store::open(&location(file)).await.expect("opened");
     let usage = UsageRepo::on(&store);
-    usage.used(now(), Source::All).await.expect("sums");
+    usage.used(now(), NodeFilter::All).await.expect("sums");
     figures.push(("open, and what quotas start from".to_owned(), milliseconds(opening.elapsed())));
     let end = end();
     for (window, days) in [("a day", 1), ("30 days", 30), ("90 days", 90)] {

@@ -1,5 +1,5 @@
-//! The cluster's books: followers push what the leader has not seen, the leader takes each record once, and what a
-//! node needs to work alone comes back.
+//! The cluster: followers push usage that the leader has not seen, the leader counts each record once, and replicates to
+//! them what a node needs to work alone.
 //!
 //! By role: [`leader`] takes pushes, keeps the registry and answers for all; [`follower`] pushes what it owes, and applies
 //! what it is told. Between them, [`replication`] is the way of users and limits down and, after a loss, up again;

@@ -43,13 +43,13 @@ impl<'a> Reading<'a> {
 }
 
 /// A secret, and the setting that gave it: `x`, `x_env` or `x_file`.
-pub(super) struct Given {
+pub(super) struct SecretSetting {
     pub(super) secret: Secret,
     pub(super) key: String,
 }
 
 /// What should be there could not be read; the problem has been noted.
-pub(super) struct Noted;
+pub(super) struct ProblemReported;
 
 /// A table of settings.
 pub(super) struct Table<'a> {
@@ -208,7 +208,7 @@ impl<'a> Table<'a> {
 
     /// A secret given as itself, or as `…_env`, or as `…_file`. A higher layer's way takes the place of a lower one's;
     /// two ways in one layer are a problem.
-    pub(super) fn secret(&self, key: &str) -> Result<Option<Given>, Noted> {
+    pub(super) fn secret(&self, key: &str) -> Result<Option<SecretSetting>, ProblemReported> {
         let ways = ["", "_env", "_file"].map(|way| format!("{key}{way}"));
         let given = ways.iter().filter_map(|way| Some((way, self.optional(way)?, self.level(way))));
         let mut given: Vec<_> = given.collect();
@@ -216,7 +216,7 @@ impl<'a> Table<'a> {
         given.retain(|(_, _, level)| *level == top);
         if let [(first, ..), (second, ..), ..] = given.as_slice() {
             self.wrong(second, format!("stands beside {}: give one of them", self.path(first)));
-            return Err(Noted);
+            return Err(ProblemReported);
         }
         let Some((way, text, _)) = given.pop() else { return Ok(None) };
         let secret = self.resolve(way.strip_prefix(key).unwrap_or_default(), text).and_then(|text| {
@@ -225,10 +225,10 @@ impl<'a> Table<'a> {
             if fits { Ok(text) } else { Err("holds a control character".to_owned()) }
         });
         match secret {
-            Ok(text) => Ok(Some(Given { secret: Secret::new(text), key: way.clone() })),
+            Ok(text) => Ok(Some(SecretSetting { secret: Secret::new(text), key: way.clone() })),
             Err(reason) => {
                 self.wrong(way, reason);
-                Err(Noted)
+                Err(ProblemReported)
             }
         }
     }

@@ -41,7 +41,7 @@ impl Peer {
 
     /// The registry is a copy of an earlier time: a peer that had left by then with nothing owed may have come back
     /// since. Totals wait for it as for one that fell silent.
-    pub fn doubt_farewell(&mut self) {
+    pub fn distrust_departure(&mut self) {
         if self.has_settled() {
             // Of a run that nobody knows.
             self.instance_id = Some(InstanceId(Uuid::nil()));

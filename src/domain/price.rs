@@ -176,7 +176,7 @@ impl Entry {
 
     /// The price of a call that was served with these terms.
     #[must_use]
-    pub fn on(&self, terms: &Terms) -> Arc<Price> {
+    pub fn price_for(&self, terms: &Terms) -> Arc<Price> {
         if terms.is_empty() || self.multipliers.is_empty() {
             return Arc::clone(&self.price);
         }
@@ -201,18 +201,17 @@ pub struct PriceList {
     globs: GlobSet,
     entries: Vec<Entry>,
     default: Entry,
-    found: Found,
+    lookups: LookupCache,
 }
 
-/// Where the entries of names stand that were looked for: every answer asks, and the same few names come again and
-/// again.
+/// The index of the entry for each name that was looked up: every answer asks, mostly for the same few names.
 #[derive(Clone, Debug, Default)]
-struct Found(Arc<RwLock<Places>>);
+struct LookupCache(Arc<RwLock<EntryIndexes>>);
 
-type Places = HashMap<Box<str>, Option<usize>, RandomState>;
+type EntryIndexes = HashMap<Box<str>, Option<usize>, RandomState>;
 
-impl Found {
-    /// Names kept, and how long they may be; more begin anew, since callers may make up any number of them.
+impl LookupCache {
+    /// Names kept, and how long they may be; the cache is emptied when it is full, since callers may make up any number.
     const MAX: usize = 1_024;
     const NAME_MAX: usize = 128;
 
@@ -247,13 +246,13 @@ impl PriceList {
         for entry in &entries {
             globs.add(GlobBuilder::new(entry.glob()).build()?);
         }
-        Ok(Self { globs: globs.build()?, entries, default, found: Found::default() })
+        Ok(Self { globs: globs.build()?, entries, default, lookups: LookupCache::default() })
     }
 
     /// A list by which every model costs the same.
     #[must_use]
     pub fn flat(default: Entry) -> Self {
-        Self { globs: GlobSet::empty(), entries: Vec::new(), default, found: Found::default() }
+        Self { globs: GlobSet::empty(), entries: Vec::new(), default, lookups: LookupCache::default() }
     }
 
     /// The entries that can hold for a model, the most specific first, the default last. An entry of the binary's that
@@ -265,7 +264,7 @@ impl PriceList {
     /// The entry of `model`, if a glob knows it as it is written, or by the name that its maker gives to it.
     #[must_use]
     pub fn known(&self, model: &str) -> Option<&Entry> {
-        let found = self.found.get_or(model, || {
+        let found = self.lookups.get_or(model, || {
             let canonical = canonical(model);
             let best = self.globs.matches(model).into_iter().min();
             if canonical == model {
@@ -380,13 +379,13 @@ mod tests {
         };
         let tokens = Tokens { input: 1_000, output: 100, ..Tokens::default() };
         let mut terms = Terms::default();
-        assert_eq!(entry.on(&terms).cost_nanousd(tokens), 4_500_000);
+        assert_eq!(entry.price_for(&terms).cost_nanousd(tokens), 4_500_000);
         terms.set(crate::domain::terms::Term::ServiceTier, "default");
-        assert!(entry.on(&terms).factors.is_empty());
+        assert!(entry.price_for(&terms).factors.is_empty());
         terms.set(crate::domain::terms::Term::ServiceTier, "flex");
-        assert_eq!(entry.on(&terms).cost_nanousd(tokens), 2_250_000);
+        assert_eq!(entry.price_for(&terms).cost_nanousd(tokens), 2_250_000);
         terms.set(crate::domain::terms::Term::InferenceGeo, "us");
-        let price = entry.on(&terms);
+        let price = entry.price_for(&terms);
         assert_eq!((price.cost_nanousd(tokens), price.factors.len()), (2_475_000, 2));
     }
 

@@ -84,9 +84,9 @@ impl<B: LeaderStore> Cluster for ClusterService<B> {
         request: Request<Streaming<v1::AccountsPart>>,
     ) -> Result<Response<v1::OfferStateResponse>, Status> {
         let mut parts = request.into_inner();
-        let mut assembly = SnapshotReader::default();
+        let mut reader = SnapshotReader::default();
         while let Some(part) = parts.message().await? {
-            if let Some((origin, state)) = assembly.take(part).map_err(status)? {
+            if let Some((origin, state)) = reader.read_piece(part).map_err(status)? {
                 return self.leader.offer_state(origin, state).await.map(Response::new).map_err(status);
             }
         }

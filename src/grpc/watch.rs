@@ -22,7 +22,7 @@ use crate::wire::v1::state_update::Update as Message;
 use crate::wire::{moment, v1};
 
 /// Changes within this time are sent together: a burst costs one message.
-const TOGETHER: Duration = Duration::from_millis(25);
+const COALESCE_FOR: Duration = Duration::from_millis(25);
 
 /// Subjects in one message.
 const SUBJECTS_MAX: usize = 1_000;
@@ -32,7 +32,7 @@ pub(super) struct Watch<B> {
     pub(super) watcher: Watcher<B>,
     pub(super) own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
     pub(super) known: Option<(LedgerId, u64)>,
-    pub(super) news: watch::Receiver<u64>,
+    pub(super) changes: watch::Receiver<u64>,
     pub(super) stop: CancellationToken,
     usage_through: u64,
     peers: Vec<Peer>,
@@ -48,12 +48,12 @@ impl<B: LeaderStore> Watch<B> {
         known: Option<(LedgerId, u64)>,
         stop: CancellationToken,
     ) -> Self {
-        let news = watcher.leader().news();
+        let changes = watcher.leader().subscribe();
         Self {
             watcher,
             own_peer,
             known,
-            news,
+            changes,
             stop,
             usage_through: 0,
             peers: Vec::new(),
@@ -79,31 +79,31 @@ impl<B: LeaderStore> Watch<B> {
             if let Some(update) = self.queue.pop_front() {
                 return Some(update);
             }
-            self.news.mark_unchanged();
-            self.gather();
+            self.changes.mark_unchanged();
+            self.queue_updates();
             if self.snapshot.is_some() || !self.queue.is_empty() {
                 continue;
             }
             let stop = self.stop.clone();
-            let news = timeout(self.watcher.leader().heartbeat_interval(), self.news.changed());
-            match stop.run_until_cancelled(news).await {
+            let changed = timeout(self.watcher.leader().heartbeat_interval(), self.changes.changed());
+            match stop.run_until_cancelled(changed).await {
                 None | Some(Ok(Err(_))) => return None,
-                Some(Ok(Ok(()))) => sleep(TOGETHER).await,
+                Some(Ok(Ok(()))) => sleep(COALESCE_FOR).await,
                 // Nothing new: an update of peers shows that the leader is alive.
-                Some(Err(_)) => self.tell_peers(),
+                Some(Err(_)) => self.queue_peers(),
             }
         }
     }
 
-    fn gather(&mut self) {
-        self.gather_accounts();
-        self.gather_usage();
+    fn queue_updates(&mut self) {
+        self.queue_accounts();
+        self.queue_usage();
         if self.peers_differ() {
-            self.tell_peers();
+            self.queue_peers();
         }
     }
 
-    fn gather_accounts(&mut self) {
+    fn queue_accounts(&mut self) {
         let (origin, update) = self.watcher.leader().update_for(self.known);
         match update {
             Update::None => return,
@@ -116,16 +116,16 @@ impl<B: LeaderStore> Watch<B> {
         self.known = Some((origin.ledger, origin.version));
     }
 
-    fn gather_usage(&mut self) {
+    fn queue_usage(&mut self) {
         loop {
-            let news =
+            let delta =
                 self.watcher.leader().remote_usage(self.usage_through, self.watcher.node(), SUBJECTS_MAX);
-            if news.through == self.usage_through {
+            if delta.through == self.usage_through {
                 return;
             }
-            self.usage_through = news.through;
-            if !news.subjects.is_empty() {
-                let subjects = news.subjects.into_iter().map(|(id, used)| usage_to_wire(id, used)).collect();
+            self.usage_through = delta.through;
+            if !delta.subjects.is_empty() {
+                let subjects = delta.subjects.into_iter().map(|(id, used)| usage_to_wire(id, used)).collect();
                 let as_of = Some(moment::to_wire(self.watcher.leader().now()));
                 self.queue.push_back(message(Message::Usage(v1::UsageElsewhere { as_of, subjects })));
             }
@@ -146,7 +146,7 @@ impl<B: LeaderStore> Watch<B> {
         peers
     }
 
-    fn tell_peers(&mut self) {
+    fn queue_peers(&mut self) {
         self.peers = self.present_peers();
         let peers = self.peers.iter().map(peer_to_wire).collect();
         self.queue.push_back(message(Message::Peers(v1::PeerList { peers })));

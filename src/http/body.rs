@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::stall::Observed;
+use super::stall::Tracked;
 use crate::proxy;
 
 /// The body of an answer of either plane.
@@ -14,7 +14,7 @@ pub enum Body {
     Data(proxy::Body),
     Control(axum::body::Body),
     /// Either of them, over HTTP/2.
-    Observed(Observed<Box<Self>>),
+    Tracked(Tracked<Box<Self>>),
 }
 
 /// Why a body ended early, for hyper to close the connection on.
@@ -31,7 +31,7 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Data(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Control(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Observed(body) => Pin::new(body).poll_frame(cx),
+            Self::Tracked(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -39,7 +39,7 @@ impl HttpBody for Body {
         match self {
             Self::Data(body) => body.is_end_stream(),
             Self::Control(body) => body.is_end_stream(),
-            Self::Observed(body) => body.is_end_stream(),
+            Self::Tracked(body) => body.is_end_stream(),
         }
     }
 
@@ -47,7 +47,7 @@ impl HttpBody for Body {
         match self {
             Self::Data(body) => body.size_hint(),
             Self::Control(body) => body.size_hint(),
-            Self::Observed(body) => body.size_hint(),
+            Self::Tracked(body) => body.size_hint(),
         }
     }
 }

@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use super::body::Body;
 use super::cors::{self, Cors, Verdict};
 use super::refusal::refuse;
-use super::stall::Stalls;
+use super::stall::StallDetector;
 use crate::dialect::route;
 use crate::domain::failure::{Failure, Kind};
 use crate::inbound::RequestBody;
@@ -24,7 +24,7 @@ use crate::proxy::{self, Gateway, Head};
 pub struct Dispatch {
     gateway: Arc<Gateway>,
     control: Router,
-    stalls: Arc<Stalls<Box<Body>>>,
+    stall_detector: Arc<StallDetector<Box<Body>>>,
     pub(super) cors: Option<Arc<Cors>>,
 }
 
@@ -34,10 +34,10 @@ impl Dispatch {
     pub fn new(
         gateway: Arc<Gateway>,
         control: Router,
-        stalls: Arc<Stalls<Box<Body>>>,
+        stall_detector: Arc<StallDetector<Box<Body>>>,
         cors: Option<Arc<Cors>>,
     ) -> Self {
-        Self { gateway, control, stalls, cors }
+        Self { gateway, control, stall_detector, cors }
     }
 
     /// Answers one request. No `async fn`: that would keep room for the head twice as long as it runs.
@@ -68,7 +68,7 @@ impl Dispatch {
             };
             let answer = cors_headers.on(answer);
             if is_http2 {
-                return answer.map(|body| Body::Observed(self.stalls.observe(Box::new(body))));
+                return answer.map(|body| Body::Tracked(self.stall_detector.track(Box::new(body))));
             }
             answer
         }

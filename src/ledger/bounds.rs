@@ -17,22 +17,23 @@ const PARTS_MAX: usize = 64;
 /// 2020-01-01 and 2200-01-01, microseconds.
 const TIMES: std::ops::Range<i64> = 1_577_836_800_000_000..7_258_118_400_000_000;
 
+/// A record of this node whose texts and numbers are within bounds.
 #[derive(Clone, Debug)]
-pub struct Bounded(UsageRecord);
+pub struct ClampedRecord(UsageRecord);
 
-impl Bounded {
+impl ClampedRecord {
     pub(super) fn into_inner(self) -> UsageRecord {
         self.0
     }
 }
 
-impl From<UsageRecord> for Bounded {
+impl From<UsageRecord> for ClampedRecord {
     fn from(record: UsageRecord) -> Self {
         Self(clamp(record))
     }
 }
 
-impl Deref for Bounded {
+impl Deref for ClampedRecord {
     type Target = UsageRecord;
 
     fn deref(&self) -> &UsageRecord {

@@ -17,7 +17,7 @@ const MAGIC: &[u8; 8] = b"sproxyUB";
 /// Bytes of the magic and the epoch.
 const HEADER: u64 = 16;
 /// Preallocated bytes: some ten thousand records. The file grows beyond them if it has to.
-const ROOM: u64 = 4 * 1024 * 1024;
+const PREALLOCATED_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes of the length and checksum before each record.
 const FRAME: usize = 8;
 /// Far above the length of any record: a longer one is damage.
@@ -55,7 +55,7 @@ impl Emergency {
             epoch = u64::from_le_bytes(*noted);
             (left, read) = read_all(records, epoch);
         }
-        let missing = ROOM.saturating_sub(bytes.len() as u64);
+        let missing = PREALLOCATED_BYTES.saturating_sub(bytes.len() as u64);
         if missing > 0 {
             file.seek(SeekFrom::Start(bytes.len() as u64))?;
             io::copy(&mut io::repeat(0).take(missing), &mut file)?;
@@ -97,8 +97,8 @@ impl Emergency {
         self.epoch = epoch;
         self.end = HEADER;
         // What it took beyond its room goes back to the disk.
-        if self.file.metadata()?.len() > ROOM {
-            self.file.set_len(ROOM)?;
+        if self.file.metadata()?.len() > PREALLOCATED_BYTES {
+            self.file.set_len(PREALLOCATED_BYTES)?;
         }
         Ok(())
     }

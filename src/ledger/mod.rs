@@ -33,7 +33,7 @@ use crate::domain::summary::Dismissed;
 use crate::store::{Error, Store, UsageRepo};
 
 pub use apply_batch::AppliedBatch;
-pub use bounds::Bounded;
+pub use bounds::ClampedRecord;
 pub use emergency::Emergency;
 pub use queue::{Full, NotCommitted, Receipt, Reservation};
 pub use retention::Retention;
@@ -103,9 +103,9 @@ impl Ledger {
 
     /// A time up to which this node owes nothing: every record with `created_at` at or before it is committed, and
     /// the leader has acknowledged it. What the leader refused, and what is set aside for that, is owed.
-    pub async fn owes_nothing_through(&self) -> Result<Timestamp, Error> {
+    pub async fn synced_through(&self) -> Result<Timestamp, Error> {
         // Memory first: what moves from memory to the database in between is seen at least once.
-        let in_memory = self.queue.nothing_waits_before();
+        let in_memory = self.queue.committed_before();
         let in_database = [self.usage().oldest_unsynced().await?, self.usage().oldest_set_aside().await?];
         let first_owed = in_database.into_iter().flatten().fold(in_memory, Timestamp::min);
         Ok(first_owed.minus(Duration::from_micros(1)))
@@ -175,8 +175,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error`] of the database; what was marked stays marked.
-    pub async fn keep_as_own(&self) -> Result<u64, Error> {
-        self.usage().keep_as_own(MARK_STEP).await
+    pub async fn mark_owed_as_own(&self) -> Result<u64, Error> {
+        self.usage().mark_owed_as_own(MARK_STEP).await
     }
 
     /// Records that the leader has acknowledged `ids`, and in which of its batches, if it counts them.

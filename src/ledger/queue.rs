@@ -1,4 +1,4 @@
-//! Between those who answer requests and the writer: places, waiting records, and who wants to know of their commit.
+//! The queue between those who answer requests and the writer: places, waiting records, and who waits for their commit.
 //!
 //! `created_at` is stamped here, under the same lock that queues the record. So the queue is in the order of time,
 //! and its head says what is not committed yet.
@@ -17,7 +17,7 @@ use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::UserId;
 use crate::domain::share::{COUNTED, NoRoom, Shares};
 use crate::domain::usage::UsageRecord;
-use crate::ledger::bounds::Bounded;
+use crate::ledger::bounds::ClampedRecord;
 use crate::ledger::stats::LedgerStats;
 use crate::ledger::write_health::WriteHealth;
 
@@ -98,17 +98,16 @@ impl fmt::Debug for Queue {
 struct QueueState {
     waiting: VecDeque<Waiting>,
     /// Records that the writer is writing, and when the first of them was made.
-    in_hand: usize,
-    in_hand_since: Option<Timestamp>,
-    /// How many of `waiting`, its first ones, come from the emergency file.
-    unknown: usize,
+    in_flight: usize,
+    in_flight_since: Option<Timestamp>,
+    /// How many of `waiting`, its first ones, were recovered from the emergency file.
+    recovered: usize,
     /// Records ever queued.
     recorded: u64,
     last_stamp: Timestamp,
     closed: bool,
 }
 
-/// A queued record.
 struct Waiting {
     record: UsageRecord,
     /// `None` if an earlier process left it in the emergency file, so that nobody waits for it.
@@ -118,7 +117,7 @@ struct Waiting {
 /// Who waits for a record's commit, and the slot that the record holds until then.
 struct Waiter {
     /// `None` once notified.
-    told: Option<oneshot::Sender<()>>,
+    notify: Option<oneshot::Sender<()>>,
     place: Slot,
 }
 
@@ -133,8 +132,8 @@ pub(super) struct Batch {
 impl Batch {
     /// Tells everyone who waits: the records cannot be lost any more. They keep their places.
     pub(super) fn notify(&mut self) {
-        for told in self.waiters.iter_mut().filter_map(|waiter| waiter.told.take()) {
-            let _nobody_waits = told.send(());
+        for notify in self.waiters.iter_mut().filter_map(|waiter| waiter.notify.take()) {
+            let _nobody_waits = notify.send(());
         }
     }
 }
@@ -167,11 +166,11 @@ impl Reservation {
     /// moment, and brings what no database or leader would take (endless texts, absurd counts) within bounds, if that
     /// has not been done.
     #[must_use]
-    pub fn record(self, record: impl Into<Bounded>) -> Receipt {
+    pub fn record(self, record: impl Into<ClampedRecord>) -> Receipt {
         let queue = Arc::clone(&self.0.queue);
-        let (told, committed) = oneshot::channel();
+        let (notify, committed) = oneshot::channel();
         let record = record.into().into_inner();
-        queue.put(Waiting { record, waiter: Some(Waiter { told: Some(told), place: self.0 }) });
+        queue.put(Waiting { record, waiter: Some(Waiter { notify: Some(notify), place: self.0 }) });
         Receipt { committed, commit_timeout: queue.commit_timeout }
     }
 }
@@ -239,10 +238,10 @@ impl Queue {
     }
 
     /// Queues what an earlier process left in the emergency file, with its time as it was.
-    pub(super) fn put_back(&self, left: Vec<UsageRecord>) {
+    pub(super) fn recover(&self, left: Vec<UsageRecord>) {
         let mut state = self.state.lock();
         state.recorded += left.len() as u64;
-        state.unknown += left.len();
+        state.recovered += left.len();
         state.waiting.extend(left.into_iter().map(|record| Waiting { record, waiter: None }));
         drop(state);
         self.arrived.notify_one();
@@ -281,12 +280,13 @@ impl Queue {
     pub(super) fn take(&self, most: usize) -> Batch {
         let mut state = self.state.lock();
         let most = most.min(state.waiting.len());
-        let safe = most.min(state.unknown);
-        state.unknown -= safe;
+        let safe = most.min(state.recovered);
+        state.recovered -= safe;
         let taken = state.waiting.drain(..most).map(|Waiting { record, waiter }| (record, waiter));
         let (records, waiters): (Vec<UsageRecord>, Vec<Option<Waiter>>) = taken.unzip();
-        state.in_hand += records.len();
-        state.in_hand_since = state.in_hand_since.or_else(|| records.first().map(|first| first.created_at));
+        state.in_flight += records.len();
+        state.in_flight_since =
+            state.in_flight_since.or_else(|| records.first().map(|first| first.created_at));
         Batch { records: Arc::new(records), safe, waiters: waiters.into_iter().flatten().collect() }
     }
 
@@ -295,25 +295,25 @@ impl Queue {
         let count = batch.records.len() as u64;
         self.release_in_flight(&batch);
         self.batches.fetch_add(1, Ordering::Relaxed);
-        for Waiter { told, place } in batch.waiters {
+        for Waiter { notify, place } in batch.waiters {
             drop(place);
-            let _nobody_waits = told.map(|told| told.send(()));
+            let _nobody_waits = notify.map(|notify| notify.send(()));
         }
         self.committed.send_modify(|committed| *committed += count);
         self.nudge();
     }
 
     /// Gives up a batch that is in the emergency file: the next process books it from there.
-    pub(super) fn left_behind(&self, batch: Batch) {
+    pub(super) fn abandon(&self, batch: Batch) {
         self.release_in_flight(&batch);
         drop(batch);
     }
 
     fn release_in_flight(&self, batch: &Batch) {
         let mut state = self.state.lock();
-        state.in_hand -= batch.records.len();
-        if state.in_hand == 0 {
-            state.in_hand_since = None;
+        state.in_flight -= batch.records.len();
+        if state.in_flight == 0 {
+            state.in_flight_since = None;
         }
     }
 
@@ -362,17 +362,17 @@ impl Queue {
     }
 
     /// Every record made before this moment is committed, and none will be made before it any more.
-    pub(super) fn nothing_waits_before(&self) -> Timestamp {
+    pub(super) fn committed_before(&self) -> Timestamp {
         let mut state = self.state.lock();
         let now = state.stamp(self.clock.now());
         let first =
-            state.in_hand_since.or_else(|| state.waiting.front().map(|first| first.record.created_at));
+            state.in_flight_since.or_else(|| state.waiting.front().map(|first| first.record.created_at));
         first.map_or(now, |first| first.min(now))
     }
 
     pub(super) fn stats(&self) -> LedgerStats {
         let state = self.state.lock();
-        let queued = state.waiting.len() + state.in_hand;
+        let queued = state.waiting.len() + state.in_flight;
         drop(state);
         LedgerStats {
             capacity: self.places.total() as u64,

@@ -16,9 +16,8 @@ const EVERY: Duration = Duration::from_mins(10);
 /// Logs removed in one transaction: a few milliseconds, so that the writer gets in between.
 const STEP: u32 = 1_000;
 /// Between two transactions of a sweep: the writer goes first.
-const BREATH: Duration = Duration::from_millis(50);
+const STEP_PAUSE: Duration = Duration::from_millis(50);
 
-/// The retention task.
 pub struct Retention {
     pub ledger: Ledger,
     /// This node's id: what other nodes may still push again is kept longer.
@@ -59,7 +58,7 @@ impl Retention {
             if step < u64::from(STEP) {
                 return Ok(removed);
             }
-            sleep(BREATH).await;
+            sleep(STEP_PAUSE).await;
         }
     }
 }

@@ -23,7 +23,7 @@ const TRANSACTION_MAX: Duration = Duration::from_secs(10);
 /// How long the writer, asked to end, waits for reservations that are still out.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
 /// Interval at which the database's files are checked while there is nothing to write.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// The ledger's writer. Has to be run; owns nothing that could be lost, the queue holds what waits.
 #[derive(Debug)]
@@ -47,18 +47,18 @@ impl UsageWriter {
     pub fn with_emergency(mut self, file: Emergency, left: Vec<UsageRecord>) -> Self {
         self.emergency = Some(file);
         self.owed = left.len();
-        self.queue.put_back(left);
+        self.queue.recover(left);
         self
     }
 
     /// Writes until it is asked to stop, then what is left. A database that fails is tried until it works: meanwhile
     /// requests are refused, but no record is dropped.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut look = interval(LOOK);
+        let mut check = interval(CHECK_EVERY);
         loop {
             tokio::select! {
                 () = self.queue.record_available() => self.write_batch(&stop).await,
-                _ = look.tick() => self.look(),
+                _ = check.tick() => self.check_files(),
                 () = stop.cancelled() => break,
             }
         }
@@ -70,7 +70,7 @@ impl UsageWriter {
     }
 
     /// A database whose files were removed takes records, and they are gone with the process.
-    fn look(&self) {
+    fn check_files(&self) {
         match self.store.is_in_place() {
             Ok(()) if self.queue.write_health.is_failing() => {
                 tracing::info!("the database is in its place again");
@@ -109,17 +109,17 @@ impl UsageWriter {
         self.failed(&error, &kept, since);
         while !kept.is_empty() {
             for batch in &mut kept {
-                self.make_safe(batch).await;
+                self.save_to_emergency_file(batch).await;
             }
             if stop.is_cancelled() && kept.iter().all(|batch| batch.safe == batch.records.len()) {
                 let records: usize = kept.iter().map(|batch| batch.records.len()).sum();
                 tracing::error!(records, "usage could not be written: the next start books it");
                 for batch in kept {
-                    self.queue.left_behind(batch);
+                    self.queue.abandon(batch);
                 }
                 return;
             }
-            if self.more_before(next_try, &mut kept).await {
+            if self.collect_until(next_try, &mut kept).await {
                 continue;
             }
             while let Some(next) = kept.pop_front() {
@@ -146,7 +146,7 @@ impl UsageWriter {
     }
 
     /// Takes what arrives until `next_try`; false when that has come.
-    async fn more_before(&self, next_try: Instant, kept: &mut VecDeque<Batch>) -> bool {
+    async fn collect_until(&self, next_try: Instant, kept: &mut VecDeque<Batch>) -> bool {
         tokio::select! {
             biased;
             () = sleep_until(next_try) => false,
@@ -159,7 +159,7 @@ impl UsageWriter {
 
     /// Puts a batch into the emergency file, and notifies those who wait that it cannot be lost. If that fails, they go
     /// on waiting.
-    async fn make_safe(&mut self, batch: &mut Batch) {
+    async fn save_to_emergency_file(&mut self, batch: &mut Batch) {
         let missing = batch.records.len() - batch.safe;
         let Some(mut file) = self.emergency.take_if(|_| missing > 0) else { return };
         let (records, safe) = (Arc::clone(&batch.records), batch.safe);

@@ -37,7 +37,7 @@ use crate::http::dispatch::Dispatch;
 use crate::http::health::{self, Health};
 use crate::http::listen;
 use crate::http::relay;
-use crate::http::stall::Stalls;
+use crate::http::stall::StallDetector;
 use crate::inbound;
 use crate::ledger::{Emergency, Ledger, Retention, UsageWriter};
 use crate::proxy::{BodyMemory, Drainer, Gateway, Live, NoAccountsYet, Parts, StaleCheck};
@@ -321,9 +321,9 @@ fn build_dispatch(
         data_dir: config.node.data_dir,
     });
     let routes = health::router(health).merge(control);
-    let stalls = Stalls::new(config.http.stall_timeout);
-    let dispatch = Dispatch::new(gateway, routes, Arc::clone(&stalls), cors);
-    supervisor.spawn(Stage::Background, "stalled callers", |stop| stalls.run(stop));
+    let stall_detector = StallDetector::new(config.http.stall_timeout);
+    let dispatch = Dispatch::new(gateway, routes, Arc::clone(&stall_detector), cors);
+    supervisor.spawn(Stage::Background, "stalled callers", |stop| stall_detector.run(stop));
     Arc::new(dispatch)
 }
 

@@ -11,7 +11,7 @@ use crate::accounts::Accounts;
 use crate::domain::clock::{Clock, JITTER};
 use crate::domain::ids::NodeId;
 use crate::quota::{Quota, SubjectId};
-use crate::store::usage::Source;
+use crate::store::usage::NodeFilter;
 use crate::store::{Error, Store, UsageRepo};
 
 /// Interval at which the clock is checked.
@@ -33,7 +33,7 @@ impl LimitsKeeper {
     /// Limits go on from what this node has booked; what others have used comes from the leader.
     pub(super) async fn fill(&self) -> Result<(), Error> {
         let now = self.clock.now();
-        let used = UsageRepo::on(&self.store).used(now, Source::Only(&self.node)).await?;
+        let used = UsageRepo::on(&self.store).used(now, NodeFilter::Only(&self.node)).await?;
         let users = used.users.into_iter().map(|(id, used)| (SubjectId::User(id), used));
         let groups = used.groups.into_iter().map(|(id, used)| (SubjectId::Group(id), used));
         for (subject, used) in users.chain(groups) {

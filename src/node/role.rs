@@ -25,8 +25,8 @@ pub(super) enum Role {
 impl ClusterHealth for Role {
     fn not_ready(&self) -> Option<String> {
         match self {
-            Self::Leader(lead) => lead.not_ready(),
-            Self::Follower(follow) => follow.not_ready(),
+            Self::Leader(leader) => leader.not_ready(),
+            Self::Follower(follower) => follower.not_ready(),
         }
     }
 }
@@ -38,14 +38,14 @@ impl Cluster for Role {
 
     fn peers(&self) -> Vec<Peer> {
         match self {
-            Self::Leader(lead) => lead.peers(),
-            Self::Follower(follow) => follow.peers(),
+            Self::Leader(leader) => leader.peers(),
+            Self::Follower(follower) => follower.peers(),
         }
     }
 
     fn complete_through(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Failure>> {
         let known = match self {
-            Self::Leader(lead) => lead.complete_through(),
+            Self::Leader(leader) => leader.complete_through(),
             Self::Follower(_) => None,
         };
         Box::pin(std::future::ready(Ok(known)))
@@ -53,7 +53,7 @@ impl Cluster for Role {
 
     fn incomplete(&self) -> Vec<Incomplete> {
         match self {
-            Self::Leader(lead) => lead.incomplete(),
+            Self::Leader(leader) => leader.incomplete(),
             Self::Follower(_) => Vec::new(),
         }
     }
@@ -62,7 +62,7 @@ impl Cluster for Role {
         Box::pin(async move {
             match self {
                 Self::Leader(_) => Ok(0),
-                Self::Follower(follow) => follow.retry_rejected().await,
+                Self::Follower(follower) => follower.retry_rejected().await,
             }
         })
     }
@@ -87,7 +87,7 @@ impl Cluster for Role {
 impl Role {
     fn leader(&self) -> Result<&LeaderService, Failure> {
         match self {
-            Self::Leader(lead) => Ok(lead),
+            Self::Leader(leader) => Ok(leader),
             Self::Follower(_) => {
                 Err(Failure::new(Kind::Unavailable, "only the leader changes the registry of peers"))
             }
@@ -97,12 +97,12 @@ impl Role {
     /// The follower, for calls about usage that is owed to a leader.
     fn follower(&self) -> Result<&FollowerService, Failure> {
         match self {
-            Self::Follower(follow) => Ok(follow),
-            Self::Leader(lead) => {
+            Self::Follower(follower) => Ok(follower),
+            Self::Leader(leader) => {
                 let text = format!(
                     "{} is the leader: nobody refuses its usage, and what it refuses of its followers' is theirs to give \
                      up. Ask the node that `incomplete` names (--server URL)",
-                    lead.own_peer().id
+                    leader.own_peer().id
                 );
                 Err(Failure::new(Kind::Conflict, text))
             }
@@ -111,8 +111,8 @@ impl Role {
 
     pub(super) fn register_metrics(&self, registry: &mut Registry) {
         match self {
-            Self::Leader(lead) => lead.register_metrics(registry),
-            Self::Follower(follow) => follow.register_metrics(registry),
+            Self::Leader(leader) => leader.register_metrics(registry),
+            Self::Follower(follower) => follower.register_metrics(registry),
         }
     }
 
@@ -120,7 +120,7 @@ impl Role {
     pub(super) fn no_accounts_yet(&self) -> Option<String> {
         match self {
             Self::Leader(_) => None,
-            Self::Follower(follow) => follow.no_accounts_yet(),
+            Self::Follower(follower) => follower.no_accounts_yet(),
         }
     }
 
@@ -128,7 +128,7 @@ impl Role {
     pub(super) fn is_stale(&self) -> bool {
         match self {
             Self::Leader(_) => false,
-            Self::Follower(follow) => follow.is_stale(),
+            Self::Follower(follower) => follower.is_stale(),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::follower::service::FAREWELL_MAX;
+use crate::cluster::follower::service::LEAVE_TIMEOUT;
 
 /// The order in which tasks are asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Stage {
 /// How long each stage may take, once the servers were told to give up.
 const STAGE_MAX: Duration = Duration::from_secs(5);
 const _: () =
-    assert!(FAREWELL_MAX.as_secs() < STAGE_MAX.as_secs(), "a follower's farewell has no time to end");
+    assert!(LEAVE_TIMEOUT.as_secs() < STAGE_MAX.as_secs(), "a follower's farewell has no time to end");
 
 pub struct Supervisor {
     stages: [Tasks; 3],

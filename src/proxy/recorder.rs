@@ -14,7 +14,7 @@ use crate::domain::provider::Provider;
 use crate::domain::terms::Terms;
 use crate::domain::tokens::Estimate;
 use crate::domain::usage::{Outcome, Part, TokenSource, Tokens, UsageRecord};
-use crate::ledger::{Bounded, Receipt, Reservation};
+use crate::ledger::{ClampedRecord, Receipt, Reservation};
 use crate::metering::{MeterResult, Step};
 use crate::proxy::metrics::Metrics;
 use crate::quota::Admission;
@@ -169,7 +169,7 @@ impl Recorder {
         let readable = result.readable;
         let (record, reservation, admission) = pending.into_record(&self.context, outcome, result);
         // Limits count what the ledger will hold.
-        let record = Bounded::from(record);
+        let record = ClampedRecord::from(record);
         self.context.metrics.settled(&record, readable);
         admission.settle(record.tokens.total(), record.cost_nanousd, self.context.clock.now());
         Some(reservation.record(record))
@@ -194,10 +194,10 @@ impl Pending {
         // What answered is what is charged; its name is often more exact than what was asked for.
         let entry = prices.known(&actual_model).unwrap_or_else(|| prices.find(&model));
         let terms = result.terms.or(&terms);
-        let price = entry.on(&terms);
+        let price = entry.price_for(&terms);
         let of_step = |step: &Step| match &step.model {
             Some(name) if **name != *actual_model => {
-                Part::new(name, step.tokens, &prices.find(name).on(&terms))
+                Part::new(name, step.tokens, &prices.find(name).price_for(&terms))
             }
             _ => Part::new(&actual_model, step.tokens, &price),
         };

@@ -27,12 +27,7 @@ const POSTGRES_CONNECTIONS: u32 = 10;
 #[derive(Clone)]
 pub enum Location {
     /// A file, created with mode 0600 where it is missing.
-    Sqlite {
-        path: PathBuf,
-        /// Durability of a commit.
-        synchronous: Synchronous,
-    },
-    /// A PostgreSQL server.
+    Sqlite { path: PathBuf, synchronous: Synchronous },
     Postgres {
         /// `postgres://user:password@host/database`; secret.
         url: String,

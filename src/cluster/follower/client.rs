@@ -1,4 +1,4 @@
-//! The follower's line to its leader: gRPC over HTTP/2, under TLS if the leader's address says `https`.
+//! The follower's client of its leader: gRPC over HTTP/2, under TLS if the leader's address says `https`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::wire::{BATCHES_HELD, v1};
 
 /// How long the leader may take to answer; a push waits for a commit.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// And for each user, group or key of an offered state, besides. About 300 bytes: a line that carries 3 Mbit/s is enough.
+/// And for each user, group or key of an offered state, besides. About 300 bytes: a network that carries 3 Mbit/s is enough.
 const OFFERED_MAX: Duration = Duration::from_millis(1);
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// A connection that does not answer a ping for so long is dead; the next call opens another.
@@ -60,10 +60,10 @@ impl std::fmt::Debug for ClientTls {
     }
 }
 
-/// A link cannot be made of what the configuration says.
+/// The client cannot be made from what the configuration says.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The leader's address is none.
+    /// The leader's address is not a URL.
     #[error("cluster.leader: {0}")]
     Address(tonic::transport::Error),
     /// The certificates or the key cannot be used.
@@ -87,7 +87,7 @@ impl Interceptor for Credential {
     }
 }
 
-/// A line to the leader. Connects when it is first used, and again after it broke. Cheap to clone.
+/// A client of the leader. Connects when it is first used, and again after the connection broke. Cheap to clone.
 #[derive(Clone)]
 pub struct GrpcLeaderClient {
     address: Arc<str>,
@@ -95,7 +95,7 @@ pub struct GrpcLeaderClient {
 }
 
 impl GrpcLeaderClient {
-    /// A line to `leader`, an `http` or `https` URL.
+    /// A client of `leader`, an `http` or `https` URL.
     ///
     /// # Errors
     /// When the address, the certificates or the secret cannot be used.

@@ -79,9 +79,6 @@ fn log_waiting(
 }
 
 /// Keeps the name of this node. The one before is remembered: usage that is owed under it is still this node's.
-///
-/// # Errors
-/// What the database says.
 pub async fn keep_name(id: &NodeId, store: &Store) -> Result<(), Failure> {
     let meta = MetaRepo::on(store);
     let before = meta.get(MetaKey::NodeId).await?;
@@ -117,9 +114,6 @@ pub(in crate::cluster) async fn begin_instance(
 }
 
 /// Forgets the runs before `instance`: the leader knows this one now.
-///
-/// # Errors
-/// What the database says.
 pub(in crate::cluster) async fn forget_previous_instances(
     instance: InstanceId,
     store: &Store,

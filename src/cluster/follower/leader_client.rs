@@ -1,5 +1,4 @@
-//! What a follower can ask its leader, and how that can fail. Two leaders answer: the one behind a gRPC link, and the
-//! simulation's.
+//! What a follower can ask its leader, and how that can fail. Implemented over gRPC, and by the simulation.
 
 use std::future::Future;
 

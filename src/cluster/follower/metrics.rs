@@ -1,4 +1,4 @@
-//! What a follower counts.
+//! The follower's metrics.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;

@@ -1,4 +1,4 @@
-//! The follower: who it is to its leader, what it pushes, what it takes over. Every method may be called at any time and
+//! The follower: its registration, what it pushes, what it replicates. Every method may be called at any time and
 //! any number of times; [`service`] says when.
 
 pub mod client;
@@ -62,7 +62,6 @@ pub enum Applied {
     Accounts,
     /// What others have used.
     Usage(v1::UsageElsewhere),
-    /// Every peer.
     Peers(Vec<Peer>),
 }
 
@@ -76,7 +75,7 @@ pub struct Follower<B, L> {
     snapshot_reader: Mutex<SnapshotReader>,
     /// A leader of another cluster was reported: once per leader's ledger is enough.
     reported: Mutex<Option<LedgerId>>,
-    /// Why the leader does not give this node its place.
+    /// Why the leader refuses this node, if it does.
     refused: Mutex<Option<String>>,
 }
 
@@ -95,9 +94,9 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         }
     }
 
-    /// Registers, meets the leader's ledger, owes it again what it has lost of it, and gives a leader that has lost its
-    /// state, or never knew the end of it, what this node has of it. Not while a push is on its way: what it acknowledges
-    /// might be of the ledger before.
+    /// Registers, marks as unsynced what the leader's ledger lacks, and offers this node's copy of the state to a leader that
+    /// has lost its own or the latest part of it. Not while a push is in flight: its acknowledgement might be of the ledger
+    /// before.
     ///
     /// # Errors
     /// [`LeaderError::Taken`] when another living process has the id; the leader away; the own database failing.
@@ -119,7 +118,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
             state_lineage_versions: lineage_versions_to_wire(lineage),
         };
         let answer = self.leader.register(request).await;
-        self.note_refusal(answer.as_ref().err());
+        self.record_refusal(answer.as_ref().err());
         let answer = answer?;
         let session = Session {
             node_id: parse("node_id", &answer.node_id).map_err(LeaderError::from)?,
@@ -148,8 +147,8 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         Ok(session)
     }
 
-    /// Another run that lives has this node's place: nobody but the leader can tell, and what this node knows may be wrong.
-    fn note_refusal(&self, error: Option<&LeaderError>) {
+    /// Remembers, and logs once, that the leader refuses this node because another living run has its id.
+    fn record_refusal(&self, error: Option<&LeaderError>) {
         let refused = match error {
             None => None,
             Some(LeaderError::Taken(said)) => Some(format!("the leader refuses this node: {said}")),
@@ -162,7 +161,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         *held = refused;
     }
 
-    /// Why the leader does not give this node its place; none: it has, or was not asked.
+    /// Why the leader refuses this node; `None`: it does not, or was not asked.
     #[must_use]
     pub fn refused(&self) -> Option<String> {
         self.refused.lock().clone()
@@ -206,7 +205,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
     pub async fn heartbeat_once(&self, in_flight: u32, draining: bool) -> Result<Option<bool>, Error> {
         // In this order: what is owed now is owed to the ledger of this session or of a later one, never an earlier.
         let Some(session) = self.session() else { return Ok(None) };
-        let debts = self.store.debts().await?;
+        let status = self.store.sync_status().await?;
         let uses = self.store.take_key_uses(KEY_USES_MAX);
         let key_uses = uses
             .iter()
@@ -214,14 +213,14 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         let request = v1::HeartbeatRequest {
             node_id: session.node_id.to_string(),
             instance_id: session.instance.to_string(),
-            unsynced: debts.unsynced,
-            oldest_unsynced_at: debts.oldest.map(moment::to_wire),
+            unsynced: status.unsynced,
+            oldest_unsynced_at: status.oldest.map(moment::to_wire),
             in_flight,
             draining,
-            synced_through: debts.synced_through.map(moment::to_wire),
+            synced_through: status.synced_through.map(moment::to_wire),
             ledger_id: session.ledger.to_string(),
             key_uses: key_uses.collect(),
-            leader_instance_id: session.leader_run(),
+            leader_instance_id: session.leader_instance_text(),
             last_batch: self.store.last_batch().await?,
         };
         match self.leader.heartbeat(request).await {
@@ -244,9 +243,9 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
             let request = v1::LeaveRequest {
                 node_id: session.node_id.to_string(),
                 instance_id: session.instance.to_string(),
-                unsynced: Some(self.store.debts().await?.unsynced),
+                unsynced: Some(self.store.sync_status().await?.unsynced),
                 ledger_id: session.ledger.to_string(),
-                leader_instance_id: session.leader_run(),
+                leader_instance_id: session.leader_instance_text(),
                 last_batch: self.store.last_batch().await?,
             };
             self.leader.leave(request).await?;
@@ -283,7 +282,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
                 Ok(Applied::Peers(peers.map_err(LeaderError::from)?))
             }
             Some(Update::Snapshot(part)) => {
-                let whole = self.snapshot_reader.lock().take(part).map_err(LeaderError::from)?;
+                let whole = self.snapshot_reader.lock().read_piece(part).map_err(LeaderError::from)?;
                 match whole {
                     Some((origin, state)) => self.apply_snapshot(origin, state).await,
                     None => Ok(Applied::Nothing),
@@ -297,7 +296,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         let held = self.store.held_version().await?;
         if let Some(held) = held.filter(|held| !held.may_become(&origin)) {
             if held.ledger != origin.ledger && origin.goes_back_to(held.ledger) {
-                // It has begun with an earlier version, that another node held: it is offered this one with the next round.
+                // That leader has adopted an earlier version from another node: the next registration offers it this one.
                 self.session.send_replace(None);
             } else {
                 self.report_other_cluster(&held, &origin);
@@ -324,7 +323,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         Ok(Applied::Accounts)
     }
 
-    /// Users of another cluster are not taken over, and that should not go unseen.
+    /// Logs that users of another cluster are not taken over.
     fn report_other_cluster(&self, held: &StateVersion, offered: &StateVersion) {
         if held.ledger != offered.ledger
             && self.reported.lock().replace(offered.ledger) != Some(offered.ledger)

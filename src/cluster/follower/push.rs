@@ -31,7 +31,7 @@ pub type SyncCursor = (Timestamp, RequestId);
 
 /// What a follower owes its leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Debts {
+pub struct SyncStatus {
     /// Records that the leader has not acknowledged; those that it refused, and that are set aside, are among them.
     pub unsynced: u64,
     /// When the oldest of them was made.
@@ -91,7 +91,7 @@ pub trait FollowerStore: Send + Sync {
     /// The leader's ledger that `synced` refers to.
     fn seen_ledger(&self) -> impl Future<Output = Result<Option<LedgerId>, Failure>> + Send;
 
-    fn debts(&self) -> impl Future<Output = Result<Debts, Failure>> + Send;
+    fn sync_status(&self) -> impl Future<Output = Result<SyncStatus, Failure>> + Send;
 
     /// At most `most` of the API keys used here since this was last asked. A follower without keys has none to tell of.
     fn take_key_uses(&self, most: usize) -> Vec<(KeyId, Timestamp)> {
@@ -100,8 +100,8 @@ pub trait FollowerStore: Send + Sync {
     }
 
     /// Puts back uses that the leader could not be told of.
-    fn put_back_key_uses(&self, untold: &[(KeyId, Timestamp)]) {
-        let _ = untold;
+    fn put_back_key_uses(&self, unreported: &[(KeyId, Timestamp)]) {
+        let _ = unreported;
     }
 
     /// Remembers the leader's ledger that `synced` refers to from now on.
@@ -125,7 +125,7 @@ pub struct Session {
 
 impl Session {
     /// The run of the leader that is meant, as messages name it.
-    pub(in crate::cluster) fn leader_run(&self) -> String {
+    pub(in crate::cluster) fn leader_instance_text(&self) -> String {
         self.leader_instance.as_ref().map(InstanceId::to_string).unwrap_or_default()
     }
 }
@@ -161,16 +161,12 @@ pub enum Error {
     /// The leader could not be asked, or said no.
     #[error(transparent)]
     Call(#[from] LeaderError),
-    /// The node's own database failed.
     #[error("the node's own ledger: {0}")]
     Store(#[from] Failure),
 }
 
 /// Compares the leader's ledger: if it is another one than `synced` refers to, everything still held is owed again. The
 /// ledger is remembered only after that, so a crash in between repeats it. Nothing may be in flight meanwhile.
-///
-/// # Errors
-/// What the database says.
 pub async fn check_leader_ledger<B: FollowerStore>(store: &B, ledger: LedgerId) -> Result<bool, Failure> {
     let seen = store.seen_ledger().await?;
     if seen == Some(ledger) {
@@ -188,9 +184,6 @@ pub async fn check_leader_ledger<B: FollowerStore>(store: &B, ledger: LedgerId) 
 /// That the leader has more is normal: an acknowledgement got lost. Nothing may be in flight meanwhile.
 ///
 /// How many records are owed again; none: nothing was lost.
-///
-/// # Errors
-/// What the database says.
 pub async fn detect_rollback<B: FollowerStore>(store: &B, taken: u64) -> Result<Option<u64>, Failure> {
     if let Some(ledger) = store.seen_ledger().await? {
         // It has lost too what it acknowledged in later batches before this node went to another leader.
@@ -273,7 +266,7 @@ async fn push_batch<B: FollowerStore, L: LeaderClient>(
             instance_id: session.instance.to_string(),
             ledger_id: session.ledger.to_string(),
             records: Vec::with_capacity(batch.len()),
-            leader_instance_id: session.leader_run(),
+            leader_instance_id: session.leader_instance_text(),
             last_batch: store.last_batch().await?,
         };
         let mut ids = Vec::with_capacity(batch.len());

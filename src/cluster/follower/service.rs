@@ -38,8 +38,8 @@ mod refused;
 
 /// How long a push waits after the first new record, so that others go with it.
 const COALESCE_FOR: Duration = Duration::from_millis(20);
-/// How long the last push and the farewell may take: both have ended, and said how, before the supervisor gives them up.
-pub const FAREWELL_MAX: Duration = Duration::from_secs(4);
+/// How long the last push and the leave may take: both have ended, and said how, before the supervisor gives them up.
+pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often what other nodes have used is written to the database, for a restart without the leader.
 const PERSIST_EVERY: Duration = Duration::from_secs(5);
 /// A watch is opened again after so many heartbeat intervals without a message.
@@ -88,7 +88,7 @@ struct Shared {
     has_accounts: AtomicBool,
     /// An admin wants this node drained.
     drained: AtomicBool,
-    /// This node is going.
+    /// This node is shutting down.
     leaving: AtomicBool,
     metrics: FollowerMetrics,
 }
@@ -107,9 +107,6 @@ struct Context {
 }
 
 /// Opens a follower on its database. Its tasks have to be run. Works without the leader.
-///
-/// # Errors
-/// What the database says.
 pub async fn start(id: NodeId, parts: Parts) -> Result<(FollowerService, Vec<Task>), Failure> {
     let (instance, former) = begin_instance(&parts.store).await?;
     let identity = Registration {
@@ -211,12 +208,11 @@ impl FollowerService {
         self.shared.context.refuse_when_stale && self.shared.staleness().is_some()
     }
 
-    /// Tells the leader with the next heartbeats that this node is going.
+    /// Tells the leader with the next heartbeats that this node is shutting down.
     pub fn leaving(&self) {
         self.shared.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Adds the follower's metrics.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.shared.metrics.register(registry);
         registry.register_collector(Box::new(self.clone()));
@@ -244,7 +240,7 @@ impl Collector for FollowerService {
 
 impl Shared {
     /// Pushes what is owed: when there is something new, at the latest after the interval, and after failures with
-    /// growing waits. At the end once more, and then farewell.
+    /// growing waits. When asked to stop, it pushes once more and leaves the cluster.
     async fn run_sync(self: Arc<Self>, stop: CancellationToken) {
         let mut retry = Backoff::new();
         let mut is_away = false;
@@ -286,7 +282,7 @@ impl Shared {
             self.count(self.follower.sync_once().await?);
             self.follower.leave().await
         };
-        match timeout(FAREWELL_MAX, last).await {
+        match timeout(LEAVE_TIMEOUT, last).await {
             Ok(Ok(())) => tracing::info!("everything is pushed; left the cluster"),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "left without the leader; what is owed is pushed after the next start");
@@ -411,8 +407,8 @@ impl Shared {
     }
 
     async fn update_gauges(&self) {
-        if let Ok(debts) = self.follower.store().debts().await {
-            self.metrics.unsynced.set(i64::try_from(debts.unsynced).unwrap_or(i64::MAX));
+        if let Ok(status) = self.follower.store().sync_status().await {
+            self.metrics.unsynced.set(i64::try_from(status.unsynced).unwrap_or(i64::MAX));
         }
         if let Ok(aside) = self.context.ledger.usage().set_aside_count().await {
             self.metrics.set_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));

@@ -1,9 +1,11 @@
-//! A follower's books and its copy of the leader's state, on its database.
+//! A follower's ledger and its copy of the leader's state, on its database.
 
 use crate::accounts::Accounts;
 use crate::cluster::follower::Replica;
-use crate::cluster::follower::push::{Debts, FollowerStore, SyncCursor};
-use crate::cluster::replication::provenance::{as_accounts, as_state, held, notes_of_follower, token_keys};
+use crate::cluster::follower::push::{FollowerStore, SyncCursor, SyncStatus};
+use crate::cluster::replication::provenance::{
+    as_accounts, as_state, held_version, notes_of_follower, token_keys,
+};
 use crate::cluster::replication::state::{Change, State, StateVersion};
 use crate::crypto::token::PublicKey;
 use crate::domain::clock::Timestamp;
@@ -13,7 +15,6 @@ use crate::domain::usage::UsageRecord;
 use crate::ledger::Ledger;
 use crate::store::{AccountsChange, MetaKey, MetaRepo, Store};
 
-/// The books.
 pub struct FollowerDatabase {
     store: Store,
     ledger: Ledger,
@@ -80,14 +81,14 @@ impl FollowerStore for FollowerDatabase {
         self.accounts.take_key_uses(most)
     }
 
-    fn put_back_key_uses(&self, untold: &[(KeyId, Timestamp)]) {
-        self.accounts.put_back_key_uses(untold);
+    fn put_back_key_uses(&self, unreported: &[(KeyId, Timestamp)]) {
+        self.accounts.put_back_key_uses(unreported);
     }
 
-    async fn debts(&self) -> Result<Debts, Failure> {
+    async fn sync_status(&self) -> Result<SyncStatus, Failure> {
         let usage = self.ledger.usage();
-        let synced_through = Some(self.ledger.owes_nothing_through().await?);
-        Ok(Debts {
+        let synced_through = Some(self.ledger.synced_through().await?);
+        Ok(SyncStatus {
             synced_through,
             unsynced: usage.unsynced_count().await? + usage.set_aside_count().await?,
             oldest: [usage.oldest_unsynced().await?, usage.oldest_set_aside().await?]
@@ -104,7 +105,7 @@ impl FollowerStore for FollowerDatabase {
 
 impl Replica for FollowerDatabase {
     async fn held_version(&self) -> Result<Option<StateVersion>, Failure> {
-        held(&self.store).await
+        held_version(&self.store).await
     }
 
     async fn load(&self) -> Result<State, Failure> {

@@ -1,4 +1,4 @@
-//! Who is a peer: nodes come, give signs of life, leave, fall silent, are drained and forgotten.
+//! Membership: nodes register, send heartbeats, leave, fall silent, are drained and forgotten.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use futures_util::future::BoxFuture;
 
 use crate::cluster::leader::registry::{Error, HeartbeatReport, Registry};
-use crate::cluster::leader::requests::{key_uses, nameless, offered, parse_sender, registration};
+use crate::cluster::leader::requests::{
+    parse_key_uses, parse_offer, parse_registration, parse_sender, parse_unnamed,
+};
 use crate::cluster::leader::{Leader, LeaderStore};
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
@@ -14,34 +16,34 @@ use crate::domain::peer::Peer;
 use crate::wire::{moment, v1};
 
 impl<B: LeaderStore> Leader<B> {
-    /// `Register`. The peer is kept before the node hears of it. A node without a name is given one, and is no peer yet.
+    /// `Register`. The peer is committed before the node is told. A node without a name is given one, and is no peer yet.
     ///
     /// # Errors
-    /// As [`Registry::register`] and [`Names::make_room`](crate::cluster::leader::names::Names::make_room);
+    /// As [`Registry::register`] and `NameReservations::check_room`;
     /// invalid for what cannot be read; what the database says.
     pub async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, Failure> {
-        if let Some(node) = nameless(&request)? {
-            return self.give_name(&node, &request.advertise_url).await;
+        if let Some(node) = parse_unnamed(&request)? {
+            return self.assign_name(&node, &request.advertise_url).await;
         }
-        let offered = offered(&request)?;
-        let (registration, now) = (registration(request)?, self.clock.now());
+        let offered = parse_offer(&request)?;
+        let (registration, now) = (parse_registration(request)?, self.clock.now());
         let id = registration.node_id.clone();
         let peer =
             self.change_peer(&id, move |registry| registry.register(registration.clone(), now)).await?;
         if !self.acknowledged.lock().contains_key(&peer.id) {
-            // From the moment that it hears of this, totals wait for it. A leader that forgot it with its power would not.
+            // From this answer on totals wait for the node, so it must not be lost with the power of this machine.
             self.store.make_durable().await?;
         }
         let batches = self.store.batches_taken(&peer.id).await?;
         // The node learns of this number and owes again what came after it, which no fence must then hold against it.
-        self.acknowledged(&peer.id).store(batches, Ordering::Release);
+        self.last_acknowledged(&peer.id).store(batches, Ordering::Release);
         self.notify_watchers();
         let wanted = |offered| self.provenance.lock().adopts(&offered, self.age()).is_some();
         tracing::info!(peer = %peer.id, addr = %peer.addr, version = %peer.version, "a node registered");
         Ok(v1::RegisterResponse {
             state_wanted: offered.is_some_and(wanted),
             batches_taken: Some(batches),
-            ..self.introduction(&peer.id)
+            ..self.register_response(&peer.id)
         })
     }
 
@@ -53,7 +55,7 @@ impl<B: LeaderStore> Leader<B> {
     pub async fn heartbeat(&self, request: &v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, Failure> {
         let (id, instance) = parse_sender(&request.node_id, &request.instance_id)?;
         self.check_ledger(&request.ledger_id)?;
-        self.check_run(&request.leader_instance_id)?;
+        self.check_leader_instance(&request.leader_instance_id)?;
         self.registry.lock().seen(&id, instance, self.clock.now())?;
         self.check_batches(&id, request.last_batch).await?;
         let report = HeartbeatReport {
@@ -62,7 +64,7 @@ impl<B: LeaderStore> Leader<B> {
             draining: request.draining,
         };
         let peer = self.registry.lock().heartbeat(&id, instance, report, self.clock.now())?;
-        self.store.note_key_uses(&key_uses(request));
+        self.store.note_key_uses(&parse_key_uses(request));
         self.notify_watchers();
         Ok(v1::HeartbeatResponse { draining: peer.draining })
     }
@@ -78,7 +80,7 @@ impl<B: LeaderStore> Leader<B> {
         let (node, now, acknowledged) = (id.clone(), self.clock.now(), Arc::clone(&self.acknowledged));
         let rule = move |registry: &mut Registry| {
             let peer = registry.leave(&node, instance, owed, now)?;
-            // Whether or not the answer to the commit comes.
+            // Also when the answer to the commit gets lost.
             acknowledged.lock().remove(&node);
             Ok(peer)
         };
@@ -92,7 +94,7 @@ impl<B: LeaderStore> Leader<B> {
     async fn owed_by(&self, id: &NodeId, request: &v1::LeaveRequest) -> Option<u64> {
         let owed = request.unsynced?;
         self.check_ledger(&request.ledger_id).ok()?;
-        self.check_run(&request.leader_instance_id).ok()?;
+        self.check_leader_instance(&request.leader_instance_id).ok()?;
         self.check_batches(id, request.last_batch).await.ok()?;
         Some(owed)
     }

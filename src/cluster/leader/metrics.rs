@@ -1,4 +1,4 @@
-//! What a leader counts.
+//! The leader's metrics.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;

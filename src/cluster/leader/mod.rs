@@ -1,5 +1,6 @@
-//! The leader: what it answers to its followers. Its rules are [`Registry`], [`PerNodeUsage`], [`StateLog`] and [`Provenance`];
-//! this file takes the calls, keeps what has to be kept before it answers, and answers.
+//! The leader: the calls of its followers. Its rules are [`Registry`], [`PerNodeUsage`], [`StateLog`] and [`Provenance`];
+//! what has to be kept is committed before a call is answered. Registration, heartbeats and departures are in `membership`,
+//! pushes in `push`, offers of state in `replication`.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,7 +12,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 
-use crate::cluster::leader::names::Names;
+use crate::cluster::leader::name_reservations::NameReservations;
 use crate::cluster::leader::registry::Registry;
 use crate::cluster::replication::adoption::{Age, Provenance};
 use crate::cluster::replication::state::State;
@@ -25,11 +26,11 @@ use crate::domain::peer::{Incomplete, Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::AppliedBatch;
 
-mod fenced;
+mod assign_name;
+mod fencing;
 mod membership;
 mod metrics;
-pub mod names;
-mod naming;
+pub mod name_reservations;
 mod peer_entry;
 mod push;
 pub mod registry;
@@ -66,13 +67,13 @@ pub trait LeaderStore: Send + Sync + 'static {
         as_of: Timestamp,
     ) -> impl Future<Output = Result<NodeUse, Failure>> + Send;
 
-    /// Does `work` to its end beside what is being done now; nobody waits for it.
+    /// Runs `work` to its end in the background; nobody waits for it.
     fn detach(&self, work: BoxFuture<'static, ()>);
 
     /// How many batches of a node were ever applied.
     fn batches_taken(&self, node: &NodeId) -> impl Future<Output = Result<u64, Failure>> + Send;
 
-    /// Counts the names it has given: a number that no call was answered before, above `above`, committed.
+    /// The next number for the name of a node: above `above` and above every number returned before, committed.
     fn next_node_number(&self, above: u64) -> impl Future<Output = Result<u64, Failure>> + Send;
 
     /// Changes a peer in one transaction: `rule` is asked with what is held of it, which nobody else changes meanwhile, and
@@ -92,7 +93,7 @@ pub trait LeaderStore: Send + Sync + 'static {
         silent: Vec<Peer>,
     ) -> impl Future<Output = Result<Vec<Peer>, Failure>> + Send;
 
-    /// What was kept so far outlives also the death of the machine, where a commit alone does not say so.
+    /// Makes what was committed so far survive also the death of the machine, where a commit alone does not.
     fn make_durable(&self) -> impl Future<Output = Result<(), Failure>> + Send {
         std::future::ready(Ok(()))
     }
@@ -116,7 +117,7 @@ pub trait LeaderStore: Send + Sync + 'static {
     fn load_state(&self) -> impl Future<Output = Result<(Provenance, State), Failure>> + Send;
 
     /// Raises the state version to at least `version`.
-    fn reach(&self, version: u64) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn raise_version(&self, version: u64) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Replaces the own state by `state`, in one transaction with its provenance; fails, and changes nothing, when the own
     /// state is not at `version` any more, the one that `state` was made from.
@@ -128,7 +129,6 @@ pub trait LeaderStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// A leader on its books.
 pub struct Leader<B> {
     pub(super) id: NodeId,
     /// This run: followers register with each, since its database may be an older one than that of the run before.
@@ -139,11 +139,11 @@ pub struct Leader<B> {
     pub(super) clock: Arc<dyn Clock>,
     registry: Arc<Mutex<Registry>>,
     /// Names that wait for their nodes.
-    names: tokio::sync::Mutex<Names>,
+    names: tokio::sync::Mutex<NameReservations>,
     /// Held while peers are read from the disk until the registry has it, so that it is told nothing older afterwards.
     refreshing: tokio::sync::Mutex<()>,
     pub(super) usage: Mutex<PerNodeUsage>,
-    /// Places for batches that are being committed.
+    /// Permits for batches that are being committed.
     pub(super) commits: Arc<Semaphore>,
     state_log: Mutex<StateLog>,
     provenance: Mutex<Provenance>,
@@ -153,15 +153,12 @@ pub struct Leader<B> {
     /// One adoption at a time, and none while the state is loaded anew.
     adopting: tokio::sync::Mutex<()>,
     /// Goes up whenever there is something to tell watchers.
-    news: watch::Sender<u64>,
+    changes: watch::Sender<u64>,
     metrics: LeaderMetrics,
 }
 
 impl<B: LeaderStore> Leader<B> {
     /// A leader that knows what its disk knows; `instance` is this run of it, `kept` are the peers.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn open(
         id: NodeId,
         instance: InstanceId,
@@ -184,7 +181,7 @@ impl<B: LeaderStore> Leader<B> {
             provenance: Mutex::new(provenance),
             acknowledged: Arc::default(),
             adopting: tokio::sync::Mutex::new(()),
-            news: watch::Sender::new(0),
+            changes: watch::Sender::new(0),
             metrics: LeaderMetrics::default(),
             id,
             instance,
@@ -196,8 +193,8 @@ impl<B: LeaderStore> Leader<B> {
 
     /// Changes whenever there may be something to tell a watcher.
     #[must_use]
-    pub fn news(&self) -> watch::Receiver<u64> {
-        self.news.subscribe()
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Every peer but the leader itself.
@@ -218,13 +215,11 @@ impl<B: LeaderStore> Leader<B> {
         self.registry.lock().complete_through(own)
     }
 
-    /// The leader's name.
     #[must_use]
     pub fn id(&self) -> &NodeId {
         &self.id
     }
 
-    /// Names the leader's database.
     #[must_use]
     pub fn ledger(&self) -> LedgerId {
         self.ledger
@@ -236,26 +231,23 @@ impl<B: LeaderStore> Leader<B> {
         self.heartbeat
     }
 
-    /// What became of pushed records.
     #[must_use]
     pub fn metrics(&self) -> &LeaderMetrics {
         &self.metrics
     }
 
-    /// The leader's time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// What the leader keeps.
     #[must_use]
     pub fn store(&self) -> &B {
         &self.store
     }
 
     pub(super) fn notify_watchers(&self) {
-        self.news.send_modify(|count| *count += 1);
+        self.changes.send_modify(|count| *count += 1);
     }
 }
 

@@ -1,4 +1,4 @@
-//! One peer: who may take its place, what is heard of it, and what of that is still to be written down. Pure.
+//! One peer: which process may register under its id, what its heartbeats said, and what of that is not written yet. Pure.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{InstanceId, NodeId};
 use crate::domain::peer::{Peer, PeerStatus};
 
-/// A node that says it is a run restarted waits for so many heartbeats of that run: it may be a copy of one that lives. No
-/// heartbeat is waited for where that run's watch broke off.
+/// A process that says it is a restarted run waits for so many heartbeat intervals of that run: it may run on a copy of the
+/// data directory of one that lives. It does not wait where that run's watch broke off.
 const TAKEOVER_HEARTBEATS: u32 = 2;
 
 /// As long as that at most where the run has no watch open: one that lives opens one again within that time
@@ -19,7 +19,7 @@ const UNWATCHED_FOR: Duration = SETTLING;
 /// The most runs of one node that are remembered as refused.
 const REFUSED_MAX: usize = 16;
 
-/// A registry without a past gives no id away for so long: its leader may have lost its disk, and the nodes that have ids,
+/// A new registry assigns no ids for so long: its leader may have lost its disk, and the nodes that have ids,
 /// which notice a new leader and ask again within that time ([`crate::cluster::retry`]), come first.
 pub const SETTLING: Duration = Duration::from_secs(5);
 
@@ -29,14 +29,14 @@ pub const PEERS_MAX: usize = 10_000;
 /// The most names that wait for their nodes; who asks beyond that has to ask again later.
 pub const UNCLAIMED_MAX: usize = 64;
 
-/// A node's sign of life.
+/// What a heartbeat says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeartbeatReport {
     /// Usage logs it owes.
     pub unsynced: u64,
     /// Up to here it owes nothing.
     pub synced_through: Option<Timestamp>,
-    /// It goes, or wants no new traffic.
+    /// It is shutting down, or wants no new traffic.
     pub draining: bool,
 }
 
@@ -45,27 +45,16 @@ pub struct HeartbeatReport {
 pub enum Error {
     /// Another living process has the id.
     #[error("the node id {id} belongs to another running node, at {addr}")]
-    Taken {
-        /// The id.
-        id: NodeId,
-        /// Where clients reach the other one.
-        addr: String,
-    },
-    /// The run that it says it was before is heard of still.
+    Taken { id: NodeId, addr: String },
+    /// The run that it says it was before is still alive.
     #[error(
         "the node id {id} belongs to a run on this data directory that still lives, at {addr}: if this is a copy of that \
          node's data directory, stop this node, or start it with an empty one and another node.id"
     )]
-    Lives {
-        /// The id.
-        id: NodeId,
-        /// Where clients reach that run.
-        addr: String,
-    },
+    Lives { id: NodeId, addr: String },
     /// The registry does not know this node, or knows a later run of it.
     #[error("the leader does not know this run of {0}: register")]
     Unknown(NodeId),
-    /// No peer has this id.
     #[error("there is no peer {0}")]
     NoSuchPeer(NodeId),
     /// The leader itself can be neither registered nor forgotten.
@@ -74,7 +63,7 @@ pub enum Error {
     /// A peer that lives cannot be forgotten.
     #[error("{0} is active: stop it first, or drain it")]
     Active(NodeId),
-    /// Who has an id may come, who wants one has to wait.
+    /// Nodes that have an id may register, nodes that want one have to wait.
     #[error(
         "this leader's registry is new: nodes that have an id come first, others are given one from {0} on"
     )]
@@ -84,7 +73,6 @@ pub enum Error {
         "{UNCLAIMED_MAX} nodes were given an id and have not come with it yet: ask for one later, or set node.id"
     )]
     Unclaimed,
-    /// The registry is full.
     #[error("there are {PEERS_MAX} peers already: forget one first")]
     Full,
 }
@@ -107,7 +95,7 @@ pub(super) struct Entry {
     pub peer: Peer,
     /// What was heard since and is still to be written down.
     pub status: Option<PeerStatus>,
-    /// The node's own word.
+    /// The node itself wants no new traffic.
     pub self_draining: bool,
     /// From here its silence counts: when it, or that another leader heard of it, was last heard of, or when this leader
     /// started. By this leader's clock: what another's says is only compared with what it said before.
@@ -139,12 +127,12 @@ impl Entry {
         }
     }
 
-    /// As people see it.
-    pub fn shown(&self) -> Peer {
+    /// The peer as lists show it: drained by an admin or by itself.
+    pub fn listed(&self) -> Peer {
         Peer { draining: self.peer.draining || self.self_draining, ..self.peer.clone() }
     }
 
-    /// Whether `node` may have this place: it is this run, or one after it, or nobody is there.
+    /// Checks that `node` may register under this id: it is this run, or its successor, or the id is free.
     pub fn check(&mut self, node: &Registration, heartbeat: Duration, now: Timestamp) -> Result<(), Error> {
         let Some(held) = self.peer.instance_id.filter(|held| self.peer.is_active && *held != node.instance)
         else {
@@ -155,7 +143,8 @@ impl Entry {
             return Err(Error::Taken { id, addr });
         }
         let waits = self.refused.iter().find(|(run, _)| *run == node.instance);
-        // A run does not live on beside its successor: who is refused and does is a copy, whatever breaks off later.
+        // A run ends before its successor starts. One that was heard of a heartbeat after the other was refused shows that
+        // the other runs on a copy of the data directory, whatever breaks off later.
         let is_copy = waits.is_some_and(|(_, since)| self.silent_since >= since.plus(heartbeat));
         let patience = heartbeat * TAKEOVER_HEARTBEATS;
         let patience = if self.watches == 0 { patience.min(UNWATCHED_FOR) } else { patience };

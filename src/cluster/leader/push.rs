@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use crate::cluster::leader::requests::{parse_sender, readable};
+use crate::cluster::leader::requests::{parse_record, parse_sender};
 use crate::cluster::leader::{Leader, LeaderStore};
 use crate::cluster::usage::per_node::{UsageDelta, UsageIncrement};
 use crate::domain::failure::{Failure, Kind};
@@ -40,7 +40,7 @@ impl<B: LeaderStore> Leader<B> {
     ) -> Result<v1::PushUsageResponse, Failure> {
         let (id, instance) = parse_sender(&request.node_id, &request.instance_id)?;
         self.check_ledger(&request.ledger_id)?;
-        self.check_run(&request.leader_instance_id)?;
+        self.check_leader_instance(&request.leader_instance_id)?;
         if request.records.len() > RECORDS_MAX {
             let text = format!("{} records at once; at most {RECORDS_MAX}", request.records.len());
             return Err(Failure::new(Kind::TooLarge, text));
@@ -51,8 +51,8 @@ impl<B: LeaderStore> Leader<B> {
         let mut former = BTreeSet::new();
         for log in request.records {
             let request_id = log.request_id.clone();
-            let may_be_its = |name: &NodeId| self.registry.lock().owns_name(&id, name);
-            match readable(log, &id, may_be_its) {
+            let is_its_own_name = |name: &NodeId| self.registry.lock().owns_name(&id, name);
+            match parse_record(log, &id, is_its_own_name) {
                 Ok(record) => {
                     if record.source_node != id {
                         former.insert(record.source_node.clone());
@@ -84,7 +84,7 @@ impl<B: LeaderStore> Leader<B> {
         let permit = Arc::clone(&self.commits).acquire_owned().await.map_err(|_| ending())?;
         let node = node.clone();
         self.run_detached(|leader| async move {
-            let acknowledged = leader.acknowledged(&node);
+            let acknowledged = leader.last_acknowledged(&node);
             let fence = Fence::new(last_batch, Arc::clone(&acknowledged));
             let applied = leader.store.apply_batch(&node, records, &fence).await;
             match &applied {
@@ -177,7 +177,7 @@ impl<B: LeaderStore> Leader<B> {
         Ok(())
     }
 
-    /// Nodes that have used something before this leader started.
+    /// Has what these nodes have used read from the database again.
     pub fn invalidate(&self, nodes: impl IntoIterator<Item = NodeId>) {
         let mut usage = self.usage.lock();
         nodes.into_iter().for_each(|node| usage.invalidate(&node));
@@ -202,7 +202,7 @@ impl<B: LeaderStore> Leader<B> {
         self.notify_watchers();
     }
 
-    /// Whether the clock was ahead and has been set back since this was last asked: then everything that the leader
+    /// Whether the clock was ahead and has been set back since this was last asked. If so, everything that the leader
     /// itself has used has to be set again.
     #[must_use]
     pub fn take_setback(&self) -> bool {

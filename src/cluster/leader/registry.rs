@@ -106,11 +106,11 @@ impl Registry {
         Ok(peer)
     }
 
-    /// Whether ids are given to nodes that have none.
+    /// Checks that ids are given now to nodes that have none.
     ///
     /// # Errors
     /// [`Error::Settling`] too early, [`Error::Full`].
-    pub fn may_name(&self, now: Timestamp) -> Result<(), Error> {
+    pub fn may_assign_name(&self, now: Timestamp) -> Result<(), Error> {
         // A clock that was ahead when this leader started must not keep newcomers waiting until then.
         if now < self.settled_at && self.settled_at.since(now) <= SETTLING {
             return Err(Error::Settling(self.settled_at));
@@ -118,9 +118,9 @@ impl Registry {
         if self.entries.len() < PEERS_MAX { Ok(()) } else { Err(Error::Full) }
     }
 
-    /// The peer whose present run `is_it`.
+    /// The id of the peer whose present run satisfies `is_it`.
     #[must_use]
-    pub fn named(&self, is_it: impl Fn(InstanceId) -> bool) -> Option<NodeId> {
+    pub fn find_by_instance(&self, is_it: impl Fn(InstanceId) -> bool) -> Option<NodeId> {
         let entry = self.entries.values().find(|entry| entry.peer.instance_id.is_some_and(&is_it));
         entry.map(|entry| entry.peer.id.clone())
     }
@@ -165,7 +165,7 @@ impl Registry {
         let entry = self.entry_of_instance(id, instance)?;
         entry.heard(now);
         entry.self_draining = report.draining;
-        // Nobody can owe nothing of what is still to come: a clock that is ahead must not make totals look complete.
+        // Nothing can be synced that is still to come: a clock that is ahead must not make totals look complete.
         let through = report.synced_through.map(|through| through.min(now));
         entry.note(|status| {
             status.unsynced = Some(report.unsynced);
@@ -193,8 +193,8 @@ impl Registry {
         Ok(())
     }
 
-    /// A watch ended. The last one of a run that is gone ends at once where its machine goes on; until the run is heard of
-    /// again, it counts as gone for its successor.
+    /// A watch ended. Where a process dies and its machine lives on, its last watch ends at once: until the run is heard of
+    /// again, its successor may register.
     pub fn watch_closed(&mut self, id: &NodeId, instance: InstanceId) {
         if let Ok(entry) = self.entry_of_instance(id, instance) {
             entry.watches = entry.watches.saturating_sub(1);
@@ -202,15 +202,15 @@ impl Registry {
         }
     }
 
-    /// What a node said it owes nothing of is untrue: the leader's database has lost some of it. Until the next word.
+    /// Up to when a node owes nothing is unknown until its next heartbeat: the leader's database has lost some of it.
     pub fn invalidate_sync_point(&mut self, id: &NodeId) {
         if let Some(entry) = self.entries.get_mut(id) {
             entry.note(|status| (status.synced_through, status.sync_point_invalid) = (None, true));
         }
     }
 
-    /// A node goes on purpose, owing so many usage logs; none: nobody knows, and it is as if it had fallen silent. The
-    /// answer is the peer to keep.
+    /// A node leaves, owing so many usage logs; `None`: nobody knows, and it is as if it had fallen silent. The answer is the
+    /// peer to keep.
     ///
     /// # Errors
     /// [`Error::Unknown`] for another run than the registered one: a Leave that comes late takes nobody down.
@@ -223,7 +223,7 @@ impl Registry {
     ) -> Result<Peer, Error> {
         let entry = self.entry_of_instance(id, instance)?;
         entry.heard(now);
-        // All of it is in what is kept now.
+        // The peer that is kept now includes it.
         entry.status = None;
         entry.peer.is_active = false;
         if let Some(owed) = owed {
@@ -245,13 +245,13 @@ impl Registry {
         self.entries.values().filter(silent).map(|entry| entry.peer.clone()).collect()
     }
 
-    /// What was heard of peers and is still to be written down.
+    /// What heartbeats said of peers and is not written yet.
     #[must_use]
     pub fn statuses(&self) -> Vec<PeerStatus> {
         self.entries.values().filter_map(|entry| entry.status.clone()).collect()
     }
 
-    /// An admin's word on whether a peer gets traffic. The answer is the peer to keep.
+    /// Drains a peer, as an admin wants, or takes that back. The answer is the peer to keep.
     ///
     /// # Errors
     /// [`Error::NoSuchPeer`].
@@ -274,7 +274,6 @@ impl Registry {
         }
     }
 
-    /// Forgets a peer.
     pub fn forget(&mut self, id: &NodeId) {
         self.entries.remove(id);
     }
@@ -282,7 +281,7 @@ impl Registry {
     /// Every peer, as people see it.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
-        self.entries.values().map(Entry::shown).collect()
+        self.entries.values().map(Entry::listed).collect()
     }
 
     /// Every peer, as it is kept.
@@ -295,7 +294,7 @@ impl Registry {
     /// owing something holds this back until it has caught up, has left with nothing owed, or is forgotten.
     #[must_use]
     pub fn complete_through(&self, own: Option<Timestamp>) -> Option<Timestamp> {
-        self.awaited().map(|peer| peer.synced_through).chain([own]).min().flatten()
+        self.unsettled().map(|peer| peer.synced_through).chain([own]).min().flatten()
     }
 
     /// Who holds that back: those that are not heard of, and those that live and have owed something for longer than
@@ -305,7 +304,7 @@ impl Registry {
         let patience = self.heartbeat * MISSED_MAX;
         let is_late =
             |through: Option<Timestamp>| through.is_none_or(|through| now.since(through) > patience);
-        self.awaited()
+        self.unsettled()
             .filter(|peer| !peer.is_active || is_late(peer.synced_through))
             .map(|peer| Incomplete {
                 node: peer.id.clone(),
@@ -315,7 +314,7 @@ impl Registry {
             .collect()
     }
 
-    fn awaited(&self) -> impl Iterator<Item = &Peer> {
+    fn unsettled(&self) -> impl Iterator<Item = &Peer> {
         self.entries.values().map(|entry| &entry.peer).filter(|peer| !peer.has_settled())
     }
 

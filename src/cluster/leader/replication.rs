@@ -1,4 +1,4 @@
-//! The leader's part in replication: whose state it holds, takes from followers, and gives to them.
+//! The leader's part in replication: it adopts the state of followers, and publishes its own to them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,15 +28,15 @@ impl<B: LeaderStore> Leader<B> {
 
     /// How old this leader's ledger is. To be asked at least once per heartbeat.
     pub(super) fn age(&self) -> Duration {
-        self.age.lock().look(self.clock.now(), self.heartbeat * MISSED_MAX)
+        self.age.lock().update(self.clock.now(), self.heartbeat * MISSED_MAX)
     }
 
     async fn adopt(&self, origin: StateVersion, state: State) -> Result<v1::OfferStateResponse, Failure> {
-        let _one_at_a_time = self.adopting.lock().await;
+        let _exclusive = self.adopting.lock().await;
         // What is added to has to be what the database holds: an admin is not to change it meanwhile, and an adoption whose
         // commit was never heard of may have changed it.
-        self.load_again().await?;
-        let still = self.store.hold_accounts().await;
+        self.reload_state().await?;
+        let accounts_held = self.store.hold_accounts().await;
         let (provenance, own) = self.store.load_state().await?;
         let Some(how) = provenance.adopts(&origin, self.age()) else {
             return Ok(v1::OfferStateResponse { adopted: false });
@@ -58,20 +58,17 @@ impl<B: LeaderStore> Leader<B> {
             },
         };
         self.store.adopt(read_at, provenance, adopted(&own, state, how)).await?;
-        drop(still);
-        self.load_again().await?;
+        drop(accounts_held);
+        self.reload_state().await?;
         Ok(v1::OfferStateResponse { adopted: true })
     }
 
     /// A follower that holds a later version of this very ledger's state was told it before this database was restored
     /// from an older backup, and would take all that comes now for old. So the leader goes on above that version, and
     /// what it holds is news.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn advance_version_past(&self, known: Option<(LedgerId, u64)>) -> Result<(), Failure> {
         let Some((_, version)) = known.filter(|(ledger, _)| *ledger == self.ledger) else { return Ok(()) };
-        let _one_at_a_time = self.adopting.lock().await;
+        let _exclusive = self.adopting.lock().await;
         let own = self.provenance.lock().origin.version;
         // A version that no number of changes explains is nonsense, and must not use the numbers up.
         if version <= own || version - own > 1 << 32 {
@@ -82,21 +79,18 @@ impl<B: LeaderStore> Leader<B> {
             version,
             "a follower knows later accounts than this database, which is an older backup's"
         );
-        self.store.reach(version + 1).await?;
-        self.load_again().await
+        self.store.raise_version(version + 1).await?;
+        self.reload_state().await
     }
 
     /// Publishes what the database holds now. To be called after every change to users, groups, keys or limits; calling
     /// it without one costs a read of everything.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn state_changed(&self) -> Result<(), Failure> {
-        let _one_at_a_time = self.adopting.lock().await;
-        self.load_again().await
+        let _exclusive = self.adopting.lock().await;
+        self.reload_state().await
     }
 
-    async fn load_again(&self) -> Result<(), Failure> {
+    async fn reload_state(&self) -> Result<(), Failure> {
         let (mut provenance, mut state) = self.store.load_state().await?;
         if self.has_seen_version_above(provenance.origin.version) {
             (provenance, state) = self.recover().await?;
@@ -121,7 +115,7 @@ impl<B: LeaderStore> Leader<B> {
     /// standby that lagged behind. Nothing was changed there since (accounts refuse that), so what was published last is
     /// what holds; only a change that was not published yet, made in the last moments before, is gone.
     async fn recover(&self) -> Result<(Provenance, State), Failure> {
-        let _still = self.store.hold_accounts().await;
+        let _accounts_held = self.store.hold_accounts().await;
         let (provenance, state) = self.store.load_state().await?;
         let reached = self.known_version();
         if provenance.origin.version >= reached {

@@ -2,7 +2,7 @@
 
 use crate::cluster::follower::instances::FORMER_NAMES_MAX;
 use crate::cluster::follower::push::KEY_USES_MAX;
-use crate::cluster::leader::names::UnnamedNode;
+use crate::cluster::leader::name_reservations::UnnamedNode;
 use crate::cluster::registration::Registration;
 use crate::cluster::replication::snapshot::lineage_from_wire;
 use crate::cluster::replication::state::StateVersion;
@@ -16,14 +16,14 @@ use crate::wire::{moment, usage, v1};
 /// How long a text of a registration may be.
 const TEXT_BYTES_MAX: usize = 2_048;
 
-/// A pushed record, if it can be read and is the sender's own: under its name, or under one that `may_be_its`.
-pub(super) fn readable(
+/// A pushed record, if it can be read and is the sender's own: under its name, or under one that `is_its_own_name`.
+pub(super) fn parse_record(
     log: v1::UsageLog,
     sender: &NodeId,
-    may_be_its: impl Fn(&NodeId) -> bool,
+    is_its_own_name: impl Fn(&NodeId) -> bool,
 ) -> Result<UsageRecord, Malformed> {
     let record = usage::from_wire(log)?;
-    if record.source_node != *sender && !may_be_its(&record.source_node) {
+    if record.source_node != *sender && !is_its_own_name(&record.source_node) {
         let text = format!("is {0}, which is another node, but {sender} pushed it", record.source_node);
         return Err(Malformed::invalid("source_node", text));
     }
@@ -36,13 +36,13 @@ pub(super) fn parse_sender(node_id: &str, instance_id: &str) -> Result<(NodeId, 
 }
 
 /// A hint for people: what cannot be read is passed over, what is too much is not looked at.
-pub(super) fn key_uses(request: &v1::HeartbeatRequest) -> Vec<(KeyId, Timestamp)> {
+pub(super) fn parse_key_uses(request: &v1::HeartbeatRequest) -> Vec<(KeyId, Timestamp)> {
     let uses = request.key_uses.iter().take(KEY_USES_MAX);
     uses.filter_map(|told| Some((told.key_id.parse().ok()?, moment::from_wire(told.at?)))).collect()
 }
 
 /// The state that a registering node can offer, if any.
-pub(super) fn offered(request: &v1::RegisterRequest) -> Result<Option<StateVersion>, Malformed> {
+pub(super) fn parse_offer(request: &v1::RegisterRequest) -> Result<Option<StateVersion>, Malformed> {
     let ledger = parse_some("state_ledger_id", &request.state_ledger_id)?;
     let lineage =
         lineage_from_wire("state_lineage", &request.state_lineage, &request.state_lineage_versions)?;
@@ -50,25 +50,25 @@ pub(super) fn offered(request: &v1::RegisterRequest) -> Result<Option<StateVersi
 }
 
 /// A node that has no name, if the request is one's.
-pub(super) fn nameless(request: &v1::RegisterRequest) -> Result<Option<UnnamedNode>, Failure> {
+pub(super) fn parse_unnamed(request: &v1::RegisterRequest) -> Result<Option<UnnamedNode>, Failure> {
     if !request.node_id.is_empty() {
         return Ok(None);
     }
     check_texts(request)?;
     Ok(Some(UnnamedNode {
         instance: parse("instance_id", &request.instance_id)?,
-        former: former(&request.former_instance_ids)?,
+        former: parse_former(&request.former_instance_ids)?,
     }))
 }
 
 /// What the registry is to know of a node.
-pub(super) fn registration(request: v1::RegisterRequest) -> Result<Registration, Failure> {
+pub(super) fn parse_registration(request: v1::RegisterRequest) -> Result<Registration, Failure> {
     check_texts(&request)?;
     Ok(Registration {
         node_id: parse("node_id", &request.node_id)?,
         instance: parse("instance_id", &request.instance_id)?,
-        former: former(&request.former_instance_ids)?,
-        former_names: former_names(&request.former_node_ids)?,
+        former: parse_former(&request.former_instance_ids)?,
+        former_names: parse_former_names(&request.former_node_ids)?,
         addr: request.advertise_url,
         weight: request.weight,
         version: request.version,
@@ -85,10 +85,10 @@ fn check_texts(request: &v1::RegisterRequest) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn former_names(names: &[String]) -> Result<Vec<NodeId>, Malformed> {
+fn parse_former_names(names: &[String]) -> Result<Vec<NodeId>, Malformed> {
     names.iter().take(FORMER_NAMES_MAX).map(|name| parse("former_node_ids", name)).collect()
 }
 
-fn former(ids: &[String]) -> Result<Vec<InstanceId>, Malformed> {
+fn parse_former(ids: &[String]) -> Result<Vec<InstanceId>, Malformed> {
     ids.iter().map(|id| parse("former_instance_ids", id)).collect()
 }

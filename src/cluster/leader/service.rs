@@ -14,7 +14,7 @@ use crate::accounts::Accounts;
 use crate::cluster::leader::Leader;
 use crate::cluster::leader::registry;
 use crate::cluster::leader::store::LeaderDatabase;
-use crate::cluster::replication::provenance::{note_beginning, token_keys};
+use crate::cluster::replication::provenance::{note_origin, token_keys};
 use crate::cluster::retry::Backoff;
 use crate::cluster::task::{Task, pause};
 use crate::cluster::usage::remote::set_node_share;
@@ -28,10 +28,10 @@ use crate::quota::Quota;
 use crate::store::{MetaKey, MetaRepo, PeerRepo, Store, UsageRepo};
 use crate::telemetry::scrape::gauge;
 
-/// How often sums of usage go around.
+/// Interval at which sums of usage are exchanged.
 const USAGE_EVERY: Duration = Duration::from_millis(100);
 
-/// Subjects told at once.
+/// Subjects that are passed on at once.
 const SUBJECTS_MAX: usize = 1_000;
 
 /// The most nodes whose past usage is counted apart.
@@ -39,7 +39,6 @@ const NODES_MAX: usize = registry::PEERS_MAX;
 
 /// What a leader is made of.
 pub struct Parts {
-    /// Its name.
     pub id: NodeId,
     /// How clients reach its HTTP side.
     pub addr: String,
@@ -47,15 +46,12 @@ pub struct Parts {
     pub weight: u32,
     /// How often followers are to be heard of.
     pub heartbeat_interval: Duration,
-    /// Its database.
     pub store: Store,
-    /// Its ledger.
     pub ledger: Ledger,
     /// Its users; after the first start has made the user `admin`.
     pub accounts: Accounts,
     /// Its limits, filled with what this node alone has used.
     pub quota: Quota,
-    /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -81,13 +77,10 @@ struct Shared {
 }
 
 /// Opens a leader on its database. Its tasks have to be run.
-///
-/// # Errors
-/// What the database says.
 pub async fn start(parts: Parts) -> Result<(LeaderService, Vec<Task>), Failure> {
-    note_beginning(&parts.store).await?;
-    keep_what_was_owed(&parts).await?;
-    doubt_farewells(&parts.store).await?;
+    note_origin(&parts.store).await?;
+    take_over_unsynced(&parts).await?;
+    distrust_departures(&parts.store).await?;
     let mut keys = parts.accounts.public_keys();
     let adopted =
         token_keys(&parts.store).await?.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>();
@@ -114,7 +107,7 @@ pub async fn start(parts: Parts) -> Result<(LeaderService, Vec<Task>), Failure> 
         quota: parts.quota,
         clock: parts.clock,
     });
-    shared.fill_tally().await?;
+    shared.load_usage().await?;
     set_node_share(&shared.quota, shared.leader.id(), shared.weight, &shared.leader.peers());
     shared.write_own_row(None).await?;
     let tasks = vec![
@@ -136,7 +129,7 @@ pub async fn start(parts: Parts) -> Result<(LeaderService, Vec<Task>), Failure> 
 
 /// A database that was a follower's: what it owed is the leader's own now, and is in its totals already. Should the node
 /// follow its leader again, it offers everything to it: that leader has seen nothing of what was booked meanwhile.
-async fn keep_what_was_owed(parts: &Parts) -> Result<(), Failure> {
+async fn take_over_unsynced(parts: &Parts) -> Result<(), Failure> {
     let meta = MetaRepo::on(&parts.store);
     let own = meta.ledger_id().await?.to_string();
     if let Some(followed) = meta.get(MetaKey::LeaderLedgerId).await?.filter(|followed| *followed != own) {
@@ -144,7 +137,7 @@ async fn keep_what_was_owed(parts: &Parts) -> Result<(), Failure> {
         parts.ledger.mark_all_unsynced(followed.parse().ok()).await?;
         meta.set(MetaKey::LeaderLedgerId, &own).await?;
     }
-    let kept = parts.ledger.keep_as_own().await?;
+    let kept = parts.ledger.mark_owed_as_own().await?;
     if kept > 0 {
         tracing::warn!(records = kept, "this node followed before: the usage that it holds is its own now");
     }
@@ -153,7 +146,7 @@ async fn keep_what_was_owed(parts: &Parts) -> Result<(), Failure> {
 
 /// A backup's copy is of an earlier time. A peer that had left by then with nothing owed may have come back since, and what
 /// was taken of it is not in the copy: totals wait for it, until it is heard of or forgotten.
-async fn doubt_farewells(store: &Store) -> Result<(), Failure> {
+async fn distrust_departures(store: &Store) -> Result<(), Failure> {
     if MetaRepo::on(store).get(MetaKey::IsCopy).await?.is_none() {
         return Ok(());
     }
@@ -164,7 +157,7 @@ async fn doubt_farewells(store: &Store) -> Result<(), Failure> {
             continue;
         };
         tracing::warn!(peer = %peer.id, "this database is a backup's copy: totals wait for a node that had left by then");
-        peer.doubt_farewell();
+        peer.distrust_departure();
         peers.upsert(&peer).await?;
     }
     MetaRepo::on(&tx).unset(MetaKey::IsCopy).await?;
@@ -225,7 +218,6 @@ impl LeaderService {
         self.shared.leader.forget(id).await
     }
 
-    /// Names the leader's database.
     #[must_use]
     pub fn ledger_id(&self) -> LedgerId {
         self.shared.leader.ledger()
@@ -237,7 +229,6 @@ impl LeaderService {
         self.shared.draining.load(Ordering::Relaxed).then(|| "the node is drained".to_owned())
     }
 
-    /// Adds the leader's metrics.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.shared.leader.metrics().register(registry);
         registry.register_collector(Box::new(self.clone()));
@@ -284,8 +275,8 @@ impl Shared {
         }
     }
 
-    /// Writes this leader down as a peer: it lives, and owes nothing up to here. An admin's word in the row stays until
-    /// there is a new one.
+    /// Writes this leader's own row of the peers: it lives, and owes nothing up to here. `draining` stays as an admin set it,
+    /// unless `drain` says otherwise.
     async fn write_own_row(&self, drain: Option<bool>) -> Result<Peer, Failure> {
         let tx = self.store.begin().await?;
         let peers = PeerRepo::on(&tx);
@@ -307,7 +298,7 @@ impl Shared {
 
     /// What each node has used in the present windows, from the rollups: grows with those of this month. The leader's own
     /// limits know what the leader itself has used.
-    async fn fill_tally(&self) -> Result<(), Failure> {
+    async fn load_usage(&self) -> Result<(), Failure> {
         let now = self.clock.now();
         let usage = UsageRepo::on(&self.store);
         let nodes =
@@ -319,7 +310,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Once per heartbeat: who is silent, and what the others said, onto the disk.
+    /// Once per heartbeat: marks silent peers inactive, and writes what the others said.
     async fn keep_registry(self: Arc<Self>, stop: CancellationToken) {
         while pause(self.leader.heartbeat_interval(), &stop).await {
             if let Err(error) = self.leader.sweep().await {
@@ -346,7 +337,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Whenever accounts have changed: what followers are to hear.
+    /// Publishes accounts to followers whenever they have changed.
     async fn publish_state(self: Arc<Self>, stop: CancellationToken) {
         let mut versions = self.accounts.versions();
         let mut retry = Backoff::new();
@@ -367,7 +358,7 @@ impl Shared {
         }
     }
 
-    /// Ten times a second: what was used here to the followers, what was used there to this node's limits.
+    /// Ten times a second: passes on what was used here to the followers, and what was used there to this node's limits.
     async fn share_usage(self: Arc<Self>, stop: CancellationToken) {
         let mut through = 0;
         while pause(USAGE_EVERY, &stop).await {
@@ -380,17 +371,17 @@ impl Shared {
             }
             self.leader.set_local_usage(&self.quota.take_changed(now));
             loop {
-                let news = self.leader.remote_usage(through, self.leader.id(), SUBJECTS_MAX);
-                if news.through == through {
+                let delta = self.leader.remote_usage(through, self.leader.id(), SUBJECTS_MAX);
+                if delta.through == through {
                     break;
                 }
-                through = news.through;
-                for (subject, used) in news.subjects {
+                through = delta.through;
+                for (subject, used) in delta.subjects {
                     self.quota.set_remote(subject, used, now);
                 }
             }
             set_node_share(&self.quota, self.leader.id(), self.weight, &self.leader.peers());
-            match self.ledger.owes_nothing_through().await {
+            match self.ledger.synced_through().await {
                 Ok(own) => self.own_through.store(own.as_micros(), Ordering::Relaxed),
                 Err(error) => tracing::warn!(%error, "the ledger cannot say how far it is complete"),
             }

@@ -136,7 +136,7 @@ impl LeaderStore for LeaderDatabase {
         Ok((provenance, as_state(accounts, &self.accounts.public_keys())))
     }
 
-    async fn reach(&self, version: u64) -> Result<(), Failure> {
+    async fn raise_version(&self, version: u64) -> Result<(), Failure> {
         Ok(self.store.reach_state_version(version).await?)
     }
 

@@ -87,7 +87,7 @@ impl LeaderStore for Books {
         Ok((Provenance { origin, pristine_version: 0, adopted: None }, State::default()))
     }
 
-    async fn reach(&self, _version: u64) -> Result<(), Failure> {
+    async fn raise_version(&self, _version: u64) -> Result<(), Failure> {
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! A node that watches the leader's state: as long as it does, it lives.
+//! A node that watches the leader's state. As long as its stream is open, it counts as alive.
 
 use std::sync::Arc;
 
@@ -28,13 +28,11 @@ impl<B: LeaderStore> Leader<B> {
 }
 
 impl<B> Watcher<B> {
-    /// Who watches.
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.node
     }
 
-    /// Who is watched.
     #[must_use]
     pub fn leader(&self) -> &Arc<Leader<B>> {
         &self.leader

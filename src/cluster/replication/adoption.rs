@@ -27,20 +27,20 @@ const YOUNG_FOR: Duration = Duration::from_hours(1);
 #[derive(Clone, Copy, Debug)]
 pub struct Age {
     age: Duration,
-    looked: Timestamp,
+    updated_at: Timestamp,
 }
 
 impl Age {
     /// That of `ledger` at the start of a process.
     #[must_use]
     pub fn of(ledger: LedgerId, now: Timestamp) -> Self {
-        Self { age: now.since(created_at(ledger)), looked: now }
+        Self { age: now.since(created_at(ledger)), updated_at: now }
     }
 
     /// Another look, not more than `longest` after the one before. Returns the age.
-    pub fn look(&mut self, now: Timestamp, longest: Duration) -> Duration {
-        self.age += now.since(self.looked).min(longest);
-        self.looked = now;
+    pub fn update(&mut self, now: Timestamp, longest: Duration) -> Duration {
+        self.age += now.since(self.updated_at).min(longest);
+        self.updated_at = now;
         self.age
     }
 }
@@ -80,8 +80,8 @@ impl Provenance {
         }
         let is_pristine = own.version == self.pristine_version;
         // Another follower of the same lost leader, or of its successor, may know more than the first one did.
-        let goes_on = |(ledger, version)| offered.includes(ledger, version);
-        if is_pristine && (own.lineage.is_empty() || self.adopted.is_some_and(goes_on)) {
+        let continues = |(ledger, version)| offered.includes(ledger, version);
+        if is_pristine && (own.lineage.is_empty() || self.adopted.is_some_and(continues)) {
             return Some(Adoption::Replace);
         }
         if own.is_of_the_family_of(offered) {
@@ -119,17 +119,17 @@ fn merge(first: &State, second: &State) -> State {
         removed: &first.removed | &second.removed,
         ..State::default()
     };
-    let mut groups = Names::default();
+    let mut groups = NameOwners::default();
     for group in union(&first.groups, &second.groups, |one, other| {
         if other.updated_at > one.updated_at { other } else { one }.clone()
     }) {
-        if groups.take(&group.name, group.id, group.id.0, &mut state.removed) {
+        if groups.claim(&group.name, group.id, group.id.0, &mut state.removed) {
             state.groups.insert(group.id, group);
         }
     }
-    let mut users = Names::default();
+    let mut users = NameOwners::default();
     for user in union(&first.users, &second.users, newer) {
-        if users.take(&user.name, user.id, user.id.0, &mut state.removed) {
+        if users.claim(&user.name, user.id, user.id.0, &mut state.removed) {
             let group_id = user.group_id.map(|id| groups.resolve(id));
             let group_id = group_id.filter(|id| state.groups.contains_key(id));
             state.users.insert(user.id, User { group_id, ..user });
@@ -165,20 +165,20 @@ fn union<K: Ord, V: Clone>(
 }
 
 /// Who has which name; whoever found a name taken becomes an alias of its owner.
-struct Names<K> {
+struct NameOwners<K> {
     taken: HashMap<String, K>,
     aliases: HashMap<K, K>,
 }
 
-impl<K> Default for Names<K> {
+impl<K> Default for NameOwners<K> {
     fn default() -> Self {
         Self { taken: HashMap::new(), aliases: HashMap::new() }
     }
 }
 
-impl<K: Copy + Eq + Hash> Names<K> {
+impl<K: Copy + Eq + Hash> NameOwners<K> {
     /// Whether it stays: it was not removed, and nobody has its name. Otherwise it becomes an alias of whoever has the name.
-    fn take(&mut self, name: &str, key: K, id: Uuid, removed: &mut BTreeSet<Uuid>) -> bool {
+    fn claim(&mut self, name: &str, key: K, id: Uuid, removed: &mut BTreeSet<Uuid>) -> bool {
         if removed.contains(&id) {
             return false;
         }

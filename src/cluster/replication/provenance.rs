@@ -68,7 +68,7 @@ pub(in crate::cluster) async fn load_provenance(store: &Store, version: u64) -> 
 ///
 /// # Errors
 /// What the database says, or a note that cannot be read.
-pub(in crate::cluster) async fn note_beginning(store: &Store) -> Result<(), Failure> {
+pub(in crate::cluster) async fn note_origin(store: &Store) -> Result<(), Failure> {
     let meta = MetaRepo::on(store);
     let (ledger, version) = (meta.ledger_id().await?, meta.state_version().await?);
     let followed = meta.get(MetaKey::StateLedgerId).await?.map(|text| read_ledger(&text)).transpose()?;
@@ -97,7 +97,7 @@ pub(in crate::cluster) async fn note_beginning(store: &Store) -> Result<(), Fail
 ///
 /// # Errors
 /// What the database says, or a note that cannot be read.
-pub(in crate::cluster) async fn held(store: &Store) -> Result<Option<StateVersion>, Failure> {
+pub(in crate::cluster) async fn held_version(store: &Store) -> Result<Option<StateVersion>, Failure> {
     let meta = MetaRepo::on(store);
     let version = meta.state_version().await?;
     let note = note(store).await?;
@@ -137,9 +137,6 @@ pub(in crate::cluster) fn notes_of_follower<'k>(
 }
 
 /// The public keys that were noted.
-///
-/// # Errors
-/// What the database says.
 pub(in crate::cluster) async fn token_keys(store: &Store) -> Result<Vec<PublicKey>, Failure> {
     let text = MetaRepo::on(store).get(MetaKey::TokenKeys).await?.unwrap_or_default();
     let keys = text.split(',').filter_map(|key| STANDARD.decode(key).ok()?.try_into().ok().map(PublicKey));
@@ -215,9 +212,9 @@ mod tests {
             StateVersion { ledger: followed, version: 7, lineage: lineage.clone(), pristine: true };
         let accounts = as_accounts(7, State::default());
         store.replace_accounts(&accounts, &notes_of_follower(&held_then, [].iter())).await.expect("replaced");
-        assert_eq!(held(&store).await.expect("a note"), Some(held_then));
+        assert_eq!(held_version(&store).await.expect("a note"), Some(held_then));
         for _start in 0..2 {
-            note_beginning(&store).await.expect("noted");
+            note_origin(&store).await.expect("noted");
             store.reach_state_version(9).await.expect("an admin works");
         }
         let own = MetaRepo::on(&store).ledger_id().await.expect("an id");
@@ -225,7 +222,7 @@ mod tests {
         let lineage = [lineage, vec![ancestor(followed, Some(7))]].concat();
         let origin = StateVersion { ledger: own, version: 9, lineage, pristine: false };
         assert_eq!(provenance, Provenance { origin: origin.clone(), pristine_version: 0, adopted: None });
-        assert_eq!(held(&store).await.expect("a note"), Some(origin), "also when it follows again");
+        assert_eq!(held_version(&store).await.expect("a note"), Some(origin), "also when it follows again");
     }
 
     #[tokio::test]
@@ -236,7 +233,7 @@ mod tests {
             r#"{{"lineage":["{before}","{adopted}"],"pristine":false,"adopted":["{adopted}",7],"pristine_version":8}}"#
         );
         MetaRepo::on(&store).set(MetaKey::StateOrigin, &older).await.expect("set");
-        note_beginning(&store).await.expect("nothing to note");
+        note_origin(&store).await.expect("nothing to note");
         for (version, reached) in [(8, Some(7)), (9, None)] {
             let lineage = load_provenance(&store, version).await.expect("a note").origin.lineage;
             assert_eq!(lineage, [ancestor(before, None), ancestor(adopted, reached)]);

@@ -179,7 +179,7 @@ impl SnapshotReader {
     ///
     /// # Errors
     /// [`Malformed`]: a piece that cannot be read, or not the one that comes next. The snapshot is void then.
-    pub fn take(&mut self, part: v1::AccountsPart) -> Result<Option<(StateVersion, State)>, Malformed> {
+    pub fn read_piece(&mut self, part: v1::AccountsPart) -> Result<Option<(StateVersion, State)>, Malformed> {
         let origin = StateVersion {
             ledger: parse("ledger_id", &part.ledger_id)?,
             version: part.version,
@@ -335,9 +335,9 @@ mod tests {
     fn a_snapshot_arrives_whole_whatever_its_size() {
         for groups in [0, 1, PIECE_LEN_MAX, PIECE_LEN_MAX + 1] {
             let (origin, state) = (origin(), state(groups));
-            let mut assembly = SnapshotReader::default();
+            let mut reader = SnapshotReader::default();
             let whole = snapshot_to_wire(origin.clone(), Arc::new(state.clone()))
-                .find_map(|part| assembly.take(part).expect("readable"))
+                .find_map(|part| reader.read_piece(part).expect("readable"))
                 .expect("a last piece");
             assert_eq!(whole, (origin, state), "{groups} groups");
         }
@@ -346,11 +346,11 @@ mod tests {
     #[test]
     fn a_snapshot_that_broke_off_is_void() {
         let mut parts = snapshot_to_wire(origin(), Arc::new(state(PIECE_LEN_MAX * 2)));
-        let mut assembly = SnapshotReader::default();
-        assert!(assembly.take(parts.next().expect("a piece")).expect("readable").is_none());
+        let mut reader = SnapshotReader::default();
+        assert!(reader.read_piece(parts.next().expect("a piece")).expect("readable").is_none());
         let last = snapshot_to_wire(origin(), Arc::new(state(1))).last().expect("a piece");
-        assert!(assembly.take(last).is_err(), "the end of another snapshot");
-        assert!(assembly.take(parts.next().expect("a piece")).is_err(), "the first one was thrown away");
+        assert!(reader.read_piece(last).is_err(), "the end of another snapshot");
+        assert!(reader.read_piece(parts.next().expect("a piece")).is_err(), "the first one was thrown away");
     }
 
     #[test]

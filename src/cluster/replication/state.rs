@@ -1,6 +1,5 @@
-//! What a node needs to know to work alone: users, groups, API keys and what verifies
-//! access tokens. Pure: versions, changes between
-//! versions, and which state may follow which.
+//! The replicated state, which a node needs to work alone: users, groups, API keys and what verifies access tokens. Pure:
+//! versions, changes between versions, and which state may follow which.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +29,6 @@ pub struct StateVersion {
 /// A ledger that a state goes back to, and how far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ancestor {
-    /// The ledger.
     pub ledger: LedgerId,
     /// Whatever was in this version of it is in the state too, or was removed since. None: an older sproxy did not say,
     /// and is believed to mean any.
@@ -89,11 +87,8 @@ impl StateVersion {
 /// Everything that is replicated for good.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
-    /// Users by id.
     pub users: BTreeMap<UserId, User>,
-    /// Groups by id.
     pub groups: BTreeMap<GroupId, Group>,
-    /// API keys by id.
     pub keys: BTreeMap<KeyId, ApiKey>,
     /// Public keys that verify access tokens (Ed25519). The private one stays with the leader that made it.
     pub token_keys: BTreeSet<[u8; 32]>,
@@ -106,7 +101,6 @@ pub struct State {
 pub struct Difference<K, V> {
     /// New or different, by id.
     pub set: Vec<(K, V)>,
-    /// Gone.
     pub removed: Vec<K>,
 }
 
@@ -119,11 +113,8 @@ impl<K, V> Default for Difference<K, V> {
 /// What turns one version of the state into a later one, deletions included.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change {
-    /// Users.
     pub users: Difference<UserId, User>,
-    /// Groups.
     pub groups: Difference<GroupId, Group>,
-    /// API keys.
     pub keys: Difference<KeyId, ApiKey>,
     /// All public keys that verify access tokens, changed or not: there are few.
     pub token_keys: BTreeSet<[u8; 32]>,

@@ -1,5 +1,5 @@
-//! The leader's side of state: what it holds now, and the steps that led there, so that a node which knows a recent
-//! version is told the steps and any other node the whole.
+//! The leader's side of the replicated state: the present version and the recent changes that led there, so that a node
+//! which knows a recent version is sent the changes and any other node a snapshot.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,18 +20,15 @@ pub struct Delta {
     pub base: u64,
     /// The version it leads to.
     pub version: u64,
-    /// What changes.
     pub change: Arc<Change>,
 }
 
 /// What a node has to be told to be up to date.
 #[derive(Clone, Debug)]
 pub enum Update {
-    /// Nothing.
     None,
     /// These steps, in this order.
     Steps(Vec<Delta>),
-    /// Everything.
     Snapshot(Arc<State>),
 }
 
@@ -50,13 +47,11 @@ impl StateLog {
         Self { origin, state: Arc::new(state), steps: VecDeque::new() }
     }
 
-    /// What is published now.
     #[must_use]
     pub fn origin(&self) -> StateVersion {
         self.origin.clone()
     }
 
-    /// What is published now.
     #[must_use]
     pub fn state(&self) -> Arc<State> {
         Arc::clone(&self.state)

@@ -1,4 +1,4 @@
-//! What limits mean on one node of several.
+//! A node's part of cluster-wide limits: its share of rates, and what the other nodes have used.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::wire::malformed::{Malformed, parse};
 use crate::wire::v1::subject_usage::Subject;
 use crate::wire::{moment, v1};
 
-/// Sets a node's share of limits that count moments: its weight among the weights of all active nodes.
+/// Sets a node's share of per-minute and concurrency limits: its weight among the weights of all active nodes.
 pub(in crate::cluster) fn set_node_share(quota: &Quota, own: &NodeId, weight: u32, peers: &[Peer]) {
     let others = peers.iter().filter(|peer| peer.is_active && peer.id != *own);
     let whole = others.fold(weight, |sum, peer| sum.saturating_add(peer.weight));

@@ -74,7 +74,7 @@ impl Session {
                     if seen.is_new(&holder) {
                         tracing::warn!("{sentence}; waiting in case that it is gone already");
                     }
-                    if seen.lives(holder) {
+                    if seen.is_alive(holder) {
                         return Err(Error::InUse(sentence));
                     }
                 }
@@ -128,7 +128,7 @@ impl Session {
                         tracing::error!("{sentence}");
                     }
                     *self.rival.lock() = Some(sentence.clone());
-                    if seen.lives(holder) {
+                    if seen.is_alive(holder) {
                         return Err(Error::InUse(sentence));
                     }
                 }
@@ -221,7 +221,7 @@ impl Sighting {
 
     /// Whether the holder has been active since it was first seen, or has held the lock for so long that it counts as
     /// alive.
-    fn lives(&mut self, holder: Holder) -> bool {
+    fn is_alive(&mut self, holder: Holder) -> bool {
         match &self.0 {
             Some((first, since)) if first.pid == holder.pid => {
                 first.active_at != holder.active_at || since.elapsed() > STALE_MAX

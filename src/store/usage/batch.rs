@@ -12,7 +12,6 @@ use crate::store::{Error, columns};
 /// The node whose records a batch holds.
 #[derive(Clone, Debug)]
 pub(super) enum BatchOwner {
-    /// This node itself.
     Own {
         /// Stored as synced: this node is the leader, and owes the records to nobody.
         synced: bool,

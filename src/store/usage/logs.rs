@@ -52,7 +52,8 @@ impl UsageRepo<'_> {
             before = before.min(from.at.as_micros().saturating_add(1));
         }
         while logs.len() <= limit
-            && let Some(hour) = self.hour_with_some(filter, oldest, Timestamp::from_micros(before)).await?
+            && let Some(hour) =
+                self.last_hour_with_usage(filter, oldest, Timestamp::from_micros(before)).await?
         {
             let end = hour.plus(HOUR);
             let of_hour = UsageFilter {
@@ -101,7 +102,7 @@ impl UsageRepo<'_> {
     }
 
     /// The last hour of `[oldest, before)` in which something was used that fits the filter.
-    async fn hour_with_some(
+    async fn last_hour_with_usage(
         &self,
         filter: &UsageFilter,
         oldest: Timestamp,

@@ -18,7 +18,6 @@
 //! ends on whole hours.
 
 mod acknowledged;
-mod aside;
 mod batch;
 mod binding;
 mod connections;
@@ -29,6 +28,7 @@ mod postgres;
 mod retention;
 mod rollup;
 mod row;
+mod set_aside;
 mod sqlite;
 mod sqlite_sync;
 mod stats;
@@ -39,7 +39,7 @@ mod window;
 
 pub use batch::InsertedBatch;
 pub(super) use connections::Connections;
-pub use period_usage::{Source, UsedTotals};
+pub use period_usage::{NodeFilter, UsedTotals};
 pub use stats_page::{StatsCursor, StatsPage};
 
 use crate::store::Store;

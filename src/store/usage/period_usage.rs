@@ -12,7 +12,7 @@ use crate::store::usage::UsageRepo;
 use crate::store::{Error, columns};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source<'a> {
+pub enum NodeFilter<'a> {
     All,
     Only(&'a NodeId),
     Except(&'a NodeId),
@@ -28,15 +28,15 @@ pub struct UsedTotals {
 
 impl UsageRepo<'_> {
     /// What every user and group has used in the windows that `now` lies in. Grows with the rollups of this month.
-    pub async fn used(&self, now: Timestamp, source: Source<'_>) -> Result<UsedTotals, Error> {
+    pub async fn used(&self, now: Timestamp, nodes: NodeFilter<'_>) -> Result<UsedTotals, Error> {
         let mut values = vec![now.day_start().as_micros().into(), now.month_start().as_micros().into()];
-        let node = match source {
-            Source::All => "",
-            Source::Only(node) => {
+        let node = match nodes {
+            NodeFilter::All => "",
+            NodeFilter::Only(node) => {
                 values.push(node.as_str().into());
                 " AND node = $3"
             }
-            Source::Except(node) => {
+            NodeFilter::Except(node) => {
                 values.push(node.as_str().into());
                 " AND node <> $3"
             }

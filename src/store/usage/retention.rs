@@ -21,7 +21,7 @@ use crate::store::Error;
 use crate::store::usage::{UsageRepo, acknowledged};
 
 /// The logs to go: made before `$1`, not more than `$3`, the leader's own (`$2`) or settled.
-const GOING: &str = "SELECT l.request_id FROM usage_logs l WHERE l.created_at < $1 \
+const EXPIRED: &str = "SELECT l.request_id FROM usage_logs l WHERE l.created_at < $1 \
                        AND (l.synced OR l.dismissed_at IS NOT NULL) AND (\
                        l.source_node = $2 OR NOT EXISTS (SELECT 1 FROM peers p WHERE p.id = l.source_node \
                        AND (p.synced_through IS NULL OR p.synced_through < l.created_at))) \
@@ -48,9 +48,10 @@ impl UsageRepo<'_> {
     ) -> Result<u64, Error> {
         let tx = self.0.begin().await?;
         let going = [before.as_micros().into(), own.as_str().into(), i64::from(most).into()];
-        acknowledged::forget(tx.inner(), GOING, &going).await?;
-        let sql =
-            format!("DELETE FROM usage_logs WHERE request_id IN ({GOING}) RETURNING source_node, created_at");
+        acknowledged::forget(tx.inner(), EXPIRED, &going).await?;
+        let sql = format!(
+            "DELETE FROM usage_logs WHERE request_id IN ({EXPIRED}) RETURNING source_node, created_at"
+        );
         let gone = tx.inner().query_all_raw(self.statement(&sql, going.to_vec())).await?;
         let mut floors = BTreeMap::<String, i64>::new();
         for row in &gone {

@@ -104,7 +104,7 @@ impl UsageRepo<'_> {
     ///
     /// # Errors
     /// [`Error`] of the database; what was marked before stays marked.
-    pub async fn keep_as_own(&self, step: u32) -> Result<u64, Error> {
+    pub async fn mark_owed_as_own(&self, step: u32) -> Result<u64, Error> {
         let sql = format!(
             "UPDATE usage_logs SET synced = TRUE, set_aside = NULL WHERE request_id IN (\
              SELECT request_id FROM usage_logs WHERE {OWED} ORDER BY created_at, request_id LIMIT {step})"
@@ -162,7 +162,7 @@ impl UsageRepo<'_> {
         );
         let mut marked = 0;
         let mut after = (i64::MIN, Uuid::nil());
-        while let Some(last) = self.place_after(after, step).await? {
+        while let Some(last) = self.position_after(after, step).await? {
             let values = vec![after.0.into(), after.1.into(), last.0.into(), last.1.into()];
             let tx = self.0.begin().await?;
             if let Some(left) = left {
@@ -177,7 +177,7 @@ impl UsageRepo<'_> {
     }
 
     /// The place of the log that is `step` logs further than `after`, or of the last one.
-    async fn place_after(&self, after: (i64, Uuid), step: u32) -> Result<Option<(i64, Uuid)>, Error> {
+    async fn position_after(&self, after: (i64, Uuid), step: u32) -> Result<Option<(i64, Uuid)>, Error> {
         let sql = "SELECT created_at, request_id FROM (SELECT created_at, request_id FROM usage_logs \
                    WHERE (created_at, request_id) > ($1, $2) ORDER BY created_at, request_id LIMIT $3) AS step \
                    ORDER BY created_at DESC, request_id DESC LIMIT 1";

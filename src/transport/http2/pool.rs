@@ -38,7 +38,7 @@ struct State {
     /// Calls that wait for a stream.
     waiting: usize,
     /// Streams per connection to this endpoint, as the last SETTINGS said.
-    usual: usize,
+    streams_per_connection: usize,
     serial: u64,
     /// How often no connection could be opened, and why not the last time.
     failures: u64,
@@ -133,7 +133,7 @@ impl State {
 
     /// Whether those who wait need more connections than are being opened.
     fn needs_another(&self, connections_max: usize) -> bool {
-        let wanted = self.waiting.div_ceil(self.usual.max(1));
+        let wanted = self.waiting.div_ceil(self.streams_per_connection.max(1));
         let fresh = self.open.iter().filter(|open| !open.is_limit_known.load(Ordering::Relaxed)).count();
         self.dialing + fresh < wanted && self.open.len() + self.dialing < connections_max
     }
@@ -146,7 +146,7 @@ impl Http2Pool {
             open: Vec::new(),
             dialing: 0,
             waiting: 0,
-            usual: STREAMS_MAX as usize,
+            streams_per_connection: STREAMS_MAX as usize,
             serial: 0,
             failures: 0,
             last_failure: String::new(),
@@ -323,7 +323,7 @@ impl Http2Pool {
         let limit = limit.min(STREAMS_MAX as usize);
         let is_news = !connection.is_limit_known.swap(true, Ordering::Relaxed);
         if connection.limit.swap(limit, Ordering::Relaxed) != limit || is_news {
-            self.state.lock().usual = limit;
+            self.state.lock().streams_per_connection = limit;
             self.changed.notify_waiters();
         }
     }

@@ -28,7 +28,7 @@ use sproxy::http::callers::Callers;
 use sproxy::http::control::{Cluster, ControlState, router};
 use sproxy::proxy::Live;
 use sproxy::quota::{Quota, SubjectId};
-use sproxy::store::usage::Source;
+use sproxy::store::usage::NodeFilter;
 use sproxy::store::{Location, Store, Synchronous, UsageRepo};
 
 pub const ADMIN_PASSWORD: &str = "correct horse battery";
@@ -142,7 +142,7 @@ impl Plane {
         accounts.first_start(Some(ADMIN_PASSWORD.to_owned())).await.expect("a first start");
         accounts.keep_admin_token(dir.path()).expect("a token");
         let quota = Quota::new();
-        let used = UsageRepo::on(&store).used(clock.now(), Source::All).await.expect("sums");
+        let used = UsageRepo::on(&store).used(clock.now(), NodeFilter::All).await.expect("sums");
         for (user, used) in used.users {
             quota.restore(SubjectId::User(user), used, clock.now());
         }

@@ -158,20 +158,20 @@ on_both! {
         let (Open { ledger, clock, stop }, writer) = closed_book(&db.store, 100, 10);
         let tick = Duration::from_secs(1);
         let just_before = |moment: sproxy::domain::clock::Timestamp| moment.minus(Duration::from_micros(1));
-        let owes_nothing_through = async || ledger.owes_nothing_through().await.expect("a time");
-        assert_eq!(owes_nothing_through().await, just_before(clock.now()), "nothing is owed");
+        let synced_through = async || ledger.synced_through().await.expect("a time");
+        assert_eq!(synced_through().await, just_before(clock.now()), "nothing is owed");
         let first_at = clock.now();
         let first = record(first_at);
         let _receipt = ledger.reserve(UserId::new()).expect("room").record(first.clone());
         clock.advance(tick);
-        assert_eq!(owes_nothing_through().await, just_before(first_at), "it waits");
+        assert_eq!(synced_through().await, just_before(first_at), "it waits");
         tokio::spawn(writer.run(stop));
         ledger.flush().await.expect("flushed");
-        assert_eq!(owes_nothing_through().await, just_before(first_at), "it is written, not acknowledged");
+        assert_eq!(synced_through().await, just_before(first_at), "it is written, not acknowledged");
         ledger.mark_synced(&[first.request_id], None).await.expect("marked");
-        assert_eq!(owes_nothing_through().await, just_before(clock.now()));
+        assert_eq!(synced_through().await, just_before(clock.now()));
         // a clock set back a little does not put a record before what was promised
-        let promised = owes_nothing_through().await;
+        let promised = synced_through().await;
         clock.set(clock.now().minus(tick));
         let second = record(first_at);
         drop(ledger.reserve(UserId::new()).expect("room").record(second.clone()));

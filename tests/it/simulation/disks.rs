@@ -425,7 +425,7 @@ impl LeaderStore for LeaderDisk {
         Ok((data.standing.clone(), data.state.clone()))
     }
 
-    async fn reach(&self, version: u64) -> Result<(), Failure> {
+    async fn raise_version(&self, version: u64) -> Result<(), Failure> {
         self.write(move |data| data.standing.origin.version = data.standing.origin.version.max(version)).await
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sproxy::cluster::follower::Replica;
-use sproxy::cluster::follower::push::{Debts, FollowerStore, SyncCursor};
+use sproxy::cluster::follower::push::{FollowerStore, SyncCursor, SyncStatus};
 use sproxy::cluster::replication::state::{Change, State, StateVersion};
 use sproxy::domain::clock::Timestamp;
 use sproxy::domain::failure::Failure;
@@ -296,7 +296,7 @@ impl FollowerStore for FollowerDisk {
         self.write(|data| data.seen = Some(ledger)).await
     }
 
-    async fn debts(&self) -> Result<Debts, Failure> {
+    async fn sync_status(&self) -> Result<SyncStatus, Failure> {
         let data = lock(&self.data);
         let owed = || data.records.values().filter(|owed| !owed.synced && !owed.set_aside);
         let oldest = owed().map(|owed| owed.record.created_at).min();
@@ -307,7 +307,7 @@ impl FollowerStore for FollowerDisk {
         let nothing_comes = lock(&self.stamps).nothing_comes_through();
         let through =
             oldest.map_or(nothing_comes, |at| nothing_comes.min(at.minus(Duration::from_micros(1))));
-        Ok(Debts { unsynced, oldest, synced_through: Some(through) })
+        Ok(SyncStatus { unsynced, oldest, synced_through: Some(through) })
     }
 }
 

@@ -279,7 +279,7 @@ impl History {
             let (kept, nodes): (_, BTreeSet<_>) = {
                 let mut data = lock(&data);
                 if std::mem::take(&mut data.is_copy) {
-                    data.peers.values_mut().for_each(Peer::doubt_farewell);
+                    data.peers.values_mut().for_each(Peer::distrust_departure);
                 }
                 let nodes = data.booked.values().map(|record| record.source_node.clone());
                 (data.peers.values().cloned().collect(), nodes.collect())

@@ -218,9 +218,9 @@ impl LeaderClient for Line {
     async fn offer_state(&self, pieces: SnapshotWriter) -> Result<v1::OfferStateResponse, LeaderError> {
         self.call(pieces, |leader, pieces| {
             Box::pin(async move {
-                let mut assembly = SnapshotReader::default();
+                let mut reader = SnapshotReader::default();
                 for part in pieces {
-                    if let Some((origin, state)) = assembly.take(part)? {
+                    if let Some((origin, state)) = reader.read_piece(part)? {
                         return leader.offer_state(origin, state).await;
                     }
                 }

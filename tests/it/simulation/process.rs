@@ -23,7 +23,7 @@ use super::net::Line;
 use super::scheduler::{Owner, World};
 
 /// How long a follower that goes may take for its last push and its farewell.
-const FAREWELL_MAX: Duration = Duration::from_secs(5);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub type Running = Arc<Follower<FollowerDisk, Line>>;
 
@@ -177,7 +177,7 @@ pub async fn farewell(world: World, follower: Running) {
             world.happened("a follower left");
         }
     };
-    select(Box::pin(last), Box::pin(world.sleep(FAREWELL_MAX))).await;
+    select(Box::pin(last), Box::pin(world.sleep(LEAVE_TIMEOUT))).await;
 }
 
 fn record(world: &World, node: &NodeId) -> UsageRecord {

@@ -78,8 +78,8 @@ on_both! {
         assert_eq!(usage.oldest_set_aside().await.expect("a time"), None);
         usage.set_aside(&refused).await.expect("set aside again");
         let sums = usage.global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await.expect("sums");
-        assert_eq!(usage.keep_as_own(7).await.expect("kept"), 20);
-        assert_eq!(usage.keep_as_own(7).await.expect("kept"), 0, "repeating changes nothing");
+        assert_eq!(usage.mark_owed_as_own(7).await.expect("kept"), 20);
+        assert_eq!(usage.mark_owed_as_own(7).await.expect("kept"), 0, "repeating changes nothing");
         let counts = (usage.unsynced_count().await.expect("a count"), usage.set_aside_count().await.expect("a count"));
         assert_eq!(counts, (0, 0));
         let after = usage.global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await.expect("sums");
@@ -125,7 +125,7 @@ on_both! {
         }
         let only = UsageFilter { model: Some(records[4].model.to_string()), ..UsageFilter::default() };
         assert_eq!(usage.query(&only, 100, None).await.expect("a page").items.len(), 1, "it is found all the same");
-        assert_eq!(usage.keep_as_own(7).await.expect("kept"), 25);
+        assert_eq!(usage.mark_owed_as_own(7).await.expect("kept"), 25);
         assert_eq!(usage.delete_synced_before(now, &node("sp-1"), 100).await.expect("removed"), 30, "in the end they go");
     }
 
@@ -231,11 +231,11 @@ on_both! {
         usage.insert_batch(std::slice::from_ref(&theirs), true).await.expect("inserted");
         let leader = node("sp-1");
         let sweep = || usage.delete_synced_before(at("2026-11-22"), &leader, 10);
-        for (owes_nothing_through, removed) in
+        for (synced_through, removed) in
             [(None, 0), (Some("2026-11-01T09:59:59Z"), 0), (Some("2026-11-01T10:00:00Z"), 1)]
         {
-            peers.upsert(&peer("sp-2", owes_nothing_through.map(at))).await.expect("noted");
-            assert_eq!(sweep().await.expect("swept"), removed, "{owes_nothing_through:?}");
+            peers.upsert(&peer("sp-2", synced_through.map(at))).await.expect("noted");
+            assert_eq!(sweep().await.expect("swept"), removed, "{synced_through:?}");
         }
         // a node that nobody knows any more cannot push
         theirs.request_id = RequestId::new();

@@ -8,7 +8,7 @@ use sproxy::domain::ids::RequestId;
 use sproxy::domain::quota::Used;
 use sproxy::domain::summary::{StatsBy, Totals};
 use sproxy::domain::usage::{UsageFilter, UsageRecord};
-use sproxy::store::usage::{Source, UsedTotals};
+use sproxy::store::usage::{NodeFilter, UsedTotals};
 use sproxy::store::{MetaKey, MetaRepo, UsageRepo};
 
 use crate::harness::databases::{TestDatabase, on_both};
@@ -286,9 +286,9 @@ on_both! {
         };
         let sp2 = node("sp-2");
         for (source, of_user, of_group) in [
-            (Source::All, used(2, 4, 4), used(2, 3, 3)),
-            (Source::Only(&sp2), used(1, 2, 2), used(1, 1, 1)),
-            (Source::Except(&sp2), used(1, 2, 2), used(1, 2, 2)),
+            (NodeFilter::All, used(2, 4, 4), used(2, 3, 3)),
+            (NodeFilter::Only(&sp2), used(1, 2, 2), used(1, 1, 1)),
+            (NodeFilter::Except(&sp2), used(1, 2, 2), used(1, 2, 2)),
         ] {
             let totals = usage.used(now, source).await.expect("sums");
             assert_eq!(totals.users.get(&user(1)), Some(&of_user), "{source:?}");

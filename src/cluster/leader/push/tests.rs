@@ -120,7 +120,7 @@ impl LeaderStore for Books {
         Ok((self.adopted.lock().clone().unwrap_or(beginning), self.state.lock().clone()))
     }
 
-    async fn reach(&self, _version: u64) -> Result<(), Failure> {
+    async fn raise_version(&self, _version: u64) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -217,8 +217,8 @@ impl Cluster {
 
     /// What another follower is told that alice has used, day and month.
     fn told(&self) -> (u64, u64) {
-        let news = self.leader.remote_usage(0, &node("sp-3"), 100);
-        news.subjects.first().map_or((0, 0), |(_, used)| (used.daily_tokens, used.monthly_tokens))
+        let delta = self.leader.remote_usage(0, &node("sp-3"), 100);
+        delta.subjects.first().map_or((0, 0), |(_, used)| (used.daily_tokens, used.monthly_tokens))
     }
 }
 

@@ -288,7 +288,7 @@ fn a_farewell_that_is_doubted_holds_totals_back_until_the_peer_is_heard_of() {
         .expect("known");
     before.leave(&id("sp-2"), run, Some(0), at(7)).expect("known");
     let mut kept = before.kept();
-    kept.iter_mut().for_each(Peer::doubt_farewell);
+    kept.iter_mut().for_each(Peer::distrust_departure);
     let mut registry = Registry::new(id("sp-1"), HEARTBEAT, kept, at(60));
     assert_eq!(registry.complete_through(Some(at(60))), Some(at(5)));
     assert_eq!(registry.incomplete(at(60)), [Incomplete { node: id("sp-2"), since: at(5), unsynced: 0 }]);

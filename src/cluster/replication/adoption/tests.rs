@@ -106,9 +106,9 @@ fn a_clock_that_is_set_makes_a_ledger_neither_old_nor_young() {
     let look = Duration::from_secs(15);
     let mut age = Age::of(ledger, start.plus(look));
     let ahead = start.plus(Duration::from_hours(48));
-    assert_eq!(age.look(ahead, look), 2 * look, "it went no further than it can have");
-    assert_eq!(age.look(start, look), 2 * look, "nor back");
-    assert_eq!(age.look(start.plus(Duration::from_secs(5)), look), 2 * look + Duration::from_secs(5));
+    assert_eq!(age.update(ahead, look), 2 * look, "it went no further than it can have");
+    assert_eq!(age.update(start, look), 2 * look, "nor back");
+    assert_eq!(age.update(start.plus(Duration::from_secs(5)), look), 2 * look + Duration::from_secs(5));
 }
 
 fn at(second: i64) -> Timestamp {

@@ -1,6 +1,6 @@
 //! A nameless `Register`: a name, and nothing else.
 
-use crate::cluster::leader::names::UnnamedNode;
+use crate::cluster::leader::name_reservations::UnnamedNode;
 use crate::cluster::leader::{Leader, LeaderStore};
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
@@ -11,8 +11,8 @@ impl<B: LeaderStore> Leader<B> {
     /// Gives a node a name that nobody else was ever given. It is a peer once it registers by it.
     ///
     /// # Errors
-    /// As [`Names::make_room`](crate::cluster::leader::names::Names::make_room); what the database says.
-    pub(super) async fn give_name(
+    /// As `NameReservations::check_room`; what the database says.
+    pub(super) async fn assign_name(
         &self,
         node: &UnnamedNode,
         addr: &str,
@@ -20,15 +20,15 @@ impl<B: LeaderStore> Leader<B> {
         // One at a time: what is asked twice at once gets one name, and no more wait than may.
         let mut names = self.names.lock().await;
         let now = self.clock.now();
-        let known = names.of(node, &self.registry.lock());
+        let known = names.find(node, &self.registry.lock());
         if let Some(id) = known {
-            return Ok(self.introduction(&id));
+            return Ok(self.register_response(&id));
         }
-        names.make_room(&self.registry.lock(), now)?;
+        names.check_room(&self.registry.lock(), now)?;
         let id = self.unused_name().await?;
-        names.give(node, id.clone(), now);
+        names.reserve(node, id.clone(), now);
         tracing::info!(name = %id, addr, "a node without an id was given one");
-        Ok(self.introduction(&id))
+        Ok(self.register_response(&id))
     }
 
     /// Above all that the registry knows, and none of a forgotten peer that has pushed something.
@@ -45,7 +45,7 @@ impl<B: LeaderStore> Leader<B> {
     }
 
     /// Who answers, and to whom.
-    pub(super) fn introduction(&self, node: &NodeId) -> v1::RegisterResponse {
+    pub(super) fn register_response(&self, node: &NodeId) -> v1::RegisterResponse {
         v1::RegisterResponse {
             node_id: node.to_string(),
             leader_id: self.id.to_string(),

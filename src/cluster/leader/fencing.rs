@@ -1,5 +1,5 @@
-//! What was said to another ledger or run than this, and a database that has fallen back under a living leader: how the
-//! leader finds out.
+//! Fencing: refuses what followers say of another ledger or another run of the leader, and finds out that the database has
+//! fallen back under a living leader.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -10,7 +10,7 @@ use crate::domain::ids::{InstanceId, LedgerId, NodeId};
 use crate::wire::malformed::{parse, parse_some};
 
 impl<B: LeaderStore> Leader<B> {
-    /// What was meant for another ledger, or said of it, does not count for this one.
+    /// Refuses what was meant for another ledger, or said of it.
     pub(super) fn check_ledger(&self, meant: &str) -> Result<(), Failure> {
         let meant: LedgerId = parse("ledger_id", meant)?;
         if meant == self.ledger {
@@ -20,9 +20,9 @@ impl<B: LeaderStore> Leader<B> {
         Err(Failure::new(Kind::NotFound, text))
     }
 
-    /// What was said to an earlier run of this leader may be untrue of a database that was restored in between. A node
-    /// that does not say whom it means is an older version.
-    pub(super) fn check_run(&self, meant: &str) -> Result<(), Failure> {
+    /// Refuses what was said to an earlier run of this leader: the database may have been restored in between. A node that
+    /// names no run is an older version.
+    pub(super) fn check_leader_instance(&self, meant: &str) -> Result<(), Failure> {
         match parse_some::<InstanceId>("leader_instance_id", meant)? {
             Some(meant) if meant != self.instance => {
                 Err(Failure::new(Kind::NotFound, "the leader was started anew: register"))
@@ -31,7 +31,7 @@ impl<B: LeaderStore> Leader<B> {
         }
     }
 
-    /// A node to which more was acknowledged than the database holds must not take it for complete.
+    /// Fails if the database holds fewer batches of the node than were acknowledged to it: it must not count as complete.
     pub(super) async fn check_batches(&self, node: &NodeId, last: u64) -> Result<(), Failure> {
         if last == 0 {
             return Ok(());
@@ -45,7 +45,7 @@ impl<B: LeaderStore> Leader<B> {
         Err(behind)
     }
 
-    /// What a node said of a database that has lost some of it since is untrue.
+    /// The database has lost acknowledged batches of a node: what the node said of it does not hold any more.
     pub(in crate::cluster) fn on_rollback(&self, node: &NodeId, error: &Failure) {
         if let Some(held) = error.batches_held {
             tracing::error!(
@@ -59,7 +59,7 @@ impl<B: LeaderStore> Leader<B> {
     }
 
     /// The highest number of a batch that this run has acknowledged to a node.
-    pub(in crate::cluster) fn acknowledged(&self, node: &NodeId) -> Arc<AtomicU64> {
+    pub(in crate::cluster) fn last_acknowledged(&self, node: &NodeId) -> Arc<AtomicU64> {
         Arc::clone(self.acknowledged.lock().entry(node.clone()).or_default())
     }
 }

@@ -20,7 +20,7 @@ use crate::store::usage::{UsageRepo, row};
 use crate::store::{Error, Executor as _};
 
 /// Word for word the condition of the partial index `index_usage_logs_set_aside`: SQLite uses it only then.
-pub(super) const ASIDE: &str = "set_aside IS NOT NULL AND dismissed_at IS NULL";
+pub(super) const SET_ASIDE: &str = "set_aside IS NOT NULL AND dismissed_at IS NULL";
 
 impl UsageRepo<'_> {
     /// Sets records aside that the leader refuses, each with its reason: they are kept and no longer offered, until
@@ -44,19 +44,19 @@ impl UsageRepo<'_> {
     /// # Errors
     /// [`Error`] of the database; then none is offered.
     pub async fn retry_set_aside(&self) -> Result<u64, Error> {
-        let sql = format!("UPDATE usage_logs SET set_aside = NULL WHERE {ASIDE} AND NOT synced");
+        let sql = format!("UPDATE usage_logs SET set_aside = NULL WHERE {SET_ASIDE} AND NOT synced");
         Ok(self.0.writes().await?.execute_unprepared(&sql).await?.rows_affected())
     }
 
     /// How many are set aside. Grows with that number.
     pub async fn set_aside_count(&self) -> Result<u64, Error> {
-        let aside = row::Entity::find().filter(Expr::cust(ASIDE));
+        let aside = row::Entity::find().filter(Expr::cust(SET_ASIDE));
         Ok(aside.count(&self.0.reader).await?)
     }
 
     /// When the oldest was made that is set aside. One look-up.
     pub async fn oldest_set_aside(&self) -> Result<Option<Timestamp>, Error> {
-        self.first_time(&format!("WHERE {ASIDE} ORDER BY created_at, request_id LIMIT 1")).await
+        self.first_time(&format!("WHERE {SET_ASIDE} ORDER BY created_at, request_id LIMIT 1")).await
     }
 
     /// What is set aside behind `after`, oldest first, at most `limit`. Costs what it returns.
@@ -65,7 +65,7 @@ impl UsageRepo<'_> {
         after: Option<SyncCursor>,
         limit: usize,
     ) -> Result<Vec<UsageRecord>, Error> {
-        let aside = row::Entity::find().filter(Expr::cust(ASIDE));
+        let aside = row::Entity::find().filter(Expr::cust(SET_ASIDE));
         page_of(aside, after, limit, &self.0.reader).await
     }
 
@@ -76,8 +76,8 @@ impl UsageRepo<'_> {
     /// [`Error`] of the database; then none is given up.
     pub async fn dismiss_set_aside(&self, now: Timestamp, most: u32) -> Result<Vec<UsageRecord>, Error> {
         let sql = format!(
-            "UPDATE usage_logs SET dismissed_at = $1 WHERE {ASIDE} AND NOT synced AND request_id IN (\
-             SELECT request_id FROM usage_logs WHERE {ASIDE} ORDER BY created_at, request_id LIMIT $2) RETURNING *"
+            "UPDATE usage_logs SET dismissed_at = $1 WHERE {SET_ASIDE} AND NOT synced AND request_id IN (\
+             SELECT request_id FROM usage_logs WHERE {SET_ASIDE} ORDER BY created_at, request_id LIMIT $2) RETURNING *"
         );
         let tx = self.0.begin().await?;
         let values = vec![now.as_micros().into(), i64::from(most).into()];
@@ -88,13 +88,13 @@ impl UsageRepo<'_> {
         for record in &dismissed {
             rollups.add(record);
         }
-        self.take_off(&rollups, tx.inner()).await?;
+        self.subtract(&rollups, tx.inner()).await?;
         tx.commit().await?;
         Ok(dismissed)
     }
 
     /// Subtracts `rollups` from the stored sums.
-    async fn take_off(self, rollups: &Rollups, tx: &DatabaseTransaction) -> Result<(), Error> {
+    async fn subtract(self, rollups: &Rollups, tx: &DatabaseTransaction) -> Result<(), Error> {
         let less = SUMS.iter().enumerate().map(|(at, sum)| format!("{sum} = {sum} - ${}", at + 1));
         let less = less.collect::<Vec<_>>().join(", ");
         let next = SUMS.len() + 1;
