@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 use sproxy::accounts::{Accounts, Settings};
 use sproxy::cluster::Task;
 use sproxy::cluster::follower::client::GrpcLeaderClient;
-use sproxy::cluster::follower::service as follow;
-use sproxy::cluster::leader::service as lead;
+use sproxy::cluster::follower::service as follower_service;
+use sproxy::cluster::leader::service as leader_service;
 use sproxy::config::{AuthConfig, Durability, UsageConfig};
 use sproxy::domain::clock::{Clock, SystemClock, Timestamp};
 use sproxy::domain::ids::{GroupId, NodeId, RequestId, UserId};
@@ -236,14 +236,14 @@ impl Drop for Node {
 async fn lead_until_asked(books: &str, traffic: &str) {
     let store = Store::open(&located(books)).await.expect("opens");
     let stop = CancellationToken::new();
-    let (ledger, lead, address) = start_leader(&store, &stop).await;
+    let (ledger, leader, address) = start_leader(&store, &stop).await;
     let booked = async || {
         let all = UsageRepo::on(&store).global_sum_tokens(Timestamp::MIN, Timestamp::MAX).await;
         all.expect("sums").request_count
     };
-    println!("{address}\n{}\n{}", lead.leader().ledger(), booked().await);
+    println!("{address}\n{}\n{}", leader.leader().ledger(), booked().await);
     let traffic = Traffic::on(ledger, "sp-1", traffic);
-    let taken = || lead.leader().metrics().accepted.get();
+    let taken = || leader.leader().metrics().accepted.get();
     answer(traffic, async |question| if question == "taken" { taken() } else { booked().await }).await;
 }
 
@@ -360,11 +360,14 @@ async fn parts(store: &Store, is_leader: bool) -> (Ledger, Accounts, Arc<dyn Clo
 
 type Writer = Box<dyn FnOnce(CancellationToken) -> tokio::task::JoinHandle<()>>;
 
-async fn start_leader(store: &Store, stop: &CancellationToken) -> (Ledger, lead::LeaderService, String) {
+async fn start_leader(
+    store: &Store,
+    stop: &CancellationToken,
+) -> (Ledger, leader_service::LeaderService, String) {
     let (ledger, accounts, clock, writer) = parts(store, true).await;
     writer(stop.clone());
     accounts.first_start(Some("correct horse battery".to_owned())).await.expect("the first start");
-    let parts = lead::Parts {
+    let deps = leader_service::Dependencies {
         id: id("sp-1"),
         addr: "http://127.0.0.1:9000".to_owned(),
         weight: 50,
@@ -375,21 +378,21 @@ async fn start_leader(store: &Store, stop: &CancellationToken) -> (Ledger, lead:
         quota: Quota::new(),
         clock: Arc::clone(&clock),
     };
-    let (lead, tasks) = lead::start(parts).await.expect("leads");
+    let (leader, tasks) = leader_service::start(deps).await.expect("leads");
     spawn(tasks, stop);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
-    let services = grpc::Services::new(&lead, store, &accounts, None, &clock, stop.clone());
+    let services = grpc::Services::new(&leader, store, &accounts, None, &clock, stop.clone());
     let door = grpc::server(listener, None, services, Duration::from_secs(10)).await.expect("a server");
     tokio::spawn(door.run(stop.clone(), stop.clone(), TaskTracker::new()));
-    (ledger, lead, address)
+    (ledger, leader, address)
 }
 
 async fn start_follower(store: &Store, name: &str, leader: &str, stop: &CancellationToken) -> Ledger {
     let (ledger, accounts, clock, writer) = parts(store, false).await;
     writer(stop.clone());
-    let parts = follow::Parts {
-        link: GrpcLeaderClient::new(leader, None, None).expect("a link"),
+    let deps = follower_service::Dependencies {
+        client: GrpcLeaderClient::new(leader, None, None).expect("a client"),
         addr: "http://127.0.0.1:9001".to_owned(),
         weight: 50,
         sync_interval: Duration::from_secs(1),
@@ -403,7 +406,7 @@ async fn start_follower(store: &Store, name: &str, leader: &str, stop: &Cancella
         clock,
         in_flight: Arc::new(|| 0),
     };
-    let (_, tasks) = follow::start(id(name), parts).await.expect("follows");
+    let (_, tasks) = follower_service::start(id(name), deps).await.expect("follows");
     spawn(tasks, stop);
     ledger
 }

@@ -40,11 +40,11 @@
 //! How a node uses it; a [`Task`] is a name and a future for the supervisor, nothing is spawned here:
 //!
 //! ```text
-//! leader:    let (leader, tasks) = leader::service::start(Parts { .. }).await?;
+//! leader:    let (leader, tasks) = leader::service::start(Dependencies { .. }).await?;
 //!            grpc::server(listener, tls, grpc::Services::new(&leader, ..), ..).await?.run(stop, ..).await;
 //! follower:  let client = GrpcLeaderClient::new(leader_url, secret, tls)?;
 //!            let id = known id, or ask_for_id(&client, addr, weight, &store).await?;
-//!            let (follower, tasks) = follower::service::start(id, Parts { .. }).await?;
+//!            let (follower, tasks) = follower::service::start(id, Dependencies { .. }).await?;
 //! both:      peers(), not_ready(), register_metrics(); the leader: drain, forget, complete_through; a follower: is_stale, leaving
 //! ```
 

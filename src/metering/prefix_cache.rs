@@ -20,7 +20,7 @@ impl PrefixCache {
     }
 
     /// What comes behind the prefix, if `bytes` begin this way.
-    pub fn behind<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+    pub fn strip<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
         let known = self.bytes.get(..self.len).filter(|known| !known.is_empty())?;
         let Some(number_at) = self.number_at else { return bytes.strip_prefix(known) };
         let (before, behind) = known.split_at_checked(number_at)?;
@@ -55,16 +55,16 @@ mod tests {
     #[test]
     fn the_next_document_may_differ_in_the_number_alone() {
         let mut cache = PrefixCache::empty();
-        assert_eq!(cache.behind(b"{\"n\":12,\"delta\":\"x"), None);
+        assert_eq!(cache.strip(b"{\"n\":12,\"delta\":\"x"), None);
         cache.learn(b"{\"n\":12,\"delta\":\"", Some((5, 7)));
-        assert_eq!(cache.behind(b"{\"n\":12,\"delta\":\"x"), Some(&b"x"[..]));
-        assert_eq!(cache.behind(b"{\"n\":9999,\"delta\":\"y"), Some(&b"y"[..]));
+        assert_eq!(cache.strip(b"{\"n\":12,\"delta\":\"x"), Some(&b"x"[..]));
+        assert_eq!(cache.strip(b"{\"n\":9999,\"delta\":\"y"), Some(&b"y"[..]));
         for other in
             ["{\"n\":,\"delta\":\"y", "{\"n\":12", "{\"n\":12,\"other\":\"y", "{\"m\":12,\"delta\":\"y", ""]
         {
-            assert_eq!(cache.behind(other.as_bytes()), None, "{other}");
+            assert_eq!(cache.strip(other.as_bytes()), None, "{other}");
         }
         cache.learn(&[b'x'; LENGTH_MAX + 1], None);
-        assert_eq!(cache.behind(&[b'x'; LENGTH_MAX + 1]), None, "too long to be remembered");
+        assert_eq!(cache.strip(&[b'x'; LENGTH_MAX + 1]), None, "too long to be remembered");
     }
 }

@@ -115,7 +115,7 @@ impl Scanner {
 
     /// Gets over the beginning of a document if it is a known one, and else gets ready to learn it.
     fn begin<'b>(&mut self, bytes: &'b [u8], usage: &UsageAccumulator) -> &'b [u8] {
-        if let Some(rest) = self.prefix.behind(bytes) {
+        if let Some(rest) = self.prefix.strip(bytes) {
             self.at = self.leads_to;
             self.escaped = false;
             self.started = true;
@@ -284,20 +284,20 @@ impl Scanner {
         if self.escaped && !rest.is_empty() {
             self.escaped = false;
             usage.content(1);
-            rest = behind(rest, 0);
+            rest = rest_after(rest, 0);
         }
         while let Some(end) = skip::special(rest) {
             usage.content(end);
             if rest.get(end) == Some(&b'"') {
                 self.at.next();
-                return behind(rest, end);
+                return rest_after(rest, end);
             }
             if rest.len() == end + 1 {
                 self.escaped = true;
                 return &[];
             }
             usage.content(1);
-            rest = behind(rest, end + 1);
+            rest = rest_after(rest, end + 1);
         }
         usage.content(rest.len());
         &[]
@@ -311,7 +311,7 @@ impl Scanner {
             && let Some(end) = skip::special(bytes)
             && let Some((word, [b'"', rest @ ..])) = bytes.split_at_checked(end)
         {
-            tell(self.at.field, word, usage);
+            report(self.at.field, word, usage);
             self.at.next();
             return rest;
         }
@@ -324,7 +324,7 @@ impl Scanner {
             } else if first == b'\\' {
                 self.escaped = true;
             } else {
-                tell(self.at.field, self.word.get(..self.word_len).unwrap_or_default(), usage);
+                report(self.at.field, self.word.get(..self.word_len).unwrap_or_default(), usage);
                 self.at.next();
                 break;
             }
@@ -372,13 +372,13 @@ impl Scanner {
         let end = bytes.iter().position(|byte| !in_number(byte));
         let (digits, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
         if end.is_some() && self.word_len == 0 {
-            tell(self.at.field, digits, usage);
+            report(self.at.field, digits, usage);
         } else {
             for digit in digits {
                 self.keep(*digit, WORD_MAX);
             }
             if end.is_some() {
-                tell(self.at.field, self.word.get(..self.word_len).unwrap_or_default(), usage);
+                report(self.at.field, self.word.get(..self.word_len).unwrap_or_default(), usage);
             }
         }
         if end.is_some() {
@@ -406,7 +406,7 @@ impl Scanner {
 }
 
 /// Passes a kept string to the accumulator.
-fn tell(field: Field, word: &[u8], usage: &mut UsageAccumulator) {
+fn report(field: Field, word: &[u8], usage: &mut UsageAccumulator) {
     match field {
         Field::Kind => usage.kind(word),
         Field::Model => usage.model(word),
@@ -426,7 +426,7 @@ fn tell(field: Field, word: &[u8], usage: &mut UsageAccumulator) {
 }
 
 /// The bytes after the one at `at`.
-fn behind(bytes: &[u8], at: usize) -> &[u8] {
+fn rest_after(bytes: &[u8], at: usize) -> &[u8] {
     bytes.get(at + 1..).unwrap_or_default()
 }
 

@@ -38,7 +38,7 @@ struct Key {
 
 /// The last request, as it came.
 #[derive(Debug)]
-struct Last {
+struct LastRequest {
     parts: http::request::Parts,
     body: Bytes,
 }
@@ -48,7 +48,7 @@ struct Last {
 pub struct Provider {
     served_totals: Arc<ServedTotals>,
     built: Mutex<HashMap<Key, Arc<PrebuiltAnswer>, foldhash::fast::RandomState>>,
-    last: Mutex<Option<Last>>,
+    last: Mutex<Option<LastRequest>>,
     defaults: Mutex<Steering>,
     number: AtomicU64,
 }
@@ -69,8 +69,8 @@ impl Provider {
     ) -> Result<Response<Body>, FailedOnPurpose> {
         let (parts, incoming) = request.into_parts();
         let body = Limited::new(incoming, BODY_MAX).collect().await.map_err(|_| FailedOnPurpose)?.to_bytes();
-        if let Some(own) = self.own(&parts, &body) {
-            return Ok(own);
+        if let Some(answer) = self.control(&parts, &body) {
+            return Ok(answer);
         }
         let steering = self.defaults.lock().clone().updated_from(parts.uri.query(), &parts.headers);
         let call = Call::of(&parts);
@@ -81,7 +81,7 @@ impl Provider {
             _ => {}
         }
         let answer = self.inference(&Call { kind, ..call }, &steering, &body, connection).await;
-        *self.last.lock() = Some(Last { parts, body });
+        *self.last.lock() = Some(LastRequest { parts, body });
         Ok(answer)
     }
 
@@ -139,10 +139,10 @@ impl Provider {
         built
     }
 
-    fn own(&self, parts: &http::request::Parts, body: &Bytes) -> Option<Response<Body>> {
+    fn control(&self, parts: &http::request::Parts, body: &Bytes) -> Option<Response<Body>> {
         match (&parts.method, parts.uri.path()) {
             (&Method::GET, "/mock/served") => Some(json(&self.served_totals.per_model())),
-            (&Method::GET, "/mock/last") => Some(json(&self.last.lock().as_ref().map(Last::describe))),
+            (&Method::GET, "/mock/last") => Some(json(&self.last.lock().as_ref().map(LastRequest::describe))),
             (&Method::GET, "/mock/last/body") => {
                 let body = self.last.lock().as_ref().map(|last| last.body.clone()).unwrap_or_default();
                 Some(Response::new(Body::full(body)))
@@ -210,7 +210,7 @@ fn json(value: &impl serde::Serialize) -> Response<Body> {
     response
 }
 
-impl Last {
+impl LastRequest {
     fn describe(&self) -> serde_json::Value {
         serde_json::json!({
             "method": self.parts.method.as_str(),

@@ -116,8 +116,8 @@ impl Node {
         keeper.fill().await?;
         supervisor.spawn(Stage::Background, "limits", |stop| keeper.run(stop));
         let role = match link {
-            None => lead(&config, &base, grpc_listener, &mut supervisor).await?,
-            Some(link) => follow(&config, &base, link, &mut supervisor).await?,
+            None => start_leader(&config, &base, grpc_listener, &mut supervisor).await?,
+            Some(link) => start_follower(&config, &base, link, &mut supervisor).await?,
         };
         supervisor.spawn(Stage::Ledger, "ledger writer", |stop| writer.run(stop));
         background(&mut supervisor, &base);
@@ -178,13 +178,13 @@ fn link(config: &Config, leader: &str) -> Result<GrpcLeaderClient, Error> {
     GrpcLeaderClient::new(leader, secret, tls.as_ref()).map_err(|e| Error::Unusable(e.to_string()))
 }
 
-async fn lead(
+async fn start_leader(
     config: &Config,
     base: &SharedParts,
     listener: Option<TcpListener>,
     supervisor: &mut Supervisor,
 ) -> Result<Role, Error> {
-    let parts = cluster::leader::service::Parts {
+    let deps = cluster::leader::service::Dependencies {
         id: base.id.clone(),
         addr: base.addr.clone(),
         weight: config.cluster.weight,
@@ -195,13 +195,13 @@ async fn lead(
         quota: base.quota.clone(),
         clock: Arc::clone(&base.clock),
     };
-    let (lead, tasks) = cluster::leader::service::start(parts).await?;
+    let (leader, tasks) = cluster::leader::service::start(deps).await?;
     run(supervisor, tasks);
-    let Some(listener) = listener else { return Ok(Role::Leader(lead)) };
+    let Some(listener) = listener else { return Ok(Role::Leader(leader)) };
     let tls = config.cluster.tls.as_ref().map(grpc::tls).transpose().map_err(Error::Unusable)?;
     let secret = config.cluster.secret.as_ref().map(Secret::expose);
     let stop = supervisor.stop_of(Stage::Servers);
-    let services = grpc::Services::new(&lead, &base.store, &base.accounts, secret, &base.clock, stop);
+    let services = grpc::Services::new(&leader, &base.store, &base.accounts, secret, &base.clock, stop);
     let give_up = supervisor.giving_up();
     let server = grpc::server(listener, tls, services, config.http.header_timeout).await?;
     supervisor.spawn(Stage::Servers, "grpc", |stop| async move {
@@ -210,18 +210,18 @@ async fn lead(
         connections.close();
         connections.wait().await;
     });
-    Ok(Role::Leader(lead))
+    Ok(Role::Leader(leader))
 }
 
-async fn follow(
+async fn start_follower(
     config: &Config,
     base: &SharedParts,
-    link: GrpcLeaderClient,
+    client: GrpcLeaderClient,
     supervisor: &mut Supervisor,
 ) -> Result<Role, Error> {
     let ledger = base.ledger.clone();
-    let parts = cluster::follower::service::Parts {
-        link,
+    let deps = cluster::follower::service::Dependencies {
+        client,
         addr: base.addr.clone(),
         weight: config.cluster.weight,
         sync_interval: config.cluster.sync_interval,
@@ -238,14 +238,14 @@ async fn follow(
             u32::try_from(books.taken.saturating_sub(books.queued)).unwrap_or(u32::MAX)
         }),
     };
-    let (follow, tasks) = cluster::follower::service::start(base.id.clone(), parts).await?;
+    let (follower, tasks) = cluster::follower::service::start(base.id.clone(), deps).await?;
     run(supervisor, tasks);
-    let leaving = follow.clone();
+    let leaving = follower.clone();
     supervisor.spawn(Stage::Servers, "farewell", |stop| async move {
         stop.cancelled().await;
         leaving.leaving();
     });
-    Ok(Role::Follower(follow))
+    Ok(Role::Follower(follower))
 }
 
 fn run(supervisor: &mut Supervisor, tasks: Vec<cluster::Task>) {
@@ -266,9 +266,9 @@ fn build_dispatch(
     let bodies = body_memory::limit(config.http.max_buffered_bytes, config.http.max_body_bytes);
     let no_accounts_yet: Option<NoAccountsYet> = match &role {
         Role::Leader(_) => None,
-        Role::Follower(follow) => {
-            let follow = follow.clone();
-            Some(Arc::new(move || follow.no_accounts_yet()))
+        Role::Follower(follower) => {
+            let follower = follower.clone();
+            Some(Arc::new(move || follower.no_accounts_yet()))
         }
     };
     let is_stale =
@@ -302,9 +302,9 @@ fn build_dispatch(
     });
     let relay = match &*role {
         Role::Leader(_) => None,
-        Role::Follower(follow) => {
-            let follow = follow.clone();
-            let address = Arc::new(move || follow.leader_addr());
+        Role::Follower(follower) => {
+            let follower = follower.clone();
+            let address = Arc::new(move || follower.leader_addr());
             Some(relay::to_leader(address, base.accounts.clone(), Arc::clone(&callers)))
         }
     };

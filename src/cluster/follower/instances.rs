@@ -24,7 +24,7 @@ const WARN_AFTER: Duration = Duration::from_secs(10);
 /// # Errors
 /// The own database failing, or a leader that refuses for good.
 pub async fn ask_for_id(
-    link: &GrpcLeaderClient,
+    client: &GrpcLeaderClient,
     addr: &str,
     weight: u32,
     store: &Store,
@@ -42,14 +42,14 @@ pub async fn ask_for_id(
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..v1::RegisterRequest::default()
         };
-        match link.register(request).await {
+        match client.register(request).await {
             Ok(answer) => {
                 let id: NodeId = parse("node_id", &answer.node_id)?;
                 MetaRepo::on(store).set(MetaKey::NodeId, id.as_str()).await?;
                 return Ok(id);
             }
             Err(error @ (LeaderError::Refused(_) | LeaderError::Protocol(_))) => return Err(error.into()),
-            Err(error) => log_waiting(&error, link, begun, &mut logged_at),
+            Err(error) => log_waiting(&error, client, begun, &mut logged_at),
         }
         tokio::time::sleep(retry.wait()).await;
     }
@@ -58,12 +58,12 @@ pub async fn ask_for_id(
 /// Logs once why a node waits, and warns when that lasts, less and less often: a leader may start a moment later.
 fn log_waiting(
     error: &LeaderError,
-    link: &GrpcLeaderClient,
+    client: &GrpcLeaderClient,
     begun: Instant,
     logged_at: &mut Option<Duration>,
 ) {
     let waited = begun.elapsed();
-    let leader = link.address();
+    let leader = client.address();
     match *logged_at {
         None => {
             tracing::info!(leader, %error, "this node has no id yet, and waits for its leader to give it one");

@@ -147,7 +147,8 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         Ok(session)
     }
 
-    /// Remembers, and logs once, that the leader refuses this node because another living run has its id.
+    /// Remembers, and logs once, that the leader refuses this node because another living run has its id. Only the leader can
+    /// tell, and what this node knows may be wrong, so it is not ready meanwhile.
     fn record_refusal(&self, error: Option<&LeaderError>) {
         let refused = match error {
             None => None,

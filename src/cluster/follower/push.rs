@@ -142,7 +142,7 @@ pub struct PushTotals {
 }
 
 impl PushTotals {
-    /// Records that are totals now, one way or another.
+    /// Records that the leader has accepted, had already, or rejected.
     #[must_use]
     pub fn total(self) -> u64 {
         self.accepted + self.duplicates + self.rejected
@@ -177,7 +177,7 @@ pub async fn check_leader_ledger<B: FollowerStore>(store: &B, ledger: LedgerId) 
     Ok(true)
 }
 
-/// Compares how many batches of this node the leader's database has with how many it acknowledged. If it has fewer batches, it was
+/// Compares how many batches of this node the leader's database has with how many it acknowledged. If it has fewer, it was
 /// restored from an older backup, or its machine died before the last commits were on the disk: what was acknowledged
 /// in the later ones is owed again, and nothing else, since what the leader has counted once may be in its sums only. What
 /// it had refused is offered to it again: for what was too old to be told from what it had removed, it may hold the rows.

@@ -46,8 +46,8 @@ const PERSIST_EVERY: Duration = Duration::from_secs(5);
 const MISSED_HEARTBEATS_MAX: u32 = 3;
 
 /// What a follower is made of.
-pub struct Parts {
-    pub link: GrpcLeaderClient,
+pub struct Dependencies {
+    pub client: GrpcLeaderClient,
     /// The URL of its HTTP side for clients.
     pub addr: String,
     /// Its share of traffic, and of limits per minute.
@@ -72,10 +72,10 @@ pub struct Parts {
 /// A follower's handle. Cheap to clone.
 #[derive(Clone)]
 pub struct FollowerService {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
-struct Shared {
+struct Inner {
     follower: Follower<FollowerDatabase, GrpcLeaderClient>,
     id: NodeId,
     context: Context,
@@ -107,42 +107,42 @@ struct Context {
 }
 
 /// Opens a follower on its database. Its tasks have to be run. Works without the leader.
-pub async fn start(id: NodeId, parts: Parts) -> Result<(FollowerService, Vec<Task>), Failure> {
-    let (instance, former) = begin_instance(&parts.store).await?;
+pub async fn start(id: NodeId, deps: Dependencies) -> Result<(FollowerService, Vec<Task>), Failure> {
+    let (instance, former) = begin_instance(&deps.store).await?;
     let identity = Registration {
         node_id: id.clone(),
         instance,
         former,
-        former_names: former_names(&parts.store).await?,
-        addr: parts.addr,
-        weight: parts.weight,
+        former_names: former_names(&deps.store).await?,
+        addr: deps.addr,
+        weight: deps.weight,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let accounts = parts.store.accounts_state().await?;
+    let accounts = deps.store.accounts_state().await?;
     let has_accounts = !accounts.users.is_empty();
-    parts.accounts.adopt(&accounts, &token_keys(&parts.store).await?);
-    let kept = MetaRepo::on(&parts.store).get(MetaKey::UsageElsewhere).await?.unwrap_or_default();
-    let remote_usage = RemoteUsage::restored(&kept, &parts.quota);
-    if let Some(share) = MetaRepo::on(&parts.store).get(MetaKey::LimitShare).await? {
-        restore_share(&share, &parts.quota);
+    deps.accounts.adopt(&accounts, &token_keys(&deps.store).await?);
+    let kept = MetaRepo::on(&deps.store).get(MetaKey::UsageElsewhere).await?.unwrap_or_default();
+    let remote_usage = RemoteUsage::restored(&kept, &deps.quota);
+    if let Some(share) = MetaRepo::on(&deps.store).get(MetaKey::LimitShare).await? {
+        restore_share(&share, &deps.quota);
     }
-    let last_contact = MetaRepo::on(&parts.store).get(MetaKey::LeaderHeardAt).await?;
+    let last_contact = MetaRepo::on(&deps.store).get(MetaKey::LeaderHeardAt).await?;
     let last_contact =
-        last_contact.and_then(|text| text.parse().ok()).unwrap_or_else(|| parts.clock.now().as_micros());
-    let disk = FollowerDatabase::new(parts.store.clone(), parts.ledger.clone(), parts.accounts);
-    let shared = Arc::new(Shared {
-        follower: Follower::new(identity, disk, parts.link, parts.sync_batch),
+        last_contact.and_then(|text| text.parse().ok()).unwrap_or_else(|| deps.clock.now().as_micros());
+    let disk = FollowerDatabase::new(deps.store.clone(), deps.ledger.clone(), deps.accounts);
+    let inner = Arc::new(Inner {
+        follower: Follower::new(identity, disk, deps.client, deps.sync_batch),
         id,
         context: Context {
-            weight: parts.weight,
-            sync_interval: parts.sync_interval,
-            max_staleness: parts.max_staleness,
-            refuse_when_stale: parts.refuse_when_stale,
-            store: parts.store,
-            ledger: parts.ledger,
-            quota: parts.quota,
-            clock: parts.clock,
-            in_flight: parts.in_flight,
+            weight: deps.weight,
+            sync_interval: deps.sync_interval,
+            max_staleness: deps.max_staleness,
+            refuse_when_stale: deps.refuse_when_stale,
+            store: deps.store,
+            ledger: deps.ledger,
+            quota: deps.quota,
+            clock: deps.clock,
+            in_flight: deps.in_flight,
         },
         peers: Mutex::default(),
         remote_usage: Mutex::new(remote_usage),
@@ -153,35 +153,35 @@ pub async fn start(id: NodeId, parts: Parts) -> Result<(FollowerService, Vec<Tas
         leaving: AtomicBool::new(false),
         metrics: FollowerMetrics::default(),
     });
-    let [sync, heartbeats, watch, persisting] = std::array::from_fn(|_| Arc::clone(&shared));
+    let [sync, heartbeats, watch, persisting] = std::array::from_fn(|_| Arc::clone(&inner));
     let tasks = vec![
         Task::new("usage sync", |stop| sync.run_sync(stop)),
         Task::new("heartbeat", |stop| heartbeats.run_heartbeats(stop)),
         Task::new("state watch", |stop| watch.run_watch(stop)),
         Task::new("cluster notes", |stop| persisting.run_persisting(stop)),
     ];
-    Ok((FollowerService { shared }, tasks))
+    Ok((FollowerService { inner }, tasks))
 }
 
 impl FollowerService {
     /// Every peer as the leader last told; empty before it did.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
-        self.shared.peers.lock().clone()
+        self.inner.peers.lock().clone()
     }
 
     /// How the leader's HTTP side is reached, once this node has heard from it.
     #[must_use]
     pub fn leader_addr(&self) -> Option<String> {
-        let leader = self.shared.follower.session()?.leader_id;
-        self.shared.peers.lock().iter().find(|peer| peer.id == leader).map(|peer| peer.addr.clone())
+        let leader = self.inner.follower.session()?.leader_id;
+        self.inner.peers.lock().iter().find(|peer| peer.id == leader).map(|peer| peer.addr.clone())
     }
 
     /// Why nobody can be known here: none of the leader's users have come yet. None: they have.
     #[must_use]
     pub fn no_accounts_yet(&self) -> Option<String> {
-        let leader = self.shared.follower.leader().address();
-        let known = self.shared.has_accounts.load(Ordering::Relaxed);
+        let leader = self.inner.follower.leader().address();
+        let known = self.inner.has_accounts.load(Ordering::Relaxed);
         (!known).then(|| format!("the node has not heard from its leader at {leader} yet: it knows no users"))
     }
 
@@ -191,13 +191,13 @@ impl FollowerService {
         if let Some(reason) = self.no_accounts_yet() {
             return Some(reason);
         }
-        if let Some(refused) = self.shared.follower.refused() {
+        if let Some(refused) = self.inner.follower.refused() {
             return Some(refused);
         }
-        if self.shared.drained.load(Ordering::Relaxed) {
+        if self.inner.drained.load(Ordering::Relaxed) {
             return Some("the node is drained".to_owned());
         }
-        self.shared
+        self.inner
             .staleness()
             .map(|silent| format!("stale: the leader has been silent for {} s", silent.as_secs()))
     }
@@ -205,16 +205,16 @@ impl FollowerService {
     /// Whether calls are to be refused, because the leader has been silent for longer than is allowed.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        self.shared.context.refuse_when_stale && self.shared.staleness().is_some()
+        self.inner.context.refuse_when_stale && self.inner.staleness().is_some()
     }
 
     /// Tells the leader with the next heartbeats that this node is shutting down.
     pub fn leaving(&self) {
-        self.shared.leaving.store(true, Ordering::Relaxed);
+        self.inner.leaving.store(true, Ordering::Relaxed);
     }
 
     pub fn register_metrics(&self, registry: &mut Registry) {
-        self.shared.metrics.register(registry);
+        self.inner.metrics.register(registry);
         registry.register_collector(Box::new(self.clone()));
     }
 }
@@ -228,9 +228,9 @@ impl fmt::Debug for FollowerService {
 impl Collector for FollowerService {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         let to = &mut to;
-        let is_registered = u64::from(self.shared.follower.session().is_some());
-        let is_stale = u64::from(self.shared.staleness().is_some());
-        let silent = self.shared.silent_for().as_secs_f64();
+        let is_registered = u64::from(self.inner.follower.session().is_some());
+        let is_stale = u64::from(self.inner.staleness().is_some());
+        let silent = self.inner.silent_for().as_secs_f64();
         gauge(to, "sproxy_cluster_registered", "Whether the leader knows this node.", is_registered)?;
         let help = "How long ago the leader was last heard of.";
         gauge(to, "sproxy_cluster_leader_silent_seconds", help, silent)?;
@@ -238,7 +238,7 @@ impl Collector for FollowerService {
     }
 }
 
-impl Shared {
+impl Inner {
     /// Pushes what is owed: when there is something new, at the latest after the interval, and after failures with
     /// growing waits. When asked to stop, it pushes once more and leaves the cluster.
     async fn run_sync(self: Arc<Self>, stop: CancellationToken) {

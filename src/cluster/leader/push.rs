@@ -205,8 +205,8 @@ impl<B: LeaderStore> Leader<B> {
     /// Whether the clock was ahead and has been set back since this was last asked. If so, everything that the leader
     /// itself has used has to be set again.
     #[must_use]
-    pub fn take_setback(&self) -> bool {
-        self.usage.lock().take_setback()
+    pub fn take_clock_setback(&self) -> bool {
+        self.usage.lock().take_clock_setback()
     }
 }
 

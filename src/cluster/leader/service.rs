@@ -38,7 +38,7 @@ const SUBJECTS_MAX: usize = 1_000;
 const NODES_MAX: usize = registry::PEERS_MAX;
 
 /// What a leader is made of.
-pub struct Parts {
+pub struct Dependencies {
     pub id: NodeId,
     /// How clients reach its HTTP side.
     pub addr: String,
@@ -58,10 +58,10 @@ pub struct Parts {
 /// A leader's handle. Cheap to clone.
 #[derive(Clone)]
 pub struct LeaderService {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
-struct Shared {
+struct Inner {
     leader: Arc<Leader<LeaderDatabase>>,
     addr: String,
     weight: u32,
@@ -77,67 +77,67 @@ struct Shared {
 }
 
 /// Opens a leader on its database. Its tasks have to be run.
-pub async fn start(parts: Parts) -> Result<(LeaderService, Vec<Task>), Failure> {
-    note_origin(&parts.store).await?;
-    take_over_unsynced(&parts).await?;
-    distrust_departures(&parts.store).await?;
-    let mut keys = parts.accounts.public_keys();
+pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Failure> {
+    note_origin(&deps.store).await?;
+    take_over_unsynced(&deps).await?;
+    distrust_departures(&deps.store).await?;
+    let mut keys = deps.accounts.public_keys();
     let adopted =
-        token_keys(&parts.store).await?.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>();
+        token_keys(&deps.store).await?.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>();
     if !adopted.is_empty() {
         keys.extend(adopted);
-        parts.accounts.adopt(&parts.store.accounts_state().await?, &keys);
+        deps.accounts.adopt(&deps.store.accounts_state().await?, &keys);
     }
-    let peers = PeerRepo::on(&parts.store).list().await?;
-    let registered_at = peers.iter().find(|peer| peer.id == parts.id).map(|own| own.registered_at);
-    let disk = LeaderDatabase::new(parts.store.clone(), parts.ledger.clone(), parts.accounts.clone());
-    let clock = Arc::clone(&parts.clock);
+    let peers = PeerRepo::on(&deps.store).list().await?;
+    let registered_at = peers.iter().find(|peer| peer.id == deps.id).map(|own| own.registered_at);
+    let disk = LeaderDatabase::new(deps.store.clone(), deps.ledger.clone(), deps.accounts.clone());
+    let clock = Arc::clone(&deps.clock);
     let instance = InstanceId::new();
-    let leader = Leader::open(parts.id, instance, parts.heartbeat_interval, disk, peers, clock).await?;
-    let shared = Arc::new(Shared {
+    let leader = Leader::open(deps.id, instance, deps.heartbeat_interval, disk, peers, clock).await?;
+    let inner = Arc::new(Inner {
         leader: Arc::new(leader),
-        addr: parts.addr,
-        weight: parts.weight,
-        registered_at: registered_at.unwrap_or_else(|| parts.clock.now()),
+        addr: deps.addr,
+        weight: deps.weight,
+        registered_at: registered_at.unwrap_or_else(|| deps.clock.now()),
         draining: AtomicBool::new(false),
         own_through: AtomicI64::new(0),
-        store: parts.store,
-        ledger: parts.ledger,
-        accounts: parts.accounts,
-        quota: parts.quota,
-        clock: parts.clock,
+        store: deps.store,
+        ledger: deps.ledger,
+        accounts: deps.accounts,
+        quota: deps.quota,
+        clock: deps.clock,
     });
-    shared.load_usage().await?;
-    set_node_share(&shared.quota, shared.leader.id(), shared.weight, &shared.leader.peers());
-    shared.write_own_row(None).await?;
+    inner.load_usage().await?;
+    set_node_share(&inner.quota, inner.leader.id(), inner.weight, &inner.leader.peers());
+    inner.write_own_row(None).await?;
     let tasks = vec![
         Task::new("cluster registry", {
-            let shared = Arc::clone(&shared);
-            |stop| shared.keep_registry(stop)
+            let inner = Arc::clone(&inner);
+            |stop| inner.keep_registry(stop)
         }),
         Task::new("cluster state", {
-            let shared = Arc::clone(&shared);
-            |stop| shared.publish_state(stop)
+            let inner = Arc::clone(&inner);
+            |stop| inner.publish_state(stop)
         }),
         Task::new("cluster usage", {
-            let shared = Arc::clone(&shared);
-            |stop| shared.share_usage(stop)
+            let inner = Arc::clone(&inner);
+            |stop| inner.share_usage(stop)
         }),
     ];
-    Ok((LeaderService { shared }, tasks))
+    Ok((LeaderService { inner }, tasks))
 }
 
 /// A database that was a follower's: what it owed is the leader's own now, and is in its totals already. Should the node
 /// follow its leader again, it offers everything to it: that leader has seen nothing of what was booked meanwhile.
-async fn take_over_unsynced(parts: &Parts) -> Result<(), Failure> {
-    let meta = MetaRepo::on(&parts.store);
+async fn take_over_unsynced(deps: &Dependencies) -> Result<(), Failure> {
+    let meta = MetaRepo::on(&deps.store);
     let own = meta.ledger_id().await?.to_string();
     if let Some(followed) = meta.get(MetaKey::LeaderLedgerId).await?.filter(|followed| *followed != own) {
         // What that leader acknowledged is noted for the day it is followed again.
-        parts.ledger.mark_all_unsynced(followed.parse().ok()).await?;
+        deps.ledger.mark_all_unsynced(followed.parse().ok()).await?;
         meta.set(MetaKey::LeaderLedgerId, &own).await?;
     }
-    let kept = parts.ledger.mark_owed_as_own().await?;
+    let kept = deps.ledger.mark_owed_as_own().await?;
     if kept > 0 {
         tracing::warn!(records = kept, "this node followed before: the usage that it holds is its own now");
     }
@@ -169,19 +169,19 @@ impl LeaderService {
     /// What the gRPC services answer from.
     #[must_use]
     pub fn leader(&self) -> Arc<Leader<LeaderDatabase>> {
-        Arc::clone(&self.shared.leader)
+        Arc::clone(&self.inner.leader)
     }
 
     /// The leader as a peer among the others.
     #[must_use]
     pub fn own_peer(&self) -> Peer {
-        self.shared.own_peer()
+        self.inner.own_peer()
     }
 
     /// Every peer, the leader first.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
-        let mut peers = self.shared.leader.peers();
+        let mut peers = self.inner.leader.peers();
         peers.insert(0, self.own_peer());
         peers
     }
@@ -189,14 +189,14 @@ impl LeaderService {
     /// Who holds [`Self::complete_through`] back.
     #[must_use]
     pub fn incomplete(&self) -> Vec<Incomplete> {
-        self.shared.leader.incomplete()
+        self.inner.leader.incomplete()
     }
 
     /// Up to here every peer that has not left with nothing owed, and the leader's own ledger, owes nothing. Looked up
     /// every tenth of a second.
     #[must_use]
     pub fn complete_through(&self) -> Option<Timestamp> {
-        self.shared.leader.complete_through(self.shared.own_through())
+        self.inner.leader.complete_through(self.inner.own_through())
     }
 
     /// Drains a peer, the leader itself included, or takes that back.
@@ -204,10 +204,10 @@ impl LeaderService {
     /// # Errors
     /// No such peer; what the database says.
     pub async fn drain(&self, id: &NodeId, draining: bool) -> Result<Peer, Failure> {
-        if id != self.shared.leader.id() {
-            return self.shared.leader.drain(id, draining).await;
+        if id != self.inner.leader.id() {
+            return self.inner.leader.drain(id, draining).await;
         }
-        self.shared.write_own_row(Some(draining)).await
+        self.inner.write_own_row(Some(draining)).await
     }
 
     /// Forgets a peer that does not live.
@@ -215,22 +215,22 @@ impl LeaderService {
     /// # Errors
     /// No such peer, or it lives; what the database says.
     pub async fn forget(&self, id: &NodeId) -> Result<(), Failure> {
-        self.shared.leader.forget(id).await
+        self.inner.leader.forget(id).await
     }
 
     #[must_use]
     pub fn ledger_id(&self) -> LedgerId {
-        self.shared.leader.ledger()
+        self.inner.leader.ledger()
     }
 
     /// Why this node should get no traffic; none: it may.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
-        self.shared.draining.load(Ordering::Relaxed).then(|| "the node is drained".to_owned())
+        self.inner.draining.load(Ordering::Relaxed).then(|| "the node is drained".to_owned())
     }
 
     pub fn register_metrics(&self, registry: &mut Registry) {
-        self.shared.leader.metrics().register(registry);
+        self.inner.leader.metrics().register(registry);
         registry.register_collector(Box::new(self.clone()));
     }
 }
@@ -252,13 +252,13 @@ impl Collector for LeaderService {
         gauge(to, "sproxy_cluster_peers_active", "Nodes that were heard of lately.", active)?;
         gauge(to, "sproxy_cluster_unsynced", "Usage logs that followers owe, by their own word.", owed)?;
         let Some(through) = self.complete_through() else { return Ok(()) };
-        let behind = self.shared.clock.now().since(through).as_secs_f64();
+        let behind = self.inner.clock.now().since(through).as_secs_f64();
         let help = "How old the moment is up to which totals are complete.";
         gauge(to, "sproxy_cluster_complete_behind_seconds", help, behind)
     }
 }
 
-impl Shared {
+impl Inner {
     fn own_peer(&self) -> Peer {
         Peer {
             id: self.leader.id().clone(),
@@ -366,7 +366,7 @@ impl Shared {
             if let Err(error) = self.leader.reload_invalidated().await {
                 tracing::warn!(%error, "what nodes have used cannot be read; limits go by what is known");
             }
-            if self.leader.take_setback() {
+            if self.leader.take_clock_setback() {
                 self.quota.mark_all_changed();
             }
             self.leader.set_local_usage(&self.quota.take_changed(now));

@@ -12,13 +12,13 @@ use crate::wire::v1;
 
 /// A disk in memory that keeps peers.
 #[derive(Default)]
-struct Books {
+struct MemoryStore {
     peers: Mutex<BTreeMap<NodeId, Peer>>,
     /// The next write of peers takes its time.
     is_slow: AtomicBool,
 }
 
-impl Books {
+impl MemoryStore {
     async fn is_busy(&self) {
         if self.is_slow.swap(false, Ordering::SeqCst) {
             for _ in 0..9 {
@@ -28,7 +28,7 @@ impl Books {
     }
 }
 
-impl LeaderStore for Books {
+impl LeaderStore for MemoryStore {
     async fn apply_batch(
         &self,
         _node: &NodeId,
@@ -111,11 +111,11 @@ fn registers(run: InstanceId, former: &[InstanceId]) -> v1::RegisterRequest {
 }
 
 /// A leader that knows a run of sp-2.
-async fn leader(run: InstanceId) -> Leader<Books> {
+async fn leader(run: InstanceId) -> Leader<MemoryStore> {
     let clock = Arc::new(ManualClock::new("2026-11-22T12:00:00Z".parse().expect("a time")));
     let heartbeat = Duration::from_secs(5);
     let opened =
-        Leader::open(node("sp-1"), InstanceId::new(), heartbeat, Books::default(), Vec::new(), clock);
+        Leader::open(node("sp-1"), InstanceId::new(), heartbeat, MemoryStore::default(), Vec::new(), clock);
     let leader = opened.await.expect("opens");
     leader.register(registers(run, &[])).await.expect("registers");
     leader

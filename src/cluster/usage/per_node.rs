@@ -19,7 +19,7 @@ use crate::domain::usage::UsageRecord;
 use crate::quota::SubjectId;
 
 /// How far ahead a node's clock may be and still be believed that a day or a month has begun.
-const AHEAD_MAX: Duration = Duration::from_mins(1);
+const CLOCK_SKEW_MAX: Duration = Duration::from_mins(1);
 
 /// What a record adds to its user's and its group's windows.
 #[derive(Clone, Debug)]
@@ -158,7 +158,7 @@ impl PerNodeUsage {
     /// Adds what a record that is new to the ledger used. What lies before a window is not of it; what lies after it
     /// counts in it: a node whose clock is wrong ends nobody else's day.
     fn add(&mut self, increment: &UsageIncrement, now: Timestamp) {
-        self.roll_windows(now.max(increment.at.min(now.plus(AHEAD_MAX))));
+        self.roll_windows(now.max(increment.at.min(now.plus(CLOCK_SKEW_MAX))));
         if increment.at < self.month {
             return;
         }
@@ -217,14 +217,14 @@ impl PerNodeUsage {
 
     /// Whether the windows began anew in the past since this was last asked: then what the leader itself has used has to
     /// be set again.
-    pub fn take_setback(&mut self) -> bool {
+    pub fn take_clock_setback(&mut self) -> bool {
         std::mem::take(&mut self.was_set_back)
     }
 
     /// Starts windows anew that have ended, and those that have not begun yet: the clock was ahead. Nodes do the same for
     /// what they were told.
     fn roll_windows(&mut self, now: Timestamp) {
-        if now.plus(AHEAD_MAX) < self.day {
+        if now.plus(CLOCK_SKEW_MAX) < self.day {
             self.begin(now);
             self.batches.values_mut().for_each(Batches::invalidate);
             (self.awaits_reload, self.was_set_back) = (true, true);

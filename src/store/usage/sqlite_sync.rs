@@ -40,10 +40,10 @@ pub(super) fn list_unsynced(
     let mut statement = connection.prepare_cached(&LIST)?;
     let mut rows =
         statement.query((at, id.as_bytes().as_slice(), i64::try_from(limit).unwrap_or(i64::MAX)))?;
-    let mut repeated = Interner::default();
+    let mut interner = Interner::default();
     let mut records = Vec::with_capacity(limit.min(1_000));
     while let Some(row) = rows.next()? {
-        records.push(record(&Fields(row), &mut repeated)?);
+        records.push(record(&Fields(row), &mut interner)?);
     }
     Ok(records)
 }
@@ -67,18 +67,18 @@ pub(super) fn mark_synced(
     Ok(tx.commit()?)
 }
 
-fn record(fields: &Fields<'_>, repeated: &mut Interner) -> Result<UsageRecord, Error> {
+fn record(fields: &Fields<'_>, interner: &mut Interner) -> Result<UsageRecord, Error> {
     Ok(UsageRecord {
         request_id: RequestId(fields.id(Column::request_id)?),
         user_id: UserId(fields.id(Column::user_id)?),
-        user: repeated.text(fields.text(Column::user_name)?),
+        user: interner.text(fields.text(Column::user_name)?),
         group_id: fields.id_or_none(Column::group_id)?.map(GroupId),
-        group: fields.text_or_none(Column::group_name)?.map(|name| repeated.text(name)),
-        model: repeated.text(fields.text(Column::model)?),
-        actual_model: repeated.text(fields.text(Column::actual_model)?),
+        group: fields.text_or_none(Column::group_name)?.map(|name| interner.text(name)),
+        model: interner.text(fields.text(Column::model)?),
+        actual_model: interner.text(fields.text(Column::actual_model)?),
         provider: fields.parsed(Column::provider)?,
-        target: repeated.text(fields.text(Column::target)?),
-        upstream_url: repeated.text(fields.text(Column::upstream_url)?),
+        target: interner.text(fields.text(Column::target)?),
+        upstream_url: interner.text(fields.text(Column::upstream_url)?),
         tokens: Tokens {
             input: fields.count(Column::input_tokens)?,
             output: fields.count(Column::output_tokens)?,
@@ -93,13 +93,13 @@ fn record(fields: &Fields<'_>, repeated: &mut Interner) -> Result<UsageRecord, E
         status_code: fields.status(Column::status_code)?,
         duration_ms: fields.count(Column::duration_ms)?,
         ttfb_ms: fields.read(Column::ttfb_ms, |value| value.as_i64_or_null())?.map(counted),
-        price: repeated.price(fields.text(Column::price)?)?,
+        price: interner.price(fields.text(Column::price)?)?,
         parts: fields.parts(Column::parts)?,
         cost_nanousd: fields.number(Column::cost_nanousd)?,
         session_id: fields.text_or_none(Column::session_id)?.map(str::to_owned),
         agent_id: fields.text_or_none(Column::agent_id)?.map(str::to_owned),
         client_request_id: fields.text_or_none(Column::client_request_id)?.map(str::to_owned),
-        source_node: repeated.node(fields)?,
+        source_node: interner.node(fields)?,
         created_at: Timestamp::from_micros(fields.number(Column::created_at)?),
     })
 }

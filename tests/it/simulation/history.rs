@@ -303,7 +303,7 @@ impl History {
             loop {
                 world.sleep(SETTLE_EVERY).await;
                 leader.reload_invalidated().await.expect("reads");
-                let _nothing_of_its_own = leader.take_setback();
+                let _nothing_of_its_own = leader.take_clock_setback();
             }
         };
         self.world.spawn(owner, work);

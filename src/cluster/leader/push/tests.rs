@@ -25,7 +25,7 @@ use crate::wire::{usage, v1};
 
 /// A database in memory. A commit is followed by a moment in which it is done and nobody has been told.
 #[derive(Default)]
-struct Books {
+struct MemoryStore {
     records: Mutex<BTreeMap<RequestId, UsageRecord>>,
     batches: Mutex<u64>,
     state: Mutex<State>,
@@ -37,7 +37,7 @@ struct Books {
     adopted: Mutex<Option<Provenance>>,
 }
 
-impl LeaderStore for Books {
+impl LeaderStore for MemoryStore {
     async fn apply_batch(
         &self,
         _node: &NodeId,
@@ -137,7 +137,7 @@ impl LeaderStore for Books {
 }
 
 struct Cluster {
-    leader: Arc<Leader<Books>>,
+    leader: Arc<Leader<MemoryStore>>,
     clock: Arc<ManualClock>,
     user: UserId,
     instance: InstanceId,
@@ -158,10 +158,10 @@ impl Cluster {
         let clock = Arc::new(ManualClock::new(at(NOW)));
         let shared = Arc::clone(&clock);
         let heartbeat = Duration::from_secs(5);
-        let books = Books { ledger: Some(LedgerId::new()), ..Books::default() };
+        let store = MemoryStore { ledger: Some(LedgerId::new()), ..MemoryStore::default() };
         let run = InstanceId::new();
         let leader =
-            Leader::open(node("sp-1"), run, heartbeat, books, Vec::new(), shared).await.expect("opens");
+            Leader::open(node("sp-1"), run, heartbeat, store, Vec::new(), shared).await.expect("opens");
         let cluster =
             Self { leader: Arc::new(leader), clock, user: UserId::new(), instance: InstanceId::new() };
         let request = v1::RegisterRequest {
@@ -307,7 +307,7 @@ async fn a_clock_that_was_ahead_for_a_moment_takes_nothing_from_what_was_used() 
         cluster.clock.set(at(NOW));
         assert_eq!(cluster.told(), (0, 0), "nobody is told less than there is");
         cluster.leader.reload_invalidated().await.expect("read");
-        assert!(cluster.leader.take_setback(), "the leader's own sums have to be set again");
+        assert!(cluster.leader.take_clock_setback(), "the leader's own sums have to be set again");
         cluster.leader.reload_invalidated().await.expect("nothing to read");
         assert_eq!(cluster.told(), (7, 7), "{ahead}");
         cluster.leader.push_usage(cluster.batch(&[8])).await.expect("taken");
