@@ -15,8 +15,8 @@
 //! | 5 | [`http`], [`grpc`], [`mock`] | what listens; a fake provider |
 //! | 4 | [`proxy`], [`cluster`] | the two flows: answer a request; keep the cluster's books |
 //! | 3 | [`accounts`], [`quota`], [`upstream`], [`ledger`] | the gateway's own rules |
-//! | 2 | [`config`], [`store`], [`metering`], [`transport`], [`inbound`], [`crypto`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
-//! | 1 | [`dialect`] | what each provider's API is, and what a request asks for |
+//! | 2 | [`config`], [`store`], [`metering`], [`transport`], [`inbound`], [`cloud`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
+//! | 1 | [`dialect`], [`crypto`] | what each provider's API is, and what a request asks for; cryptography |
 //! | 0 | [`domain`], [`json`] | nouns and pure rules; JSON, whatever it says |
 //!
 //! # A request, as a straight line
@@ -65,10 +65,11 @@
 pub mod domain;
 pub mod json;
 
+pub mod crypto;
 pub mod dialect;
 
+pub mod cloud;
 pub mod config;
-pub mod crypto;
 pub mod inbound;
 pub mod metering;
 pub mod store;

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::secret::Secret;
 use super::sections::{ClusterConfig, ClusterTls};
 use super::table::Table;
+use crate::domain::secret::Secret;
 
 /// The fewest characters of `cluster.secret` that keep guessing hopeless.
 const SECRET_MIN: usize = 32;

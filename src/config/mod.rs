@@ -11,7 +11,6 @@ mod origins;
 pub mod prices;
 mod problems;
 mod proxy;
-mod secret;
 mod sections;
 mod show;
 mod table;
@@ -21,10 +20,11 @@ pub use environment::Environment;
 pub use layers::{DEFAULTS, Sources};
 pub use load::{data_dir, listen, load, load_from, near_misses};
 pub use problems::{Problem, Problems};
-pub use secret::Secret;
 pub use sections::{
     AuthConfig, ClusterConfig, ClusterTls, Config, CorsOrigins, Database, Durability, HangUp, Http2,
     HttpConfig, LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig, TlsFiles,
     UpstreamConfig, UsageConfig,
 };
 pub use show::{defaults, json_of, show};
+
+pub use crate::domain::secret::Secret;

@@ -7,7 +7,6 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::origins;
-use super::secret::Secret;
 use super::sections::{
     AuthConfig, Database, Durability, HttpConfig, LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous,
     UsageConfig,
@@ -15,6 +14,7 @@ use super::sections::{
 use super::table::Table;
 use crate::domain::ids::NodeId;
 use crate::domain::network::{Network, NotANetwork};
+use crate::domain::secret::Secret;
 
 /// Bytes that request bodies may take at most, whatever is configured: 1 TiB.
 const BUFFERED_MAX: usize = 1 << 40;

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use http::Uri;
 
 use super::environment::Environment;
-use super::secret::Secret;
 use super::sections::UpstreamConfig;
 use super::table::{Reading, Table};
+use crate::domain::secret::Secret;
 
 /// The value by which a target opts out of the global proxy.
 const NONE: &str = "none";

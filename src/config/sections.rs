@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::secret::Secret;
 use crate::domain::ids::NodeId;
 use crate::domain::network::Network;
 use crate::domain::price::PriceList;
 use crate::domain::provider::Provider;
+use crate::domain::secret::Secret;
 
 /// A node's whole configuration.
 #[derive(Clone, Debug)]

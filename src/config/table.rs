@@ -12,8 +12,8 @@ use super::environment::Environment;
 use super::keys::no_such;
 use super::layers::{DEFAULTS_ORIGIN, Level};
 use super::problems::Problem;
-use super::secret::Secret;
 use super::sections::TlsFiles;
+use crate::domain::secret::Secret;
 
 /// No duration is longer than 100 years: sums with the time of day stay far from any overflow.
 const DURATION_MAX: Duration = Duration::from_hours(100 * 365 * 24);

@@ -7,10 +7,10 @@ use figment::value::{Dict, Tag, Value};
 use globset::Glob;
 
 use super::proxy;
-use super::secret::Secret;
 use super::sections::{HangUp, Http2, TargetConfig, UpstreamConfig};
 use super::table::{Reading, Table, text_of};
 use crate::domain::provider::Provider;
+use crate::domain::secret::Secret;
 
 /// Defaults of a target; `defaults.toml` documents the same.
 const DEFAULTS: &str = r#"

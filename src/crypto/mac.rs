@@ -1,18 +1,22 @@
 //! What shows that a text comes from somebody who knows a secret: HMAC-SHA256 (RFC 2104), in hexadecimal digits.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign as tag_of};
 use subtle::ConstantTimeEq;
+
+use crate::crypto::digest::hex;
+
+/// The signature of `message` as bytes, for protocols that make a key of it.
+#[must_use]
+pub fn tag(secret: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(tag_of(&Key::new(HMAC_SHA256, secret), message).as_ref());
+    out
+}
 
 /// The signature of `message`.
 #[must_use]
 pub fn sign(secret: &[u8], message: &[u8]) -> String {
-    let tag = tag_of(&Key::new(HMAC_SHA256, secret), message);
-    tag.as_ref().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&tag(secret, message))
 }
 
 /// Whether `signature` is that of `message`; takes the same time for every wrong one.

@@ -15,6 +15,7 @@ pub mod principal;
 pub mod provider;
 pub mod quota;
 pub mod quoted;
+pub mod secret;
 pub mod share;
 pub mod summary;
 pub mod terms;

@@ -9,12 +9,13 @@ use source::File;
 use sproxy::domain::provider::Provider;
 
 /// Each module and its floor; a module imports strictly lower floors.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("domain", 0),
     ("json", 0),
+    ("crypto", 1),
     ("dialect", 1),
+    ("cloud", 2),
     ("config", 2),
-    ("crypto", 2),
     ("inbound", 2),
     ("metering", 2),
     ("store", 2),

@@ -7,6 +7,7 @@
 mod accounts;
 mod architecture;
 mod cli;
+mod cloud;
 mod cluster;
 mod config;
 mod harness;
