@@ -3,9 +3,11 @@
 //! for the time: all of that is an argument.
 
 pub mod aws_credentials;
+pub mod bedrock;
 pub mod bedrock_errors;
 pub mod bedrock_events;
 pub mod event_stream;
 pub mod machine;
 pub mod percent;
 pub mod sigv4;
+pub mod vertex;

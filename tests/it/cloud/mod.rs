@@ -1,5 +1,6 @@
 //! What clouds want, held against the clients that the clouds' vendors have written.
 
+mod conversion;
 mod event_stream;
 mod sigv4;
 
