@@ -3,10 +3,12 @@
 //! for the time: all of that is an argument.
 
 pub mod aws_credentials;
+pub mod aws_discovery;
 pub mod bedrock;
 pub mod bedrock_errors;
 pub mod bedrock_events;
 pub mod event_stream;
+pub mod gcp;
 pub mod machine;
 pub mod percent;
 pub mod sigv4;

@@ -1,6 +1,7 @@
 //! Cryptography, each use of it behind one small door: API keys, passwords, access tokens, signatures.
 
 pub mod api_key;
+pub mod assertion;
 pub mod digest;
 pub mod mac;
 pub mod password;

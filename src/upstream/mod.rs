@@ -1,6 +1,8 @@
 //! The upstream side: which target gets a call, by model, health and weight, and whether another may have it after a
 //! failure. How the call gets there is [`transport`](crate::transport)'s.
 
+pub mod credentials;
+
 mod balance;
 mod call;
 mod error;

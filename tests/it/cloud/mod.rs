@@ -1,6 +1,7 @@
 //! What clouds want, held against the clients that the clouds' vendors have written.
 
 mod conversion;
+mod credentials;
 mod event_stream;
 mod sigv4;
 

@@ -1,0 +1,79 @@
+//! One request to whoever gives credentials, and its answer as a whole.
+
+use std::future::poll_fn;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, StatusCode};
+
+use crate::transport::{Client, Endpoint, Http2, Proxy};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// More than any answer with credentials has.
+const ANSWER_MAX: usize = 256 * 1024;
+
+/// How issuers of credentials are reached.
+#[derive(Clone, Debug, Default)]
+pub struct Exchange {
+    /// For those on the Internet; those of the machine are asked directly.
+    pub proxy: Option<Proxy>,
+    /// Authorities to trust besides the public ones, as PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Exchange {
+    /// Sends a request with a whole URL through the proxy, if there is one.
+    ///
+    /// # Errors
+    /// In words; nothing of the request is in them.
+    pub(super) async fn send(&self, request: Request<Bytes>) -> Result<(StatusCode, Bytes), String> {
+        self.send_by(request, self.proxy.clone()).await
+    }
+
+    /// Sends a request with a whole URL to a server of this machine's own network.
+    ///
+    /// # Errors
+    /// As [`Self::send`] says.
+    pub(super) async fn send_directly(&self, request: Request<Bytes>) -> Result<(StatusCode, Bytes), String> {
+        self.send_by(request, None).await
+    }
+
+    /// Over a connection of its own: it is rare, and nothing has to be kept until the next.
+    async fn send_by(
+        &self,
+        request: Request<Bytes>,
+        proxy: Option<Proxy>,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let endpoint = Endpoint {
+            url: request.uri().clone(),
+            http2: Http2::No,
+            proxy,
+            ca_file: self.ca_file.clone(),
+            connect_timeout: CONNECT_TIMEOUT,
+            answer_timeout: ANSWER_TIMEOUT,
+            idle_timeout: ANSWER_TIMEOUT,
+            queue_timeout: ANSWER_TIMEOUT,
+            max_connections: 1,
+            http2_connections: 1,
+        };
+        let failed = |reason: String| format!("{host}: {reason}");
+        let client = Client::new(&endpoint).map_err(failed)?;
+        let (head, mut body) = client.request(request).await.map_err(|error| failed(error.to_string()))?;
+        let mut whole = BytesMut::new();
+        while let Some(piece) = poll_fn(|cx| body.poll_piece(cx)).await {
+            whole.extend_from_slice(&piece.map_err(|error| failed(error.to_string()))?);
+            if whole.len() > ANSWER_MAX {
+                return Err(failed(format!("the answer has more than {ANSWER_MAX} bytes")));
+            }
+        }
+        Ok((head.status, whole.freeze()))
+    }
+}
+
+/// Why an answer with that status has no credentials: what its body says, where that is more than the status.
+pub(super) fn refusal(status: StatusCode, told: &str) -> String {
+    if status.is_success() { told.to_owned() } else { format!("answered {status}: {told}") }
+}
