@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 use super::client::{Client, Query};
 use super::error::Error;
 use super::limits::{self, LimitFlags};
-use super::output::{text, time, typed};
+use super::output::{shell_quoted, text, time};
 use super::session::Session;
 
 /// `sproxy group …`
@@ -89,7 +89,7 @@ pub async fn run(args: GroupArgs) -> Result<(), Error> {
                 &group,
                 &format!(
                     "group {name} is there; put people in: sproxy user set NAME --group {}",
-                    typed(&name)
+                    shell_quoted(&name)
                 ),
             )
         }
@@ -125,7 +125,7 @@ pub async fn run(args: GroupArgs) -> Result<(), Error> {
                     match reason {
                         Error::Refused(said) if said.contains("with force") => Error::Refused(format!(
                             "{said}: sproxy group remove {} --move-to GROUP, or --force",
-                            typed(&name)
+                            shell_quoted(&name)
                         )),
                         other => other,
                     }

@@ -103,7 +103,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
         .build()
         .map_err(Error::io("starting the runtime"))?;
     match command {
-        Command::Demo(args) => runtime.block_on(play(args)),
+        Command::Demo(args) => runtime.block_on(run_demo(args)),
         Command::Serve(args) => runtime.block_on(serve::run(args)),
         Command::MockProvider(args) => runtime.block_on(mock_provider::run(args)),
         Command::Config(args) => config::run(&args),
@@ -121,7 +121,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
 }
 
 /// Books that are not right are no error of the demo, but its exit code says so.
-async fn play(args: demo::DemoArgs) -> Result<(), Error> {
+async fn run_demo(args: demo::DemoArgs) -> Result<(), Error> {
     match demo::run(args).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::Verdict),

@@ -19,11 +19,11 @@ pub struct Output {
 pub struct Column {
     title: &'static str,
     field: &'static str,
-    reads: Reads,
+    format: CellFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reads {
+enum CellFormat {
     Text,
     Time,
     Count,
@@ -35,36 +35,36 @@ enum Reads {
 /// A column of texts, times and lists; nothing is a dash.
 #[must_use]
 pub const fn text(title: &'static str, field: &'static str) -> Column {
-    Column { title, field, reads: Reads::Text }
+    Column { title, field, format: CellFormat::Text }
 }
 
 /// A column of times, to the second.
 #[must_use]
 pub const fn time(title: &'static str, field: &'static str) -> Column {
-    Column { title, field, reads: Reads::Time }
+    Column { title, field, format: CellFormat::Time }
 }
 
 #[must_use]
 pub const fn count(title: &'static str, field: &'static str) -> Column {
-    Column { title, field, reads: Reads::Count }
+    Column { title, field, format: CellFormat::Count }
 }
 
 /// A column of money in nano-USD.
 #[must_use]
 pub const fn nanousd(title: &'static str, field: &'static str) -> Column {
-    Column { title, field, reads: Reads::NanoUsd }
+    Column { title, field, format: CellFormat::NanoUsd }
 }
 
 /// A column of limits; nothing is unlimited.
 #[must_use]
 pub const fn limit(title: &'static str, field: &'static str) -> Column {
-    Column { title, field, reads: Reads::Limit }
+    Column { title, field, format: CellFormat::Limit }
 }
 
 /// A column of yes and no.
 #[must_use]
 pub const fn yes_no(title: &'static str, field: &'static str) -> Column {
-    Column { title, field, reads: Reads::YesNo }
+    Column { title, field, format: CellFormat::YesNo }
 }
 
 impl Output {
@@ -97,7 +97,7 @@ impl Output {
                 .add_row(columns.iter().zip(&decimals).map(|(column, decimals)| column.cell(row, *decimals)));
         }
         for (at, column) in columns.iter().enumerate() {
-            let is_number = !matches!(column.reads, Reads::Text | Reads::Time | Reads::YesNo);
+            let is_number = !matches!(column.format, CellFormat::Text | CellFormat::Time | CellFormat::YesNo);
             if let Some(column) = table.column_mut(at).filter(|_| is_number) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -164,26 +164,28 @@ fn table() -> Table {
 impl Column {
     /// The decimals that money takes in this column.
     fn decimals(&self, rows: &[Value]) -> usize {
-        let money = rows.iter().filter(|_| self.reads == Reads::NanoUsd);
+        let money = rows.iter().filter(|_| self.format == CellFormat::NanoUsd);
         money.filter_map(|row| row.get(self.field)?.as_i64()).map(decimals_of).max().unwrap_or(2)
     }
 
     fn cell(&self, row: &Value, decimals: usize) -> String {
         let value = row.get(self.field).unwrap_or(&Value::Null);
-        match self.reads {
-            Reads::Text => plain(value),
-            Reads::Time => to_the_second(&plain(value)),
-            Reads::Count => {
+        match self.format {
+            CellFormat::Text => plain(value),
+            CellFormat::Time => to_the_second(&plain(value)),
+            CellFormat::Count => {
                 value.as_i64().map_or_else(|| plain(value), |number| grouped(&number.to_string()))
             }
-            Reads::NanoUsd => value.as_i64().map_or_else(|| plain(value), |nano| usd_with(nano, decimals)),
-            Reads::Limit if value.is_null() => "unlimited".to_owned(),
-            Reads::Limit => {
+            CellFormat::NanoUsd => {
+                value.as_i64().map_or_else(|| plain(value), |nano| usd_with(nano, decimals))
+            }
+            CellFormat::Limit if value.is_null() => "unlimited".to_owned(),
+            CellFormat::Limit => {
                 // An amount of money that is whole comes as a number with a point.
                 let whole = value.as_f64().filter(|number| number.fract() == 0.0);
                 whole.map_or_else(|| plain(value), |number| grouped(&format!("{number:.0}")))
             }
-            Reads::YesNo => (if value.as_bool() == Some(true) { "yes" } else { "no" }).to_owned(),
+            CellFormat::YesNo => (if value.as_bool() == Some(true) { "yes" } else { "no" }).to_owned(),
         }
     }
 }
@@ -226,7 +228,7 @@ fn to_the_second(text: &str) -> String {
 
 /// A name as it has to be typed in a shell.
 #[must_use]
-pub fn typed(name: &str) -> String {
+pub fn shell_quoted(name: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_.@+:,".contains(c);
     if !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain) {
         return name.to_owned();
@@ -292,7 +294,7 @@ mod tests {
             ("-x", "'-x'"),
             ("$HOME", "'$HOME'"),
         ] {
-            assert_eq!(typed(name), as_typed);
+            assert_eq!(shell_quoted(name), as_typed);
         }
     }
 

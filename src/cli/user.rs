@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::client::{Client, Query};
 use super::error::Error;
 use super::limits::{self, LimitFlags};
-use super::output::{Column, Output, text, time, typed, yes_no};
+use super::output::{Column, Output, shell_quoted, text, time, yes_no};
 use super::passwords;
 use super::session::Session;
 
@@ -120,7 +120,10 @@ pub async fn run(args: UserArgs) -> Result<(), Error> {
             let user = client.post(&["admin", "v1", USERS], Some(&body.into())).await?;
             output.done(
                 &user,
-                &format!("user {name} is there; give them a key: sproxy key create --user {}", typed(&name)),
+                &format!(
+                    "user {name} is there; give them a key: sproxy key create --user {}",
+                    shell_quoted(&name)
+                ),
             )
         }
         Action::List => {

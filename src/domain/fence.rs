@@ -11,21 +11,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// another one was acknowledged does not know of that.
 #[derive(Clone, Debug, Default)]
 pub struct Fence {
-    told: u64,
-    given: Arc<AtomicU64>,
+    reported: u64,
+    acknowledged: Arc<AtomicU64>,
 }
 
 impl Fence {
-    /// `told` by the node; `given` by this process, raised before an acknowledgement leaves it.
+    /// `reported` by the node as the last that was acknowledged to it; `acknowledged` by this process, raised before an
+    /// acknowledgement leaves it.
     #[must_use]
-    pub fn new(told: u64, given: Arc<AtomicU64>) -> Self {
-        Self { told, given }
+    pub fn new(reported: u64, acknowledged: Arc<AtomicU64>) -> Self {
+        Self { reported, acknowledged }
     }
 
     /// How many batches a database must hold. To be asked inside the transaction that counts the next one, on a
     /// connection that is there: what is acknowledged later was committed by the same database.
     #[must_use]
     pub fn least(&self) -> u64 {
-        self.told.max(self.given.load(Ordering::Acquire))
+        self.reported.max(self.acknowledged.load(Ordering::Acquire))
     }
 }

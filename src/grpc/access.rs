@@ -35,7 +35,7 @@ impl Access {
         match path.rsplit_once('/').map(|(service, _)| service) {
             Some("/sproxy.v1.Cluster") => self.node(headers),
             Some("/sproxy.v1.Stats") => self.reads(headers),
-            // Health and reflection are for everybody; whatever else there is, there is not.
+            // Health and reflection are for everybody, and there is nothing else.
             _ => Ok(()),
         }
     }

@@ -47,7 +47,7 @@ const PROTOCOLS: Protocols = Protocols { http1: false, streams: 256, windows: So
 /// The longest that a call may take to be answered; streams may go on.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// The largest request for statistics, health or reflection.
-const QUESTION_BYTES_MAX: usize = 64 << 10;
+const REQUEST_BYTES_MAX: usize = 64 << 10;
 /// Batches in memory at the same time, of all followers together. More wait unread until their deadline.
 const PUSHES_MAX: usize = 32;
 const PUSH: &str = "/sproxy.v1.Cluster/PushUsage";
@@ -150,7 +150,8 @@ impl Calls {
     #[allow(clippy::result_large_err, reason = "tonic's handlers return a Status")]
     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Body>, Status> {
         self.access.caller(request.uri().path(), request.headers())?;
-        let deadline = Instant::now() + asked_for(request.headers()).unwrap_or(ANSWER_MAX).min(ANSWER_MAX);
+        let deadline =
+            Instant::now() + requested_timeout(request.headers()).unwrap_or(ANSWER_MAX).min(ANSWER_MAX);
         let answer = async {
             let _place = match request.uri().path() {
                 PUSH => Some(
@@ -175,7 +176,7 @@ fn unavailable(text: &str) -> Status {
 }
 
 /// How long a caller will wait, as it says in `grpc-timeout`: at most eight digits and a unit.
-fn asked_for(headers: &HeaderMap) -> Option<Duration> {
+fn requested_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let amount: u64 = Some(digits).filter(|digits| digits.len() <= 8)?.parse().ok()?;
@@ -192,7 +193,7 @@ fn asked_for(headers: &HeaderMap) -> Option<Duration> {
 
 async fn routes<B: LeaderStore>(services: Services<B>) -> Result<Routes, Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let health = health.max_decoding_message_size(QUESTION_BYTES_MAX);
+    let health = health.max_decoding_message_size(REQUEST_BYTES_MAX);
     reporter.set_serving::<ClusterServer<ClusterService<B>>>().await;
     let cluster = ClusterServer::new(services.cluster)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -201,7 +202,7 @@ async fn routes<B: LeaderStore>(services: Services<B>) -> Result<Routes, Error> 
         .send_compressed(CompressionEncoding::Zstd);
     reporter.set_serving::<StatsServer<StatsService>>().await;
     let stats = StatsServer::new(services.stats)
-        .max_decoding_message_size(QUESTION_BYTES_MAX)
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip);
     let reflection = || {
@@ -213,8 +214,8 @@ async fn routes<B: LeaderStore>(services: Services<B>) -> Result<Routes, Error> 
     routes.add_service(health).add_service(cluster).add_service(stats);
     // grpcurl and older clients ask for v1alpha.
     routes
-        .add_service(reflection().build_v1()?.max_decoding_message_size(QUESTION_BYTES_MAX))
-        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(QUESTION_BYTES_MAX));
+        .add_service(reflection().build_v1()?.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(REQUEST_BYTES_MAX));
     Ok(routes.routes())
 }
 
@@ -227,7 +228,7 @@ mod tests {
         let read = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("grpc-timeout", text.parse().unwrap());
-            asked_for(&headers)
+            requested_timeout(&headers)
         };
         assert_eq!(read("5S"), Some(Duration::from_secs(5)));
         assert_eq!(read("250m"), Some(Duration::from_millis(250)));

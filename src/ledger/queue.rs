@@ -170,7 +170,7 @@ impl Reservation {
         let queue = Arc::clone(&self.0.queue);
         let (notify, committed) = oneshot::channel();
         let record = record.into().into_inner();
-        queue.put(Waiting { record, waiter: Some(Waiter { notify: Some(notify), place: self.0 }) });
+        queue.enqueue(Waiting { record, waiter: Some(Waiter { notify: Some(notify), place: self.0 }) });
         Receipt { committed, commit_timeout: queue.commit_timeout }
     }
 }
@@ -247,7 +247,7 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    fn put(&self, mut waiting: Waiting) {
+    fn enqueue(&self, mut waiting: Waiting) {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
@@ -277,7 +277,7 @@ impl Queue {
     }
 
     /// Takes up to `most` records from the head of the queue.
-    pub(super) fn take(&self, most: usize) -> Batch {
+    pub(super) fn dequeue(&self, most: usize) -> Batch {
         let mut state = self.state.lock();
         let most = most.min(state.waiting.len());
         let safe = most.min(state.recovered);

@@ -88,7 +88,7 @@ impl UsageWriter {
         // Whoever is ready to run now may end an answer too: one transaction for all of them costs little more than
         // one for the first. Nobody waits for that: with nothing else to run it goes on at once.
         yield_now().await;
-        let batch = self.queue.take(self.batch);
+        let batch = self.queue.dequeue(self.batch);
         if batch.records.is_empty() {
             return;
         }
@@ -151,7 +151,7 @@ impl UsageWriter {
             biased;
             () = sleep_until(next_try) => false,
             () = self.queue.record_available() => {
-                kept.push_back(self.queue.take(self.batch));
+                kept.push_back(self.queue.dequeue(self.batch));
                 true
             }
         }

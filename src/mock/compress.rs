@@ -10,25 +10,25 @@ use crate::mock::steering::Encoding;
 /// `frames` compressed as one body; every frame is flushed, so that it decodes without the next.
 pub fn compress(encoding: Encoding, frames: &[Vec<u8>]) -> io::Result<Vec<Vec<u8>>> {
     match encoding {
-        Encoding::Gzip => each(
+        Encoding::Gzip => compress_each(
             GzEncoder::new(Vec::new(), Compression::fast()),
             frames,
             GzEncoder::get_mut,
             GzEncoder::finish,
         ),
-        Encoding::Deflate => each(
+        Encoding::Deflate => compress_each(
             ZlibEncoder::new(Vec::new(), Compression::fast()),
             frames,
             ZlibEncoder::get_mut,
             ZlibEncoder::finish,
         ),
-        Encoding::Brotli => each(
+        Encoding::Brotli => compress_each(
             brotli::CompressorWriter::new(Vec::new(), 4096, 4, 18),
             frames,
             brotli::CompressorWriter::get_mut,
             |encoder| Ok(encoder.into_inner()),
         ),
-        Encoding::Zstd => each(
+        Encoding::Zstd => compress_each(
             zstd::stream::write::Encoder::new(Vec::new(), 1)?,
             frames,
             zstd::stream::write::Encoder::get_mut,
@@ -37,7 +37,7 @@ pub fn compress(encoding: Encoding, frames: &[Vec<u8>]) -> io::Result<Vec<Vec<u8
     }
 }
 
-fn each<E: Write>(
+fn compress_each<E: Write>(
     mut encoder: E,
     frames: &[Vec<u8>],
     written: impl Fn(&mut E) -> &mut Vec<u8>,

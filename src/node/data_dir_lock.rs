@@ -11,7 +11,7 @@ const FILE: &str = "sproxy.lock";
 /// # Errors
 /// Which process has it, or why it cannot be taken, as a sentence.
 pub fn take(data_dir: &Path) -> Result<FileLock, String> {
-    FileLock::take(&data_dir.join(FILE)).map_err(|taken| match taken {
+    FileLock::acquire(&data_dir.join(FILE)).map_err(|taken| match taken {
         Taken::By(holder) => format!(
             "node.data_dir {} is in use by {holder}: stop that, or give this node a directory of its own",
             data_dir.display()

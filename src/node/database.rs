@@ -15,7 +15,7 @@ pub(super) async fn open(
     entrance: &EarlyListener,
 ) -> Result<(Store, Arc<DatabaseLock>), store::Error> {
     let location = location(config);
-    let taking = DatabaseLock::take(&location);
+    let taking = DatabaseLock::acquire(&location);
     let lock = match location {
         Location::Sqlite { .. } => taking.await?,
         Location::Postgres { .. } => {

@@ -29,15 +29,14 @@ impl DatabaseLock {
     ///
     /// # Errors
     /// [`Error::InUse`] with who has it, [`Error::Unavailable`] when it cannot be reached.
-    pub async fn take(location: &Location) -> Result<Self, Error> {
+    pub async fn acquire(location: &Location) -> Result<Self, Error> {
         match location {
-            Location::Sqlite { path, .. } => take_file(path).map(Held::File).map(Self),
-            Location::Postgres { url } => Ok(Self(Held::Session(Box::new(Session::take(url).await?)))),
+            Location::Sqlite { path, .. } => acquire_file(path).map(Held::File).map(Self),
+            Location::Postgres { url } => Ok(Self(Held::Session(Box::new(Session::acquire(url).await?)))),
         }
     }
 
-    /// Sees to it that the lock is held, also after the server was away. Comes back only when another process has the
-    /// database, and says which.
+    /// Keeps the lock, also after the server was away. Returns only when another process has the database, and says which.
     pub async fn keep(&self) -> Error {
         match &self.0 {
             Held::File(_) => std::future::pending().await,
@@ -56,12 +55,12 @@ impl DatabaseLock {
 }
 
 /// Beside the database's file, which SQLite itself locks: closing it here would give up the locks of SQLite there.
-fn take_file(path: &Path) -> Result<FileLock, Error> {
+fn acquire_file(path: &Path) -> Result<FileLock, Error> {
     // A database that is yet to be made has no other name. Its directory is missing: what opens it says so.
     let file = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut lock = file.into_os_string();
     lock.push(".lock");
-    FileLock::take(&PathBuf::from(lock)).map_err(|taken| match taken {
+    FileLock::acquire(&PathBuf::from(lock)).map_err(|taken| match taken {
         Taken::By(holder) => Error::InUse(in_use(&path.display().to_string(), &holder)),
         Taken::Failed(said) => Error::Unavailable(said),
     })

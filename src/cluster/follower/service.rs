@@ -93,7 +93,7 @@ struct Inner {
     metrics: FollowerMetrics,
 }
 
-/// What of [`Parts`] is needed later.
+/// What of [`Dependencies`] is needed later.
 struct Context {
     weight: u32,
     sync_interval: Duration,
@@ -335,7 +335,7 @@ impl Inner {
                 let _ = stop.run_until_cancelled(sessions.changed()).await;
                 continue;
             };
-            let Some(ended) = stop.run_until_cancelled(self.listen(&session, &mut retry)).await else {
+            let Some(ended) = stop.run_until_cancelled(self.watch_once(&session, &mut retry)).await else {
                 return;
             };
             if let Err(error) = ended {
@@ -346,7 +346,7 @@ impl Inner {
         }
     }
 
-    async fn listen(&self, session: &Session, retry: &mut Backoff) -> Result<(), Error> {
+    async fn watch_once(&self, session: &Session, retry: &mut Backoff) -> Result<(), Error> {
         let request = self.follower.watch_request(session).await?;
         let mut stream = self.follower.leader().watch(request).await?;
         loop {

@@ -56,7 +56,7 @@ impl<B: LeaderStore> Leader<B> {
         let (id, instance) = parse_sender(&request.node_id, &request.instance_id)?;
         self.check_ledger(&request.ledger_id)?;
         self.check_leader_instance(&request.leader_instance_id)?;
-        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        self.registry.lock().note_alive(&id, instance, self.clock.now())?;
         self.check_batches(&id, request.last_batch).await?;
         let report = HeartbeatReport {
             unsynced: request.unsynced,
@@ -75,7 +75,7 @@ impl<B: LeaderStore> Leader<B> {
     /// Not found for another run than the registered one; what the database says.
     pub async fn leave(&self, request: &v1::LeaveRequest) -> Result<v1::LeaveResponse, Failure> {
         let (id, instance) = parse_sender(&request.node_id, &request.instance_id)?;
-        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        self.registry.lock().note_alive(&id, instance, self.clock.now())?;
         let owed = self.owed_by(&id, request).await;
         let (node, now, acknowledged) = (id.clone(), self.clock.now(), Arc::clone(&self.acknowledged));
         let rule = move |registry: &mut Registry| {

@@ -133,7 +133,12 @@ impl Entry {
     }
 
     /// Checks that `node` may register under this id: it is this run, or its successor, or the id is free.
-    pub fn check(&mut self, node: &Registration, heartbeat: Duration, now: Timestamp) -> Result<(), Error> {
+    pub fn check_takeover(
+        &mut self,
+        node: &Registration,
+        heartbeat: Duration,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let Some(held) = self.peer.instance_id.filter(|held| self.peer.is_active && *held != node.instance)
         else {
             return Ok(());
@@ -162,14 +167,14 @@ impl Entry {
     }
 
     /// It gave a sign of life.
-    pub fn heard(&mut self, now: Timestamp) {
+    pub fn mark_alive(&mut self, now: Timestamp) {
         self.silent_since = now;
         self.watch_disconnected = false;
-        self.note(|status| status.last_seen = now);
+        self.update_status(|status| status.last_seen = now);
     }
 
     /// Notes what was heard of the present run.
-    pub fn note(&mut self, what: impl FnOnce(&mut PeerStatus)) {
+    pub fn update_status(&mut self, what: impl FnOnce(&mut PeerStatus)) {
         let Some(instance_id) = self.peer.instance_id else { return };
         let status = self.status.get_or_insert_with(|| PeerStatus {
             id: self.peer.id.clone(),

@@ -45,7 +45,7 @@ impl<B: LeaderStore> Leader<B> {
             let text = format!("{} records at once; at most {RECORDS_MAX}", request.records.len());
             return Err(Failure::new(Kind::TooLarge, text));
         }
-        self.registry.lock().seen(&id, instance, self.clock.now())?;
+        self.registry.lock().note_alive(&id, instance, self.clock.now())?;
         let mut records = Vec::with_capacity(request.records.len());
         let mut unreadable = Vec::new();
         let mut former = BTreeSet::new();

@@ -78,7 +78,7 @@ impl Registry {
             return Err(Error::Leader(id));
         }
         if let Some(held) = self.entries.get_mut(&id) {
-            held.check(&node, self.heartbeat, now)?;
+            held.check_takeover(&node, self.heartbeat, now)?;
         }
         let known = self.entries.get(&id);
         if known.is_none() && self.entries.len() >= PEERS_MAX {
@@ -163,11 +163,11 @@ impl Registry {
         now: Timestamp,
     ) -> Result<Peer, Error> {
         let entry = self.entry_of_instance(id, instance)?;
-        entry.heard(now);
+        entry.mark_alive(now);
         entry.self_draining = report.draining;
         // Nothing can be synced that is still to come: a clock that is ahead must not make totals look complete.
         let through = report.synced_through.map(|through| through.min(now));
-        entry.note(|status| {
+        entry.update_status(|status| {
             status.unsynced = Some(report.unsynced);
             status.synced_through = status.synced_through.max(through);
         });
@@ -178,8 +178,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Unknown`]: the node has to register.
-    pub fn seen(&mut self, id: &NodeId, instance: InstanceId, now: Timestamp) -> Result<(), Error> {
-        self.entry_of_instance(id, instance).map(|entry| entry.heard(now))
+    pub fn note_alive(&mut self, id: &NodeId, instance: InstanceId, now: Timestamp) -> Result<(), Error> {
+        self.entry_of_instance(id, instance).map(|entry| entry.mark_alive(now))
     }
 
     /// A node watches the state: that it lives is seen until the watch ends.
@@ -188,7 +188,7 @@ impl Registry {
     /// [`Error::Unknown`]: the node has to register.
     pub fn watch_opened(&mut self, id: &NodeId, instance: InstanceId, now: Timestamp) -> Result<(), Error> {
         let entry = self.entry_of_instance(id, instance)?;
-        entry.heard(now);
+        entry.mark_alive(now);
         entry.watches += 1;
         Ok(())
     }
@@ -205,7 +205,7 @@ impl Registry {
     /// Up to when a node owes nothing is unknown until its next heartbeat: the leader's database has lost some of it.
     pub fn invalidate_sync_point(&mut self, id: &NodeId) {
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.note(|status| (status.synced_through, status.sync_point_invalid) = (None, true));
+            entry.update_status(|status| (status.synced_through, status.sync_point_invalid) = (None, true));
         }
     }
 
@@ -222,7 +222,7 @@ impl Registry {
         now: Timestamp,
     ) -> Result<Peer, Error> {
         let entry = self.entry_of_instance(id, instance)?;
-        entry.heard(now);
+        entry.mark_alive(now);
         // The peer that is kept now includes it.
         entry.status = None;
         entry.peer.is_active = false;

@@ -113,15 +113,15 @@ pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Fai
     let tasks = vec![
         Task::new("cluster registry", {
             let inner = Arc::clone(&inner);
-            |stop| inner.keep_registry(stop)
+            |stop| inner.run_registry(stop)
         }),
         Task::new("cluster state", {
             let inner = Arc::clone(&inner);
-            |stop| inner.publish_state(stop)
+            |stop| inner.run_state_publishing(stop)
         }),
         Task::new("cluster usage", {
             let inner = Arc::clone(&inner);
-            |stop| inner.share_usage(stop)
+            |stop| inner.run_usage_exchange(stop)
         }),
     ];
     Ok((LeaderService { inner }, tasks))
@@ -311,7 +311,7 @@ impl Inner {
     }
 
     /// Once per heartbeat: marks silent peers inactive, and writes what the others said.
-    async fn keep_registry(self: Arc<Self>, stop: CancellationToken) {
+    async fn run_registry(self: Arc<Self>, stop: CancellationToken) {
         while pause(self.leader.heartbeat_interval(), &stop).await {
             if let Err(error) = self.leader.sweep().await {
                 tracing::warn!(%error, "the registry could not be written; it is tried again");
@@ -338,7 +338,7 @@ impl Inner {
     }
 
     /// Publishes accounts to followers whenever they have changed.
-    async fn publish_state(self: Arc<Self>, stop: CancellationToken) {
+    async fn run_state_publishing(self: Arc<Self>, stop: CancellationToken) {
         let mut versions = self.accounts.versions();
         let mut retry = Backoff::new();
         loop {
@@ -359,7 +359,7 @@ impl Inner {
     }
 
     /// Ten times a second: passes on what was used here to the followers, and what was used there to this node's limits.
-    async fn share_usage(self: Arc<Self>, stop: CancellationToken) {
+    async fn run_usage_exchange(self: Arc<Self>, stop: CancellationToken) {
         let mut through = 0;
         while pause(USAGE_EVERY, &stop).await {
             let now = self.clock.now();

@@ -1,10 +1,10 @@
-//! Whether a leader takes the state of a follower: a leader that has lost its own, and one that goes back to that state
-//! and lacks the end of it. Pure.
+//! Whether a leader adopts the state of a follower: when it has lost its own, or when its own goes back to the same state and
+//! lacks later versions of it. Pure.
 //!
-//! A follower takes no state in place of its own that its own did not go into ([`StateVersion::may_become`]), so what it alone
-//! knows is lost neither when the leader before this one had given it to nobody else, nor when this one has begun with what
-//! another follower knew: it offers it, and the leader adds it ([`Adoption::Complete`]). What was removed is told from what
-//! was never known by its id, which states remember ([`State::removed`]).
+//! A follower replaces its state only by one that includes it ([`StateVersion::may_become`]). So what a follower alone knows
+//! is not lost, neither when its former leader had replicated it to nobody else, nor when this leader has adopted the state
+//! of another follower first: the follower offers its state, and the leader adds it to its own ([`Adoption::Complete`]).
+//! States remember the ids of what was removed ([`State::removed`]), so that it is told from what was never known.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
@@ -17,13 +17,13 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::LedgerId;
 use crate::domain::user::{ApiKey, User};
 
-/// So long after its creation a ledger that was changed already, because an admin was faster than the followers, still
-/// takes followers' states, beside its own.
+/// For so long after its creation a ledger that an admin has changed before the followers registered still adopts their
+/// states, in addition to its own.
 const YOUNG_FOR: Duration = Duration::from_hours(1);
 
-/// How long a ledger has been there. What the clock said when the process started, and from there on what it went ahead
-/// between two looks, as far as that can be true: a clock that is set while a leader waits for its followers neither ends
-/// that time nor prolongs it.
+/// How long a ledger has existed: by the clock when the process started, and from then on by what the clock advanced between
+/// two updates, as far as that can be true. A clock that is set while a leader waits for its followers neither ends that
+/// time nor prolongs it.
 #[derive(Clone, Copy, Debug)]
 pub struct Age {
     age: Duration,
@@ -37,7 +37,7 @@ impl Age {
         Self { age: now.since(created_at(ledger)), updated_at: now }
     }
 
-    /// Another look, not more than `longest` after the one before. Returns the age.
+    /// Updates and returns the age. To be called at most `longest` after the call before.
     pub fn update(&mut self, now: Timestamp, longest: Duration) -> Duration {
         self.age += now.since(self.updated_at).min(longest);
         self.updated_at = now;
@@ -48,29 +48,29 @@ impl Age {
 /// What a leader's state goes back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
-    /// What it holds now.
+    /// The state that it holds now.
     pub origin: StateVersion,
-    /// The version that it had when it was created, or had just taken a follower's state in place of its own. Still
-    /// the same: nobody has worked on it.
+    /// The version that it had when it was created, or when its state was last replaced by a follower's. As long as the
+    /// version is the same, nobody has changed the state.
     pub pristine_version: u64,
-    /// Whose state it took last, and of which version.
+    /// The ledger and the version of the state that it adopted last.
     pub adopted: Option<(LedgerId, u64)>,
 }
 
-/// How a follower's state is taken.
+/// How a follower's state is adopted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adoption {
-    /// In place of one's own, which nobody has worked on.
+    /// It replaces the own state, which nobody has changed.
     Replace,
-    /// Beside one's own. Where both have a name, the follower's stays.
+    /// It is added to the own state. Of two entries with one name, the follower's stays.
     Merge,
-    /// Beside one's own, which is of the same family. Where both have a name, one's own stays.
+    /// It is added to the own state, with which it has an ancestor in common. Of two entries with one name, the own one stays.
     Complete,
 }
 
 impl Provenance {
-    /// Whether a leader of this standing, whose ledger is so old, takes what a follower offers, and how. `offered` need say
-    /// no more than whose state it is, how new, and what it goes back to.
+    /// Whether a leader with this provenance, whose ledger has this age, adopts the state that a follower offers, and how. The
+    /// version of that state suffices to tell.
     #[must_use]
     pub fn adopts(&self, offered: &StateVersion, age: Duration) -> Option<Adoption> {
         let own = &self.origin;
@@ -84,7 +84,7 @@ impl Provenance {
         if is_pristine && (own.lineage.is_empty() || self.adopted.is_some_and(continues)) {
             return Some(Adoption::Replace);
         }
-        if own.is_of_the_family_of(offered) {
+        if own.shares_ancestor_with(offered) {
             return Some(Adoption::Complete);
         }
         (age < YOUNG_FOR).then_some(Adoption::Merge)
@@ -111,8 +111,8 @@ pub fn adopted(own: &State, offered: State, how: Adoption) -> State {
     result
 }
 
-/// What is in either and was removed in neither, each as it was changed last. Two of one name are one: the first's stays,
-/// and what belonged to the second's is its own.
+/// What is in either and was removed in neither, each as it was changed last. Of two entries with one name, the first's
+/// stays and takes over what belonged to the second's.
 fn merge(first: &State, second: &State) -> State {
     let mut state = State {
         token_keys: &first.token_keys | &second.token_keys,
@@ -177,7 +177,7 @@ impl<K> Default for NameOwners<K> {
 }
 
 impl<K: Copy + Eq + Hash> NameOwners<K> {
-    /// Whether it stays: it was not removed, and nobody has its name. Otherwise it becomes an alias of whoever has the name.
+    /// Whether an entry stays: it was not removed, and no other has its name. Otherwise it becomes an alias of the one that has.
     fn claim(&mut self, name: &str, key: K, id: Uuid, removed: &mut BTreeSet<Uuid>) -> bool {
         if removed.contains(&id) {
             return false;

@@ -37,7 +37,7 @@ pub struct SnapshotWriter {
     is_first: bool,
 }
 
-/// Of what the next piece is, and after which id it goes on.
+/// What the next piece holds, and the id after which it continues.
 #[derive(Clone, Copy, Debug)]
 enum Next {
     Groups(Option<GroupId>),

@@ -22,7 +22,7 @@ pub struct StateVersion {
     /// The ledgers that the state goes back to, the latest last: their leaders had lost them, and followers gave
     /// what they held of them to the next one.
     pub lineage: Vec<Ancestor>,
-    /// As it was created: nobody has worked on it, so nothing is lost with it.
+    /// As it was created: nobody has changed it, so nothing is lost with it.
     pub pristine: bool,
 }
 
@@ -30,14 +30,14 @@ pub struct StateVersion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ancestor {
     pub ledger: LedgerId,
-    /// Whatever was in this version of it is in the state too, or was removed since. None: an older sproxy did not say,
-    /// and is believed to mean any.
+    /// Whatever was in this version of it is in the state too, or was removed since. `None`: an older sproxy did not say;
+    /// taken for any version.
     pub version: Option<u64>,
 }
 
 impl StateVersion {
-    /// Whether a node that holds `self` may take `offered` in its place: only what is newer within one ledger, or what all
-    /// of it went into. So no leader, empty or not, takes from a follower what it never knew.
+    /// Whether a node that holds `self` may replace it by `offered`: only by a newer version of the same ledger, or by a state
+    /// that includes it. So no leader, empty or not, makes a follower lose what the leader never knew.
     #[must_use]
     pub fn may_become(&self, offered: &Self) -> bool {
         if self.ledger == offered.ledger {
@@ -46,7 +46,7 @@ impl StateVersion {
         self.pristine || offered.includes(self.ledger, self.version)
     }
 
-    /// Whether all that `ledger` held at `version` went into this.
+    /// Whether this includes all that `ledger` held at `version`.
     #[must_use]
     pub fn includes(&self, ledger: LedgerId, version: u64) -> bool {
         if ledger == self.ledger {
@@ -64,7 +64,7 @@ impl StateVersion {
 
     /// Whether both go back to one ledger.
     #[must_use]
-    pub fn is_of_the_family_of(&self, other: &Self) -> bool {
+    pub fn shares_ancestor_with(&self, other: &Self) -> bool {
         self.goes_back_to(other.ledger) || other.lineage.iter().any(|common| self.goes_back_to(common.ledger))
     }
 
@@ -84,7 +84,7 @@ impl StateVersion {
     }
 }
 
-/// Everything that is replicated for good.
+/// The replicated state.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     pub users: BTreeMap<UserId, User>,
@@ -146,7 +146,7 @@ impl State {
         }
     }
 
-    /// Takes the step that [`Self::change_to`] found.
+    /// Applies a change that [`Self::change_to`] made.
     pub fn apply(&mut self, change: Change) {
         self.removed.extend(change.removed_ids());
         change.users.apply(&mut self.users);

@@ -21,12 +21,12 @@ pub enum Taken {
 
 impl FileLock {
     /// Takes the file at `path`, which is made where it is missing.
-    pub fn take(path: &Path) -> Result<Self, Taken> {
+    pub fn acquire(path: &Path) -> Result<Self, Taken> {
         let failed = |error: io::Error| Taken::Failed(format!("{}: {error}", path.display()));
         let mut options = File::options();
         let mut file =
             options.create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
-        match patiently(&file) {
+        match lock_with_retries(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -55,7 +55,7 @@ impl FileLock {
 }
 
 /// Retries: a command that only checks whether a node runs holds the lock for a moment.
-fn patiently(file: &File) -> Result<(), TryLockError> {
+fn lock_with_retries(file: &File) -> Result<(), TryLockError> {
     for _ in 0..10 {
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),

@@ -24,11 +24,11 @@ const NAME_BYTES_MAX: usize = 63;
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// Between two attempts to take the lock.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
-/// How long to wait for a session that shows no activity. The server finds out within [`SERVER_LOOKS`] that the host of
+/// How long to wait for a session that shows no activity. The server finds out within [`SERVER_KEEPALIVES`] that the host of
 /// its process is gone.
 const STALE_MAX: Duration = Duration::from_secs(20);
 /// When the server looks whether this process's host is still there: after 5 s of silence, then every 2 s, three times.
-const SERVER_LOOKS: [(&str, &str); 3] =
+const SERVER_KEEPALIVES: [(&str, &str); 3] =
     [("tcp_keepalives_idle", "5"), ("tcp_keepalives_interval", "2"), ("tcp_keepalives_count", "3")];
 
 /// The session that holds the lock.
@@ -59,12 +59,12 @@ struct Holder {
 
 /// The holder as first observed, and when.
 #[derive(Default)]
-struct Sighting(Option<(Holder, Instant)>);
+struct FirstObserved(Option<(Holder, Instant)>);
 
 impl Session {
-    pub(super) async fn take(url: &str) -> Result<Self, Error> {
+    pub(super) async fn acquire(url: &str) -> Result<Self, Error> {
         let session = Self::new(url)?;
-        let mut seen = Sighting::default();
+        let mut seen = FirstObserved::default();
         loop {
             match session.attempt().await? {
                 Attempt::Taken => return Ok(session),
@@ -91,7 +91,7 @@ impl Session {
         let options = PgConnectOptions::from_str(url)
             .map_err(|_| Error::Unavailable("store.url is not a postgres:// address".to_owned()))?
             .application_name(&name)
-            .options(SERVER_LOOKS)
+            .options(SERVER_KEEPALIVES)
             .disable_statement_logging();
         Ok(Self { options, run, connection: tokio::sync::Mutex::default(), rival: Mutex::default() })
     }
@@ -103,9 +103,9 @@ impl Session {
     pub(super) async fn keep(&self) -> Error {
         loop {
             sleep(KEEP_EVERY).await;
-            let Err(error) = self.use_it().await else { continue };
+            let Err(error) = self.keep_alive().await else { continue };
             tracing::warn!(%error, "the session that holds the lock on the database is gone: taking it again");
-            if let Err(lost) = self.take_again().await {
+            if let Err(lost) = self.reacquire().await {
                 return lost;
             }
             tracing::info!("the lock on the database is held again");
@@ -113,8 +113,8 @@ impl Session {
     }
 
     /// Takes the lock again as soon as the server can be reached. Until then this process goes on: nobody can check.
-    async fn take_again(&self) -> Result<(), Error> {
-        let mut seen = Sighting::default();
+    async fn reacquire(&self) -> Result<(), Error> {
+        let mut seen = FirstObserved::default();
         loop {
             match self.attempt().await {
                 Ok(Attempt::Taken) => {
@@ -138,7 +138,7 @@ impl Session {
         }
     }
 
-    async fn use_it(&self) -> Result<(), Error> {
+    async fn keep_alive(&self) -> Result<(), Error> {
         let mut connection = self.connection.lock().await;
         let Some(open) = connection.as_mut() else {
             return Err(Error::Unavailable("there is no session".to_owned()));
@@ -187,7 +187,7 @@ impl Session {
     }
 
     fn sentence(&self, holder: &Holder) -> String {
-        in_use(self.options.get_database().unwrap_or("of PostgreSQL"), &holder.who())
+        in_use(self.options.get_database().unwrap_or("of PostgreSQL"), &holder.describe())
     }
 }
 
@@ -206,7 +206,7 @@ impl Holder {
         self.marks().is_some_and(|(marked, _)| marked == run)
     }
 
-    fn who(&self) -> String {
+    fn describe(&self) -> String {
         match self.marks() {
             Some((_, process)) => process.to_owned(),
             None => format!("another program (the server's process {})", self.pid),
@@ -214,7 +214,7 @@ impl Holder {
     }
 }
 
-impl Sighting {
+impl FirstObserved {
     fn is_new(&self, holder: &Holder) -> bool {
         self.0.as_ref().is_none_or(|(first, _)| first.pid != holder.pid)
     }

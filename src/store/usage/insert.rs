@@ -37,7 +37,7 @@ impl UsageRepo<'_> {
         records: &Arc<Vec<UsageRecord>>,
         synced: bool,
     ) -> Result<InsertedBatch, Error> {
-        self.insert_of(records, BatchOwner::Own { synced }).await
+        self.insert_batch_of(records, BatchOwner::Own { synced }).await
     }
 
     /// The same on a leader, for records that the follower `node` pushed: in the same transaction the batch is counted,
@@ -52,7 +52,7 @@ impl UsageRepo<'_> {
         node: &NodeId,
         fence: &Fence,
     ) -> Result<InsertedBatch, Error> {
-        self.insert_of(records, BatchOwner::Follower(node.clone(), fence.clone())).await
+        self.insert_batch_of(records, BatchOwner::Follower(node.clone(), fence.clone())).await
     }
 
     /// How many batches of `node` this leader's database holds. One look-up.
@@ -65,7 +65,7 @@ impl UsageRepo<'_> {
         Ok(columns::counted(found.map_or(Ok(0), |row| row.try_get_by_index(0))?))
     }
 
-    async fn insert_of(
+    async fn insert_batch_of(
         &self,
         records: &Arc<Vec<UsageRecord>>,
         owner: BatchOwner,
