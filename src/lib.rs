@@ -49,8 +49,8 @@
 //! | targets or prices are replaced | `Live` in `src/proxy/live.rs`; a call goes by one snapshot |
 //! | an answer passes | `src/proxy/call.rs`, `src/proxy/response_body.rs` |
 //! | a dialect is added | `src/dialect/mod.rs`: a file beside `src/dialect/openai.rs`, and what the compiler then asks for |
-//! | an endpoint is added | `router` in `src/http/control.rs`, which says where it is answered, and `src/http/openapi.rs` |
-//! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/cluster/leader/metrics.rs`, `src/cluster/follower/metrics.rs`; put together in `src/node/metrics.rs` |
+//! | an endpoint of the control plane (admin API, own data, logins) is added | `router` in `src/http/control.rs`, which says where it is answered, and `src/http/openapi.rs` |
+//! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/cluster/leader/metrics.rs` and the gauges in `src/cluster/leader/service.rs`, the same two files in `src/cluster/follower/`; put together in `src/node/metrics.rs` |
 //! | a column of a usage log is added | `src/store/usage/usage_columns.rs`, and `migrations` |
 //! | a setting is read | `src/config/sections.rs`, with its default in `src/config/defaults.toml` |
 //!
