@@ -46,6 +46,7 @@
 //! | a limit is checked | `Quota::admit` in `src/quota/mod.rs` |
 //! | a target is chosen, and another tried | `src/upstream/balance.rs`, `src/upstream/plan.rs` |
 //! | what is sent to a target is made | `BufferedRequest::for_target` in `src/proxy/buffered_request.rs` |
+//! | a call is made one of Bedrock's or Vertex's, and signed | `invoke_call` in `src/cloud/bedrock.rs`, `anthropic_call` in `src/cloud/vertex.rs`, `Signer` in `src/cloud/sigv4.rs`; its credentials are kept by `CredentialSource` in `src/upstream/credentials/source.rs` |
 //! | targets or prices are replaced | `Live` in `src/proxy/live.rs`; a call goes by one snapshot |
 //! | an answer passes | `src/proxy/call.rs`, `src/proxy/response_body.rs` |
 //! | a dialect is added | `src/dialect/mod.rs`: a file beside `src/dialect/openai.rs`, and what the compiler then asks for |

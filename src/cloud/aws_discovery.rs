@@ -12,6 +12,8 @@ use crate::domain::secret::Secret;
 /// Agents of containers, which may be asked without TLS.
 const CONTAINER_HOST: &str = "http://169.254.170.2";
 const CONTAINER_HOSTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];
+/// Settings of profiles whose credentials come from elsewhere.
+const OTHER_KINDS: [&str; 4] = ["role_arn", "credential_process", "sso_session", "sso_start_url"];
 const INSTANCE: &str = "http://169.254.169.254";
 
 /// A Bedrock API key, which is sent as it is, as a bearer token.
@@ -105,6 +107,8 @@ fn of_profile(machine: Machine<'_>) -> Result<Option<AwsCredentials>, BadCredent
             session_token: get("aws_session_token").or_else(|| get("aws_security_token")).map(Secret::new),
             expires_at: None,
         })),
+        // A profile that nobody asked for by name may be about other things, such as a region.
+        (None, None) if named.is_none() && !OTHER_KINDS.iter().any(|kind| get(kind).is_some()) => Ok(None),
         _ => Err(BadCredentials::new(
             origin(),
             "has no aws_access_key_id with an aws_secret_access_key, the only kind of profile that is supported",
@@ -210,6 +214,13 @@ mod tests {
         ] {
             let text = key_id(&variables);
             assert!(text.contains(within) && !text.contains("hush"), "{text}");
+        }
+        for (default, is_passed_over) in
+            [("region = x", true), ("role_arn = r", false), ("aws_secret_access_key = hush", false)]
+        {
+            let file = format!("[default]\n{default}\n");
+            let found = found(&[("AWS_SHARED_CREDENTIALS_FILE", "/c")], &[("/c", &file)]);
+            assert_eq!(matches!(found, Ok(AwsSource::Instance(_))), is_passed_over, "{default}");
         }
     }
 

@@ -182,10 +182,12 @@ fn betas(headers: &HeaderMap) -> Vec<&str> {
     lists.flat_map(|list| list.split(',')).map(str::trim).filter(|beta| !beta.is_empty()).collect()
 }
 
-/// Tokens are counted by models, and not by the inference profiles that send a call to one of several regions.
+/// Tokens are counted by models, and not by the inference profiles that send a call to one of several regions: of
+/// `eu.anthropic.claude…`, or of its ARN, only what the profile is about is left.
 fn base_model(model: &str) -> &str {
-    match model.split_once('.') {
-        Some((_, base)) if base.starts_with("anthropic.") => base,
+    let profile = model.split_once(":inference-profile/").map_or(model, |(_, profile)| profile);
+    match profile.split_once('.') {
+        Some((regions, base)) if base.starts_with("anthropic.") && !regions.contains([':', '/']) => base,
         _ => model,
     }
 }
@@ -260,6 +262,21 @@ mod tests {
                 .expect("base64");
             let inner = String::from_utf8(inner).expect("text");
             assert_eq!(inner, format!(r#"{{"anthropic_version":"{VERSION}",{within}"#));
+        }
+        for (model, counted) in [
+            ("global.anthropic.claude-x-v1:0", "anthropic.claude-x-v1:0"),
+            ("arn:aws:bedrock:eu-west-1:1:inference-profile/eu.anthropic.claude-x", "anthropic.claude-x"),
+            ("anthropic.claude-x", "anthropic.claude-x"),
+            (
+                "arn:aws:bedrock:eu-west-1::foundation-model/anthropic.x",
+                "arn:aws:bedrock:eu-west-1::foundation-model/anthropic.x",
+            ),
+            (
+                "arn:aws:bedrock:e:1:application-inference-profile/a.b",
+                "arn:aws:bedrock:e:1:application-inference-profile/a.b",
+            ),
+        ] {
+            assert_eq!(base_model(model), counted);
         }
         assert_eq!(count_answer(br#"{"inputTokens":12}"#).as_deref(), Some(&br#"{"input_tokens":12}"#[..]));
         for body in ["", "{}", r#"{"inputTokens":"x"}"#, r#"{"message":"m"}"#] {

@@ -1,5 +1,7 @@
-"""Prints the requests that Anthropic's clients for Bedrock and Vertex send for the calls that it is given as JSON."""
+"""Prints the requests that Anthropic's clients for Bedrock and Vertex, or AWS's own, send for the calls that it is given as
+JSON."""
 
+import base64
 import json
 import sys
 
@@ -42,6 +44,50 @@ def seen(call, **arguments):
         return sent.pop()
     raise SystemExit("nothing was sent")
 
+
+class Seen(Exception):
+    pass
+
+
+def see(request, **_):
+    raise Seen(request)
+
+
+def aws(call):
+    """The path, the body and who signs for what, of AWS's own client."""
+    import boto3
+    from botocore.config import Config
+
+    client = boto3.client(
+        "bedrock-runtime",
+        region_name="eu-west-1",
+        aws_access_key_id="AKIA",
+        aws_secret_access_key="secret",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    client.meta.events.register("before-send.bedrock-runtime", see)
+    body = base64.b64decode(call["body"])
+    calls = {
+        "invoke": lambda: client.invoke_model(modelId=call["model"], body=body),
+        "events": lambda: client.invoke_model_with_response_stream(modelId=call["model"], body=body),
+        "count": lambda: client.count_tokens(modelId=call["model"], input={"invokeModel": {"body": body}}),
+    }
+    try:
+        calls[call["what"]]()
+    except Seen as seen:
+        request = seen.args[0]
+        path = request.url.removeprefix("https://bedrock-runtime.eu-west-1.amazonaws.com")
+        signed = request.headers["Authorization"]
+        return {
+            "path": path,
+            "body": base64.b64encode(request.body).decode(),
+            "signed": signed.decode() if isinstance(signed, bytes) else signed,
+        }
+
+
+if asked["cloud"] == "aws":
+    json.dump([aws(call) for call in asked["calls"]], sys.stdout)
+    raise SystemExit
 
 requests = []
 client = client()

@@ -1,8 +1,10 @@
-//! Calls of Anthropic's API become the calls that Anthropic's own clients for the clouds make.
+//! Calls of Anthropic's API become the calls that Anthropic's own clients for the clouds make, and AWS's own.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
-use sproxy::cloud::bedrock::invoke_call;
+use sproxy::cloud::bedrock::{Api, base_url as bedrock_url, invoke_call};
 use sproxy::cloud::vertex::{Place, anthropic_call, base_url};
 
 use super::ask;
@@ -89,5 +91,54 @@ async fn a_message_is_predicted_and_counted_at_vertex_as_anthropics_client_does(
             }
             assert_eq!(json_of(theirs["count_body"].as_str().unwrap().as_bytes()), ours);
         }
+    }
+}
+
+/// Path, body and the name that is signed for are those that AWS's client sends for the same.
+#[tokio::test]
+async fn a_call_at_bedrock_is_made_as_awss_client_makes_it() {
+    let Some(python) = python_with("boto3").await else { return };
+    let body = r#"{"max_tokens":1,"messages":[{"role":"user","content":"Hé"}],"stream":false}"#;
+    let stream = body.replace("false", "true");
+    let models = [
+        "anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.anthropic.claude-sonnet-4-v1:0",
+    ];
+    let (mut ours, mut asked) = (Vec::new(), Vec::new());
+    for model in models {
+        for (what, path, body) in [
+            ("invoke", "/v1/messages", body),
+            ("events", "/v1/messages", &stream),
+            ("count", "/v1/messages/count_tokens", body),
+        ] {
+            let call = invoke_call(path, &HeaderMap::new(), body.as_bytes(), model).unwrap();
+            let inner = match what {
+                "count" => {
+                    let body: Value = serde_json::from_slice(&call.body).unwrap();
+                    body["input"]["invokeModel"]["body"].as_str().unwrap().to_owned()
+                }
+                _ => STANDARD.encode(&call.body),
+            };
+            // A profile for several regions counts no tokens.
+            let model = if what == "count" { model.rsplit("/eu.").next().unwrap() } else { model };
+            asked.push(json!({ "what": what, "model": model, "body": inner }));
+            ours.push((what, call));
+        }
+    }
+    assert_eq!(bedrock_url(Api::Invoke, "eu-west-1"), "https://bedrock-runtime.eu-west-1.amazonaws.com");
+    let theirs = ask(&python, "cloud_calls.py", &json!({ "cloud": "aws", "calls": asked })).await;
+    assert_eq!(theirs.as_array().unwrap().len(), ours.len());
+    for ((what, ours), theirs) in ours.iter().zip(theirs.as_array().unwrap()) {
+        assert_eq!(theirs["path"], ours.path);
+        let body = STANDARD.decode(theirs["body"].as_str().unwrap()).unwrap();
+        if *what == "count" {
+            let (theirs, ours): (Value, Value) =
+                (serde_json::from_slice(&body).unwrap(), serde_json::from_slice(&ours.body).unwrap());
+            assert_eq!(theirs, ours);
+        } else {
+            assert_eq!(body, ours.body);
+        }
+        let scope = format!("/eu-west-1/{}/aws4_request", Api::Invoke.service());
+        assert!(theirs["signed"].as_str().unwrap().contains(&scope), "{theirs}");
     }
 }
