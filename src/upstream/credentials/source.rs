@@ -331,8 +331,11 @@ mod tests {
 
     #[tokio::test]
     async fn one_exchange_serves_all_who_wait_and_outlives_who_hangs_up() {
+        fn may_move_between_threads<T: Send>(future: T) -> T {
+            future
+        }
         let (issuer, source) = issuer();
-        let gone = tokio::time::timeout(Duration::ZERO, source.get()).await;
+        let gone = tokio::time::timeout(Duration::ZERO, may_move_between_threads(source.get())).await;
         assert!(gone.is_err(), "nothing is there yet");
         let all = futures_util::future::join_all((0..50).map(|_| source.get()));
         let ((), all) = tokio::join!(async { issuer.open.add_permits(1) }, all);
