@@ -461,6 +461,7 @@ impl Makings {
             ttfb_ms: Some(300),
             price: Arc::default(),
             parts: Vec::new(),
+            attempts: Vec::new(),
             cost_nanousd: 4_650_000,
             session_id: Some("0b9e4b52-4cf5-4b7e-8d0f-6b3f1f1f2f3f".to_owned()),
             agent_id: None,

@@ -44,8 +44,9 @@
 //! | a call is booked | `Recorder::settle` in `src/proxy/recorder.rs`; written in `src/ledger/writer.rs` |
 //! | usage is pushed, committed and acknowledged | follower: `push_all` in `src/cluster/follower/push.rs` → `push_usage` in `src/cluster/follower/client.rs` → leader: `push_usage` in `src/grpc/cluster.rs` → `push_usage` and `apply_batch` in `src/cluster/leader/push.rs` → `apply_batch` in `src/cluster/leader/store.rs` → `apply_batch` in `src/ledger/apply_batch.rs` → `insert_pushed_batch` in `src/store/usage/insert.rs` → `insert_batch` in `src/store/usage/sqlite.rs` or `src/store/usage/postgres.rs`, which commits; and back: `acknowledgement` in `src/cluster/leader/push.rs` → `apply_acknowledgement` in `src/cluster/follower/push.rs` → `mark_synced` in `src/store/usage/sync.rs` |
 //! | a limit is checked | `Quota::admit` in `src/quota/mod.rs` |
-//! | a target is chosen, and another tried | `src/upstream/balance.rs`, `src/upstream/plan.rs` |
-//! | what is sent to a target is made | `BufferedRequest::for_target` in `src/proxy/buffered_request.rs` |
+//! | a target is chosen, and another tried | `src/upstream/balance.rs`, `src/upstream/plan.rs`; the loop in `src/proxy/send.rs` |
+//! | why an attempt failed, and what cools down | `src/upstream/failure.rs`, `src/upstream/cooldown.rs` |
+//! | what is sent to a target is made | `BufferedRequest::for_candidate` in `src/proxy/buffered_request.rs` |
 //! | a call is made one of Bedrock's or Vertex's, and signed | `invoke_call` in `src/cloud/bedrock.rs`, `anthropic_call` in `src/cloud/vertex.rs`, `Signer` in `src/cloud/sigv4.rs`; its credentials are kept by `CredentialSource` in `src/upstream/credentials/source.rs` |
 //! | targets or prices are replaced | `Live` in `src/proxy/live.rs`; a call goes by one snapshot |
 //! | an answer passes | `src/proxy/call.rs`, `src/proxy/response_body.rs` |

@@ -17,6 +17,7 @@ mod m20261128_000006_parts;
 mod m20261128_000007_floors;
 mod m20261128_000008_removed;
 mod m20261128_000009_dismissed;
+mod m20261128_000010_attempts;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000007_floors::Migration),
             Box::new(m20261128_000008_removed::Migration),
             Box::new(m20261128_000009_dismissed::Migration),
+            Box::new(m20261128_000010_attempts::Migration),
         ]
     }
 }

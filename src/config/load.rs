@@ -12,7 +12,7 @@ use super::layers::{DEFAULTS, DEFAULTS_ORIGIN, Layers, Sources};
 use super::problems::Problems;
 use super::sections::Config;
 use super::table::{Reading, Table, text_of};
-use super::{cluster, node, prices, proxy, targets};
+use super::{cluster, models, node, prices, proxy, targets};
 
 /// Reads and checks a configuration, with the environment of this process.
 ///
@@ -46,6 +46,7 @@ pub fn load_from(sources: &Sources, environment: &Environment) -> Result<Config,
         log: node::log(&section("log")),
         targets: targets::read(&reading, settings.get("targets"), &upstream),
         upstream,
+        models: models::read(&reading, settings.get("models")),
         prices: prices::read(&reading, settings.get("prices")),
     };
     let found = reading.into_problems();

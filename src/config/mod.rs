@@ -6,6 +6,7 @@ mod environment;
 mod keys;
 mod layers;
 mod load;
+mod models;
 mod node;
 mod origins;
 pub mod prices;
@@ -14,6 +15,7 @@ mod proxy;
 mod sections;
 mod show;
 mod table;
+mod target_keys;
 mod targets;
 
 pub use environment::Environment;
@@ -21,9 +23,9 @@ pub use layers::{DEFAULTS, Sources};
 pub use load::{data_dir, listen, load, load_from, near_misses};
 pub use problems::{Problem, Problems};
 pub use sections::{
-    AuthConfig, ClusterConfig, ClusterTls, Config, CorsOrigins, Database, Durability, HangUp, Http2,
-    HttpConfig, LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig, TlsFiles,
-    UpstreamConfig, UsageConfig,
+    Auth, AuthConfig, ClusterConfig, ClusterTls, Config, CorsOrigins, Database, Durability, HangUp, Http2,
+    HttpConfig, KeyConfig, LogConfig, LogFormat, ModelConfig, NodeConfig, StoreConfig, Synchronous,
+    TargetConfig, TlsFiles, UpstreamConfig, UsageConfig,
 };
 pub use show::{defaults, json_of, show};
 

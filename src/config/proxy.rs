@@ -2,6 +2,7 @@
 //! programs read it.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::Uri;
 
@@ -16,7 +17,14 @@ const NONE: &str = "none";
 pub(super) fn upstream(table: &Table<'_>, environment: &Environment) -> UpstreamConfig {
     let own = table.optional("no_proxy");
     let given = own.or_else(|| either(environment, "NO_PROXY").map(str::to_owned));
-    UpstreamConfig { proxy: secret(table), no_proxy: given.unwrap_or_default() }
+    UpstreamConfig {
+        proxy: secret(table),
+        no_proxy: given.unwrap_or_default(),
+        max_attempts: table.size("max_attempts", 1, 16),
+        retry_ratio: table.ratio("retry_ratio"),
+        retry_uncertain: table.flag("retry_uncertain"),
+        max_wait: table.duration("max_wait", Duration::ZERO),
+    }
 }
 
 /// The proxy for a target's `url`; `None` if it is reached directly.

@@ -1,5 +1,6 @@
 //! What a configuration holds once it has been read: values that are within their bounds.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct Config {
     /// Settings of all targets.
     pub upstream: UpstreamConfig,
     pub targets: Vec<TargetConfig>,
+    /// Names of the operator's own, and what stands behind them.
+    pub models: Vec<ModelConfig>,
     pub prices: PriceList,
 }
 
@@ -203,6 +206,80 @@ pub struct UpstreamConfig {
     pub proxy: Option<Secret>,
     /// Hosts, domains and networks that are reached without it.
     pub no_proxy: String,
+    /// Targets tried for one call.
+    pub max_attempts: usize,
+    /// Attempts beyond the first, as a share of calls.
+    pub retry_ratio: f64,
+    /// Whether a call is tried again that a provider may have worked on.
+    pub retry_uncertain: bool,
+    /// How long a call waits while all targets cool down.
+    pub max_wait: Duration,
+}
+
+/// As `defaults.toml` has it.
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        Self {
+            proxy: None,
+            no_proxy: String::new(),
+            max_attempts: 3,
+            retry_ratio: 0.1,
+            retry_uncertain: false,
+            max_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// `[[models]]`: a name of the operator's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelConfig {
+    pub name: String,
+    /// The models behind it, tried in this order.
+    pub route: Vec<String>,
+}
+
+/// One of several keys of a target.
+#[derive(Clone, Debug)]
+pub struct KeyConfig {
+    /// Unique in its target.
+    pub name: String,
+    pub api_key: Secret,
+    /// Its share of the target's calls.
+    pub weight: u32,
+}
+
+/// Which header a target's key goes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// That of the dialect of the call.
+    OfDialect,
+    /// `x-api-key`
+    XApiKey,
+    /// `authorization: Bearer`
+    Bearer,
+    /// `api-key`
+    ApiKey,
+    /// `x-goog-api-key`
+    XGoogApiKey,
+    /// None: the target wants no key.
+    None,
+}
+
+impl Auth {
+    pub const ALL: [(&str, Self); 6] = [
+        ("", Self::OfDialect),
+        ("x-api-key", Self::XApiKey),
+        ("bearer", Self::Bearer),
+        ("api-key", Self::ApiKey),
+        ("x-goog-api-key", Self::XGoogApiKey),
+        ("none", Self::None),
+    ];
+
+    /// As it is configured.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, auth)| *auth == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// `[[targets]]`
@@ -213,8 +290,17 @@ pub struct TargetConfig {
     pub provider: Provider,
     /// Its base URL: `http` or `https`, without credentials or query.
     pub url: String,
+    /// The dialects that it takes as they are; its provider's among them.
+    pub speaks: Vec<Provider>,
     /// Its API key.
     pub api_key: Option<Secret>,
+    /// Several keys instead.
+    pub keys: Vec<KeyConfig>,
+    pub auth: Auth,
+    /// Those of a lower tier are used first.
+    pub tier: u32,
+    /// Model asked for, and model sent.
+    pub rename: BTreeMap<String, String>,
     /// Its share of calls; 0 for none.
     pub weight: u32,
     /// Globs of the models it serves.

@@ -1,5 +1,6 @@
 //! The effective configuration as TOML, with secrets as `***`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -9,7 +10,8 @@ use super::problems::{Problem, Problems};
 use super::proxy::shown;
 use super::sections::{
     AuthConfig, ClusterConfig, Config, CorsOrigins, Database, Durability, HangUp, Http2, HttpConfig,
-    LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig, UpstreamConfig, UsageConfig,
+    KeyConfig, LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig, UpstreamConfig,
+    UsageConfig,
 };
 
 /// The commented defaults, the price list among them: a file that changes nothing until a line of it is changed.
@@ -40,6 +42,9 @@ pub fn show(config: &Config) -> String {
     section("upstream", upstream(&config.upstream));
     for one in &config.targets {
         section("[targets]", target(one));
+    }
+    for one in &config.models {
+        section("[models]", vec![("name", quoted(&one.name)), ("route", list(&one.route))]);
     }
     let _ = writeln!(text, "[prices]");
     for entry in config.prices.entries() {
@@ -144,7 +149,27 @@ fn log(log: &LogConfig) -> Settings {
 }
 
 fn upstream(upstream: &UpstreamConfig) -> Settings {
-    vec![("proxy", quoted(&shown(upstream.proxy.as_ref()))), ("no_proxy", quoted(&upstream.no_proxy))]
+    vec![
+        ("proxy", quoted(&shown(upstream.proxy.as_ref()))),
+        ("no_proxy", quoted(&upstream.no_proxy)),
+        ("max_attempts", upstream.max_attempts.to_string()),
+        ("retry_ratio", upstream.retry_ratio.to_string()),
+        ("retry_uncertain", upstream.retry_uncertain.to_string()),
+        ("max_wait", duration(upstream.max_wait)),
+    ]
+}
+
+fn keys(keys: &[KeyConfig]) -> String {
+    let key = |key: &KeyConfig| {
+        let (name, hidden) = (quoted(&key.name), hidden(true));
+        format!("{{ name = {name}, api_key = {hidden}, weight = {} }}", key.weight)
+    };
+    format!("[{}]", keys.iter().map(key).collect::<Vec<_>>().join(", "))
+}
+
+fn rename(names: &BTreeMap<String, String>) -> String {
+    let pair = |(asked, sent): (&String, &String)| format!("{} = {}", quoted(asked), quoted(sent));
+    format!("{{ {} }}", names.iter().map(pair).collect::<Vec<_>>().join(", "))
 }
 
 fn target(target: &TargetConfig) -> Settings {
@@ -157,7 +182,12 @@ fn target(target: &TargetConfig) -> Settings {
         ("name", quoted(&target.name)),
         ("provider", quoted(target.provider.as_str())),
         ("url", quoted(&target.url)),
+        ("speaks", list(&target.speaks)),
         ("api_key", hidden(target.api_key.is_some())),
+        ("keys", keys(&target.keys)),
+        ("auth", quoted(target.auth.as_str())),
+        ("tier", target.tier.to_string()),
+        ("rename", rename(&target.rename)),
         ("weight", target.weight.to_string()),
         ("models", format!("[{}]", models.join(", "))),
         ("health_path", quoted(target.health_path.as_deref().unwrap_or(""))),

@@ -83,7 +83,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn path(&self, key: &str) -> String {
+    pub(super) fn path(&self, key: &str) -> String {
         format!("{}.{key}", self.name)
     }
 
@@ -140,6 +140,16 @@ impl<'a> Table<'a> {
         number.unwrap_or_else(|| {
             self.wrong(key, format!("`{text}` is not a whole number between {least} and {most}"));
             least
+        })
+    }
+
+    /// A share between 0 and 10.
+    pub(super) fn ratio(&self, key: &str) -> f64 {
+        let text = self.text(key);
+        let ratio = text.trim().parse().ok().filter(|ratio| (0.0..=10.0).contains(ratio));
+        ratio.unwrap_or_else(|| {
+            self.wrong(key, format!("`{text}` is not a number between 0 and 10, such as 0.1"));
+            0.0
         })
     }
 

@@ -1,19 +1,22 @@
 //! `[[targets]]`: where calls go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use figment::value::{Dict, Tag, Value};
 use globset::Glob;
 
-use super::proxy;
-use super::sections::{HangUp, Http2, TargetConfig, UpstreamConfig};
+use super::sections::{Auth, HangUp, Http2, TargetConfig, UpstreamConfig};
 use super::table::{Reading, Table, text_of};
+use super::{proxy, target_keys};
 use crate::domain::provider::Provider;
 use crate::domain::secret::Secret;
 
 /// Defaults of a target; `defaults.toml` documents the same.
 const DEFAULTS: &str = r#"
+speaks = []
+auth = ""
+tier = 0
 weight = 100
 models = ["*"]
 health_path = ""
@@ -30,6 +33,8 @@ http2_connections = 128
 queue_timeout = "10s"
 proxy = ""
 ca_file = ""
+keys = []
+rename = {}
 "#;
 /// Settings without a default.
 const OWN: [&str; 8] =
@@ -90,7 +95,12 @@ fn target(table: &Table<'_>, reading: &Reading<'_>, upstream: &UpstreamConfig) -
         name,
         provider,
         url,
+        speaks: speaks(table, provider),
         api_key: api_key(table),
+        keys: target_keys::read(table, reading),
+        auth: table.choice("auth", &Auth::ALL),
+        tier: table.number("tier", 0, 1_000),
+        rename: rename(table),
         weight: table.number("weight", 0, 1_000_000),
         models: models(table),
         health_path: health_path(table),
@@ -151,6 +161,36 @@ fn api_key(table: &Table<'_>) -> Option<Secret> {
         table.wrong(&given.key, "cannot be sent in a header: use visible ASCII characters");
     }
     Some(given.secret)
+}
+
+/// The dialects that a target takes as they are.
+fn speaks(table: &Table<'_>, provider: Provider) -> Vec<Provider> {
+    let mut spoken = vec![provider];
+    for name in table.list("speaks") {
+        match name.parse() {
+            Ok(dialect) if spoken.contains(&dialect) => {}
+            Ok(dialect) => spoken.push(dialect),
+            Err(error) => table.wrong("speaks", error.to_string()),
+        }
+    }
+    spoken
+}
+
+/// Model asked for, and model sent.
+fn rename(table: &Table<'_>) -> BTreeMap<String, String> {
+    let Some(Value::Dict(_, names)) = table.value("rename") else {
+        if table.value("rename").is_some() {
+            table.wrong("rename", "has to be a table such as { \"fast\" = \"claude-haiku-4-5\" }");
+        }
+        return BTreeMap::new();
+    };
+    let fits = |name: &String| !name.is_empty();
+    let pairs =
+        names.iter().map(|(asked, sent)| text_of(sent).filter(fits).map(|sent| (asked.clone(), sent)));
+    pairs.collect::<Option<_>>().unwrap_or_else(|| {
+        table.wrong("rename", "has to name a model for each model");
+        BTreeMap::new()
+    })
 }
 
 fn models(table: &Table<'_>) -> Vec<String> {

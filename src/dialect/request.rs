@@ -2,7 +2,9 @@
 //! what may be asked for hold only where they do: what is read by guessing is ambiguous.
 
 mod body;
+pub mod conversation;
 mod multipart;
+pub mod other_model;
 
 use std::sync::Arc;
 

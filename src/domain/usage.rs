@@ -11,6 +11,7 @@ use crate::domain::ids::{GroupId, NodeId, RequestId, UserId};
 use crate::domain::price::Price;
 use crate::domain::provider::Provider;
 
+pub use crate::domain::attempt::Attempt;
 pub use crate::domain::part::Part;
 pub use crate::domain::tokens::Tokens;
 
@@ -122,6 +123,8 @@ pub struct UsageRecord {
     /// The steps that the provider bills separately, where there is more than one; `tokens` and `cost_nanousd` are
     /// their sums.
     pub parts: Vec<Part>,
+    /// Attempts that failed before; what they cost is part of `cost_nanousd`, their tokens are not part of `tokens`.
+    pub attempts: Vec<Attempt>,
     /// Cost in nano-USD.
     pub cost_nanousd: i64,
     /// `x-claude-code-session-id`, a hint.

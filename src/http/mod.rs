@@ -28,6 +28,7 @@ mod state;
 mod stats;
 mod targets;
 mod usage;
+mod usage_attempt;
 mod usage_price;
 mod usage_rejected;
 mod users;

@@ -15,7 +15,7 @@ use crate::http::paging::List;
 use crate::http::problem::{ApiError, ApiResult, ReadErrors, WriteErrors};
 use crate::http::schema;
 use crate::http::state::ControlState;
-use crate::upstream::TargetView;
+use crate::upstream::{KeyView, TargetView};
 
 /// One upstream address. Never its key.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,13 +27,15 @@ pub struct UpstreamTargetView {
     provider: Provider,
     /// Its base URL.
     url: String,
-    /// Its share of calls relative to the others that serve the same model.
+    /// Targets of a lower tier are used first.
+    tier: u32,
+    /// Its share of calls relative to the others of its tier that serve the same model.
     weight: u32,
     /// Globs of the models it serves.
     models: Vec<String>,
-    /// Whether calls and checks find it up.
+    /// Whether calls and checks find it up, and nothing of it cools down.
     healthy: bool,
-    /// Until when it is left alone after failures.
+    /// When the last of what is left alone after failures gets calls again; `null` also if that is not known.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     cooling_until: Option<Timestamp>,
     /// Why it is not healthy, or gets no calls.
@@ -59,6 +61,46 @@ pub struct UpstreamTargetView {
     http2_connections: usize,
     /// Whether it has a key.
     has_key: bool,
+    /// Its keys, where it has several. Never the keys themselves.
+    keys: Vec<TargetKeyView>,
+}
+
+/// One of several keys of a target.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TargetKeyView {
+    /// Its name.
+    name: String,
+    /// Its share of the target's calls.
+    weight: u32,
+    /// Whether nothing of it cools down.
+    healthy: bool,
+    /// When the last of what cools down gets calls again; `null` also if that is not known.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    cooling_until: Option<Timestamp>,
+    /// What cools down, and why.
+    #[schema(required)]
+    reason: Option<String>,
+    /// Calls it is used for now, from this node.
+    in_flight: usize,
+    /// Calls it was used for.
+    attempts: u64,
+    /// Of these, failed attempts.
+    failures: u64,
+}
+
+impl From<KeyView> for TargetKeyView {
+    fn from(key: KeyView) -> Self {
+        Self {
+            name: key.name,
+            weight: key.weight,
+            healthy: key.healthy,
+            cooling_until: key.cooling_until,
+            reason: key.reason,
+            in_flight: key.in_flight,
+            attempts: key.attempts,
+            failures: key.failures,
+        }
+    }
 }
 
 impl From<TargetView> for UpstreamTargetView {
@@ -67,6 +109,7 @@ impl From<TargetView> for UpstreamTargetView {
             name: target.name,
             provider: target.provider,
             url: target.url,
+            tier: target.tier,
             weight: target.weight,
             models: target.models,
             healthy: target.healthy,
@@ -81,6 +124,7 @@ impl From<TargetView> for UpstreamTargetView {
             waiting: target.waiting,
             http2_connections: target.http2_connections,
             has_key: target.has_key,
+            keys: target.keys.into_iter().map(Into::into).collect(),
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::http::paging::{List, limit, place};
 use crate::http::problem::{ApiResult, ReadErrors};
 use crate::http::schema;
 use crate::http::state::ControlState;
+use crate::http::usage_attempt::AttemptView;
 use crate::http::usage_price::{PartView, PriceView};
 use crate::store::{Cursor, Store, UsageRepo};
 
@@ -43,6 +44,8 @@ pub struct UsageView {
     parts: Vec<PartView>,
     /// The leader refused it and an admin gave it up: it is owed no more, and no sum counts it.
     dismissed: bool,
+    /// Attempts at targets that failed before the call was answered; what they cost is part of the cost.
+    attempts: Vec<AttemptView>,
 }
 
 /// The values of a usage log, in the order of the columns of a CSV export.
@@ -160,7 +163,8 @@ impl UsageView {
             synced,
             created_at: record.created_at,
         };
-        Self { row, price_default, price, parts, dismissed }
+        let attempts = record.attempts.into_iter().map(AttemptView::from).collect();
+        Self { row, price_default, price, parts, dismissed, attempts }
     }
 }
 
@@ -309,16 +313,23 @@ fn csv_lines(
     let start = if with_names { CSV_NAMES.as_bytes().to_vec() } else { Vec::new() };
     let mut lines = csv::WriterBuilder::new().has_headers(false).from_writer(start);
     for row in rows {
-        let UsageView { mut row, price_default, price, parts, dismissed } = UsageView::of(row, accounts);
+        let UsageView { mut row, price_default, price, parts, dismissed, attempts } =
+            UsageView::of(row, accounts);
         for text in [&mut row.user, &mut row.model, &mut row.actual_model] {
             disarm(text);
         }
         let hints = [&mut row.group, &mut row.session_id, &mut row.agent_id, &mut row.client_request_id];
         hints.into_iter().flatten().for_each(disarm);
-        let parts = if parts.is_empty() { String::new() } else { serde_json::to_string(&parts)? };
-        lines.serialize((row, price_default, serde_json::to_string(&price)?, parts, dismissed))?;
+        let (price, parts, attempts) =
+            (serde_json::to_string(&price)?, list_text(&parts)?, list_text(&attempts)?);
+        lines.serialize((row, price_default, price, parts, dismissed, attempts))?;
     }
     Ok(lines.into_inner()?.into())
+}
+
+/// A list as JSON; an empty one as nothing.
+fn list_text<T: Serialize>(list: &[T]) -> serde_json::Result<String> {
+    if list.is_empty() { Ok(String::new()) } else { serde_json::to_string(list) }
 }
 
 /// Callers choose these texts, and a spreadsheet runs what begins like a formula.
@@ -328,8 +339,8 @@ fn disarm(text: &mut String) {
     }
 }
 
-/// The first line of a CSV export; price and parts are JSON.
+/// The first line of a CSV export; price, parts and attempts are JSON.
 const CSV_NAMES: &str = "request_id,user_id,user,group,model,actual_model,provider,target,upstream_url,input_tokens,\
 output_tokens,total_tokens,cache_read_tokens,cache_write_tokens,cache_write_1h_tokens,reasoning_tokens,token_source,\
 outcome,is_streaming,status_code,duration_ms,ttfb_ms,cost_nanousd,cost_usd,session_id,agent_id,client_request_id,source_node,\
-synced,created_at,price_default,price,parts,dismissed\n";
+synced,created_at,price_default,price,parts,dismissed,attempts\n";

@@ -1,7 +1,7 @@
 //! The members of a JSON object and where their values stand, found without reading or copying more than that.
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use crate::json::skip::{Skip, SkipString};
 
@@ -49,6 +49,25 @@ pub fn members(bytes: &[u8], from: usize, mut each: impl FnMut(&[u8], Range<usiz
         if bytes.get(at) == Some(&b',') {
             at += 1;
         }
+    }
+}
+
+/// Calls `each` with where every element of the array at `from` stands, until it breaks off or `bytes` is no JSON.
+pub fn elements(bytes: &[u8], from: usize, mut each: impl FnMut(Range<usize>) -> ControlFlow<()>) {
+    let mut at = behind_space(bytes, from);
+    if bytes.get(at) != Some(&b'[') {
+        return;
+    }
+    at = behind_space(bytes, at + 1);
+    while let Some(end) = value_end(bytes, at) {
+        if each(at..end).is_break() {
+            return;
+        }
+        at = behind_space(bytes, end);
+        if bytes.get(at) != Some(&b',') {
+            return;
+        }
+        at = behind_space(bytes, at + 1);
     }
 }
 

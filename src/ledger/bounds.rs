@@ -4,7 +4,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::domain::usage::{Part, Tokens, UsageRecord};
+use crate::domain::usage::{Attempt, Part, Tokens, UsageRecord};
 
 /// Tokens of one class in one request. Nine million records of this size still add up in 64 bits.
 const TOKENS_MAX: u64 = 1_000_000_000_000;
@@ -14,6 +14,8 @@ const COST_MAX: i64 = 1_000_000_000_000_000;
 const TEXT_MAX: usize = 512;
 /// Steps of one request.
 const PARTS_MAX: usize = 64;
+/// Attempts of one request. `upstream.max_attempts` is less.
+const ATTEMPTS_MAX: usize = 16;
 /// 2020-01-01 and 2200-01-01, microseconds.
 const TIMES: std::ops::Range<i64> = 1_577_836_800_000_000..7_258_118_400_000_000;
 
@@ -75,6 +77,17 @@ fn clamp(mut record: UsageRecord) -> UsageRecord {
         }
         part.cost_nanousd = part.cost_nanousd.clamp(0, COST_MAX);
     }
+    record.attempts.truncate(ATTEMPTS_MAX);
+    for attempt in &mut record.attempts {
+        for text in texts_of(attempt) {
+            if let Some(better) = shortened(text) {
+                *text = better;
+            }
+        }
+        attempt.input_tokens = attempt.input_tokens.min(TOKENS_MAX);
+        attempt.output_tokens = attempt.output_tokens.min(TOKENS_MAX);
+        attempt.cost_nanousd = attempt.cost_nanousd.clamp(0, COST_MAX);
+    }
     record
 }
 
@@ -103,6 +116,10 @@ pub(super) fn check(record: &UsageRecord) -> Result<(), String> {
     if record.parts.len() > PARTS_MAX {
         return Err(format!("{} parts are more than {PARTS_MAX}", record.parts.len()));
     }
+    if record.attempts.len() > ATTEMPTS_MAX {
+        return Err(format!("{} attempts are more than {ATTEMPTS_MAX}", record.attempts.len()));
+    }
+    record.attempts.iter().try_for_each(check_attempt)?;
     if !TIMES.contains(&record.created_at.as_micros()) {
         return Err(format!("{} is no plausible time: check that node's clock", record.created_at));
     }
@@ -124,6 +141,27 @@ fn check_part(part: &Part) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+fn check_attempt(attempt: &Attempt) -> Result<(), String> {
+    if let Some(text) = texts_of(&mut attempt.clone()).into_iter().find(|text| shortened(text).is_some()) {
+        return Err(format!("an attempt's text of {} bytes is too long or contains NUL", text.len()));
+    }
+    let tokens = attempt.input_tokens.max(attempt.output_tokens);
+    if tokens > TOKENS_MAX {
+        return Err(format!("an attempt with {tokens} tokens: more than {TOKENS_MAX}"));
+    }
+    if !(0..=COST_MAX).contains(&attempt.cost_nanousd) {
+        return Err(format!(
+            "an attempt's cost of {} nano-USD is not between 0 and {COST_MAX}",
+            attempt.cost_nanousd
+        ));
+    }
+    Ok(())
+}
+
+fn texts_of(attempt: &mut Attempt) -> [&mut String; 4] {
+    [&mut attempt.target, &mut attempt.key, &mut attempt.model, &mut attempt.reason]
 }
 
 fn counts_of(part: &mut Part) -> [&mut u64; 6] {

@@ -6,7 +6,7 @@ use crate::domain::tokens::{BYTES_PER_TOKEN, Estimate, Tokens};
 use crate::domain::usage::TokenSource;
 use crate::metering::counts::{Counts, Evidence, Reported, is_output};
 use crate::metering::fields;
-use crate::metering::meter::{End, MeterResult};
+use crate::metering::meter::{End, MeterResult, Stage};
 use crate::metering::steps::Steps;
 
 /// What shows that an answer is complete.
@@ -160,6 +160,16 @@ impl UsageAccumulator {
             Some(Event::First) | None => return,
         }
         self.revision += 1;
+    }
+
+    /// How far the answer has come.
+    pub fn stage(&self) -> Stage {
+        match () {
+            () if self.content > 0 || self.answered => Stage::Content,
+            () if self.error => Stage::Failed,
+            () if self.completion == Completion::Complete => Stage::Content,
+            () => Stage::Opening,
+        }
     }
 
     /// Takes the status of work that may go on after the answer.

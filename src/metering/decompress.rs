@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 use crate::metering::json_meter::JsonMeter;
-use crate::metering::meter::{End, Meter, MeterResult, NoopMeter, Progress};
+use crate::metering::meter::{End, Meter, MeterResult, NoopMeter, Progress, Stage};
 
 /// Brotli's own buffer; its window (at most 16 MiB, set by the sender) comes on top.
 const BROTLI_BUFFER: usize = 4 * 1024;
@@ -128,6 +128,13 @@ impl Meter for Decoded {
             decoder.meter().give_up();
         }
         decoder.meter().progress()
+    }
+
+    fn stage(&mut self) -> Stage {
+        match &mut self.decoder {
+            Some(decoder) if !self.broken => decoder.meter().stage(),
+            _ => Stage::Content,
+        }
     }
 
     fn result(&mut self, end: End) -> MeterResult {

@@ -4,7 +4,7 @@ use memchr::{memchr, memchr2};
 
 use crate::domain::tokens::Estimate;
 use crate::metering::accumulator::{BodyProgress, UsageAccumulator};
-use crate::metering::meter::{End, Meter, MeterResult, Progress};
+use crate::metering::meter::{End, Meter, MeterResult, Progress, Stage};
 use crate::metering::scanner::Scanner;
 
 /// What ends a Chat Completions stream in place of a document.
@@ -242,6 +242,10 @@ impl Meter for JsonMeter {
             Framing::Events(line) => self.events(chunk, line),
         }
         self.progress()
+    }
+
+    fn stage(&mut self) -> Stage {
+        if self.broken { Stage::Content } else { self.usage.stage() }
     }
 
     fn result(&mut self, end: End) -> MeterResult {

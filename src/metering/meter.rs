@@ -9,8 +9,22 @@ pub trait Meter: Send {
     /// Takes the next bytes of the body, as they came from the upstream (still compressed, if they are).
     fn feed(&mut self, chunk: &[u8]) -> Progress;
 
+    /// How far the answer has come.
+    fn stage(&mut self) -> Stage;
+
     /// The result, once the answer has ended or has to be accounted for.
     fn result(&mut self, end: End) -> MeterResult;
+}
+
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing of what was asked for has come.
+    Opening,
+    /// Something of it has come; also of an answer that cannot be read.
+    Content,
+    /// It has reported an error before anything of what was asked for.
+    Failed,
 }
 
 /// Progress of an answer.
@@ -81,6 +95,10 @@ pub struct NoopMeter {
 impl Meter for NoopMeter {
     fn feed(&mut self, _chunk: &[u8]) -> Progress {
         Progress::More
+    }
+
+    fn stage(&mut self) -> Stage {
+        Stage::Content
     }
 
     fn result(&mut self, end: End) -> MeterResult {

@@ -28,7 +28,7 @@ use crate::dialect::Billing;
 use crate::domain::tokens::Estimate;
 use crate::metering::json_meter::JsonMeter;
 use crate::metering::meter::NoopMeter;
-pub use crate::metering::meter::{End, Meter, MeterResult, Progress};
+pub use crate::metering::meter::{End, Meter, MeterResult, Progress, Stage};
 pub use crate::metering::steps::Step;
 
 /// What the meter needs to know of an answer before its body comes.

@@ -43,7 +43,7 @@ use crate::ledger::{Emergency, Ledger, Retention, UsageWriter};
 use crate::proxy::{BodyMemory, Drainer, Gateway, Live, NoAccountsYet, Parts, StaleCheck};
 use crate::quota::Quota;
 use crate::store::{self, DatabaseLock, FileLock, MetaKey, MetaRepo, Store, UsageRepo};
-use crate::upstream::probe_all;
+use crate::upstream::{Configs, probe_all};
 
 /// Why a node does not run.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +159,8 @@ async fn foundation(
     if let Some((file, left)) = emergency {
         writer = writer.with_emergency(file, left);
     }
-    let live = Live::new(&config.targets, config.prices.clone(), Arc::clone(&clock))
+    let configs = Configs { targets: &config.targets, models: &config.models, upstream: &config.upstream };
+    let live = Live::new(configs, config.prices.clone(), Arc::clone(&clock))
         .map_err(|e| Error::Unusable(e.to_string()))?;
     if config.targets.is_empty() {
         let variables = Provider::ALL.map(|provider| default_target(provider).variable);

@@ -2,7 +2,6 @@
 //! request of its own.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,15 +11,16 @@ use http_body::Body as HttpBody;
 
 use super::headers;
 use super::readable_body::Readable;
-use super::recorder::{Hints, SESSION_ID};
+use super::recorder::Hints;
 use super::request_body::{BodyMemory, BodyPermit};
-use crate::dialect::request::Peek;
+use crate::dialect::request::{Peek, conversation, other_model};
 use crate::dialect::route::Route;
 use crate::dialect::{self, Billing};
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::UserId;
+use crate::domain::quoted::Quoted;
 use crate::quota::QuotaRequest;
-use crate::upstream::{ModelQuery, Target, TargetQuery, UpstreamRequest};
+use crate::upstream::{Candidate, ModelQuery, Target, TargetQuery, UpstreamRequest};
 
 /// A request's head, as far as it matters here.
 #[derive(Debug)]
@@ -38,8 +38,9 @@ pub(super) struct BufferedRequest {
     /// End-to-end headers.
     headers: HeaderMap,
     body: Bytes,
+    /// As a provider reads it.
+    readable: Readable,
     permit: BodyPermit,
-    counts_for_health: bool,
     usage_injection: UsageInjection,
     pub(super) peek: Peek,
     pub(super) hints: Hints,
@@ -50,8 +51,8 @@ pub(super) struct BufferedRequest {
 /// The body with usage asked for in its stream, for targets that are to be asked.
 enum UsageInjection {
     None,
-    /// Not asked for yet. With the body as a provider reads it.
-    Pending(Readable),
+    /// Not asked for yet.
+    Pending,
     Ready(Bytes),
 }
 
@@ -82,9 +83,13 @@ impl BufferedRequest {
         let (body, permit) = memory.read(body, user).await?;
         let readable = Readable::of(&body, &head.headers, memory.empty_permit(user)).await?;
         let peek = Peek::new(route, &head.headers, readable.peek(&body), readable.is_exact());
-        let affinity = head.headers.get(SESSION_ID).map(affinity);
-        let model = model_query(route, &peek, !body.is_empty());
-        let query = TargetQuery { provider: route.provider, model, is_admin, affinity };
+        let query = TargetQuery {
+            provider: route.provider,
+            model: model_query(route, &peek, !body.is_empty()),
+            is_admin,
+            affinity: conversation::of_headers(&head.headers),
+            counts_for_health: route.billing != Billing::Untracked,
+        };
         let hints = Hints::of(&head.headers);
         let path_and_query = match &head.query {
             Some(query) => format!("{}?{query}", route.path),
@@ -94,23 +99,27 @@ impl BufferedRequest {
         headers::for_upstream(&mut headers);
         let has_option =
             route.billing == Billing::Inference && dialect::has_usage_option(route.provider, route.path);
-        let usage_injection = if has_option && peek.lacks_usage() {
-            UsageInjection::Pending(readable)
-        } else {
-            UsageInjection::None
-        };
+        let usage_injection =
+            if has_option && peek.lacks_usage() { UsageInjection::Pending } else { UsageInjection::None };
         Ok(Box::new(Self {
             method: head.method.clone(),
             path_and_query,
             headers,
             body,
+            readable,
             permit,
-            counts_for_health: route.billing != Billing::Untracked,
             usage_injection,
             peek,
             hints,
             query,
         }))
+    }
+
+    /// Reads which conversation it continues, where no header says so.
+    pub(super) fn read_conversation(&mut self) {
+        if self.query.affinity.is_none() {
+            self.query.affinity = conversation::of_body(self.readable.text(&self.body));
+        }
     }
 
     /// What is asked for, for limits.
@@ -130,10 +139,8 @@ impl BufferedRequest {
     /// # Errors
     /// `Unavailable`: no memory for it.
     pub(super) fn prepare_for(&mut self, target: &Target) -> Result<(), Failure> {
-        if target.include_usage()
-            && let UsageInjection::Pending(readable) = &self.usage_injection
-        {
-            let made = self.peek.with_usage(readable.text(&self.body));
+        if target.include_usage() && matches!(self.usage_injection, UsageInjection::Pending) {
+            let made = self.peek.with_usage(self.readable.text(&self.body));
             self.permit.grow(made.as_ref().map_or(0, Bytes::len))?;
             self.usage_injection = made.map_or(UsageInjection::None, UsageInjection::Ready);
         }
@@ -143,29 +150,59 @@ impl BufferedRequest {
     /// The request of one attempt.
     ///
     /// # Errors
-    /// As [`Self::prepare_for`] says.
-    pub(super) fn for_target(&mut self, target: &Target) -> Result<(UpstreamRequest, Rewrite), Failure> {
+    /// `Unavailable`: no memory for it. `Invalid`: the model cannot be replaced in it.
+    pub(super) fn for_candidate(
+        &mut self,
+        candidate: &Candidate,
+    ) -> Result<(UpstreamRequest, Rewrite), Failure> {
+        let target = candidate.target();
         self.prepare_for(target)?;
         let mut headers = self.headers.clone();
-        let (body, rewrite) = match &self.usage_injection {
+        let (mut body, rewrite) = match &self.usage_injection {
             UsageInjection::Ready(body) if target.include_usage() => {
                 // What is taken out of the answer again has to be found in the clear.
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
                 // Whatever the caller's body is coded in, this one is not.
                 headers.remove(CONTENT_ENCODING);
-                (body, Rewrite::RemoveUsage)
+                (body.clone(), Rewrite::RemoveUsage)
             }
-            _ => (&self.body, Rewrite::None),
+            _ => (self.body.clone(), Rewrite::None),
         };
+        let mut path_and_query = self.path_and_query.clone();
+        if let Some(model) = candidate.other_model() {
+            let text = if rewrite == Rewrite::None { self.readable.text(&self.body) } else { &body };
+            let in_path = other_model::in_path(self.query.provider, &path_and_query, model);
+            let in_body = other_model::in_body(text, model);
+            if in_path.is_none() && in_body.is_none() {
+                return Err(cannot_rename(&self.peek.model, model));
+            }
+            if let Some(renamed) = in_body {
+                self.permit.grow(renamed.len())?;
+                headers.remove(CONTENT_ENCODING);
+                body = renamed;
+            }
+            path_and_query = in_path.unwrap_or(path_and_query);
+        }
         let request = UpstreamRequest {
             method: self.method.clone(),
-            path_and_query: self.path_and_query.clone(),
+            path_and_query,
             headers,
-            body: body.clone(),
-            counts_for_health: self.counts_for_health,
+            body,
+            dialect: self.query.provider,
         };
         Ok((request, rewrite))
     }
+}
+
+fn cannot_rename(asked: &str, model: &str) -> Failure {
+    Failure::new(
+        Kind::Invalid,
+        format!(
+            "`{}` stands for `{model}` here, which cannot be put into this call: send the body as JSON, or name \
+             `{model}`",
+            Quoted(asked)
+        ),
+    )
 }
 
 /// What a call says of its model. An unreadable one matters only where the call may be for a model.
@@ -178,10 +215,4 @@ fn model_query(route: &Route<'_>, peek: &Peek, has_body: bool) -> ModelQuery {
     } else {
         ModelQuery::Nameless { has_body }
     }
-}
-
-fn affinity(session: &HeaderValue) -> u64 {
-    let mut hasher = foldhash::fast::FixedState::with_seed(0).build_hasher();
-    hasher.write(session.as_bytes());
-    hasher.finish()
 }

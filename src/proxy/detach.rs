@@ -12,12 +12,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::buffered_request::Rewrite;
 use super::metered_stream::{MeteredStream, Step};
 use super::recorder::Recorder;
+use super::send::Sent;
 use crate::domain::usage::Outcome;
 use crate::metering::MeterResult;
-use crate::upstream::{SendError, UpstreamResponse};
 
 /// Answers read in the background at the same time; beyond that they are cancelled and estimated.
 const DRAINS_MAX: usize = 256;
@@ -75,9 +74,6 @@ async fn drain(stream: &mut MeteredStream) {
     }
 }
 
-type AttachMeter = Box<dyn FnOnce(UpstreamResponse, Recorder) -> MeteredStream + Send>;
-/// What came of sending a call.
-pub(super) type Sent = Result<(UpstreamResponse, Rewrite), SendError>;
 type SendFuture = Pin<Box<dyn Future<Output = Sent> + Send>>;
 
 /// A call in flight that is carried on in the background if its caller goes away before there is an answer.
@@ -90,18 +86,11 @@ pub(super) struct DetachOnDrop {
 struct InFlight {
     sending: SendFuture,
     recorder: Recorder,
-    /// Makes of an answer what can be drained.
-    attach_meter: AttachMeter,
 }
 
 impl DetachOnDrop {
-    pub(super) fn new(
-        sending: SendFuture,
-        recorder: Recorder,
-        drainer: Arc<Drainer>,
-        attach_meter: AttachMeter,
-    ) -> Self {
-        Self { in_flight: Some(InFlight { sending, recorder, attach_meter }), drainer }
+    pub(super) fn new(sending: SendFuture, recorder: Recorder, drainer: Arc<Drainer>) -> Self {
+        Self { in_flight: Some(InFlight { sending, recorder }), drainer }
     }
 }
 
@@ -122,10 +111,10 @@ impl Future for DetachOnDrop {
 
 impl Drop for DetachOnDrop {
     fn drop(&mut self) {
-        let Some(InFlight { sending, mut recorder, attach_meter }) = self.in_flight.take() else { return };
+        let Some(InFlight { sending, mut recorder }) = self.in_flight.take() else { return };
         self.drainer.in_background(async move {
             match sending.await {
-                Ok((answer, _)) => drain(&mut attach_meter(answer, recorder)).await,
+                Ok(answered) => drain(&mut MeteredStream::new(answered, recorder).1).await,
                 Err(error) => {
                     tracing::debug!(%error, "a call without a caller failed");
                     recorder.settle(Outcome::ClientGone, MeterResult::nothing());

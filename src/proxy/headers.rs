@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::dialect::credential_headers;
+use crate::upstream::Target;
 
 /// Connection-level headers (RFC 9110, section 7.6.1); whatever `connection` names joins them.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -99,6 +100,16 @@ fn remove(headers: &mut HeaderMap, unwanted: &Names) {
         headers.remove(name);
     }
 }
+
+/// Says which target an answer comes from; a provider's own header of that name is no such thing.
+pub(super) fn say_target(headers: &mut HeaderMap, target: &Target) {
+    headers.remove(X_SPROXY_TARGET);
+    if let Some(name) = target.header() {
+        headers.insert(X_SPROXY_TARGET, name.clone());
+    }
+}
+
+const X_SPROXY_TARGET: HeaderName = HeaderName::from_static("x-sproxy-target");
 
 #[cfg(test)]
 mod tests {

@@ -8,10 +8,9 @@ use arc_swap::ArcSwap;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use crate::config::TargetConfig;
 use crate::domain::clock::Clock;
 use crate::domain::price::PriceList;
-use crate::upstream::{BadTarget, Upstream};
+use crate::upstream::{BadTarget, Configs, Upstream};
 
 /// Targets and prices that belong together.
 pub struct Snapshot {
@@ -29,11 +28,11 @@ impl Live {
     /// # Errors
     /// A target whose URL or CA file cannot be used, by name.
     pub fn new(
-        targets: &[TargetConfig],
+        configs: Configs<'_>,
         prices: PriceList,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, BadTarget> {
-        let upstream = Arc::new(Upstream::new(targets, &clock)?);
+        let upstream = Arc::new(Upstream::new(configs, &clock)?);
         let snapshot = ArcSwap::from_pointee(Snapshot { upstream, prices: Arc::new(prices) });
         Ok(Arc::new(Self { snapshot, clock }))
     }
@@ -48,8 +47,9 @@ impl Live {
     ///
     /// # Errors
     /// As [`Self::new`] says; nothing has changed then.
-    pub fn replace(&self, targets: &[TargetConfig], prices: PriceList) -> Result<(), BadTarget> {
-        let upstream = Arc::new(self.now().upstream.replaced_by(targets, &self.clock)?);
+    pub fn replace(&self, configs: Configs<'_>, prices: PriceList) -> Result<(), BadTarget> {
+        let upstream = Arc::new(self.now().upstream.replaced_by(configs, &self.clock)?);
+        upstream.took_effect();
         self.snapshot.store(Arc::new(Snapshot { upstream, prices: Arc::new(prices) }));
         Ok(())
     }

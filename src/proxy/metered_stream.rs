@@ -5,11 +5,14 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::held::Held;
 use super::recorder::Recorder;
+use super::send::Answered;
 use crate::domain::usage::{Outcome, TokenSource};
 use crate::ledger::Receipt;
 use crate::metering::{End, Meter, Progress};
-use crate::transport::ResponseBody;
+use crate::transport::{BodyError, ResponseBody};
+use crate::upstream::InFlight;
 
 /// The parts of an answer that go on without a caller: the answer, what reads it, and the recorder it is for.
 pub(super) struct MeteredStream {
@@ -20,7 +23,13 @@ pub(super) struct MeteredStream {
     pub(super) is_streaming: bool,
     /// Bytes still to come, where the answer said how many.
     pub(super) remaining: Option<u64>,
+    /// What has been read, and metered, already.
+    pub(super) held: Held,
+    /// The target's key is in use for so long.
+    pub(super) _in_flight: InFlight,
 }
+
+type PolledPiece = Poll<Option<Result<Bytes, BodyError>>>;
 
 /// How the stream goes on after a piece.
 pub(super) enum Step {
@@ -35,9 +44,17 @@ pub(super) enum Step {
 }
 
 impl MeteredStream {
+    /// The head of an answer, and the rest of it with the recorder of its call.
+    pub(super) fn new(answered: Answered, mut recorder: Recorder) -> (http::response::Parts, Self) {
+        let Answered { head, body, in_flight, meter, is_streaming, remaining, held, .. } = answered;
+        recorder.set_response(head.status.as_u16(), is_streaming);
+        let status = head.status;
+        (head, Self { body, meter, recorder, status, is_streaming, remaining, held, _in_flight: in_flight })
+    }
+
     /// Passes on what has arrived. `caller_gone` only changes the recorded outcome.
     pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, caller_gone: bool) -> Poll<Step> {
-        let polled = self.body.poll_piece(cx);
+        let (polled, metered) = self.poll_piece(cx);
         if self.remaining == Some(0) && !self.recorder.is_settled() {
             // Nothing was to come, and nobody asks again for a body that has nothing in it: its end is now, whether
             // the connection has said so yet or not.
@@ -58,13 +75,21 @@ impl MeteredStream {
             Some(Ok(piece)) => piece,
         };
         self.recorder.first_byte();
-        let progress = self.meter.feed(&piece);
+        let progress = metered.unwrap_or_else(|| self.meter.feed(&piece));
         self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(piece.len() as u64));
         let complete = progress == Progress::Final || self.remaining == Some(0);
         if !complete || self.recorder.is_settled() {
             return Poll::Ready(Step::More(piece));
         }
         Poll::Ready(Step::Complete(piece, self.settle_at_end(caller_gone)))
+    }
+
+    /// The next piece, and what the meter said of it if it has seen it.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> (PolledPiece, Option<Progress>) {
+        match self.held.next() {
+            Some((piece, progress)) => (Poll::Ready(Some(piece)), progress),
+            None => (self.body.poll_piece(cx), None),
+        }
     }
 
     /// Settles an answer that came to a clean end.

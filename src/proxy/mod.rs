@@ -6,6 +6,7 @@
 
 mod aborted;
 mod admin_paths;
+mod attempts;
 mod buffered_request;
 mod call;
 mod credential;
@@ -13,6 +14,7 @@ mod decode;
 mod detach;
 pub mod error_response;
 mod headers;
+mod held;
 mod live;
 mod metered_stream;
 mod metrics;
@@ -24,6 +26,7 @@ mod recorder;
 mod refusal_log;
 mod request_body;
 mod response_body;
+mod send;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,9 +50,10 @@ use crate::quota::Quota;
 use crate::upstream::{Plan, Upstream};
 
 pub use aborted::Aborted;
+use attempts::Attempts;
 use buffered_request::BufferedRequest;
 pub use buffered_request::Head;
-use call::{Call, CallContext, MeterConfig};
+use call::{Call, CallContext};
 pub use detach::Drainer;
 pub use headers::drop_hop_by_hop;
 pub use live::{Live, Snapshot};
@@ -59,6 +63,7 @@ use recorder::{CallInfo, Recorder, RecorderContext};
 use refusal_log::RefusedCaller;
 pub use request_body::BodyMemory;
 pub use response_body::Body;
+use send::{MeterConfig, send};
 
 const X_SPROXY_REQUEST_ID: HeaderName = HeaderName::from_static("x-sproxy-request-id");
 const X_SPROXY_NODE: HeaderName = HeaderName::from_static("x-sproxy-node");
@@ -107,6 +112,11 @@ impl Gateway {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let node_header = HeaderValue::from_str(parts.node.as_str()).unwrap_or(HeaderValue::from_static("-"));
+        let calls = CallContext {
+            clock: Arc::clone(&parts.clock),
+            drainer: parts.drainer,
+            durability: parts.durability,
+        };
         let context =
             Arc::new(RecorderContext { clock: parts.clock, metrics: Metrics::new(), node: parts.node });
         Self {
@@ -115,7 +125,7 @@ impl Gateway {
             ledger: parts.ledger,
             models: ModelLists::default(),
             live: parts.live,
-            calls: CallContext { drainer: parts.drainer, durability: parts.durability },
+            calls,
             body_memory: parts.body_memory,
             context,
             node_header,
@@ -205,14 +215,17 @@ impl Gateway {
             caller.model = Arc::clone(&request.peek.model);
         }
         // Nothing is admitted, reserved or sent for a model that nobody serves, or without the memory for it.
-        let plan = plan(&live.upstream, &route, &request, &principal)?;
-        request.prepare_for(plan.first())?;
-        if route.billing == Billing::Untracked {
-            let sent = plan.send(|target| request.for_target(target)).await;
-            let (answer, _) = sent.map_err(|error| Failure::from(&error))?;
-            return Ok(models::passed_through(answer));
+        if route.billing == Billing::Inference && live.upstream.has_choice(&request.query) {
+            request.read_conversation();
         }
-        let call = self.begin(request_id, &route, &mut request, principal, live, now)?;
+        let plan = plan(&live.upstream, &route, &request, &principal).await?;
+        request.prepare_for(plan.current().target())?;
+        if route.billing == Billing::Untracked {
+            let metering = MeterConfig { billing: route.billing, estimate: request.peek.estimate };
+            let sent = send(plan, request, metering, Attempts::default(), &*self.context.clock).await;
+            return Ok(models::passed_through(sent.map_err(|error| Failure::from(&error))?));
+        }
+        let call = self.begin(request_id, &route, &mut request, principal, &live, now)?;
         // From here on its recorder books it.
         *caller = None;
         call.complete(plan, request).await
@@ -232,7 +245,7 @@ impl Gateway {
         route: &Route<'_>,
         request: &mut BufferedRequest,
         principal: Principal,
-        live: Arc<Snapshot>,
+        live: &Snapshot,
         now: Moment,
     ) -> Result<Call<'_>, Failure> {
         // Reserved before it is admitted: room is given back if the call is not admitted, while a call that counts
@@ -255,7 +268,7 @@ impl Gateway {
             recorder.set_fallback(estimate);
         }
         let metering = MeterConfig { billing: route.billing, estimate };
-        Ok(Call { context: &self.calls, live, request_id, recorder, metering })
+        Ok(Call { context: &self.calls, request_id, recorder, metering })
     }
 }
 
@@ -272,15 +285,14 @@ fn classify_path(upstream: &Upstream, route: &Route<'_>, method: &Method) -> Res
     Ok(is_admin)
 }
 
-fn plan(
+async fn plan(
     upstream: &Arc<Upstream>,
     route: &Route<'_>,
     request: &BufferedRequest,
     principal: &Principal,
 ) -> Result<Plan, Failure> {
-    upstream
-        .plan(&request.query)
-        .map_err(|error| other_dialect::no_target(&error, upstream, principal, (route, &request.query)))
+    let planned = upstream.plan(&request.query).await;
+    planned.map_err(|error| other_dialect::no_target(&error, upstream, principal, (route, &request.query)))
 }
 
 fn stale() -> Failure {

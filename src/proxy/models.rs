@@ -15,10 +15,11 @@ use tokio::time::timeout;
 
 use super::headers;
 use super::response_body::Body;
+use super::send::Answered;
 use crate::dialect;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
-use crate::upstream::{Target, Upstream, UpstreamRequest, UpstreamResponse};
+use crate::upstream::{Target, Upstream, UpstreamRequest};
 
 const KEPT: Duration = Duration::from_mins(1);
 /// Claude Code waits three seconds for the list.
@@ -64,12 +65,16 @@ impl ModelLists {
     ) -> Response<Body> {
         let shape = dialect::models(provider);
         let asked =
-            upstream.targets().iter().filter(|target| shape.of_all_targets || target.provider() == provider);
+            upstream.targets().iter().filter(|target| shape.of_all_targets || target.speaks(provider));
         let lists = join_all(asked.map(|target| self.models_of(target))).await;
+        let spoken = Provider::ALL.into_iter().filter(|dialect| shape.of_all_targets || *dialect == provider);
+        let own: BTreeSet<&str> =
+            spoken.flat_map(|dialect| upstream.own_models(dialect).map(|(name, _)| name)).collect();
         let models: BTreeSet<&str> = lists
             .iter()
             .flat_map(|list| list.iter())
             .map(String::as_str)
+            .chain(own)
             .filter(|model| principal.permits_model(model))
             .collect();
         let mut response = Response::new(Body::from((shape.list)(&models).to_string()));
@@ -80,7 +85,7 @@ impl ModelLists {
     async fn models_of(&self, target: &Arc<Target>) -> Arc<[String]> {
         let globs = target.model_globs();
         if !globs.iter().any(|glob| glob.contains(['*', '?', '[', '{'])) {
-            return globs.into();
+            return with_renamed(target, globs.to_vec());
         }
         let slot = Arc::clone(self.slots.lock().entry(target.name().to_owned()).or_default());
         if let Some(models) = slot.fresh() {
@@ -94,7 +99,8 @@ impl ModelLists {
         let mut known = slot.known.lock();
         let kept = match asked {
             Ok(models) => {
-                known.models = models.into_iter().filter(|model| target.serves(model)).collect();
+                known.models =
+                    with_renamed(target, models.into_iter().filter(|model| target.serves(model)).collect());
                 KEPT
             }
             Err(reason) => {
@@ -105,6 +111,12 @@ impl ModelLists {
         known.until = Some(Instant::now() + kept);
         Arc::clone(&known.models)
     }
+}
+
+/// The models that a target has, and the names that it takes for others.
+fn with_renamed(target: &Target, mut models: Vec<String>) -> Arc<[String]> {
+    models.extend(target.renamed_models().map(str::to_owned));
+    models.into()
 }
 
 /// Any dialect's list: `data[].id`, Gemini's and Ollama's `models[].name`.
@@ -127,9 +139,9 @@ async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
         path_and_query: shape.asked_at.to_owned(),
         headers: shape.asked_with.into_iter().collect(),
         body: bytes::Bytes::new(),
-        counts_for_health: false,
+        dialect: target.provider(),
     };
-    let mut answer = target.send(request).await.map_err(|e| e.to_string())?;
+    let mut answer = target.ask(request).await.map_err(|e| e.to_string())?;
     if !answer.head.status.is_success() {
         return Err(format!("it answered {}", answer.head.status));
     }
@@ -145,8 +157,9 @@ async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
 }
 
 /// An answer that is passed on and not accounted for.
-pub(super) fn passed_through(answer: UpstreamResponse) -> Response<Body> {
-    let UpstreamResponse { mut head, body, .. } = answer;
+pub(super) fn passed_through(answered: Answered) -> Response<Body> {
+    let Answered { mut head, body, candidate, .. } = answered;
     headers::for_caller(&mut head.headers);
+    headers::say_target(&mut head.headers, candidate.target());
     Response::from_parts(head, Body::Unmetered(Box::new(body)))
 }

@@ -27,7 +27,7 @@ pub(super) fn no_target(
     }
     let embeds = ["embed", "Embed"].iter().any(|word| route.path.contains(word));
     let serving = |dialect: &Provider| {
-        let mut targets = upstream.targets().iter().filter(|target| target.provider() == *dialect);
+        let mut targets = upstream.targets().iter().filter(|target| target.speaks(*dialect));
         *dialect != route.provider && targets.any(|target| is_likely_to_serve(target, model))
     };
     let paths: Vec<String> = Provider::ALL

@@ -16,9 +16,10 @@ use crate::domain::tokens::Estimate;
 use crate::domain::usage::{Outcome, Part, TokenSource, Tokens, UsageRecord};
 use crate::ledger::{ClampedRecord, Receipt, Reservation};
 use crate::metering::{MeterResult, Step};
+use crate::proxy::attempts::Attempts;
 use crate::proxy::metrics::Metrics;
 use crate::quota::Admission;
-use crate::upstream::Target;
+use crate::upstream::Candidate;
 
 /// The same for every call.
 pub(super) struct RecorderContext {
@@ -60,7 +61,7 @@ impl Hints {
 }
 
 /// Claude Code's name of a conversation.
-pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("x-claude-code-session-id");
+const SESSION_ID: HeaderName = HeaderName::from_static("x-claude-code-session-id");
 const AGENT_ID: HeaderName = HeaderName::from_static("x-claude-code-agent-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -81,7 +82,7 @@ struct Pending {
     call: CallInfo,
     reservation: Reservation,
     admission: Admission,
-    target: Option<Arc<Target>>,
+    attempts: Attempts,
     status: u16,
     is_streaming: bool,
     ttfb: Option<Duration>,
@@ -100,7 +101,7 @@ impl Recorder {
             call,
             reservation,
             admission,
-            target: None,
+            attempts: Attempts::default(),
             status: STATUS_CLIENT_GONE,
             is_streaming: false,
             ttfb: None,
@@ -109,17 +110,14 @@ impl Recorder {
         Self { context, pending: Some(Box::new(pending)) }
     }
 
-    /// The call goes, or has gone, to this target.
-    pub(super) fn set_target(&mut self, target: &Arc<Target>) {
-        if let Some(pending) = &mut self.pending {
-            pending.target = Some(Arc::clone(target));
-        }
+    /// Where the attempts of the call are noted.
+    pub(super) fn attempts(&self) -> Attempts {
+        self.pending.as_ref().map_or_else(Attempts::default, |pending| pending.attempts.clone())
     }
 
     /// The head of the answer is there.
-    pub(super) fn set_response(&mut self, target: &Arc<Target>, status: u16, is_streaming: bool) {
+    pub(super) fn set_response(&mut self, status: u16, is_streaming: bool) {
         if let Some(pending) = &mut self.pending {
-            pending.target = Some(Arc::clone(target));
             pending.status = status;
             pending.is_streaming = is_streaming;
         }
@@ -127,8 +125,8 @@ impl Recorder {
 
     /// The answer's stream came to its end; `is_empty`: without an event.
     pub(super) fn stream_ended(&self, is_empty: bool) {
-        if let Some(target) = self.pending.as_ref().and_then(|pending| pending.target.as_ref()) {
-            target.stream_ended(is_empty);
+        if let Some(last) = self.pending.as_ref().and_then(|pending| pending.attempts.last()) {
+            last.target().stream_ended(is_empty);
         }
     }
 
@@ -187,12 +185,15 @@ impl Pending {
         result: MeterResult,
     ) -> (UsageRecord, Reservation, Admission) {
         let CallInfo { request_id, principal, provider, model, hints, prices, terms, started } = self.call;
+        let last = self.attempts.last();
+        let sent = last.as_ref().and_then(Candidate::other_model).unwrap_or(&model);
         let actual_model = match result.model {
-            Some(answered) if *answered != *model => Arc::from(answered),
-            _ => Arc::clone(&model),
+            Some(answered) if *answered != **sent => Arc::from(answered),
+            _ => Arc::clone(sent),
         };
         // What answered is what is charged; its name is often more exact than what was asked for.
-        let entry = prices.known(&actual_model).unwrap_or_else(|| prices.find(&model));
+        let entry = prices.known(&actual_model).unwrap_or_else(|| prices.find(sent));
+        let asked_terms = terms.clone();
         let terms = result.terms.or(&terms);
         let price = entry.price_for(&terms);
         let of_step = |step: &Step| match &step.model {
@@ -202,12 +203,18 @@ impl Pending {
             _ => Part::new(&actual_model, step.tokens, &price),
         };
         let parts: Vec<_> = result.steps.iter().map(of_step).collect();
-        let cost_nanousd = match &*parts {
+        let own_cost = match &*parts {
             [] => price.cost_nanousd(result.tokens),
             parts => parts.iter().fold(0_i64, |sum, part| sum.saturating_add(part.cost_nanousd)),
         };
+        let attempts = self.attempts.take(&prices, &asked_terms);
+        let cost_nanousd =
+            attempts.iter().fold(own_cost, |sum, attempt| sum.saturating_add(attempt.cost_nanousd));
+        let (target, upstream_url) = last.as_ref().map_or_else(
+            || (Arc::from(""), Arc::from("")),
+            |last| (last.target().shared_name(), last.target().url()),
+        );
         let (group_id, group) = principal.group.unzip();
-        let none = || Arc::from("");
         let record = UsageRecord {
             request_id,
             user_id: principal.user_id,
@@ -217,8 +224,8 @@ impl Pending {
             model,
             actual_model,
             provider,
-            target: self.target.as_ref().map_or_else(none, |target| target.shared_name()),
-            upstream_url: self.target.as_ref().map_or_else(none, |target| target.url()),
+            target,
+            upstream_url,
             tokens: result.tokens,
             token_source: result.source,
             outcome,
@@ -229,6 +236,7 @@ impl Pending {
             cost_nanousd,
             price,
             parts,
+            attempts,
             session_id: hints.session_id,
             agent_id: hints.agent_id,
             client_request_id: hints.client_request_id,

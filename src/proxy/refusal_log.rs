@@ -93,6 +93,7 @@ pub(super) fn book(
         actual_model: Arc::clone(&caller.model),
         price: Arc::clone(&prices.find(&caller.model).price),
         parts: Vec::new(),
+        attempts: Vec::new(),
         model: caller.model,
         provider,
         target: nobody(),

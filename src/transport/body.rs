@@ -19,6 +19,8 @@ const PIECE_MAX: usize = 64 * 1024;
 
 pub struct ResponseBody {
     from: Source,
+    /// What was read already, and has to be read again.
+    unread: Option<Bytes>,
     /// An error that came after bytes which have to be passed on first.
     failed: Option<BodyError>,
     /// `None` once it has ended.
@@ -58,7 +60,7 @@ impl ResponseBody {
     }
 
     fn reading(from: Source) -> Self {
-        Self { from, failed: None, idle_timeout: None, slot: None }
+        Self { from, unread: None, failed: None, idle_timeout: None, slot: None }
     }
 
     /// Until its end the answer may pause for `idle_max`, and keeps `slot`.
@@ -70,15 +72,25 @@ impl ResponseBody {
     /// How many bytes are still to come, where that is known.
     #[must_use]
     pub fn exact_len(&self) -> Option<u64> {
-        match &self.from {
+        let unread = self.unread.as_ref().map_or(0, Bytes::len) as u64;
+        let to_come = match &self.from {
             Source::Http1 { incoming, .. } => incoming.size_hint().exact(),
             Source::Http2(body) => body.exact_len(),
             Source::Closed => Some(0),
-        }
+        };
+        to_come.map(|to_come| to_come + unread)
+    }
+
+    /// Puts back what was read.
+    pub fn unread(&mut self, bytes: Bytes) {
+        self.unread = Some(bytes).filter(|bytes| !bytes.is_empty());
     }
 
     /// Everything that has arrived, as one chunk; `None` at the end.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(unread) = self.unread.take() {
+            return Poll::Ready(Some(Ok(unread)));
+        }
         if let Some(error) = self.failed.take() {
             self.close();
             return Poll::Ready(Some(Err(error)));

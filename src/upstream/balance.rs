@@ -1,72 +1,173 @@
-//! Which target takes a call: by dialect and model, by health, then by weight.
+//! Which target and key take a call: by dialect and model, by level, by health, then by session or weight.
 
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::call::{ModelQuery, TargetQuery};
+use super::candidate::{Candidate, State};
 use super::error::SendError;
-use super::health::HealthState;
+use super::models::Routes;
+use super::sessions::MovedSessions;
 use super::target::Target;
 
 /// The odd number nearest to 2^64 divided by the golden ratio: multiples of it spread evenly over the `u64` range.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// Picks a target. Those that failed lately are used only when no other is left: then trying is better than
-/// refusing; one that failed and was left alone long enough is tried by one call. Those that are drained, or that an active check knows to be down, are not used at all.
-pub(super) fn choose(
-    targets: &[Arc<Target>],
-    query: &TargetQuery,
-    tried: &[Arc<Target>],
-    cursor: &AtomicU64,
-    now: Instant,
-) -> Result<Arc<Target>, SendError> {
-    let serving = serving(targets, query)?;
-    let usable: Vec<_> = serving
-        .into_iter()
-        .filter(|target| target.is_usable(now) && !tried.iter().any(|other| Arc::ptr_eq(other, target)))
-        .collect();
-    let mut well: Vec<_> = usable
-        .iter()
-        .copied()
-        .filter(|target| matches!(target.health_state(now), HealthState::Healthy | HealthState::HalfOpen))
-        .collect();
-    while let Some(picked) = pick(&well, query.affinity, cursor) {
-        if picked.health_state(now) == HealthState::Healthy || picked.state.health.try_half_open(now) {
-            return Ok(Arc::clone(picked));
-        }
-        // Another call is trying it.
-        let name = picked.shared_name();
-        well.retain(|target| *target.name() != *name);
-    }
-    pick(&usable, query.affinity, cursor).cloned().ok_or_else(|| {
-        let model = match &query.model {
-            ModelQuery::Named(model) => Some(model.to_string()),
-            ModelQuery::Nameless { .. } | ModelQuery::Unread => None,
-        };
-        SendError::NoneHealthy { provider: query.provider, model }
-    })
+/// What a choice goes by, beside the call.
+pub(super) struct Balancer<'u> {
+    pub(super) targets: &'u [Arc<Target>],
+    pub(super) routes: &'u Routes,
+    pub(super) moved: &'u MovedSessions,
+    /// Steps through the weights.
+    pub(super) cursor: &'u AtomicU64,
 }
 
-/// The targets that a call may go to by what it asks for. One that names no model goes to who serves everything, or to
-/// the only one there is; and nowhere if its model cannot be read and it is not the same to whom it goes.
-fn serving<'t>(targets: &'t [Arc<Target>], query: &TargetQuery) -> Result<Vec<&'t Arc<Target>>, SendError> {
-    let provider = query.provider;
-    let mut serving: Vec<_> = targets.iter().filter(|target| target.provider() == provider).collect();
-    if query.is_admin {
-        serving.retain(|target| target.allows_admin_paths());
-    }
-    let model = match &query.model {
-        ModelQuery::Named(model) => {
-            serving.retain(|target| target.serves(model));
-            Some(model)
+/// What a choice comes to.
+pub(super) enum Chosen {
+    Ready(Candidate),
+    /// All cool down; of them the one that is back first.
+    Cooling {
+        first: Candidate,
+        until: Instant,
+        may_wait: bool,
+    },
+}
+
+impl Balancer<'_> {
+    /// Every way that a call may go, in the order of levels; those that are drained, have no weight, or are known to be
+    /// down among them.
+    ///
+    /// # Errors
+    /// No target serves it.
+    pub(super) fn candidates(&self, query: &TargetQuery) -> Result<Vec<Candidate>, SendError> {
+        let mut serving: Vec<_> =
+            self.targets.iter().filter(|target| target.speaks(query.provider)).collect();
+        if query.is_admin {
+            serving.retain(|target| target.allows_admin_paths());
         }
+        let mut candidates = Vec::with_capacity(serving.len());
+        match &query.model {
+            ModelQuery::Named(asked) => {
+                let own = [Arc::clone(asked)];
+                let route = self.routes.get(asked).unwrap_or(&own);
+                for (place, model) in route.iter().enumerate() {
+                    for target in serving.iter().filter(|target| target.serves(model)) {
+                        let sent = target.renamed(model).unwrap_or(model);
+                        extend(&mut candidates, target, sent, sent != asked, place);
+                    }
+                }
+            }
+            ModelQuery::Unread | ModelQuery::Nameless { .. } => {
+                retain_for_no_model(&mut serving, query)?;
+                let none: Arc<str> = Arc::default();
+                for target in serving {
+                    extend(&mut candidates, target, &none, false, 0);
+                }
+            }
+        }
+        if candidates.is_empty() {
+            let model = query.model.name().map(str::to_owned);
+            return Err(SendError::NoTarget { provider: query.provider, model });
+        }
+        candidates.sort_by_key(|candidate| candidate.level);
+        Ok(candidates)
+    }
+
+    /// Chooses among the candidates that were not tried. `None`: none of them may be used.
+    pub(super) fn choose(
+        &self,
+        candidates: &[Candidate],
+        tried: &[u64],
+        affinity: Option<u64>,
+        now: Instant,
+    ) -> Option<Chosen> {
+        let usable: Vec<&Candidate> = candidates
+            .iter()
+            .filter(|candidate| candidate.target.is_usable(now) && candidate.weight() > 0)
+            .filter(|candidate| !tried.contains(&attempt_id(candidate)))
+            .collect();
+        let mut open: Vec<&Candidate> = usable
+            .iter()
+            .copied()
+            .filter(|candidate| matches!(candidate.state(now), State::Ready | State::Trial))
+            .collect();
+        while let Some(picked) = self.pick(&open, affinity, now) {
+            if picked.state(now) == State::Ready || picked.begin_trial(now) {
+                return Some(Chosen::Ready(picked.clone()));
+            }
+            // Another call is trying it.
+            open.retain(|candidate| !std::ptr::eq(*candidate, picked));
+        }
+        let has_choice = usable.len() > 1;
+        let cooling = usable.into_iter().map(|candidate| match candidate.state(now) {
+            State::Cooling { until, passes, is_told } => {
+                (until, passes && (is_told || has_choice), candidate)
+            }
+            State::Ready | State::Trial => (now, has_choice, candidate),
+        });
+        let (until, may_wait, first) = cooling.min_by_key(|(until, ..)| *until)?;
+        Some(Chosen::Cooling { first: first.clone(), until, may_wait })
+    }
+
+    /// Where a session is at home, whatever happens: by its name alone.
+    pub(super) fn home(candidates: &[Candidate], session: u64) -> Option<&Candidate> {
+        let level = candidates.iter().find(|candidate| candidate.weight() > 0)?.level;
+        let alike = candidates.iter().filter(|candidate| candidate.level == level);
+        by_session(alike, session)
+    }
+
+    fn pick<'c>(&self, open: &[&'c Candidate], affinity: Option<u64>, now: Instant) -> Option<&'c Candidate> {
+        let best = open.first()?;
+        if open.len() == 1 {
+            return Some(best);
+        }
+        // A session stays with its cache even if that is on another tier; but it does not stay with another model.
+        if let Some(place) = affinity.and_then(|session| self.moved.place(session, now))
+            && let Some(moved) =
+                open.iter().find(|candidate| candidate.level.0 == best.level.0 && candidate.id() == place)
+        {
+            return Some(moved);
+        }
+        let alike = open.iter().copied().filter(|candidate| candidate.level == best.level);
+        match affinity {
+            Some(session) => by_session(alike, session),
+            None => by_weight(alike, self.cursor.fetch_add(GOLDEN, Ordering::Relaxed)),
+        }
+    }
+}
+
+/// What is not tried twice in one call.
+pub(super) fn attempt_id(candidate: &Candidate) -> u64 {
+    candidate.id() ^ u64::try_from(candidate.level.0).unwrap_or(0).wrapping_mul(GOLDEN)
+}
+
+fn extend(
+    candidates: &mut Vec<Candidate>,
+    target: &Arc<Target>,
+    model: &Arc<str>,
+    is_renamed: bool,
+    place: usize,
+) {
+    candidates.extend(target.keys().iter().map(|key| Candidate {
+        target: Arc::clone(target),
+        key: Arc::clone(key),
+        model: Arc::clone(model),
+        is_renamed,
+        level: (place, target.tier()),
+    }));
+}
+
+/// A call that names no model goes to who serves everything, or to the only one there is; and nowhere if its model
+/// cannot be read and it is not the same to whom it goes.
+fn retain_for_no_model(serving: &mut Vec<&Arc<Target>>, query: &TargetQuery) -> Result<(), SendError> {
+    let provider = query.provider;
+    match &query.model {
+        ModelQuery::Named(_) => {}
         ModelQuery::Unread => {
             if !serving.iter().all(|target| target.serves_everything()) {
                 return Err(SendError::Unread { provider });
             }
-            None
         }
         ModelQuery::Nameless { has_body } => {
             if serving.iter().any(|target| target.serves_everything()) {
@@ -74,51 +175,39 @@ fn serving<'t>(targets: &'t [Arc<Target>], query: &TargetQuery) -> Result<Vec<&'
             } else if *has_body && serving.len() > 1 {
                 return Err(SendError::Nameless { provider });
             }
-            None
         }
-    };
-    if serving.is_empty() {
-        return Err(SendError::NoTarget { provider, model: model.map(ToString::to_string) });
     }
-    Ok(serving)
+    Ok(())
 }
 
-fn pick<'t>(
-    candidates: &[&'t Arc<Target>],
-    affinity: Option<u64>,
-    cursor: &AtomicU64,
-) -> Option<&'t Arc<Target>> {
-    match (candidates, affinity) {
-        ([only], _) => Some(only),
-        (several, Some(key)) => several
-            .iter()
-            .min_by(|a, b| rendezvous_score(a, key).total_cmp(&rendezvous_score(b, key)))
-            .copied(),
-        (several, None) => by_weight(several, cursor.fetch_add(GOLDEN, Ordering::Relaxed)),
-    }
-}
-
-/// The target in whose share of the total weight `point` (a fraction of 2^64) lies.
-fn by_weight<'t>(candidates: &[&'t Arc<Target>], point: u64) -> Option<&'t Arc<Target>> {
-    let total: u64 = candidates.iter().map(|target| u64::from(target.weight())).sum();
+/// The candidate in whose share of the total weight `point` (a fraction of 2^64) lies.
+fn by_weight<'c>(
+    candidates: impl Iterator<Item = &'c Candidate> + Clone,
+    point: u64,
+) -> Option<&'c Candidate> {
+    let total: u64 = candidates.clone().map(Candidate::weight).sum();
     let scaled = (u128::from(point) * u128::from(total)) >> 64;
     let mut left = u64::try_from(scaled).unwrap_or(0);
-    for target in candidates {
-        let share = u64::from(target.weight());
+    let mut first = None;
+    for candidate in candidates {
+        let share = candidate.weight();
         if left < share {
-            return Some(target);
+            return Some(candidate);
         }
         left -= share;
+        first.get_or_insert(candidate);
     }
-    candidates.first().copied()
+    first
 }
 
-/// Weighted rendezvous hashing: the target with the least `-ln(u) / weight` wins; when one goes away, only its
-/// calls move.
+/// Weighted rendezvous hashing: the candidate with the least `-ln(u) / weight` wins; when one goes away, only its
+/// sessions move.
+fn by_session<'c>(candidates: impl Iterator<Item = &'c Candidate>, session: u64) -> Option<&'c Candidate> {
+    candidates.min_by(|a, b| rendezvous_score(a, session).total_cmp(&rendezvous_score(b, session)))
+}
+
 #[allow(clippy::cast_precision_loss, reason = "53 of 64 bits are plenty for a choice")]
-fn rendezvous_score(target: &Target, key: u64) -> f64 {
-    let mut hasher = foldhash::fast::FixedState::with_seed(key).build_hasher();
-    hasher.write(target.name().as_bytes());
-    let uniform = (hasher.finish() as f64 + 1.0) / (u64::MAX as f64 + 2.0);
-    -uniform.ln() / f64::from(target.weight()).max(f64::MIN_POSITIVE)
+fn rendezvous_score(candidate: &Candidate, session: u64) -> f64 {
+    let uniform = (candidate.hash(session) as f64 + 1.0) / (u64::MAX as f64 + 2.0);
+    -uniform.ln() / (candidate.weight() as f64).max(f64::MIN_POSITIVE)
 }

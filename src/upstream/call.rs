@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Method};
 
+use super::key::InFlight;
 use super::target::Target;
 use crate::domain::provider::Provider;
 use crate::transport::ResponseBody;
@@ -15,6 +16,8 @@ pub struct UpstreamResponse {
     pub head: Parts,
     pub body: ResponseBody,
     pub target: Arc<Target>,
+    /// Its key is in use until this is dropped.
+    pub in_flight: InFlight,
 }
 
 /// What one attempt sends: the caller's request without the caller's credentials, made for one target.
@@ -26,8 +29,8 @@ pub struct UpstreamRequest {
     /// End-to-end headers only; the target's own credential and `host` are added on the way.
     pub headers: HeaderMap,
     pub body: Bytes,
-    /// Whether the result says anything about the target's health.
-    pub counts_for_health: bool,
+    /// The dialect that it is in.
+    pub dialect: Provider,
 }
 
 /// The model that a call is for, as far as it can be read.
@@ -42,6 +45,16 @@ pub enum ModelQuery {
     Unread,
 }
 
+impl ModelQuery {
+    /// The model, if it is known.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Named(model) => Some(model),
+            Self::Nameless { .. } | Self::Unread => None,
+        }
+    }
+}
+
 /// Which targets may take a call.
 #[derive(Clone, Debug)]
 pub struct TargetQuery {
@@ -52,4 +65,6 @@ pub struct TargetQuery {
     pub is_admin: bool,
     /// Calls with the same value go to the same target while it is healthy, for the sake of prompt caches.
     pub affinity: Option<u64>,
+    /// Whether the result says anything about the target's health.
+    pub counts_for_health: bool,
 }

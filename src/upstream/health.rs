@@ -4,8 +4,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
-
 /// Failures in a row after which a target is ejected for a while.
 const FAILURES_BEFORE_EJECTION: u32 = 3;
 /// How long it is ejected; after that one call at a time tries whether it has recovered.
@@ -106,12 +104,6 @@ impl Health {
     fn micros(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX)
     }
-}
-
-/// Whether an answer says that the provider cannot answer: its own failure, a gateway's before it, an overload.
-/// Refusing a call for what it asks, or a key for asking too often, is an answer.
-pub(super) fn is_failure(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504 | 529)
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! What is told of each target.
 
 use std::fmt;
+use std::time::Instant;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::Upstream;
-use super::target::TargetView;
+use super::failure::FailureReason;
+use super::target::Target;
+use super::target_view::TargetView;
 use crate::telemetry::scrape::{counters, gauges};
 
 type Value = fn(&TargetView) -> u64;
@@ -41,6 +44,24 @@ impl Upstream {
         for (name, help, value) in COUNTERS {
             counters(to, name, help, samples(value))?;
         }
-        Ok(())
+        let labels = |target: &Target, reason: FailureReason| {
+            [("target", target.name().to_owned()), ("reason", reason.as_str().to_owned())]
+        };
+        let attempts = self.targets().iter().flat_map(|target| {
+            let counted = target.state.failures_by_reason();
+            counted.into_iter().map(move |(reason, count)| (labels(target, reason), count))
+        });
+        let help = "Attempts of calls that failed, whether or not another target was tried.";
+        counters(to, "sproxy_upstream_attempts", help, attempts)?;
+        let now = Instant::now();
+        let cooling = self.targets().iter().flat_map(|target| {
+            let cooling = target.state.cooldowns.cooling(now);
+            FailureReason::ALL.into_iter().filter(|reason| reason.cools()).map(move |reason| {
+                let count = cooling.iter().filter(|one| one.reason == reason).count() as u64;
+                (labels(target, reason), count)
+            })
+        });
+        let help = "Keys and models of the target that are left alone after failures.";
+        gauges(to, "sproxy_target_cooling", help, cooling)
     }
 }

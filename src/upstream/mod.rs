@@ -5,34 +5,84 @@ pub mod credentials;
 
 mod balance;
 mod call;
+mod candidate;
+mod cooldown;
 mod error;
+mod failure;
 mod health;
+mod key;
 mod metrics;
+mod models;
 mod plan;
 mod probe;
+mod retry_budget;
 mod send;
+mod sessions;
 mod target;
 mod target_state;
+mod target_view;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::config::TargetConfig;
+use tokio::time::sleep;
+
+use crate::config::{ModelConfig, TargetConfig, UpstreamConfig};
 use crate::domain::clock::Clock;
 use crate::domain::provider::Provider;
+use balance::{Balancer, Chosen};
+use models::Routes;
+use retry_budget::RetryBudget;
+use sessions::MovedSessions;
 
 pub use call::{ModelQuery, TargetQuery, UpstreamRequest, UpstreamResponse};
+pub use candidate::Candidate;
 pub use error::{BadTarget, SendError};
-pub use plan::Plan;
+pub use failure::{AttemptFailure, FailureReason};
+pub use key::InFlight;
+pub use plan::{Next, Plan};
 pub use probe::probe_all;
-pub use target::{Target, TargetView};
+pub use target::Target;
+pub use target_view::{KeyView, TargetView};
+
+/// How often a call looks again that waits for one that tries a target.
+const TRIAL_LOOK: Duration = Duration::from_millis(50);
 
 /// Every target of this node.
 pub struct Upstream {
     targets: Vec<Arc<Target>>,
-    /// Steps through the weights; see `balance::choose`.
+    routes: Routes,
+    settings: Settings,
+    /// Steps through the weights; see [`Balancer`].
     cursor: AtomicU64,
+    shared: Arc<Shared>,
+}
+
+/// What holds for all targets.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    max_attempts: usize,
+    retry_millionths: u64,
+    retry_uncertain: bool,
+    max_wait: Duration,
+}
+
+/// What outlives a change of the configuration.
+struct Shared {
+    budget: RetryBudget,
+    moved: MovedSessions,
+    random: RandomState,
+    steps: AtomicU64,
+}
+
+/// What is configured of targets and models.
+#[derive(Clone, Copy, Debug)]
+pub struct Configs<'c> {
+    pub targets: &'c [TargetConfig],
+    pub models: &'c [ModelConfig],
+    pub upstream: &'c UpstreamConfig,
 }
 
 impl Upstream {
@@ -40,8 +90,14 @@ impl Upstream {
     ///
     /// # Errors
     /// A target whose URL or CA file cannot be used, by name.
-    pub fn new(configs: &[TargetConfig], clock: &Arc<dyn Clock>) -> Result<Self, BadTarget> {
-        Self { targets: Vec::new(), cursor: AtomicU64::new(0) }.replaced_by(configs, clock)
+    pub fn new(configs: Configs<'_>, clock: &Arc<dyn Clock>) -> Result<Self, BadTarget> {
+        let shared = Shared {
+            budget: RetryBudget::new(Instant::now()),
+            moved: MovedSessions::default(),
+            random: RandomState::new(),
+            steps: AtomicU64::new(0),
+        };
+        Self::of(configs, &[], AtomicU64::new(0), Arc::new(shared), clock)
     }
 
     /// The targets of another configuration. Those that have their name from before and go to the same place keep their
@@ -49,13 +105,53 @@ impl Upstream {
     ///
     /// # Errors
     /// As [`Self::new`] says.
-    pub fn replaced_by(&self, configs: &[TargetConfig], clock: &Arc<dyn Clock>) -> Result<Self, BadTarget> {
+    pub fn replaced_by(&self, configs: Configs<'_>, clock: &Arc<dyn Clock>) -> Result<Self, BadTarget> {
+        let cursor = AtomicU64::new(self.cursor.load(Ordering::Relaxed));
+        Self::of(configs, &self.targets, cursor, Arc::clone(&self.shared), clock)
+    }
+
+    fn of(
+        configs: Configs<'_>,
+        before: &[Arc<Target>],
+        cursor: AtomicU64,
+        shared: Arc<Shared>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, BadTarget> {
         let target = |config: &TargetConfig| {
-            let before = self.find(&config.name).map(|before| &**before);
-            Target::new(config, before, clock).map(Arc::new)
+            let before = before.iter().find(|before| before.name() == config.name);
+            Target::new(config, before.map(|before| &**before), clock).map(Arc::new)
         };
-        let targets = configs.iter().map(target).collect::<Result<_, _>>()?;
-        Ok(Self { targets, cursor: AtomicU64::new(self.cursor.load(Ordering::Relaxed)) })
+        Ok(Self {
+            targets: configs.targets.iter().map(target).collect::<Result<_, _>>()?,
+            routes: Routes::new(configs.models),
+            settings: Settings {
+                max_attempts: configs.upstream.max_attempts,
+                retry_millionths: retry_budget::millionths(configs.upstream.retry_ratio),
+                retry_uncertain: configs.upstream.retry_uncertain,
+                max_wait: configs.upstream.max_wait,
+            },
+            cursor,
+            shared,
+        })
+    }
+
+    /// Forgets what an earlier configuration made of these targets and this one may have mended: called once this one
+    /// is in effect.
+    pub fn took_effect(&self) {
+        for target in &self.targets {
+            target.state.cooldowns.forget_refused_keys();
+            target.state.retain_keys(&target.keys().iter().map(|key| key.id).collect::<Vec<_>>());
+        }
+    }
+
+    /// The names of the operator's own whose calls some target of that dialect takes, each with the models behind it.
+    pub fn own_models(&self, provider: Provider) -> impl Iterator<Item = (&str, &[Arc<str>])> {
+        self.routes.iter().filter(move |(_, route)| {
+            let serving = |model: &Arc<str>| {
+                self.targets.iter().any(|target| target.speaks(provider) && target.serves(model))
+            };
+            route.iter().any(serving)
+        })
     }
 
     /// Every target, in the order of the configuration.
@@ -81,17 +177,43 @@ impl Upstream {
     /// Whether a target of that dialect takes calls about the provider's account.
     #[must_use]
     pub fn takes_admin_paths(&self, provider: Provider) -> bool {
-        self.targets.iter().any(|target| target.provider() == provider && target.allows_admin_paths())
+        self.targets.iter().any(|target| target.speaks(provider) && target.allows_admin_paths())
     }
 
-    /// Chooses the targets that a call goes to.
+    /// Whether calls that `query` describes may go more than one way.
+    #[must_use]
+    pub fn has_choice(&self, query: &TargetQuery) -> bool {
+        self.balancer().candidates(query).is_ok_and(|candidates| candidates.len() > 1)
+    }
+
+    /// Chooses the way that a call goes. If all cool down and the first is back within `upstream.max_wait`, waits for it.
     ///
     /// # Errors
     /// [`SendError::NoTarget`] when none serves the model, [`SendError::NoneHealthy`] when none of those that do
     /// may be used now.
-    pub fn plan(self: &Arc<Self>, query: &TargetQuery) -> Result<Plan, SendError> {
-        let first = self.choose_except(&[], query)?;
-        Ok(Plan::new(Arc::clone(self), query.clone(), first))
+    pub async fn plan(self: &Arc<Self>, query: &TargetQuery) -> Result<Plan, SendError> {
+        let began = Instant::now();
+        self.shared.budget.call(began);
+        let candidates = self.balancer().candidates(query)?;
+        let last_moment = began + self.settings.max_wait;
+        loop {
+            let now = Instant::now();
+            let first = match self.balancer().choose(&candidates, &[], query.affinity, now) {
+                Some(Chosen::Cooling { until, may_wait: true, .. })
+                    if until <= last_moment && now < last_moment =>
+                {
+                    sleep(until.saturating_duration_since(now).max(TRIAL_LOOK)).await;
+                    continue;
+                }
+                // Trying one that cools down is better than refusing: the caller gets the provider's own words.
+                Some(Chosen::Ready(first) | Chosen::Cooling { first, .. }) => first,
+                None => {
+                    let model = query.model.name().map(str::to_owned);
+                    return Err(SendError::NoneHealthy { provider: query.provider, model });
+                }
+            };
+            return Ok(Plan::new(Arc::clone(self), query.clone(), candidates, first));
+        }
     }
 
     /// Closes connections that have been idle for too long to be used again. Idempotent; the caller ticks it.
@@ -101,8 +223,22 @@ impl Upstream {
         }
     }
 
-    fn choose_except(&self, tried: &[Arc<Target>], query: &TargetQuery) -> Result<Arc<Target>, SendError> {
-        balance::choose(&self.targets, query, tried, &self.cursor, Instant::now())
+    fn balancer(&self) -> Balancer<'_> {
+        Balancer {
+            targets: &self.targets,
+            routes: &self.routes,
+            moved: &self.shared.moved,
+            cursor: &self.cursor,
+        }
+    }
+
+    /// Whether a call may try once more, by `upstream.retry_ratio`.
+    fn try_retry(&self, now: Instant) -> bool {
+        self.shared.budget.try_retry(self.settings.retry_millionths, now)
+    }
+
+    fn random(&self) -> u64 {
+        self.shared.random.hash_one(self.shared.steps.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -1,55 +1,124 @@
-//! The targets that may take a call, and whether another is tried after one has failed.
+//! The way of one call through the targets that may take it: which one is next after one has failed. Pure but for what
+//! it notes about targets; whoever sends tells it what came of each attempt.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Upstream;
-use super::call::{TargetQuery, UpstreamRequest, UpstreamResponse};
-use super::error::SendError;
-use super::target::Target;
-use crate::domain::failure::Failure;
+use super::balance::{Balancer, Chosen, attempt_id};
+use super::call::TargetQuery;
+use super::candidate::Candidate;
+use super::failure::{AttemptFailure, FailureReason};
 
-/// The targets of a call: the chosen one, then the others that may take it.
+/// The candidates of a call, of which one is its turn.
 pub struct Plan {
     upstream: Arc<Upstream>,
     query: TargetQuery,
-    first: Arc<Target>,
+    candidates: Vec<Candidate>,
+    current: Candidate,
+    tried: Vec<u64>,
+    attempts: usize,
+}
+
+/// What follows a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Another candidate's turn.
+    Try,
+    /// None is left, or none may be tried: the caller gets what this attempt came to.
+    Stop,
 }
 
 impl Plan {
-    pub(super) fn new(upstream: Arc<Upstream>, query: TargetQuery, first: Arc<Target>) -> Self {
-        Self { upstream, query, first }
+    pub(super) fn new(
+        upstream: Arc<Upstream>,
+        query: TargetQuery,
+        candidates: Vec<Candidate>,
+        first: Candidate,
+    ) -> Self {
+        Self { upstream, query, candidates, current: first, tried: Vec::new(), attempts: 0 }
     }
 
-    /// The target that is tried first.
+    /// Whose turn it is.
     #[must_use]
-    pub fn first(&self) -> &Arc<Target> {
-        &self.first
+    pub fn current(&self) -> &Candidate {
+        &self.current
     }
 
-    /// Sends to one target after the other until one answers. Another is tried only while it is certain that none has
-    /// begun to work: once a request may have been read, its failure is reported to the caller.
-    ///
-    /// Every attempt has a request of its own: `request_for` makes it for the target that it goes to, with what has to
-    /// be known to make of that target's answer the one that the caller asked for.
-    ///
-    /// # Errors
-    /// The last attempt's.
-    pub async fn send<R>(
-        self,
-        mut request_for: impl FnMut(&Target) -> Result<(UpstreamRequest, R), Failure>,
-    ) -> Result<(UpstreamResponse, R), SendError> {
-        let Self { upstream, query, first: mut target } = self;
-        let mut tried: Vec<Arc<Target>> = Vec::new();
-        loop {
-            let (request, rewrite) = request_for(&target).map_err(SendError::NotPrepared)?;
-            let failure = match target.send(request).await {
-                Ok(answer) => return Ok((answer, rewrite)),
-                Err(failure) if failure.is_retryable() => failure,
-                Err(failure) => return Err(failure),
-            };
-            tracing::warn!(target = target.name(), error = %failure, "target failed, trying the next");
-            tried.push(target);
-            target = upstream.choose_except(&tried, &query).map_err(|_none_left| failure)?;
+    /// Whether another candidate could be tried if this one failed.
+    #[must_use]
+    pub fn has_other(&self) -> bool {
+        let now = Instant::now();
+        self.attempts + 1 < self.upstream.settings.max_attempts
+            && self.candidates.len() > self.tried.len() + 1
+            && self.candidates.iter().any(|candidate| {
+                let id = attempt_id(candidate);
+                id != attempt_id(&self.current)
+                    && !self.tried.contains(&id)
+                    && candidate.target.is_usable(now)
+                    && candidate.is_open(now)
+            })
+    }
+
+    /// The current candidate failed. Another is tried while it is certain that nobody has worked on the call, or that
+    /// it is not billed; whatever the reason if `upstream.retry_uncertain` says so.
+    pub fn failed(&mut self, failure: AttemptFailure, now: Instant) -> Next {
+        if self.query.counts_for_health {
+            self.current.failed(failure, now, self.upstream.random());
         }
+        self.tried.push(attempt_id(&self.current));
+        if failure.reason.was_attempted() {
+            self.attempts += 1;
+        }
+        let settings = &self.upstream.settings;
+        let may_retry = failure.reason.is_unbilled() || settings.retry_uncertain;
+        if !may_retry || self.attempts >= settings.max_attempts {
+            return Next::Stop;
+        }
+        let chosen = self.upstream.balancer().choose(&self.candidates, &self.tried, self.query.affinity, now);
+        let next = match chosen {
+            Some(Chosen::Ready(next)) => next,
+            // There is nothing else to tell the caller: trying is better.
+            Some(Chosen::Cooling { first, .. }) if !failure.reason.has_answer() => first,
+            Some(Chosen::Cooling { .. }) | None => return Next::Stop,
+        };
+        if failure.reason.was_attempted() && !self.upstream.try_retry(now) {
+            tracing::warn!(
+                target = self.current.target.name(),
+                "no other target is tried: upstream.retry_ratio is used up"
+            );
+            return Next::Stop;
+        }
+        let reason = failure.reason.as_str();
+        tracing::warn!(
+            target = self.current.target.name(),
+            reason,
+            next = next.target.name(),
+            "target failed, trying the next"
+        );
+        self.current = next;
+        Next::Try
+    }
+
+    /// The current candidate answered.
+    pub fn answered(&self, now: Instant) {
+        if !self.query.counts_for_health {
+            return;
+        }
+        self.current.answered(now);
+        if let Some(session) = self.query.affinity.filter(|_| self.candidates.len() > 1)
+            && let Some(home) = Balancer::home(&self.candidates, session)
+            && home.level.0 == self.current.level.0
+        {
+            let is_home = attempt_id(home) == attempt_id(&self.current);
+            self.upstream.shared.moved.answered(session, self.current.id(), is_home, now);
+        }
+    }
+}
+
+impl FailureReason {
+    /// Whether the target has answered, in words that a caller can be given.
+    pub(super) fn has_answer(self) -> bool {
+        !matches!(self, Self::Busy | Self::Connect | Self::NotProcessed | Self::Cut | Self::Timeout)
     }
 }

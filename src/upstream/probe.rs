@@ -2,24 +2,62 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use http::{HeaderMap, Method};
 use tokio::time::timeout;
 
+use super::failure::FailureReason;
 use super::target::Target;
 use super::{Upstream, UpstreamRequest};
+use crate::dialect;
 
 /// A target that takes longer to answer a check is down.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// Checks every target that has a `health_path`, at the same time. Idempotent; the caller ticks it.
+/// Checks every target that has a `health_path`, and every key that was refused, at the same time. Idempotent; the
+/// caller ticks it.
 pub async fn probe_all(upstream: &Upstream) {
+    let keys = join_all(upstream.targets().iter().map(check_refused_keys));
     let checked =
         upstream.targets().iter().filter_map(|target| target.health_path().map(|path| (target, path)));
-    join_all(checked.map(|(target, path)| probe(target, path))).await;
+    join(keys, join_all(checked.map(|(target, path)| probe(target, path)))).await;
+}
+
+/// Asks with every key that was refused for the list of models, which every key may have: a key may be refused for what
+/// one call says, and no call may take a key from everybody.
+async fn check_refused_keys(target: &Arc<Target>) {
+    for id in target.state.cooldowns.refused_keys(Instant::now()) {
+        let Some(key) = target.keys().iter().find(|key| key.id == id) else { continue };
+        let asked = timeout(ANSWER_MAX, target.send(models_request(target), key)).await;
+        let Ok(Ok(mut answer)) = asked else { continue };
+        let status = answer.head.status;
+        while poll_fn(|cx| answer.body.poll_piece(cx)).await.is_some_and(|piece| piece.is_ok()) {}
+        let is_refused = FailureReason::of_status(status) == Some(FailureReason::KeyRefused);
+        if !is_refused && !status.is_success() {
+            continue;
+        }
+        target.state.cooldowns.checked_key(id, is_refused, Instant::now());
+        let (target, key) = (target.name(), &*key.name);
+        if is_refused {
+            tracing::warn!(target, key, %status, "the key is refused: it is not used until the configuration changes");
+        } else {
+            tracing::info!(target, key, "the key is accepted: what was refused was a call");
+        }
+    }
+}
+
+fn models_request(target: &Target) -> UpstreamRequest {
+    let shape = dialect::models(target.provider());
+    UpstreamRequest {
+        method: Method::GET,
+        path_and_query: shape.asked_at.to_owned(),
+        headers: shape.asked_with.into_iter().collect(),
+        body: Bytes::new(),
+        dialect: target.provider(),
+    }
 }
 
 async fn probe(target: &Arc<Target>, path: &str) {
@@ -28,13 +66,13 @@ async fn probe(target: &Arc<Target>, path: &str) {
         path_and_query: path.to_owned(),
         headers: HeaderMap::new(),
         body: Bytes::new(),
-        counts_for_health: false,
+        dialect: target.provider(),
     };
     let late = || Err(format!("no answer within {}", humantime::format_duration(ANSWER_MAX)));
     let found = timeout(ANSWER_MAX, ask(target, request)).await.unwrap_or_else(|_| late());
     let up = found.is_ok();
     if let Err(reason) = &found {
-        target.state.note(false, Some(reason.clone()));
+        target.state.note_failure(reason.clone());
     }
     if target.state.health.checked(up) {
         match found {
@@ -45,7 +83,7 @@ async fn probe(target: &Arc<Target>, path: &str) {
 }
 
 async fn ask(target: &Arc<Target>, request: UpstreamRequest) -> Result<(), String> {
-    let mut answer = target.send(request).await.map_err(|error| error.to_string())?;
+    let mut answer = target.ask(request).await.map_err(|error| error.to_string())?;
     let status = answer.head.status;
     // Read to the end, so that the connection can be used again.
     while poll_fn(|cx| answer.body.poll_piece(cx)).await.is_some_and(|piece| piece.is_ok()) {}

@@ -1,4 +1,4 @@
-//! One attempt: a call goes to a target with the target's own key, and the answer's head comes back.
+//! One attempt: a call goes to a target with one of the target's own keys, and the answer's head comes back.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use http::{Request, Uri};
 
 use super::call::{UpstreamRequest, UpstreamResponse};
 use super::error::SendError;
-use super::health::is_failure;
+use super::failure::FailureReason;
+use super::key::Key;
 use super::target::Target;
 
 impl Target {
@@ -15,29 +16,46 @@ impl Target {
     ///
     /// # Errors
     /// As [`SendError`] says.
-    pub async fn send(self: &Arc<Self>, request: UpstreamRequest) -> Result<UpstreamResponse, SendError> {
-        let counts_for_health = request.counts_for_health;
-        let request = self.with_address(request)?;
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        request: UpstreamRequest,
+        key: &Arc<Key>,
+    ) -> Result<UpstreamResponse, SendError> {
+        let request = self.with_address(request, key)?;
         self.state.attempts.inc();
+        key.state.attempts.inc();
+        let in_flight = key.state.begin();
         match self.state.client.request(request).await {
             Ok((head, body)) => {
-                let failure = is_failure(head.status).then(|| format!("answered {}", head.status));
-                self.state.note(counts_for_health, failure);
-                Ok(UpstreamResponse { head, body, target: Arc::clone(self) })
+                if FailureReason::of_status(head.status).is_some_and(FailureReason::is_of_target) {
+                    self.state.note_failure(format!("answered {}", head.status));
+                }
+                Ok(UpstreamResponse { head, body, target: Arc::clone(self), in_flight })
             }
             Err(error) => {
                 let error = SendError::of(self.name(), &error);
-                // That this node's own limits are reached says nothing about the target.
-                let tells = counts_for_health && !matches!(error, SendError::Busy { .. });
-                self.state.note(tells, Some(error.to_string()));
+                self.state.note_failure(error.to_string());
                 Err(error)
             }
         }
     }
 
+    /// Asks the target itself, with a key that is not refused, rather than for a caller.
+    ///
+    /// # Errors
+    /// As [`SendError`] says.
+    pub async fn ask(self: &Arc<Self>, request: UpstreamRequest) -> Result<UpstreamResponse, SendError> {
+        let refused = self.state.cooldowns.refused();
+        let accepted = self.keys().iter().find(|key| !refused.contains(&key.id));
+        match accepted.or(self.keys().first()) {
+            Some(key) => self.send(request, key).await,
+            None => Err(SendError::NoTarget { provider: self.provider(), model: None }),
+        }
+    }
+
     /// The request with the target's own path and key.
-    fn with_address(&self, outgoing: UpstreamRequest) -> Result<Request<Bytes>, SendError> {
-        let path = self.path(&outgoing.path_and_query).parse::<Uri>();
+    fn with_address(&self, outgoing: UpstreamRequest, key: &Key) -> Result<Request<Bytes>, SendError> {
+        let path = self.path(&outgoing.path_and_query, outgoing.dialect).parse::<Uri>();
         let mut request = Request::new(outgoing.body);
         *request.method_mut() = outgoing.method;
         *request.uri_mut() = path.map_err(|e| SendError::Connect {
@@ -45,7 +63,7 @@ impl Target {
             reason: format!("the path cannot be sent: {e}"),
         })?;
         *request.headers_mut() = outgoing.headers;
-        if let Some((name, value)) = &self.credential {
+        if let Some((name, value)) = key.credential(outgoing.dialect) {
             request.headers_mut().insert(name, value.clone());
         }
         Ok(request)

@@ -1,18 +1,19 @@
 //! One upstream address of a provider: its key, weight, models, health and connections.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use http::{HeaderName, HeaderValue, Uri};
-use serde::Serialize;
+use http::{HeaderValue, Uri};
 
 use super::error::BadTarget;
 use super::health::HealthState;
+use super::key::Key;
 use super::target_state::TargetState;
 use crate::config::{HangUp, Http2, TargetConfig};
 use crate::dialect;
-use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::clock::Clock;
 use crate::domain::provider::Provider;
 use crate::transport::{self, Endpoint, Proxy};
 
@@ -21,50 +22,23 @@ pub struct Target {
     name: Arc<str>,
     url: Arc<str>,
     provider: Provider,
+    speaks: Vec<Provider>,
+    tier: u32,
     weight: u32,
+    rename: BTreeMap<String, Arc<str>>,
     models: GlobSet,
     model_globs: Vec<String>,
     /// The base URL's path without a trailing slash, and without the version that requests bring along.
     base_path: String,
-    pub(super) credential: Option<(HeaderName, HeaderValue)>,
+    keys: Vec<Arc<Key>>,
+    total_key_weight: u64,
+    /// What answers say of where they come from.
+    header: Option<HeaderValue>,
     include_usage: bool,
     allow_admin_paths: bool,
     on_hangup: HangUp,
     health_path: Option<String>,
     pub(super) state: Arc<TargetState>,
-}
-
-/// A target as the API shows it; never its key.
-#[derive(Clone, Debug, Serialize)]
-pub struct TargetView {
-    pub name: String,
-    pub provider: Provider,
-    pub url: String,
-    /// Its share of calls relative to the others that serve the same model.
-    pub weight: u32,
-    /// Globs of the models it serves.
-    pub models: Vec<String>,
-    /// Whether calls and checks find it up.
-    pub healthy: bool,
-    /// End of its ejection after failures.
-    pub cooling_until: Option<Timestamp>,
-    /// Why it is not healthy, or gets no calls.
-    pub reason: Option<String>,
-    /// Calls that went to it from this node, checks and lists of models among them.
-    pub attempts: u64,
-    /// Of these, those that got no answer or one that says that the target cannot answer.
-    pub failures: u64,
-    pub last_error: Option<String>,
-    pub last_error_at: Option<Timestamp>,
-    /// Whether it gets no new calls.
-    pub draining: bool,
-    /// Calls it is answering now, from this node.
-    pub in_flight: usize,
-    /// Of these, calls that wait for a stream of HTTP/2.
-    pub waiting: usize,
-    /// Connections that speak HTTP/2.
-    pub http2_connections: usize,
-    pub has_key: bool,
 }
 
 impl Target {
@@ -76,18 +50,14 @@ impl Target {
     ) -> Result<Self, BadTarget> {
         let bad = |reason: String| BadTarget { name: config.name.clone(), reason };
         let uri: Uri = config.url.parse().map_err(|_| bad(format!("`{}` is no URL", config.url)))?;
-        let credential = config
-            .api_key
-            .as_ref()
-            .map(|key| dialect::credential(config.provider, key.expose()))
-            .transpose()
-            .map_err(|_| bad("the API key has characters that no header can carry".to_owned()))?;
         let base_path = uri.path().trim_end_matches('/').to_owned();
         let endpoint = endpoint(uri, config).map_err(bad)?;
         let state = match before {
             Some(before) if before.state.endpoint == endpoint => Arc::clone(&before.state),
             _ => Arc::new(TargetState::new(endpoint, Arc::clone(clock)).map_err(bad)?),
         };
+        let keys = Key::all_of(config, |id| state.key(id))
+            .map_err(|_| bad("an API key has characters that no header can carry".to_owned()))?;
         let mut models = GlobSetBuilder::new();
         for glob in &config.models {
             models.add(GlobBuilder::new(glob).build().map_err(|e| bad(e.to_string()))?);
@@ -96,11 +66,16 @@ impl Target {
             name: config.name.as_str().into(),
             url: config.url.as_str().into(),
             provider: config.provider,
+            speaks: config.speaks.clone(),
+            tier: config.tier,
             weight: config.weight,
+            rename: config.rename.iter().map(|(asked, sent)| (asked.clone(), sent.as_str().into())).collect(),
             models: models.build().map_err(|e| bad(e.to_string()))?,
             model_globs: config.models.clone(),
             base_path,
-            credential,
+            total_key_weight: keys.iter().map(|key| u64::from(key.weight)).sum(),
+            keys,
+            header: HeaderValue::from_str(&config.name).ok(),
             include_usage: config.include_usage,
             allow_admin_paths: config.allow_admin_paths,
             on_hangup: config.on_hangup,
@@ -168,7 +143,42 @@ impl Target {
 
     #[must_use]
     pub fn serves(&self, model: &str) -> bool {
-        self.serves_everything() || self.models.is_match(model)
+        self.serves_everything() || self.models.is_match(model) || self.rename.contains_key(model)
+    }
+
+    /// The model that is sent in place of `asked`, if it is another.
+    pub(super) fn renamed(&self, asked: &str) -> Option<&Arc<str>> {
+        if self.rename.is_empty() { None } else { self.rename.get(asked) }
+    }
+
+    /// The names that it takes for models of other names.
+    pub fn renamed_models(&self) -> impl Iterator<Item = &str> {
+        self.rename.keys().map(String::as_str)
+    }
+
+    /// Whether it takes calls of that dialect as they are.
+    #[must_use]
+    pub fn speaks(&self, dialect: Provider) -> bool {
+        self.speaks.contains(&dialect)
+    }
+
+    #[must_use]
+    pub fn tier(&self) -> u32 {
+        self.tier
+    }
+
+    pub(super) fn keys(&self) -> &[Arc<Key>] {
+        &self.keys
+    }
+
+    pub(super) fn total_key_weight(&self) -> u64 {
+        self.total_key_weight
+    }
+
+    /// Its name as the value of a header; `None` if no header can carry it.
+    #[must_use]
+    pub fn header(&self) -> Option<&HeaderValue> {
+        self.header.as_ref()
     }
 
     /// Whether it serves every model.
@@ -218,47 +228,12 @@ impl Target {
         self.state.set_draining(draining)
     }
 
-    /// The target as the API shows it.
-    #[must_use]
-    pub fn view(&self) -> TargetView {
-        let connections = self.state.client.stats();
-        let health_state = self.health_state(Instant::now());
-        let (last_error_at, last_error) = self.state.last_failure().unzip();
-        TargetView {
-            name: self.name.to_string(),
-            provider: self.provider,
-            url: self.url.to_string(),
-            weight: self.weight,
-            models: self.model_globs.clone(),
-            healthy: health_state == HealthState::Healthy,
-            cooling_until: match health_state {
-                HealthState::Ejected(left) => Some(self.state.now().plus(left)),
-                HealthState::Healthy | HealthState::HalfOpen | HealthState::Down => None,
-            },
-            reason: match health_state {
-                HealthState::HalfOpen => last_error.clone(),
-                HealthState::Ejected(_) | HealthState::Down | HealthState::Healthy => self
-                    .not_usable()
-                    .map(|why| last_error.as_ref().map_or(why.clone(), |last| format!("{why}: {last}"))),
-            },
-            attempts: self.state.attempts.get(),
-            failures: self.state.failures.get(),
-            last_error,
-            last_error_at,
-            draining: self.state.is_draining(),
-            in_flight: connections.in_flight,
-            waiting: connections.waiting,
-            http2_connections: connections.http2_connections,
-            has_key: self.credential.is_some(),
-        }
-    }
-
     /// The path below the base URL. People write base URLs with and without the version (`…/v1`); requests always
     /// bring it, so that it must not stand twice.
-    pub(super) fn path(&self, path_and_query: &str) -> String {
+    pub(super) fn path(&self, path_and_query: &str, dialect: Provider) -> String {
         let version = self.base_path.rfind('/').map_or("", |at| &self.base_path[at..]);
         let path = path_and_query.split('?').next().unwrap_or_default();
-        let repeated = !version.is_empty() && dialect::repeats_version(self.provider, version, path);
+        let repeated = !version.is_empty() && dialect::repeats_version(dialect, version, path);
         let base =
             if repeated { &self.base_path[..self.base_path.len() - version.len()] } else { &*self.base_path };
         [base, path_and_query].concat()

@@ -1,5 +1,7 @@
-//! What a target has of its own while the node runs, whatever its settings become: connections, health, and counts.
+//! What a target has of its own while the node runs, whatever its settings become: connections, health, what cools down,
+//! and counts.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -7,7 +9,10 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 
+use super::cooldown::Cooldowns;
+use super::failure::FailureReason;
 use super::health::Health;
+use super::key::KeyState;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::transport::{Client, Endpoint};
 
@@ -16,9 +21,13 @@ pub(super) struct TargetState {
     pub(super) endpoint: Endpoint,
     pub(super) client: Client,
     pub(super) health: Health,
+    pub(super) cooldowns: Cooldowns,
     draining: AtomicBool,
     pub(super) attempts: Counter,
     pub(super) failures: Counter,
+    /// Failed attempts of calls.
+    by_reason: Mutex<BTreeMap<FailureReason, u64>>,
+    keys: Mutex<HashMap<u64, Arc<KeyState>>>,
     last_failure: Mutex<Option<(Timestamp, String)>>,
     clock: Arc<dyn Clock>,
 }
@@ -31,27 +40,41 @@ impl TargetState {
             client: Client::new(&endpoint)?,
             endpoint,
             health: Health::new(Instant::now()),
+            cooldowns: Cooldowns::default(),
             draining: AtomicBool::new(false),
             attempts: Counter::default(),
             failures: Counter::default(),
+            by_reason: Mutex::default(),
+            keys: Mutex::default(),
             last_failure: Mutex::default(),
             clock,
         })
     }
 
-    /// Records the result of a call or a check; `counts_for_health` says whether it counts for the choice of targets.
-    pub(super) fn note(&self, counts_for_health: bool, failure: Option<String>) {
-        match failure {
-            None if counts_for_health => self.health.answered(),
-            None => {}
-            Some(reason) => {
-                if counts_for_health {
-                    self.health.failed(Instant::now());
-                }
-                self.failures.inc();
-                *self.last_failure.lock() = Some((self.clock.now(), reason));
-            }
-        }
+    /// What a key has had until now; of keys that are new, nothing.
+    pub(super) fn key(&self, id: u64) -> Arc<KeyState> {
+        Arc::clone(self.keys.lock().entry(id).or_default())
+    }
+
+    /// Forgets keys that are not among `ids` any more.
+    pub(super) fn retain_keys(&self, ids: &[u64]) {
+        self.keys.lock().retain(|id, _| ids.contains(id));
+    }
+
+    /// A call or a check failed for a reason that is the target's.
+    pub(super) fn note_failure(&self, reason: String) {
+        self.failures.inc();
+        *self.last_failure.lock() = Some((self.clock.now(), reason));
+    }
+
+    /// An attempt of a call failed.
+    pub(super) fn count_failure(&self, reason: FailureReason) {
+        *self.by_reason.lock().entry(reason).or_default() += 1;
+    }
+
+    /// Failed attempts of calls, by reason.
+    pub(super) fn failures_by_reason(&self) -> BTreeMap<FailureReason, u64> {
+        self.by_reason.lock().clone()
     }
 
     pub(super) fn last_failure(&self) -> Option<(Timestamp, String)> {

@@ -1,11 +1,12 @@
 //! The choice of targets as a table: no socket is opened.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::health::EJECTION;
 use super::*;
-use crate::config::{HangUp, Http2, Secret};
+use crate::config::{Auth, HangUp, Http2, Secret};
 use crate::domain::clock::SystemClock;
 
 const MODEL: &str = "gpt-5";
@@ -15,7 +16,12 @@ fn config(name: &str, weight: u32, models: &[&str]) -> TargetConfig {
         name: name.to_owned(),
         provider: Provider::Openai,
         url: format!("http://{name}.invalid/v1"),
+        speaks: vec![Provider::Openai],
         api_key: Some(Secret::new("k")),
+        keys: Vec::new(),
+        auth: Auth::OfDialect,
+        tier: 0,
+        rename: BTreeMap::new(),
         weight,
         models: models.iter().map(|&glob| glob.to_owned()).collect(),
         health_path: None,
@@ -38,12 +44,23 @@ fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
+fn configs_of(targets: &[TargetConfig]) -> Configs<'_> {
+    static SETTINGS: LazyLock<UpstreamConfig> = LazyLock::new(UpstreamConfig::default);
+    Configs { targets, models: &[], upstream: &SETTINGS }
+}
+
 fn upstream(configs: &[TargetConfig]) -> Upstream {
-    Upstream::new(configs, &clock()).unwrap()
+    Upstream::new(configs_of(configs), &clock()).unwrap()
 }
 
 fn query(model: ModelQuery) -> TargetQuery {
-    TargetQuery { provider: Provider::Openai, model, is_admin: false, affinity: None }
+    TargetQuery {
+        provider: Provider::Openai,
+        model,
+        is_admin: false,
+        affinity: None,
+        counts_for_health: true,
+    }
 }
 
 fn named(model: &str) -> TargetQuery {
@@ -51,8 +68,13 @@ fn named(model: &str) -> TargetQuery {
 }
 
 fn choose(upstream: &Upstream, query: &TargetQuery, now: Instant) -> Result<String, SendError> {
-    balance::choose(&upstream.targets, query, &[], &upstream.cursor, now)
-        .map(|target| target.name().to_owned())
+    let candidates = upstream.balancer().candidates(query)?;
+    match upstream.balancer().choose(&candidates, &[], query.affinity, now) {
+        Some(balance::Chosen::Ready(chosen) | balance::Chosen::Cooling { first: chosen, .. }) => {
+            Ok(chosen.target().name().to_owned())
+        }
+        None => Err(SendError::NoneHealthy { provider: query.provider, model: None }),
+    }
 }
 
 /// How often each target is chosen in so many calls.
@@ -171,8 +193,9 @@ fn another_configuration_keeps_what_a_target_has_of_its_own_unless_it_goes_elsew
         target.set_draining(true);
     }
     let moved = TargetConfig { url: "http://elsewhere.invalid".to_owned(), ..config("b", 1, &["*"]) };
-    let after =
-        before.replaced_by(&[moved, config("a", 7, &["o1"]), config("d", 1, &["*"])], &clock()).unwrap();
+    let after = before
+        .replaced_by(configs_of(&[moved, config("a", 7, &["o1"]), config("d", 1, &["*"])]), &clock())
+        .unwrap();
     let kept: Vec<_> = after
         .targets()
         .iter()
@@ -185,5 +208,5 @@ fn another_configuration_keeps_what_a_target_has_of_its_own_unless_it_goes_elsew
         expected.map(|(name, weight, attempts, draining)| (name.to_owned(), weight, attempts, draining))
     );
     let bad = TargetConfig { url: "no URL".to_owned(), ..config("x", 1, &["*"]) };
-    assert!(before.replaced_by(&[bad], &clock()).is_err_and(|error| error.name == "x"));
+    assert!(before.replaced_by(configs_of(&[bad]), &clock()).is_err_and(|error| error.name == "x"));
 }

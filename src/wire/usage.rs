@@ -6,7 +6,7 @@ use prost::Message as _;
 use uuid::Uuid;
 
 use crate::domain::price::{Factor, LongContext, Price, Rates};
-use crate::domain::usage::{Part, Tokens, UsageLog, UsageRecord};
+use crate::domain::usage::{Attempt, Part, Tokens, UsageLog, UsageRecord};
 use crate::wire::malformed::{Malformed, parse, parse_some};
 use crate::wire::{moment, v1};
 
@@ -59,6 +59,7 @@ pub fn to_wire(record: &UsageRecord) -> v1::UsageLog {
         synced: false,
         dismissed: false,
         parts: record.parts.iter().map(part_to_wire).collect(),
+        attempts: record.attempts.iter().map(attempt_to_wire).collect(),
     }
 }
 
@@ -117,6 +118,7 @@ pub fn from_wire(log: v1::UsageLog) -> Result<UsageRecord, Malformed> {
         ttfb_ms: log.ttfb_ms,
         price: Arc::new(price_from_wire(log.price.ok_or_else(|| Malformed::missing("price"))?)),
         parts: log.parts.into_iter().map(part_from_wire).collect::<Result<_, _>>()?,
+        attempts: log.attempts.into_iter().map(attempt_from_wire).collect::<Result<_, _>>()?,
         cost_nanousd: log.cost_nanousd,
         session_id: log.session_id,
         agent_id: log.agent_id,
@@ -146,6 +148,13 @@ fn check_lengths(log: &v1::UsageLog) -> Result<(), Malformed> {
     let names = log.parts.iter().map(|part| part.model.len()).max().unwrap_or(0);
     if log.parts.len() > LIST_MAX || names > TEXT_BYTES_MAX {
         return Err(Malformed::invalid("parts", "are more, or longer, than any node writes"));
+    }
+    let texts_of = |attempt: &v1::Attempt| {
+        [&attempt.target, &attempt.key, &attempt.model, &attempt.reason].map(String::len).into_iter().max()
+    };
+    let longest = log.attempts.iter().filter_map(texts_of).max().unwrap_or(0);
+    if log.attempts.len() > LIST_MAX || longest > TEXT_BYTES_MAX {
+        return Err(Malformed::invalid("attempts", "are more, or longer, than any node writes"));
     }
     if !prices.into_iter().all(is_small) {
         return Err(Malformed::invalid("price", "is longer than any node writes"));
@@ -198,6 +207,39 @@ fn part_from_wire(part: v1::Part) -> Result<Part, Malformed> {
         reasoning_tokens: reasoning,
         cost_nanousd: part.cost_nanousd,
         price: price_from_wire(part.price.ok_or_else(|| Malformed::missing("parts.price"))?),
+    })
+}
+
+fn attempt_to_wire(attempt: &Attempt) -> v1::Attempt {
+    v1::Attempt {
+        target: attempt.target.clone(),
+        key: attempt.key.clone(),
+        model: attempt.model.clone(),
+        reason: attempt.reason.clone(),
+        status_code: attempt.status_code.map(u32::from),
+        duration_ms: attempt.duration_ms,
+        input_tokens: attempt.input_tokens,
+        output_tokens: attempt.output_tokens,
+        cost_nanousd: attempt.cost_nanousd,
+    }
+}
+
+fn attempt_from_wire(attempt: v1::Attempt) -> Result<Attempt, Malformed> {
+    let is_count = |count| i64::try_from(count).is_ok();
+    if !is_count(attempt.input_tokens) || !is_count(attempt.output_tokens) {
+        return Err(Malformed::invalid("attempts", "is larger than any count"));
+    }
+    let status = attempt.status_code.map(u16::try_from).transpose();
+    Ok(Attempt {
+        target: attempt.target,
+        key: attempt.key,
+        model: attempt.model,
+        reason: attempt.reason,
+        status_code: status.map_err(|_| Malformed::invalid("attempts.status_code", "is no HTTP status"))?,
+        duration_ms: attempt.duration_ms,
+        input_tokens: attempt.input_tokens,
+        output_tokens: attempt.output_tokens,
+        cost_nanousd: attempt.cost_nanousd,
     })
 }
 
@@ -312,6 +354,17 @@ mod tests {
                     price: Price { glob: "default".to_owned(), ..Price::default() },
                 },
             ],
+            attempts: vec![Attempt {
+                target: "first".to_owned(),
+                key: "a".to_owned(),
+                model: "sent".to_owned(),
+                reason: "overloaded".to_owned(),
+                status_code: Some(529),
+                duration_ms: 61,
+                input_tokens: 62,
+                output_tokens: 63,
+                cost_nanousd: 64,
+            }],
             cost_nanousd: 31,
             session_id: Some("session".to_owned()),
             agent_id: Some("agent".to_owned()),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::domain::fence::Fence;
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::price::Price;
@@ -111,8 +113,7 @@ impl PriceTexts {
     }
 }
 
-/// The parts of a record as JSON; `None` where there is only one.
-pub(super) fn parts_text(record: &UsageRecord) -> Result<Option<String>, Error> {
-    let parts = Some(&record.parts).filter(|parts| !parts.is_empty());
-    parts.map(|parts| columns::to_json("usage_logs.parts", parts)).transpose()
+/// A list of a record as JSON; `None` where it is empty.
+pub(super) fn list_text<T: Serialize>(column: &str, list: &[T]) -> Result<Option<String>, Error> {
+    Some(list).filter(|list| !list.is_empty()).map(|list| columns::to_json(column, &list)).transpose()
 }

@@ -40,6 +40,7 @@ pub struct Model {
     pub ttfb_ms: Option<i64>,
     pub price: String,
     pub parts: Option<String>,
+    pub attempts: Option<String>,
     pub cost_nanousd: i64,
     pub session_id: Option<String>,
     pub agent_id: Option<String>,
@@ -75,6 +76,10 @@ impl TryFrom<Model> for UsageLog {
             price: Arc::new(from_json("usage_logs.price", &row.price)?),
             parts: match &row.parts {
                 Some(parts) => from_json("usage_logs.parts", parts)?,
+                None => Vec::new(),
+            },
+            attempts: match &row.attempts {
+                Some(attempts) => from_json("usage_logs.attempts", attempts)?,
                 None => Vec::new(),
             },
             user: row.user_name.into(),

@@ -5,12 +5,13 @@ use std::sync::{Arc, LazyLock};
 
 use rusqlite::types::{FromSqlResult, ValueRef};
 use rusqlite::{Connection, Row, TransactionBehavior};
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, NodeId, RequestId, UserId};
 use crate::domain::price::Price;
-use crate::domain::usage::{Part, Tokens, UsageRecord};
+use crate::domain::usage::{Tokens, UsageRecord};
 use crate::store::columns::{count, counted, from_json};
 use crate::store::usage::usage_columns::{COLUMNS, Column};
 use crate::store::{Error, MetaKey, meta};
@@ -94,7 +95,8 @@ fn record(fields: &Fields<'_>, interner: &mut Interner) -> Result<UsageRecord, E
         duration_ms: fields.count(Column::duration_ms)?,
         ttfb_ms: fields.read(Column::ttfb_ms, |value| value.as_i64_or_null())?.map(counted),
         price: interner.price(fields.text(Column::price)?)?,
-        parts: fields.parts(Column::parts)?,
+        parts: fields.list(Column::parts)?,
+        attempts: fields.list(Column::attempts)?,
         cost_nanousd: fields.number(Column::cost_nanousd)?,
         session_id: fields.text_or_none(Column::session_id)?.map(str::to_owned),
         agent_id: fields.text_or_none(Column::agent_id)?.map(str::to_owned),
@@ -138,9 +140,10 @@ impl<'r> Fields<'r> {
         self.read(column, |value| value.as_str_or_null())
     }
 
-    fn parts(&self, column: Column) -> Result<Vec<Part>, Error> {
+    /// A list as JSON; empty where there is none.
+    fn list<T: DeserializeOwned>(&self, column: Column) -> Result<Vec<T>, Error> {
         let text = self.text_or_none(column)?;
-        text.map_or_else(|| Ok(Vec::new()), |text| from_json("usage_logs.parts", text))
+        text.map_or_else(|| Ok(Vec::new()), |text| from_json(&format!("usage_logs.{column:?}"), text))
     }
 
     fn number(&self, column: Column) -> Result<i64, Error> {

@@ -8,7 +8,7 @@ use sea_orm::sqlx::postgres::PgArguments;
 use crate::domain::usage::UsageRecord;
 use crate::store::Error;
 use crate::store::columns::count;
-use crate::store::usage::batch::{PriceTexts, parts_text};
+use crate::store::usage::batch::{PriceTexts, list_text};
 use crate::store::usage::binding::{Arrays, Values};
 
 /// A record, and what is written of it as JSON.
@@ -16,11 +16,17 @@ pub(super) struct Row<'r> {
     record: &'r UsageRecord,
     price: Arc<str>,
     parts: Option<String>,
+    attempts: Option<String>,
 }
 
 impl<'r> Row<'r> {
     pub(super) fn of(record: &'r UsageRecord, prices: &mut PriceTexts) -> Result<Self, Error> {
-        Ok(Self { record, price: prices.text(&record.price)?, parts: parts_text(record)? })
+        Ok(Self {
+            record,
+            price: prices.text(&record.price)?,
+            parts: list_text("usage_logs.parts", &record.parts)?,
+            attempts: list_text("usage_logs.attempts", &record.attempts)?,
+        })
     }
 }
 
@@ -77,6 +83,7 @@ usage_columns! { row:
     ttfb_ms: bigint = row.record.ttfb_ms.map(count);
     price: text = &*row.price;
     parts: text = row.parts.as_deref();
+    attempts: text = row.attempts.as_deref();
     cost_nanousd: bigint = row.record.cost_nanousd;
     session_id: text = row.record.session_id.as_deref();
     agent_id: text = row.record.agent_id.as_deref();

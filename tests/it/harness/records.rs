@@ -57,6 +57,7 @@ pub fn record(created_at: Timestamp) -> UsageRecord {
         ttfb_ms: Some(210),
         price: Arc::new(Price { base: Rates { input: 3_000_000, ..Rates::default() }, ..Price::default() }),
         parts: Vec::new(),
+        attempts: Vec::new(),
         cost_nanousd: 1_000,
         session_id: Some("0191a1b2-session".to_owned()),
         agent_id: None,

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use sproxy::accounts::{Accounts, LoginThrottleRules, Settings};
+use sproxy::config::UpstreamConfig;
 use sproxy::domain::clock::{Clock, ManualClock, Moment, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::ids::NodeId;
@@ -30,6 +31,7 @@ use sproxy::proxy::Live;
 use sproxy::quota::{Quota, SubjectId};
 use sproxy::store::usage::NodeFilter;
 use sproxy::store::{Location, Store, Synchronous, UsageRepo};
+use sproxy::upstream::Configs;
 
 pub const ADMIN_PASSWORD: &str = "correct horse battery";
 pub const START: &str = "2026-11-22T10:00:00Z";
@@ -150,7 +152,12 @@ impl Plane {
             accounts: accounts.clone(),
             quota: quota.clone(),
             store: store.clone(),
-            live: Live::new(&[], free(), clock.clone()).expect("no targets"),
+            live: Live::new(
+                Configs { targets: &[], models: &[], upstream: &UpstreamConfig::default() },
+                free(),
+                clock.clone(),
+            )
+            .expect("no targets"),
             cluster: Arc::new(Alone(clock.now())),
             relay: None,
             callers: Arc::new(Callers { trusted: Vec::new(), secret: None, clock: clock.clone() }),

@@ -2,6 +2,7 @@
 
 mod bypass;
 mod credentials;
+mod failover;
 mod routing;
 mod sdk;
 mod streams;
@@ -288,10 +289,11 @@ async fn each_target_is_asked_for_usage_as_its_own_configuration_says() {
         [target("gone", gone, true), target("asked", &there, true), target("spared", &there, false)];
     let node = Setup::with_targets(&targets.concat()).start().await;
     let key = node.user_with_key("alice").await;
-    let body =
-        json!({ "model": "gpt-5-mini", "stream": true, "messages": [{ "role": "user", "content": "Hi" }] });
     let mut met = BTreeSet::new();
-    for _ in 0..12 {
+    for number in 0..12 {
+        // Every call begins a conversation of its own: one would stay with one target.
+        let text = format!("Hi, {number}");
+        let body = json!({ "model": "gpt-5-mini", "stream": true, "messages": [{ "role": "user", "content": text }] });
         let answer = node.ask(&key, "/v1/chat/completions", &[], &body).await;
         assert!(!answer.text().contains("usage\":{"), "the caller has not asked: {}", answer.text());
         let row = node.usage_of(&answer).await;

@@ -212,6 +212,7 @@ fn record(world: &World, node: &NodeId) -> UsageRecord {
         ttfb_ms: None,
         price: Arc::default(),
         parts: Vec::new(),
+        attempts: Vec::new(),
         cost_nanousd: i64::try_from(world.between(0, 1_000_000)).expect("small"),
         session_id: None,
         agent_id: None,

@@ -206,6 +206,7 @@ impl Cluster {
             ttfb_ms: None,
             price: Arc::default(),
             parts: Vec::new(),
+            attempts: Vec::new(),
             cost_nanousd: 7,
             session_id: None,
             agent_id: None,

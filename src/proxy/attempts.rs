@@ -1,0 +1,74 @@
+//! The attempts of one call that failed before it was answered. They are in its record, whatever becomes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::domain::price::PriceList;
+use crate::domain::terms::Terms;
+use crate::domain::usage::Attempt;
+use crate::metering::MeterResult;
+use crate::upstream::{Candidate, FailureReason};
+
+/// Shared by who sends a call and who books it: a caller that leaves in between ends only the first.
+#[derive(Clone, Default)]
+pub(super) struct Attempts(Arc<Mutex<Log>>);
+
+#[derive(Default)]
+struct Log {
+    failed: Vec<FailedAttempt>,
+    /// Whose turn it is.
+    current: Option<Candidate>,
+}
+
+/// An attempt that failed.
+pub(super) struct FailedAttempt {
+    pub(super) candidate: Candidate,
+    pub(super) reason: FailureReason,
+    /// `None`: no answer came.
+    pub(super) status: Option<u16>,
+    pub(super) duration: Duration,
+    /// What it used, as far as it has said so.
+    pub(super) result: MeterResult,
+}
+
+impl Attempts {
+    pub(super) fn begin(&self, candidate: &Candidate) {
+        self.0.lock().current = Some(candidate.clone());
+    }
+
+    pub(super) fn failed(&self, attempt: FailedAttempt) {
+        self.0.lock().failed.push(attempt);
+    }
+
+    /// The candidate that was tried last.
+    pub(super) fn last(&self) -> Option<Candidate> {
+        self.0.lock().current.clone()
+    }
+
+    /// The failed attempts, priced.
+    pub(super) fn take(&self, prices: &PriceList, terms: &Terms) -> Vec<Attempt> {
+        let failed = std::mem::take(&mut self.0.lock().failed);
+        failed.into_iter().map(|attempt| attempt.priced(prices, terms)).collect()
+    }
+}
+
+impl FailedAttempt {
+    fn priced(self, prices: &PriceList, terms: &Terms) -> Attempt {
+        let (tokens, model) = (self.result.tokens, self.candidate.model());
+        let answered = self.result.model.as_deref().and_then(|model| prices.known(model));
+        let price = answered.unwrap_or_else(|| prices.find(model)).price_for(&self.result.terms.or(terms));
+        Attempt {
+            target: self.candidate.target().name().to_owned(),
+            key: self.candidate.key_name().to_owned(),
+            model: model.to_string(),
+            reason: self.reason.as_str().to_owned(),
+            status_code: self.status,
+            duration_ms: u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
+            input_tokens: tokens.input,
+            output_tokens: tokens.output,
+            cost_nanousd: price.cost_nanousd(tokens),
+        }
+    }
+}

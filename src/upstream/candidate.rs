@@ -1,0 +1,159 @@
+//! One way that a call may go: a target, with one of its keys, for one model.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::call::{UpstreamRequest, UpstreamResponse};
+use super::cooldown::Availability;
+use super::error::SendError;
+use super::failure::AttemptFailure;
+use super::health::HealthState;
+use super::key::Key;
+use super::target::Target;
+
+/// A target, one of its keys, and the model that it is asked for.
+#[derive(Clone)]
+pub struct Candidate {
+    pub(super) target: Arc<Target>,
+    pub(super) key: Arc<Key>,
+    /// The model that is sent; empty where the call names none.
+    pub(super) model: Arc<str>,
+    /// The model sent is another than the one asked for.
+    pub(super) is_renamed: bool,
+    /// Candidates of a lower level are used first: the place of the model in its route, and the tier of the target.
+    pub(super) level: (usize, u32),
+}
+
+/// Whether a candidate gets a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Ready,
+    /// It has paused for long enough: one call may try it.
+    Trial,
+    /// It pauses.
+    Cooling {
+        until: Instant,
+        /// A call may wait for it: it is back by itself then, as far as anybody knows.
+        passes: bool,
+        /// The provider has said until when.
+        is_told: bool,
+    },
+}
+
+impl Candidate {
+    #[must_use]
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// The name of its key; empty where the target has only one.
+    #[must_use]
+    pub fn key_name(&self) -> &str {
+        &self.key.name
+    }
+
+    /// The model that is sent; empty where the call names none.
+    #[must_use]
+    pub fn model(&self) -> &Arc<str> {
+        &self.model
+    }
+
+    /// The model that is sent, where it is another than the one asked for.
+    #[must_use]
+    pub fn other_model(&self) -> Option<&Arc<str>> {
+        Some(&self.model).filter(|_| self.is_renamed)
+    }
+
+    /// Sends one request and waits for the answer's head.
+    ///
+    /// # Errors
+    /// As [`SendError`] says.
+    pub async fn send(&self, request: UpstreamRequest) -> Result<UpstreamResponse, SendError> {
+        self.target.send(request, &self.key).await
+    }
+
+    /// The same for the same target and key, whatever the model.
+    pub(super) fn id(&self) -> u64 {
+        self.hash(0)
+    }
+
+    /// What `key` makes of it, evenly spread.
+    pub(super) fn hash(&self, key: u64) -> u64 {
+        let mut hasher = foldhash::fast::FixedState::with_seed(key).build_hasher();
+        hasher.write(self.target.name().as_bytes());
+        if !self.key.name.is_empty() {
+            hasher.write_u8(0);
+            hasher.write(self.key.name.as_bytes());
+        }
+        hasher.finish()
+    }
+
+    /// Its share of the calls of its level, in millionths of a target's weight.
+    pub(super) fn weight(&self) -> u64 {
+        let of_all = self.target.total_key_weight().max(1);
+        u64::from(self.target.weight()) * 1_000_000 * u64::from(self.key.weight) / of_all
+    }
+
+    pub(super) fn state(&self, now: Instant) -> State {
+        let of_target = match self.target.health_state(now) {
+            HealthState::Healthy => State::Ready,
+            HealthState::HalfOpen => State::Trial,
+            HealthState::Ejected(left) => State::Cooling { until: now + left, passes: true, is_told: false },
+            HealthState::Down => State::Cooling { until: now, passes: false, is_told: false },
+        };
+        let of_key = match self.target.state.cooldowns.availability(self.key.id, &self.model, now) {
+            Availability::Ready => State::Ready,
+            Availability::Trial => State::Trial,
+            Availability::Cooling { until, passes, is_told } => State::Cooling { until, passes, is_told },
+        };
+        match (of_target, of_key) {
+            (
+                State::Cooling { until, passes, is_told },
+                State::Cooling { until: other, passes: also, is_told: too },
+            ) => State::Cooling {
+                until: until.max(other),
+                passes: passes && also,
+                is_told: if until > other { is_told } else { too },
+            },
+            (cooling @ State::Cooling { .. }, _) | (_, cooling @ State::Cooling { .. }) => cooling,
+            (State::Ready, State::Ready) => State::Ready,
+            (State::Trial, _) | (_, State::Trial) => State::Trial,
+        }
+    }
+
+    pub(super) fn is_open(&self, now: Instant) -> bool {
+        matches!(self.state(now), State::Ready | State::Trial)
+    }
+
+    /// Takes the one call that may try it; false if another call does.
+    pub(super) fn begin_trial(&self, now: Instant) -> bool {
+        let health = &self.target.state.health;
+        let is_due = match health.health_state(now) {
+            HealthState::Healthy => true,
+            HealthState::HalfOpen => health.try_half_open(now),
+            HealthState::Ejected(_) | HealthState::Down => false,
+        };
+        let cooldowns = &self.target.state.cooldowns;
+        is_due
+            && (cooldowns.availability(self.key.id, &self.model, now) == Availability::Ready
+                || cooldowns.begin_trial(self.key.id, &self.model, now))
+    }
+
+    /// An attempt failed.
+    pub(super) fn failed(&self, failure: AttemptFailure, now: Instant, random: u64) {
+        let state = &self.target.state;
+        state.count_failure(failure.reason);
+        if failure.reason.counts_for_health() {
+            state.health.failed(now);
+        }
+        self.key.state.failures.inc();
+        state.cooldowns.failed(self.key.id, &self.model, failure, now, random);
+    }
+
+    /// An attempt was answered.
+    pub(super) fn answered(&self, now: Instant) {
+        self.target.state.health.answered();
+        self.target.state.cooldowns.answered(self.key.id, &self.model, now);
+    }
+}
