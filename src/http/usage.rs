@@ -322,7 +322,7 @@ fn csv_lines(
         hints.into_iter().flatten().for_each(disarm);
         let (price, parts, attempts) =
             (serde_json::to_string(&price)?, list_text(&parts)?, list_text(&attempts)?);
-        lines.serialize((row, price_default, price, parts, dismissed, attempts))?;
+        lines.serialize((row, price_default, price, parts, attempts, dismissed))?;
     }
     Ok(lines.into_inner()?.into())
 }
@@ -343,4 +343,4 @@ fn disarm(text: &mut String) {
 const CSV_NAMES: &str = "request_id,user_id,user,group,model,actual_model,provider,target,upstream_url,input_tokens,\
 output_tokens,total_tokens,cache_read_tokens,cache_write_tokens,cache_write_1h_tokens,reasoning_tokens,token_source,\
 outcome,is_streaming,status_code,duration_ms,ttfb_ms,cost_nanousd,cost_usd,session_id,agent_id,client_request_id,source_node,\
-synced,created_at,price_default,price,parts,dismissed,attempts\n";
+synced,created_at,price_default,price,parts,attempts,dismissed\n";

@@ -30,6 +30,7 @@ refused_total counter
 request_duration_seconds histogram
 requests_total counter
 target_attempts_total counter
+target_cooling gauge
 target_draining gauge
 target_failures_total counter
 target_healthy gauge
@@ -38,6 +39,7 @@ target_in_flight gauge
 target_waiting gauge
 tokens_total counter
 unmetered_total counter
+upstream_attempts_total counter
 ";
 const OF_A_LEADER: &str = "\
 cluster_complete_behind_seconds gauge
