@@ -11,9 +11,11 @@ use tokio::net::TcpListener;
 use super::{COMPLETION, chat};
 use crate::harness::{Answer, Node, Setup, until};
 
-const PATH: &str = "/v1/chat/completions";
+const CHATS: &str = "/v1/chat/completions";
+/// Its calls are part of no conversation, which would stay with one target.
+const PATH: &str = "/v1/completions";
 
-/// A provider that is well or answers 503, as the test says.
+/// A provider that is well or answers 500, as the test says.
 struct Moody {
     port: u16,
     is_ill: Arc<AtomicBool>,
@@ -35,7 +37,7 @@ impl Moody {
                     while socket.read(&mut request).await.is_ok_and(|read| read > 0) {
                         let is_call = request.starts_with(b"POST");
                         counted.fetch_add(usize::from(is_call), Ordering::Relaxed);
-                        let status = if ill.load(Ordering::Relaxed) { "503 Unavailable" } else { "200 OK" };
+                        let status = if ill.load(Ordering::Relaxed) { "500 Broken" } else { "200 OK" };
                         let answer = format!(
                             "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{COMPLETION}",
                             COMPLETION.len()
@@ -73,7 +75,7 @@ async fn node(targets: &str) -> (Node, String) {
 }
 
 async fn ask(node: &Node, key: &str) -> Answer {
-    node.ask(key, PATH, &[], &chat()).await
+    node.ask(key, PATH, &[], &json!({ "model": "gpt-5", "prompt": "Hi" })).await
 }
 
 async fn view(node: &Node, name: &str) -> Value {
@@ -100,7 +102,7 @@ async fn calls_are_spread_by_weight_and_those_of_a_session_stay_together() {
     let mut places = BTreeMap::<String, Vec<String>>::new();
     for turn in 0..24 {
         let session = format!("session-{}", turn % 8);
-        let answer = node.ask(&key, PATH, &[("x-claude-code-session-id", &session)], &chat()).await;
+        let answer = node.ask(&key, CHATS, &[("x-claude-code-session-id", &session)], &chat()).await;
         let row = node.usage_of(&answer).await;
         places.entry(session).or_default().push(row["target"].as_str().unwrap().to_owned());
     }
@@ -123,7 +125,7 @@ async fn a_target_that_fails_is_left_alone_and_gets_calls_again_once_it_is_well(
     let shown = view(&node, "ill").await;
     assert_eq!(shown["failures"], json!(3), "{shown}");
     assert!(shown["cooling_until"].is_string() && shown["attempts"].as_u64() >= Some(3), "{shown}");
-    assert!(shown["last_error"].as_str().unwrap().contains("503"), "{shown}");
+    assert!(shown["last_error"].as_str().unwrap().contains("500"), "{shown}");
     assert!(shown["reason"].as_str().unwrap().contains("failed several times"), "{shown}");
     let before = ill.calls();
     for _ in 0..10 {
