@@ -7,8 +7,11 @@ import sys
 
 try:
     import httpx2
-except ImportError:  # their first major version
-    import httpx as httpx2
+except ImportError:
+    try:
+        import httpx as httpx2  # what the SDKs' first major versions bring
+    except ImportError:
+        httpx2 = None  # only AWS's own client is there, which does without
 
 asked = json.load(sys.stdin)
 sent = []
