@@ -1,4 +1,5 @@
-//! `sproxy config`: check a configuration, show the effective one, print the commented defaults.
+//! `sproxy config`: check a configuration, show the effective one, print the commented defaults, have a node take over
+//! another.
 
 use std::path::PathBuf;
 
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::error::Error;
 use super::output::{note, pretty, print};
+use super::session::Session;
 use crate::config::{self, Config, Problem, Sources};
 
 /// `sproxy config …`
@@ -15,9 +17,8 @@ pub struct ConfigArgs {
     /// The configuration file [default: ./sproxy.toml, if it is there]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print JSON for programs
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    session: Session,
     #[command(subcommand)]
     action: Action,
 }
@@ -30,12 +31,15 @@ enum Action {
     Show,
     /// Print every setting with its default and what it means
     Defaults,
+    /// Have a running node take over the configuration that it was started with, as it is now
+    Reload,
 }
 
+/// `sproxy config …`
 ///
 /// # Errors
-/// Everything that is wrong with the configuration.
-pub fn run(args: &ConfigArgs) -> Result<(), Error> {
+/// Everything that is wrong with the configuration, or what the node says.
+pub async fn run(args: ConfigArgs) -> Result<(), Error> {
     let sources = Sources { file: args.config.clone(), flags: Vec::new() };
     let load = || config::load(&sources);
     if matches!(args.action, Action::Check | Action::Show) {
@@ -43,7 +47,8 @@ pub fn run(args: &ConfigArgs) -> Result<(), Error> {
             note(&format!("warning: {warning}"));
         }
     }
-    match (args.action, args.json) {
+    let is_json = args.session.output().is_json();
+    match (args.action, is_json) {
         (Action::Check, false) => {
             load()?;
             print("the configuration is right")
@@ -61,6 +66,18 @@ pub fn run(args: &ConfigArgs) -> Result<(), Error> {
         (Action::Show, false) => print(&config::show(&load()?)),
         (Action::Show, true) => print(&pretty(&shown(&load()?)?)),
         (Action::Defaults, false) => print(&config::defaults()),
+        (Action::Reload, _) => {
+            let client = args.session.client()?;
+            let reloaded = client.post(&["admin", "v1", "reload"], None).await?;
+            let waiting =
+                reloaded.get("needs_restart").and_then(Value::as_array).cloned().unwrap_or_default();
+            let names: Vec<&str> = waiting.iter().filter_map(Value::as_str).collect();
+            let said = match names.as_slice() {
+                [] => "the configuration is in effect".to_owned(),
+                names => format!("in effect, but for what needs a restart: {}", names.join(", ")),
+            };
+            args.session.output().done(&reloaded, &said)
+        }
         (Action::Defaults, true) => print(&pretty(&as_json(config::DEFAULTS)?)),
     }
 }

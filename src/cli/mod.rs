@@ -48,7 +48,7 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Run a fake provider that speaks every dialect, for demos, tests and benches
     MockProvider(mock_provider::MockProviderArgs),
-    /// Check a configuration, show the effective one, print the commented defaults
+    /// Check a configuration, show the effective one, print the commented defaults, reload
     Config(config::ConfigArgs),
     /// People and services that may call
     User(user::UserArgs),
@@ -106,7 +106,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::Demo(args) => runtime.block_on(run_demo(args)),
         Command::Serve(args) => runtime.block_on(serve::run(args)),
         Command::MockProvider(args) => runtime.block_on(mock_provider::run(args)),
-        Command::Config(args) => config::run(&args),
+        Command::Config(args) => runtime.block_on(config::run(args)),
         Command::User(args) => runtime.block_on(user::run(args)),
         Command::Group(args) => runtime.block_on(group::run(args)),
         Command::Key(args) => runtime.block_on(key::run(args)),

@@ -40,9 +40,9 @@ pub async fn run(args: ServeArgs) -> Result<(), Error> {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     };
-    let _log = log::set_up(&config.log.level, format).map_err(Error::Usage)?;
+    let log = log::set_up(&config.log.level, format).map_err(Error::Usage)?;
     for warning in config::near_misses(&sources) {
         tracing::warn!("{warning}");
     }
-    Ok(Box::pin(node::run(config)).await?)
+    Ok(Box::pin(node::run(config, sources, log.filter())).await?)
 }

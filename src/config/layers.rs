@@ -35,10 +35,13 @@ pub(super) struct Layers {
     pub(super) problems: Vec<Problem>,
     /// The file could not be read: what it may have set is missing.
     pub(super) file_is_missing: bool,
+    /// The file as it was read.
+    pub(super) text: Option<String>,
 }
 
 impl Layers {
-    pub(super) fn of(sources: &Sources, environment: &Environment) -> Self {
+    /// `text`: the file as it was read before; it is not read again.
+    pub(super) fn of(sources: &Sources, environment: &Environment, text: Option<String>) -> Self {
         let defaults: Dict = toml::from_str(DEFAULTS).unwrap_or_default();
         let known = Known::of(&defaults);
         let figment = Figment::from(Layer {
@@ -46,7 +49,7 @@ impl Layers {
             level: Level::Defaults,
             data: defaults,
         });
-        let mut layers = Self { figment, problems: Vec::new(), file_is_missing: false };
+        let mut layers = Self { figment, problems: Vec::new(), file_is_missing: false, text };
         layers.file(sources.file.as_deref(), &known);
         for (path, name, text) in environment.settings() {
             match text {
@@ -72,10 +75,11 @@ impl Layers {
             None => return,
         };
         let origin = path.display().to_string();
-        let read = std::fs::read_to_string(path).map_err(|error| {
+        let read = self.text.take().map_or_else(|| std::fs::read_to_string(path), Ok).map_err(|error| {
             let asked_by = if named.is_some() { "--config" } else { "working directory" };
             (origin.clone(), asked_by.to_owned(), format!("cannot be read: {error}"))
         });
+        self.text = read.as_ref().ok().cloned();
         // The error's own text would quote the line, and with it perhaps a secret.
         let parsed = read.and_then(|text| {
             toml::from_str::<Dict>(&text).map_err(|error| {

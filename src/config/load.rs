@@ -27,7 +27,20 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load_from(sources: &Sources, environment: &Environment) -> Result<Config, Problems> {
-    let Layers { figment, mut problems, file_is_missing } = Layers::of(sources, environment);
+    load_layers(Layers::of(sources, environment, None), environment)
+}
+
+/// Reads the same configuration again, with what files of secrets hold now.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_secrets_again(sources: &Sources, before: &Config) -> Result<Config, Problems> {
+    let environment = Environment::of_process();
+    load_layers(Layers::of(sources, &environment, before.text.clone()), &environment)
+}
+
+fn load_layers(layers: Layers, environment: &Environment) -> Result<Config, Problems> {
+    let Layers { figment, mut problems, file_is_missing, text } = layers;
     let settings = settings(&figment);
     let reading = Reading::new(&figment, environment);
     let nothing = Dict::new();
@@ -48,6 +61,8 @@ pub fn load_from(sources: &Sources, environment: &Environment) -> Result<Config,
         upstream,
         models: models::read(&reading, settings.get("models")),
         prices: prices::read(&reading, settings.get("prices")),
+        text,
+        files: reading.files(),
     };
     let found = reading.into_problems();
     // Without the file, what is missing says nothing.
@@ -79,7 +94,7 @@ fn near_misses_in(sources: &Sources, environment: &Environment) -> Vec<String> {
     let defaults: Dict = toml::from_str(DEFAULTS).unwrap_or_default();
     let known = Known::of(&defaults);
     // A setting such as `secret_env` may name one on purpose.
-    let settings = settings(&Layers::of(sources, environment).figment);
+    let settings = settings(&Layers::of(sources, environment, None).figment);
     let sections = settings.values().filter_map(Value::as_dict);
     let named: Vec<&str> = sections
         .flat_map(|section| section.iter().filter(|(key, _)| key.ends_with("_env")))
@@ -94,7 +109,7 @@ fn near_misses_in(sources: &Sources, environment: &Environment) -> Vec<String> {
 }
 
 fn one_setting(key: &str) -> Option<String> {
-    let layers = Layers::of(&Sources::default(), &Environment::of_process());
+    let layers = Layers::of(&Sources::default(), &Environment::of_process(), None);
     let value = layers.figment.find_value(key).ok()?;
     text_of(&value).filter(|text| !text.is_empty())
 }

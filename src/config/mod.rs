@@ -20,13 +20,13 @@ mod targets;
 
 pub use environment::Environment;
 pub use layers::{DEFAULTS, Sources};
-pub use load::{data_dir, listen, load, load_from, near_misses};
+pub use load::{data_dir, listen, load, load_from, load_secrets_again, near_misses};
 pub use problems::{Problem, Problems};
 pub use sections::{
     Auth, AuthConfig, ClusterConfig, ClusterTls, Config, CorsOrigins, Database, Durability, HangUp, Http2,
     HttpConfig, KeyConfig, LogConfig, LogFormat, ModelConfig, NodeConfig, StoreConfig, Synchronous,
     TargetConfig, TlsFiles, UpstreamConfig, UsageConfig,
 };
-pub use show::{defaults, json_of, show};
+pub use show::{defaults, json_of, show, show_sections};
 
 pub use crate::domain::secret::Secret;

@@ -27,6 +27,10 @@ pub struct Config {
     /// Names of the operator's own, and what stands behind them.
     pub models: Vec<ModelConfig>,
     pub prices: PriceList,
+    /// The configuration file as it was read, if there is one.
+    pub text: Option<String>,
+    /// The files that settings name: secrets, certificates, authorities.
+    pub files: Vec<PathBuf>,
 }
 
 /// `[node]`

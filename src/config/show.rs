@@ -20,6 +20,24 @@ pub fn defaults() -> String {
     format!("{DEFAULTS}\n{}", prices::built_in_as_comments())
 }
 
+/// Every setting of the sections that are read only when a node starts, by its key; what differs between two
+/// configurations needs a restart. Secrets are shown as `***`.
+#[must_use]
+pub fn show_sections(config: &Config) -> BTreeMap<String, String> {
+    let sections = [
+        ("node", node(&config.node)),
+        ("http", http(&config.http)),
+        ("cluster", cluster(&config.cluster)),
+        ("store", store(&config.store)),
+        ("usage", usage(&config.usage)),
+        ("auth", auth(&config.auth)),
+    ];
+    let settings = sections.into_iter().flat_map(|(section, settings)| {
+        settings.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value))
+    });
+    settings.collect()
+}
+
 /// The configuration as it is in effect, at the end the price list: the most specific glob first, each entry with
 /// where it was written.
 #[must_use]

@@ -23,11 +23,12 @@ pub(super) struct Reading<'a> {
     pub(super) figment: &'a Figment,
     pub(super) environment: &'a Environment,
     problems: RefCell<Vec<Problem>>,
+    files: RefCell<Vec<PathBuf>>,
 }
 
 impl<'a> Reading<'a> {
     pub(super) fn new(figment: &'a Figment, environment: &'a Environment) -> Self {
-        Self { figment, environment, problems: RefCell::default() }
+        Self { figment, environment, problems: RefCell::default(), files: RefCell::default() }
     }
 
     /// Notes a problem with a value that carries `tag`.
@@ -35,6 +36,11 @@ impl<'a> Reading<'a> {
         let metadata = self.figment.get_metadata(tag);
         let origin = metadata.map_or(DEFAULTS_ORIGIN, |metadata| &metadata.name).to_owned();
         self.problems.borrow_mut().push(Problem { key: key.to_owned(), origin, reason: reason.into() });
+    }
+
+    /// The files that settings name.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.files.borrow().clone()
     }
 
     pub(super) fn into_problems(self) -> Vec<Problem> {
@@ -198,6 +204,7 @@ impl<'a> Table<'a> {
     /// A file that is there.
     pub(super) fn file(&self, key: &str) -> Option<PathBuf> {
         let path = PathBuf::from(self.optional(key)?);
+        self.reading.files.borrow_mut().push(path.clone());
         if !path.is_file() {
             self.wrong(key, format!("there is no file {}", path.display()));
         }
@@ -250,6 +257,7 @@ impl<'a> Table<'a> {
                 set.ok_or_else(|| format!("the environment variable {text} is not set"))
             }
             "_file" => {
+                self.reading.files.borrow_mut().push(PathBuf::from(&text));
                 let read = std::fs::read_to_string(&text).map_err(|error| format!("{text}: {error}"))?;
                 let secret = read.trim();
                 if secret.is_empty() { Err(format!("{text} is empty")) } else { Ok(secret.to_owned()) }

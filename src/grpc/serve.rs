@@ -10,7 +10,6 @@ use http::{HeaderMap, Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -30,7 +29,7 @@ use crate::grpc::access::Access;
 use crate::grpc::cluster::ClusterService;
 use crate::grpc::stats::StatsService;
 use crate::grpc::status::status;
-use crate::inbound::tls::{Files, acceptor};
+use crate::inbound::tls::{Files, Tls};
 use crate::inbound::{Handler, Limits, Protocols, RequestBody, Server};
 use crate::store::Store;
 use crate::wire::DESCRIPTORS;
@@ -69,7 +68,7 @@ pub struct Services<B> {
 ///
 /// # Errors
 /// A certificate that a leader needs and has not, or a file that cannot be used, as a sentence.
-pub fn tls(config: &ClusterTls) -> Result<TlsAcceptor, String> {
+pub fn tls(config: &ClusterTls) -> Result<Arc<Tls>, String> {
     let Some(identity) = &config.identity else {
         return Err("cluster.tls_cert: a leader needs a certificate and its key".to_owned());
     };
@@ -80,7 +79,7 @@ pub fn tls(config: &ClusterTls) -> Result<TlsAcceptor, String> {
             return Err("cluster.tls_ca: tls_client_auth needs the authority of the followers".to_owned());
         }
     };
-    acceptor(Files { section: "cluster.", cert: &identity.cert, key: &identity.key, client_ca }, &[b"h2"])
+    Tls::read(Files { section: "cluster.", cert: &identity.cert, key: &identity.key, client_ca }, &[b"h2"])
 }
 
 impl Services<LeaderDatabase> {
@@ -119,7 +118,7 @@ pub struct Calls {
 /// [`Error`]
 pub async fn server<B: LeaderStore>(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     services: Services<B>,
     header_timeout: Duration,
 ) -> Result<Server<Calls>, Error> {

@@ -63,6 +63,7 @@ pub fn router(state: ControlState) -> Router {
         .route("/admin/v1/targets", here(get(targets::list)))
         .route("/admin/v1/targets/{name}/drain", here(post(targets::drain)))
         .route("/admin/v1/targets/{name}/undrain", here(post(targets::undrain)))
+        .route("/admin/v1/reload", here(post(reload::reload)))
         .route("/admin/v1/audit", here(get(audit::list)))
         .route(
             "/admin/v1/backup",

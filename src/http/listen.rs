@@ -8,14 +8,13 @@ use std::time::Duration;
 use http::Response;
 use http::request::Parts;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use super::body::Body;
 use super::cors;
 use super::dispatch::Dispatch;
 use super::refusal::refuse;
 use crate::domain::failure::{Failure, Kind};
-use crate::inbound::tls::{Files, acceptor};
+use crate::inbound::tls::{Files, Tls};
 use crate::inbound::{Handler, Limits, Protocols, RequestBody, Server};
 
 /// Streams of one HTTP/2 connection at the same time.
@@ -49,7 +48,7 @@ pub(super) fn turned_away(head: &Parts) -> Response<Body> {
 #[must_use]
 pub fn server<H: Handler>(
     listener: Arc<TcpListener>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     handler: Arc<H>,
     limits: Limits,
 ) -> Server<H> {
@@ -61,6 +60,6 @@ pub fn server<H: Handler>(
 ///
 /// # Errors
 /// The file that cannot be used, with the reason.
-pub fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, String> {
-    acceptor(Files { section: "http.", cert, key, client_ca: None }, &[b"h2", b"http/1.1"])
+pub fn tls(cert: &Path, key: &Path) -> Result<Arc<Tls>, String> {
+    Tls::read(Files { section: "http.", cert, key, client_ca: None }, &[b"h2", b"http/1.1"])
 }

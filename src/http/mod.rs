@@ -22,6 +22,7 @@ mod peers;
 pub mod problem;
 mod refusal;
 pub mod relay;
+pub mod reload;
 mod schema;
 pub mod stall;
 mod state;

@@ -14,6 +14,7 @@ use crate::domain::ids::NodeId;
 use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::Dismissed;
 use crate::http::callers::Callers;
+use crate::http::reload::Reload;
 use crate::proxy::Live;
 use crate::quota::Quota;
 use crate::store::Store;
@@ -35,6 +36,7 @@ pub struct ControlState {
     pub callers: Arc<Callers>,
     pub clock: Arc<dyn Clock>,
     pub node: NodeId,
+    pub reload: Arc<dyn Reload>,
     /// Where backups are written before they are sent.
     pub data_dir: PathBuf,
 }

@@ -31,6 +31,7 @@ use super::preface::{self, Protocol};
 use super::request_body::RequestBody;
 use super::send_timeout;
 use super::stream::{Socket, Stream};
+use super::tls::Tls;
 
 /// Connections beyond the limit that are answered with a refusal at the same time, and how long each may take.
 const TURNED_AWAY_AT_ONCE: usize = 256;
@@ -88,7 +89,7 @@ pub struct Protocols {
 /// One listening socket and its handler.
 pub struct Server<H> {
     listener: Arc<TcpListener>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     handler: Arc<H>,
     http1: Option<http1::Builder>,
     http2: http2::Builder<TokioExecutor>,
@@ -121,7 +122,7 @@ impl<H: Handler> Server<H> {
     #[must_use]
     pub fn new(
         listener: Arc<TcpListener>,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Arc<Tls>>,
         handler: Arc<H>,
         protocols: Protocols,
         limits: Limits,
@@ -215,7 +216,7 @@ impl<H: Handler> Server<H> {
         match self.tls.clone() {
             None => self.open(socket, accepted, deadline).await,
             // In a box, or every connection in clear would take the room of one under TLS.
-            Some(tls) => Box::pin(self.open_under_tls(tls, socket, accepted, deadline)).await,
+            Some(tls) => Box::pin(self.open_under_tls(tls.acceptor(), socket, accepted, deadline)).await,
         }
     }
 

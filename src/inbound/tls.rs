@@ -1,8 +1,9 @@
 //! TLS of a server: the files that the configuration names become an acceptor.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
@@ -13,18 +14,81 @@ use tokio_rustls::TlsAcceptor;
 #[derive(Clone, Copy, Debug)]
 pub struct Files<'f> {
     /// The prefix of the settings, for messages: `http.` or `cluster.`.
-    pub section: &'f str,
+    pub section: &'static str,
     pub cert: &'f Path,
     pub key: &'f Path,
     /// If set, callers have to show a certificate that this authority has signed.
     pub client_ca: Option<&'f Path>,
 }
 
-/// Reads the files; `protocols` are offered in TLS, first choice first.
-///
-/// # Errors
-/// The file that cannot be used, with the reason.
-pub fn acceptor(files: Files<'_>, protocols: &[&[u8]]) -> Result<TlsAcceptor, String> {
+/// TLS of a server whose files may be read again while it runs.
+pub struct Tls {
+    section: &'static str,
+    cert: PathBuf,
+    key: PathBuf,
+    client_ca: Option<PathBuf>,
+    /// Offered in TLS, first choice first.
+    protocols: &'static [&'static [u8]],
+    config: ArcSwap<ServerConfig>,
+}
+
+impl Tls {
+    /// Reads the files; `protocols` are offered in TLS, first choice first.
+    ///
+    /// # Errors
+    /// The file that cannot be used, with the reason.
+    pub fn read(files: Files<'_>, protocols: &'static [&'static [u8]]) -> Result<Arc<Self>, String> {
+        Ok(Arc::new(Self {
+            section: files.section,
+            cert: files.cert.to_owned(),
+            key: files.key.to_owned(),
+            client_ca: files.client_ca.map(Path::to_owned),
+            protocols,
+            config: ArcSwap::new(Arc::new(config(files, protocols)?)),
+        }))
+    }
+
+    /// Reads the files again, for connections that come later. It is in effect once [`NewTls::take_effect`] is called.
+    ///
+    /// # Errors
+    /// The file that cannot be used, with the reason; what was in effect stays.
+    pub fn read_again(self: &Arc<Self>) -> Result<NewTls, String> {
+        let files = Files {
+            section: self.section,
+            cert: &self.cert,
+            key: &self.key,
+            client_ca: self.client_ca.as_deref(),
+        };
+        Ok(NewTls { tls: Arc::clone(self), config: Arc::new(config(files, self.protocols)?) })
+    }
+
+    /// Accepts by what is in effect now.
+    #[must_use]
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.config.load_full())
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("cert", &self.cert).finish_non_exhaustive()
+    }
+}
+
+/// Files of a TLS server that were read again.
+#[must_use = "it is not in effect yet"]
+pub struct NewTls {
+    tls: Arc<Tls>,
+    config: Arc<ServerConfig>,
+}
+
+impl NewTls {
+    pub fn take_effect(self) {
+        self.tls.config.store(self.config);
+    }
+}
+
+fn config(files: Files<'_>, protocols: &[&[u8]]) -> Result<ServerConfig, String> {
     let Files { section, cert, key, client_ca } = files;
     let chain = certificates(cert).map_err(|e| format!("{section}tls_cert {}: {e}", cert.display()))?;
     let key_der =
@@ -49,7 +113,7 @@ pub fn acceptor(files: Files<'_>, protocols: &[&[u8]]) -> Result<TlsAcceptor, St
         format!("{section}tls_cert {} and {section}tls_key {}: {e}", cert.display(), key.display())
     })?;
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(config)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, rustls_pki_types::pem::Error> {

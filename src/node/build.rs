@@ -8,21 +8,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body_memory;
+use super::error::Error;
 use super::limits::LimitsKeeper;
 use super::metrics;
+use super::reload::Reloader;
 use super::role::Role;
-use super::supervisor::{EndedEarly, Stage, Supervisor};
+use super::supervisor::{Stage, Supervisor};
 use super::waiting::EarlyListener;
 use super::{LocalAddress, allocator, data_dir_lock, database};
 use crate::accounts::{self, Accounts};
 use crate::cluster::follower::client::{ClientTls, GrpcLeaderClient};
 use crate::cluster::{self};
-use crate::config::{Config, Secret};
+use crate::config::{Config, Secret, Sources};
 use crate::dialect::default_target;
 use crate::domain::clock::Clock;
 use crate::domain::failure::Failure;
@@ -39,35 +42,13 @@ use crate::http::listen;
 use crate::http::relay;
 use crate::http::stall::StallDetector;
 use crate::inbound;
+use crate::inbound::tls::Tls;
 use crate::ledger::{Emergency, Ledger, Retention, UsageWriter};
 use crate::proxy::{BodyMemory, Drainer, Gateway, Live, NoAccountsYet, Parts, StaleCheck};
 use crate::quota::Quota;
-use crate::store::{self, DatabaseLock, FileLock, MetaKey, MetaRepo, Store, UsageRepo};
+use crate::store::{DatabaseLock, FileLock, MetaKey, MetaRepo, Store, UsageRepo};
+use crate::telemetry::log::Filter;
 use crate::upstream::{Configs, probe_all};
-
-/// Why a node does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("cannot listen for signals: {0}")]
-    Signals(std::io::Error),
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    #[error("{0}")]
-    Store(#[from] store::Error),
-    /// Accounts could not be read or made.
-    #[error("{0}")]
-    Accounts(#[from] accounts::Error),
-    /// A certificate, a target, an address: something configured that cannot be used.
-    #[error("{0}")]
-    Unusable(String),
-    /// The cluster: the database below it, or a leader that will not have this node.
-    #[error("{0}")]
-    Cluster(#[from] Failure),
-    #[error("{0}")]
-    Grpc(#[from] grpc::Error),
-    #[error(transparent)]
-    EndedEarly(EndedEarly),
-}
 
 /// A node that is ready to run: its sockets are bound, its tasks are started.
 pub(super) struct Node {
@@ -96,7 +77,12 @@ struct SharedParts {
 }
 
 impl Node {
-    pub(super) async fn build(config: Config) -> Result<Self, Error> {
+    pub(super) async fn build(
+        config: Config,
+        sources: Sources,
+        filter: Filter,
+        reloads: watch::Receiver<u32>,
+    ) -> Result<Self, Error> {
         let data_dir = take_data_dir(&config.node.data_dir)?;
         let listener = Arc::new(inbound::bind("http.listen", config.http.listen).await?);
         let http = listener.local_addr()?;
@@ -115,8 +101,16 @@ impl Node {
         let keeper = limits_keeper(&base);
         keeper.fill().await?;
         supervisor.spawn(Stage::Background, "limits", |stop| keeper.run(stop));
+        let grpc_tls = match link {
+            None => config.cluster.tls.as_ref().map(grpc::tls).transpose().map_err(Error::Unusable)?,
+            Some(_) => None,
+        };
+        let servers = early_listener.tls.iter().chain(&grpc_tls).cloned().collect();
+        let reloader = Reloader::new(sources, config.clone(), Arc::clone(&base.live), filter, servers);
+        let reloading = Arc::clone(&reloader);
+        supervisor.spawn(Stage::Background, "reload", |stop| reloading.run(reloads, stop));
         let role = match link {
-            None => start_leader(&config, &base, grpc_listener, &mut supervisor).await?,
+            None => start_leader(&config, &base, (grpc_listener, grpc_tls), &mut supervisor).await?,
             Some(link) => start_follower(&config, &base, link, &mut supervisor).await?,
         };
         supervisor.spawn(Stage::Ledger, "ledger writer", |stop| writer.run(stop));
@@ -125,7 +119,8 @@ impl Node {
         let drained = TaskTracker::new();
         let give_up = supervisor.giving_up();
         let cors = early_listener.cors.clone();
-        let dispatch = build_dispatch(config, &base, role, &mut supervisor, (drained.clone(), cors));
+        let dispatch =
+            build_dispatch(config, &base, role, &mut supervisor, (drained.clone(), cors, reloader));
         let server =
             listen::server(early_listener.listener, early_listener.tls, dispatch, early_listener.limits);
         supervisor.spawn(Stage::Servers, "http", |stop| async move {
@@ -182,7 +177,7 @@ fn link(config: &Config, leader: &str) -> Result<GrpcLeaderClient, Error> {
 async fn start_leader(
     config: &Config,
     base: &SharedParts,
-    listener: Option<TcpListener>,
+    (listener, tls): (Option<TcpListener>, Option<Arc<Tls>>),
     supervisor: &mut Supervisor,
 ) -> Result<Role, Error> {
     let deps = cluster::leader::service::Dependencies {
@@ -199,7 +194,6 @@ async fn start_leader(
     let (leader, tasks) = cluster::leader::service::start(deps).await?;
     run(supervisor, tasks);
     let Some(listener) = listener else { return Ok(Role::Leader(leader)) };
-    let tls = config.cluster.tls.as_ref().map(grpc::tls).transpose().map_err(Error::Unusable)?;
     let secret = config.cluster.secret.as_ref().map(Secret::expose);
     let stop = supervisor.stop_of(Stage::Servers);
     let services = grpc::Services::new(&leader, &base.store, &base.accounts, secret, &base.clock, stop);
@@ -261,7 +255,7 @@ fn build_dispatch(
     base: &SharedParts,
     role: Role,
     supervisor: &mut Supervisor,
-    (drained, cors): (TaskTracker, Option<Arc<Cors>>),
+    (drained, cors, reload): (TaskTracker, Option<Arc<Cors>>, Arc<Reloader>),
 ) -> Arc<Dispatch> {
     let stale = role.clone();
     let bodies = body_memory::limit(config.http.max_buffered_bytes, config.http.max_body_bytes);
@@ -319,6 +313,7 @@ fn build_dispatch(
         callers,
         clock: Arc::clone(&base.clock),
         node: base.id.clone(),
+        reload,
         data_dir: config.node.data_dir,
     });
     let routes = health::router(health).merge(control);

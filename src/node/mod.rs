@@ -5,10 +5,12 @@ mod body_memory;
 mod build;
 mod data_dir_lock;
 mod database;
+mod error;
 mod fd_limit;
 mod limits;
 mod local_address;
 mod metrics;
+mod reload;
 mod role;
 mod signals;
 mod supervisor;
@@ -16,27 +18,29 @@ mod waiting;
 
 use std::net::SocketAddr;
 
-pub use build::Error;
 pub use data_dir_lock::is_taken;
+pub use error::Error;
 pub use local_address::LocalAddress;
 pub use supervisor::EndedEarly;
 
-use crate::config::Config;
+use crate::config::{Config, Sources};
+use crate::telemetry::log::Filter;
 use build::Node;
 use signals::Signals;
 
-/// Runs a node until it is asked to leave.
+/// Runs a node until it is asked to leave. `sources` are what its configuration was read from, and is read from again;
+/// `filter` is what the process logs by.
 ///
 /// # Errors
 /// Whatever keeps it from starting, or a task of it that ended early.
-pub async fn run(mut config: Config) -> Result<(), Error> {
+pub async fn run(mut config: Config, sources: Sources, filter: Filter) -> Result<(), Error> {
     let at_most = config.http.shutdown_timeout;
     config.http.max_connections = fd_limit::fit(config.http.max_connections);
     let (signals, watching) = Signals::listen().map_err(Error::Signals)?;
     #[allow(clippy::disallowed_methods, reason = "ended below, when the node has left")]
     let watching = tokio::spawn(watching);
     let node = tokio::select! {
-        built = Node::build(config) => built?,
+        built = Node::build(config, sources, filter, signals.reloads()) => built?,
         () = signals.asked(1) => return Ok(()),
     };
     tracing::info!(

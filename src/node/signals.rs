@@ -1,19 +1,24 @@
-//! Signals: the first asks the node to leave, the second means now.
+//! Signals: the first SIGTERM or SIGINT asks the node to leave, the second means now; SIGHUP asks it to read its
+//! configuration again.
 
 use std::io;
 
 use tokio::sync::watch;
 
-/// How often the node was asked to leave.
-pub struct Signals(watch::Receiver<u32>);
+/// How often the node was asked to leave, and how often to read its configuration again.
+pub struct Signals {
+    leave: watch::Receiver<u32>,
+    reload: watch::Receiver<u32>,
+}
 
 impl Signals {
-    /// Listens for SIGTERM, SIGINT and SIGHUP, a closed terminal's (elsewhere: Ctrl-C), from now on.
+    /// Listens for SIGTERM, SIGINT and SIGHUP (elsewhere: Ctrl-C), from now on.
     ///
     /// # Errors
     /// When the system refuses to deliver signals.
     pub fn listen() -> io::Result<(Self, impl Future<Output = ()> + Send + 'static)> {
-        let (sender, receiver) = watch::channel(0);
+        let (sender, leave) = watch::channel(0);
+        let (reload_sender, reload) = watch::channel(0);
         #[cfg(unix)]
         let work = {
             use tokio::signal::unix::{SignalKind, signal};
@@ -21,23 +26,33 @@ impl Signals {
             let mut hangup = signal(SignalKind::hangup())?;
             async move {
                 loop {
-                    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {}, _ = hangup.recv() => {} }
-                    sender.send_modify(|count| *count += 1);
+                    let asked = tokio::select! {
+                        _ = term.recv() => &sender,
+                        _ = int.recv() => &sender,
+                        _ = hangup.recv() => &reload_sender,
+                    };
+                    asked.send_modify(|count| *count += 1);
                 }
             }
         };
         #[cfg(not(unix))]
         let work = async move {
+            let _never_asked = reload_sender;
             while tokio::signal::ctrl_c().await.is_ok() {
                 sender.send_modify(|count| *count += 1);
             }
         };
-        Ok((Self(receiver), work))
+        Ok((Self { leave, reload }, work))
+    }
+
+    /// Changes whenever the node is asked to read its configuration again.
+    pub fn reloads(&self) -> watch::Receiver<u32> {
+        self.reload.clone()
     }
 
     /// Done when the node has been asked `times` times.
     pub fn asked(&self, times: u32) -> impl Future<Output = ()> + use<> {
-        let mut count = self.0.clone();
+        let mut count = self.leave.clone();
         async move {
             if count.wait_for(|count| *count >= times).await.is_err() {
                 std::future::pending::<()>().await;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,6 +15,7 @@ use crate::http::cors::Cors;
 use crate::http::listen;
 use crate::http::waiting::Waiting;
 use crate::inbound::Limits;
+use crate::inbound::tls::Tls;
 
 /// The wait is logged after so long.
 const SAID_AFTER: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 pub(super) struct EarlyListener {
     pub(super) listener: Arc<TcpListener>,
     pub(super) address: SocketAddr,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) limits: Limits,
     pub(super) cors: Option<Arc<Cors>>,
 }
@@ -37,7 +37,7 @@ impl EarlyListener {
     pub(super) fn new(
         listener: Arc<TcpListener>,
         address: SocketAddr,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Arc<Tls>>,
         config: &HttpConfig,
     ) -> Self {
         let limits = Limits {

@@ -38,9 +38,47 @@ pub enum Format {
 }
 
 /// The log of this process; its drop waits, not for long, until what was said is written.
-#[derive(Debug)]
 #[must_use = "what is said last is written when it is dropped"]
-pub struct Log(Arc<Lines>);
+pub struct Log(Arc<Lines>, Filter);
+
+/// What is logged, which may change while the process runs.
+#[derive(Clone)]
+pub struct Filter(Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>);
+
+impl Filter {
+    /// For a process whose log is set up elsewhere.
+    #[must_use]
+    pub fn fixed() -> Self {
+        Self(Arc::new(|_| Ok(())))
+    }
+
+    /// Logs by another level, or filter per module, from now on.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn set(&self, level: &str) -> Result<(), String> {
+        (self.0)(filter(level)?)
+    }
+}
+
+impl Log {
+    #[must_use]
+    pub fn filter(&self) -> Filter {
+        self.1.clone()
+    }
+}
+
+/// Reads a level or a filter per module.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn check(level: &str) -> Result<(), String> {
+    filter(level).map(drop)
+}
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|e| format!("log.level `{level}`: {e}"))
+}
 
 /// Sets the log up for the whole process. `level` is a level (`info`), or a filter per module
 /// (`info,sproxy::cluster=debug`).
@@ -48,19 +86,32 @@ pub struct Log(Arc<Lines>);
 /// # Errors
 /// When it has been set up before, the filter cannot be read, or the system gives no thread.
 pub fn set_up(level: &str, format: Format) -> Result<Log, String> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{level}"));
-    let filter = filter.map_err(|e| format!("log.level `{level}`: {e}"))?;
+    let filter = filter(level)?;
     let lines = Lines::written_to(io::stderr()).map_err(|e| format!("the log has no thread: {e}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Writer(Arc::clone(&lines)))
         .with_timer(UtcTime::rfc_3339());
-    let set = match format {
-        Format::Json => log.json().try_init(),
-        Format::Text => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
+    let (set, reload) = match format {
+        Format::Json => {
+            let log = log.json().with_filter_reloading();
+            let handle = log.reload_handle();
+            (log.try_init(), reloading(move |filter| handle.reload(filter)))
+        }
+        Format::Text => {
+            let log = log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).with_filter_reloading();
+            let handle = log.reload_handle();
+            (log.try_init(), reloading(move |filter| handle.reload(filter)))
+        }
     };
     set.map_err(|e| e.to_string())?;
-    Ok(Log(lines))
+    Ok(Log(lines, reload))
+}
+
+fn reloading(
+    reload: impl Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync + 'static,
+) -> Filter {
+    Filter(Arc::new(move |filter| reload(filter).map_err(|error| error.to_string())))
 }
 
 /// The log's part of a node's metrics.

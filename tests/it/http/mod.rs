@@ -27,6 +27,7 @@ use sproxy::domain::price::{Entry, Price, PriceList, Source as PriceSource};
 use sproxy::domain::summary::Dismissed;
 use sproxy::http::callers::Callers;
 use sproxy::http::control::{Cluster, ControlState, router};
+use sproxy::http::reload::{Reload, Reloaded};
 use sproxy::proxy::Live;
 use sproxy::quota::{Quota, SubjectId};
 use sproxy::store::usage::NodeFilter;
@@ -163,6 +164,7 @@ impl Plane {
             callers: Arc::new(Callers { trusted: Vec::new(), secret: None, clock: clock.clone() }),
             clock: clock.clone(),
             node: "sp-1".parse().expect("an id"),
+            reload: Arc::new(NoConfiguration),
             data_dir: dir.path().to_owned(),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -226,5 +228,14 @@ impl Plane {
 
     pub fn moment(&self) -> Moment {
         Moment { at: self.now(), steady: Instant::now() }
+    }
+}
+
+/// A control plane without a configuration to read again.
+struct NoConfiguration;
+
+impl Reload for NoConfiguration {
+    fn reload(self: Arc<Self>) -> BoxFuture<'static, Result<Reloaded, Failure>> {
+        Box::pin(async { Ok(Reloaded { targets: Vec::new(), needs_restart: Vec::new() }) })
     }
 }
