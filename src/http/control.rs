@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 use crate::domain::failure::Failure;
 use crate::http::problem::ApiError;
 use crate::http::{
-    audit, auth, backup, groups, keys, me, openapi, peers, stats, targets, usage, usage_rejected, users,
+    audit, auth, backup, config, groups, keys, me, openapi, peers, stats, targets, usage, usage_rejected,
+    users,
 };
 
 pub use crate::http::state::{Cluster, ControlState, Relay};
@@ -63,7 +64,7 @@ pub fn router(state: ControlState) -> Router {
         .route("/admin/v1/targets", here(get(targets::list)))
         .route("/admin/v1/targets/{name}/drain", here(post(targets::drain)))
         .route("/admin/v1/targets/{name}/undrain", here(post(targets::undrain)))
-        .route("/admin/v1/reload", here(post(reload::reload)))
+        .route("/admin/v1/reload", here(post(config::reload)))
         .route("/admin/v1/audit", here(get(audit::list)))
         .route(
             "/admin/v1/backup",

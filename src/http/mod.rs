@@ -5,6 +5,7 @@ mod auth;
 mod backup;
 pub mod body;
 pub mod callers;
+mod config;
 pub mod control;
 pub mod cors;
 pub mod dispatch;

@@ -7,7 +7,7 @@ use utoipa::{Modify, OpenApi as _};
 
 use crate::http::openapi_calls::Calls;
 use crate::http::{
-    audit, auth, backup, groups, health, keys, me, peers, problem, reload, stats, targets, usage,
+    audit, auth, backup, config, groups, health, keys, me, peers, problem, stats, targets, usage,
     usage_rejected, users,
 };
 
@@ -29,7 +29,7 @@ use crate::http::{
         keys::list, keys::create, keys::revoke,
         usage::list, usage_rejected::retry_rejected, usage_rejected::dismiss_rejected, stats::total, stats::users, stats::groups, stats::models, stats::nodes, stats::days,
         peers::list, peers::drain, peers::undrain, peers::forget,
-        targets::list, targets::drain, targets::undrain, reload::reload,
+        targets::list, targets::drain, targets::undrain, config::reload,
         audit::list, backup::download, document,
         health::alive, health::ready, health::metrics,
     )

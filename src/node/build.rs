@@ -28,7 +28,6 @@ use crate::cluster::{self};
 use crate::config::{Config, Secret, Sources};
 use crate::dialect::default_target;
 use crate::domain::clock::Clock;
-use crate::domain::failure::Failure;
 use crate::domain::ids::{NodeId, NotANodeId};
 use crate::domain::provider::{Provider, one_of};
 use crate::domain::usage::UsageRecord;

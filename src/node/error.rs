@@ -3,7 +3,6 @@
 use super::supervisor::EndedEarly;
 use crate::accounts;
 use crate::domain::failure::Failure;
-use crate::domain::ids::NotANodeId;
 use crate::grpc;
 use crate::store;
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::fd_limit;
 use crate::config::{self, Config, Secret, Sources};
 use crate::domain::failure::{Failure, Kind};
 use crate::http::reload::{Reload, Reloaded};
@@ -60,12 +61,14 @@ impl Reloader {
             Extent::Everything => config::load(&self.sources),
             Extent::FilesOnly => config::load_secrets_again(&self.sources, &in_effect),
         };
-        let new = loaded.map_err(|problems| invalid(&problems.to_string()))?;
+        let mut new = loaded.map_err(|problems| invalid(&problems.to_string()))?;
+        // As it was fitted when the node began.
+        new.http.max_connections = fd_limit::fit(new.http.max_connections);
         log::check(&new.log.level).map_err(|reason| invalid(&reason))?;
         let tls: Vec<NewTls> = self
             .tls
             .iter()
-            .map(|tls| tls.read_again())
+            .map(Tls::read_again)
             .collect::<Result<_, _>>()
             .map_err(|reason| invalid(&reason))?;
         let configs = Configs { targets: &new.targets, models: &new.models, upstream: &new.upstream };
@@ -101,11 +104,9 @@ impl Reloader {
                     Err(_) => return,
                 },
                 _ = look.tick() => {
-                    let now = self.fingerprint();
-                    if now == seen {
+                    if self.fingerprint() == seen {
                         continue;
                     }
-                    seen = now;
                     Extent::FilesOnly
                 }
             };

@@ -39,7 +39,7 @@ async fn a_reload_takes_over_targets_prices_and_names_and_says_what_needs_a_rest
         &node,
         &before,
         &(after.clone()
-            + "[usage]\nbatch = 7\n[prices]\n\"claude-haiku-*\" = { input = 1000, output = 1000 }\n"),
+            + "[usage]\nbatch = 7\n[prices]\n\"claude-haiku-4*\" = { input = 1000, output = 1000 }\n"),
     );
     let reloaded = node.post("/admin/v1/reload", json!({})).await;
     assert_eq!(reloaded, json!({ "targets": ["two"], "needs_restart": ["usage.batch"] }));
@@ -93,7 +93,8 @@ async fn a_hangup_reloads_and_calls_under_way_end_on_what_they_began_with() {
     let before = target("slow", &slow.url(), "api_key = \"k\"");
     let node = Setup::with_targets(&before).start().await;
     let key = node.user_with_key("alice").await;
-    let under_way = node.ask(&key, MESSAGES, &[], &body());
+    let body = body();
+    let under_way = node.ask(&key, MESSAGES, &[], &body);
     let meanwhile = async {
         until("the call is under way", async || (!slow.requests().is_empty()).then_some(())).await;
         rewrite(&node, &before, &target("new", &mock.url(), "api_key = \"k\""));
