@@ -31,6 +31,10 @@ pub(super) fn read(target: &Table<'_>, reading: &Reading<'_>) -> Vec<KeyConfig> 
     if entries.len() > KEYS_MAX {
         target.wrong("keys", format!("are more than {KEYS_MAX}"));
     }
+    let weights = entries.iter().map(|entry| entry.find_ref("weight").and_then(Value::to_u128));
+    if !entries.is_empty() && weights.clone().all(|weight| weight == Some(0)) {
+        target.wrong("keys", "have all no weight: none of them would be used");
+    }
     let mut names = BTreeSet::new();
     entries
         .iter()

@@ -18,8 +18,22 @@ pub(super) struct Attempts(Arc<Mutex<Log>>);
 #[derive(Default)]
 struct Log {
     failed: Vec<FailedAttempt>,
-    /// Whose turn it is.
+    /// The candidate that is tried now, or was tried last.
     current: Option<Candidate>,
+    so_far: SoFar,
+    caller_has_left: bool,
+}
+
+/// What is known of the current attempt, should its caller leave before there is an answer.
+#[derive(Clone, Default)]
+pub(super) enum SoFar {
+    /// It may be worked on.
+    #[default]
+    Sent,
+    /// It has failed, and is in the list.
+    Failed,
+    /// Its answer has begun, and has said this.
+    Begun(MeterResult),
 }
 
 /// An attempt that failed.
@@ -35,11 +49,48 @@ pub(super) struct FailedAttempt {
 
 impl Attempts {
     pub(super) fn begin(&self, candidate: &Candidate) {
-        self.0.lock().current = Some(candidate.clone());
+        let mut log = self.0.lock();
+        log.current = Some(candidate.clone());
+        log.so_far = SoFar::Sent;
     }
 
     pub(super) fn failed(&self, attempt: FailedAttempt) {
-        self.0.lock().failed.push(attempt);
+        let mut log = self.0.lock();
+        log.failed.push(attempt);
+        log.so_far = SoFar::Failed;
+    }
+
+    /// The answer of the current attempt has begun, and has said so much.
+    pub(super) fn has_begun(&self, result: MeterResult) {
+        self.0.lock().so_far = SoFar::Begun(result);
+    }
+
+    pub(super) fn so_far(&self) -> SoFar {
+        self.0.lock().so_far.clone()
+    }
+
+    /// Nobody waits for an answer any more: no other attempt is begun.
+    pub(super) fn caller_left(&self) {
+        self.0.lock().caller_has_left = true;
+    }
+
+    pub(super) fn caller_has_left(&self) -> bool {
+        self.0.lock().caller_has_left
+    }
+
+    /// The attempt that failed as the `index`th is the one that is answered after all; `last` has failed since.
+    pub(super) fn answer_by(&self, index: usize, last: Option<FailedAttempt>) {
+        let mut log = self.0.lock();
+        if index < log.failed.len() {
+            let answering = log.failed.remove(index);
+            log.current = Some(answering.candidate);
+        }
+        log.failed.extend(last);
+    }
+
+    /// How many have failed.
+    pub(super) fn count(&self) -> usize {
+        self.0.lock().failed.len()
     }
 
     /// The candidate that was tried last.

@@ -41,6 +41,8 @@ pub(super) struct BufferedRequest {
     /// As a provider reads it.
     readable: Readable,
     permit: BodyPermit,
+    /// What the permit holds for a body with another model.
+    renamed_len: usize,
     usage_injection: UsageInjection,
     pub(super) peek: Peek,
     pub(super) hints: Hints,
@@ -108,6 +110,7 @@ impl BufferedRequest {
             body,
             readable,
             permit,
+            renamed_len: 0,
             usage_injection,
             peek,
             hints,
@@ -119,6 +122,13 @@ impl BufferedRequest {
     pub(super) fn read_conversation(&mut self) {
         if self.query.affinity.is_none() {
             self.query.affinity = conversation::of_body(self.readable.text(&self.body));
+        }
+    }
+
+    /// Drops the decoded copy of a body, which nobody reads again.
+    pub(super) fn drop_copy(&mut self) {
+        if !matches!(self.usage_injection, UsageInjection::Pending) {
+            self.readable = Readable::Unreadable;
         }
     }
 
@@ -177,7 +187,9 @@ impl BufferedRequest {
                 return Err(cannot_rename(&self.peek.model, model));
             }
             if let Some(renamed) = in_body {
-                self.permit.grow(renamed.len())?;
+                // Of one attempt at a time.
+                self.permit.grow(renamed.len().saturating_sub(self.renamed_len))?;
+                self.renamed_len = self.renamed_len.max(renamed.len());
                 headers.remove(CONTENT_ENCODING);
                 body = renamed;
             }

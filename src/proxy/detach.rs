@@ -112,6 +112,8 @@ impl Future for DetachOnDrop {
 impl Drop for DetachOnDrop {
     fn drop(&mut self) {
         let Some(InFlight { sending, mut recorder }) = self.in_flight.take() else { return };
+        // What is under way is carried on; nothing is begun for nobody.
+        recorder.attempts().caller_left();
         self.drainer.in_background(async move {
             match sending.await {
                 Ok(answered) => drain(&mut MeteredStream::new(answered, recorder).1).await,

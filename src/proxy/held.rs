@@ -24,6 +24,11 @@ impl Held {
         self.error = Some(error);
     }
 
+    /// All of it in one piece.
+    pub(super) fn to_vec(&self) -> Vec<u8> {
+        self.pieces.iter().flat_map(|(piece, _)| piece.iter().copied()).collect()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }

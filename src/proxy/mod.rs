@@ -220,6 +220,9 @@ impl Gateway {
         }
         let plan = plan(&live.upstream, &route, &request, &principal).await?;
         request.prepare_for(plan.current().target())?;
+        if !plan.may_rename() {
+            request.drop_copy();
+        }
         if route.billing == Billing::Untracked {
             let metering = MeterConfig { billing: route.billing, estimate: request.peek.estimate };
             let sent = send(plan, request, metering, Attempts::default(), &*self.context.clock).await;

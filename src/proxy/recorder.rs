@@ -16,7 +16,7 @@ use crate::domain::tokens::Estimate;
 use crate::domain::usage::{Outcome, Part, TokenSource, Tokens, UsageRecord};
 use crate::ledger::{ClampedRecord, Receipt, Reservation};
 use crate::metering::{MeterResult, Step};
-use crate::proxy::attempts::Attempts;
+use crate::proxy::attempts::{Attempts, SoFar};
 use crate::proxy::metrics::Metrics;
 use crate::quota::Admission;
 use crate::upstream::Candidate;
@@ -250,7 +250,11 @@ impl Pending {
 impl Drop for Recorder {
     fn drop(&mut self) {
         if let Some(pending) = &self.pending {
-            let fallback = pending.fallback.clone();
+            let fallback = match pending.attempts.so_far() {
+                SoFar::Sent => pending.fallback.clone(),
+                SoFar::Failed => MeterResult::nothing(),
+                SoFar::Begun(result) => result,
+            };
             self.settle(Outcome::ClientGone, fallback);
         }
     }

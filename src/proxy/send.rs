@@ -12,11 +12,11 @@ use tokio::time::timeout;
 use super::attempts::{Attempts, FailedAttempt};
 use super::buffered_request::{BufferedRequest, Rewrite};
 use super::held::Held;
-use crate::dialect::Billing;
+use crate::dialect::{Billing, error_answer};
 use crate::domain::clock::Clock;
 use crate::domain::tokens::Estimate;
 use crate::metering::{self, AnswerHead, End, Meter, MeterResult, Stage};
-use crate::transport::ResponseBody;
+use crate::transport::{BodyError, ResponseBody};
 use crate::upstream::{
     AttemptFailure, Candidate, FailureReason, InFlight, ModelQuery, Next, Plan, SendError, UpstreamResponse,
 };
@@ -65,37 +65,75 @@ pub(super) async fn send(
     attempts: Attempts,
     clock: &dyn Clock,
 ) -> Sent {
+    let mut kept: Option<Kept> = None;
     loop {
         let candidate = plan.current().clone();
         attempts.begin(&candidate);
-        let (sent, rewrite) = request.for_candidate(&candidate).map_err(SendError::NotPrepared)?;
+        let (outgoing, rewrite) = match request.for_candidate(&candidate) {
+            Ok(made) => made,
+            Err(_) if kept.is_none() && plan.skip(Instant::now()) == Next::Try => continue,
+            Err(failure) => return answer_or(kept, &attempts, None, SendError::NotPrepared(failure)),
+        };
         let began = Instant::now();
-        let answered = match candidate.send(sent).await {
-            Ok(answer) => Ok(open(answer, candidate.clone(), metering, rewrite)),
-            Err(error) => Err(error),
-        };
-        let checked = check(answered, &plan, &request, metering, clock).await;
-        let Failed { failure, result, sent } = match checked {
-            Ok(sent) => {
-                if sent.is_ok() {
+        let sent = candidate.send(outgoing).await;
+        let sent = sent.map(|answer| open(answer, candidate.clone(), metering, rewrite));
+        let Failed { failure, result, sent } =
+            match check(sent, &plan, &request, metering, &attempts, clock).await {
+                Ok(Ok(answered)) => {
                     plan.answered(Instant::now());
+                    return Ok(answered);
                 }
-                return sent;
-            }
-            Err(failed) => *failed,
+                Ok(Err(error)) => return answer_or(kept, &attempts, None, error),
+                Err(failed) => *failed,
+            };
+        // What is stored with one account is not at another: only what certainly never began moves.
+        let may_move = metering.billing == Billing::Inference || sent.is_err();
+        let next = if may_move {
+            plan.failed(failure, Instant::now())
+        } else {
+            plan.note_failure(failure, Instant::now());
+            Next::Stop
         };
-        if plan.failed(failure, Instant::now()) == Next::Stop {
-            return sent;
+        let status = sent.as_ref().ok().map(|answered| answered.head.status.as_u16());
+        let (reason, duration) = (failure.reason, began.elapsed());
+        let attempt = FailedAttempt { candidate, reason, status, duration, result };
+        if next == Next::Stop || attempts.caller_has_left() {
+            return sent.or_else(|error| answer_or(kept, &attempts, Some(attempt), error));
         }
-        if failure.reason.was_attempted() {
-            let status = sent.as_ref().ok().map(|answered| answered.head.status.as_u16());
-            let (reason, duration) = (failure.reason, began.elapsed());
-            attempts.failed(FailedAttempt { candidate, reason, status, duration, result });
+        if reason.was_attempted() {
+            attempts.failed(attempt);
         }
-        if let Ok(mut answered) = sent {
-            read_rest(&mut answered.body).await;
+        if let Ok(answered) = sent
+            && let Some(answered) = keep(answered).await
+        {
+            kept = Some(Kept { answered, attempt: attempts.count().saturating_sub(1) });
         }
     }
+}
+
+/// The answer of a failed attempt, in case that those after it have none.
+struct Kept {
+    answered: Answered,
+    /// Its place among the failed attempts.
+    attempt: usize,
+}
+
+/// What the caller gets when the last attempt has no answer: that of an attempt before it, if there is one.
+fn answer_or(kept: Option<Kept>, attempts: &Attempts, last: Option<FailedAttempt>, error: SendError) -> Sent {
+    let Some(Kept { answered, attempt }) = kept else { return Err(error) };
+    attempts.answer_by(attempt, last.filter(|last| last.reason.was_attempted()));
+    Ok(answered)
+}
+
+/// Reads a short refusal to its end: its connection can be used again, and the refusal be passed on later.
+async fn keep(mut answered: Answered) -> Option<Answered> {
+    if answered.head.status.is_success() {
+        return None;
+    }
+    let (text, error) = read_rest(&mut answered.body).await;
+    let is_whole = error.is_none() && answered.body.exact_len() == Some(0);
+    answered.body.put_back(text, error);
+    is_whole.then_some(answered)
 }
 
 /// A failed attempt, and what the caller gets if no other is made.
@@ -112,6 +150,7 @@ async fn check(
     plan: &Plan,
     request: &BufferedRequest,
     metering: MeterConfig,
+    attempts: &Attempts,
     clock: &dyn Clock,
 ) -> Result<Sent, Box<Failed>> {
     let failed = |failure, result, sent| Err(Box::new(Failed { failure, result, sent }));
@@ -126,13 +165,14 @@ async fn check(
     };
     let status = answered.head.status;
     if let Some(failure) = AttemptFailure::of_head(status, &answered.head.headers, clock.now()) {
-        if is_about_target(failure, request, metering, &mut answered).await {
+        if is_about_target(failure, plan, request, metering, &mut answered).await {
             return failed(failure, MeterResult::nothing(), Ok(answered));
         }
     } else if answered.is_streaming
         && status.is_success()
+        && metering.billing == Billing::Inference
         && plan.has_other()
-        && let Some(reason) = hold(&mut answered).await
+        && let Some(reason) = hold(&mut answered, attempts).await
     {
         let result = answered.meter.result(End::UpstreamCut);
         return failed(reason.into(), result, Ok(answered));
@@ -179,6 +219,7 @@ fn is_stream(content_type: Option<&str>) -> bool {
 /// call names; its body says whether it is the model.
 async fn is_about_target(
     failure: AttemptFailure,
+    plan: &Plan,
     request: &BufferedRequest,
     metering: MeterConfig,
     answered: &mut Answered,
@@ -187,21 +228,22 @@ async fn is_about_target(
         return true;
     }
     let names_model = matches!(request.query.model, ModelQuery::Named(_));
-    if metering.billing != Billing::Inference || !names_model {
+    if metering.billing != Billing::Inference || !names_model || !plan.has_other() {
         return false;
     }
-    let text = read_rest(&mut answered.body).await;
-    let is_model = text.windows(5).any(|word| word.eq_ignore_ascii_case(b"model"));
-    answered.body.unread(text);
+    let (text, error) = read_rest(&mut answered.body).await;
+    let is_model = error_answer::is_about_model(&text);
+    answered.body.put_back(text, error);
     is_model
 }
 
-/// Waits for the first content of a stream; the reason if it ends, or fails, before that.
-async fn hold(answered: &mut Answered) -> Option<FailureReason> {
+/// Waits for the first content of a stream; the reason if it fails before that.
+async fn hold(answered: &mut Answered, attempts: &Attempts) -> Option<FailureReason> {
     let Answered { body, meter, held, .. } = answered;
+    let mut guard = HoldGuard { meter, attempts, is_over: false };
     let waited = timeout(HOLD_MAX, async {
         let mut bytes = 0;
-        loop {
+        while guard.meter.stage() == Stage::Opening && bytes <= HOLD_BYTES_MAX {
             match poll_fn(|cx| body.poll_piece(cx)).await {
                 // An empty stream; whoever sent it may have worked.
                 None => return held.is_empty().then_some(FailureReason::Cut),
@@ -211,32 +253,53 @@ async fn hold(answered: &mut Answered) -> Option<FailureReason> {
                 }
                 Some(Ok(piece)) => {
                     bytes += piece.len();
-                    let progress = meter.feed(&piece);
+                    let progress = guard.meter.feed(&piece);
                     held.push(piece, progress);
                 }
             }
-            match meter.stage() {
-                Stage::Content => return None,
-                Stage::Failed => return Some(FailureReason::ErrorEvent),
-                Stage::Opening if bytes > HOLD_BYTES_MAX => return None,
-                Stage::Opening => {}
-            }
         }
+        // Other errors are about the call: another target would say the same.
+        let is_overload = guard.meter.stage() == Stage::Failed && error_answer::says_overload(&held.to_vec());
+        is_overload.then_some(FailureReason::ErrorEvent)
     });
-    waited.await.ok().flatten()
+    let waited = waited.await.ok().flatten();
+    guard.is_over = true;
+    waited
 }
 
-/// Reads what is left of a short body.
-async fn read_rest(body: &mut ResponseBody) -> Bytes {
+/// A caller that leaves meanwhile pays for what the stream has said by then.
+struct HoldGuard<'h> {
+    meter: &'h mut Box<dyn Meter>,
+    attempts: &'h Attempts,
+    is_over: bool,
+}
+
+impl Drop for HoldGuard<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.attempts.has_begun(self.meter.result(End::ClientGone));
+        }
+    }
+}
+
+/// Reads what is left of a short body, and what broke it off.
+async fn read_rest(body: &mut ResponseBody) -> (Bytes, Option<BodyError>) {
     let mut text = BytesMut::new();
+    let mut error = None;
     let reading = async {
-        while let Some(Ok(piece)) = poll_fn(|cx| body.poll_piece(cx)).await {
-            text.extend_from_slice(&piece);
+        while let Some(piece) = poll_fn(|cx| body.poll_piece(cx)).await {
+            match piece {
+                Ok(piece) => text.extend_from_slice(&piece),
+                Err(broken) => {
+                    error = Some(broken);
+                    break;
+                }
+            }
             if text.len() > REST_MAX {
                 break;
             }
         }
     };
     let _in_time = timeout(REST_TIME_MAX, reading).await;
-    text.freeze()
+    (text.freeze(), error)
 }

@@ -81,9 +81,10 @@ impl ResponseBody {
         to_come.map(|to_come| to_come + unread)
     }
 
-    /// Puts back what was read.
-    pub fn unread(&mut self, bytes: Bytes) {
+    /// Puts back what was read, and the error that followed it, if one did.
+    pub fn put_back(&mut self, bytes: Bytes, error: Option<BodyError>) {
         self.unread = Some(bytes).filter(|bytes| !bytes.is_empty());
+        self.failed = error.or(self.failed.take());
     }
 
     /// Everything that has arrived, as one chunk; `None` at the end.

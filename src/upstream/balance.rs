@@ -25,12 +25,19 @@ pub(super) struct Balancer<'u> {
 
 /// What a choice comes to.
 pub(super) enum Chosen {
-    Ready(Candidate),
+    Ready {
+        candidate: Candidate,
+        /// It is the one call that tries it.
+        is_trial: bool,
+    },
     /// All cool down; of them the one that is back first.
     Cooling {
         first: Candidate,
         until: Instant,
+        /// It is back by then as far as anybody knows, and waiting is better than being told so at once.
         may_wait: bool,
+        /// Another call tries it: it may be back at any time.
+        is_trial: bool,
     },
 }
 
@@ -74,40 +81,45 @@ impl Balancer<'_> {
         Ok(candidates)
     }
 
-    /// Chooses among the candidates that were not tried. `None`: none of them may be used.
+    /// Chooses among the candidates that were not tried. `None`: none of them may be used. Calls that tell nothing about
+    /// targets (`may_try` is false) are not the ones that try them.
     pub(super) fn choose(
         &self,
         candidates: &[Candidate],
         tried: &[u64],
         affinity: Option<u64>,
+        may_try: bool,
         now: Instant,
     ) -> Option<Chosen> {
+        let is_untried = |candidate: &Candidate| tried.is_empty() || !tried.contains(&attempt_id(candidate));
         let usable: Vec<&Candidate> = candidates
             .iter()
             .filter(|candidate| candidate.target.is_usable(now) && candidate.weight() > 0)
-            .filter(|candidate| !tried.contains(&attempt_id(candidate)))
+            .filter(|candidate| is_untried(candidate))
             .collect();
-        let mut open: Vec<&Candidate> = usable
-            .iter()
-            .copied()
-            .filter(|candidate| matches!(candidate.state(now), State::Ready | State::Trial))
-            .collect();
+        let is_open = |candidate: &&Candidate| match candidate.state(now) {
+            State::Ready => true,
+            State::Trial => may_try,
+            State::Cooling { .. } => false,
+        };
+        let mut open: Vec<&Candidate> = usable.iter().copied().filter(is_open).collect();
         while let Some(picked) = self.pick(&open, affinity, now) {
-            if picked.state(now) == State::Ready || picked.begin_trial(now) {
-                return Some(Chosen::Ready(picked.clone()));
+            let is_trial = picked.state(now) != State::Ready;
+            if !is_trial || picked.begin_trial(now) {
+                return Some(Chosen::Ready { candidate: picked.clone(), is_trial });
             }
             // Another call is trying it.
             open.retain(|candidate| !std::ptr::eq(*candidate, picked));
         }
         let has_choice = usable.len() > 1;
         let cooling = usable.into_iter().map(|candidate| match candidate.state(now) {
-            State::Cooling { until, passes, is_told } => {
-                (until, passes && (is_told || has_choice), candidate)
+            State::Cooling { until, passes, is_told, is_trial } => {
+                (until, passes && (is_told || has_choice), is_trial, candidate)
             }
-            State::Ready | State::Trial => (now, has_choice, candidate),
+            State::Ready | State::Trial => (now, false, false, candidate),
         });
-        let (until, may_wait, first) = cooling.min_by_key(|(until, ..)| *until)?;
-        Some(Chosen::Cooling { first: first.clone(), until, may_wait })
+        let (until, may_wait, is_trial, first) = cooling.min_by_key(|(until, ..)| *until)?;
+        Some(Chosen::Cooling { first: first.clone(), until, may_wait, is_trial })
     }
 
     /// Where a session is at home, whatever happens: by its name alone.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::call::{UpstreamRequest, UpstreamResponse};
 use super::cooldown::Availability;
 use super::error::SendError;
-use super::failure::AttemptFailure;
+use super::failure::{AttemptFailure, FailureReason};
 use super::health::HealthState;
 use super::key::Key;
 use super::target::Target;
@@ -38,6 +38,8 @@ pub(super) enum State {
         passes: bool,
         /// The provider has said until when.
         is_told: bool,
+        /// Its pause is over, and another call tries it.
+        is_trial: bool,
     },
 }
 
@@ -99,22 +101,29 @@ impl Candidate {
         let of_target = match self.target.health_state(now) {
             HealthState::Healthy => State::Ready,
             HealthState::HalfOpen => State::Trial,
-            HealthState::Ejected(left) => State::Cooling { until: now + left, passes: true, is_told: false },
-            HealthState::Down => State::Cooling { until: now, passes: false, is_told: false },
+            HealthState::Ejected(left) => {
+                State::Cooling { until: now + left, passes: true, is_told: false, is_trial: false }
+            }
+            HealthState::Down => {
+                State::Cooling { until: now, passes: false, is_told: false, is_trial: false }
+            }
         };
         let of_key = match self.target.state.cooldowns.availability(self.key.id, &self.model, now) {
             Availability::Ready => State::Ready,
             Availability::Trial => State::Trial,
-            Availability::Cooling { until, passes, is_told } => State::Cooling { until, passes, is_told },
+            Availability::Cooling { until, passes, is_told, is_trial } => {
+                State::Cooling { until, passes, is_told, is_trial }
+            }
         };
         match (of_target, of_key) {
             (
-                State::Cooling { until, passes, is_told },
-                State::Cooling { until: other, passes: also, is_told: too },
-            ) => State::Cooling {
-                until: until.max(other),
-                passes: passes && also,
-                is_told: if until > other { is_told } else { too },
+                one @ State::Cooling { until, passes, .. },
+                State::Cooling { until: other, passes: also, is_told, is_trial },
+            ) => match one {
+                State::Cooling { is_told, is_trial, .. } if until > other => {
+                    State::Cooling { until, passes: passes && also, is_told, is_trial }
+                }
+                _ => State::Cooling { until: other, passes: passes && also, is_told, is_trial },
             },
             (cooling @ State::Cooling { .. }, _) | (_, cooling @ State::Cooling { .. }) => cooling,
             (State::Ready, State::Ready) => State::Ready,
@@ -128,16 +137,31 @@ impl Candidate {
 
     /// Takes the one call that may try it; false if another call does.
     pub(super) fn begin_trial(&self, now: Instant) -> bool {
-        let health = &self.target.state.health;
-        let is_due = match health.health_state(now) {
+        let (health, cooldowns) = (&self.target.state.health, &self.target.state.cooldowns);
+        let (key, model) = (self.key.id, &*self.model);
+        let paused = match cooldowns.availability(key, model, now) {
+            Availability::Ready => false,
+            Availability::Trial => true,
+            Availability::Cooling { .. } => return false,
+        };
+        if paused && !cooldowns.begin_trial(key, model, now) {
+            return false;
+        }
+        let may_try = match health.health_state(now) {
             HealthState::Healthy => true,
             HealthState::HalfOpen => health.try_half_open(now),
             HealthState::Ejected(_) | HealthState::Down => false,
         };
-        let cooldowns = &self.target.state.cooldowns;
-        is_due
-            && (cooldowns.availability(self.key.id, &self.model, now) == Availability::Ready
-                || cooldowns.begin_trial(self.key.id, &self.model, now))
+        if !may_try && paused {
+            cooldowns.end_trial(key, model);
+        }
+        may_try
+    }
+
+    /// Gives back a trial of which nothing came.
+    pub(super) fn end_trial(&self, now: Instant) {
+        self.target.state.cooldowns.end_trial(self.key.id, &self.model);
+        self.target.state.health.end_half_open(now);
     }
 
     /// An attempt failed.
@@ -146,6 +170,11 @@ impl Candidate {
         state.count_failure(failure.reason);
         if failure.reason.counts_for_health() {
             state.health.failed(now);
+        } else if failure.reason.has_answer() {
+            state.health.answered();
+        }
+        if failure.reason == FailureReason::KeyRefused {
+            state.suspect_key(self.key.id);
         }
         self.key.state.failures.inc();
         state.cooldowns.failed(self.key.id, &self.model, failure, now, random);

@@ -1,6 +1,7 @@
 //! What of a target is left alone for a while, and why: a key that is asked too often, a model that is overloaded. A
 //! pure rule over what happened and when; time is monotonic.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ struct Entry {
     /// `None`: with any key.
     key: Option<u64>,
     /// `None`: for any model.
-    model: Option<Arc<str>>,
+    model: Option<Model>,
     reason: FailureReason,
     until: Instant,
     /// How often in a row it failed again after a pause.
@@ -37,9 +38,30 @@ struct Entry {
     trial_until: Option<Instant>,
 }
 
+/// A model, which may be whatever a caller has made up: its whole name is not kept.
+#[derive(Clone, Debug)]
+struct Model {
+    hash: u64,
+    /// For people.
+    shown: Arc<str>,
+}
+
+/// Characters of a model's name that are shown.
+const SHOWN_MAX: usize = 100;
+
+impl Model {
+    fn of(name: &str) -> Self {
+        Self { hash: hash(name), shown: name.chars().take(SHOWN_MAX).collect::<String>().into() }
+    }
+}
+
+fn hash(name: &str) -> u64 {
+    foldhash::quality::FixedState::with_seed(0).hash_one(name)
+}
+
 impl Entry {
-    fn covers(&self, key: u64, model: &str) -> bool {
-        self.key.is_none_or(|own| own == key) && self.model.as_deref().is_none_or(|own| own == model)
+    fn covers(&self, key: u64, model: u64) -> bool {
+        self.key.is_none_or(|own| own == key) && self.model.as_ref().is_none_or(|own| own.hash == model)
     }
 
     fn ready_at(&self) -> Instant {
@@ -61,6 +83,8 @@ pub(super) enum Availability {
         passes: bool,
         /// The provider has said until when.
         is_told: bool,
+        /// Its pause is over, and another call tries it.
+        is_trial: bool,
     },
 }
 
@@ -87,6 +111,7 @@ impl Cooldowns {
         if !self.any.load(Ordering::Relaxed) {
             return Availability::Ready;
         }
+        let model = hash(model);
         let entries = self.entries.lock();
         let covering = || entries.iter().filter(|entry| entry.covers(key, model));
         let Some(last) = covering().max_by_key(|entry| entry.ready_at()) else { return Availability::Ready };
@@ -95,11 +120,13 @@ impl Cooldowns {
             return Availability::Trial;
         }
         let passes = covering().filter(|entry| entry.ready_at() > now).all(|entry| entry.reason.passes());
-        Availability::Cooling { until, passes, is_told: last.is_told }
+        let is_trial = last.until <= now;
+        Availability::Cooling { until, passes, is_told: last.is_told, is_trial }
     }
 
     /// Lets one call try what has paused for long enough; false if another does.
     pub(super) fn begin_trial(&self, key: u64, model: &str, now: Instant) -> bool {
+        let model = hash(model);
         let mut entries = self.entries.lock();
         let mut covering: Vec<_> = entries.iter_mut().filter(|entry| entry.covers(key, model)).collect();
         let is_due = covering.iter().all(|entry| entry.ready_at() <= now);
@@ -109,6 +136,14 @@ impl Cooldowns {
             }
         }
         is_due
+    }
+
+    /// Gives back a trial of which nothing came.
+    pub(super) fn end_trial(&self, key: u64, model: &str) {
+        let model = hash(model);
+        for entry in self.entries.lock().iter_mut().filter(|entry| entry.covers(key, model)) {
+            entry.trial_until = None;
+        }
     }
 
     /// An attempt failed. Failures while a pause lasts are of the same storm: they may make it longer, but say nothing
@@ -122,14 +157,21 @@ impl Cooldowns {
         };
         let mut entries = self.entries.lock();
         let at = entries.iter().position(|entry| {
-            entry.key == key && entry.model.as_deref() == model && entry.reason == failure.reason
+            let for_model = entry.model.as_ref().map(|own| own.hash) == model.map(hash);
+            entry.key == key && for_model && entry.reason == failure.reason
         });
         let strikes = match at.and_then(|at| entries.get(at)) {
             None => 1,
             Some(entry) if now < entry.until => entry.strikes,
             Some(entry) => entry.strikes.saturating_add(1),
         };
-        let pause = failure.retry_after.unwrap_or_else(|| pause(failure.reason, strikes, random));
+        let backoff = pause(failure.reason, strikes, random);
+        // Of a provider that says `0` again and again only the first is believed.
+        let pause = match failure.retry_after {
+            Some(told) if strikes > 1 => told.max(backoff),
+            Some(told) => told,
+            None => backoff,
+        };
         let until = now + pause;
         if let Some(entry) = at.and_then(|at| entries.get_mut(at)) {
             if until > entry.until {
@@ -139,7 +181,7 @@ impl Cooldowns {
             entry.trial_until = None;
         } else {
             make_room(&mut entries, now);
-            let model = model.map(Arc::from);
+            let model = model.map(Model::of);
             let reason = failure.reason;
             let is_told = failure.retry_after.is_some();
             entries.push(Entry { key, model, reason, until, strikes, is_told, trial_until: None });
@@ -150,12 +192,21 @@ impl Cooldowns {
     /// An attempt was answered. It may have begun before a pause that lasts: that is not ended by it.
     pub(super) fn answered(&self, key: u64, model: &str, now: Instant) {
         if self.any.load(Ordering::Relaxed) {
-            self.retain(|entry| !(entry.covers(key, model) && entry.until <= now));
+            let model = hash(model);
+            let is_over = |entry: &Entry| entry.until <= now || entry.reason == FailureReason::KeyRefused;
+            self.retain(|entry| !(entry.covers(key, model) && is_over(entry)));
         }
     }
 
-    /// Keys that were refused.
-    pub(super) fn refused(&self) -> Vec<u64> {
+    /// Forgets what was long over.
+    pub(super) fn purge(&self, now: Instant) {
+        if self.any.load(Ordering::Relaxed) {
+            self.retain(|entry| entry.until + FORGOTTEN_AFTER > now);
+        }
+    }
+
+    /// Keys that are refused until the configuration changes.
+    pub(super) fn refused_keys(&self) -> Vec<u64> {
         if !self.any.load(Ordering::Relaxed) {
             return Vec::new();
         }
@@ -164,28 +215,22 @@ impl Cooldowns {
         refused.filter_map(|entry| entry.key).collect()
     }
 
-    /// Keys that were refused and not checked yet.
-    pub(super) fn refused_keys(&self, now: Instant) -> Vec<u64> {
-        if !self.any.load(Ordering::Relaxed) {
-            return Vec::new();
-        }
-        let entries = self.entries.lock();
-        let unchecked = entries
-            .iter()
-            .filter(|entry| entry.reason == FailureReason::KeyRefused && entry.until < now + FOR_EVER / 2);
-        unchecked.filter_map(|entry| entry.key).collect()
-    }
-
-    /// A refused key was checked: it is refused until the configuration changes, or it was something about the call.
-    pub(super) fn checked_key(&self, key: u64, is_refused: bool, now: Instant) {
-        let is_of_key = |entry: &Entry| entry.reason == FailureReason::KeyRefused && entry.key == Some(key);
-        if is_refused {
-            for entry in self.entries.lock().iter_mut().filter(|entry| is_of_key(entry)) {
-                entry.until = now + FOR_EVER;
-            }
-        } else {
-            self.retain(|entry| !is_of_key(entry));
-        }
+    /// A key was refused for what it is, not for what a call says.
+    pub(super) fn key_is_refused(&self, key: u64, now: Instant) {
+        let until = now + FOR_EVER;
+        let mut entries = self.entries.lock();
+        make_room(&mut entries, now);
+        let (reason, key) = (FailureReason::KeyRefused, Some(key));
+        entries.push(Entry {
+            key,
+            model: None,
+            reason,
+            until,
+            strikes: 1,
+            is_told: false,
+            trial_until: None,
+        });
+        self.any.store(true, Ordering::Relaxed);
     }
 
     /// The configuration has changed: keys that were refused may be right now.
@@ -205,7 +250,7 @@ impl Cooldowns {
                 let left = entry.ready_at().saturating_duration_since(now);
                 Cooling {
                     key: entry.key,
-                    model: entry.model.clone(),
+                    model: entry.model.as_ref().map(|model| Arc::clone(&model.shown)),
                     reason: entry.reason,
                     left: Some(left).filter(|left| *left < FOR_EVER / 2),
                 }
@@ -227,7 +272,8 @@ fn make_room(entries: &mut Vec<Entry>, now: Instant) {
     }
     // A key that was refused is not forgotten for the sake of models that callers made up.
     let for_model = entries.iter().enumerate().filter(|(_, entry)| entry.model.is_some());
-    if let Some((at, _)) = for_model.min_by_key(|(_, entry)| entry.until) {
+    let is_wanted = |entry: &Entry| (entry.reason != FailureReason::ModelNotFound, entry.until);
+    if let Some((at, _)) = for_model.min_by_key(|(_, entry)| is_wanted(entry)) {
         entries.swap_remove(at);
     }
 }
@@ -235,7 +281,8 @@ fn make_room(entries: &mut Vec<Entry>, now: Instant) {
 /// Twice as long after each failure in a row, with up to half of it taken off, so that nodes that failed together do
 /// not come back together.
 fn pause(reason: FailureReason, strikes: u32, random: u64) -> Duration {
-    let doubled = reason.first_pause().saturating_mul(1 << strikes.saturating_sub(1).min(16));
+    let doublings = if reason.backs_off() { strikes.saturating_sub(1).min(16) } else { 0 };
+    let doubled = reason.first_pause().saturating_mul(1 << doublings);
     let longest = doubled.min(PAUSE_MAX);
     let part = u32::try_from(random % 1_000).unwrap_or(0);
     longest.saturating_sub(longest / 2 * part / 1_000)
@@ -276,7 +323,7 @@ mod tests {
             (FailureReason::Overloaded, [true, true, false]),
             (FailureReason::ErrorEvent, [true, true, false]),
             (FailureReason::ModelNotFound, [true, true, false]),
-            (FailureReason::KeyRefused, [true, false, true]),
+            (FailureReason::KeyRefused, [false, false, false]),
             (FailureReason::OutOfCredit, [true, false, true]),
             (FailureReason::Connect, [false, false, false]),
             (FailureReason::ServerError, [false, false, false]),
@@ -340,21 +387,30 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_key_waits_for_a_check_and_then_for_another_configuration() {
+    fn a_refused_key_waits_for_another_configuration_or_an_answer() {
         let (start, cooldowns) = (Instant::now(), Cooldowns::default());
         cooldowns.failed(A, "m", FailureReason::KeyRefused.into(), start, 0);
-        assert_eq!(cooldowns.refused_keys(start), [A]);
-        cooldowns.checked_key(A, false, start);
-        assert_eq!(cooldowns.availability(A, "m", start), Availability::Ready, "it was something else");
-
-        cooldowns.failed(A, "m", FailureReason::KeyRefused.into(), start, 0);
-        cooldowns.checked_key(A, true, start);
-        assert!(cooldowns.refused_keys(start).is_empty());
+        assert_eq!(cooldowns.availability(A, "m", start), Availability::Ready, "it may be the call");
+        cooldowns.key_is_refused(A, start);
+        assert_eq!(cooldowns.refused_keys(), [A]);
         let next_year = start + Duration::from_hours(365 * 24);
-        assert!(cools(&cooldowns, A, "n", next_year));
+        assert!(cools(&cooldowns, A, "n", next_year) && !cools(&cooldowns, B, "n", start));
         assert_eq!(cooldowns.cooling(start)[0].left, None);
         cooldowns.forget_refused_keys();
         assert_eq!(cooldowns.availability(A, "n", start), Availability::Ready);
+        cooldowns.key_is_refused(A, start);
+        cooldowns.answered(A, "m", start);
+        assert_eq!(cooldowns.availability(A, "n", start), Availability::Ready, "it is good for something");
+    }
+
+    #[test]
+    fn a_trial_of_which_nothing_came_is_given_back() {
+        let (start, cooldowns) = (Instant::now(), Cooldowns::default());
+        cooldowns.failed(A, "m", fails(FailureReason::RateLimited, Some(3)), start, 0);
+        let later = at(start, 3.0);
+        assert!(cooldowns.begin_trial(A, "m", later));
+        cooldowns.end_trial(A, "m");
+        assert_eq!(cooldowns.availability(A, "m", later), Availability::Trial);
     }
 
     #[test]

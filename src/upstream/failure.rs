@@ -106,8 +106,10 @@ impl FailureReason {
         match self {
             Self::RateLimited => Scope::KeyAndModel,
             Self::Overloaded | Self::ErrorEvent | Self::ModelNotFound => Scope::Model,
-            Self::KeyRefused | Self::OutOfCredit => Scope::Key,
-            Self::Busy
+            Self::OutOfCredit => Scope::Key,
+            // A call may be refused for what it says: the key is checked (`probe`) before it is left alone.
+            Self::KeyRefused
+            | Self::Busy
             | Self::Connect
             | Self::NotProcessed
             | Self::ServerError
@@ -118,7 +120,7 @@ impl FailureReason {
 
     /// Whether something is left alone after it.
     pub(super) fn cools(self) -> bool {
-        self.scope() != Scope::None
+        self.scope() != Scope::None || self == Self::KeyRefused
     }
 
     /// Whether it counts against the target's health, which is about the target as a whole.
@@ -134,9 +136,26 @@ impl FailureReason {
     /// The least time that is waited after it, where the provider does not say how long.
     pub(super) fn first_pause(self) -> Duration {
         match self {
-            Self::KeyRefused | Self::OutOfCredit | Self::ModelNotFound => Duration::from_mins(1),
+            Self::ModelNotFound => Duration::from_mins(1),
+            Self::OutOfCredit => Duration::from_secs(10),
             _ => Duration::from_secs(1),
         }
+    }
+
+    /// Whether it is left alone for longer after each failure in a row. What one call may bring about is not: nobody is
+    /// to keep a model or a key from others.
+    pub(super) fn backs_off(self) -> bool {
+        matches!(self, Self::Overloaded | Self::ErrorEvent)
+    }
+
+    /// Whether what a call says may bring it about. Such failures leave half of the retries to others.
+    pub(super) fn may_be_provoked(self) -> bool {
+        matches!(self, Self::KeyRefused | Self::OutOfCredit | Self::ModelNotFound)
+    }
+
+    /// Whether the target has answered, in words that a caller can be given.
+    pub(super) fn has_answer(self) -> bool {
+        !matches!(self, Self::Busy | Self::Connect | Self::NotProcessed | Self::Cut | Self::Timeout)
     }
 
     /// What an answer's head says; `None`: that it is an answer.

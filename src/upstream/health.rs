@@ -101,6 +101,13 @@ impl Health {
             && self.ejected_until.compare_exchange(until, again, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// The call that tried it told nothing: another may.
+    pub(super) fn end_half_open(&self, now: Instant) {
+        if matches!(self.health_state(now), HealthState::Ejected(_)) {
+            self.ejected_until.store(self.micros(now), Ordering::Relaxed);
+        }
+    }
+
     fn micros(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX)
     }

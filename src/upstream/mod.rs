@@ -49,6 +49,8 @@ pub use target_view::{KeyView, TargetView};
 
 /// How often a call looks again that waits for one that tries a target.
 const TRIAL_LOOK: Duration = Duration::from_millis(50);
+/// Shorter waits would only spin.
+const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// Every target of this node.
 pub struct Upstream {
@@ -183,7 +185,8 @@ impl Upstream {
     /// Whether calls that `query` describes may go more than one way.
     #[must_use]
     pub fn has_choice(&self, query: &TargetQuery) -> bool {
-        self.balancer().candidates(query).is_ok_and(|candidates| candidates.len() > 1)
+        let ways: usize = self.targets.iter().map(|target| target.keys().len()).sum();
+        ways > 1 && self.balancer().candidates(query).is_ok_and(|candidates| candidates.len() > 1)
     }
 
     /// Chooses the way that a call goes. If all cool down and the first is back within `upstream.max_wait`, waits for it.
@@ -198,15 +201,19 @@ impl Upstream {
         let last_moment = began + self.settings.max_wait;
         loop {
             let now = Instant::now();
-            let first = match self.balancer().choose(&candidates, &[], query.affinity, now) {
-                Some(Chosen::Cooling { until, may_wait: true, .. })
-                    if until <= last_moment && now < last_moment =>
+            let chosen =
+                self.balancer().choose(&candidates, &[], query.affinity, query.counts_for_health, now);
+            let first = match chosen {
+                Some(Chosen::Cooling { until, may_wait: true, is_trial, .. })
+                    if now < last_moment && (is_trial || until <= last_moment) =>
                 {
-                    sleep(until.saturating_duration_since(now).max(TRIAL_LOOK)).await;
+                    let left = until.saturating_duration_since(now).max(WAIT_MIN);
+                    sleep(if is_trial { left.min(TRIAL_LOOK) } else { left }).await;
                     continue;
                 }
                 // Trying one that cools down is better than refusing: the caller gets the provider's own words.
-                Some(Chosen::Ready(first) | Chosen::Cooling { first, .. }) => first,
+                Some(Chosen::Cooling { first, .. }) => (first, false),
+                Some(Chosen::Ready { candidate, is_trial }) => (candidate, is_trial),
                 None => {
                     let model = query.model.name().map(str::to_owned);
                     return Err(SendError::NoneHealthy { provider: query.provider, model });
@@ -232,9 +239,9 @@ impl Upstream {
         }
     }
 
-    /// Whether a call may try once more, by `upstream.retry_ratio`.
-    fn try_retry(&self, now: Instant) -> bool {
-        self.shared.budget.try_retry(self.settings.retry_millionths, now)
+    /// Whether a call may try once more, by `upstream.retry_ratio`, or by half of it.
+    fn may_retry(&self, half: bool, now: Instant) -> bool {
+        self.shared.budget.may_retry(self.settings.retry_millionths, half, now)
     }
 
     fn random(&self) -> u64 {

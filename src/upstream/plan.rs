@@ -8,14 +8,16 @@ use super::Upstream;
 use super::balance::{Balancer, Chosen, attempt_id};
 use super::call::TargetQuery;
 use super::candidate::Candidate;
-use super::failure::{AttemptFailure, FailureReason};
+use super::failure::AttemptFailure;
 
-/// The candidates of a call, of which one is its turn.
+/// The candidates of a call, one of which is tried now.
 pub struct Plan {
     upstream: Arc<Upstream>,
     query: TargetQuery,
     candidates: Vec<Candidate>,
     current: Candidate,
+    /// This call is the one that tries the current candidate, and has not told yet what came of it.
+    is_trial: bool,
     tried: Vec<u64>,
     attempts: usize,
 }
@@ -23,7 +25,7 @@ pub struct Plan {
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Another candidate's turn.
+    /// Another candidate is tried.
     Try,
     /// None is left, or none may be tried: the caller gets what this attempt came to.
     Stop,
@@ -34,15 +36,21 @@ impl Plan {
         upstream: Arc<Upstream>,
         query: TargetQuery,
         candidates: Vec<Candidate>,
-        first: Candidate,
+        (first, is_trial): (Candidate, bool),
     ) -> Self {
-        Self { upstream, query, candidates, current: first, tried: Vec::new(), attempts: 0 }
+        Self { upstream, query, candidates, current: first, is_trial, tried: Vec::new(), attempts: 0 }
     }
 
-    /// Whose turn it is.
+    /// The candidate that is tried now.
     #[must_use]
     pub fn current(&self) -> &Candidate {
         &self.current
+    }
+
+    /// Whether any of the candidates takes the call for another model than it names.
+    #[must_use]
+    pub fn may_rename(&self) -> bool {
+        self.candidates.iter().any(|candidate| candidate.is_renamed)
     }
 
     /// Whether another candidate could be tried if this one failed.
@@ -63,9 +71,7 @@ impl Plan {
     /// The current candidate failed. Another is tried while it is certain that nobody has worked on the call, or that
     /// it is not billed; whatever the reason if `upstream.retry_uncertain` says so.
     pub fn failed(&mut self, failure: AttemptFailure, now: Instant) -> Next {
-        if self.query.counts_for_health {
-            self.current.failed(failure, now, self.upstream.random());
-        }
+        self.note_failure(failure, now);
         self.tried.push(attempt_id(&self.current));
         if failure.reason.was_attempted() {
             self.attempts += 1;
@@ -75,33 +81,60 @@ impl Plan {
         if !may_retry || self.attempts >= settings.max_attempts {
             return Next::Stop;
         }
-        let chosen = self.upstream.balancer().choose(&self.candidates, &self.tried, self.query.affinity, now);
-        let next = match chosen {
-            Some(Chosen::Ready(next)) => next,
-            // There is nothing else to tell the caller: trying is better.
-            Some(Chosen::Cooling { first, .. }) if !failure.reason.has_answer() => first,
-            Some(Chosen::Cooling { .. }) | None => return Next::Stop,
-        };
-        if failure.reason.was_attempted() && !self.upstream.try_retry(now) {
+        let half = failure.reason.may_be_provoked();
+        if failure.reason.was_attempted() && !self.upstream.may_retry(half, now) {
             tracing::warn!(
                 target = self.current.target.name(),
                 "no other target is tried: upstream.retry_ratio is used up"
             );
             return Next::Stop;
         }
-        let reason = failure.reason.as_str();
-        tracing::warn!(
-            target = self.current.target.name(),
-            reason,
-            next = next.target.name(),
-            "target failed, trying the next"
-        );
-        self.current = next;
+        // Where there is an answer to pass on, what cools down is left alone; else trying it is better.
+        let next = self.advance(!failure.reason.has_answer(), now);
+        if next == Next::Try && failure.reason.was_attempted() {
+            self.upstream.shared.budget.retry(now);
+            let (reason, next) = (failure.reason.as_str(), self.current.target.name());
+            tracing::warn!(reason, next, "a target failed, trying the next");
+        }
+        next
+    }
+
+    /// The current candidate failed, and what it said is passed on whatever the reason.
+    pub fn note_failure(&mut self, failure: AttemptFailure, now: Instant) {
+        self.is_trial = false;
+        if self.query.counts_for_health {
+            self.current.failed(failure, now, self.upstream.random());
+        }
+    }
+
+    /// The call cannot be sent to the current candidate as it is; another may be tried.
+    pub fn skip(&mut self, now: Instant) -> Next {
+        self.end_trial();
+        self.tried.push(attempt_id(&self.current));
+        self.advance(true, now)
+    }
+
+    fn advance(&mut self, or_cooling: bool, now: Instant) -> Next {
+        let (affinity, may_try) = (self.query.affinity, self.query.counts_for_health);
+        let balancer = self.upstream.balancer();
+        let chosen = balancer.choose(&self.candidates, &self.tried, affinity, may_try, now);
+        (self.current, self.is_trial) = match chosen {
+            Some(Chosen::Ready { candidate, is_trial }) => (candidate, is_trial),
+            Some(Chosen::Cooling { first, .. }) if or_cooling => (first, false),
+            Some(Chosen::Cooling { .. }) | None => return Next::Stop,
+        };
         Next::Try
     }
 
+    fn end_trial(&mut self) {
+        if std::mem::take(&mut self.is_trial) {
+            self.current.end_trial(Instant::now());
+        }
+    }
+
     /// The current candidate answered.
-    pub fn answered(&self, now: Instant) {
+    pub fn answered(&mut self, now: Instant) {
+        self.is_trial = false;
         if !self.query.counts_for_health {
             return;
         }
@@ -116,9 +149,9 @@ impl Plan {
     }
 }
 
-impl FailureReason {
-    /// Whether the target has answered, in words that a caller can be given.
-    pub(super) fn has_answer(self) -> bool {
-        !matches!(self, Self::Busy | Self::Connect | Self::NotProcessed | Self::Cut | Self::Timeout)
+/// A call that was refused here, or whose caller left, tells nothing about the candidate that it was to try.
+impl Drop for Plan {
+    fn drop(&mut self) {
+        self.end_trial();
     }
 }

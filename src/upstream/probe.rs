@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use tokio::time::timeout;
 
-use super::failure::FailureReason;
 use super::target::Target;
 use super::{Upstream, UpstreamRequest};
 use crate::dialect;
@@ -20,31 +19,32 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Checks every target that has a `health_path`, and every key that was refused, at the same time. Idempotent; the
 /// caller ticks it.
 pub async fn probe_all(upstream: &Upstream) {
-    let keys = join_all(upstream.targets().iter().map(check_refused_keys));
+    let keys = join_all(upstream.targets().iter().map(check_suspects));
     let checked =
         upstream.targets().iter().filter_map(|target| target.health_path().map(|path| (target, path)));
     join(keys, join_all(checked.map(|(target, path)| probe(target, path)))).await;
 }
 
-/// Asks with every key that was refused for the list of models, which every key may have: a key may be refused for what
-/// one call says, and no call may take a key from everybody.
-async fn check_refused_keys(target: &Arc<Target>) {
-    for id in target.state.cooldowns.refused_keys(Instant::now()) {
+/// Asks with every key that calls were refused for whether it is known at all: by a list of models. Only 401 condemns
+/// it; a key may be good for calls and not for the list, and no call may take a key from everybody by what it says.
+async fn check_suspects(target: &Arc<Target>) {
+    target.state.cooldowns.purge(Instant::now());
+    for id in target.state.suspects() {
         let Some(key) = target.keys().iter().find(|key| key.id == id) else { continue };
         let asked = timeout(ANSWER_MAX, target.send(models_request(target), key)).await;
         let Ok(Ok(mut answer)) = asked else { continue };
         let status = answer.head.status;
         while poll_fn(|cx| answer.body.poll_piece(cx)).await.is_some_and(|piece| piece.is_ok()) {}
-        let is_refused = FailureReason::of_status(status) == Some(FailureReason::KeyRefused);
-        if !is_refused && !status.is_success() {
-            continue;
-        }
-        target.state.cooldowns.checked_key(id, is_refused, Instant::now());
-        let (target, key) = (target.name(), &*key.name);
-        if is_refused {
-            tracing::warn!(target, key, %status, "the key is refused: it is not used until the configuration changes");
+        let (target, name) = (&target, &*key.name);
+        if status == StatusCode::UNAUTHORIZED {
+            target.state.cooldowns.key_is_refused(id, Instant::now());
+            tracing::warn!(
+                target = target.name(),
+                key = name,
+                "the key is refused: it is not used until the configuration changes"
+            );
         } else {
-            tracing::info!(target, key, "the key is accepted: what was refused was a call");
+            tracing::info!(target = target.name(), key = name, %status, "the key is known: what was refused was a call");
         }
     }
 }

@@ -40,21 +40,23 @@ impl RetryBudget {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a call may try once more. `ratio_millionths` of the calls in the window may.
-    pub(super) fn try_retry(&self, ratio_millionths: u64, now: Instant) -> bool {
+    /// Whether a call may try once more. `ratio_millionths` of the calls in the window may; if `half`, half of that.
+    pub(super) fn may_retry(&self, ratio_millionths: u64, half: bool, now: Instant) -> bool {
         self.advance(now);
-        let mut past = self.past.lock();
+        let past = self.past.lock();
         let calls = past.calls.iter().sum::<u64>() + self.calls.load(Ordering::Relaxed);
         let of_calls = calls.saturating_mul(ratio_millionths) / 1_000_000;
         let allowed = of_calls + EACH_SECOND * WINDOW as u64;
-        let is_allowed = past.retries.iter().sum::<u64>() < allowed;
-        if is_allowed {
-            let slot = slot(self.second.load(Ordering::Relaxed));
-            if let Some(retries) = past.retries.get_mut(slot) {
-                *retries += 1;
-            }
+        past.retries.iter().sum::<u64>() < if half { allowed / 2 } else { allowed }
+    }
+
+    /// A call tries once more.
+    pub(super) fn retry(&self, now: Instant) {
+        self.advance(now);
+        let slot = slot(self.second.load(Ordering::Relaxed));
+        if let Some(retries) = self.past.lock().retries.get_mut(slot) {
+            *retries += 1;
         }
-        is_allowed
     }
 
     /// Closes the seconds that are over.
@@ -107,7 +109,11 @@ mod tests {
         (0..calls)
             .filter(|_| {
                 budget.call(now);
-                budget.try_retry(TENTH, now)
+                let may = budget.may_retry(TENTH, false, now);
+                if may {
+                    budget.retry(now);
+                }
+                may
             })
             .count() as u64
     }

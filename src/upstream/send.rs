@@ -10,6 +10,7 @@ use super::error::SendError;
 use super::failure::FailureReason;
 use super::key::Key;
 use super::target::Target;
+use crate::domain::failure::{Failure, Kind};
 
 impl Target {
     /// Sends one request and waits for the answer's head.
@@ -45,7 +46,7 @@ impl Target {
     /// # Errors
     /// As [`SendError`] says.
     pub async fn ask(self: &Arc<Self>, request: UpstreamRequest) -> Result<UpstreamResponse, SendError> {
-        let refused = self.state.cooldowns.refused();
+        let refused = self.state.cooldowns.refused_keys();
         let accepted = self.keys().iter().find(|key| !refused.contains(&key.id));
         match accepted.or(self.keys().first()) {
             Some(key) => self.send(request, key).await,
@@ -58,9 +59,10 @@ impl Target {
         let path = self.path(&outgoing.path_and_query, outgoing.dialect).parse::<Uri>();
         let mut request = Request::new(outgoing.body);
         *request.method_mut() = outgoing.method;
-        *request.uri_mut() = path.map_err(|e| SendError::Connect {
-            target: self.name().to_owned(),
-            reason: format!("the path cannot be sent: {e}"),
+        // Such as one that is too long. It says nothing about the target.
+        *request.uri_mut() = path.map_err(|error| {
+            let reason = format!("the path cannot be sent to target {}: {error}", self.name());
+            SendError::NotPrepared(Failure::new(Kind::Invalid, reason))
         })?;
         *request.headers_mut() = outgoing.headers;
         if let Some((name, value)) = key.credential(outgoing.dialect) {

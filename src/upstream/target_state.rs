@@ -28,6 +28,8 @@ pub(super) struct TargetState {
     /// Failed attempts of calls.
     by_reason: Mutex<BTreeMap<FailureReason, u64>>,
     keys: Mutex<HashMap<u64, Arc<KeyState>>>,
+    /// Keys that calls were refused for.
+    suspects: Mutex<Vec<u64>>,
     last_failure: Mutex<Option<(Timestamp, String)>>,
     clock: Arc<dyn Clock>,
 }
@@ -46,9 +48,23 @@ impl TargetState {
             failures: Counter::default(),
             by_reason: Mutex::default(),
             keys: Mutex::default(),
+            suspects: Mutex::default(),
             last_failure: Mutex::default(),
             clock,
         })
+    }
+
+    /// A call with this key was refused for its key, as the provider says; [`Self::suspects`] are checked.
+    pub(super) fn suspect_key(&self, id: u64) {
+        let mut suspects = self.suspects.lock();
+        if !suspects.contains(&id) {
+            suspects.push(id);
+        }
+    }
+
+    /// Keys to check.
+    pub(super) fn suspects(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.suspects.lock())
     }
 
     /// What a key has had until now; of keys that are new, nothing.

@@ -69,10 +69,10 @@ fn named(model: &str) -> TargetQuery {
 
 fn choose(upstream: &Upstream, query: &TargetQuery, now: Instant) -> Result<String, SendError> {
     let candidates = upstream.balancer().candidates(query)?;
-    match upstream.balancer().choose(&candidates, &[], query.affinity, now) {
-        Some(balance::Chosen::Ready(chosen) | balance::Chosen::Cooling { first: chosen, .. }) => {
-            Ok(chosen.target().name().to_owned())
-        }
+    match upstream.balancer().choose(&candidates, &[], query.affinity, true, now) {
+        Some(
+            balance::Chosen::Ready { candidate: chosen, .. } | balance::Chosen::Cooling { first: chosen, .. },
+        ) => Ok(chosen.target().name().to_owned()),
         None => Err(SendError::NoneHealthy { provider: query.provider, model: None }),
     }
 }

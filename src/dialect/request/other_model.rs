@@ -27,8 +27,13 @@ pub fn in_body(body: &[u8], model: &str) -> Option<Bytes> {
             places.push(value);
         }
     })?;
-    // Named twice, it is replaced twice: whichever a provider reads, it is this one.
-    let quoted = serde_json::to_string(model).ok()?;
+    // Named twice, it is replaced twice: whichever a provider reads, it is this one. Gemini's bodies name it with a prefix.
+    let has_prefix = places
+        .first()
+        .and_then(|place| body.get(place.clone()))
+        .is_some_and(|old| old.starts_with(b"\"models/"));
+    let named = if has_prefix { format!("models/{model}") } else { model.to_owned() };
+    let quoted = serde_json::to_string(&named).ok()?;
     let mut changed = Vec::with_capacity(body.len() + quoted.len() * places.len());
     let mut from = 0;
     for place in &places {
@@ -52,6 +57,7 @@ mod tests {
                 r#" { "a" : [ 1 ] , "model" : "fast" }"#,
                 Some(r#" { "a" : [ 1 ] , "model" : "claude \"x\"" }"#),
             ),
+            (r#"{"model":"models/fast"}"#, Some(r#"{"model":"models/claude \"x\""}"#)),
             (r#"{"model":"a","model":"b"}"#, Some(r#"{"model":"claude \"x\"","model":"claude \"x\""}"#)),
             (r#"{"messages":[{"model":"kept"}]}"#, None),
             ("nonsense", None),

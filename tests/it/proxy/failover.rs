@@ -57,7 +57,17 @@ async fn what_was_refused_unbilled_goes_to_another_target_and_cools_down() {
         let node = Setup::with_targets(&two(&a, &b)).start().await;
         let key = node.user_with_key("alice").await;
         let retry_after = if status == 401 { "" } else { "retry-after: 600\r\n" };
-        refuse(&a, status, retry_after, r#"{"type":"error","error":{"message":"no such model: claude"}}"#);
+        let kind = if status == 404 { "not_found_error" } else { "other_error" };
+        refuse(
+            &a,
+            status,
+            retry_after,
+            &format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"model: claude-haiku-4-5"}}}}"#),
+        );
+        if status == 401 {
+            // The gateway asks with the key whether it is known at all.
+            refuse(&a, status, "", "{}");
+        }
         let answer = ask(&node, &key, "claude-haiku-4-5").await;
         assert_eq!((answer.status, answer.header("x-sproxy-target")), (200, "b"), "{status}");
         let row = node.usage_of(&answer).await;
@@ -73,13 +83,14 @@ async fn what_was_refused_unbilled_goes_to_another_target_and_cools_down() {
             (&json!("a"), &json!("claude-haiku-4-5"), &json!(reason), &json!(status))
         );
         assert_eq!((&attempt["input_tokens"], &attempt["cost_nanousd"]), (&json!(0), &json!(0)));
-        let a_shown = shown(&node, "a").await;
-        assert_eq!(a_shown["healthy"], json!(false), "{status}: {a_shown}");
+        let a_shown = until("it is left alone", async || {
+            Some(shown(&node, "a").await).filter(|shown| shown["healthy"] == json!(false))
+        })
+        .await;
         assert!(a_shown["reason"].as_str().is_some_and(|text| text.contains(reason)), "{a_shown}");
 
         let next = ask(&node, &key, "claude-haiku-4-5").await;
         assert_eq!((next.status, next.header("x-sproxy-target")), (200, "b"));
-        // A key that was refused is checked with a list of models meanwhile.
         let calls = a.requests().iter().filter(|request| request.head.starts_with("POST")).count();
         assert_eq!(calls, 1, "{status}: it is left alone");
         assert_eq!(node.usage_of(&next).await["attempts"], json!([]));
@@ -144,6 +155,50 @@ async fn when_nothing_is_left_the_caller_gets_the_last_ones_own_answer() {
     let answer = ask(&node, &key, "claude-haiku-4-5").await;
     assert_eq!((answer.status, answer.text().as_str()), (529, "{\"of\":\"b again\"}"));
     assert_eq!((a.requests().len(), b.requests().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn an_answer_of_before_is_passed_on_when_the_last_target_has_none() {
+    let (a, gone) = (Scripted::start().await, "http://127.0.0.1:9");
+    let targets = target("a", &a.url(), "api_key = \"k\"") + &target("gone", gone, "tier = 1");
+    let node = Setup::with_targets(&targets).start().await;
+    let key = node.user_with_key("alice").await;
+    refuse(&a, 429, "retry-after: 600\r\n", "{\"own\":\"words\"}");
+    let answer = ask(&node, &key, "claude-haiku-4-5").await;
+    assert_eq!((answer.status, answer.text().as_str()), (429, "{\"own\":\"words\"}"));
+    let row = node.usage_of(&answer).await;
+    assert_eq!((&row["target"], &row["status_code"]), (&json!("a"), &json!(429)));
+    let attempts = row["attempts"].as_array().expect("attempts");
+    assert_eq!(attempts.len(), 1, "{row}");
+    assert_eq!((&attempts[0]["target"], &attempts[0]["reason"]), (&json!("gone"), &json!("connect")));
+    assert_eq!(attempts[0]["status_code"], json!(null));
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_while_a_head_is_held_pays_for_what_the_stream_said() {
+    let (a, b) = (Scripted::start().await, Mock::start().await);
+    let node = Setup::with_targets(&two(&a, &b)).start().await;
+    let key = node.user_with_key("alice").await;
+    let mut stream = body("claude-haiku-4-5");
+    stream["stream"] = json!(true);
+    let mut calls = 0;
+    // Whether the beginning had come when the caller left cannot be seen from here: the next one leaves a little later.
+    until("a call is booked by what its stream said", async || {
+        a.begin_stream().chunk(FIRST);
+        let request = reqwest::Client::new().post(node.url(MESSAGES)).header("x-api-key", &key).json(&stream);
+        let waiting = tokio::spawn(request.send());
+        calls += 1;
+        until("the call is under way", async || a.requests().get(calls - 1).cloned()).await;
+        for _ in 0..calls {
+            node.get("/admin/v1/targets").await;
+        }
+        waiting.abort();
+        let rows = until("the record", async || Some(node.usage().await).filter(|rows| rows.len() == calls));
+        let rows = rows.await;
+        assert!(rows.iter().all(|row| row["outcome"] == json!("client_gone") && row["target"] == json!("a")));
+        rows.iter().any(|row| row["input_tokens"] == json!(7)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -263,8 +318,9 @@ async fn a_call_cannot_take_a_key_from_everybody_else() {
     // The gateway then asks with the same key for the list of models, which is allowed.
     refuse(&a, 200, "", r#"{"data":[]}"#);
     assert_eq!(ask(&node, &key, "claude-haiku-4-5").await.header("x-sproxy-target"), "b");
-    until("the key is checked", async || (shown(&node, "a").await["healthy"] == json!(true)).then_some(()))
-        .await;
+    until("the key is checked", async || a.requests().get(1).cloned()).await;
+    assert!(a.requests()[1].head.starts_with("GET /v1/models"));
+    assert_eq!(shown(&node, "a").await["healthy"], json!(true));
     answer_ok(&a);
     // Another conversation: the first one stays where its cache is now.
     let other = [("x-session-id", "another")];
