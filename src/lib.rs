@@ -23,7 +23,7 @@
 //!
 //! A server reads the head and finds the route → the principal comes from memory ([`accounts`]) → what is asked is read
 //! ([`dialect::request`]: model, stream; nothing else is parsed) → [`ledger`] reserves room for the record → [`quota`]
-//! admits → [`upstream`] sends, and fails over only while nobody can have begun to work → the answer passes while a
+//! admits → [`upstream`] sends, and fails over only while nobody can have begun to work, or what was refused is not billed → the answer passes while a
 //! meter reads along → the record is committed → the last bytes are released. An early return drops what
 //! was reserved.
 //!
@@ -40,7 +40,7 @@
 //! |---|---|
 //! | the model of a request is read | `Peek` in `src/dialect/request.rs`; the body's keys in `src/dialect/request/body.rs` |
 //! | what an answer used is counted | `src/metering/counts.rs` (the rule), `src/metering/scanner.rs` (the bytes) |
-//! | a price is found, and a cost computed | `PriceList::find`, `Price::cost_nanousd` in `src/domain/price.rs`; called in `src/proxy/recorder.rs` |
+//! | a price is found, and a cost computed | `PriceList::find`, `Price::cost_nanousd` in `src/domain/price.rs`; applied to a record in `src/proxy/recorder.rs`, to its billed steps in `src/domain/part.rs`, to failed attempts in `src/proxy/attempts.rs` |
 //! | a call is booked | `Recorder::settle` in `src/proxy/recorder.rs`; written in `src/ledger/writer.rs` |
 //! | usage is pushed, committed and acknowledged | follower: `push_all` in `src/cluster/follower/push.rs` → `push_usage` in `src/cluster/follower/client.rs` → leader: `push_usage` in `src/grpc/cluster.rs` → `push_usage` and `apply_batch` in `src/cluster/leader/push.rs` → `apply_batch` in `src/cluster/leader/store.rs` → `apply_batch` in `src/ledger/apply_batch.rs` → `insert_pushed_batch` in `src/store/usage/insert.rs` → `insert_batch` in `src/store/usage/sqlite.rs` or `src/store/usage/postgres.rs`, which commits; and back: `acknowledgement` in `src/cluster/leader/push.rs` → `apply_acknowledgement` in `src/cluster/follower/push.rs` → `mark_synced` in `src/store/usage/sync.rs` |
 //! | a limit is checked | `Quota::admit` in `src/quota/mod.rs` |
@@ -51,7 +51,7 @@
 //! | targets or prices are replaced | `Live` in `src/proxy/live.rs`; a call goes by one snapshot |
 //! | an answer passes | `src/proxy/call.rs`, `src/proxy/response_body.rs` |
 //! | a dialect is added | `src/dialect/mod.rs`: a file beside `src/dialect/openai.rs`, and what the compiler then asks for |
-//! | an endpoint of the control plane (admin API, own data, logins) is added | `router` in `src/http/control.rs`, which says where it is answered, and `src/http/openapi.rs` |
+//! | an endpoint of the control plane (admin API, own data, logins) is added | its handler, which takes an `Admin` (`src/http/input.rs`) and notes changes in the audit log; `router` in `src/http/control.rs`, which says where it is answered; and `src/http/openapi.rs` |
 //! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/cluster/leader/metrics.rs` and the gauges in `src/cluster/leader/service.rs`, the same two files in `src/cluster/follower/`; put together in `src/node/metrics.rs` |
 //! | a column of a usage log is added | `src/store/usage/usage_columns.rs`, and `migrations` |
 //! | a setting is read | `src/config/sections.rs`, with its default in `src/config/defaults.toml` |

@@ -49,7 +49,7 @@ impl Live {
     /// As [`Self::new`] says; nothing has changed then.
     pub fn replace(&self, configs: Configs<'_>, prices: PriceList) -> Result<(), BadTarget> {
         let upstream = Arc::new(self.now().upstream.replaced_by(configs, &self.clock)?);
-        upstream.took_effect();
+        upstream.on_config_activated();
         self.snapshot.store(Arc::new(Snapshot { upstream, prices: Arc::new(prices) }));
         Ok(())
     }

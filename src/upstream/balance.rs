@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::affinity::AffinityOverrides;
 use super::call::{ModelQuery, TargetQuery};
 use super::candidate::{Candidate, State};
 use super::error::SendError;
 use super::models::Routes;
-use super::sessions::MovedSessions;
 use super::target::Target;
 
 /// The odd number nearest to 2^64 divided by the golden ratio: multiples of it spread evenly over the `u64` range.
@@ -18,7 +18,7 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 pub(super) struct Balancer<'u> {
     pub(super) targets: &'u [Arc<Target>],
     pub(super) routes: &'u Routes,
-    pub(super) moved: &'u MovedSessions,
+    pub(super) overrides: &'u AffinityOverrides,
     /// Steps through the weights.
     pub(super) cursor: &'u AtomicU64,
 }
@@ -28,7 +28,7 @@ pub(super) enum Chosen {
     Ready {
         candidate: Candidate,
         /// It is the one call that tries it.
-        is_trial: bool,
+        is_half_open: bool,
     },
     /// All cool down; of them the one that is back first.
     Cooling {
@@ -37,7 +37,7 @@ pub(super) enum Chosen {
         /// It is back by then as far as anybody knows, and waiting is better than being told so at once.
         may_wait: bool,
         /// Another call tries it: it may be back at any time.
-        is_trial: bool,
+        is_half_open: bool,
     },
 }
 
@@ -88,7 +88,7 @@ impl Balancer<'_> {
         candidates: &[Candidate],
         tried: &[u64],
         affinity: Option<u64>,
-        may_try: bool,
+        may_half_open: bool,
         now: Instant,
     ) -> Option<Chosen> {
         let is_untried = |candidate: &Candidate| tried.is_empty() || !tried.contains(&attempt_id(candidate));
@@ -99,31 +99,31 @@ impl Balancer<'_> {
             .collect();
         let is_open = |candidate: &&Candidate| match candidate.state(now) {
             State::Ready => true,
-            State::Trial => may_try,
+            State::HalfOpen => may_half_open,
             State::Cooling { .. } => false,
         };
         let mut open: Vec<&Candidate> = usable.iter().copied().filter(is_open).collect();
         while let Some(picked) = self.pick(&open, affinity, now) {
-            let is_trial = picked.state(now) != State::Ready;
-            if !is_trial || picked.begin_trial(now) {
-                return Some(Chosen::Ready { candidate: picked.clone(), is_trial });
+            let is_half_open = picked.state(now) != State::Ready;
+            if !is_half_open || picked.begin_half_open(now) {
+                return Some(Chosen::Ready { candidate: picked.clone(), is_half_open });
             }
             // Another call is trying it.
             open.retain(|candidate| !std::ptr::eq(*candidate, picked));
         }
         let has_choice = usable.len() > 1;
         let cooling = usable.into_iter().map(|candidate| match candidate.state(now) {
-            State::Cooling { until, passes, is_told, is_trial } => {
-                (until, passes && (is_told || has_choice), is_trial, candidate)
+            State::Cooling { until, is_transient, has_retry_after, is_half_open } => {
+                (until, is_transient && (has_retry_after || has_choice), is_half_open, candidate)
             }
-            State::Ready | State::Trial => (now, false, false, candidate),
+            State::Ready | State::HalfOpen => (now, false, false, candidate),
         });
-        let (until, may_wait, is_trial, first) = cooling.min_by_key(|(until, ..)| *until)?;
-        Some(Chosen::Cooling { first: first.clone(), until, may_wait, is_trial })
+        let (until, may_wait, is_half_open, first) = cooling.min_by_key(|(until, ..)| *until)?;
+        Some(Chosen::Cooling { first: first.clone(), until, may_wait, is_half_open })
     }
 
     /// Where a session is at home, whatever happens: by its name alone.
-    pub(super) fn home(candidates: &[Candidate], session: u64) -> Option<&Candidate> {
+    pub(super) fn preferred(candidates: &[Candidate], session: u64) -> Option<&Candidate> {
         let level = candidates.iter().find(|candidate| candidate.weight() > 0)?.level;
         let alike = candidates.iter().filter(|candidate| candidate.level == level);
         by_session(alike, session)
@@ -135,7 +135,7 @@ impl Balancer<'_> {
             return Some(best);
         }
         // A session stays with its cache even if that is on another tier; but it does not stay with another model.
-        if let Some(place) = affinity.and_then(|session| self.moved.place(session, now))
+        if let Some(place) = affinity.and_then(|session| self.overrides.place(session, now))
             && let Some(moved) =
                 open.iter().find(|candidate| candidate.level.0 == best.level.0 && candidate.id() == place)
         {

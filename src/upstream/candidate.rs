@@ -30,16 +30,16 @@ pub struct Candidate {
 pub(super) enum State {
     Ready,
     /// It has paused for long enough: one call may try it.
-    Trial,
+    HalfOpen,
     /// It pauses.
     Cooling {
         until: Instant,
         /// A call may wait for it: it is back by itself then, as far as anybody knows.
-        passes: bool,
+        is_transient: bool,
         /// The provider has said until when.
-        is_told: bool,
+        has_retry_after: bool,
         /// Its pause is over, and another call tries it.
-        is_trial: bool,
+        is_half_open: bool,
     },
 }
 
@@ -100,67 +100,81 @@ impl Candidate {
     pub(super) fn state(&self, now: Instant) -> State {
         let of_target = match self.target.health_state(now) {
             HealthState::Healthy => State::Ready,
-            HealthState::HalfOpen => State::Trial,
-            HealthState::Ejected(left) => {
-                State::Cooling { until: now + left, passes: true, is_told: false, is_trial: false }
-            }
-            HealthState::Down => {
-                State::Cooling { until: now, passes: false, is_told: false, is_trial: false }
-            }
+            HealthState::HalfOpen => State::HalfOpen,
+            HealthState::Ejected(left) => State::Cooling {
+                until: now + left,
+                is_transient: true,
+                has_retry_after: false,
+                is_half_open: false,
+            },
+            HealthState::Down => State::Cooling {
+                until: now,
+                is_transient: false,
+                has_retry_after: false,
+                is_half_open: false,
+            },
         };
         let of_key = match self.target.state.cooldowns.availability(self.key.id, &self.model, now) {
             Availability::Ready => State::Ready,
-            Availability::Trial => State::Trial,
-            Availability::Cooling { until, passes, is_told, is_trial } => {
-                State::Cooling { until, passes, is_told, is_trial }
+            Availability::HalfOpen => State::HalfOpen,
+            Availability::Cooling { until, is_transient, has_retry_after, is_half_open } => {
+                State::Cooling { until, is_transient, has_retry_after, is_half_open }
             }
         };
         match (of_target, of_key) {
             (
-                one @ State::Cooling { until, passes, .. },
-                State::Cooling { until: other, passes: also, is_told, is_trial },
+                one @ State::Cooling { until, is_transient, .. },
+                State::Cooling { until: other, is_transient: also, has_retry_after, is_half_open },
             ) => match one {
-                State::Cooling { is_told, is_trial, .. } if until > other => {
-                    State::Cooling { until, passes: passes && also, is_told, is_trial }
-                }
-                _ => State::Cooling { until: other, passes: passes && also, is_told, is_trial },
+                State::Cooling { has_retry_after, is_half_open, .. } if until > other => State::Cooling {
+                    until,
+                    is_transient: is_transient && also,
+                    has_retry_after,
+                    is_half_open,
+                },
+                _ => State::Cooling {
+                    until: other,
+                    is_transient: is_transient && also,
+                    has_retry_after,
+                    is_half_open,
+                },
             },
             (cooling @ State::Cooling { .. }, _) | (_, cooling @ State::Cooling { .. }) => cooling,
             (State::Ready, State::Ready) => State::Ready,
-            (State::Trial, _) | (_, State::Trial) => State::Trial,
+            (State::HalfOpen, _) | (_, State::HalfOpen) => State::HalfOpen,
         }
     }
 
     pub(super) fn is_open(&self, now: Instant) -> bool {
-        matches!(self.state(now), State::Ready | State::Trial)
+        matches!(self.state(now), State::Ready | State::HalfOpen)
     }
 
     /// Takes the one call that may try it; false if another call does.
-    pub(super) fn begin_trial(&self, now: Instant) -> bool {
+    pub(super) fn begin_half_open(&self, now: Instant) -> bool {
         let (health, cooldowns) = (&self.target.state.health, &self.target.state.cooldowns);
         let (key, model) = (self.key.id, &*self.model);
         let paused = match cooldowns.availability(key, model, now) {
             Availability::Ready => false,
-            Availability::Trial => true,
+            Availability::HalfOpen => true,
             Availability::Cooling { .. } => return false,
         };
-        if paused && !cooldowns.begin_trial(key, model, now) {
+        if paused && !cooldowns.begin_half_open(key, model, now) {
             return false;
         }
-        let may_try = match health.health_state(now) {
+        let may_half_open = match health.health_state(now) {
             HealthState::Healthy => true,
             HealthState::HalfOpen => health.try_half_open(now),
             HealthState::Ejected(_) | HealthState::Down => false,
         };
-        if !may_try && paused {
-            cooldowns.end_trial(key, model);
+        if !may_half_open && paused {
+            cooldowns.end_half_open(key, model);
         }
-        may_try
+        may_half_open
     }
 
-    /// Gives back a trial of which nothing came.
-    pub(super) fn end_trial(&self, now: Instant) {
-        self.target.state.cooldowns.end_trial(self.key.id, &self.model);
+    /// Gives back a half-open attempt of which nothing came.
+    pub(super) fn end_half_open(&self, now: Instant) {
+        self.target.state.cooldowns.end_half_open(self.key.id, &self.model);
         self.target.state.health.end_half_open(now);
     }
 

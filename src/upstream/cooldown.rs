@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use super::failure::{AttemptFailure, FailureReason, Scope};
 
 /// The longest pause after failures in a row, where the provider does not say how long.
-const PAUSE_MAX: Duration = Duration::from_mins(1);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 /// How long the one call that tries after a pause may take until another tries.
-const TRIAL: Duration = Duration::from_secs(10);
+const HALF_OPEN_MAX: Duration = Duration::from_secs(10);
 /// What was not heard of for so long after its pause is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 /// Entries of one target. Callers choose models, so there may be many; of these the one that ends first makes room.
@@ -31,11 +31,11 @@ struct Entry {
     reason: FailureReason,
     until: Instant,
     /// How often in a row it failed again after a pause.
-    strikes: u32,
+    consecutive_failures: u32,
     /// The provider has said until when.
-    is_told: bool,
+    has_retry_after: bool,
     /// A call tries it; others leave it alone until then.
-    trial_until: Option<Instant>,
+    half_open_until: Option<Instant>,
 }
 
 /// A model, which may be whatever a caller has made up: its whole name is not kept.
@@ -65,7 +65,7 @@ impl Entry {
     }
 
     fn ready_at(&self) -> Instant {
-        self.trial_until.map_or(self.until, |trial| trial.max(self.until))
+        self.half_open_until.map_or(self.until, |attempt| attempt.max(self.until))
     }
 }
 
@@ -75,16 +75,16 @@ pub(super) enum Availability {
     /// It may.
     Ready,
     /// Its pause is over: one call may try it.
-    Trial,
+    HalfOpen,
     /// Not before then.
     Cooling {
         until: Instant,
         /// It is back by itself then, as far as anybody knows.
-        passes: bool,
+        is_transient: bool,
         /// The provider has said until when.
-        is_told: bool,
+        has_retry_after: bool,
         /// Its pause is over, and another call tries it.
-        is_trial: bool,
+        is_half_open: bool,
     },
 }
 
@@ -117,32 +117,33 @@ impl Cooldowns {
         let Some(last) = covering().max_by_key(|entry| entry.ready_at()) else { return Availability::Ready };
         let until = last.ready_at();
         if until <= now {
-            return Availability::Trial;
+            return Availability::HalfOpen;
         }
-        let passes = covering().filter(|entry| entry.ready_at() > now).all(|entry| entry.reason.passes());
-        let is_trial = last.until <= now;
-        Availability::Cooling { until, passes, is_told: last.is_told, is_trial }
+        let is_transient =
+            covering().filter(|entry| entry.ready_at() > now).all(|entry| entry.reason.is_transient());
+        let is_half_open = last.until <= now;
+        Availability::Cooling { until, is_transient, has_retry_after: last.has_retry_after, is_half_open }
     }
 
     /// Lets one call try what has paused for long enough; false if another does.
-    pub(super) fn begin_trial(&self, key: u64, model: &str, now: Instant) -> bool {
+    pub(super) fn begin_half_open(&self, key: u64, model: &str, now: Instant) -> bool {
         let model = hash(model);
         let mut entries = self.entries.lock();
         let mut covering: Vec<_> = entries.iter_mut().filter(|entry| entry.covers(key, model)).collect();
         let is_due = covering.iter().all(|entry| entry.ready_at() <= now);
         if is_due {
             for entry in &mut covering {
-                entry.trial_until = Some(now + TRIAL);
+                entry.half_open_until = Some(now + HALF_OPEN_MAX);
             }
         }
         is_due
     }
 
-    /// Gives back a trial of which nothing came.
-    pub(super) fn end_trial(&self, key: u64, model: &str) {
+    /// Gives back a half-open attempt of which nothing came.
+    pub(super) fn end_half_open(&self, key: u64, model: &str) {
         let model = hash(model);
         for entry in self.entries.lock().iter_mut().filter(|entry| entry.covers(key, model)) {
-            entry.trial_until = None;
+            entry.half_open_until = None;
         }
     }
 
@@ -160,31 +161,39 @@ impl Cooldowns {
             let for_model = entry.model.as_ref().map(|own| own.hash) == model.map(hash);
             entry.key == key && for_model && entry.reason == failure.reason
         });
-        let strikes = match at.and_then(|at| entries.get(at)) {
+        let consecutive_failures = match at.and_then(|at| entries.get(at)) {
             None => 1,
-            Some(entry) if now < entry.until => entry.strikes,
-            Some(entry) => entry.strikes.saturating_add(1),
+            Some(entry) if now < entry.until => entry.consecutive_failures,
+            Some(entry) => entry.consecutive_failures.saturating_add(1),
         };
-        let backoff = pause(failure.reason, strikes, random);
+        let backoff = backoff(failure.reason, consecutive_failures, random);
         // Of a provider that says `0` again and again only the first is believed.
         let pause = match failure.retry_after {
-            Some(told) if strikes > 1 => told.max(backoff),
+            Some(told) if consecutive_failures > 1 => told.max(backoff),
             Some(told) => told,
             None => backoff,
         };
         let until = now + pause;
         if let Some(entry) = at.and_then(|at| entries.get_mut(at)) {
             if until > entry.until {
-                (entry.until, entry.is_told) = (until, failure.retry_after.is_some());
+                (entry.until, entry.has_retry_after) = (until, failure.retry_after.is_some());
             }
-            entry.strikes = strikes;
-            entry.trial_until = None;
+            entry.consecutive_failures = consecutive_failures;
+            entry.half_open_until = None;
         } else {
             make_room(&mut entries, now);
             let model = model.map(Model::of);
             let reason = failure.reason;
-            let is_told = failure.retry_after.is_some();
-            entries.push(Entry { key, model, reason, until, strikes, is_told, trial_until: None });
+            let has_retry_after = failure.retry_after.is_some();
+            entries.push(Entry {
+                key,
+                model,
+                reason,
+                until,
+                consecutive_failures,
+                has_retry_after,
+                half_open_until: None,
+            });
         }
         self.any.store(true, Ordering::Relaxed);
     }
@@ -226,9 +235,9 @@ impl Cooldowns {
             model: None,
             reason,
             until,
-            strikes: 1,
-            is_told: false,
-            trial_until: None,
+            consecutive_failures: 1,
+            has_retry_after: false,
+            half_open_until: None,
         });
         self.any.store(true, Ordering::Relaxed);
     }
@@ -280,10 +289,10 @@ fn make_room(entries: &mut Vec<Entry>, now: Instant) {
 
 /// Twice as long after each failure in a row, with up to half of it taken off, so that nodes that failed together do
 /// not come back together.
-fn pause(reason: FailureReason, strikes: u32, random: u64) -> Duration {
-    let doublings = if reason.backs_off() { strikes.saturating_sub(1).min(16) } else { 0 };
-    let doubled = reason.first_pause().saturating_mul(1 << doublings);
-    let longest = doubled.min(PAUSE_MAX);
+fn backoff(reason: FailureReason, consecutive_failures: u32, random: u64) -> Duration {
+    let doublings = if reason.backs_off() { consecutive_failures.saturating_sub(1).min(16) } else { 0 };
+    let doubled = reason.base_backoff().saturating_mul(1 << doublings);
+    let longest = doubled.min(BACKOFF_MAX);
     let part = u32::try_from(random % 1_000).unwrap_or(0);
     longest.saturating_sub(longest / 2 * part / 1_000)
 }
@@ -310,7 +319,7 @@ mod tests {
     fn until(cooldowns: &Cooldowns, key: u64, model: &str, now: Instant) -> Option<Instant> {
         match cooldowns.availability(key, model, now) {
             Availability::Cooling { until, .. } => Some(until),
-            Availability::Ready | Availability::Trial => None,
+            Availability::Ready | Availability::HalfOpen => None,
         }
     }
 
@@ -353,17 +362,20 @@ mod tests {
         let (start, cooldowns) = (Instant::now(), Cooldowns::default());
         cooldowns.failed(A, "m", fails(FailureReason::RateLimited, Some(3)), start, 0);
         let later = at(start, 3.0);
-        assert_eq!(cooldowns.availability(A, "m", later), Availability::Trial);
-        assert!(cooldowns.begin_trial(A, "m", later));
-        assert!(!cooldowns.begin_trial(A, "m", later), "one is enough");
+        assert_eq!(cooldowns.availability(A, "m", later), Availability::HalfOpen);
+        assert!(cooldowns.begin_half_open(A, "m", later));
+        assert!(!cooldowns.begin_half_open(A, "m", later), "one is enough");
         assert!(cools(&cooldowns, A, "m", later));
         cooldowns.answered(A, "m", at(start, 4.0));
         assert_eq!(cooldowns.availability(A, "m", at(start, 4.0)), Availability::Ready);
         assert!(cooldowns.cooling(at(start, 4.0)).is_empty());
 
         cooldowns.failed(A, "m", fails(FailureReason::RateLimited, Some(3)), start, 0);
-        assert!(cooldowns.begin_trial(A, "m", later));
-        assert!(cooldowns.begin_trial(A, "m", later + TRIAL), "the first was never heard of: another may");
+        assert!(cooldowns.begin_half_open(A, "m", later));
+        assert!(
+            cooldowns.begin_half_open(A, "m", later + HALF_OPEN_MAX),
+            "the first was never heard of: another may"
+        );
     }
 
     #[test]
@@ -381,7 +393,7 @@ mod tests {
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         for random in [0, 1, 499, 500, 999, u64::MAX] {
-            let jittered = pause(FailureReason::Overloaded, 4, random);
+            let jittered = backoff(FailureReason::Overloaded, 4, random);
             assert!(jittered >= Duration::from_secs(4) && jittered <= Duration::from_secs(8), "{jittered:?}");
         }
     }
@@ -404,13 +416,13 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_of_which_nothing_came_is_given_back() {
+    fn a_half_open_attempt_of_which_nothing_came_is_given_back() {
         let (start, cooldowns) = (Instant::now(), Cooldowns::default());
         cooldowns.failed(A, "m", fails(FailureReason::RateLimited, Some(3)), start, 0);
         let later = at(start, 3.0);
-        assert!(cooldowns.begin_trial(A, "m", later));
-        cooldowns.end_trial(A, "m");
-        assert_eq!(cooldowns.availability(A, "m", later), Availability::Trial);
+        assert!(cooldowns.begin_half_open(A, "m", later));
+        cooldowns.end_half_open(A, "m");
+        assert_eq!(cooldowns.availability(A, "m", later), Availability::HalfOpen);
     }
 
     #[test]
@@ -422,7 +434,7 @@ mod tests {
         }
         assert!(cooldowns.entries.lock().len() <= ENTRIES_MAX);
         assert!(cools(&cooldowns, A, "m", start));
-        let later = start + FORGOTTEN_AFTER + PAUSE_MAX * 2;
+        let later = start + FORGOTTEN_AFTER + BACKOFF_MAX * 2;
         cooldowns.failed(B, "m", FailureReason::Overloaded.into(), later, 0);
         assert_eq!(cooldowns.entries.lock().len(), 1, "what is long over is forgotten");
     }

@@ -87,7 +87,7 @@ impl FailureReason {
 
     /// Whether it is certain that nobody has worked on the call, or that it is not billed.
     #[must_use]
-    pub fn is_unbilled(self) -> bool {
+    pub fn is_safe_to_retry(self) -> bool {
         !matches!(self, Self::ServerError | Self::Cut | Self::Timeout)
     }
 
@@ -129,12 +129,12 @@ impl FailureReason {
     }
 
     /// Whether it is over by itself after a while, so that a call may wait for that.
-    pub(super) fn passes(self) -> bool {
+    pub(super) fn is_transient(self) -> bool {
         matches!(self, Self::RateLimited | Self::Overloaded | Self::ErrorEvent)
     }
 
     /// The least time that is waited after it, where the provider does not say how long.
-    pub(super) fn first_pause(self) -> Duration {
+    pub(super) fn base_backoff(self) -> Duration {
         match self {
             Self::ModelNotFound => Duration::from_mins(1),
             Self::OutOfCredit => Duration::from_secs(10),
@@ -380,7 +380,7 @@ mod tests {
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
             assert_eq!(
-                FailureReason::of_status(status).map(FailureReason::is_unbilled),
+                FailureReason::of_status(status).map(FailureReason::is_safe_to_retry),
                 unbilled,
                 "{status}"
             );

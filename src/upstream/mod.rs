@@ -3,6 +3,7 @@
 
 pub mod credentials;
 
+mod affinity;
 mod balance;
 mod call;
 mod candidate;
@@ -17,7 +18,7 @@ mod plan;
 mod probe;
 mod retry_budget;
 mod send;
-mod sessions;
+
 mod target;
 mod target_state;
 mod target_view;
@@ -32,10 +33,10 @@ use tokio::time::sleep;
 use crate::config::{ModelConfig, TargetConfig, UpstreamConfig};
 use crate::domain::clock::Clock;
 use crate::domain::provider::Provider;
+use affinity::AffinityOverrides;
 use balance::{Balancer, Chosen};
 use models::Routes;
 use retry_budget::RetryBudget;
-use sessions::MovedSessions;
 
 pub use call::{ModelQuery, TargetQuery, UpstreamRequest, UpstreamResponse};
 pub use candidate::Candidate;
@@ -48,7 +49,7 @@ pub use target::Target;
 pub use target_view::{KeyView, TargetView};
 
 /// How often a call looks again that waits for one that tries a target.
-const TRIAL_LOOK: Duration = Duration::from_millis(50);
+const HALF_OPEN_POLL: Duration = Duration::from_millis(50);
 /// Shorter waits would only spin.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
@@ -74,7 +75,7 @@ struct Settings {
 /// What outlives a change of the configuration.
 struct Shared {
     budget: RetryBudget,
-    moved: MovedSessions,
+    overrides: AffinityOverrides,
     random: RandomState,
     steps: AtomicU64,
 }
@@ -95,7 +96,7 @@ impl Upstream {
     pub fn new(configs: Configs<'_>, clock: &Arc<dyn Clock>) -> Result<Self, BadTarget> {
         let shared = Shared {
             budget: RetryBudget::new(Instant::now()),
-            moved: MovedSessions::default(),
+            overrides: AffinityOverrides::default(),
             random: RandomState::new(),
             steps: AtomicU64::new(0),
         };
@@ -139,7 +140,7 @@ impl Upstream {
 
     /// Forgets what an earlier configuration made of these targets and this one may have mended: called once this one
     /// is in effect.
-    pub fn took_effect(&self) {
+    pub fn on_config_activated(&self) {
         for target in &self.targets {
             target.state.cooldowns.forget_refused_keys();
             target.state.retain_keys(&target.keys().iter().map(|key| key.id).collect::<Vec<_>>());
@@ -204,16 +205,16 @@ impl Upstream {
             let chosen =
                 self.balancer().choose(&candidates, &[], query.affinity, query.counts_for_health, now);
             let first = match chosen {
-                Some(Chosen::Cooling { until, may_wait: true, is_trial, .. })
-                    if now < last_moment && (is_trial || until <= last_moment) =>
+                Some(Chosen::Cooling { until, may_wait: true, is_half_open, .. })
+                    if now < last_moment && (is_half_open || until <= last_moment) =>
                 {
                     let left = until.saturating_duration_since(now).max(WAIT_MIN);
-                    sleep(if is_trial { left.min(TRIAL_LOOK) } else { left }).await;
+                    sleep(if is_half_open { left.min(HALF_OPEN_POLL) } else { left }).await;
                     continue;
                 }
                 // Trying one that cools down is better than refusing: the caller gets the provider's own words.
                 Some(Chosen::Cooling { first, .. }) => (first, false),
-                Some(Chosen::Ready { candidate, is_trial }) => (candidate, is_trial),
+                Some(Chosen::Ready { candidate, is_half_open }) => (candidate, is_half_open),
                 None => {
                     let model = query.model.name().map(str::to_owned);
                     return Err(SendError::NoneHealthy { provider: query.provider, model });
@@ -234,7 +235,7 @@ impl Upstream {
         Balancer {
             targets: &self.targets,
             routes: &self.routes,
-            moved: &self.shared.moved,
+            overrides: &self.shared.overrides,
             cursor: &self.cursor,
         }
     }

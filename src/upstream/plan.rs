@@ -16,8 +16,8 @@ pub struct Plan {
     query: TargetQuery,
     candidates: Vec<Candidate>,
     current: Candidate,
-    /// This call is the one that tries the current candidate, and has not told yet what came of it.
-    is_trial: bool,
+    /// This call is the one that may try the half-open current candidate, and has not reported yet.
+    is_half_open: bool,
     tried: Vec<u64>,
     attempts: usize,
 }
@@ -36,9 +36,9 @@ impl Plan {
         upstream: Arc<Upstream>,
         query: TargetQuery,
         candidates: Vec<Candidate>,
-        (first, is_trial): (Candidate, bool),
+        (first, is_half_open): (Candidate, bool),
     ) -> Self {
-        Self { upstream, query, candidates, current: first, is_trial, tried: Vec::new(), attempts: 0 }
+        Self { upstream, query, candidates, current: first, is_half_open, tried: Vec::new(), attempts: 0 }
     }
 
     /// The candidate that is tried now.
@@ -77,7 +77,7 @@ impl Plan {
             self.attempts += 1;
         }
         let settings = &self.upstream.settings;
-        let may_retry = failure.reason.is_unbilled() || settings.retry_uncertain;
+        let may_retry = failure.reason.is_safe_to_retry() || settings.retry_uncertain;
         if !may_retry || self.attempts >= settings.max_attempts {
             return Next::Stop;
         }
@@ -101,7 +101,7 @@ impl Plan {
 
     /// The current candidate failed, and what it said is passed on whatever the reason.
     pub fn note_failure(&mut self, failure: AttemptFailure, now: Instant) {
-        self.is_trial = false;
+        self.is_half_open = false;
         if self.query.counts_for_health {
             self.current.failed(failure, now, self.upstream.random());
         }
@@ -109,42 +109,42 @@ impl Plan {
 
     /// The call cannot be sent to the current candidate as it is; another may be tried.
     pub fn skip(&mut self, now: Instant) -> Next {
-        self.end_trial();
+        self.end_half_open();
         self.tried.push(attempt_id(&self.current));
         self.advance(true, now)
     }
 
     fn advance(&mut self, or_cooling: bool, now: Instant) -> Next {
-        let (affinity, may_try) = (self.query.affinity, self.query.counts_for_health);
+        let (affinity, may_half_open) = (self.query.affinity, self.query.counts_for_health);
         let balancer = self.upstream.balancer();
-        let chosen = balancer.choose(&self.candidates, &self.tried, affinity, may_try, now);
-        (self.current, self.is_trial) = match chosen {
-            Some(Chosen::Ready { candidate, is_trial }) => (candidate, is_trial),
+        let chosen = balancer.choose(&self.candidates, &self.tried, affinity, may_half_open, now);
+        (self.current, self.is_half_open) = match chosen {
+            Some(Chosen::Ready { candidate, is_half_open }) => (candidate, is_half_open),
             Some(Chosen::Cooling { first, .. }) if or_cooling => (first, false),
             Some(Chosen::Cooling { .. }) | None => return Next::Stop,
         };
         Next::Try
     }
 
-    fn end_trial(&mut self) {
-        if std::mem::take(&mut self.is_trial) {
-            self.current.end_trial(Instant::now());
+    fn end_half_open(&mut self) {
+        if std::mem::take(&mut self.is_half_open) {
+            self.current.end_half_open(Instant::now());
         }
     }
 
     /// The current candidate answered.
     pub fn answered(&mut self, now: Instant) {
-        self.is_trial = false;
+        self.is_half_open = false;
         if !self.query.counts_for_health {
             return;
         }
         self.current.answered(now);
         if let Some(session) = self.query.affinity.filter(|_| self.candidates.len() > 1)
-            && let Some(home) = Balancer::home(&self.candidates, session)
+            && let Some(home) = Balancer::preferred(&self.candidates, session)
             && home.level.0 == self.current.level.0
         {
-            let is_home = attempt_id(home) == attempt_id(&self.current);
-            self.upstream.shared.moved.answered(session, self.current.id(), is_home, now);
+            let is_preferred = attempt_id(home) == attempt_id(&self.current);
+            self.upstream.shared.overrides.answered(session, self.current.id(), is_preferred, now);
         }
     }
 }
@@ -152,6 +152,6 @@ impl Plan {
 /// A call that was refused here, or whose caller left, tells nothing about the candidate that it was to try.
 impl Drop for Plan {
     fn drop(&mut self) {
-        self.end_trial();
+        self.end_half_open();
     }
 }

@@ -14,7 +14,7 @@ const SESSIONS_MAX: usize = 65_536;
 
 /// Sessions that are not at home.
 #[derive(Debug, Default)]
-pub(super) struct MovedSessions {
+pub(super) struct AffinityOverrides {
     /// Read on the way of every call instead of taking the lock.
     len: AtomicUsize,
     places: Mutex<HashMap<u64, Place, foldhash::fast::RandomState>>,
@@ -26,7 +26,7 @@ struct Place {
     last_used: Instant,
 }
 
-impl MovedSessions {
+impl AffinityOverrides {
     /// Where the session has its cache; `None`: at home.
     pub(super) fn place(&self, session: u64, now: Instant) -> Option<u64> {
         if self.len.load(Ordering::Relaxed) == 0 {
@@ -37,12 +37,12 @@ impl MovedSessions {
     }
 
     /// A call of the session was answered by `candidate`; whether that is its home.
-    pub(super) fn answered(&self, session: u64, candidate: u64, is_home: bool, now: Instant) {
-        if is_home && self.len.load(Ordering::Relaxed) == 0 {
+    pub(super) fn answered(&self, session: u64, candidate: u64, is_preferred: bool, now: Instant) {
+        if is_preferred && self.len.load(Ordering::Relaxed) == 0 {
             return;
         }
         let mut places = self.places.lock();
-        if is_home {
+        if is_preferred {
             places.remove(&session);
         } else {
             if places.len() >= SESSIONS_MAX && !places.contains_key(&session) {
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_session_that_moved_stays_until_it_is_idle_or_back_home() {
-        let (start, sessions) = (Instant::now(), MovedSessions::default());
+        let (start, sessions) = (Instant::now(), AffinityOverrides::default());
         let after = |minutes| start + Duration::from_mins(minutes);
         sessions.answered(1, 10, true, start);
         assert_eq!(sessions.place(1, start), None);
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_cold_sessions_make_room() {
-        let (start, sessions) = (Instant::now(), MovedSessions::default());
+        let (start, sessions) = (Instant::now(), AffinityOverrides::default());
         for session in 0..SESSIONS_MAX as u64 + 10 {
             sessions.answered(session, 20, false, start);
         }
