@@ -23,9 +23,9 @@
 //!
 //! A server reads the head and finds the route → the principal comes from memory ([`accounts`]) → what is asked is read
 //! ([`dialect::request`]: model, stream; nothing else is parsed) → [`ledger`] reserves room for the record → [`quota`]
-//! admits → [`upstream`] sends, and fails over only while nobody can have begun to work, or what was refused is not billed → the answer passes while a
-//! meter reads along → the record is committed → the last bytes are released. An early return drops what
-//! was reserved.
+//! admits → [`upstream`] says where to, and where else while nobody can have begun to work, or what was refused is not
+//! billed → the answer passes while a meter reads along → the record is committed → the last bytes are released. An early
+//! return drops what was reserved.
 //!
 //! # A usage record, as a straight line
 //!
