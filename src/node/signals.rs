@@ -1,5 +1,5 @@
 //! Signals: the first SIGTERM or SIGINT asks the node to leave, the second means now; SIGHUP asks it to read its
-//! configuration again.
+//! configuration again, unless the kernel says by it that the node's terminal is closed, which asks it to leave.
 
 use std::io;
 
@@ -24,12 +24,16 @@ impl Signals {
             use tokio::signal::unix::{SignalKind, signal};
             let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
             let mut hangup = signal(SignalKind::hangup())?;
+            let had_terminal = has_terminal();
             async move {
                 loop {
                     let asked = tokio::select! {
                         _ = term.recv() => &sender,
                         _ = int.recv() => &sender,
-                        _ = hangup.recv() => &reload_sender,
+                        _ = hangup.recv() => {
+                            // Whose terminal is closed has nobody to go on for.
+                            if had_terminal && !has_terminal() { &sender } else { &reload_sender }
+                        }
                     };
                     asked.send_modify(|count| *count += 1);
                 }
@@ -59,4 +63,10 @@ impl Signals {
             }
         }
     }
+}
+
+/// Whether this process has a terminal that controls it.
+#[cfg(unix)]
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
 }

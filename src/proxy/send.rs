@@ -171,7 +171,7 @@ async fn check(
     } else if answered.is_streaming
         && status.is_success()
         && metering.billing == Billing::Inference
-        && plan.has_other()
+        && plan.has_other(Instant::now())
         && let Some(reason) = hold(&mut answered, attempts).await
     {
         let result = answered.meter.result(End::UpstreamCut);
@@ -228,7 +228,7 @@ async fn is_about_target(
         return true;
     }
     let names_model = matches!(request.query.model, ModelQuery::Named(_));
-    if metering.billing != Billing::Inference || !names_model || !plan.has_other() {
+    if metering.billing != Billing::Inference || !names_model || !plan.has_other(Instant::now()) {
         return false;
     }
     let (text, error) = read_rest(&mut answered.body).await;

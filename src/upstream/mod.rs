@@ -80,6 +80,13 @@ struct Shared {
     steps: AtomicU64,
 }
 
+/// When a call is sent.
+enum Planned {
+    Now(Plan),
+    /// It is asked again then.
+    After(Duration),
+}
+
 /// What is configured of targets and models.
 #[derive(Clone, Copy, Debug)]
 pub struct Configs<'c> {
@@ -198,30 +205,40 @@ impl Upstream {
     pub async fn plan(self: &Arc<Self>, query: &TargetQuery) -> Result<Plan, SendError> {
         let began = Instant::now();
         self.shared.budget.call(began);
+        loop {
+            match self.plan_at(query, began, Instant::now())? {
+                Planned::Now(plan) => return Ok(plan),
+                Planned::After(pause) => sleep(pause).await,
+            }
+        }
+    }
+
+    /// The same for a call that began at `began` and has waited until `now`.
+    fn plan_at(
+        self: &Arc<Self>,
+        query: &TargetQuery,
+        began: Instant,
+        now: Instant,
+    ) -> Result<Planned, SendError> {
         let candidates = self.balancer().candidates(query)?;
         let last_moment = began + self.settings.max_wait;
-        loop {
-            let now = Instant::now();
-            let chosen =
-                self.balancer().choose(&candidates, &[], query.affinity, query.counts_for_health, now);
-            let first = match chosen {
-                Some(Chosen::Cooling { until, may_wait: true, is_half_open, .. })
-                    if now < last_moment && (is_half_open || until <= last_moment) =>
-                {
-                    let left = until.saturating_duration_since(now).max(WAIT_MIN);
-                    sleep(if is_half_open { left.min(HALF_OPEN_POLL) } else { left }).await;
-                    continue;
-                }
-                // Trying one that cools down is better than refusing: the caller gets the provider's own words.
-                Some(Chosen::Cooling { first, .. }) => (first, false),
-                Some(Chosen::Ready { candidate, is_half_open }) => (candidate, is_half_open),
-                None => {
-                    let model = query.model.name().map(str::to_owned);
-                    return Err(SendError::NoneHealthy { provider: query.provider, model });
-                }
-            };
-            return Ok(Plan::new(Arc::clone(self), query.clone(), candidates, first));
-        }
+        let chosen = self.balancer().choose(&candidates, &[], query.affinity, query.counts_for_health, now);
+        let first = match chosen {
+            Some(Chosen::Cooling { until, may_wait: true, is_half_open, .. })
+                if now < last_moment && (is_half_open || until <= last_moment) =>
+            {
+                let left = until.saturating_duration_since(now).max(WAIT_MIN);
+                return Ok(Planned::After(if is_half_open { left.min(HALF_OPEN_POLL) } else { left }));
+            }
+            // Trying one that cools down is better than refusing: the caller gets the provider's own words.
+            Some(Chosen::Cooling { first, .. }) => (first, false),
+            Some(Chosen::Ready { candidate, is_half_open }) => (candidate, is_half_open),
+            None => {
+                let model = query.model.name().map(str::to_owned);
+                return Err(SendError::NoneHealthy { provider: query.provider, model });
+            }
+        };
+        Ok(Planned::Now(Plan::new(Arc::clone(self), query.clone(), candidates, first)))
     }
 
     /// Closes connections that have been idle for too long to be used again. Idempotent; the caller ticks it.
@@ -250,5 +267,7 @@ impl Upstream {
     }
 }
 
+#[cfg(test)]
+mod storm_tests;
 #[cfg(test)]
 mod tests;

@@ -55,8 +55,7 @@ impl Plan {
 
     /// Whether another candidate could be tried if this one failed.
     #[must_use]
-    pub fn has_other(&self) -> bool {
-        let now = Instant::now();
+    pub fn has_other(&self, now: Instant) -> bool {
         self.attempts + 1 < self.upstream.settings.max_attempts
             && self.candidates.len() > self.tried.len() + 1
             && self.candidates.iter().any(|candidate| {

@@ -11,7 +11,7 @@ use crate::domain::clock::SystemClock;
 
 const MODEL: &str = "gpt-5";
 
-fn config(name: &str, weight: u32, models: &[&str]) -> TargetConfig {
+pub(super) fn config(name: &str, weight: u32, models: &[&str]) -> TargetConfig {
     TargetConfig {
         name: name.to_owned(),
         provider: Provider::Openai,
@@ -40,7 +40,7 @@ fn config(name: &str, weight: u32, models: &[&str]) -> TargetConfig {
     }
 }
 
-fn clock() -> Arc<dyn Clock> {
+pub(super) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 

@@ -158,13 +158,44 @@ async fn a_node_that_is_asked_twice_ends_its_streams_at_once_and_books_them() {
     leaves_with_calls_under_way_and_books_them("cancel", 2, "1h").await;
 }
 
+/// The kernel sends SIGHUP when a terminal goes; sent by anybody else it means to reload (`reload.rs`).
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_closed_terminal_is_a_reason_to_leave_in_good_order() {
+    use std::process::Stdio;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
     let mock = Mock::start().await;
     let mut node = Setup::with_targets_at(&mock.url()).start().await;
-    node.process.signal("HUP").await;
-    assert_eq!(node.process.ended().await, Some(0));
-    assert!(node.log().contains("asked to leave"), "{}", node.log());
+    node.kill().await;
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let side = std::fs::File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    // The one that runs it has no terminal of its own, and takes this one.
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", SPROXY, "serve"]).current_dir(node.directory());
+    command.stdin(side).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    // What it was run with holds the terminal open.
+    drop(command);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut log = String::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        log.push_str(&line);
+        if line.contains("ready") && line.contains("grpc") {
+            break;
+        }
+    }
+    drop(terminal);
+    while let Some(line) = lines.next_line().await.unwrap() {
+        log.push_str(&line);
+    }
+    assert_eq!(child.wait().await.unwrap().code(), Some(0), "{log}");
+    assert!(log.contains("asked to leave"), "{log}");
 }
 
 #[tokio::test]
