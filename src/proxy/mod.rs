@@ -215,7 +215,7 @@ impl Gateway {
             caller.model = Arc::clone(&request.peek.model);
         }
         // Nothing is admitted, reserved or sent for a model that nobody serves, or without the memory for it.
-        if route.billing == Billing::Inference && live.upstream.has_choice(&request.query) {
+        if route.billing == Billing::Inference && live.upstream.may_have_choice(&request.query) {
             request.read_conversation();
         }
         let plan = plan(&live.upstream, &route, &request, &principal).await?;

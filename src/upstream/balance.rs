@@ -91,6 +91,14 @@ impl Balancer<'_> {
         may_half_open: bool,
         now: Instant,
     ) -> Option<Chosen> {
+        // The common case, on the way of every call of a node with one target for the model.
+        if let ([only], []) = (candidates, tried)
+            && only.target.is_usable(now)
+            && only.weight() > 0
+            && only.state(now) == State::Ready
+        {
+            return Some(Chosen::Ready { candidate: only.clone(), is_half_open: false });
+        }
         let is_untried = |candidate: &Candidate| tried.is_empty() || !tried.contains(&attempt_id(candidate));
         let usable: Vec<&Candidate> = candidates
             .iter()

@@ -190,11 +190,15 @@ impl Upstream {
         self.targets.iter().any(|target| target.speaks(provider) && target.allows_admin_paths())
     }
 
-    /// Whether calls that `query` describes may go more than one way.
+    /// Whether calls that `query` describes may go more than one way, as far as that is told without looking closely.
     #[must_use]
-    pub fn has_choice(&self, query: &TargetQuery) -> bool {
-        let ways: usize = self.targets.iter().map(|target| target.keys().len()).sum();
-        ways > 1 && self.balancer().candidates(query).is_ok_and(|candidates| candidates.len() > 1)
+    pub fn may_have_choice(&self, query: &TargetQuery) -> bool {
+        let serves = |target: &Target| match query.model.name() {
+            Some(model) => target.serves(model) || self.routes.get(model).is_some(),
+            None => true,
+        };
+        let serving = self.targets.iter().filter(|target| target.speaks(query.provider) && serves(target));
+        serving.map(|target| target.keys().len()).sum::<usize>() > 1
     }
 
     /// Chooses the way that a call goes. If all cool down and the first is back within `upstream.max_wait`, waits for it.
