@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::tests::{clock, config};
+use super::tests::{clock, config, named};
 use super::*;
 use crate::config::{KeyConfig, Secret};
 
@@ -90,13 +90,7 @@ impl Storm {
 
     /// Plays one call that begins at `now`; calls take no time, waits do.
     fn call(&mut self, affinity: Option<u64>, now: Instant) -> Outcome {
-        let query = TargetQuery {
-            provider: Provider::Openai,
-            model: ModelQuery::Named("m".into()),
-            is_admin: false,
-            affinity,
-            counts_for_health: true,
-        };
+        let query = TargetQuery { affinity, ..named("m") };
         let mut outcome = Outcome::default();
         self.upstream.shared.budget.call(now);
         let mut waited = now;

@@ -63,7 +63,7 @@ fn query(model: ModelQuery) -> TargetQuery {
     }
 }
 
-fn named(model: &str) -> TargetQuery {
+pub(super) fn named(model: &str) -> TargetQuery {
     query(ModelQuery::Named(model.into()))
 }
 
