@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::affinity::AffinityOverrides;
 use super::call::{ModelQuery, TargetQuery};
-use super::candidate::{Candidate, State};
+use super::candidate::Candidate;
+use super::cooldown::Availability;
 use super::error::SendError;
 use super::models::Routes;
 use super::target::Target;
@@ -95,7 +96,7 @@ impl Balancer<'_> {
         if let ([only], []) = (candidates, tried)
             && only.target.is_usable(now)
             && only.weight() > 0
-            && only.state(now) == State::Ready
+            && only.state(now) == Availability::Ready
         {
             return Some(Chosen::Ready { candidate: only.clone(), is_half_open: false });
         }
@@ -106,13 +107,13 @@ impl Balancer<'_> {
             .filter(|candidate| is_untried(candidate))
             .collect();
         let is_open = |candidate: &&Candidate| match candidate.state(now) {
-            State::Ready => true,
-            State::HalfOpen => may_half_open,
-            State::Cooling { .. } => false,
+            Availability::Ready => true,
+            Availability::HalfOpen => may_half_open,
+            Availability::Cooling { .. } => false,
         };
         let mut open: Vec<&Candidate> = usable.iter().copied().filter(is_open).collect();
         while let Some(picked) = self.pick(&open, affinity, now) {
-            let is_half_open = picked.state(now) != State::Ready;
+            let is_half_open = picked.state(now) != Availability::Ready;
             if !is_half_open || picked.begin_half_open(now) {
                 return Some(Chosen::Ready { candidate: picked.clone(), is_half_open });
             }
@@ -121,10 +122,10 @@ impl Balancer<'_> {
         }
         let has_choice = usable.len() > 1;
         let cooling = usable.into_iter().map(|candidate| match candidate.state(now) {
-            State::Cooling { until, is_transient, has_retry_after, is_half_open } => {
+            Availability::Cooling { until, is_transient, has_retry_after, is_half_open } => {
                 (until, is_transient && (has_retry_after || has_choice), is_half_open, candidate)
             }
-            State::Ready | State::HalfOpen => (now, false, false, candidate),
+            Availability::Ready | Availability::HalfOpen => (now, false, false, candidate),
         });
         let (until, may_wait, is_half_open, first) = cooling.min_by_key(|(until, ..)| *until)?;
         Some(Chosen::Cooling { first: first.clone(), until, may_wait, is_half_open })

@@ -25,24 +25,6 @@ pub struct Candidate {
     pub(super) level: (usize, u32),
 }
 
-/// Whether a candidate gets a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Ready,
-    /// It has paused for long enough: one call may try it.
-    HalfOpen,
-    /// It pauses.
-    Cooling {
-        until: Instant,
-        /// A call may wait for it: it is back by itself then, as far as anybody knows.
-        is_transient: bool,
-        /// The provider has said until when.
-        has_retry_after: bool,
-        /// Its pause is over, and another call tries it.
-        is_half_open: bool,
-    },
-}
-
 impl Candidate {
     #[must_use]
     pub fn target(&self) -> &Arc<Target> {
@@ -97,56 +79,54 @@ impl Candidate {
         u64::from(self.target.weight()) * 1_000_000 * u64::from(self.key.weight) / of_all
     }
 
-    pub(super) fn state(&self, now: Instant) -> State {
+    pub(super) fn state(&self, now: Instant) -> Availability {
         let of_target = match self.target.health_state(now) {
-            HealthState::Healthy => State::Ready,
-            HealthState::HalfOpen => State::HalfOpen,
-            HealthState::Ejected(left) => State::Cooling {
+            HealthState::Healthy => Availability::Ready,
+            HealthState::HalfOpen => Availability::HalfOpen,
+            HealthState::Ejected(left) => Availability::Cooling {
                 until: now + left,
                 is_transient: true,
                 has_retry_after: false,
                 is_half_open: false,
             },
-            HealthState::Down => State::Cooling {
+            HealthState::Down => Availability::Cooling {
                 until: now,
                 is_transient: false,
                 has_retry_after: false,
                 is_half_open: false,
             },
         };
-        let of_key = match self.target.state.cooldowns.availability(self.key.id, &self.model, now) {
-            Availability::Ready => State::Ready,
-            Availability::HalfOpen => State::HalfOpen,
-            Availability::Cooling { until, is_transient, has_retry_after, is_half_open } => {
-                State::Cooling { until, is_transient, has_retry_after, is_half_open }
-            }
-        };
+        let of_key = self.target.state.cooldowns.availability(self.key.id, &self.model, now);
         match (of_target, of_key) {
             (
-                one @ State::Cooling { until, is_transient, .. },
-                State::Cooling { until: other, is_transient: also, has_retry_after, is_half_open },
+                one @ Availability::Cooling { until, is_transient, .. },
+                Availability::Cooling { until: other, is_transient: also, has_retry_after, is_half_open },
             ) => match one {
-                State::Cooling { has_retry_after, is_half_open, .. } if until > other => State::Cooling {
-                    until,
-                    is_transient: is_transient && also,
-                    has_retry_after,
-                    is_half_open,
-                },
-                _ => State::Cooling {
+                Availability::Cooling { has_retry_after, is_half_open, .. } if until > other => {
+                    Availability::Cooling {
+                        until,
+                        is_transient: is_transient && also,
+                        has_retry_after,
+                        is_half_open,
+                    }
+                }
+                _ => Availability::Cooling {
                     until: other,
                     is_transient: is_transient && also,
                     has_retry_after,
                     is_half_open,
                 },
             },
-            (cooling @ State::Cooling { .. }, _) | (_, cooling @ State::Cooling { .. }) => cooling,
-            (State::Ready, State::Ready) => State::Ready,
-            (State::HalfOpen, _) | (_, State::HalfOpen) => State::HalfOpen,
+            (cooling @ Availability::Cooling { .. }, _) | (_, cooling @ Availability::Cooling { .. }) => {
+                cooling
+            }
+            (Availability::Ready, Availability::Ready) => Availability::Ready,
+            (Availability::HalfOpen, _) | (_, Availability::HalfOpen) => Availability::HalfOpen,
         }
     }
 
     pub(super) fn is_open(&self, now: Instant) -> bool {
-        matches!(self.state(now), State::Ready | State::HalfOpen)
+        matches!(self.state(now), Availability::Ready | Availability::HalfOpen)
     }
 
     /// Takes the one call that may try it; false if another call does.

@@ -69,7 +69,7 @@ impl Entry {
     }
 }
 
-/// Whether a key may be used for a model.
+/// Whether a key, or a target with it, may be used for a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Availability {
     /// It may.
