@@ -9,15 +9,45 @@ use tokio::net::TcpListener;
 use super::error::Error;
 use super::output::note;
 use crate::domain::provider::Provider;
-use crate::mock;
+use crate::mock::{self, Credentials, Options};
 use crate::telemetry::log::{self, Format};
 
-/// A fake provider that speaks every dialect
+/// A fake provider that speaks every dialect, also as AWS Bedrock and Google's Vertex AI do
 #[derive(Debug, Args)]
 pub struct MockProviderArgs {
     /// Where to listen; port 0 takes a free one and logs it
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9100")]
     listen: SocketAddr,
+    /// A header that a call has to bring, such as "x-api-key: KEY" or "authorization: Bearer TOKEN"; one of them, where
+    /// there are several. Others are refused in the words of the API. Without any credential, everybody is served
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    credential: Vec<String>,
+    /// An AWS key whose signatures (Signature Version 4) are verified and accepted beside --credential; several may be given
+    #[arg(long, value_name = "ID:SECRET[:TOKEN]", value_parser = aws_key)]
+    aws_key: Vec<String>,
+    /// The region that AWS signatures have to be for; any, by default
+    #[arg(long, value_name = "REGION", requires = "aws_key")]
+    aws_region: Option<String>,
+}
+
+fn header(text: &str) -> Result<String, String> {
+    Credentials::default().add_header(text).map(|()| text.to_owned())
+}
+
+fn aws_key(text: &str) -> Result<String, String> {
+    Credentials::default().add_aws(text).map(|()| text.to_owned())
+}
+
+impl MockProviderArgs {
+    fn options(&self) -> Result<Options, String> {
+        let mut credentials = Credentials::default();
+        if let Some(region) = &self.aws_region {
+            credentials.only_region(region);
+        }
+        self.credential.iter().try_for_each(|header| credentials.add_header(header))?;
+        self.aws_key.iter().try_for_each(|key| credentials.add_aws(key))?;
+        Ok(Options { credentials })
+    }
 }
 
 /// Serves until it is asked to stop.
@@ -28,6 +58,7 @@ pub async fn run(args: MockProviderArgs) -> Result<(), Error> {
     // A harness reads the log for the address; a person looks at it.
     let format = if io::stderr().is_terminal() { Format::Text } else { Format::Json };
     let _log = log::set_up("info", format).map_err(Error::Usage)?;
+    let options = args.options().map_err(Error::Usage)?;
     let what = format!("listening on {}", args.listen);
     let listener = TcpListener::bind(args.listen).await.map_err(Error::io(what.clone()))?;
     let address = listener.local_addr().map_err(Error::io(what))?;
@@ -35,7 +66,7 @@ pub async fn run(args: MockProviderArgs) -> Result<(), Error> {
     if io::stderr().is_terminal() {
         note(&next_steps(address));
     }
-    mock::serve(listener, asked_to_stop()).await.map_err(Error::io("serving"))
+    mock::serve(listener, options, asked_to_stop()).await.map_err(Error::io("serving"))
 }
 
 /// For a person: what it is good for, as lines to paste.

@@ -103,8 +103,8 @@ impl Signer<'_> {
         Ok(added)
     }
 
-    /// The value of `authorization` for a request with these headers.
-    fn authorization(
+    /// The value of `authorization` for a request of which these headers are signed, `x-amz-date` among them with `time`.
+    pub(crate) fn authorization(
         &self,
         request: &UnsignedRequest<'_>,
         headers: &[(&str, &[u8])],

@@ -3,26 +3,49 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::domain::provider::Provider;
+use crate::mock::answer_spec::AnswerSpec;
+use crate::mock::api::Api;
+use crate::mock::errors::{self, ErrorSpec};
 
 /// Seconds after which a caller may come back, where an error says so.
 const RETRY_AFTER: &str = "1";
 
-/// Adds what `dialect` sends with answer `number`; `status`: the error, if it is one.
-pub fn insert(headers: &mut HeaderMap, dialect: Provider, status: Option<u16>, number: u64) {
-    let (fixed, id_name, id_prefix) = match dialect {
-        Provider::Anthropic => (ANTHROPIC, "request-id", "req_011CMock"),
-        Provider::Openai => (OPENAI, "x-request-id", "req_mock"),
-        Provider::Gemini => (GEMINI, "x-mock-request-id", "gemini-"),
-        Provider::Ollama => return,
+/// Adds what an API sends with answer `number`.
+pub fn insert(headers: &mut HeaderMap, api: Api, error: Option<&ErrorSpec>, spec: &AnswerSpec, number: u64) {
+    let (fixed, id_name, id_prefix) = match api {
+        Api::Own(Provider::Anthropic) => (ANTHROPIC, "request-id", "req_011CMock"),
+        Api::Own(Provider::Openai) => (OPENAI, "x-request-id", "req_mock"),
+        Api::Own(Provider::Gemini) => (GEMINI, "x-mock-request-id", "gemini-"),
+        Api::Own(Provider::Ollama) => return,
+        Api::Vertex => (VERTEX, "request-id", "req_vrtx_011CMock"),
+        Api::Bedrock => (&[][..], "x-amzn-requestid", "00000000-0000-4000-8000-"),
     };
     for &(name, value) in fixed {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    if let Ok(id) = HeaderValue::from_str(&format!("{id_prefix}{number:012x}")) {
-        headers.insert(HeaderName::from_static(id_name), id);
-    }
-    if matches!(status, Some(429 | 503 | 529)) {
-        headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    let mut insert = |name: &'static str, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    insert(id_name, format!("{id_prefix}{number:012x}"));
+    match (api, error) {
+        (Api::Bedrock, Some(error)) => {
+            let uri = "http://internal.amazon.com/coral/com.amazon.bedrock/";
+            insert("x-amzn-errortype", format!("{}:{uri}", errors::exception(error)));
+        }
+        (Api::Bedrock, None) => {
+            insert("x-amzn-bedrock-content-type", "application/json".to_owned());
+            insert("x-amzn-bedrock-input-token-count", spec.plain_input().to_string());
+            insert("x-amzn-bedrock-output-token-count", spec.output.to_string());
+            insert("x-amzn-bedrock-cache-read-input-token-count", spec.cache_read.to_string());
+            let written = spec.cache_write + spec.cache_write_1h;
+            insert("x-amzn-bedrock-cache-write-input-token-count", written.to_string());
+        }
+        (_, Some(ErrorSpec { status: 429 | 503 | 529, .. })) => {
+            headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        _ => {}
     }
 }
 
@@ -54,3 +77,6 @@ const OPENAI: &[(&str, &str)] = &[
 
 const GEMINI: &[(&str, &str)] =
     &[("server-timing", "gfet4t7; dur=12"), ("vary", "Origin, X-Origin, Referer")];
+
+const VERTEX: &[(&str, &str)] =
+    &[("x-vertex-ai-llm-request-type", "shared"), ("vary", "Origin, X-Origin, Referer")];

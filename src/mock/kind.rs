@@ -1,5 +1,7 @@
 //! The calls that the mock knows, told from method, path and query.
 
+use std::borrow::Cow;
+
 use http::Method;
 use http::request::Parts;
 use memchr::memmem;
@@ -9,8 +11,11 @@ use crate::dialect::request::BodyPeek;
 use crate::domain::provider::Provider as Dialect;
 use crate::mock::answer::AnswerBody;
 use crate::mock::answer_spec::AnswerSpec;
+use crate::mock::api::Api;
+use crate::mock::cloud_paths::{self, CloudVerb};
+use crate::mock::errors::{self, ErrorSpec};
 use crate::mock::ollama::Shape;
-use crate::mock::{anthropic, errors, gemini, ollama, openai, responses};
+use crate::mock::{anthropic, bedrock, gemini, ollama, openai, responses};
 
 const ANTHROPIC_MODELS: [&str; 3] = ["claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"];
 const OPENAI_MODELS: [&str; 4] = ["gpt-5.1", "gpt-5.1-codex", "gpt-5-mini", "text-embedding-3-small"];
@@ -24,7 +29,7 @@ pub struct Call {
     pub model: Option<String>,
 }
 
-/// What a call asks for. Streams are told from whole answers by [`Kind::with_body`].
+/// What a call asks for. Streams are told from whole answers by [`Call::with_body`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Anthropic Messages.
@@ -33,6 +38,18 @@ pub enum Kind {
     },
     /// Anthropic token counting.
     CountTokens,
+    /// Bedrock's `InvokeModel`, and with `stream` `InvokeModelWithResponseStream`.
+    Invoke {
+        stream: bool,
+    },
+    /// Bedrock's `CountTokens`.
+    InvokeCount,
+    /// Anthropic Messages at Vertex AI.
+    Predict {
+        stream: bool,
+    },
+    /// Anthropic token counting at Vertex AI.
+    PredictCount,
     /// OpenAI Chat Completions.
     Chat {
         stream: bool,
@@ -84,10 +101,14 @@ impl Call {
     /// What a request asks for.
     pub fn of(parts: &Parts) -> Self {
         let path = parts.uri.path();
+        if let Some((verb, model)) = cloud_paths::call(path) {
+            return Self { kind: Kind::of_cloud(verb), model };
+        }
         let has = |name: &str| parts.headers.contains_key(name);
         // Newer clients of Gemini use /v1/ as everybody else does; the verb and the credential give them away.
         let is_gemini = !path.contains("/openai/")
             && (path.contains("/v1beta/")
+                || path.contains("/publishers/google/")
                 || has("x-goog-api-key")
                 || (path.contains("/v1/models/") && path.contains(':')));
         let kind = match path {
@@ -100,10 +121,26 @@ impl Call {
         let model = path_model(Dialect::Gemini, path).name().map(str::to_owned);
         Self { kind, model }
     }
+
+    /// The call once its body has said whether it wants a stream, or its numbers in base64.
+    #[must_use]
+    pub fn with_body(self, body: &[u8]) -> Self {
+        Self { kind: self.kind.with_body(body), ..self }
+    }
+
+    /// What the model is asked: the body, or what is in it.
+    pub fn asked<'b>(&self, body: &'b [u8]) -> Cow<'b, [u8]> {
+        match self.kind {
+            Kind::InvokeCount => Cow::Owned(bedrock::counted_body(body).unwrap_or_default()),
+            _ => Cow::Borrowed(body),
+        }
+    }
 }
 
 fn v1_kind(path: &str, anthropic: bool) -> Kind {
-    let name = path.rsplit_once("/v1/").or(path.rsplit_once("/v1beta/openai/")).map_or("", |(_, name)| name);
+    // Gemini's and Vertex AI's compatible endpoints, and everybody else's.
+    let bases = ["/v1beta/openai/", "/endpoints/openapi/", "/v1/"];
+    let name = bases.iter().find_map(|base| path.rsplit_once(base)).map_or("", |(_, name)| name);
     match name {
         "messages" => Kind::Messages { stream: false },
         "messages/count_tokens" => Kind::CountTokens,
@@ -146,9 +183,17 @@ fn ollama_kind(path: &str) -> Kind {
 }
 
 impl Kind {
-    /// The kind once the body has said whether it wants a stream, or its numbers in base64.
-    #[must_use]
-    pub fn with_body(self, body: &[u8]) -> Self {
+    fn of_cloud(verb: CloudVerb) -> Self {
+        match verb {
+            CloudVerb::Invoke => Self::Invoke { stream: false },
+            CloudVerb::InvokeStream => Self::Invoke { stream: true },
+            CloudVerb::InvokeCount => Self::InvokeCount,
+            CloudVerb::Predict => Self::Predict { stream: false },
+            CloudVerb::PredictCount => Self::PredictCount,
+        }
+    }
+
+    fn with_body(self, body: &[u8]) -> Self {
         let asked = BodyPeek::read(body).stream;
         let stream = asked == Some(true);
         match self {
@@ -156,6 +201,7 @@ impl Kind {
                 Self::Embeddings { as_base64: memmem::find(body, b"\"base64\"").is_some() }
             }
             Self::Messages { .. } => Self::Messages { stream },
+            Self::Predict { .. } => Self::Predict { stream },
             Self::Chat { .. } => Self::Chat { stream },
             Self::Completion { .. } => Self::Completion { stream },
             Self::Responses { .. } => Self::Responses { stream },
@@ -165,9 +211,11 @@ impl Kind {
         }
     }
 
-    /// The dialect that it belongs to.
-    pub fn dialect(self) -> Dialect {
-        match self {
+    /// The API that it belongs to.
+    pub fn api(self) -> Api {
+        Api::Own(match self {
+            Self::Invoke { .. } | Self::InvokeCount => return Api::Bedrock,
+            Self::Predict { .. } | Self::PredictCount => return Api::Vertex,
             Self::Messages { .. } | Self::CountTokens => Dialect::Anthropic,
             Self::Chat { .. }
             | Self::Completion { .. }
@@ -185,7 +233,20 @@ impl Kind {
             | Self::OllamaShow
             | Self::OllamaVersion => Dialect::Ollama,
             Self::Models(dialect) | Self::Unknown(dialect) => dialect,
+        })
+    }
+
+    /// What an answer calls the model that was asked for as `model`.
+    pub fn answering_model(self, model: &str) -> Cow<'_, str> {
+        match self.api() {
+            Api::Own(_) => Cow::Borrowed(model),
+            Api::Bedrock | Api::Vertex => Cow::Owned(cloud_paths::own_name(model)),
         }
+    }
+
+    /// Whether its answer is a stream of frames with checksums, in which nothing can be changed.
+    pub fn is_framed(self) -> bool {
+        self == Self::Invoke { stream: true }
     }
 
     /// Whether it spends tokens.
@@ -193,6 +254,8 @@ impl Kind {
         !matches!(
             self,
             Self::CountTokens
+                | Self::InvokeCount
+                | Self::PredictCount
                 | Self::GeminiCount
                 | Self::OllamaShow
                 | Self::OllamaVersion
@@ -211,20 +274,25 @@ impl Kind {
         )
     }
 
-    /// The status, if it cannot be answered.
-    pub fn status(self) -> Option<u16> {
+    /// The error, if it cannot be answered.
+    pub fn error(self) -> Option<ErrorSpec> {
         match self {
-            Self::Unknown(_) => Some(404),
-            Self::Upgrade => Some(426),
+            Self::Unknown(_) => Some(ErrorSpec::new(404, errors::UNKNOWN)),
+            Self::Upgrade => Some(ErrorSpec::new(426, errors::NO_WEBSOCKET)),
             _ => None,
         }
     }
 
+    /// A good answer.
     pub fn answer(self, spec: &AnswerSpec) -> AnswerBody {
         match self {
-            Self::Messages { stream: false } => anthropic::message(spec),
-            Self::Messages { stream: true } => anthropic::stream(spec),
-            Self::CountTokens => anthropic::count(spec.input),
+            Self::Messages { stream: false }
+            | Self::Predict { stream: false }
+            | Self::Invoke { stream: false } => anthropic::message(spec),
+            Self::Messages { stream: true } | Self::Predict { stream: true } => anthropic::stream(spec),
+            Self::Invoke { stream: true } => bedrock::stream(spec),
+            Self::CountTokens | Self::PredictCount => anthropic::count(spec.input),
+            Self::InvokeCount => bedrock::count(spec.input),
             Self::Chat { stream: false } => openai::chat(spec),
             Self::Chat { stream: true } => openai::chat_stream(spec),
             Self::Completion { stream: false } => openai::completion(spec),
@@ -251,8 +319,7 @@ impl Kind {
                 content_type: "text/plain; charset=utf-8",
                 ..AnswerBody::json("Ollama is running".to_owned())
             },
-            Self::Upgrade => errors::answer(Dialect::Openai, 426, errors::NO_WEBSOCKET),
-            Self::Unknown(dialect) => errors::answer(dialect, 404, errors::UNKNOWN),
+            Self::Upgrade | Self::Unknown(_) => AnswerBody::json(String::new()),
         }
     }
 }

@@ -16,18 +16,27 @@
 //!
 //! Its own paths: `GET /mock/served` (what was answered completely, per model), `GET /mock/last` and
 //! `/mock/last/body` (the last request it saw), `POST /mock/defaults` (steering for requests that bring none).
-//! Credentials are not checked.
+//!
+//! Anthropic's models are served as AWS Bedrock and Google's Vertex AI serve them, too; what these want otherwise than
+//! Anthropic's own API is demanded. Credentials are checked if any are set ([`Options`]).
 
 mod answer;
 mod answer_spec;
 mod anthropic;
+mod api;
+mod bedrock;
+mod cloud_bodies;
+mod cloud_paths;
 mod compress;
+mod credentials;
 mod errors;
+mod event_stream;
 mod gemini;
 mod headers;
 mod kind;
 mod ollama;
 mod openai;
+mod options;
 mod responses;
 mod route;
 mod served_totals;
@@ -45,6 +54,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+pub use crate::mock::credentials::Credentials;
+pub use crate::mock::options::Options;
 use crate::mock::route::Provider;
 use crate::mock::served_totals::{Connection, FlushTracking};
 
@@ -55,8 +66,12 @@ const HTTP2_PREFACE: &[u8] = b"PRI";
 ///
 /// # Errors
 /// Never while running: a connection that fails is only that connection's end.
-pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()>) -> io::Result<()> {
-    let provider = Arc::new(Provider::default());
+pub async fn serve(
+    listener: TcpListener,
+    options: Options,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let provider = Arc::new(Provider::new(options));
     let mut connections = JoinSet::new();
     tokio::pin!(stop);
     loop {

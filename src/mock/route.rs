@@ -5,18 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
 use crate::dialect::request::BodyPeek;
+use crate::domain::clock::{Clock, SystemClock};
 use crate::mock::answer::{AnswerBody, Body, BodyEnd, FailedOnPurpose, PrebuiltAnswer};
 use crate::mock::answer_spec::AnswerSpec;
+use crate::mock::api::Api;
+use crate::mock::errors::ErrorSpec;
 use crate::mock::kind::{Call, Kind};
+use crate::mock::options::Options;
 use crate::mock::served_totals::{Connection, ServedAnswer, ServedTotals, Sums};
 use crate::mock::steering::{Encoding, Fail, Steering};
-use crate::mock::{compress, errors, headers, tools};
+use crate::mock::{cloud_bodies, compress, credentials, errors, headers, tools};
 
 /// Largest request body that is read.
 const BODY_MAX: usize = 256 * 1024 * 1024;
@@ -32,14 +37,15 @@ struct Key {
     kind: Kind,
     spec: AnswerSpec,
     encoding: Option<Encoding>,
-    status: Option<u16>,
+    /// An error answer, and in whose manner.
+    error: Option<(Api, ErrorSpec)>,
     error_event: bool,
 }
 
 /// The last request, as it came.
 #[derive(Debug)]
 struct LastRequest {
-    parts: http::request::Parts,
+    parts: Parts,
     body: Bytes,
 }
 
@@ -51,9 +57,14 @@ pub struct Provider {
     last: Mutex<Option<LastRequest>>,
     defaults: Mutex<Steering>,
     number: AtomicU64,
+    options: Options,
 }
 
 impl Provider {
+    pub fn new(options: Options) -> Self {
+        Self { options, ..Self::default() }
+    }
+
     pub fn served_totals(&self) -> Arc<ServedTotals> {
         self.served_totals.clone()
     }
@@ -73,31 +84,53 @@ impl Provider {
             return Ok(answer);
         }
         let steering = self.defaults.lock().clone().updated_from(parts.uri.query(), &parts.headers);
-        let call = Call::of(&parts);
-        let kind = call.kind.with_body(&body);
+        let call = Call::of(&parts).with_body(&body);
         match steering.fail {
             Some(Fail::BeforeHeaders) => return Err(FailedOnPurpose),
             Some(Fail::Hang) => std::future::pending().await,
             _ => {}
         }
-        let answer = self.inference(&Call { kind, ..call }, &steering, &body, connection).await;
+        let error = self.error(&call, &steering, &parts, &body);
+        let answer = self.inference(&call, &steering, error, &body, connection).await;
         *self.last.lock() = Some(LastRequest { parts, body });
         Ok(answer)
+    }
+
+    /// The error that a request gets, if any, and in whose manner.
+    fn error(
+        &self,
+        call: &Call,
+        steering: &Steering,
+        parts: &Parts,
+        body: &[u8],
+    ) -> Option<(Api, ErrorSpec)> {
+        let api = call.kind.api();
+        if call.kind != Kind::Root
+            && let Err(wrong) = self.options.credentials.check(parts, body, SystemClock.now())
+        {
+            return Some(credentials::refusal(api, &wrong));
+        }
+        let asked = steering.status.map(|status| ErrorSpec::new(status, errors::ASKED));
+        let error = asked
+            .or_else(|| call.kind.error())
+            .or_else(|| cloud_bodies::refusal(call.kind, &call.asked(body)));
+        Some((api, error?))
     }
 
     async fn inference(
         &self,
         call: &Call,
         steering: &Steering,
+        error: Option<(Api, ErrorSpec)>,
         body: &[u8],
         connection: Arc<Connection>,
     ) -> Response<Body> {
-        let status = steering.status.or(call.kind.status());
+        let (model, spec) = spec(call, steering, &call.asked(body));
         let key = Key {
             kind: call.kind,
-            spec: spec(call, steering, body),
+            spec,
             encoding: steering.encoding,
-            status,
+            error,
             error_event: steering.fail == Some(Fail::ErrorEvent),
         };
         let built = self.built(&key);
@@ -110,10 +143,11 @@ impl Provider {
             _ => BodyEnd::Complete,
         };
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let served = ServedAnswer { model: key.spec.model.clone(), sums: sums(&key) };
+        let served = ServedAnswer { model, sums: sums(&key) };
         let mut response =
             Response::new(Body::new(&built, number, steering.delay, end, (served, connection)));
-        if let Some(status) = status.and_then(|status| StatusCode::from_u16(status).ok()) {
+        let error = key.error.as_ref().map(|(_, error)| error);
+        if let Some(status) = error.and_then(|error| StatusCode::from_u16(error.status).ok()) {
             *response.status_mut() = status;
         }
         let headers = response.headers_mut();
@@ -121,7 +155,8 @@ impl Provider {
         if let Some(encoding) = key.encoding {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
         }
-        headers::insert(headers, call.kind.dialect(), status, number);
+        let api = key.error.as_ref().map_or(call.kind.api(), |(api, _)| *api);
+        headers::insert(headers, api, error, &key.spec, number);
         response
     }
 
@@ -139,7 +174,7 @@ impl Provider {
         built
     }
 
-    fn control(&self, parts: &http::request::Parts, body: &Bytes) -> Option<Response<Body>> {
+    fn control(&self, parts: &Parts, body: &Bytes) -> Option<Response<Body>> {
         match (&parts.method, parts.uri.path()) {
             (&Method::GET, "/mock/served") => Some(json(&self.served_totals.per_model())),
             (&Method::GET, "/mock/last") => Some(json(&self.last.lock().as_ref().map(LastRequest::describe))),
@@ -156,14 +191,14 @@ impl Provider {
     }
 }
 
-/// The parameters of an answer: steered ones, else what the request asks for.
-fn spec(call: &Call, steering: &Steering, body: &[u8]) -> AnswerSpec {
+/// The model that is asked for, and the parameters of an answer: steered ones, else what the request asks for.
+fn spec(call: &Call, steering: &Steering, body: &[u8]) -> (Arc<str>, AnswerSpec) {
     let asked = BodyPeek::read(body);
     let model = call.model.as_deref().or(asked.model.as_deref()).unwrap_or("mock-model");
     let cached = steering.cache_read + steering.cache_write + steering.cache_write_1h;
     let output = if call.kind.has_output() { steering.output.unwrap_or(OUTPUT_DEFAULT) } else { 0 };
-    AnswerSpec {
-        model: model.into(),
+    let spec = AnswerSpec {
+        model: call.kind.answering_model(model).as_ref().into(),
         input: steering.input.unwrap_or_else(|| asked.input_tokens_estimate()).max(cached),
         output,
         cache_read: steering.cache_read,
@@ -173,30 +208,30 @@ fn spec(call: &Call, steering: &Steering, body: &[u8]) -> AnswerSpec {
         events: steering.events.unwrap_or(if output == 0 { 0 } else { EVENTS_DEFAULT }),
         wants_usage: asked.usage_option.is_set(),
         tool: if output == 0 { None } else { tools::call(steering.tool.as_deref(), body) },
-    }
+    };
+    (model.into(), spec)
 }
 
 fn build(key: &Key) -> PrebuiltAnswer {
-    let mut body = match key.status {
-        Some(status) if key.kind.status() != Some(status) => {
-            errors::answer(key.kind.dialect(), status, errors::ASKED)
-        }
-        _ => key.kind.answer(&key.spec),
+    let mut body = match &key.error {
+        Some((api, error)) => errors::answer(*api, error),
+        None => key.kind.answer(&key.spec),
     };
+    let is_framed = key.kind.is_framed() && body.is_stream;
     if key.error_event && body.is_stream {
         body.frames.truncate(body.frames.len() / 2);
-        body.frames.push(errors::event(key.kind.dialect()));
+        body.frames.push(errors::event(key.kind.api(), None));
     }
     let compressed = key.encoding.and_then(|encoding| compress::compress(encoding, &body.frames).ok());
     match compressed {
         Some(frames) => PrebuiltAnswer::new(&AnswerBody { frames, ..body }, false),
-        None => PrebuiltAnswer::new(&body, true),
+        None => PrebuiltAnswer::new(&body, !is_framed),
     }
 }
 
 /// What an answer adds to the books; free calls add nothing.
 fn sums(key: &Key) -> Sums {
-    match key.status {
+    match &key.error {
         _ if !key.kind.is_inference() => Sums::default(),
         Some(_) => Sums { errors: 1, ..Sums::default() },
         None if key.error_event => Sums { errors: 1, ..Sums::default() },

@@ -63,7 +63,13 @@ pub struct Mock {
 
 impl Mock {
     pub async fn start() -> Self {
-        let (process, said) = Process::start(&["mock-provider", "--listen", "127.0.0.1:0"], &[]).await;
+        Self::start_with(&[]).await
+    }
+
+    /// With more arguments, such as the credentials that it demands.
+    pub async fn start_with(arguments: &[&str]) -> Self {
+        let all = [&["mock-provider", "--listen", "127.0.0.1:0"], arguments].concat();
+        let (process, said) = Process::start(&all, &[]).await;
         let address = said.http.expect("the mock's address");
         Self { process, address, http: reqwest::Client::new() }
     }

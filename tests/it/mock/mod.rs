@@ -1,5 +1,7 @@
 //! The mock provider: it answers as steered, fails as told, and knows what it has answered completely.
 
+mod clouds;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use sproxy::dialect::Billing;
 use sproxy::domain::tokens::Estimate;
 use sproxy::domain::usage::Tokens;
 use sproxy::metering::{AnswerHead, End, open};
+use sproxy::mock::Options;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -30,9 +33,13 @@ impl Drop for Mock {
 
 impl Mock {
     async fn start() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    async fn with(options: Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let task = tokio::spawn(sproxy::mock::serve(listener, std::future::pending()));
+        let task = tokio::spawn(sproxy::mock::serve(listener, options, std::future::pending()));
         Self { address, client: Client::new(), task }
     }
 
@@ -298,7 +305,7 @@ async fn a_websocket_is_turned_away_and_the_root_answers_everyone() {
 async fn it_stops_when_it_is_told() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let task = tokio::spawn(sproxy::mock::serve(listener, async { drop(stopped.await) }));
+    let task = tokio::spawn(sproxy::mock::serve(listener, Options::default(), async { drop(stopped.await) }));
     drop(stop);
     let ended = tokio::time::timeout(PATIENCE, task).await.expect("in time").expect("no panic");
     assert!(ended.is_ok());
