@@ -10,13 +10,15 @@
 //!
 //! | floor | modules | what for |
 //! |---|---|---|
-//! | 7 | [`cli`] | people at a terminal |
-//! | 6 | [`node`] | wiring, supervision, leaving |
-//! | 5 | [`http`], [`grpc`], [`mock`] | what listens; a fake provider |
-//! | 4 | [`proxy`], [`cluster`] | the two flows: answer a request; keep the cluster's books |
-//! | 3 | [`accounts`], [`quota`], [`upstream`], [`ledger`] | the gateway's own rules |
-//! | 2 | [`config`], [`store`], [`metering`], [`transport`], [`inbound`], [`cloud`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
-//! | 1 | [`dialect`], [`crypto`] | what each provider's API is, and what a request asks for; cryptography |
+//! | 9 | [`cli`] | people at a terminal |
+//! | 8 | [`node`] | wiring, supervision, leaving |
+//! | 7 | [`http`], [`grpc`], [`mock`] | what listens; a fake provider |
+//! | 6 | [`proxy`], [`cluster`] | the two flows: answer a request; keep the cluster's books |
+//! | 5 | [`accounts`], [`quota`], [`upstream`], [`ledger`] | the gateway's own rules |
+//! | 4 | [`config`], [`store`], [`metering`], [`transport`], [`inbound`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
+//! | 3 | [`dialect`] | what each provider's API is, and what a request asks for |
+//! | 2 | [`cloud`] | what the clouds that host models want otherwise: paths, bodies, frames, signatures |
+//! | 1 | [`crypto`] | cryptography |
 //! | 0 | [`domain`], [`json`] | nouns and pure rules; JSON, whatever it says |
 //!
 //! # A request, as a straight line
@@ -46,8 +48,9 @@
 //! | a limit is checked | `Quota::admit` in `src/quota/mod.rs` |
 //! | a target is chosen, and another tried | `src/upstream/balance.rs`, `src/upstream/plan.rs`; the loop in `src/proxy/send.rs` |
 //! | why an attempt failed, and what cools down | `src/upstream/failure.rs`, `src/upstream/cooldown.rs` |
-//! | what is sent to a target is made | `BufferedRequest::for_candidate` in `src/proxy/buffered_request.rs` |
-//! | a call is made one of Bedrock's or Vertex's, and signed | `invoke_call` in `src/cloud/bedrock.rs`, `anthropic_call` in `src/cloud/vertex.rs`, `Signer` in `src/cloud/sigv4.rs`; its credentials are kept by `CredentialSource` in `src/upstream/credentials/source.rs` |
+//! | what is sent to a target is made | `BufferedRequest::for_candidate` in `src/proxy/outgoing.rs` |
+//! | a call is made one of Bedrock's or Vertex's, and signed | `invoke_call` in `src/cloud/bedrock.rs`, `anthropic_call` in `src/cloud/vertex.rs`, `Signer` in `src/cloud/sigv4.rs`; its answer becomes the provider's own by `as_own` in `src/proxy/hosted.rs`; its credentials are kept by `CredentialSource` in `src/upstream/credentials/source.rs` |
+//! | something is left out that a model's host does not know | `in_refusal` in `src/dialect/anthropic/unknown.rs`, `UnknownFields` in `src/upstream/unknown.rs` |
 //! | targets or prices are replaced | `Live` in `src/proxy/live.rs`; a call goes by one snapshot |
 //! | an answer passes | `src/proxy/call.rs`, `src/proxy/response_body.rs` |
 //! | a dialect is added | `src/dialect/mod.rs`: a file beside `src/dialect/openai.rs`, and what the compiler then asks for |
@@ -68,9 +71,11 @@ pub mod domain;
 pub mod json;
 
 pub mod crypto;
-pub mod dialect;
 
 pub mod cloud;
+
+pub mod dialect;
+
 pub mod config;
 pub mod inbound;
 pub mod metering;

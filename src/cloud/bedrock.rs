@@ -19,7 +19,7 @@ use crate::json::object::{members, number};
 
 /// What `InvokeModel` wants to be told, unless the caller has told it.
 const VERSION: &str = "bedrock-2023-05-31";
-const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+pub const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
 /// Which API of Bedrock a target speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +32,10 @@ pub enum Api {
     Mantle,
 }
 
-impl Api {
-    /// The service's name in signatures.
-    #[must_use]
-    pub fn service(self) -> &'static str {
-        match self {
-            Self::Invoke | Self::Messages => "bedrock",
-            Self::Mantle => "bedrock-mantle",
-        }
-    }
+/// The name that signatures for a host are made under.
+#[must_use]
+pub fn service(host: &str) -> &'static str {
+    if host.contains("bedrock-mantle.") { "bedrock-mantle" } else { "bedrock" }
 }
 
 /// The base URL in a region.
@@ -63,7 +58,7 @@ pub struct InvokeCall {
 }
 
 /// Headers of Anthropic's API that `InvokeModel` has in the body.
-pub const HEADERS_IN_BODY: [HeaderName; 2] = [BETA, HeaderName::from_static("anthropic-version")];
+pub static HEADERS_IN_BODY: [HeaderName; 2] = [BETA, HeaderName::from_static("anthropic-version")];
 
 /// How a good answer has to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +172,8 @@ impl BodyKeys {
 }
 
 /// The names in the `anthropic-beta` headers.
-fn betas(headers: &HeaderMap) -> Vec<&str> {
+#[must_use]
+pub fn betas(headers: &HeaderMap) -> Vec<&str> {
     let lists = headers.get_all(BETA).iter().filter_map(|value| value.to_str().ok());
     lists.flat_map(|list| list.split(',')).map(str::trim).filter(|beta| !beta.is_empty()).collect()
 }

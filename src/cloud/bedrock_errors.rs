@@ -95,7 +95,7 @@ fn kind_by_name(name: &str) -> Option<&'static str> {
 }
 
 /// <https://docs.anthropic.com/en/api/errors>
-fn kind_by_status(status: u64) -> Option<&'static str> {
+pub(super) fn kind_by_status(status: u64) -> Option<&'static str> {
     match status {
         400 | 422 => Some("invalid_request_error"),
         401 => Some("authentication_error"),

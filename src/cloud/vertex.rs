@@ -2,9 +2,11 @@
 //! <https://docs.cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/use-claude>
 
 use bytes::Bytes;
+use http::StatusCode;
 use serde_json::Value;
 
 use super::bedrock::NotConvertible;
+use super::bedrock_errors::kind_by_status;
 use super::percent;
 use crate::json::edit::with_members;
 use crate::json::object::{members, string};
@@ -90,6 +92,22 @@ pub fn gemini_path(path: &str, model: &str, place: Place<'_>) -> Result<String, 
         return Err(NotConvertible::Path);
     };
     published(place, "google", &format!("{}:{verb}", segment(model)?))
+}
+
+/// An error of Google's in the words of Anthropic's API; `None` where those of Anthropic's own are passed on.
+#[must_use]
+pub fn anthropic_error(status: StatusCode, body: &[u8]) -> Option<Bytes> {
+    let answer: Option<Value> = serde_json::from_slice(body).ok();
+    // Errors of streams come in a list.
+    let answer = answer.as_ref().map(|answer| answer.get(0).unwrap_or(answer));
+    if answer.is_some_and(|answer| answer.get("type").is_some()) {
+        return None;
+    }
+    let told = answer.and_then(|answer| answer.get("error")?.get("message")?.as_str());
+    let fallback = format!("Vertex AI answered {status}");
+    let message = Value::from(told.unwrap_or(&fallback));
+    let kind = kind_by_status(u64::from(status.as_u16())).unwrap_or("api_error");
+    Some(Bytes::from(format!(r#"{{"type":"error","error":{{"type":"{kind}","message":{message}}}}}"#)))
 }
 
 fn is_name(name: &str) -> bool {
@@ -181,6 +199,37 @@ mod tests {
             "/v1beta/models/m:x/y",
         ] {
             assert_eq!(gemini_path(path, "m", PLACE), Err(NotConvertible::Path), "{path}");
+        }
+    }
+
+    #[test]
+    fn errors_of_google_are_told_in_anthropics_words_and_those_of_anthropic_stay() {
+        for (status, body, expected) in [
+            (
+                429,
+                r#"{"error":{"code":429,"message":"Quota exceeded","status":"RESOURCE_EXHAUSTED"}}"#,
+                Some(r#"{"type":"error","error":{"type":"rate_limit_error","message":"Quota exceeded"}}"#),
+            ),
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"say \"x\""}}]"#,
+                Some(r#"{"type":"error","error":{"type":"invalid_request_error","message":"say \"x\""}}"#),
+            ),
+            (
+                500,
+                "<html>",
+                Some(
+                    r#"{"type":"error","error":{"type":"api_error","message":"Vertex AI answered 500 Internal Server Error"}}"#,
+                ),
+            ),
+            (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"m"}}"#, None),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(
+                anthropic_error(status, body.as_bytes()).as_deref(),
+                expected.map(str::as_bytes),
+                "{body}"
+            );
         }
     }
 

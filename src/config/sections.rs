@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cloud::credentials::CloudCredentials;
+use crate::cloud::hosting::Platform;
 use crate::domain::ids::NodeId;
 use crate::domain::network::Network;
 use crate::domain::price::PriceList;
@@ -252,6 +254,14 @@ pub struct KeyConfig {
     pub weight: u32,
 }
 
+/// Credentials of a cloud that the machine has.
+#[derive(Clone, Debug)]
+pub struct MachineCredentials {
+    pub credentials: CloudCredentials,
+    /// The same for the same variables and files.
+    pub fingerprint: u64,
+}
+
 /// Which header a target's key goes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
@@ -265,17 +275,23 @@ pub enum Auth {
     ApiKey,
     /// `x-goog-api-key`
     XGoogApiKey,
+    /// Each request is signed with AWS credentials.
+    SigV4,
+    /// An access token of Google's cloud, as a bearer token.
+    Gcp,
     /// None: the target wants no key.
     None,
 }
 
 impl Auth {
-    pub const ALL: [(&str, Self); 6] = [
+    pub const ALL: [(&str, Self); 8] = [
         ("", Self::OfDialect),
         ("x-api-key", Self::XApiKey),
         ("bearer", Self::Bearer),
         ("api-key", Self::ApiKey),
         ("x-goog-api-key", Self::XGoogApiKey),
+        ("sigv4", Self::SigV4),
+        ("gcp", Self::Gcp),
         ("none", Self::None),
     ];
 
@@ -292,6 +308,12 @@ pub struct TargetConfig {
     /// Unique among targets.
     pub name: String,
     pub provider: Provider,
+    /// Who hosts its models.
+    pub platform: Platform,
+    /// The platform's region; empty where it has none.
+    pub region: String,
+    /// The project of Google's cloud; empty where there is none.
+    pub project: String,
     /// Its base URL: `http` or `https`, without credentials or query.
     pub url: String,
     /// The dialects that it takes as they are; its provider's among them.
@@ -300,6 +322,8 @@ pub struct TargetConfig {
     pub api_key: Option<Secret>,
     /// Several keys instead.
     pub keys: Vec<KeyConfig>,
+    /// What the machine itself has, where no key is given.
+    pub machine: Option<MachineCredentials>,
     pub auth: Auth,
     /// Those of a lower tier are used first.
     pub tier: u32,
@@ -323,6 +347,8 @@ pub struct TargetConfig {
     pub answer_timeout: Duration,
     /// Time between two chunks of an answer.
     pub idle_timeout: Duration,
+    /// Time to the end of an answer.
+    pub total_timeout: Duration,
     /// Calls in flight.
     pub max_connections: usize,
     /// The versions of HTTP that are used.

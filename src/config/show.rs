@@ -199,6 +199,9 @@ fn target(target: &TargetConfig) -> Settings {
     vec![
         ("name", quoted(&target.name)),
         ("provider", quoted(target.provider.as_str())),
+        ("platform", quoted(target.platform.as_str())),
+        ("region", quoted(&target.region)),
+        ("project", quoted(&target.project)),
         ("url", quoted(&target.url)),
         ("speaks", list(&target.speaks)),
         ("api_key", hidden(target.api_key.is_some())),
@@ -215,6 +218,7 @@ fn target(target: &TargetConfig) -> Settings {
         ("connect_timeout", duration(target.connect_timeout)),
         ("answer_timeout", duration(target.answer_timeout)),
         ("idle_timeout", duration(target.idle_timeout)),
+        ("total_timeout", duration(target.total_timeout)),
         ("max_connections", target.max_connections.to_string()),
         ("http2", (target.http2 != Http2::No).to_string()),
         ("http2_only", (target.http2 == Http2::Only).to_string()),

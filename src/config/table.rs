@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::Figment;
@@ -108,6 +108,15 @@ impl<'a> Table<'a> {
             self.wrong(key, "has to be a text");
             String::new()
         })
+    }
+
+    /// A text that has to be set; `otherwise` says so.
+    pub(super) fn required(&self, key: &str, otherwise: &str) -> String {
+        // A value that is no text is noted as that.
+        if self.value(key).is_none_or(|value| text_of(value).is_some_and(|text| text.is_empty())) {
+            self.wrong(key, otherwise);
+        }
+        self.text(key)
     }
 
     /// A text that may be empty, which means that it is not set.
@@ -226,6 +235,17 @@ impl<'a> Table<'a> {
     /// A secret given as itself, or as `…_env`, or as `…_file`. A higher layer's way takes the place of a lower one's;
     /// two ways in one layer are a problem.
     pub(super) fn secret(&self, key: &str) -> Result<Option<SecretSetting>, ProblemReported> {
+        let Some(given) = self.secret_text(key)? else { return Ok(None) };
+        // Every secret but a database's URL travels in a header; none has a control character.
+        if given.secret.expose().chars().any(char::is_control) {
+            self.wrong(&given.key, "holds a control character");
+            return Err(ProblemReported);
+        }
+        Ok(Some(given))
+    }
+
+    /// The same for a secret that may have several lines.
+    pub(super) fn secret_text(&self, key: &str) -> Result<Option<SecretSetting>, ProblemReported> {
         let ways = ["", "_env", "_file"].map(|way| format!("{key}{way}"));
         let given = ways.iter().filter_map(|way| Some((way, self.optional(way)?, self.level(way))));
         let mut given: Vec<_> = given.collect();
@@ -236,18 +256,23 @@ impl<'a> Table<'a> {
             return Err(ProblemReported);
         }
         let Some((way, text, _)) = given.pop() else { return Ok(None) };
-        let secret = self.resolve(way.strip_prefix(key).unwrap_or_default(), text).and_then(|text| {
-            // Every secret but a database's URL travels in a header; none has a control character.
-            let fits = !text.chars().any(char::is_control);
-            if fits { Ok(text) } else { Err("holds a control character".to_owned()) }
-        });
-        match secret {
+        match self.resolve(way.strip_prefix(key).unwrap_or_default(), text) {
             Ok(text) => Ok(Some(SecretSetting { secret: Secret::new(text), key: way.clone() })),
             Err(reason) => {
                 self.wrong(way, reason);
                 Err(ProblemReported)
             }
         }
+    }
+
+    /// Notes that a setting was read from a file.
+    pub(super) fn uses_file(&self, path: &Path) {
+        self.reading.files.borrow_mut().push(path.to_owned());
+    }
+
+    /// A variable of the environment.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        self.reading.environment.get(name).map(str::to_owned)
     }
 
     fn resolve(&self, way: &str, text: String) -> Result<String, String> {

@@ -6,14 +6,17 @@ use std::time::Duration;
 use figment::value::{Dict, Tag, Value};
 use globset::Glob;
 
-use super::sections::{Auth, HangUp, Http2, TargetConfig, UpstreamConfig};
+use super::sections::{HangUp, Http2, TargetConfig, UpstreamConfig};
 use super::table::{Reading, Table, text_of};
-use super::{proxy, target_keys};
+use super::target_platform::Address;
+use super::{proxy, target_platform};
 use crate::domain::provider::Provider;
-use crate::domain::secret::Secret;
 
 /// Defaults of a target; `defaults.toml` documents the same.
 const DEFAULTS: &str = r#"
+platform = ""
+region = ""
+project = ""
 speaks = []
 auth = ""
 tier = 0
@@ -26,6 +29,7 @@ on_hangup = "cancel"
 connect_timeout = "5s"
 answer_timeout = "10m"
 idle_timeout = "5m"
+total_timeout = "6h"
 max_connections = 16384
 http2 = true
 http2_only = false
@@ -87,18 +91,24 @@ fn tag_within(value: &Value) -> Tag {
 }
 
 fn target(table: &Table<'_>, reading: &Reading<'_>, upstream: &UpstreamConfig) -> TargetConfig {
-    let name = required(table, "name", "has to be set");
+    let name = table.required("name", "has to be set");
     let provider = provider(table);
-    let url = url(table);
+    let address = target_platform::address(table, provider);
+    let keys = target_platform::keys(table, reading, &address);
+    let Address { platform, region, url } = address;
     TargetConfig {
         proxy: proxy::of_target(table, reading, upstream, &url),
         name,
         provider,
+        platform,
+        region,
+        project: keys.project,
         url,
         speaks: speaks(table, provider),
-        api_key: api_key(table),
-        keys: target_keys::read(table, reading),
-        auth: table.choice("auth", &Auth::ALL),
+        api_key: keys.api_key,
+        keys: keys.several,
+        machine: keys.machine,
+        auth: keys.auth,
         tier: table.number("tier", 0, 1_000),
         rename: rename(table),
         weight: table.number("weight", 0, 1_000_000),
@@ -110,6 +120,7 @@ fn target(table: &Table<'_>, reading: &Reading<'_>, upstream: &UpstreamConfig) -
         connect_timeout: table.duration("connect_timeout", TIMEOUT_MIN),
         answer_timeout: table.duration("answer_timeout", TIMEOUT_MIN),
         idle_timeout: table.duration("idle_timeout", TIMEOUT_MIN),
+        total_timeout: table.duration("total_timeout", TIMEOUT_MIN),
         max_connections: table.size("max_connections", 1, 1_000_000),
         http2: match (table.flag("http2_only"), table.flag("http2")) {
             (true, _) => Http2::Only,
@@ -122,16 +133,8 @@ fn target(table: &Table<'_>, reading: &Reading<'_>, upstream: &UpstreamConfig) -
     }
 }
 
-fn required(table: &Table<'_>, key: &str, otherwise: &str) -> String {
-    // A value that is no text is noted as that.
-    if table.value(key).is_none_or(|value| text_of(value).is_some_and(|text| text.is_empty())) {
-        table.wrong(key, otherwise);
-    }
-    table.text(key)
-}
-
 fn provider(table: &Table<'_>) -> Provider {
-    let text = required(table, "provider", &format!("has to be set: {}", Provider::choices()));
+    let text = table.required("provider", &format!("has to be set: {}", Provider::choices()));
     // Any will do for what is wrong: it is reported, and nobody starts with it.
     let [any, ..] = Provider::ALL;
     if text.is_empty() {
@@ -141,26 +144,6 @@ fn provider(table: &Table<'_>) -> Provider {
         table.wrong("provider", error.to_string());
         any
     })
-}
-
-fn url(table: &Table<'_>) -> String {
-    let url = required(table, "url", "has to be set, such as https://api.anthropic.com");
-    let fits = url.parse::<http::Uri>().is_ok_and(|uri| {
-        let plain = uri.query().is_none() && uri.authority().is_some_and(|a| !a.as_str().contains('@'));
-        matches!(uri.scheme_str(), Some("http" | "https")) && plain
-    });
-    if !fits && !url.is_empty() {
-        table.wrong("url", "has to be an http or https URL, without credentials and without a query");
-    }
-    url
-}
-
-fn api_key(table: &Table<'_>) -> Option<Secret> {
-    let given = table.secret("api_key").ok().flatten()?;
-    if http::HeaderValue::from_str(given.secret.expose()).is_err() {
-        table.wrong(&given.key, "cannot be sent in a header: use visible ASCII characters");
-    }
-    Some(given.secret)
 }
 
 /// The dialects that a target takes as they are.

@@ -1,5 +1,7 @@
 //! Anthropic Messages, at Anthropic and in Google's cloud. <https://docs.anthropic.com/en/api>
 
+mod unknown;
+
 use std::collections::BTreeSet;
 
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -8,10 +10,13 @@ use serde_json::{Value, json};
 use super::answer_names::{AnswerNames, Count, Event, Field, StepKind};
 use super::contents::{
     Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, PathClass, PathModel,
-    RequestNames,
+    RequestNames, Unknown,
 };
 use super::path::{below, is_encoded, is_under, is_under_any, repeats_numbered_version};
 use super::{gemini, openai};
+use crate::cloud::bedrock::NotConvertible;
+use crate::cloud::hosting::{HostedAt, HostedCall, Hosting, OwnCall, Platform};
+use crate::cloud::{bedrock, hosting, vertex};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
 use crate::domain::quoted::Quoted;
@@ -106,6 +111,34 @@ impl Dialect for Anthropic {
         variable: "ANTHROPIC_API_KEY",
         address: DefaultAddress::Fixed("https://api.anthropic.com"),
     };
+
+    fn hosted_at(platform: Platform, region: &str) -> Option<HostedAt> {
+        Some(match platform {
+            Platform::Provider => HostedAt { url: None, path: "" },
+            Platform::Azure => HostedAt { url: None, path: "/anthropic" },
+            Platform::Bedrock => {
+                HostedAt { url: Some(bedrock::base_url(bedrock::Api::Invoke, region)), path: "" }
+            }
+            Platform::Vertex => HostedAt { url: Some(vertex::base_url(region)), path: "" },
+        })
+    }
+
+    /// Bedrock has Anthropic's own API below `/anthropic`.
+    fn is_hosted(platform: Platform, base_path: &str) -> bool {
+        match platform {
+            Platform::Provider | Platform::Azure => false,
+            Platform::Bedrock => !base_path.ends_with("/anthropic"),
+            Platform::Vertex => true,
+        }
+    }
+
+    fn hosted_call(hosting: &Hosting, call: &OwnCall<'_>) -> Result<HostedCall, NotConvertible> {
+        hosting::anthropic_call(hosting, call)
+    }
+
+    fn unknown_in(refusal: &Value, call: &OwnCall<'_>) -> Vec<Unknown> {
+        unknown::in_refusal(refusal, call)
+    }
 
     /// <https://docs.anthropic.com/en/api/errors>
     fn error_body(failure: &Failure, _status: StatusCode, request_id: RequestId) -> Value {

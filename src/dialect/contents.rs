@@ -2,11 +2,14 @@
 //! the same order in each file.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
 use super::answer_names::AnswerNames;
+use crate::cloud::bedrock::NotConvertible;
+use crate::cloud::hosting::{HostedAt, HostedCall, Hosting, OwnCall, Platform};
 use crate::domain::failure::Failure;
 use crate::domain::ids::RequestId;
 use crate::domain::quoted::Quoted;
@@ -56,6 +59,22 @@ pub(super) trait Dialect {
 
     /// The target that the provider's own environment variable implies where no target is configured.
     const DEFAULT_TARGET: DefaultTarget;
+
+    /// Where a platform has the provider's models; `None` if it has none.
+    fn hosted_at(platform: Platform, region: &str) -> Option<HostedAt>;
+
+    /// Whether a platform's API below a base URL's path is another than the provider's own.
+    fn is_hosted(platform: Platform, base_path: &str) -> bool;
+
+    /// A call as an API takes it that is not the provider's own.
+    ///
+    /// # Errors
+    /// It has no such call.
+    fn hosted_call(hosting: &Hosting, call: &OwnCall<'_>) -> Result<HostedCall, NotConvertible>;
+
+    /// What a refusal says that is not known of a call where the model is hosted, and that the call can do without; empty
+    /// if it is about something else.
+    fn unknown_in(refusal: &Value, call: &OwnCall<'_>) -> Vec<Unknown>;
 
     /// The gateway's refusal as the provider would word it, so that SDKs raise the exception that fits.
     fn error_body(failure: &Failure, status: StatusCode, request_id: RequestId) -> Value;
@@ -155,6 +174,25 @@ pub enum DefaultAddress {
     Fixed(&'static str),
     /// The URL that this function makes of the variable; there is no key.
     InVariable(fn(&str) -> String),
+}
+
+/// Something in a call that the one who hosts the model does not know. The provider's own API does: without it the call
+/// can be made all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Unknown {
+    /// A name in the `anthropic-beta` header.
+    Beta(String),
+    /// A member of the body, by its path: `context_management`, `tools.0.strict`.
+    Field(String),
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Beta(name) => write!(f, "anthropic-beta={name}"),
+            Self::Field(path) => f.write_str(path),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

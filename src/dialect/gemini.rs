@@ -6,12 +6,15 @@ use serde_json::{Value, json};
 use super::answer_names::{AnswerNames, Count, Event, Field};
 use super::contents::{
     Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, PathClass, PathModel,
-    RequestNames,
+    RequestNames, Unknown,
 };
 use super::openai;
 use super::path::{
     TRANSFER_PREFIXES, VERSIONS, below, is_encoded, is_under, is_under_any, repeats_numbered_version,
 };
+use crate::cloud::bedrock::NotConvertible;
+use crate::cloud::hosting::{HostedAt, HostedCall, Hosting, OwnCall, Platform};
+use crate::cloud::{hosting, vertex};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
 use crate::domain::quoted::Quoted;
@@ -127,6 +130,26 @@ impl Dialect for Gemini {
         variable: "GEMINI_API_KEY",
         address: DefaultAddress::Fixed("https://generativelanguage.googleapis.com"),
     };
+
+    fn hosted_at(platform: Platform, region: &str) -> Option<HostedAt> {
+        match platform {
+            Platform::Provider => Some(HostedAt { url: None, path: "" }),
+            Platform::Vertex => Some(HostedAt { url: Some(vertex::base_url(region)), path: "" }),
+            Platform::Azure | Platform::Bedrock => None,
+        }
+    }
+
+    fn is_hosted(platform: Platform, _base_path: &str) -> bool {
+        platform == Platform::Vertex
+    }
+
+    fn hosted_call(hosting: &Hosting, call: &OwnCall<'_>) -> Result<HostedCall, NotConvertible> {
+        hosting::gemini_call(hosting, call)
+    }
+
+    fn unknown_in(_refusal: &Value, _call: &OwnCall<'_>) -> Vec<Unknown> {
+        Vec::new()
+    }
 
     /// Google's canonical codes: <https://cloud.google.com/apis/design/errors>.
     fn error_body(failure: &Failure, status: StatusCode, _request_id: RequestId) -> Value {

@@ -45,6 +45,8 @@ use http::header::InvalidHeaderValue;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
+use crate::cloud::bedrock::NotConvertible;
+use crate::cloud::hosting::{HostedAt, HostedCall, Hosting, OwnCall, Platform};
 use crate::domain::failure::Failure;
 use crate::domain::ids::RequestId;
 use crate::domain::provider::Provider;
@@ -53,7 +55,7 @@ use contents::{Claim, Dialect, RequestNames};
 
 pub use answer_names::{AnswerNames, Count, Event, Field, StepKind};
 pub use billing::Billing;
-pub use contents::{Call, DefaultAddress, DefaultTarget, KnownCall, Models, PathModel};
+pub use contents::{Call, DefaultAddress, DefaultTarget, KnownCall, Models, PathModel, Unknown};
 pub use openai::usage_chunk;
 
 /// Dispatches to a dialect: `$item` with `$Dialect` being the provider's.
@@ -172,6 +174,38 @@ pub fn repeats_version(provider: Provider, version: &str, path: &str) -> bool {
 #[must_use]
 pub fn default_target(provider: Provider) -> DefaultTarget {
     of!(provider, D => D::DEFAULT_TARGET)
+}
+
+/// Where a platform has the provider's models; `None` if it has none.
+#[must_use]
+pub fn hosted_at(provider: Provider, platform: Platform, region: &str) -> Option<HostedAt> {
+    of!(provider, D => D::hosted_at(platform, region))
+}
+
+/// Whether a platform's API below a base URL's path is another than the provider's own.
+#[must_use]
+pub fn is_hosted(provider: Provider, platform: Platform, base_path: &str) -> bool {
+    of!(provider, D => D::is_hosted(platform, base_path))
+}
+
+/// A call as an API takes it that is not the provider's own.
+///
+/// # Errors
+/// It has no such call.
+pub fn hosted_call(
+    provider: Provider,
+    hosting: &Hosting,
+    call: &OwnCall<'_>,
+) -> Result<HostedCall, NotConvertible> {
+    of!(provider, D => D::hosted_call(hosting, call))
+}
+
+/// What a refusal says that is not known of a call where the model is hosted, and that the call can do without; empty if
+/// it is about something else.
+#[must_use]
+pub fn unknown_in(provider: Provider, refusal: &[u8], call: &OwnCall<'_>) -> Vec<Unknown> {
+    let Ok(refusal) = serde_json::from_slice::<Value>(refusal) else { return Vec::new() };
+    of!(provider, D => D::unknown_in(&refusal, call))
 }
 
 /// The body of the gateway's own refusal. `status` is [`Kind::http_status`](crate::domain::failure::Kind::http_status),

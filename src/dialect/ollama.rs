@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use super::answer_names::{AnswerNames, Count, Field};
 use super::contents::{
     Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, PathClass, PathModel,
-    RequestNames,
+    RequestNames, Unknown,
 };
 use super::openai;
 use super::path::{below, is_under, is_under_any, repeats_numbered_version};
+use crate::cloud::bedrock::NotConvertible;
+use crate::cloud::hosting::{HostedAt, HostedCall, Hosting, OwnCall, Platform};
 use crate::domain::failure::Failure;
 use crate::domain::ids::RequestId;
 use crate::domain::quoted::Quoted;
@@ -84,6 +86,22 @@ impl Dialect for Ollama {
 
     const DEFAULT_TARGET: DefaultTarget =
         DefaultTarget { variable: "OLLAMA_HOST", address: DefaultAddress::InVariable(host::url) };
+
+    fn hosted_at(platform: Platform, _region: &str) -> Option<HostedAt> {
+        (platform == Platform::Provider).then_some(HostedAt { url: None, path: "" })
+    }
+
+    fn is_hosted(_platform: Platform, _base_path: &str) -> bool {
+        false
+    }
+
+    fn hosted_call(_hosting: &Hosting, _call: &OwnCall<'_>) -> Result<HostedCall, NotConvertible> {
+        Err(NotConvertible::Path)
+    }
+
+    fn unknown_in(_refusal: &Value, _call: &OwnCall<'_>) -> Vec<Unknown> {
+        Vec::new()
+    }
 
     fn error_body(failure: &Failure, _status: StatusCode, _request_id: RequestId) -> Value {
         json!({ "error": failure.message })

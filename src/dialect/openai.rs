@@ -1,6 +1,7 @@
 //! `OpenAI` Chat Completions, Responses, Completions, Embeddings, and what the many servers compatible with them made of
 //! it. <https://platform.openai.com/docs/api-reference>
 
+mod unknown;
 pub mod usage_chunk;
 pub mod usage_option;
 
@@ -13,9 +14,12 @@ use serde_json::{Value, json};
 use super::answer_names::{AnswerNames, Count, Event, Field};
 use super::contents::{
     Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, PathClass, PathModel,
-    RequestNames,
+    RequestNames, Unknown,
 };
 use super::path::{below, is_encoded, is_under, is_under_any, repeats_numbered_version};
+use crate::cloud::bedrock;
+use crate::cloud::bedrock::NotConvertible;
+use crate::cloud::hosting::{HostedAt, HostedCall, Hosting, OwnCall, Platform};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
 use crate::domain::quoted::Quoted;
@@ -118,6 +122,30 @@ impl Dialect for Openai {
         variable: "OPENAI_API_KEY",
         address: DefaultAddress::Fixed("https://api.openai.com"),
     };
+
+    fn hosted_at(platform: Platform, region: &str) -> Option<HostedAt> {
+        match platform {
+            Platform::Provider => Some(HostedAt { url: None, path: "" }),
+            Platform::Azure => Some(HostedAt { url: None, path: "/openai/v1" }),
+            Platform::Bedrock => {
+                let runtime = bedrock::base_url(bedrock::Api::Invoke, region);
+                Some(HostedAt { url: Some(format!("{runtime}/openai/v1")), path: "" })
+            }
+            Platform::Vertex => None,
+        }
+    }
+
+    fn is_hosted(_platform: Platform, _base_path: &str) -> bool {
+        false
+    }
+
+    fn hosted_call(_hosting: &Hosting, _call: &OwnCall<'_>) -> Result<HostedCall, NotConvertible> {
+        Err(NotConvertible::Path)
+    }
+
+    fn unknown_in(refusal: &Value, call: &OwnCall<'_>) -> Vec<Unknown> {
+        unknown::in_refusal(refusal, call)
+    }
 
     /// <https://platform.openai.com/docs/guides/error-codes>
     fn error_body(failure: &Failure, status: StatusCode, _request_id: RequestId) -> Value {

@@ -149,6 +149,7 @@ fn client(url: &str) -> Result<Client, String> {
         connect_timeout: Duration::from_secs(2),
         answer_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_mins(1),
+        total_timeout: Duration::from_hours(1),
         queue_timeout: Duration::from_secs(5),
         max_connections: 1_024,
         http2_connections: 1,

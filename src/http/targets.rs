@@ -15,6 +15,7 @@ use crate::http::paging::List;
 use crate::http::problem::{ApiError, ApiResult, ReadErrors, WriteErrors};
 use crate::http::schema;
 use crate::http::state::ControlState;
+use crate::upstream::credentials::CredentialStatus;
 use crate::upstream::{KeyView, TargetView};
 
 /// One upstream address. Never its key.
@@ -61,6 +62,9 @@ pub struct UpstreamTargetView {
     http2_connections: usize,
     /// Whether it has a key.
     has_key: bool,
+    /// Of credentials of a cloud, which are exchanged while the node runs; `null` where there are none such.
+    #[schema(required)]
+    credentials: Option<CredentialsView>,
     /// Its keys, where it has several. Never the keys themselves.
     keys: Vec<TargetKeyView>,
 }
@@ -86,6 +90,39 @@ pub struct TargetKeyView {
     attempts: u64,
     /// Of these, failed attempts.
     failures: u64,
+    /// Of credentials of a cloud, which are exchanged while the node runs; `null` where there are none such.
+    #[schema(required)]
+    credentials: Option<CredentialsView>,
+}
+
+/// How credentials are that are exchanged while the node runs. Never the credentials themselves.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CredentialsView {
+    /// Whether there are some that can be sent.
+    available: bool,
+    /// When they end; `null` also if they do not.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    expires_at: Option<Timestamp>,
+    /// Exchanges that failed, in a row.
+    failures: u32,
+    /// Why the last one did.
+    #[schema(required)]
+    last_error: Option<String>,
+    /// When the next may be tried.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    retry_at: Option<Timestamp>,
+}
+
+impl From<CredentialStatus> for CredentialsView {
+    fn from(status: CredentialStatus) -> Self {
+        Self {
+            available: status.is_available,
+            expires_at: status.expires_at,
+            failures: status.failures,
+            last_error: status.last_error,
+            retry_at: status.retry_at,
+        }
+    }
 }
 
 impl From<KeyView> for TargetKeyView {
@@ -99,6 +136,7 @@ impl From<KeyView> for TargetKeyView {
             in_flight: key.in_flight,
             attempts: key.attempts,
             failures: key.failures,
+            credentials: key.credentials.map(Into::into),
         }
     }
 }
@@ -124,6 +162,7 @@ impl From<TargetView> for UpstreamTargetView {
             waiting: target.waiting,
             http2_connections: target.http2_connections,
             has_key: target.has_key,
+            credentials: target.credentials.map(Into::into),
             keys: target.keys.into_iter().map(Into::into).collect(),
         }
     }

@@ -1,10 +1,10 @@
 //! Members taken out of a JSON object and put into it; every other byte stays as it is.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use bytes::{Bytes, BytesMut};
 
-use super::object::members;
+use super::object::{elements, members};
 
 /// `body` without the members whose key `is_removed` names, and with `added` (members as they are written, divided by
 /// commas) before the others. `None` if `body` is not one whole object.
@@ -42,9 +42,90 @@ pub fn with_members(body: &[u8], is_removed: impl Fn(&[u8]) -> bool, added: &str
     Some(edited.freeze())
 }
 
+/// What stands at a path of keys and indexes, divided by dots, in an object. A segment that an object has no member for
+/// is passed over if there are more: paths in error messages name the kinds of things, too (`tools.0.custom.strict`).
+#[must_use]
+pub fn at_path(body: &[u8], path: &str) -> Option<Bytes> {
+    let (above, last) = container(body, path)?;
+    let object = body.get(above)?;
+    let value = member(object, last)?;
+    object.get(value).map(Bytes::copy_from_slice)
+}
+
+/// `body` without the member at a path, as [`at_path`] finds it. `None` if there is none.
+#[must_use]
+pub fn without_path(body: &[u8], path: &str) -> Option<Bytes> {
+    let (above, last) = container(body, path)?;
+    let object = body.get(above.clone())?;
+    member(object, last)?;
+    let object = with_members(object, |key| key == last.as_bytes(), "")?;
+    Some([body.get(..above.start)?, &object, body.get(above.end..)?].concat().into())
+}
+
+/// The object that holds the last segment of a path, and that segment.
+fn container<'p>(body: &[u8], path: &'p str) -> Option<(Range<usize>, &'p str)> {
+    let mut at = 0..body.len();
+    let (above, last) = path.rsplit_once('.').unwrap_or(("", path));
+    for segment in above.split('.').filter(|segment| !segment.is_empty()) {
+        let value = body.get(at.clone())?;
+        let inner = match segment.parse::<usize>() {
+            Ok(index) => element(value, index)?,
+            Err(_) => match member(value, segment) {
+                Some(inner) => inner,
+                None => continue,
+            },
+        };
+        at = at.start + inner.start..at.start + inner.end;
+    }
+    Some((at, last))
+}
+
+fn member(object: &[u8], name: &str) -> Option<Range<usize>> {
+    let mut found = None;
+    members(object, 0, |key, value| {
+        if key == name.as_bytes() {
+            found = Some(value);
+        }
+    })?;
+    found
+}
+
+fn element(array: &[u8], index: usize) -> Option<Range<usize>> {
+    let (mut at, mut found) = (0, None);
+    elements(array, 0, |value| {
+        if at == index {
+            found = Some(value);
+            return ControlFlow::Break(());
+        }
+        at += 1;
+        ControlFlow::Continue(())
+    });
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_at_a_path_goes_and_the_rest_stays_byte_for_byte() {
+        let body = r#"{"a": {"b":[{"x":1},{"x": 2 ,"y":"\"}"}]},"c":1.0}"#;
+        for (path, found, without) in [
+            ("c", "1.0", r#"{"a": {"b":[{"x":1},{"x": 2 ,"y":"\"}"}]}}"#),
+            ("a.b.1.y", r#""\"}""#, r#"{"a": {"b":[{"x":1},{"x": 2}]},"c":1.0}"#),
+            ("a.b.0.custom.x", "1", r#"{"a": {"b":[{},{"x": 2 ,"y":"\"}"}]},"c":1.0}"#),
+        ] {
+            assert_eq!(at_path(body.as_bytes(), path).as_deref(), Some(found.as_bytes()), "{path}");
+            let left =
+                without_path(body.as_bytes(), path).map(|left| String::from_utf8_lossy(&left).into_owned());
+            assert_eq!(left.as_deref(), Some(without), "{path}");
+        }
+        for path in ["", "d", "a.b.2.x", "a.b.0.y", "a.b", "a.c.x", "c.x", "a.b.1"] {
+            let is_there = path == "a.b";
+            assert_eq!(at_path(body.as_bytes(), path).is_some(), is_there, "{path}");
+            assert_eq!(without_path(body.as_bytes(), path).is_some(), is_there, "{path}");
+        }
+    }
 
     fn edited(body: &str, removed: &[&str], added: &str) -> Option<String> {
         let is_removed = |key: &[u8]| removed.iter().any(|name| name.as_bytes() == key);

@@ -5,22 +5,20 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, Method};
 use http_body::Body as HttpBody;
 
 use super::headers;
 use super::readable_body::Readable;
 use super::recorder::Hints;
 use super::request_body::{BodyMemory, BodyPermit};
-use crate::dialect::request::{Peek, conversation, other_model};
+use crate::dialect::request::{Peek, conversation};
 use crate::dialect::route::Route;
 use crate::dialect::{self, Billing};
-use crate::domain::failure::{Failure, Kind};
+use crate::domain::failure::Failure;
 use crate::domain::ids::UserId;
-use crate::domain::quoted::Quoted;
 use crate::quota::QuotaRequest;
-use crate::upstream::{Candidate, ModelQuery, Target, TargetQuery, UpstreamRequest};
+use crate::upstream::{ModelQuery, Target, TargetQuery};
 
 /// A request's head, as far as it matters here.
 #[derive(Debug)]
@@ -33,17 +31,17 @@ pub struct Head<'q> {
 
 /// A caller's request, without the caller's credentials.
 pub(super) struct BufferedRequest {
-    method: Method,
-    path_and_query: String,
+    pub(super) method: Method,
+    pub(super) path_and_query: String,
     /// End-to-end headers.
-    headers: HeaderMap,
-    body: Bytes,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
     /// As a provider reads it.
-    readable: Readable,
-    permit: BodyPermit,
-    /// What the permit holds for a body with another model.
-    renamed_len: usize,
-    usage_injection: UsageInjection,
+    pub(super) readable: Readable,
+    pub(super) permit: BodyPermit,
+    /// What the permit holds for a body that an attempt sends in another form.
+    pub(super) changed_len: usize,
+    pub(super) usage_injection: UsageInjection,
     pub(super) peek: Peek,
     pub(super) hints: Hints,
     /// Which targets may take it.
@@ -51,7 +49,7 @@ pub(super) struct BufferedRequest {
 }
 
 /// The body with usage asked for in its stream, for targets that are to be asked.
-enum UsageInjection {
+pub(super) enum UsageInjection {
     None,
     /// Not asked for yet.
     Pending,
@@ -110,7 +108,7 @@ impl BufferedRequest {
             body,
             readable,
             permit,
-            renamed_len: 0,
+            changed_len: 0,
             usage_injection,
             peek,
             hints,
@@ -156,65 +154,6 @@ impl BufferedRequest {
         }
         Ok(())
     }
-
-    /// The request of one attempt.
-    ///
-    /// # Errors
-    /// `Unavailable`: no memory for it. `Invalid`: the model cannot be replaced in it.
-    pub(super) fn for_candidate(
-        &mut self,
-        candidate: &Candidate,
-    ) -> Result<(UpstreamRequest, Rewrite), Failure> {
-        let target = candidate.target();
-        self.prepare_for(target)?;
-        let mut headers = self.headers.clone();
-        let (mut body, rewrite) = match &self.usage_injection {
-            UsageInjection::Ready(body) if target.include_usage() => {
-                // What is taken out of the answer again has to be found in the clear.
-                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-                // Whatever the caller's body is coded in, this one is not.
-                headers.remove(CONTENT_ENCODING);
-                (body.clone(), Rewrite::RemoveUsage)
-            }
-            _ => (self.body.clone(), Rewrite::None),
-        };
-        let mut path_and_query = self.path_and_query.clone();
-        if let Some(model) = candidate.other_model() {
-            let text = if rewrite == Rewrite::None { self.readable.text(&self.body) } else { &body };
-            let in_path = other_model::in_path(self.query.provider, &path_and_query, model);
-            let in_body = other_model::in_body(text, model);
-            if in_path.is_none() && in_body.is_none() {
-                return Err(cannot_rename(&self.peek.model, model));
-            }
-            if let Some(renamed) = in_body {
-                // Of one attempt at a time.
-                self.permit.grow(renamed.len().saturating_sub(self.renamed_len))?;
-                self.renamed_len = self.renamed_len.max(renamed.len());
-                headers.remove(CONTENT_ENCODING);
-                body = renamed;
-            }
-            path_and_query = in_path.unwrap_or(path_and_query);
-        }
-        let request = UpstreamRequest {
-            method: self.method.clone(),
-            path_and_query,
-            headers,
-            body,
-            dialect: self.query.provider,
-        };
-        Ok((request, rewrite))
-    }
-}
-
-fn cannot_rename(asked: &str, model: &str) -> Failure {
-    Failure::new(
-        Kind::Invalid,
-        format!(
-            "`{}` stands for `{model}` here, which cannot be put into this call: send the body as JSON, or name \
-             `{model}`",
-            Quoted(asked)
-        ),
-    )
 }
 
 /// What a call says of its model. An unreadable one matters only where the call may be for a model.

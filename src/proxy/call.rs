@@ -80,9 +80,12 @@ impl Call<'_> {
     /// The answer's head as the caller gets it, its body, and whether it has announced a length that may not be kept.
     fn metered(self, answered: Answered) -> (http::response::Parts, Box<MeteredBody>, bool) {
         let (rewrite, target) = (answered.rewrite, Arc::clone(answered.candidate.target()));
+        let dropped = answered.dropped.clone();
+        self.recorder.count_dropped(&dropped);
         let (mut head, stream) = MeteredStream::new(answered, self.recorder);
         headers::for_caller(&mut head.headers);
         headers::say_target(&mut head.headers, &target);
+        headers::say_dropped(&mut head.headers, &dropped);
         // Usage is asked for in streams only. What is compressed cannot be read, and goes as it comes.
         let in_clear = head.headers.get(CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
         let may_remove = rewrite == Rewrite::RemoveUsage
@@ -119,7 +122,7 @@ fn outcome(error: &SendError) -> Outcome {
         | SendError::NoneHealthy { .. }
         | SendError::NotPrepared(_)
         | SendError::Busy { .. } => Outcome::Refused,
-        SendError::Connect { .. } => Outcome::UpstreamUnreachable,
+        SendError::Connect { .. } | SendError::NoCredentials { .. } => Outcome::UpstreamUnreachable,
         SendError::Broken { .. } => Outcome::UpstreamCut,
         SendError::Timeout { .. } => Outcome::UpstreamTimeout,
     }

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use foldhash::fast::RandomState;
+use http::HeaderValue;
 use http::header::{self, HeaderMap, HeaderName};
 
-use crate::dialect::credential_headers;
+use crate::dialect::{Unknown, credential_headers};
 use crate::upstream::Target;
 
 /// Connection-level headers (RFC 9110, section 7.6.1); whatever `connection` names joins them.
@@ -109,6 +110,16 @@ pub(super) fn say_target(headers: &mut HeaderMap, target: &Target) {
     }
 }
 
+/// Says what was left out of the call, because its target's host does not know it.
+pub(super) fn say_dropped(headers: &mut HeaderMap, dropped: &[Unknown]) {
+    headers.remove(X_SPROXY_DROPPED);
+    let names = dropped.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(names) = HeaderValue::from_str(&names).ok().filter(|names| !names.is_empty()) {
+        headers.insert(X_SPROXY_DROPPED, names);
+    }
+}
+
+const X_SPROXY_DROPPED: HeaderName = HeaderName::from_static("x-sproxy-dropped");
 const X_SPROXY_TARGET: HeaderName = HeaderName::from_static("x-sproxy-target");
 
 #[cfg(test)]

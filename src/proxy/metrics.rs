@@ -11,16 +11,17 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
+use crate::dialect::Unknown;
 use crate::domain::failure::Kind;
 use crate::domain::provider::Provider;
 use crate::domain::usage::{Outcome, TokenSource, UsageRecord};
 use crate::telemetry::{CounterArray, Histogram};
 
-/// Models that are told apart where callers choose their names; the rest is `other`.
-const MODELS_MAX: usize = 32;
+/// Names that are told apart where callers choose them; the rest is `other`.
+const NAMES_MAX: usize = 32;
 const OTHER: &str = "other";
-/// Longest name of a model in a label, bytes.
-const MODEL_MAX: usize = 128;
+/// Longest name in a label, bytes.
+const NAME_MAX: usize = 128;
 
 type Label = (&'static str, &'static str);
 
@@ -35,7 +36,8 @@ pub(super) struct Metrics {
     cost_nanousd: Counter,
     unmetered: Counter,
     estimated: Counter,
-    unpriced: ModelCounters,
+    unpriced: NamedCounters,
+    dropped: NamedCounters,
     duration: Histogram,
     first_byte: Histogram,
 }
@@ -65,7 +67,8 @@ impl Metrics {
             cost_nanousd: Counter::default(),
             unmetered: Counter::default(),
             estimated: Counter::default(),
-            unpriced: ModelCounters::default(),
+            unpriced: NamedCounters::of("model"),
+            dropped: NamedCounters::of("field"),
             duration: Histogram::default(),
             first_byte: Histogram::default(),
         }
@@ -100,6 +103,11 @@ impl Metrics {
             "sproxy_price_unknown",
             "Calls of models that the price list does not know, which cost its default",
             self.unpriced.clone(),
+        );
+        registry.register(
+            "sproxy_dropped_fields",
+            "Fields and betas left out of calls, because the target's host does not know them",
+            self.dropped.clone(),
         );
         registry.register(
             "sproxy_request_duration_seconds",
@@ -137,6 +145,14 @@ impl Metrics {
         }
     }
 
+    /// This was left out of a call.
+    pub(super) fn dropped(&self, unknown: &Unknown) {
+        // Where in a list it stood tells nothing.
+        let name = unknown.to_string();
+        let keys: Vec<&str> = name.split('.').filter(|key| key.parse::<usize>().is_err()).collect();
+        self.dropped.inc(&keys.join("."));
+    }
+
     /// A call was refused by the gateway itself.
     pub(super) fn refused(&self, kind: Kind) {
         self.refused.inc(kind as usize);
@@ -153,24 +169,31 @@ impl Metrics {
     }
 }
 
-/// Calls per model, of a bounded number of models. Cheap to clone: clones count together.
-#[derive(Clone, Debug, Default)]
-struct ModelCounters(Arc<Mutex<BTreeMap<String, u64>>>);
+/// Counters by a name that callers choose, of a bounded number of names. Cheap to clone: clones count together.
+#[derive(Clone, Debug)]
+struct NamedCounters {
+    label: &'static str,
+    counts: Arc<Mutex<BTreeMap<String, u64>>>,
+}
 
-impl ModelCounters {
-    fn inc(&self, model: &str) {
-        let mut models = self.0.lock();
-        let name = model.get(..model.floor_char_boundary(MODEL_MAX)).unwrap_or_default();
-        let name = if models.len() < MODELS_MAX || models.contains_key(name) { name } else { OTHER };
-        *models.entry(name.to_owned()).or_default() += 1;
+impl NamedCounters {
+    fn of(label: &'static str) -> Self {
+        Self { label, counts: Arc::default() }
+    }
+
+    fn inc(&self, name: &str) {
+        let mut counts = self.counts.lock();
+        let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
+        let name = if counts.len() < NAMES_MAX || counts.contains_key(name) { name } else { OTHER };
+        *counts.entry(name.to_owned()).or_default() += 1;
     }
 }
 
-impl EncodeMetric for ModelCounters {
+impl EncodeMetric for NamedCounters {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let models = self.0.lock().clone();
-        models.iter().try_for_each(|(model, count)| {
-            let labels = [("model", model.as_str())];
+        let counts = self.counts.lock().clone();
+        counts.iter().try_for_each(|(name, count)| {
+            let labels = [(self.label, name.as_str())];
             encoder.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(count, None)
         })
     }
@@ -217,12 +240,12 @@ mod tests {
 
     #[test]
     fn models_beyond_a_number_share_a_label() {
-        let models = ModelCounters::default();
+        let models = NamedCounters::of("model");
         for number in 0..100 {
             models.inc(&format!("model-{number}"));
         }
         models.inc("model-0");
-        let models = models.0.lock();
-        assert_eq!((models.len(), models["model-0"], models[OTHER]), (MODELS_MAX + 1, 2, 68));
+        let models = models.counts.lock();
+        assert_eq!((models.len(), models["model-0"], models[OTHER]), (NAMES_MAX + 1, 2, 68));
     }
 }

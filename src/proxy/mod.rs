@@ -15,12 +15,15 @@ mod detach;
 pub mod error_response;
 mod headers;
 mod held;
+mod hosted;
 mod live;
 mod metered_stream;
 mod metrics;
 mod models;
 mod other_dialect;
+mod outgoing;
 mod path;
+mod read_rest;
 mod readable_body;
 mod recorder;
 mod refusal_log;
@@ -220,7 +223,7 @@ impl Gateway {
         }
         let plan = plan(&live.upstream, &route, &request, &principal).await?;
         request.prepare_for(plan.current().target())?;
-        if !plan.may_rename() {
+        if !plan.may_rewrite() {
             request.drop_copy();
         }
         if route.billing == Billing::Untracked {

@@ -84,8 +84,12 @@ impl ModelLists {
 
     async fn models_of(&self, target: &Arc<Target>) -> Arc<[String]> {
         let globs = target.model_globs();
-        if !globs.iter().any(|glob| glob.contains(['*', '?', '[', '{'])) {
+        if !globs.iter().any(|glob| is_pattern(glob)) {
             return with_renamed(target, globs.to_vec());
+        }
+        if !target.platform().lists_models() {
+            let is_name = |glob: &&String| !is_pattern(glob);
+            return with_renamed(target, globs.iter().filter(is_name).cloned().collect());
         }
         let slot = Arc::clone(self.slots.lock().entry(target.name().to_owned()).or_default());
         if let Some(models) = slot.fresh() {
@@ -111,6 +115,10 @@ impl ModelLists {
         known.until = Some(Instant::now() + kept);
         Arc::clone(&known.models)
     }
+}
+
+fn is_pattern(glob: &str) -> bool {
+    glob.contains(['*', '?', '[', '{'])
 }
 
 /// The models that a target has, and the names that it takes for others.
@@ -158,8 +166,9 @@ async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
 
 /// An answer that is passed on and not accounted for.
 pub(super) fn passed_through(answered: Answered) -> Response<Body> {
-    let Answered { mut head, body, candidate, .. } = answered;
+    let Answered { mut head, body, candidate, dropped, .. } = answered;
     headers::for_caller(&mut head.headers);
     headers::say_target(&mut head.headers, candidate.target());
+    headers::say_dropped(&mut head.headers, &dropped);
     Response::from_parts(head, Body::Unmetered(Box::new(body)))
 }

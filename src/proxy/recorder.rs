@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName};
 
+use crate::dialect::Unknown;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::price::PriceList;
@@ -113,6 +114,13 @@ impl Recorder {
     /// Where the attempts of the call are noted.
     pub(super) fn attempts(&self) -> Attempts {
         self.pending.as_ref().map_or_else(Attempts::default, |pending| pending.attempts.clone())
+    }
+
+    /// These were left out of the call.
+    pub(super) fn count_dropped(&self, dropped: &[Unknown]) {
+        for unknown in dropped {
+            self.context.metrics.dropped(unknown);
+        }
     }
 
     /// The head of the answer is there.

@@ -4,19 +4,22 @@
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
 use tokio::time::timeout;
 
 use super::attempts::{Attempts, FailedAttempt};
 use super::buffered_request::{BufferedRequest, Rewrite};
 use super::held::Held;
-use crate::dialect::{Billing, error_answer};
+use super::hosted;
+use super::outgoing::Outgoing;
+use super::read_rest::read_rest;
+use crate::cloud::hosting::HostedAnswer;
+use crate::dialect::{Billing, Unknown, error_answer};
 use crate::domain::clock::Clock;
 use crate::domain::tokens::Estimate;
 use crate::metering::{self, AnswerHead, End, Meter, MeterResult, Stage};
-use crate::transport::{BodyError, ResponseBody};
+use crate::transport::ResponseBody;
 use crate::upstream::{
     AttemptFailure, Candidate, FailureReason, InFlight, ModelQuery, Next, Plan, SendError, UpstreamResponse,
 };
@@ -24,9 +27,6 @@ use crate::upstream::{
 /// How long, and for how many bytes, a head waits for the first content behind it.
 const HOLD_MAX: Duration = Duration::from_secs(2);
 const HOLD_BYTES_MAX: usize = 16 * 1024;
-/// Of the body of a failed attempt so much is read, so that its connection can be used again.
-const REST_MAX: usize = 64 * 1024;
-const REST_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// What decides how an answer is metered, beside the answer itself.
 #[derive(Clone, Copy)]
@@ -49,6 +49,8 @@ pub(super) struct Answered {
     pub(super) held: Held,
     /// What has to be undone in it.
     pub(super) rewrite: Rewrite,
+    /// What was left out of the call.
+    pub(super) dropped: Vec<Unknown>,
 }
 
 /// What came of sending a call.
@@ -69,17 +71,30 @@ pub(super) async fn send(
     loop {
         let candidate = plan.current().clone();
         attempts.begin(&candidate);
-        let (outgoing, rewrite) = match request.for_candidate(&candidate) {
+        let Outgoing { request: outgoing, rewrite, answer, dropped } = match request.for_candidate(&candidate)
+        {
             Ok(made) => made,
             Err(_) if kept.is_none() && plan.skip(Instant::now()) == Next::Try => continue,
             Err(failure) => return answer_or(kept, &attempts, None, SendError::NotPrepared(failure)),
         };
         let began = Instant::now();
-        let sent = candidate.send(outgoing).await;
-        let sent = sent.map(|answer| open(answer, candidate.clone(), metering, rewrite));
+        let sent = match candidate.send(outgoing).await {
+            // In a box: few calls need it, and all would carry the room for it along.
+            Ok(sent) if answer != HostedAnswer::Own => Ok(Box::pin(hosted::as_own(sent, answer)).await),
+            sent => sent,
+        };
+        let sent = sent.map(|sent| open(sent, candidate.clone(), metering, (rewrite, dropped)));
         let Failed { failure, result, sent } =
             match check(sent, &plan, &request, metering, &attempts, clock).await {
-                Ok(Ok(answered)) => {
+                Ok(Ok(mut answered)) => {
+                    if candidate.target().may_rewrite()
+                        && !Box::pin(is_final(&mut answered, &request)).await
+                        && plan.may_repeat(Instant::now())
+                        && !attempts.caller_has_left()
+                    {
+                        attempts.failed(unknown_field(answered, began.elapsed()));
+                        continue;
+                    }
                     plan.answered(Instant::now());
                     return Ok(answered);
                 }
@@ -108,6 +123,35 @@ pub(super) async fn send(
         {
             kept = Some(Kept { answered, attempt: attempts.count().saturating_sub(1) });
         }
+    }
+}
+
+/// Whether an answer is the call's, or a refusal for something that the call can do without.
+async fn is_final(answered: &mut Answered, request: &BufferedRequest) -> bool {
+    if answered.head.status.is_success() {
+        request.learn_known(&answered.candidate);
+    }
+    if answered.head.status != StatusCode::BAD_REQUEST || answered.head.headers.contains_key(CONTENT_ENCODING)
+    {
+        return true;
+    }
+    let (text, error) = read_rest(&mut answered.body).await;
+    let unknown = request.learn_unknown(&answered.candidate, &text);
+    answered.body.put_back(text, error);
+    if !unknown.is_empty() {
+        let names = unknown.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::info!(target = answered.candidate.target().name(), %names, "left out: the target does not know it");
+    }
+    unknown.is_empty()
+}
+
+fn unknown_field(answered: Answered, duration: Duration) -> FailedAttempt {
+    FailedAttempt {
+        candidate: answered.candidate,
+        reason: FailureReason::UnknownField,
+        status: Some(answered.head.status.as_u16()),
+        duration,
+        result: MeterResult::nothing(),
     }
 }
 
@@ -181,7 +225,12 @@ async fn check(
 }
 
 /// Makes of an answer one with the meter that fits what it is.
-fn open(answer: UpstreamResponse, candidate: Candidate, metering: MeterConfig, rewrite: Rewrite) -> Answered {
+fn open(
+    answer: UpstreamResponse,
+    candidate: Candidate,
+    metering: MeterConfig,
+    (rewrite, dropped): (Rewrite, Vec<Unknown>),
+) -> Answered {
     let UpstreamResponse { head, body, in_flight, .. } = answer;
     let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let answer_head = AnswerHead {
@@ -204,6 +253,7 @@ fn open(answer: UpstreamResponse, candidate: Candidate, metering: MeterConfig, r
         remaining,
         held: Held::default(),
         rewrite,
+        dropped,
     }
 }
 
@@ -280,26 +330,4 @@ impl Drop for HoldGuard<'_> {
             self.attempts.has_begun(self.meter.result(End::ClientGone));
         }
     }
-}
-
-/// Reads what is left of a short body, and what broke it off.
-async fn read_rest(body: &mut ResponseBody) -> (Bytes, Option<BodyError>) {
-    let mut text = BytesMut::new();
-    let mut error = None;
-    let reading = async {
-        while let Some(piece) = poll_fn(|cx| body.poll_piece(cx)).await {
-            match piece {
-                Ok(piece) => text.extend_from_slice(&piece),
-                Err(broken) => {
-                    error = Some(broken);
-                    break;
-                }
-            }
-            if text.len() > REST_MAX {
-                break;
-            }
-        }
-    };
-    let _in_time = timeout(REST_TIME_MAX, reading).await;
-    (text.freeze(), error)
 }

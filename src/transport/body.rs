@@ -25,7 +25,25 @@ pub struct ResponseBody {
     failed: Option<BodyError>,
     /// `None` once it has ended.
     idle_timeout: Option<IdleTimeout>,
+    /// How long it may take as a whole.
+    total: Duration,
     slot: Option<Slot>,
+    translator: Option<Box<dyn Translate>>,
+}
+
+/// Makes one stream of another, as its bytes come.
+pub trait Translate: Send {
+    /// Takes bytes and appends what they make.
+    ///
+    /// # Errors
+    /// In words: the stream is broken off here. What was appended before is good.
+    fn push(&mut self, bytes: &[u8], made: &mut BytesMut) -> Result<(), String>;
+
+    /// Says whether the stream may end here.
+    ///
+    /// # Errors
+    /// In words, why not.
+    fn finish(&self) -> Result<(), String>;
 }
 
 enum Source {
@@ -48,6 +66,9 @@ pub enum BodyError {
     /// The upstream sent nothing for too long.
     #[error("the upstream sent nothing for {}", humantime::format_duration(*.0))]
     Paused(Duration),
+    /// It was not at its end in time.
+    #[error("the upstream's answer took longer than {}", humantime::format_duration(*.0))]
+    TooLong(Duration),
 }
 
 impl ResponseBody {
@@ -60,18 +81,35 @@ impl ResponseBody {
     }
 
     fn reading(from: Source) -> Self {
-        Self { from, unread: None, failed: None, idle_timeout: None, slot: None }
+        Self {
+            from,
+            unread: None,
+            failed: None,
+            idle_timeout: None,
+            total: Duration::MAX,
+            slot: None,
+            translator: None,
+        }
     }
 
-    /// Until its end the answer may pause for `idle_max`, and keeps `slot`.
-    pub(super) fn hold(&mut self, idle_max: Duration, slot: Slot) {
-        self.idle_timeout = Some(IdleTimeout::new(idle_max));
+    /// Until its end, which has to come within `total`, the answer may pause for `idle_max`, and keeps `slot`.
+    pub(super) fn hold(&mut self, idle_max: Duration, total: Duration, slot: Slot) {
+        self.idle_timeout = Some(IdleTimeout::new(idle_max).over_within(total));
+        self.total = total;
         self.slot = Some(slot);
+    }
+
+    /// What comes from here on is what the translator makes of it.
+    pub fn translate_by(&mut self, translator: Box<dyn Translate>) {
+        self.translator = Some(translator);
     }
 
     /// How many bytes are still to come, where that is known.
     #[must_use]
     pub fn exact_len(&self) -> Option<u64> {
+        if self.translator.is_some() {
+            return None;
+        }
         let unread = self.unread.as_ref().map_or(0, Bytes::len) as u64;
         let to_come = match &self.from {
             Source::Http1 { incoming, .. } => incoming.size_hint().exact(),
@@ -89,6 +127,46 @@ impl ResponseBody {
 
     /// Everything that has arrived, as one chunk; `None` at the end.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        match self.translator.take() {
+            None => self.poll_own(cx),
+            Some(mut translator) => {
+                let polled = self.poll_translated(cx, &mut *translator);
+                self.translator = Some(translator);
+                polled
+            }
+        }
+    }
+
+    fn poll_translated(
+        &mut self,
+        cx: &mut Context<'_>,
+        translator: &mut dyn Translate,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let mut made = BytesMut::new();
+        loop {
+            let broken = match ready!(self.poll_own(cx)) {
+                Some(Ok(piece)) => translator.push(&piece, &mut made),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => match translator.finish() {
+                    Ok(()) => return Poll::Ready(None),
+                    Err(reason) => Err(reason),
+                },
+            };
+            if let Err(reason) = broken {
+                self.close();
+                let error = BodyError::Cut(reason);
+                if made.is_empty() {
+                    return Poll::Ready(Some(Err(error)));
+                }
+                self.failed = Some(error);
+            }
+            if !made.is_empty() {
+                return Poll::Ready(Some(Ok(made.freeze())));
+            }
+        }
+    }
+
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let Some(unread) = self.unread.take() {
             return Poll::Ready(Some(Ok(unread)));
         }
@@ -131,9 +209,13 @@ impl ResponseBody {
         }
         let Some(idle_timeout) = &mut self.idle_timeout else { return Poll::Pending };
         ready!(idle_timeout.poll_exceeded(cx));
-        let limit = idle_timeout.limit();
+        let error = if idle_timeout.is_past_end() {
+            BodyError::TooLong(self.total)
+        } else {
+            BodyError::Paused(idle_timeout.limit())
+        };
         self.close();
-        Poll::Ready(Some(Err(BodyError::Paused(limit))))
+        Poll::Ready(Some(Err(error)))
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {

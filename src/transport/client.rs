@@ -32,6 +32,7 @@ pub struct Client {
     slots: Slots,
     answer_timeout: Duration,
     idle_timeout: Duration,
+    total_timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +76,7 @@ impl Client {
             slots: Slots::new(endpoint.max_connections),
             answer_timeout: endpoint.answer_timeout,
             idle_timeout: endpoint.idle_timeout,
+            total_timeout: endpoint.total_timeout,
         })
     }
 
@@ -94,7 +96,7 @@ impl Client {
                 // In a box: whoever speaks HTTP/1.1 need not carry the room for it along.
                 Box::pin(self.over_http2(request)).await?
             };
-        body.hold(self.idle_timeout, slot);
+        body.hold(self.idle_timeout, self.total_timeout, slot);
         Ok((head, body))
     }
 

@@ -1,4 +1,4 @@
-//! The limit on how long the other side may say nothing.
+//! The limits on how long the other side may say nothing, and on how long it may take for all that it says.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,6 +10,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// limit: arming it anew for every call or chunk would cost more than passing the chunk on.
 pub(super) struct IdleTimeout {
     limit: Duration,
+    /// When all has to be over, if it has to.
+    end: Option<Instant>,
     since: Instant,
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
@@ -17,11 +19,23 @@ pub(super) struct IdleTimeout {
 
 impl IdleTimeout {
     pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, since: Instant::now(), timer: None, waiting: false }
+        Self { limit, end: None, since: Instant::now(), timer: None, waiting: false }
+    }
+
+    /// All has to be over within `total` from now. Whoever never has to be waited for is not held to it: what comes that
+    /// fast comes to an end.
+    pub(super) fn over_within(mut self, total: Duration) -> Self {
+        self.end = Instant::now().checked_add(total);
+        self
     }
 
     pub(super) fn limit(&self) -> Duration {
         self.limit
+    }
+
+    /// Whether it is too late for anything.
+    pub(super) fn is_past_end(&self) -> bool {
+        self.end.is_some_and(|end| end <= Instant::now())
     }
 
     /// Ends the wait.
@@ -36,7 +50,8 @@ impl IdleTimeout {
             self.since = Instant::now();
         }
         loop {
-            let deadline = self.since + self.limit;
+            let idle = self.since + self.limit;
+            let deadline = self.end.map_or(idle, |end| end.min(idle));
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
             ready!(timer.as_mut().poll(cx));
             if deadline <= Instant::now() {

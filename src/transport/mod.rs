@@ -18,7 +18,7 @@ mod slots;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use body::{BodyError, ResponseBody};
+pub use body::{BodyError, ResponseBody, Translate};
 pub use client::{Client, ClientStats};
 pub use error::Error;
 pub use proxy::Proxy;
@@ -40,6 +40,8 @@ pub struct Endpoint {
     pub answer_timeout: Duration,
     /// Time between two chunks of an answer.
     pub idle_timeout: Duration,
+    /// Time to the end of an answer.
+    pub total_timeout: Duration,
     /// How long a request may wait for a stream of HTTP/2.
     pub queue_timeout: Duration,
     /// Maximum of requests in flight.

@@ -41,6 +41,9 @@ pub enum SendError {
     /// The target has as many calls in flight as it may: `max_connections`, or as many as its HTTP/2 connections carry.
     #[error("target {target} is busy: {reason}")]
     Busy { target: String, reason: String },
+    /// The credentials that requests are sent with could not be had.
+    #[error("target {target} has no credentials: {reason}")]
+    NoCredentials { target: String, reason: String },
     /// No connection could be made.
     #[error("cannot connect to target {target}: {reason}")]
     Connect {
@@ -93,6 +96,7 @@ impl SendError {
             Self::Busy { target, .. }
             | Self::Connect { target, .. }
             | Self::Broken { target, .. }
+            | Self::NoCredentials { target, .. }
             | Self::Timeout { target, .. } => Some(target),
         }
     }
@@ -101,7 +105,7 @@ impl SendError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Busy { .. } | Self::Connect { .. } => true,
+            Self::Busy { .. } | Self::NoCredentials { .. } | Self::Connect { .. } => true,
             Self::Broken { not_sent, .. } => *not_sent,
             Self::Unread { .. }
             | Self::Nameless { .. }
@@ -119,13 +123,20 @@ impl From<&SendError> for Failure {
             SendError::NotPrepared(failure) => return failure.clone(),
             SendError::NoTarget { .. } | SendError::Nameless { .. } => Kind::NotFound,
             SendError::Unread { .. } => Kind::Invalid,
-            SendError::NoneHealthy { .. } | SendError::Busy { .. } => Kind::Unavailable,
+            SendError::NoneHealthy { .. } | SendError::Busy { .. } | SendError::NoCredentials { .. } => {
+                Kind::Unavailable
+            }
             SendError::Connect { .. } | SendError::Broken { .. } => Kind::Upstream,
             SendError::Timeout { .. } => Kind::UpstreamTimeout,
         };
         // Addresses and system errors are for the log; a caller learns which target, and what kind of trouble.
         let message = match error {
             SendError::Connect { target, .. } => format!("cannot connect to target {target}"),
+            SendError::NoCredentials { target, .. } => {
+                format!(
+                    "target {target} has no credentials now; the operator can see why in the list of targets"
+                )
+            }
             SendError::Broken { target, .. } => {
                 format!("target {target} closed the connection without an answer")
             }

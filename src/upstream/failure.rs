@@ -13,6 +13,8 @@ use crate::domain::clock::Timestamp;
 pub enum FailureReason {
     /// This node's own limits for the target are reached; nothing was sent.
     Busy,
+    /// The credentials that requests are sent with could not be had; nothing was sent.
+    NoCredentials,
     /// No connection could be made.
     Connect,
     /// The connection was closed, and the request certainly not read.
@@ -27,6 +29,8 @@ pub enum FailureReason {
     OutOfCredit,
     /// 404 for the model.
     ModelNotFound,
+    /// 400 for something that the target's host does not know, and that the call can do without: it is sent once more.
+    UnknownField,
     /// A stream that began with 200 reported an error before any content.
     ErrorEvent,
     /// Any other 5xx: somebody may have worked on it.
@@ -51,8 +55,9 @@ pub(super) enum Scope {
 }
 
 impl FailureReason {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Busy,
+        Self::NoCredentials,
         Self::Connect,
         Self::NotProcessed,
         Self::RateLimited,
@@ -60,6 +65,7 @@ impl FailureReason {
         Self::KeyRefused,
         Self::OutOfCredit,
         Self::ModelNotFound,
+        Self::UnknownField,
         Self::ErrorEvent,
         Self::ServerError,
         Self::Cut,
@@ -71,6 +77,7 @@ impl FailureReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Busy => "busy",
+            Self::NoCredentials => "no_credentials",
             Self::Connect => "connect",
             Self::NotProcessed => "not_processed",
             Self::RateLimited => "rate_limited",
@@ -78,6 +85,7 @@ impl FailureReason {
             Self::KeyRefused => "key_refused",
             Self::OutOfCredit => "out_of_credit",
             Self::ModelNotFound => "model_not_found",
+            Self::UnknownField => "unknown_field",
             Self::ErrorEvent => "error_event",
             Self::ServerError => "server_error",
             Self::Cut => "cut",
@@ -99,16 +107,17 @@ impl FailureReason {
     /// Whether something was sent to the target.
     #[must_use]
     pub fn was_attempted(self) -> bool {
-        self != Self::Busy
+        !matches!(self, Self::Busy | Self::NoCredentials)
     }
 
     pub(super) fn scope(self) -> Scope {
         match self {
             Self::RateLimited => Scope::KeyAndModel,
             Self::Overloaded | Self::ErrorEvent | Self::ModelNotFound => Scope::Model,
-            Self::OutOfCredit => Scope::Key,
+            Self::OutOfCredit | Self::NoCredentials => Scope::Key,
             // A call may be refused for what it says: the key is checked (`probe`) before it is left alone.
             Self::KeyRefused
+            | Self::UnknownField
             | Self::Busy
             | Self::Connect
             | Self::NotProcessed
@@ -130,7 +139,7 @@ impl FailureReason {
 
     /// Whether it is over by itself after a while, so that a call may wait for that.
     pub(super) fn is_transient(self) -> bool {
-        matches!(self, Self::RateLimited | Self::Overloaded | Self::ErrorEvent)
+        matches!(self, Self::RateLimited | Self::Overloaded | Self::ErrorEvent | Self::NoCredentials)
     }
 
     /// The least time that is waited after it, where the provider does not say how long.
@@ -150,12 +159,15 @@ impl FailureReason {
 
     /// Whether what a call says may bring it about. Such failures leave half of the retries to others.
     pub(super) fn may_be_provoked(self) -> bool {
-        matches!(self, Self::KeyRefused | Self::OutOfCredit | Self::ModelNotFound)
+        matches!(self, Self::KeyRefused | Self::OutOfCredit | Self::ModelNotFound | Self::UnknownField)
     }
 
     /// Whether the target has answered, in words that a caller can be given.
     pub(super) fn has_answer(self) -> bool {
-        !matches!(self, Self::Busy | Self::Connect | Self::NotProcessed | Self::Cut | Self::Timeout)
+        !matches!(
+            self,
+            Self::Busy | Self::NoCredentials | Self::Connect | Self::NotProcessed | Self::Cut | Self::Timeout
+        )
     }
 
     /// What an answer's head says; `None`: that it is an answer.
@@ -196,6 +208,7 @@ impl AttemptFailure {
     pub fn of_error(error: &SendError) -> Option<Self> {
         let reason = match error {
             SendError::Busy { .. } => FailureReason::Busy,
+            SendError::NoCredentials { .. } => FailureReason::NoCredentials,
             SendError::Connect { .. } => FailureReason::Connect,
             SendError::Broken { not_sent: true, .. } => FailureReason::NotProcessed,
             SendError::Broken { not_sent: false, .. } => FailureReason::Cut,

@@ -4,6 +4,7 @@
 pub mod credentials;
 
 mod affinity;
+mod authorize;
 mod balance;
 mod call;
 mod candidate;
@@ -22,6 +23,7 @@ mod send;
 mod target;
 mod target_state;
 mod target_view;
+mod unknown;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -150,6 +152,7 @@ impl Upstream {
     pub fn on_config_activated(&self) {
         for target in &self.targets {
             target.state.cooldowns.forget_refused_keys();
+            target.state.unknown.forget();
             target.state.retain_keys(&target.keys().iter().map(|key| key.id).collect::<Vec<_>>());
         }
     }

@@ -8,7 +8,7 @@ use super::Upstream;
 use super::balance::{Balancer, Chosen, attempt_id};
 use super::call::TargetQuery;
 use super::candidate::Candidate;
-use super::failure::AttemptFailure;
+use super::failure::{AttemptFailure, FailureReason};
 
 /// The candidates of a call, one of which is tried now.
 pub struct Plan {
@@ -20,7 +20,11 @@ pub struct Plan {
     is_half_open: bool,
     tried: Vec<u64>,
     attempts: usize,
+    repeats: usize,
 }
+
+/// Hosts name one unknown field at a time; what they have named is remembered for the calls that follow.
+const REPEATS_MAX: usize = 4;
 
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +42,16 @@ impl Plan {
         candidates: Vec<Candidate>,
         (first, is_half_open): (Candidate, bool),
     ) -> Self {
-        Self { upstream, query, candidates, current: first, is_half_open, tried: Vec::new(), attempts: 0 }
+        Self {
+            upstream,
+            query,
+            candidates,
+            current: first,
+            is_half_open,
+            tried: Vec::new(),
+            attempts: 0,
+            repeats: 0,
+        }
     }
 
     /// The candidate that is tried now.
@@ -47,10 +60,10 @@ impl Plan {
         &self.current
     }
 
-    /// Whether any of the candidates takes the call for another model than it names.
+    /// Whether any of the candidates may take the call in another form than the caller's.
     #[must_use]
-    pub fn may_rename(&self) -> bool {
-        self.candidates.iter().any(|candidate| candidate.is_renamed)
+    pub fn may_rewrite(&self) -> bool {
+        self.candidates.iter().any(|candidate| candidate.is_renamed || candidate.target.may_rewrite())
     }
 
     /// Whether another candidate could be tried if this one failed.
@@ -65,6 +78,17 @@ impl Plan {
                     && candidate.target.is_usable(now)
                     && candidate.is_open(now)
             })
+    }
+
+    /// Whether the current candidate may be sent the call once more, without what its host does not know.
+    pub fn may_repeat(&mut self, now: Instant) -> bool {
+        if self.repeats >= REPEATS_MAX || !self.upstream.may_retry(true, now) {
+            return false;
+        }
+        self.repeats += 1;
+        self.upstream.shared.budget.retry(now);
+        self.current.target.state.count_failure(FailureReason::UnknownField);
+        true
     }
 
     /// The current candidate failed. Another is tried while it is certain that nobody has worked on the call, or that

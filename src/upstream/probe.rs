@@ -9,6 +9,7 @@ use futures_util::future::{join, join_all};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::timeout;
 
+use super::authorize::CloudSource;
 use super::target::Target;
 use super::{Upstream, UpstreamRequest};
 use crate::dialect;
@@ -16,9 +17,12 @@ use crate::dialect;
 /// A target that takes longer to answer a check is down.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// Checks every target that has a `health_path`, and every key that was refused, at the same time. Idempotent; the
-/// caller ticks it.
+/// Checks every target that has a `health_path`, and every key that was refused, at the same time; and has credentials
+/// exchanged that are about to end. Idempotent; the caller ticks it.
 pub async fn probe_all(upstream: &Upstream) {
+    for target in upstream.targets() {
+        target.keys().iter().filter_map(|key| key.source()).for_each(CloudSource::refresh);
+    }
     let keys = join_all(upstream.targets().iter().map(check_suspects));
     let checked =
         upstream.targets().iter().filter_map(|target| target.health_path().map(|path| (target, path)));
@@ -31,6 +35,10 @@ async fn check_suspects(target: &Arc<Target>) {
     target.state.cooldowns.purge(Instant::now());
     for id in target.state.suspects() {
         let Some(key) = target.keys().iter().find(|key| key.id == id) else { continue };
+        // Where there is no list, there is nothing to ask for that no call pays for.
+        if !target.platform().lists_models() {
+            continue;
+        }
         let asked = timeout(ANSWER_MAX, target.send(models_request(target), key)).await;
         let Ok(Ok(mut answer)) = asked else { continue };
         let status = answer.head.status;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Uri};
 
+use super::authorize::Sent;
 use super::call::{UpstreamRequest, UpstreamResponse};
 use super::error::SendError;
 use super::failure::FailureReason;
 use super::key::Key;
 use super::target::Target;
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::provider::Provider;
 
 impl Target {
     /// Sends one request and waits for the answer's head.
@@ -22,7 +24,9 @@ impl Target {
         request: UpstreamRequest,
         key: &Arc<Key>,
     ) -> Result<UpstreamResponse, SendError> {
-        let request = self.with_address(request, key)?;
+        let dialect = request.dialect;
+        let mut request = self.with_address(request)?;
+        let sent = self.authorize(&mut request, key, dialect).await?;
         self.state.attempts.inc();
         key.state.attempts.inc();
         let in_flight = key.state.begin();
@@ -30,6 +34,9 @@ impl Target {
             Ok((head, body)) => {
                 if FailureReason::of_status(head.status).is_some_and(FailureReason::is_of_target) {
                     self.state.note_failure(format!("answered {}", head.status));
+                }
+                if let (Some(source), Some(sent)) = (key.source(), &sent) {
+                    source.answered(sent, head.status, &head.headers);
                 }
                 Ok(UpstreamResponse { head, body, target: Arc::clone(self), in_flight })
             }
@@ -39,6 +46,27 @@ impl Target {
                 Err(error)
             }
         }
+    }
+
+    /// Adds what the request proves itself with.
+    async fn authorize(
+        &self,
+        request: &mut Request<Bytes>,
+        key: &Key,
+        dialect: Provider,
+    ) -> Result<Option<Sent>, SendError> {
+        let Some(source) = key.source() else {
+            if let Some((name, value)) = key.credential(dialect) {
+                request.headers_mut().insert(name, value.clone());
+            }
+            return Ok(None);
+        };
+        // In a box: calls with a key of their own need not carry the room for it along.
+        let sent = Box::pin(source.authorize(request, self.signing.as_ref(), &*self.state.clock)).await;
+        sent.map(Some).map_err(|reason| {
+            self.state.note_failure(reason.clone());
+            SendError::NoCredentials { target: self.name().to_owned(), reason }
+        })
     }
 
     /// Asks the target itself, with a key that is not refused, rather than for a caller.
@@ -54,8 +82,8 @@ impl Target {
         }
     }
 
-    /// The request with the target's own path and key.
-    fn with_address(&self, outgoing: UpstreamRequest, key: &Key) -> Result<Request<Bytes>, SendError> {
+    /// The request with the target's own path.
+    fn with_address(&self, outgoing: UpstreamRequest) -> Result<Request<Bytes>, SendError> {
         let path = self.path(&outgoing.path_and_query, outgoing.dialect).parse::<Uri>();
         let mut request = Request::new(outgoing.body);
         *request.method_mut() = outgoing.method;
@@ -65,9 +93,6 @@ impl Target {
             SendError::NotPrepared(Failure::new(Kind::Invalid, reason))
         })?;
         *request.headers_mut() = outgoing.headers;
-        if let Some((name, value)) = key.credential(outgoing.dialect) {
-            request.headers_mut().insert(name, value.clone());
-        }
         Ok(request)
     }
 }

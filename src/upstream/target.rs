@@ -7,12 +7,16 @@ use std::time::Instant;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use http::{HeaderValue, Uri};
 
+use super::authorize::SigningScope;
+use super::credentials::Exchange;
 use super::error::BadTarget;
 use super::health::HealthState;
 use super::key::Key;
 use super::target_state::TargetState;
-use crate::config::{HangUp, Http2, TargetConfig};
-use crate::dialect;
+use crate::cloud::bedrock;
+use crate::cloud::hosting::{Hosting, Platform};
+use crate::config::{Auth, HangUp, Http2, TargetConfig};
+use crate::dialect::{self, Unknown};
 use crate::domain::clock::Clock;
 use crate::domain::provider::Provider;
 use crate::transport::{self, Endpoint, Proxy};
@@ -30,6 +34,10 @@ pub struct Target {
     model_globs: Vec<String>,
     /// The base URL's path without a trailing slash, and without the version that requests bring along.
     base_path: String,
+    platform: Platform,
+    /// For each dialect whose calls are made otherwise there.
+    hosting: Vec<(Provider, Hosting)>,
+    pub(super) signing: Option<SigningScope>,
     keys: Vec<Arc<Key>>,
     total_key_weight: u64,
     /// What answers say of where they come from.
@@ -51,13 +59,14 @@ impl Target {
         let bad = |reason: String| BadTarget { name: config.name.clone(), reason };
         let uri: Uri = config.url.parse().map_err(|_| bad(format!("`{}` is no URL", config.url)))?;
         let base_path = uri.path().trim_end_matches('/').to_owned();
+        let host = uri.authority().map(ToString::to_string).unwrap_or_default();
         let endpoint = endpoint(uri, config).map_err(bad)?;
+        let exchange = Exchange { proxy: endpoint.proxy.clone(), ca_file: endpoint.ca_file.clone() };
         let state = match before {
             Some(before) if before.state.endpoint == endpoint => Arc::clone(&before.state),
             _ => Arc::new(TargetState::new(endpoint, Arc::clone(clock)).map_err(bad)?),
         };
-        let keys = Key::all_of(config, |id| state.key(id))
-            .map_err(|_| bad("an API key has characters that no header can carry".to_owned()))?;
+        let keys = Key::all_of(config, &exchange, clock, |id| state.key(id)).map_err(bad)?;
         let mut models = GlobSetBuilder::new();
         for glob in &config.models {
             models.add(GlobBuilder::new(glob).build().map_err(|e| bad(e.to_string()))?);
@@ -72,6 +81,13 @@ impl Target {
             rename: config.rename.iter().map(|(asked, sent)| (asked.clone(), sent.as_str().into())).collect(),
             models: models.build().map_err(|e| bad(e.to_string()))?,
             model_globs: config.models.clone(),
+            platform: config.platform,
+            hosting: hosting(config, &base_path),
+            signing: (config.auth == Auth::SigV4).then(|| SigningScope {
+                region: config.region.clone(),
+                service: bedrock::service(&host),
+                host,
+            }),
             base_path,
             total_key_weight: keys.iter().map(|key| u64::from(key.weight)).sum(),
             keys,
@@ -109,6 +125,41 @@ impl Target {
     #[must_use]
     pub fn weight(&self) -> u32 {
         self.weight
+    }
+
+    /// Who hosts its models.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        self.platform
+    }
+
+    /// How calls of that dialect are made there, if not as at the provider itself.
+    #[must_use]
+    pub fn hosting(&self, dialect: Provider) -> Option<&Hosting> {
+        self.hosting.iter().find(|(hosted, _)| *hosted == dialect).map(|(_, hosting)| hosting)
+    }
+
+    /// Whether calls may be made there in another form than the caller's.
+    #[must_use]
+    pub fn may_rewrite(&self) -> bool {
+        self.platform != Platform::Provider
+    }
+
+    /// What calls for the model leave out, because its host does not know it.
+    #[must_use]
+    pub fn unknown_fields(&self, model: &str) -> Vec<Unknown> {
+        self.state.unknown.of(model, Instant::now())
+    }
+
+    /// A call was refused for these, which its host does not know. Returns those that are left out from here on and were
+    /// not before.
+    pub fn does_not_know(&self, model: &Arc<str>, unknown: Vec<Unknown>) -> Vec<Unknown> {
+        self.state.unknown.refused(model, unknown, Instant::now())
+    }
+
+    /// A call with these betas was answered.
+    pub fn knows<'b>(&self, model: &Arc<str>, betas: impl Iterator<Item = &'b str>) {
+        self.state.unknown.accepted(model, betas);
     }
 
     /// Whether `OpenAI` streams may be asked for their usage on the caller's behalf.
@@ -240,6 +291,22 @@ impl Target {
     }
 }
 
+fn hosting(config: &TargetConfig, base_path: &str) -> Vec<(Provider, Hosting)> {
+    let hosted =
+        config.speaks.iter().filter(|dialect| dialect::is_hosted(**dialect, config.platform, base_path));
+    let hosting = |dialect: &Provider| {
+        let hosting = match config.platform {
+            Platform::Vertex => {
+                Hosting::Vertex { project: config.project.clone(), region: config.region.clone() }
+            }
+            Platform::Bedrock => Hosting::Invoke,
+            Platform::Provider | Platform::Azure => return None,
+        };
+        Some((*dialect, hosting))
+    };
+    hosted.filter_map(hosting).collect()
+}
+
 fn endpoint(url: Uri, config: &TargetConfig) -> Result<Endpoint, String> {
     let proxy = config.proxy.as_ref().map(|proxy| Proxy::parse(proxy.expose())).transpose()?;
     Ok(Endpoint {
@@ -254,6 +321,7 @@ fn endpoint(url: Uri, config: &TargetConfig) -> Result<Endpoint, String> {
         connect_timeout: config.connect_timeout,
         answer_timeout: config.answer_timeout,
         idle_timeout: config.idle_timeout,
+        total_timeout: config.total_timeout,
         queue_timeout: config.queue_timeout,
         max_connections: config.max_connections,
         http2_connections: config.http2_connections,

@@ -13,6 +13,7 @@ use super::cooldown::Cooldowns;
 use super::failure::FailureReason;
 use super::health::Health;
 use super::key::KeyState;
+use super::unknown::UnknownFields;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::transport::{Client, Endpoint};
 
@@ -22,6 +23,7 @@ pub(super) struct TargetState {
     pub(super) client: Client,
     pub(super) health: Health,
     pub(super) cooldowns: Cooldowns,
+    pub(super) unknown: UnknownFields,
     draining: AtomicBool,
     pub(super) attempts: Counter,
     pub(super) failures: Counter,
@@ -31,7 +33,7 @@ pub(super) struct TargetState {
     /// Keys that calls were refused for.
     suspects: Mutex<Vec<u64>>,
     last_failure: Mutex<Option<(Timestamp, String)>>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl TargetState {
@@ -43,6 +45,7 @@ impl TargetState {
             endpoint,
             health: Health::new(Instant::now()),
             cooldowns: Cooldowns::default(),
+            unknown: UnknownFields::default(),
             draining: AtomicBool::new(false),
             attempts: Counter::default(),
             failures: Counter::default(),

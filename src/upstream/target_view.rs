@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
+use super::authorize::CloudSource;
 use super::cooldown::Cooling;
+use super::credentials::CredentialStatus;
 use super::health::HealthState;
 use super::key::Key;
 use super::target::Target;
@@ -42,6 +44,8 @@ pub struct TargetView {
     /// Connections that speak HTTP/2.
     pub http2_connections: usize,
     pub has_key: bool,
+    /// Of credentials that are exchanged while the node runs; of the first key that has such.
+    pub credentials: Option<CredentialStatus>,
     /// Its keys, where it has several.
     pub keys: Vec<KeyView>,
 }
@@ -62,6 +66,8 @@ pub struct KeyView {
     pub attempts: u64,
     /// Of these, failed attempts.
     pub failures: u64,
+    /// Of credentials that are exchanged while the node runs.
+    pub credentials: Option<CredentialStatus>,
 }
 
 impl Target {
@@ -103,6 +109,7 @@ impl Target {
             waiting: connections.waiting,
             http2_connections: connections.http2_connections,
             has_key: self.keys().iter().any(|key| key.has_secret()),
+            credentials: self.keys().iter().find_map(|key| key.source()).map(CloudSource::status),
             keys: match self.keys() {
                 [_] => Vec::new(),
                 keys => keys.iter().map(|key| self.key_view(key, &cooling)).collect(),
@@ -121,6 +128,7 @@ impl Target {
             in_flight: key.state.in_flight(),
             attempts: key.state.attempts.get(),
             failures: key.state.failures.get(),
+            credentials: key.source().map(CloudSource::status),
         }
     }
 

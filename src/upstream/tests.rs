@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::health::EJECTION;
 use super::*;
+use crate::cloud::hosting::Platform;
 use crate::config::{Auth, HangUp, Http2, Secret};
 use crate::domain::clock::SystemClock;
 
@@ -15,10 +16,14 @@ pub(super) fn config(name: &str, weight: u32, models: &[&str]) -> TargetConfig {
     TargetConfig {
         name: name.to_owned(),
         provider: Provider::Openai,
+        platform: Platform::Provider,
+        region: String::new(),
+        project: String::new(),
         url: format!("http://{name}.invalid/v1"),
         speaks: vec![Provider::Openai],
         api_key: Some(Secret::new("k")),
         keys: Vec::new(),
+        machine: None,
         auth: Auth::OfDialect,
         tier: 0,
         rename: BTreeMap::new(),
@@ -31,6 +36,7 @@ pub(super) fn config(name: &str, weight: u32, models: &[&str]) -> TargetConfig {
         connect_timeout: Duration::from_secs(5),
         answer_timeout: Duration::from_mins(10),
         idle_timeout: Duration::from_mins(5),
+        total_timeout: Duration::from_hours(6),
         max_connections: 16,
         http2: Http2::No,
         http2_connections: 1,

@@ -237,6 +237,103 @@ fn a_targets_values_have_bounds() {
     assert_eq!(keys, ["targets[0].name", "targets[0].provider", "targets[0].url"]);
 }
 
+/// What becomes of a target in a cloud: its URL, region, project and how its calls prove themselves.
+#[test]
+fn a_cloud_says_where_a_target_is_and_what_it_is_called_with() {
+    let person = r#"{"type":"authorized_user","client_id":"c","client_secret":"s","refresh_token":"r"}"#;
+    let google = [("GOOGLE_APPLICATION_CREDENTIALS", "PERSON"), ("GOOGLE_CLOUD_PROJECT", "p-1")];
+    let credentials = file(person);
+    let path = credentials.path().display().to_string();
+    for (lines, environment, expected) in [
+        (
+            "provider = 'anthropic'\nplatform = 'bedrock'\nregion = 'eu-west-1'\napi_key = 'k'",
+            vec![],
+            "https://bedrock-runtime.eu-west-1.amazonaws.com eu-west-1  bearer",
+        ),
+        (
+            "provider = 'anthropic'\nplatform = 'bedrock'",
+            vec![("AWS_REGION", "us-east-1"), ("AWS_BEARER_TOKEN_BEDROCK", "k")],
+            "https://bedrock-runtime.us-east-1.amazonaws.com us-east-1  bearer",
+        ),
+        (
+            "provider = 'anthropic'\nplatform = 'bedrock'\nurl = 'https://bedrock-mantle.eu-central-1.api.aws/anthropic'",
+            vec![("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "s")],
+            "https://bedrock-mantle.eu-central-1.api.aws/anthropic eu-central-1  sigv4",
+        ),
+        (
+            "provider = 'openai'\nplatform = 'bedrock'\nregion = 'us-west-2'\nauth = 'sigv4'\napi_key = 'AKIA:s'",
+            vec![],
+            "https://bedrock-runtime.us-west-2.amazonaws.com/openai/v1 us-west-2  sigv4",
+        ),
+        (
+            "provider = 'openai'\nplatform = 'azure'\nurl = 'https://r.openai.azure.com/'\napi_key = 'k'",
+            vec![],
+            "https://r.openai.azure.com/openai/v1   api-key",
+        ),
+        (
+            "provider = 'anthropic'\nplatform = 'azure'\nurl = 'https://r.services.ai.azure.com'\napi_key = 'k'",
+            vec![],
+            "https://r.services.ai.azure.com/anthropic   api-key",
+        ),
+        (
+            "provider = 'openai'\nplatform = 'azure'\nurl = 'https://r.openai.azure.com/own/path'\napi_key = 'k'",
+            vec![],
+            "https://r.openai.azure.com/own/path   api-key",
+        ),
+        (
+            "provider = 'gemini'\nplatform = 'vertex'\nregion = 'global'",
+            google.to_vec(),
+            "https://aiplatform.googleapis.com global p-1 gcp",
+        ),
+        (
+            "provider = 'anthropic'\nplatform = 'vertex'\nregion = 'europe-west1'\nproject = 'own'",
+            google.to_vec(),
+            "https://europe-west1-aiplatform.googleapis.com europe-west1 own gcp",
+        ),
+    ] {
+        let environment: Vec<(&str, &str)> = environment
+            .into_iter()
+            .map(|(name, value)| (name, if value == "PERSON" { &*path } else { value }))
+            .collect();
+        let config = loaded(&format!("[[targets]]\nname = 't'\n{lines}"), &environment);
+        let target = &config.targets[0];
+        let found = format!("{} {} {} {}", target.url, target.region, target.project, target.auth.as_str());
+        assert_eq!(found, expected, "{lines}");
+    }
+    for (lines, key, reason) in [
+        (
+            "provider = 'ollama'\nplatform = 'bedrock'\nregion = 'eu-west-1'\napi_key = 'k'",
+            "platform",
+            "no models of ollama",
+        ),
+        ("provider = 'anthropic'\nplatform = 'bedrock'\napi_key = 'k'", "region", "such as us-east-1"),
+        (
+            "provider = 'anthropic'\nplatform = 'bedrock'\nregion = 'eu west'\nurl = 'http://x'\napi_key = 'k'",
+            "region",
+            "a region's name",
+        ),
+        (
+            "provider = 'anthropic'\nplatform = 'bedrock'\nregion = 'eu-west-1'\nauth = 'sigv4'\napi_key = 'AKIA'",
+            "api_key",
+            "KEY_ID:SECRET",
+        ),
+        ("provider = 'anthropic'\nplatform = 'azure'\napi_key = 'k'", "url", "NAME.openai.azure.com"),
+        ("provider = 'anthropic'\nurl = 'http://x'\nregion = 'eu-west-1'", "region", "beside platform"),
+        ("provider = 'anthropic'\nurl = 'http://x'\nproject = 'p'", "project", "beside platform"),
+        (
+            "provider = 'gemini'\nplatform = 'vertex'\nregion = 'global'\napi_key = '{}'",
+            "api_key",
+            "Google's credentials",
+        ),
+    ] {
+        let found = problems(&format!("[[targets]]\nname = 't'\n{lines}"), &[("GOOGLE_CLOUD_PROJECT", "p")]);
+        let told = found
+            .iter()
+            .any(|found| found.key == format!("targets[0].{key}") && found.reason.contains(reason));
+        assert!(told, "{lines}: {found:#?}");
+    }
+}
+
 #[test]
 fn a_wrong_choice_is_told_the_right_ones() {
     let text = "[[targets]]\nname = \"t\"\nprovider = \"antropic\"\nurl = \"http://h\"\n";

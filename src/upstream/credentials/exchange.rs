@@ -55,6 +55,7 @@ impl Exchange {
             connect_timeout: CONNECT_TIMEOUT,
             answer_timeout: ANSWER_TIMEOUT,
             idle_timeout: ANSWER_TIMEOUT,
+            total_timeout: ANSWER_TIMEOUT,
             queue_timeout: ANSWER_TIMEOUT,
             max_connections: 1,
             http2_connections: 1,

@@ -16,7 +16,7 @@ const EARLY: Duration = Duration::from_secs(225);
 #[must_use]
 pub fn gcp_source(
     name: &str,
-    credentials: GcpCredentials,
+    credentials: Arc<GcpCredentials>,
     exchange: Exchange,
     clock: Arc<dyn Clock>,
 ) -> CredentialSource<AccessToken> {

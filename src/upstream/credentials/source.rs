@@ -162,6 +162,15 @@ impl<T: Send + Sync + 'static> CredentialSource<T> {
         }
     }
 
+    /// Has a credential exchanged if there is none, or if it is time to. Waits for nothing.
+    pub fn refresh(&self) {
+        let mut state = self.shared.state.lock();
+        match state.step(self.shared.clock.now()) {
+            Step::UseAndFetch(_) | Step::FetchAndWait => self.begin(&mut state),
+            Step::Use(_) | Step::Wait | Step::Fail(_) => {}
+        }
+    }
+
     /// Somebody who was sent this credential does not accept it: it is given up, unless it is new.
     pub fn reject(&self, rejected: &Arc<T>) {
         let mut state = self.shared.state.lock();

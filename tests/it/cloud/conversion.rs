@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
-use sproxy::cloud::bedrock::{Api, base_url as bedrock_url, invoke_call};
+use sproxy::cloud::bedrock::{Api, base_url as bedrock_url, invoke_call, service};
 use sproxy::cloud::vertex::{Place, anthropic_call, base_url};
 
 use super::ask;
@@ -138,7 +138,7 @@ async fn a_call_at_bedrock_is_made_as_awss_client_makes_it() {
         } else {
             assert_eq!(body, ours.body);
         }
-        let scope = format!("/eu-west-1/{}/aws4_request", Api::Invoke.service());
+        let scope = format!("/eu-west-1/{}/aws4_request", service(&bedrock_url(Api::Invoke, "eu-west-1")));
         assert!(theirs["signed"].as_str().unwrap().contains(&scope), "{theirs}");
     }
 }

@@ -117,7 +117,7 @@ fn service_account(token_uri: &str) -> (String, Vec<u8>) {
 
 fn gcp(text: &str, clock: Arc<dyn Clock>) -> CredentialSource<AccessToken> {
     let credentials = GcpCredentials::from_json("key.json", text).unwrap();
-    gcp_source("vertex", credentials, Exchange::default(), clock)
+    gcp_source("vertex", credentials.into(), Exchange::default(), clock)
 }
 
 #[tokio::test]
@@ -217,7 +217,8 @@ async fn a_person_and_a_machine_are_given_tokens_that_are_exchanged_before_they_
     let variable = |name: &str| (name == "GCE_METADATA_HOST").then(|| host.clone());
     let none = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
     let found = GcpCredentials::find(Machine { variable: &variable, file: &none }).unwrap();
-    let machine = gcp_source("vertex", found, Exchange::default(), Arc::clone(&clock) as Arc<dyn Clock>);
+    let machine =
+        gcp_source("vertex", found.into(), Exchange::default(), Arc::clone(&clock) as Arc<dyn Clock>);
     assert_eq!(machine.get().await.unwrap().text, Secret::new("2"));
     assert_eq!(machine.status().expires_at, Some(clock.now().plus(Duration::from_hours(1))));
     clock.advance(Duration::from_mins(57));

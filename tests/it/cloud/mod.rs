@@ -4,6 +4,7 @@ mod conversion;
 mod credentials;
 mod event_stream;
 mod sigv4;
+mod targets;
 
 use std::process::Stdio;
 

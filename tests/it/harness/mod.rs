@@ -116,6 +116,12 @@ impl Setup {
         }
     }
 
+    /// Replaces the `[[targets]]`.
+    pub fn targets(mut self, targets: &str) -> Self {
+        targets.clone_into(&mut self.targets);
+        self
+    }
+
     /// Adds lines to a section, such as `("usage", "queue = 1")`.
     pub fn section(mut self, name: &str, lines: &str) -> Self {
         let section = self.more.entry(name.to_owned()).or_default();

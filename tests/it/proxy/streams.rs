@@ -219,3 +219,23 @@ async fn a_failed_look_at_a_targets_models_is_soon_repeated_and_many_callers_loo
     assert_eq!((a, b, c, d, provider.requests().len()), (1, 1, 1, 1, before));
     assert_eq!(before, 2, "one look that failed, one that did not");
 }
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_to_its_end_is_cut_and_booked() {
+    let provider = Scripted::start().await;
+    let target = format!(
+        "[[targets]]\nname = \"slow\"\nprovider = \"anthropic\"\nurl = \"{}\"\napi_key = \"k\"\ntotal_timeout = \"300ms\"\n",
+        provider.url()
+    );
+    let node = Setup::with_targets(&target).start().await;
+    let key = node.user_with_key("alice").await;
+    provider.begin_stream().chunk(
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-haiku-4-5\",\"usage\":{\"input_tokens\":7,\"output_tokens\":1}}}\n\n",
+    );
+    let body = json!({ "model": "claude-haiku-4-5", "max_tokens": 16, "stream": true, "messages": [] });
+    let answer = node.ask(&key, "/v1/messages", &[], &body).await;
+    assert_eq!((answer.status, answer.complete), (200, false));
+    let row = node.usage_of(&answer).await;
+    assert_eq!((&row["outcome"], &row["input_tokens"]), (&json!("upstream_cut"), &json!(7)));
+    assert!(node.log().contains("took longer than 300ms"));
+}
