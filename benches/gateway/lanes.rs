@@ -18,29 +18,39 @@ pub struct Lane {
     /// Events of one answer.
     pub events: usize,
     pub delay_ms: u64,
+    pub model: &'static str,
 }
 
 const fn lane(name: &'static str, body: usize, stream: bool, connections: usize) -> Lane {
     let events = if stream { 46 } else { 1 };
-    Lane { name, path: "/v1/messages", body, stream, connections, events, delay_ms: 0 }
+    let model = "claude-sonnet-4-5";
+    Lane { name, path: "/v1/messages", body, stream, connections, events, delay_ms: 0, model }
 }
+
+/// A model that two targets serve: the head of a stream waits for its first content, and a conversation keeps to a
+/// target.
+const WITH_CHOICE: &str = "claude-haiku-4-5";
+const CHAT: &str = "gpt-5-mini";
 
 pub const LANES: &[Lane] = &[
     lane("json 1 KB", 1_000, false, 64),
     lane("sse burst 1 KB", 1_000, true, 64),
     lane("json 110 KB", 110_000, false, 64),
     lane("sse burst 110 KB", 110_000, true, 64),
-    Lane { path: "/v1/chat/completions", ..lane("openai json 1 KB", 1_000, false, 64) },
-    Lane { path: "/v1/chat/completions", ..lane("openai sse 1 KB", 1_000, true, 64) },
+    Lane { path: "/v1/chat/completions", model: CHAT, ..lane("openai json 1 KB", 1_000, false, 64) },
+    Lane { path: "/v1/chat/completions", model: CHAT, ..lane("openai sse 1 KB", 1_000, true, 64) },
     Lane { delay_ms: 5, ..lane("sse paced 5 ms", 1_000, true, 64) },
     lane("json, 1 connection", 1_000, false, 1),
     lane("sse, 1 connection", 1_000, true, 1),
+    Lane { model: WITH_CHOICE, ..lane("json, 1 conn., choice", 1_000, false, 1) },
+    Lane { model: WITH_CHOICE, ..lane("sse, 1 conn., choice", 1_000, true, 1) },
+    Lane { model: WITH_CHOICE, ..lane("sse burst, choice", 1_000, true, 64) },
 ];
 
 impl Lane {
     /// The whole request, ready to be written.
     pub fn request(&self, server: &Server) -> Vec<u8> {
-        let model = if self.path.contains("chat") { "gpt-5-mini" } else { "claude-sonnet-4-5" };
+        let model = self.model;
         let head = format!(
             r#"{{"model":"{model}","max_tokens":1024,"stream":{},"messages":[{{"role":"user","content":""#,
             self.stream
@@ -67,13 +77,34 @@ const STREAMS_MAX: usize = 10_000;
 /// How long a node has to give memory back that its callers have left.
 const CALM: Duration = Duration::from_secs(30);
 
-/// Memory per open stream: how much a node's resident set grows while streams are open, and where it comes back to.
-pub async fn open_streams(servers: &Servers) -> String {
-    let Some(server) = servers.all.iter().find(|server| server.name == "sproxy buffered") else {
-        return String::new();
-    };
+/// What became of many slow streams at once.
+#[derive(serde::Serialize)]
+pub struct OpenStreams {
+    pub server: &'static str,
+    pub count: usize,
+    /// Of these, streams that came to their end.
+    pub complete: usize,
+    pub kb_per_stream: f64,
+    pub idle_mb: f64,
+    pub before_mb: f64,
+    pub open_mb: f64,
+    /// Some time after they are gone.
+    pub after_mb: f64,
+}
+
+/// Memory per open stream: how much a server's resident set grows while streams are open, whether all of them come to
+/// their end, and where the memory comes back to.
+pub async fn open_streams(servers: &Servers) -> Vec<OpenStreams> {
+    let mut rows = Vec::new();
+    for server in servers.all.iter().filter(|server| server.name != "direct") {
+        rows.push(Box::pin(open_streams_at(server)).await);
+    }
+    rows
+}
+
+async fn open_streams_at(server: &Server) -> OpenStreams {
     let count = STREAMS_MAX.min(descriptors().saturating_sub(2_000) / 2);
-    let slow = Lane { delay_ms: 2_000, events: 10, ..lane("open", 1_000, true, 1) };
+    let slow = Lane { delay_ms: 3_000, events: 6, ..lane("open", 1_000, true, 1) };
     let request = slow.request(server);
     let before = server.rss_kb();
     let mut open = Vec::with_capacity(count);
@@ -82,25 +113,39 @@ pub async fn open_streams(servers: &Servers) -> String {
         socket.write_all(&request).await.expect("a request");
         open.push(socket);
     }
-    let mut flowing = 0;
-    for socket in &mut open {
-        let mut buffer = [0; 4096];
-        let read = tokio::time::timeout(Duration::from_secs(10), socket.read(&mut buffer)).await;
-        flowing += usize::from(matches!(read, Ok(Ok(1..))));
+    let mut begun = Vec::with_capacity(count);
+    for mut socket in open {
+        let mut text = vec![0; 4096];
+        let read = tokio::time::timeout(Duration::from_secs(30), socket.read(&mut text)).await;
+        text.truncate(read.ok().and_then(Result::ok).unwrap_or_default());
+        begun.push((socket, text));
     }
     let loaded = server.rss_kb();
-    drop(open);
+    let mut complete = 0;
+    for (mut socket, mut text) in begun {
+        let mut buffer = [0; 16 * 1024];
+        // The end of the chunked body.
+        while !text.ends_with(b"0\r\n\r\n") {
+            let read = tokio::time::timeout(Duration::from_mins(1), socket.read(&mut buffer)).await;
+            match read {
+                Ok(Ok(read @ 1..)) => text.extend_from_slice(&buffer[..read]),
+                _ => break,
+            }
+        }
+        complete += usize::from(text.ends_with(b"0\r\n\r\n"));
+    }
     tokio::time::sleep(CALM).await;
     let mb = |kb: u64| kb as f64 / 1024.0;
-    format!(
-        "resident {:.1} MB idle after the start, {:.1} MB after the load above; {count} open streams, of which {flowing} \
-         flow: {:.1} MB, {:.1} KB for each; {:.1} MB {CALM:?} after they are gone",
-        mb(server.idle_kb),
-        mb(before),
-        mb(loaded),
-        loaded.saturating_sub(before) as f64 / count as f64,
-        mb(server.rss_kb()),
-    )
+    OpenStreams {
+        server: server.name,
+        count,
+        complete,
+        kb_per_stream: loaded.saturating_sub(before) as f64 / count as f64,
+        idle_mb: mb(server.idle_kb),
+        before_mb: mb(before),
+        open_mb: mb(loaded),
+        after_mb: mb(server.rss_kb()),
+    }
 }
 
 /// How many descriptors this process, and so each of its children, may have.

@@ -27,7 +27,7 @@ mod servers;
 
 use std::time::Duration;
 
-use lanes::{LANES, Lane};
+use lanes::{LANES, Lane, OpenStreams};
 use servers::{Server, Servers};
 
 /// One measurement of one server in one lane.
@@ -65,7 +65,7 @@ fn main() {
     }
     print_table(&rows);
     let memory = runtime.block_on(lanes::open_streams(&servers));
-    println!("\n{memory}");
+    print_streams(&memory);
     let report = serde_json::json!({ "rows": rows, "memory": memory });
     std::fs::create_dir_all("target/bench").unwrap();
     std::fs::write("target/bench/gateway.json", serde_json::to_string_pretty(&report).unwrap()).unwrap();
@@ -136,6 +136,27 @@ fn median(figures: &[Figure]) -> Figure {
         p50_us: middle(|f| f.p50_us),
         p99_us: middle(|f| f.p99_us),
         errors: figures.iter().map(|f| f.errors).sum(),
+    }
+}
+
+fn print_streams(rows: &[OpenStreams]) {
+    println!(
+        "\n{:<22} {:<18} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "slow streams", "server", "open", "complete", "KB each", "MB idle", "before", "open", "after"
+    );
+    for row in rows {
+        println!(
+            "{:<22} {:<18} {:>8} {:>8} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1}",
+            "at once",
+            row.server,
+            row.count,
+            row.complete,
+            row.kb_per_stream,
+            row.idle_mb,
+            row.before_mb,
+            row.open_mb,
+            row.after_mb,
+        );
     }
 }
 

@@ -87,6 +87,8 @@ impl Servers {
             "[node]\nid = \"sp-1\"\ndata_dir = \"{}\"\n[http]\nlisten = \"{http}\"\n[cluster]\nlisten = \"{grpc}\"\n\
              [usage]\ndurability = \"{durability}\"\n[log]\nlevel = \"warn\"\n\
              [[targets]]\nname = \"a\"\nprovider = \"anthropic\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n\
+             [[targets]]\nname = \"b\"\nprovider = \"anthropic\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n\
+             models = [\"claude-haiku-4-5\"]\ntier = 1\n\
              [[targets]]\nname = \"o\"\nprovider = \"openai\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n",
             data.display()
         );
@@ -120,7 +122,7 @@ fn nginx_config(directory: &Path, listen: SocketAddr, mock: SocketAddr) -> Strin
     let directory = directory.display();
     format!(
         "worker_processes 2; daemon off; pid {directory}/nginx.pid; error_log /dev/null;\n\
-         events {{ worker_connections 4096; }}\n\
+         events {{ worker_connections 16384; }}\n\
          http {{ access_log off; client_body_temp_path {directory}; proxy_temp_path {directory};\n\
          fastcgi_temp_path {directory}; uwsgi_temp_path {directory}; scgi_temp_path {directory};\n\
          keepalive_requests 100000000; upstream mock {{ server {mock}; keepalive 256; keepalive_requests 100000000; }}\n\

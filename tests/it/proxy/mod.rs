@@ -5,6 +5,7 @@ mod credentials;
 mod failover;
 mod routing;
 mod sdk;
+mod sticky;
 mod streams;
 
 use std::collections::BTreeSet;
