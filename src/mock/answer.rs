@@ -10,29 +10,10 @@ use http_body::{Frame, SizeHint};
 use memchr::memmem;
 use tokio::time::Sleep;
 
-use crate::mock::served_totals::{Connection, ServedAnswer};
-
-/// Placeholder in prebuilt answers for the digits that differ in every answer.
-pub const ID: &str = "0000mock0000";
-
-/// An answer made by a dialect: a body in chunks.
-#[derive(Debug)]
-pub struct AnswerBody {
-    pub content_type: &'static str,
-    /// One chunk per event; a single one if it is no stream.
-    pub frames: Vec<Vec<u8>>,
-    pub is_stream: bool,
-}
-
-impl AnswerBody {
-    pub fn json(body: String) -> Self {
-        Self { content_type: "application/json", frames: vec![body.into_bytes()], is_stream: false }
-    }
-
-    pub fn events(frames: Vec<Vec<u8>>) -> Self {
-        Self { content_type: "text/event-stream; charset=utf-8", frames, is_stream: true }
-    }
-}
+use crate::mock::answer_body::{AnswerBody, ID};
+use crate::mock::connection::Connection;
+use crate::mock::served_totals::ServedAnswer;
+use crate::mock::steering::Place;
 
 /// An [`AnswerBody`] in one piece, ready to be sent any number of times.
 #[derive(Debug)]
@@ -84,16 +65,30 @@ impl PrebuiltAnswer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyEnd {
     Complete,
-    /// The connection breaks off halfway.
-    Cut,
-    /// Nothing more comes from halfway on.
-    Hang,
+    /// The connection breaks off; in HTTP/2 the stream is reset.
+    Cut(Place),
+    /// The connection is reset.
+    Reset(Place),
+    /// Nothing more comes.
+    Hang(Place),
 }
 
 /// The mock breaks off on purpose.
 #[derive(Debug, thiserror::Error)]
-#[error("failing on purpose")]
-pub struct FailedOnPurpose;
+pub enum FailedOnPurpose {
+    #[error("failing on purpose")]
+    Closed,
+    /// With the reason that hyper gives.
+    #[error("refusing on purpose")]
+    Refused(#[source] h2::Error),
+}
+
+impl FailedOnPurpose {
+    /// A stream that was not processed (RFC 9113, 8.7).
+    pub fn refused_stream() -> Self {
+        Self::Refused(h2::Reason::REFUSED_STREAM.into())
+    }
+}
 
 /// The body of an answer that is being sent.
 #[derive(Debug)]
@@ -139,11 +134,13 @@ impl Body {
         match end {
             BodyEnd::Complete if delay.is_zero() || !built.is_stream => pieces.push(rest.len()),
             BodyEnd::Complete => pieces = lengths(&built.ends),
-            BodyEnd::Cut | BodyEnd::Hang if built.is_stream => {
+            BodyEnd::Cut(place) | BodyEnd::Reset(place) | BodyEnd::Hang(place) if built.is_stream => {
                 pieces = lengths(&built.ends);
-                pieces.drain(..pieces.len() / 2);
+                pieces.drain(..pieces.len() - place.of(pieces.len()));
             }
-            BodyEnd::Cut | BodyEnd::Hang => pieces.push(rest.len() / 2),
+            BodyEnd::Cut(place) | BodyEnd::Reset(place) | BodyEnd::Hang(place) => {
+                pieces.extend((place.of(2) > 0).then_some(rest.len() / 2));
+            }
         }
         let has_length = !built.is_stream;
         Self { rest, pieces, delay, pause: None, end, flushed: false, has_length, receipt: Some(receipt) }
@@ -187,14 +184,20 @@ impl http_body::Body for Body {
         }
         match self.end {
             BodyEnd::Complete => Poll::Ready(None),
-            BodyEnd::Hang => Poll::Pending,
+            BodyEnd::Hang(_) => Poll::Pending,
             // What was sent before has to reach the socket first; the connection flushes when it has to wait.
-            BodyEnd::Cut if !self.flushed => {
+            BodyEnd::Cut(_) | BodyEnd::Reset(_) if !self.flushed => {
                 self.flushed = true;
                 self.pause = Some(Box::pin(tokio::time::sleep(Duration::from_millis(1))));
                 self.poll_frame(cx)
             }
-            BodyEnd::Cut => Poll::Ready(Some(Err(FailedOnPurpose))),
+            BodyEnd::Cut(_) => Poll::Ready(Some(Err(FailedOnPurpose::Closed))),
+            BodyEnd::Reset(_) => {
+                if let Some((_, connection)) = &self.receipt {
+                    connection.abort();
+                }
+                Poll::Ready(Some(Err(FailedOnPurpose::Closed)))
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Anthropic Messages: answers and their streams. Source: Anthropic API, "Messages" and "Streaming messages".
 
-use crate::mock::answer::{AnswerBody, ID};
+use crate::mock::answer_body::{AnswerBody, ID};
 use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::text;
 

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::mock::answer::AnswerBody;
+use crate::mock::answer_body::AnswerBody;
 use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::anthropic;
 use crate::mock::event_stream::frame;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::domain::provider::Provider;
-use crate::mock::answer::{AnswerBody, ID};
+use crate::mock::answer_body::{AnswerBody, ID};
 use crate::mock::api::Api;
 use crate::mock::event_stream::frame;
 
@@ -27,11 +27,13 @@ pub struct ErrorSpec {
     /// the one that goes with the status.
     pub name: Option<Arc<str>>,
     pub message: Arc<str>,
+    /// The whole of the answer's body, or of the event, in place of one that is made of the above.
+    pub body: Option<Arc<str>>,
 }
 
 impl ErrorSpec {
     pub fn new(status: u16, message: impl Into<Arc<str>>) -> Self {
-        Self { status, name: None, message: message.into() }
+        Self { status, name: None, message: message.into(), body: None }
     }
 
     fn name_or<'a>(&'a self, usual: &'a str) -> &'a str {
@@ -45,6 +47,9 @@ impl ErrorSpec {
 
 /// An error answer.
 pub fn answer(api: Api, error: &ErrorSpec) -> AnswerBody {
+    if let Some(body) = &error.body {
+        return AnswerBody::json(body.to_string());
+    }
     AnswerBody::json(match api {
         Api::Own(Provider::Anthropic) => anthropic(error),
         Api::Own(Provider::Openai) => openai(error),
@@ -55,15 +60,21 @@ pub fn answer(api: Api, error: &ErrorSpec) -> AnswerBody {
     })
 }
 
-/// The event with which a stream of status 200 reports that it failed; `None`: as the API usually does.
-pub fn event(api: Api, error: Option<&ErrorSpec>) -> Vec<u8> {
-    let usual = match api {
+/// What an API says where it fails in the middle of a stream.
+pub fn usual_event(api: Api) -> ErrorSpec {
+    let status = match api {
         Api::Own(Provider::Anthropic) | Api::Vertex => 529,
         Api::Own(Provider::Openai | Provider::Ollama) => 500,
         Api::Own(Provider::Gemini) | Api::Bedrock => 503,
     };
-    let usual = ErrorSpec::new(usual, ASKED);
-    let error = error.unwrap_or(&usual);
+    ErrorSpec::new(status, ASKED)
+}
+
+/// The event with which a stream of status 200 reports that it failed.
+pub fn event(api: Api, error: &ErrorSpec) -> Vec<u8> {
+    if let Some(body) = &error.body {
+        return body.as_bytes().to_vec();
+    }
     match api {
         Api::Own(Provider::Anthropic) | Api::Vertex => {
             format!("event: error\ndata: {}\n\n", anthropic(error))

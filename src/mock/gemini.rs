@@ -1,6 +1,6 @@
 //! Gemini `generateContent` and its streams. Source: Gemini API reference, `GenerateContentResponse`.
 
-use crate::mock::answer::{AnswerBody, ID};
+use crate::mock::answer_body::{AnswerBody, ID};
 use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::text;
 

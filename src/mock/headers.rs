@@ -1,7 +1,10 @@
 //! The response headers that providers send and clients look at.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::domain::clock::Timestamp;
 use crate::domain::provider::Provider;
 use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::api::Api;
@@ -47,6 +50,31 @@ pub fn insert(headers: &mut HeaderMap, api: Api, error: Option<&ErrorSpec>, spec
         }
         _ => {}
     }
+}
+
+/// Changes headers as a script says; `None` leaves one out.
+pub fn change(headers: &mut HeaderMap, changes: &[(HeaderName, Option<String>)], now: Timestamp) {
+    for (name, value) in changes {
+        let value = value.as_ref().map(|value| HeaderValue::from_str(&moment(name, value, now)));
+        match value {
+            Some(Ok(value)) => drop(headers.insert(name, value)),
+            Some(Err(_)) | None => drop(headers.remove(name)),
+        }
+    }
+}
+
+/// `now+30s` as a moment, in the form that the header has; anything else is what it is.
+fn moment(name: &HeaderName, value: &str, now: Timestamp) -> String {
+    let Some(later) = value.strip_prefix("now+").and_then(|later| humantime::parse_duration(later).ok())
+    else {
+        return value.to_owned();
+    };
+    let at = now.plus(later);
+    if name == http::header::RETRY_AFTER {
+        let since = Duration::from_secs(at.as_secs().unsigned_abs());
+        return httpdate::fmt_http_date(UNIX_EPOCH + since);
+    }
+    at.to_string()
 }
 
 const ANTHROPIC: &[(&str, &str)] = &[

@@ -9,7 +9,7 @@ use memchr::memmem;
 use crate::dialect::path_model;
 use crate::dialect::request::BodyPeek;
 use crate::domain::provider::Provider as Dialect;
-use crate::mock::answer::AnswerBody;
+use crate::mock::answer_body::AnswerBody;
 use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::api::Api;
 use crate::mock::cloud_paths::{self, CloudVerb};
@@ -128,6 +128,12 @@ impl Call {
         Self { kind: self.kind.with_body(body), ..self }
     }
 
+    /// The model, where `asked` is what it is asked.
+    pub fn model<'a>(&'a self, asked: &'a [u8]) -> Cow<'a, str> {
+        let named = self.model.as_deref().map(Cow::Borrowed);
+        named.or_else(|| BodyPeek::read(asked).model).unwrap_or(Cow::Borrowed("mock-model"))
+    }
+
     /// What the model is asked: the body, or what is in it.
     pub fn asked<'b>(&self, body: &'b [u8]) -> Cow<'b, [u8]> {
         match self.kind {
@@ -234,6 +240,23 @@ impl Kind {
             | Self::OllamaVersion => Dialect::Ollama,
             Self::Models(dialect) | Self::Unknown(dialect) => dialect,
         })
+    }
+
+    /// Whether its answer comes event by event.
+    pub fn is_stream(self) -> bool {
+        matches!(
+            self,
+            Self::GenerateEvents
+                | Self::Messages { stream: true }
+                | Self::Invoke { stream: true }
+                | Self::Predict { stream: true }
+                | Self::Chat { stream: true }
+                | Self::Completion { stream: true }
+                | Self::Responses { stream: true }
+                | Self::Generate { stream: true }
+                | Self::OllamaChat { stream: true }
+                | Self::OllamaGenerate { stream: true }
+        )
     }
 
     /// What an answer calls the model that was asked for as `model`.

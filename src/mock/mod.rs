@@ -10,17 +10,21 @@
 //! | `mock-events` | how many pieces of text a stream has |
 //! | `mock-delay-ms` | pause between the events of a stream; before a JSON answer |
 //! | `mock-status` | an error of the dialect with this status |
-//! | `mock-fail` | `before-headers`, `mid-stream` (cut there), `hang` (no answer), `hang-mid-stream`, `error-event` |
+//! | `mock-fail` | `before-headers`, `mid-stream` (closed there), `reset`, `reset-mid-stream`, `hang` (no answer), `hang-mid-stream`, `error-event` (of a stream; else an error), `close-after` (a good answer), and in HTTP/2 `goaway` and `refused-stream` |
+//! | `mock-after` | behind how many events of a stream it fails |
 //! | `mock-tool` | a call of the tool with this name; without it, of the one that the request forces |
 //! | `mock-encoding` | `gzip`, `deflate`, `br`, `zstd` |
 //!
 //! Its own paths: `GET /mock/served` (what was answered completely, per model), `GET /mock/last` and
-//! `/mock/last/body` (the last request it saw), `POST /mock/defaults` (steering for requests that bring none).
+//! `/mock/last/body` (the last request it saw), `POST /mock/defaults` (steering for requests that bring none),
+//! `POST /mock/script` (what happens to the next calls, see [`script`]) and `GET /mock/script` (how often each step was
+//! played).
 //!
 //! Anthropic's models are served as AWS Bedrock and Google's Vertex AI serve them, too; what these want otherwise than
 //! Anthropic's own API is demanded. Credentials are checked if any are set ([`Options`]).
 
 mod answer;
+mod answer_body;
 mod answer_spec;
 mod anthropic;
 mod api;
@@ -28,9 +32,11 @@ mod bedrock;
 mod cloud_bodies;
 mod cloud_paths;
 mod compress;
+mod connection;
 mod credentials;
 mod errors;
 mod event_stream;
+mod extras;
 mod gemini;
 mod headers;
 mod kind;
@@ -39,8 +45,10 @@ mod openai;
 mod options;
 mod responses;
 mod route;
+mod script;
 mod served_totals;
 mod steering;
+mod step;
 mod text;
 mod tools;
 
@@ -54,10 +62,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::mock::connection::Wire;
 pub use crate::mock::credentials::Credentials;
 pub use crate::mock::options::Options;
 use crate::mock::route::Provider;
-use crate::mock::served_totals::{Connection, FlushTracking};
+pub use crate::mock::script::ReadScript;
 
 /// The first bytes of HTTP/2 with prior knowledge (`PRI * HTTP/2.0`), as far as it takes to tell it from `POST`.
 const HTTP2_PREFACE: &[u8] = b"PRI";
@@ -93,8 +102,8 @@ async fn connection(stream: TcpStream, provider: Arc<Provider>) {
     }
     let mut first = [0; HTTP2_PREFACE.len()];
     let http2 = matches!(stream.peek(&mut first).await, Ok(3)) && first == HTTP2_PREFACE;
-    let connection = Arc::new(Connection::new(provider.served_totals()));
-    let io = TokioIo::new(FlushTracking::new(stream, connection.clone()));
+    let connection = Arc::new(provider.connection(http2));
+    let io = TokioIo::new(Wire::new(stream, connection.clone()));
     let service = service_fn(move |request: Request<Incoming>| {
         let (provider, connection) = (provider.clone(), connection.clone());
         async move { provider.answer(request, connection).await }

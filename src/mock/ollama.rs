@@ -1,6 +1,6 @@
 //! Ollama. Source: `docs/api.md` in ollama/ollama.
 
-use crate::mock::answer::AnswerBody;
+use crate::mock::answer_body::AnswerBody;
 use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::text;
 

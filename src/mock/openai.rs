@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::mock::answer::{AnswerBody, ID};
+use crate::mock::answer_body::{AnswerBody, ID};
 use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::text;
 

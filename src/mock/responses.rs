@@ -1,6 +1,6 @@
 //! OpenAI Responses. Source: OpenAI API reference, "Responses" and "Streaming events".
 
-use crate::mock::answer::{AnswerBody, ID};
+use crate::mock::answer_body::{AnswerBody, ID};
 use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::openai::CREATED;
 use crate::mock::text;

@@ -1,10 +1,12 @@
 //! Which request gets which answer.
 
 use std::collections::HashMap;
+use std::future::{self, Pending, Ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -13,15 +15,20 @@ use parking_lot::Mutex;
 
 use crate::dialect::request::BodyPeek;
 use crate::domain::clock::{Clock, SystemClock};
-use crate::mock::answer::{AnswerBody, Body, BodyEnd, FailedOnPurpose, PrebuiltAnswer};
+use crate::mock::answer::{Body, BodyEnd, FailedOnPurpose, PrebuiltAnswer};
+use crate::mock::answer_body::AnswerBody;
 use crate::mock::answer_spec::AnswerSpec;
 use crate::mock::api::Api;
+use crate::mock::connection::Connection;
+use crate::mock::credentials::Credentials;
 use crate::mock::errors::ErrorSpec;
 use crate::mock::kind::{Call, Kind};
 use crate::mock::options::Options;
-use crate::mock::served_totals::{Connection, ServedAnswer, ServedTotals, Sums};
-use crate::mock::steering::{Encoding, Fail, Steering};
-use crate::mock::{cloud_bodies, compress, credentials, errors, headers, tools};
+use crate::mock::script::{ReadScript, Script};
+use crate::mock::served_totals::{ServedAnswer, ServedTotals, Sums};
+use crate::mock::steering::{Encoding, Fail, Place, Steering};
+use crate::mock::step::{Action, CallView};
+use crate::mock::{cloud_bodies, compress, credentials, errors, extras, headers, tools};
 
 /// Largest request body that is read.
 const BODY_MAX: usize = 256 * 1024 * 1024;
@@ -39,7 +46,8 @@ struct Key {
     encoding: Option<Encoding>,
     /// An error answer, and in whose manner.
     error: Option<(Api, ErrorSpec)>,
-    error_event: bool,
+    /// An error event, and where in the stream.
+    error_event: Option<(Place, ErrorSpec)>,
 }
 
 /// The last request, as it came.
@@ -47,6 +55,22 @@ struct Key {
 struct LastRequest {
     parts: Parts,
     body: Bytes,
+}
+
+/// A request, and what is to be done with it.
+struct Ask<'a> {
+    call: &'a Call,
+    parts: &'a Parts,
+    body: &'a [u8],
+    steering: &'a Steering,
+    /// The script's.
+    action: Option<&'a Action>,
+}
+
+impl Ask<'_> {
+    fn scripted_error(&self) -> Option<ErrorSpec> {
+        self.action?.error.clone()
+    }
 }
 
 /// The mock: its sums, its cache of answers, and the last request.
@@ -57,16 +81,22 @@ pub struct Provider {
     last: Mutex<Option<LastRequest>>,
     defaults: Mutex<Steering>,
     number: AtomicU64,
-    options: Options,
+    credentials: Credentials,
+    script: Arc<Script>,
 }
 
 impl Provider {
     pub fn new(options: Options) -> Self {
-        Self { options, ..Self::default() }
+        Self {
+            credentials: options.credentials,
+            script: Arc::new(Script::new(options.script)),
+            ..Self::default()
+        }
     }
 
-    pub fn served_totals(&self) -> Arc<ServedTotals> {
-        self.served_totals.clone()
+    /// The state of a new connection.
+    pub fn connection(&self, is_http2: bool) -> Connection {
+        Connection::new(self.served_totals.clone(), self.script.clone(), is_http2)
     }
 
     /// Answers one request.
@@ -78,70 +108,93 @@ impl Provider {
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> Result<Response<Body>, FailedOnPurpose> {
+        let stream = connection.begin_request();
         let (parts, incoming) = request.into_parts();
-        let body = Limited::new(incoming, BODY_MAX).collect().await.map_err(|_| FailedOnPurpose)?.to_bytes();
+        let body = Limited::new(incoming, BODY_MAX).collect().await.map_err(|_| FailedOnPurpose::Closed)?;
+        let body = body.to_bytes();
+        connection.request_is_read();
         if let Some(answer) = self.control(&parts, &body) {
             return Ok(answer);
         }
-        let steering = self.defaults.lock().clone().updated_from(parts.uri.query(), &parts.headers);
         let call = Call::of(&parts).with_body(&body);
-        match steering.fail {
-            Some(Fail::BeforeHeaders) => return Err(FailedOnPurpose),
-            Some(Fail::Hang) => std::future::pending().await,
-            _ => {}
-        }
-        let error = self.error(&call, &steering, &parts, &body);
-        let answer = self.inference(&call, &steering, error, &body, connection).await;
+        let action = self.action(&call, &parts, &body);
+        let steering = self.defaults.lock().clone();
+        let steering = action.iter().fold(steering, |steering, action| action.steered(steering));
+        let steering = steering.updated_from(parts.uri.query(), &parts.headers);
+        let answer = if let Some(failure) = before_head(steering.failure(), &connection, stream) {
+            failure.await
+        } else {
+            let (steering, action) = (&steering, action.as_ref());
+            let ask = Ask { call: &call, parts: &parts, body: &body, steering, action };
+            Ok(self.inference(&ask, connection).await)
+        };
         *self.last.lock() = Some(LastRequest { parts, body });
-        Ok(answer)
+        answer
+    }
+
+    /// What the script has for a call.
+    fn action(&self, call: &Call, parts: &Parts, body: &[u8]) -> Option<Action> {
+        if self.script.is_empty() {
+            return None;
+        }
+        let body = call.asked(body);
+        self.script.play(&CallView {
+            kind: call.kind,
+            path: parts.uri.path(),
+            model: &call.model(&body),
+            keys: credentials::presented(parts),
+            betas: extras::betas(&parts.headers, &body),
+            body: &body,
+        })
     }
 
     /// The error that a request gets, if any, and in whose manner.
-    fn error(
-        &self,
-        call: &Call,
-        steering: &Steering,
-        parts: &Parts,
-        body: &[u8],
-    ) -> Option<(Api, ErrorSpec)> {
-        let api = call.kind.api();
-        if call.kind != Kind::Root
-            && let Err(wrong) = self.options.credentials.check(parts, body, SystemClock.now())
+    fn error(&self, ask: &Ask<'_>) -> Option<(Api, ErrorSpec)> {
+        let kind = ask.call.kind;
+        let api = kind.api();
+        if kind != Kind::Root
+            && let Err(wrong) = self.credentials.check(ask.parts, ask.body, SystemClock.now())
         {
             return Some(credentials::refusal(api, &wrong));
         }
-        let asked = steering.status.map(|status| ErrorSpec::new(status, errors::ASKED));
-        let error = asked
-            .or_else(|| call.kind.error())
-            .or_else(|| cloud_bodies::refusal(call.kind, &call.asked(body)));
+        let status = ask.steering.status.map(|status| ErrorSpec::new(status, errors::ASKED));
+        let asked = ask.scripted_error().or(status);
+        let asked = match ask.steering.failure() {
+            // A stream reports it in an event.
+            Some(Fail::ErrorEvent(_)) if kind.is_stream() => None,
+            Some(Fail::ErrorEvent(_)) => Some(asked.unwrap_or_else(|| errors::usual_event(api))),
+            _ => asked,
+        };
+        let error =
+            asked.or_else(|| kind.error()).or_else(|| cloud_bodies::refusal(kind, &ask.call.asked(ask.body)));
         Some((api, error?))
     }
 
-    async fn inference(
-        &self,
-        call: &Call,
-        steering: &Steering,
-        error: Option<(Api, ErrorSpec)>,
-        body: &[u8],
-        connection: Arc<Connection>,
-    ) -> Response<Body> {
-        let (model, spec) = spec(call, steering, &call.asked(body));
-        let key = Key {
-            kind: call.kind,
-            spec,
-            encoding: steering.encoding,
-            error,
-            error_event: steering.fail == Some(Fail::ErrorEvent),
+    async fn inference(&self, ask: &Ask<'_>, connection: Arc<Connection>) -> Response<Body> {
+        let (kind, steering) = (ask.call.kind, ask.steering);
+        let (model, spec) = spec(ask.call, steering, &ask.call.asked(ask.body));
+        let failure = steering.failure();
+        let error_event = match failure {
+            Some(Fail::ErrorEvent(place)) => {
+                let error = ask.scripted_error();
+                Some((place, error.unwrap_or_else(|| errors::usual_event(kind.api()))))
+            }
+            _ => None,
         };
+        let key = Key { kind, spec, encoding: steering.encoding, error: self.error(ask), error_event };
         let built = self.built(&key);
         if !built.is_stream && !steering.delay.is_zero() {
             tokio::time::sleep(steering.delay).await;
         }
-        let end = match steering.fail {
-            Some(Fail::MidStream) => BodyEnd::Cut,
-            Some(Fail::HangMidStream) => BodyEnd::Hang,
+        let end = match failure {
+            Some(Fail::Close(place)) => BodyEnd::Cut(place),
+            Some(Fail::Reset(place)) => BodyEnd::Reset(place),
+            Some(Fail::Stall(place)) => BodyEnd::Hang(place),
             _ => BodyEnd::Complete,
         };
+        if failure == Some(Fail::CloseAfter) {
+            connection.close_after_answer();
+        }
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let served = ServedAnswer { model, sums: sums(&key) };
         let mut response =
@@ -155,8 +208,11 @@ impl Provider {
         if let Some(encoding) = key.encoding {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
         }
-        let api = key.error.as_ref().map_or(call.kind.api(), |(api, _)| *api);
+        let api = key.error.as_ref().map_or(kind.api(), |(api, _)| *api);
         headers::insert(headers, api, error, &key.spec, number);
+        if let Some(action) = ask.action {
+            headers::change(headers, &action.headers, SystemClock.now());
+        }
         response
     }
 
@@ -186,19 +242,58 @@ impl Provider {
                 *self.defaults.lock() = Steering::default().updated_from(parts.uri.query(), &parts.headers);
                 Some(Response::new(Body::full(body.slice(..0))))
             }
+            (&Method::GET, "/mock/script") => Some(json(&self.script.played())),
+            (&Method::POST, "/mock/script") => Some(match ReadScript::read(body) {
+                Ok(script) => {
+                    self.script.replace(script);
+                    Response::new(Body::full(body.slice(..0)))
+                }
+                Err(wrong) => {
+                    let mut answer = Response::new(Body::full(wrong));
+                    *answer.status_mut() = StatusCode::BAD_REQUEST;
+                    answer
+                }
+            }),
             _ => None,
         }
     }
 }
 
+/// A failure that leaves a request without the head of an answer.
+fn before_head(
+    failure: Option<Fail>,
+    connection: &Connection,
+    stream: u32,
+) -> Option<Either<Ready<Unanswered>, Pending<Unanswered>>> {
+    let fails = |error| Some(Either::Left(future::ready(Err(error))));
+    match failure? {
+        Fail::Reset(Place::BeforeHead) => {
+            connection.abort();
+            fails(FailedOnPurpose::Closed)
+        }
+        Fail::Stall(Place::BeforeHead) => Some(Either::Right(future::pending())),
+        Fail::Goaway if connection.is_http2() => {
+            connection.go_away_before(stream);
+            Some(Either::Right(future::pending()))
+        }
+        Fail::RefusedStream if connection.is_http2() => fails(FailedOnPurpose::refused_stream()),
+        Fail::Close(Place::BeforeHead) | Fail::Goaway | Fail::RefusedStream | Fail::CloseUnread => {
+            fails(FailedOnPurpose::Closed)
+        }
+        Fail::Close(_) | Fail::Reset(_) | Fail::Stall(_) | Fail::ErrorEvent(_) | Fail::CloseAfter => None,
+    }
+}
+
+type Unanswered = Result<Response<Body>, FailedOnPurpose>;
+
 /// The model that is asked for, and the parameters of an answer: steered ones, else what the request asks for.
 fn spec(call: &Call, steering: &Steering, body: &[u8]) -> (Arc<str>, AnswerSpec) {
     let asked = BodyPeek::read(body);
-    let model = call.model.as_deref().or(asked.model.as_deref()).unwrap_or("mock-model");
+    let model = call.model(body);
     let cached = steering.cache_read + steering.cache_write + steering.cache_write_1h;
     let output = if call.kind.has_output() { steering.output.unwrap_or(OUTPUT_DEFAULT) } else { 0 };
     let spec = AnswerSpec {
-        model: call.kind.answering_model(model).as_ref().into(),
+        model: call.kind.answering_model(&model).as_ref().into(),
         input: steering.input.unwrap_or_else(|| asked.input_tokens_estimate()).max(cached),
         output,
         cache_read: steering.cache_read,
@@ -209,7 +304,7 @@ fn spec(call: &Call, steering: &Steering, body: &[u8]) -> (Arc<str>, AnswerSpec)
         wants_usage: asked.usage_option.is_set(),
         tool: if output == 0 { None } else { tools::call(steering.tool.as_deref(), body) },
     };
-    (model.into(), spec)
+    (model.as_ref().into(), spec)
 }
 
 fn build(key: &Key) -> PrebuiltAnswer {
@@ -218,9 +313,9 @@ fn build(key: &Key) -> PrebuiltAnswer {
         None => key.kind.answer(&key.spec),
     };
     let is_framed = key.kind.is_framed() && body.is_stream;
-    if key.error_event && body.is_stream {
-        body.frames.truncate(body.frames.len() / 2);
-        body.frames.push(errors::event(key.kind.api(), None));
+    if let Some((place, error)) = key.error_event.as_ref().filter(|_| body.is_stream) {
+        body.frames.truncate(place.of(body.frames.len()));
+        body.frames.push(errors::event(key.kind.api(), error));
     }
     let compressed = key.encoding.and_then(|encoding| compress::compress(encoding, &body.frames).ok());
     match compressed {
@@ -234,7 +329,7 @@ fn sums(key: &Key) -> Sums {
     match &key.error {
         _ if !key.kind.is_inference() => Sums::default(),
         Some(_) => Sums { errors: 1, ..Sums::default() },
-        None if key.error_event => Sums { errors: 1, ..Sums::default() },
+        None if key.error_event.is_some() => Sums { errors: 1, ..Sums::default() },
         None => Sums { requests: 1, input: key.spec.input, output: key.spec.output, errors: 0 },
     }
 }

@@ -26,23 +26,67 @@ pub struct Steering {
     /// Answer an error with this status.
     pub status: Option<u16>,
     pub fail: Option<Fail>,
+    /// Where in the answer it fails, unless `fail` says it.
+    pub after: Option<usize>,
     /// Call the tool of this name.
     pub tool: Option<Box<str>>,
     pub encoding: Option<Encoding>,
 }
 
+/// How an answer fails, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fail {
-    /// The connection closes without an answer.
-    BeforeHeaders,
-    /// The connection closes in the middle of the body.
-    MidStream,
-    /// No answer, and the connection stays open.
-    Hang,
-    /// Half a body, and the connection stays open.
-    HangMidStream,
-    /// An error event in the middle of a stream with status 200.
-    ErrorEvent,
+    /// The connection closes.
+    Close(Place),
+    /// The connection is reset.
+    Reset(Place),
+    /// Nothing more comes, and the connection stays open.
+    Stall(Place),
+    /// An error event in a stream with status 200.
+    ErrorEvent(Place),
+    /// The answer is good, and then the connection closes without having said so.
+    CloseAfter,
+    /// The connection closes before the request has been read. Only a script can say so.
+    CloseUnread,
+    /// A GOAWAY which says that the request was not processed; over HTTP/1.1 the connection closes.
+    Goaway,
+    /// The stream is refused, so that it was not processed; over HTTP/1.1 the connection closes.
+    RefusedStream,
+}
+
+/// A place in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    BeforeHead,
+    /// In the middle of the body.
+    Halfway,
+    /// Behind this many events of a stream; of another body, behind its head for 0 and in the middle for more.
+    Events(usize),
+}
+
+impl Fail {
+    /// The same behind `events`, if it has a place.
+    fn after(self, events: Option<usize>) -> Self {
+        let Some(place) = events.map(Place::Events) else { return self };
+        match self {
+            Self::Close(_) => Self::Close(place),
+            Self::Reset(_) => Self::Reset(place),
+            Self::Stall(_) => Self::Stall(place),
+            Self::ErrorEvent(_) => Self::ErrorEvent(place),
+            other @ (Self::CloseAfter | Self::CloseUnread | Self::Goaway | Self::RefusedStream) => other,
+        }
+    }
+}
+
+impl Place {
+    /// How many of `pieces` are sent.
+    pub fn of(self, pieces: usize) -> usize {
+        match self {
+            Self::BeforeHead => 0,
+            Self::Halfway => pieces.div_ceil(2),
+            Self::Events(events) => events.min(pieces),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,7 +132,13 @@ impl Steering {
         self
     }
 
-    fn set(&mut self, name: &str, value: &str) {
+    /// How and where the answer fails.
+    pub fn failure(&self) -> Option<Fail> {
+        self.fail.map(|fail| fail.after(self.after))
+    }
+
+    /// Sets what `name` stands for; `false`: there is no such, or `value` is none of its values.
+    pub fn set(&mut self, name: &str, value: &str) -> bool {
         let count = value.parse::<u64>();
         match (name, count) {
             ("mock-input", Ok(count)) => self.input = Some(count),
@@ -97,28 +147,45 @@ impl Steering {
             ("mock-cache-write", Ok(count)) => self.cache_write = count,
             ("mock-cache-write-1h", Ok(count)) => self.cache_write_1h = count,
             ("mock-reasoning", Ok(count)) => self.reasoning = count,
-            ("mock-events", Ok(count)) => {
-                self.events = Some(usize::try_from(count).unwrap_or(EVENTS_MAX).min(EVENTS_MAX));
-            }
+            ("mock-events", Ok(count)) => self.events = Some(events(count)),
+            ("mock-after", Ok(count)) => self.after = Some(events(count)),
             ("mock-delay-ms", Ok(count)) => self.delay = Duration::from_millis(count),
             ("mock-status", Ok(status)) => {
                 self.status = u16::try_from(status).ok().filter(|status| (400..600).contains(status));
+                return self.status.is_some();
             }
-            ("mock-fail", _) => self.fail = fail(value),
+            ("mock-fail", _) => {
+                self.fail = fail(value);
+                return self.fail.is_some();
+            }
             ("mock-tool", _) => self.tool = (!value.is_empty()).then(|| value.into()),
-            ("mock-encoding", _) => self.encoding = encoding(value),
-            _ => {}
+            ("mock-encoding", _) => {
+                self.encoding = encoding(value);
+                return self.encoding.is_some();
+            }
+            _ => return false,
         }
+        true
     }
+}
+
+fn events(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(EVENTS_MAX).min(EVENTS_MAX)
 }
 
 fn fail(name: &str) -> Option<Fail> {
     Some(match name {
-        "before-headers" => Fail::BeforeHeaders,
-        "mid-stream" => Fail::MidStream,
-        "hang" => Fail::Hang,
-        "hang-mid-stream" => Fail::HangMidStream,
-        "error-event" => Fail::ErrorEvent,
+        "before-headers" => Fail::Close(Place::BeforeHead),
+        "mid-stream" => Fail::Close(Place::Halfway),
+        "reset" => Fail::Reset(Place::BeforeHead),
+        "reset-mid-stream" => Fail::Reset(Place::Halfway),
+        "hang" => Fail::Stall(Place::BeforeHead),
+        "hang-mid-stream" => Fail::Stall(Place::Halfway),
+        "error-event" => Fail::ErrorEvent(Place::Halfway),
+        "close-after" => Fail::CloseAfter,
+        "close-unread" => Fail::CloseUnread,
+        "goaway" => Fail::Goaway,
+        "refused-stream" => Fail::RefusedStream,
         _ => return None,
     })
 }

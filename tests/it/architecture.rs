@@ -45,7 +45,7 @@ const PLACES: [(&str, &[&str]); 28] = [
     ("clap_complete", &["cli"]),
     ("comfy_table", &["cli"]),
     ("figment", &["config"]),
-    ("h2", &["transport"]),
+    ("h2", &["transport", "mock"]),
     ("hyper::client", &["transport"]),
     ("hyper_util::client", &["transport"]),
     ("jsonwebtoken", &["crypto"]),

@@ -196,7 +196,7 @@ async fn a_key_or_a_token_is_demanded_where_one_is_set() {
         credentials.add_header(header).expect("a header");
     }
     assert!(credentials.add_header("no header").is_err());
-    let mock = Mock::with(Options { credentials }).await;
+    let mock = Mock::with(Options { credentials, ..Options::default() }).await;
     let body = json!({ "model": "m", "messages": [] });
     let ask = |path: &str| mock.post(path, &body);
     for (request, expected) in [
@@ -264,7 +264,7 @@ async fn signatures_of_aws_are_verified() {
     let mut credentials = Credentials::default();
     credentials.add_aws(KEY).expect("a key");
     credentials.only_region("eu-west-1");
-    let mock = Mock::with(Options { credentials }).await;
+    let mock = Mock::with(Options { credentials, ..Options::default() }).await;
     let call = invoke_call("/v1/messages", &HeaderMap::new(), ask(false).as_bytes(), BEDROCK_MODEL);
     let call = call.expect("a call");
     let now = SystemClock.now();
@@ -304,7 +304,7 @@ async fn the_clouds_own_clients_work_with_it() {
     let mut credentials = Credentials::default();
     credentials.add_aws("AKIDEXAMPLE:secret").expect("a key");
     credentials.add_header("authorization: Bearer token").expect("a header");
-    let mock = Mock::with(Options { credentials }).await;
+    let mock = Mock::with(Options { credentials, ..Options::default() }).await;
     let expected = run_script(&python, "mock_clouds.py", &[&format!("http://{}", mock.address)]).await;
     let served = mock.get("/mock/served").await;
     let sum = |name: &str| -> u64 {

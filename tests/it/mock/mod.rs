@@ -1,6 +1,7 @@
 //! The mock provider: it answers as steered, fails as told, and knows what it has answered completely.
 
 mod clouds;
+mod scripts;
 
 use std::net::SocketAddr;
 use std::time::Duration;
