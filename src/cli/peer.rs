@@ -21,7 +21,7 @@ pub struct PeerArgs {
 enum Action {
     /// Every node: its address, when it was last seen, what it still owes
     List,
-    /// Ask for no new traffic on a node
+    /// Take a node out of traffic until it is undrained: its /readyz says 503, and what still comes is served
     Drain {
         /// The node's id, such as sp-2
         id: String,
@@ -66,7 +66,10 @@ pub async fn run(args: PeerArgs) -> Result<(), Error> {
         }
         Action::Drain { id } => {
             let peer = client.post(&["admin", "v1", PEERS, &id, "drain"], None).await?;
-            output.done(&peer, &format!("{id} is draining"))
+            output.done(
+                &peer,
+                &format!("{id} is draining: its /readyz says 503, and what still comes is served"),
+            )
         }
         Action::Undrain { id } => {
             let peer = client.post(&["admin", "v1", PEERS, &id, "undrain"], None).await?;

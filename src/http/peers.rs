@@ -28,7 +28,7 @@ pub struct PeerView {
     weight: u32,
     /// Heard of within three heartbeats, and has not left.
     is_active: bool,
-    /// Should get no new traffic.
+    /// Should get no new traffic: an admin has drained it, or it is leaving.
     draining: bool,
     /// When it first registered.
     #[schema(value_type = String, format = DateTime)]
@@ -69,7 +69,7 @@ pub async fn list(State(state): State<ControlState>, _: Admin) -> ApiResult<Json
     Ok(Json(List::whole(state.cluster.peers().into_iter().map(PeerView::from).collect())))
 }
 
-/// Give a node no new traffic; what it has in flight is finished.
+/// Take a node out of traffic until it is undrained, restarts included: its `/readyz` says 503, and what still comes is served.
 #[utoipa::path(post, path = "/admin/v1/peers/{id}/drain", tag = "peers",
     params(("id" = String, Path, description = "The node's id")),
     responses((status = 200, description = "The node", body = PeerView), WriteErrors))]

@@ -62,6 +62,8 @@ pub enum MetaKey {
     IsCopy,
     /// This node's share of per-minute limits as the leader last set it, `part/whole`, for a restart without it.
     LimitShare,
+    /// An admin wants this follower drained, as its leader last told; for a restart without it.
+    Drained,
 }
 
 impl MetaKey {
@@ -83,6 +85,7 @@ impl MetaKey {
             Self::NodeNumber => "node_number",
             Self::IsCopy => "is_copy",
             Self::LimitShare => "limit_share",
+            Self::Drained => "drained",
         }
     }
 }

@@ -129,6 +129,7 @@ pub async fn start(id: NodeId, deps: Dependencies) -> Result<(FollowerService, V
     let last_contact = MetaRepo::on(&deps.store).get(MetaKey::LeaderHeardAt).await?;
     let last_contact =
         last_contact.and_then(|text| text.parse().ok()).unwrap_or_else(|| deps.clock.now().as_micros());
+    let drained = MetaRepo::on(&deps.store).get(MetaKey::Drained).await?.is_some();
     let disk = FollowerDatabase::new(deps.store.clone(), deps.ledger.clone(), deps.accounts);
     let inner = Arc::new(Inner {
         follower: Follower::new(identity, disk, deps.client, deps.sync_batch),
@@ -149,7 +150,7 @@ pub async fn start(id: NodeId, deps: Dependencies) -> Result<(FollowerService, V
         persisted_share: Mutex::default(),
         last_contact: AtomicI64::new(last_contact),
         has_accounts: AtomicBool::new(has_accounts),
-        drained: AtomicBool::new(false),
+        drained: AtomicBool::new(drained),
         leaving: AtomicBool::new(false),
         metrics: FollowerMetrics::default(),
     });
@@ -314,7 +315,7 @@ impl Inner {
                 Ok(None) => {}
                 Ok(Some(draining)) => {
                     self.note_contact();
-                    self.drained.store(draining, Ordering::Relaxed);
+                    self.note_drained(draining).await;
                 }
                 Err(error) => tracing::debug!(%error, "a heartbeat failed"),
             }
@@ -365,17 +366,39 @@ impl Inner {
                     let heard = self.remote_usage.lock().apply(usage, &self.context.quota);
                     heard.map_err(LeaderError::from)?;
                 }
-                Applied::Peers(peers) => self.apply_peers(peers),
+                Applied::Peers(peers) => self.apply_peers(peers).await,
             }
         }
     }
 
-    fn apply_peers(&self, peers: Vec<Peer>) {
+    async fn apply_peers(&self, peers: Vec<Peer>) {
         set_node_share(&self.context.quota, &self.id, self.context.weight, &peers);
-        if let Some(own) = peers.iter().find(|peer| peer.id == self.id) {
-            self.drained.store(own.draining && !self.leaving.load(Ordering::Relaxed), Ordering::Relaxed);
+        let own = peers.iter().find(|peer| peer.id == self.id);
+        // One that leaves is listed as draining by its own word.
+        let draining = own.map(|own| own.draining).filter(|_| !self.leaving.load(Ordering::Relaxed));
+        if let Some(draining) = draining {
+            self.note_drained(draining).await;
         }
         *self.peers.lock() = peers;
+    }
+
+    /// What an admin wants, also for a start without the leader.
+    async fn note_drained(&self, drained: bool) {
+        if self.drained.load(Ordering::Relaxed) == drained {
+            return;
+        }
+        let meta = MetaRepo::on(&self.context.store);
+        let noted = if drained {
+            tracing::info!("drained by an admin: not ready, and whoever comes all the same is served");
+            meta.set(MetaKey::Drained, "true").await
+        } else {
+            tracing::info!("an admin lets this node have traffic again");
+            meta.unset(MetaKey::Drained).await
+        };
+        if let Err(error) = noted {
+            tracing::warn!(%error, "this could not be written down; a start without the leader will not know of it");
+        }
+        self.drained.store(drained, Ordering::Relaxed);
     }
 
     /// Writes what a restart without the leader needs to the database.

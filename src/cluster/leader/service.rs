@@ -136,6 +136,8 @@ async fn take_over_unsynced(deps: &Dependencies) -> Result<(), Failure> {
         // What that leader acknowledged is noted for the day it is followed again.
         deps.ledger.mark_all_unsynced(followed.parse().ok()).await?;
         meta.set(MetaKey::LeaderLedgerId, &own).await?;
+        // What that leader's admins wanted of a follower.
+        meta.unset(MetaKey::Drained).await?;
     }
     let kept = deps.ledger.mark_owed_as_own().await?;
     if kept > 0 {

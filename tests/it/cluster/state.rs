@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{ask, booked, disable, follower, follower_setup, leader, peer};
-use crate::harness::{Mock, until};
+use super::{ask, booked, disable, follower, follower_setup, leader, peer, ready};
+use crate::harness::{Mock, Node, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_reaches_every_node_at_once_and_so_does_a_removal() {
@@ -88,6 +88,32 @@ async fn drained_silent_and_leaving_peers_are_told_apart() {
         .await;
     assert!(one.call(Method::DELETE, "/admin/v1/peers/sp-3", None).await.status().is_success());
     assert!(peer(&one, "sp-3").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_follower_stays_drained_when_it_starts_without_its_leader() {
+    let mock = Mock::start().await;
+    let mut one = leader(&mock).await;
+    let mut two = follower(&mock, &one, "sp-2").await;
+    let reasons = async |two: &Node| -> Value {
+        two.http.get(two.url("/readyz")).send().await.unwrap().json().await.unwrap()
+    };
+    one.call(Method::POST, "/admin/v1/peers/sp-2/drain", None).await;
+    let drained = json!({ "status": "not ready", "reasons": ["the node is drained"] });
+    until("sp-2 is drained", async || (reasons(&two).await == drained).then_some(())).await;
+    one.kill().await;
+    two.process.ask_to_leave().await;
+    assert_eq!(two.process.ended().await, Some(0));
+    two.restart().await;
+    assert_eq!(reasons(&two).await, drained);
+    one.restart().await;
+    assert_eq!(peer(&one, "sp-2").await.unwrap()["draining"], json!(true));
+    one.call(Method::POST, "/admin/v1/peers/sp-2/undrain", None).await;
+    ready(&two).await;
+    two.kill().await;
+    one.kill().await;
+    two.restart().await;
+    assert_eq!(reasons(&two).await["status"], json!("ready"), "nor does it come back to it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
