@@ -32,6 +32,7 @@ use sproxy::domain::ids::{GroupId, NodeId, RequestId, UserId};
 use sproxy::domain::provider::Provider;
 use sproxy::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
 use sproxy::grpc;
+use sproxy::inbound::Shutdown;
 use sproxy::ledger::Ledger;
 use sproxy::quota::Quota;
 use sproxy::store::{Location, MetaKey, MetaRepo, Store, Synchronous, UsageRepo};
@@ -384,7 +385,7 @@ async fn start_leader(
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     let services = grpc::Services::new(&leader, store, &accounts, None, &clock, stop.clone());
     let door = grpc::server(listener, None, services, Duration::from_secs(10)).await.expect("a server");
-    tokio::spawn(door.run(stop.clone(), stop.clone(), TaskTracker::new()));
+    tokio::spawn(door.run(Shutdown::abrupt(stop.clone(), stop.clone()), TaskTracker::new()));
     (ledger, leader, address)
 }
 

@@ -45,6 +45,7 @@ pub(super) fn http(table: &Table<'_>) -> HttpConfig {
         header_timeout: table.duration("header_timeout", Duration::from_millis(100)),
         idle_timeout: table.duration("idle_timeout", Duration::from_millis(100)),
         stall_timeout: table.duration("stall_timeout", Duration::from_millis(100)),
+        shutdown_delay: table.duration("shutdown_delay", Duration::ZERO),
         shutdown_timeout: table.duration("shutdown_timeout", Duration::ZERO),
     }
 }

@@ -81,6 +81,8 @@ pub struct HttpConfig {
     pub idle_timeout: Duration,
     /// How long a caller may read nothing of its answer.
     pub stall_timeout: Duration,
+    /// How long a node that leaves still accepts connections.
+    pub shutdown_delay: Duration,
     pub shutdown_timeout: Duration,
 }
 

@@ -91,6 +91,7 @@ fn http(http: &HttpConfig) -> Settings {
         ("header_timeout", duration(http.header_timeout)),
         ("idle_timeout", duration(http.idle_timeout)),
         ("stall_timeout", duration(http.stall_timeout)),
+        ("shutdown_delay", duration(http.shutdown_delay)),
         ("shutdown_timeout", duration(http.shutdown_timeout)),
     ]
 }

@@ -7,6 +7,7 @@
 //! | a connection that takes nothing of what is sent | `stall_timeout` |
 //! | a body that goes on coming after its request was refused | `request_body`'s bounds of bytes and seconds |
 //! | a connection that is told that there is no place for it | a few seconds, and few of them at once |
+//! | a connection without a request when the node stops accepting | a second |
 //!
 //! No address gets all the places: see `connection_limit`. Both ports, HTTP and gRPC, are a [`Server`] with a [`Handler`].
 
@@ -21,4 +22,4 @@ mod stream;
 pub mod tls;
 
 pub use request_body::RequestBody;
-pub use server::{Handler, Limits, Protocols, Server, bind};
+pub use server::{Handler, Limits, Protocols, Server, Shutdown, bind};

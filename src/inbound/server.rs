@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, Version};
@@ -40,6 +41,10 @@ const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(5);
 const DROPPED_AT_ONCE: usize = 256;
 /// The share of one address in what is still free: alone it comes to eight of nine places.
 const SHARE: usize = 8;
+/// Connections that the system holds ready, at most, and are accepted when the server stops.
+const BACKLOG: usize = 1024;
+/// How long, from then on, a request is waited for that is on its way to an open connection.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
 /// HTTP/2 callers that do not answer a ping are gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
@@ -89,6 +94,12 @@ pub struct Protocols {
 /// One listening socket and its handler.
 pub struct Server<H> {
     listener: Arc<TcpListener>,
+    serving: Arc<Serving<H>>,
+}
+
+/// What connections are served with. They do not hold the socket: it closes when the last is accepted, however long
+/// their answers go on.
+struct Serving<H> {
     tls: Option<Arc<Tls>>,
     handler: Arc<H>,
     http1: Option<http1::Builder>,
@@ -100,12 +111,46 @@ pub struct Server<H> {
     stall_timeout: Option<Duration>,
 }
 
-/// How connections learn that the node leaves.
-#[derive(Clone)]
-struct Shutdown {
-    /// Finish the current requests, then close.
+/// How a server and its connections learn that the node leaves.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    leaving: CancellationToken,
     stop: CancellationToken,
     give_up: CancellationToken,
+    /// How long a request is waited for that is on its way to an open connection.
+    patience: Duration,
+}
+
+impl Shutdown {
+    /// With `leaving`, callers are asked to go elsewhere with their next requests, and whoever comes all the same is served.
+    /// With `stop`, nobody is accepted any more; connections finish their requests, and one that is on its way, and close.
+    /// With `give_up` they close at once.
+    #[must_use]
+    pub fn new(leaving: CancellationToken, stop: CancellationToken, give_up: CancellationToken) -> Self {
+        Self { leaving, stop, give_up, patience: LAST_REQUESTS }
+    }
+
+    /// Callers hear of it with `stop`, and only what has come by then is answered.
+    #[must_use]
+    pub fn abrupt(stop: CancellationToken, give_up: CancellationToken) -> Self {
+        Self { leaving: stop.clone(), stop, give_up, patience: Duration::ZERO }
+    }
+
+    /// Done when a connection that has said nothing is not waited for any more.
+    async fn no_opening(&self) {
+        self.stop.cancelled().await;
+        let _ = self.give_up.run_until_cancelled(sleep(self.patience)).await;
+    }
+
+    /// Done when no further request is waited for on a connection. Its last answer may have begun before anybody left, and
+    /// not say that the connection will close; then its end is answered with the next request, as callers in a loop do.
+    async fn no_request(&self, activity: &Activity, timeouts: Timeouts) {
+        self.no_opening().await;
+        if !self.patience.is_zero() {
+            let quiet = activity.expired(Timeouts { idle: self.patience, ..timeouts });
+            let _ = self.give_up.run_until_cancelled(quiet).await;
+        }
+    }
 }
 
 /// A connection that has been accepted.
@@ -140,30 +185,30 @@ impl<H: Handler> Server<H> {
         }
         Self {
             listener,
-            tls,
-            handler,
-            http1: protocols.http1.then_some(http1),
-            http2,
-            timeouts: Timeouts { head: limits.header_timeout, idle: limits.idle_timeout },
-            permits: ConnectionLimit::new(limits.connections, SHARE),
-            refusals: ConnectionLimit::new(TURNED_AWAY_AT_ONCE, SHARE),
-            dropping: ConnectionLimit::new(DROPPED_AT_ONCE, 1),
-            stall_timeout: limits.stall_timeout,
+            serving: Arc::new(Serving {
+                tls,
+                handler,
+                http1: protocols.http1.then_some(http1),
+                http2,
+                timeouts: Timeouts { head: limits.header_timeout, idle: limits.idle_timeout },
+                permits: ConnectionLimit::new(limits.connections, SHARE),
+                refusals: ConnectionLimit::new(TURNED_AWAY_AT_ONCE, SHARE),
+                dropping: ConnectionLimit::new(DROPPED_AT_ONCE, 1),
+                stall_timeout: limits.stall_timeout,
+            }),
         }
     }
 
-    /// Accepts until `stop`. Connections go on in `tasks`: they finish their current requests, and close; with
-    /// `give_up` they close at once.
-    pub async fn run(self, stop: CancellationToken, give_up: CancellationToken, tasks: TaskTracker) {
-        let server = Arc::new(self);
-        let shutdown = Shutdown { stop, give_up };
+    /// Accepts until it is told to stop, and lets go of its socket then. Connections go on in `tasks`.
+    pub async fn run(self, shutdown: Shutdown, tasks: TaskTracker) {
+        let Self { listener, serving } = self;
         loop {
             let accepted = tokio::select! {
-                accepted = server.listener.accept() => accepted,
-                () = shutdown.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+                () = shutdown.stop.cancelled() => break,
             };
             match accepted {
-                Ok((socket, caller)) => server.accept(socket, caller, &shutdown, &tasks),
+                Ok((socket, caller)) => serving.accept(socket, caller, &shutdown, &tasks),
                 Err(error) => {
                     // Out of file descriptors, mostly: it passes when connections close.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -171,8 +216,15 @@ impl<H: Handler> Server<H> {
                 }
             }
         }
+        // To its caller a connection that the system holds ready is open already.
+        for _ in 0..BACKLOG {
+            let Some(Ok((socket, caller))) = listener.accept().now_or_never() else { break };
+            serving.accept(socket, caller, &shutdown, &tasks);
+        }
     }
+}
 
+impl<H: Handler> Serving<H> {
     /// Gives a connection a place, or one among those that are refused.
     fn accept(
         self: &Arc<Self>,
@@ -236,34 +288,41 @@ impl<H: Handler> Server<H> {
 
     /// Detects the protocol from the first bytes, and serves the connection.
     async fn open<S: Socket>(self: Arc<Self>, mut socket: S, accepted: Accepted, deadline: Instant) {
-        let opening = timeout_at(deadline, preface::read(&mut socket));
-        let (protocol, first) = match accepted.shutdown.stop.run_until_cancelled(opening).await {
-            Some(Ok(Ok(Some(opening)))) => opening,
-            None | Some(Ok(Ok(None))) => return,
-            Some(Ok(Err(error))) => {
+        let opened = tokio::select! {
+            opened = timeout_at(deadline, preface::read(&mut socket)) => opened,
+            () = accepted.shutdown.no_opening() => return,
+        };
+        let (protocol, first) = match opened {
+            Ok(Ok(Some(opening))) => opening,
+            Ok(Ok(None)) => return,
+            Ok(Err(error)) => {
                 tracing::debug!(%error, "a connection was gone before it said anything");
                 return;
             }
-            Some(Err(_)) => {
+            Err(_) => {
                 tracing::debug!(caller = %accepted.connection.caller, "a connection did not open in time");
                 return;
             }
         };
         let activity = Arc::clone(&accepted.connection.activity);
-        let requests = self.requests_of(&accepted);
+        let (requests, shutdown) = (self.requests_of(&accepted), accepted.shutdown.clone());
         match protocol {
             Protocol::Http1 => {
                 let Some(http1) = &self.http1 else { return };
-                let stream = TokioIo::new(Stream::new(socket, first, protocol, activity));
+                let stream = TokioIo::new(Stream::new(socket, first, protocol, Arc::clone(&activity)));
                 let connection = http1.serve_connection(stream, requests);
-                drive(connection, accepted, self.timeouts).await;
+                let goodbye = shutdown.no_request(&activity, self.timeouts);
+                drive(connection, accepted, goodbye, self.timeouts).await;
             }
             Protocol::Http2 => {
                 activity.opened();
+                // A GOAWAY loses no request. Who comes while the node leaves would have one before the first answer.
+                let is_late = accepted.refused || shutdown.leaving.is_cancelled();
+                let goodbye = if is_late { shutdown.stop } else { shutdown.leaving };
                 let stream = TokioIo::new(Stream::new(socket, first, protocol, activity));
                 let connection = self.http2.serve_connection(stream, requests);
                 // In a box, for the same reason as TLS.
-                Box::pin(drive(connection, accepted, self.timeouts)).await;
+                Box::pin(drive(connection, accepted, goodbye.cancelled(), self.timeouts)).await;
             }
         }
     }
@@ -272,6 +331,7 @@ impl<H: Handler> Server<H> {
         Requests {
             handler: Arc::clone(&self.handler),
             connection: Arc::clone(&accepted.connection),
+            leaving: accepted.shutdown.leaving.clone(),
             refused: accepted.refused.then(|| accepted.shutdown.stop.clone()),
         }
     }
@@ -281,6 +341,7 @@ impl<H: Handler> Server<H> {
 struct Requests<H> {
     handler: Arc<H>,
     connection: Arc<Connection>,
+    leaving: CancellationToken,
     /// The connection is beyond the limit: it ends after the first answer.
     refused: Option<CancellationToken>,
 }
@@ -295,29 +356,39 @@ impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
         let running = activity::Request::begin(&self.connection.activity);
         let (head, body) = request.into_parts();
         self.connection.activity.asked(head.version == Version::HTTP_11);
+        let is_http1 = head.version < Version::HTTP_2;
         let body = RequestBody::new(body, &head.headers, Arc::clone(&self.connection));
         if let Some(stop) = &self.refused {
             stop.cancel();
             let mut answer = self.handler.no_capacity(&head);
-            if head.version < Version::HTTP_2 {
-                // Or the caller may send its next request on a connection that is about to close.
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            if is_http1 {
+                say_close(&mut answer);
             }
             return Box::pin(async move { Ok(answer.map(|body| ResponseBody { body, _running: running })) });
         }
         let (handler, caller) = (Arc::clone(&self.handler), self.connection.caller);
+        let leaving = self.leaving.clone();
         Box::pin(async move {
-            let answer = handler.handle(head, body, caller).await;
+            let mut answer = handler.handle(head, body, caller).await;
             running.answering();
+            if is_http1 && leaving.is_cancelled() {
+                say_close(&mut answer);
+            }
             Ok(answer.map(|body| ResponseBody { body, _running: running }))
         })
     }
 }
 
+/// Closes the connection after this answer, and says so: its caller sends the next request on another.
+fn say_close<B>(answer: &mut Response<B>) {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
 type ResponseFuture<B> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, Infallible>> + Send>>;
 
-/// Serves a connection to its end: the caller's, the node's, or that of the time it may be without a request.
-async fn drive<C>(connection: C, accepted: Accepted, timeouts: Timeouts)
+/// Serves a connection to its end: the caller's, the node's, which begins with `goodbye`, or that of the time it may be
+/// without a request.
+async fn drive<C>(connection: C, accepted: Accepted, goodbye: impl Future<Output = ()>, timeouts: Timeouts)
 where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
@@ -327,7 +398,7 @@ where
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => Some(ended),
-        () = accepted.shutdown.stop.cancelled() => None,
+        () = goodbye => None,
         expired = activity.expired(timeouts) => {
             tracing::debug!(caller = %accepted.connection.caller, ?expired, "a connection was without a request for too long");
             match expired {

@@ -40,8 +40,8 @@ use crate::http::health::{self, Health};
 use crate::http::listen;
 use crate::http::relay;
 use crate::http::stall::StallDetector;
-use crate::inbound;
 use crate::inbound::tls::Tls;
+use crate::inbound::{self, Shutdown};
 use crate::ledger::{Emergency, Ledger, Retention, UsageWriter};
 use crate::proxy::{BodyMemory, Drainer, Gateway, Live, NoAccountsYet, Parts, StaleCheck};
 use crate::quota::Quota;
@@ -112,19 +112,26 @@ impl Node {
             None => start_leader(&config, &base, (grpc_listener, grpc_tls), &mut supervisor).await?,
             Some(link) => start_follower(&config, &base, link, &mut supervisor).await?,
         };
+        let (leaving, says_so) = (supervisor.leaving(), role.clone());
+        supervisor.spawn(Stage::Servers, "farewell", |stop| async move {
+            leaving.cancelled().await;
+            says_so.leaving();
+            stop.cancelled().await;
+        });
         supervisor.spawn(Stage::Ledger, "ledger writer", |stop| writer.run(stop));
         background(&mut supervisor, &base);
         database::keep(&base.lock, &mut supervisor);
         let drained = TaskTracker::new();
-        let give_up = supervisor.giving_up();
+        let (leaving, stop) = (supervisor.leaving(), supervisor.stop_of(Stage::Servers));
+        let shutdown = Shutdown::new(leaving, stop, supervisor.giving_up());
         let cors = early_listener.cors.clone();
         let dispatch =
             build_dispatch(config, &base, role, &mut supervisor, (drained.clone(), cors, reloader));
         let server =
             listen::server(early_listener.listener, early_listener.tls, dispatch, early_listener.limits);
-        supervisor.spawn(Stage::Servers, "http", |stop| async move {
+        supervisor.spawn(Stage::Servers, "http", |_| async move {
             let connections = TaskTracker::new();
-            server.run(stop, give_up, connections.clone()).await;
+            server.run(shutdown, connections.clone()).await;
             for tasks in [connections, drained] {
                 tasks.close();
                 tasks.wait().await;
@@ -200,7 +207,8 @@ async fn start_leader(
     let server = grpc::server(listener, tls, services, config.http.header_timeout).await?;
     supervisor.spawn(Stage::Servers, "grpc", |stop| async move {
         let connections = TaskTracker::new();
-        server.run(stop, give_up, connections.clone()).await;
+        // Followers have no other leader to go to.
+        server.run(Shutdown::abrupt(stop, give_up), connections.clone()).await;
         connections.close();
         connections.wait().await;
     });
@@ -234,11 +242,6 @@ async fn start_follower(
     };
     let (follower, tasks) = cluster::follower::service::start(base.id.clone(), deps).await?;
     run(supervisor, tasks);
-    let leaving = follower.clone();
-    supervisor.spawn(Stage::Servers, "farewell", |stop| async move {
-        stop.cancelled().await;
-        leaving.leaving();
-    });
     Ok(Role::Follower(follower))
 }
 
@@ -286,7 +289,7 @@ fn build_dispatch(
         ledger: base.ledger.clone(),
         live: Arc::clone(&base.live),
         lock: Arc::clone(&base.lock),
-        leaving: supervisor.stop_of(Stage::Servers),
+        leaving: supervisor.leaving(),
         cluster: Arc::clone(&role) as _,
     });
     let callers = Arc::new(Callers {

@@ -27,6 +27,7 @@ use crate::config::{Config, Sources};
 use crate::telemetry::log::Filter;
 use build::Node;
 use signals::Signals;
+use supervisor::Leave;
 
 /// Runs a node until it is asked to leave. `sources` are what its configuration was read from, and is read from again;
 /// `filter` is what the process logs by.
@@ -34,7 +35,7 @@ use signals::Signals;
 /// # Errors
 /// Whatever keeps it from starting, or a task of it that ended early.
 pub async fn run(mut config: Config, sources: Sources, filter: Filter) -> Result<(), Error> {
-    let at_most = config.http.shutdown_timeout;
+    let leave = Leave { delay: config.http.shutdown_delay, at_most: config.http.shutdown_timeout };
     config.http.max_connections = fd_limit::fit(config.http.max_connections);
     let (signals, watching) = Signals::listen().map_err(Error::Signals)?;
     #[allow(clippy::disallowed_methods, reason = "ended below, when the node has left")]
@@ -50,7 +51,7 @@ pub async fn run(mut config: Config, sources: Sources, filter: Filter) -> Result
         version = env!("CARGO_PKG_VERSION"),
         "ready"
     );
-    let ended = node.supervisor.run(signals.asked(1), signals.asked(2), at_most).await;
+    let ended = node.supervisor.run(signals.asked(1), signals.asked(2), leave).await;
     drop((node.lock, node.data_dir));
     watching.abort();
     ended.map_err(Error::EndedEarly)

@@ -116,6 +116,14 @@ impl Role {
         }
     }
 
+    /// Lets the cluster know that this node is shutting down.
+    pub(super) fn leaving(&self) {
+        match self {
+            Self::Leader(leader) => leader.leaving(),
+            Self::Follower(follower) => follower.leaving(),
+        }
+    }
+
     /// Why no credential can be checked here.
     pub(super) fn no_accounts_yet(&self) -> Option<String> {
         match self {

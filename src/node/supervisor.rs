@@ -1,10 +1,13 @@
 //! Who owns the background tasks: each has a name and a stage. One that ends before it is asked takes the node down;
-//! leaving goes stage by stage. What callers may still have of it is limited by the configuration; the books have time
-//! of their own after that, so that no stream can use it up.
+//! leaving goes stage by stage. How long callers are still let in, and what they may have of it then, is limited by the
+//! configuration; the books have time of their own after that, so that no stream can use it up.
 
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +32,7 @@ const _: () =
 
 pub struct Supervisor {
     stages: [Tasks; 3],
+    leaving: CancellationToken,
     give_up: CancellationToken,
     stage_max: Duration,
 }
@@ -39,6 +43,15 @@ struct Tasks {
     running: JoinSet<&'static str>,
 }
 
+/// How long a node takes its leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Leave {
+    /// Servers go on, while whoever spreads the traffic learns that this node leaves.
+    pub delay: Duration,
+    /// What the servers have begun may go on for so long after it.
+    pub at_most: Duration,
+}
+
 /// A task ended although nobody had asked it to.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` ended by itself")]
@@ -47,7 +60,12 @@ pub struct EndedEarly(pub String);
 impl Supervisor {
     #[must_use]
     pub fn new() -> Self {
-        Self { stages: Default::default(), give_up: CancellationToken::new(), stage_max: STAGE_MAX }
+        Self {
+            stages: Default::default(),
+            leaving: CancellationToken::new(),
+            give_up: CancellationToken::new(),
+            stage_max: STAGE_MAX,
+        }
     }
 
     /// Starts a task. It gets the token that asks it to end, and is then waited for.
@@ -69,38 +87,55 @@ impl Supervisor {
         self.stages[stage as usize].stop.clone()
     }
 
+    /// The token that says that the node leaves; no stage has been asked to end by then.
+    #[must_use]
+    pub fn leaving(&self) -> CancellationToken {
+        self.leaving.clone()
+    }
+
     /// The token that ends what servers have begun and may not finish: its time is over.
     #[must_use]
     pub fn giving_up(&self) -> CancellationToken {
         self.give_up.clone()
     }
 
-    /// Runs until `leave` is done or a task ends early, then asks all to end. What the servers have begun may go on for
-    /// `at_most`, or until `now`.
+    /// Runs until `asked` is done or a task ends early, then asks all to end; with `now` nothing is waited for any more.
     ///
     /// # Errors
     /// The task that ended early.
     pub async fn run(
         mut self,
-        leave: impl Future<Output = ()>,
+        asked: impl Future<Output = ()>,
         now: impl Future<Output = ()>,
-        at_most: Duration,
+        Leave { delay, at_most }: Leave,
     ) -> Result<(), EndedEarly> {
-        let early = tokio::select! {
+        let mut now = pin!(now.fuse());
+        let mut early = tokio::select! {
             ended = self.any_ended() => Some(ended),
-            () = leave => None,
+            () = asked => None,
         };
+        self.leaving.cancel();
+        if early.is_none() {
+            tracing::info!(?delay, ?at_most, "asked to leave; streams may go on for a while");
+            early = tokio::select! {
+                ended = self.any_ended() => Some(ended),
+                () = sleep(delay) => None,
+                () = &mut now => None,
+            };
+        }
         if let Some(ended) = &early {
             tracing::error!(task = %ended.0, "a task ended by itself; the node goes down");
-        } else {
-            tracing::info!(?at_most, "asked to leave; streams may go on for a while");
         }
         let [servers, ledger, background] = &mut self.stages;
         servers.stop.cancel();
-        tokio::select! {
-            () = servers.all_ended() => {}
-            () = sleep(at_most) => tracing::warn!("what has not ended yet is given up"),
-            () = now => tracing::warn!("asked to leave at once; what has not ended yet is given up"),
+        if now.is_terminated() {
+            tracing::warn!("asked to leave at once; what has not ended yet is given up");
+        } else {
+            tokio::select! {
+                () = servers.all_ended() => {}
+                () = sleep(at_most) => tracing::warn!("what has not ended yet is given up"),
+                () = now => tracing::warn!("asked to leave at once; what has not ended yet is given up"),
+            }
         }
         self.give_up.cancel();
         for (stage, tasks) in
@@ -164,12 +199,14 @@ mod tests {
 
     use super::*;
 
+    const WITHIN: Leave = Leave { delay: Duration::ZERO, at_most: Duration::from_secs(5) };
+
     #[tokio::test]
     async fn a_task_that_ends_by_itself_takes_the_node_down() {
         let mut supervisor = Supervisor::new();
         supervisor.spawn(Stage::Background, "steady", |stop| async move { stop.cancelled().await });
         supervisor.spawn(Stage::Ledger, "fragile", |_| ready(()));
-        let ended = supervisor.run(pending(), pending(), Duration::from_secs(5)).await;
+        let ended = supervisor.run(pending(), pending(), WITHIN).await;
         assert_eq!(ended.expect_err("ended early").0, "fragile");
     }
 
@@ -186,8 +223,21 @@ mod tests {
                 order.lock().unwrap().push(name);
             });
         }
-        supervisor.run(ready(()), pending(), Duration::from_secs(5)).await.unwrap();
+        supervisor.run(ready(()), pending(), WITHIN).await.unwrap();
         assert_eq!(*order.lock().unwrap(), ["http", "writer", "push"]);
+    }
+
+    #[tokio::test]
+    async fn all_hear_of_it_before_the_first_is_asked_to_end_and_a_delay_can_be_cut_short() {
+        let mut supervisor = Supervisor::new();
+        let (leaving, stopping) = (supervisor.leaving(), supervisor.stop_of(Stage::Servers));
+        supervisor.spawn(Stage::Servers, "http", |stop| async move { stop.cancelled().await });
+        let heard = async move {
+            leaving.cancelled().await;
+            assert!(!stopping.is_cancelled());
+        };
+        let at_length = Leave { delay: Duration::from_hours(1), ..WITHIN };
+        supervisor.run(ready(()), heard, at_length).await.unwrap();
     }
 
     #[tokio::test]
@@ -201,7 +251,10 @@ mod tests {
             stop.cancelled().await;
             *writer.lock().unwrap() = true;
         });
-        supervisor.run(ready(()), pending(), Duration::from_millis(20)).await.unwrap();
+        supervisor
+            .run(ready(()), pending(), Leave { at_most: Duration::from_millis(20), ..WITHIN })
+            .await
+            .unwrap();
         assert!(*written.lock().unwrap());
     }
 
@@ -211,6 +264,9 @@ mod tests {
         for stage in [Stage::Servers, Stage::Ledger, Stage::Background] {
             supervisor.spawn(stage, "stubborn", |_| pending());
         }
-        supervisor.run(ready(()), ready(()), Duration::from_hours(1)).await.unwrap();
+        supervisor
+            .run(ready(()), ready(()), Leave { at_most: Duration::from_hours(1), ..WITHIN })
+            .await
+            .unwrap();
     }
 }

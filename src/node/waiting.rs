@@ -14,8 +14,8 @@ use crate::config::HttpConfig;
 use crate::http::cors::Cors;
 use crate::http::listen;
 use crate::http::waiting::Waiting;
-use crate::inbound::Limits;
 use crate::inbound::tls::Tls;
+use crate::inbound::{Limits, Shutdown};
 
 /// The wait is logged after so long.
 const SAID_AFTER: Duration = Duration::from_secs(1);
@@ -63,7 +63,8 @@ impl EarlyListener {
                 sleep(SAID_AFTER).await;
                 tracing::info!(http = %self.address, %reason, "not ready: only health is served");
             };
-            tokio::join!(answering.run(stop.clone(), give_up.clone(), connections.clone()), say);
+            let shutdown = Shutdown::abrupt(stop.clone(), give_up.clone());
+            tokio::join!(answering.run(shutdown, connections.clone()), say);
         };
         let mut work = pin!(work);
         let done = tokio::select! {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -90,6 +91,8 @@ struct Inner {
     drained: AtomicBool,
     /// This node is shutting down.
     leaving: AtomicBool,
+    /// The next heartbeat is not waited for.
+    news: Notify,
     metrics: FollowerMetrics,
 }
 
@@ -152,6 +155,7 @@ pub async fn start(id: NodeId, deps: Dependencies) -> Result<(FollowerService, V
         has_accounts: AtomicBool::new(has_accounts),
         drained: AtomicBool::new(drained),
         leaving: AtomicBool::new(false),
+        news: Notify::new(),
         metrics: FollowerMetrics::default(),
     });
     let [sync, heartbeats, watch, persisting] = std::array::from_fn(|_| Arc::clone(&inner));
@@ -209,9 +213,10 @@ impl FollowerService {
         self.inner.context.refuse_when_stale && self.inner.staleness().is_some()
     }
 
-    /// Tells the leader with the next heartbeats that this node is shutting down.
+    /// Tells the leader that this node is shutting down.
     pub fn leaving(&self) {
         self.inner.leaving.store(true, Ordering::Relaxed);
+        self.inner.news.notify_one();
     }
 
     pub fn register_metrics(&self, registry: &mut Registry) {
@@ -303,7 +308,7 @@ impl Inner {
         }
     }
 
-    /// A heartbeat as often as the leader wants one, and at once after a registration.
+    /// A heartbeat as often as the leader wants one, and at once after a registration or with news.
     async fn run_heartbeats(self: Arc<Self>, stop: CancellationToken) {
         let mut sessions = self.follower.sessions();
         while !stop.is_cancelled() {
@@ -321,8 +326,13 @@ impl Inner {
             }
             self.update_gauges().await;
             let wait = self.follower.session().map_or(Duration::from_secs(5), |session| session.heartbeat);
-            let changed = timeout(wait, sessions.changed());
-            let _ = stop.run_until_cancelled(changed).await;
+            let due = async {
+                tokio::select! {
+                    _ = timeout(wait, sessions.changed()) => {}
+                    () = self.news.notified() => {}
+                }
+            };
+            let _ = stop.run_until_cancelled(due).await;
         }
     }
 

@@ -71,7 +71,10 @@ struct Inner {
     quota: Quota,
     clock: Arc<dyn Clock>,
     registered_at: Timestamp,
+    /// An admin wants this node drained.
     draining: AtomicBool,
+    /// This node is shutting down.
+    leaving: AtomicBool,
     /// Up to here the leader's own ledger owes nothing; microseconds, looked up now and then.
     own_through: AtomicI64,
 }
@@ -100,6 +103,7 @@ pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Fai
         weight: deps.weight,
         registered_at: registered_at.unwrap_or_else(|| deps.clock.now()),
         draining: AtomicBool::new(false),
+        leaving: AtomicBool::new(false),
         own_through: AtomicI64::new(0),
         store: deps.store,
         ledger: deps.ledger,
@@ -174,10 +178,17 @@ impl LeaderService {
         Arc::clone(&self.inner.leader)
     }
 
-    /// The leader as a peer among the others.
+    /// The leader as a peer among the others: drained by an admin, or by itself.
     #[must_use]
     pub fn own_peer(&self) -> Peer {
-        self.inner.own_peer()
+        let own = self.inner.own_peer();
+        Peer { draining: own.draining || self.inner.leaving.load(Ordering::Relaxed), ..own }
+    }
+
+    /// Tells followers, and whoever asks for the peers, that this node is shutting down.
+    pub fn leaving(&self) {
+        self.inner.leaving.store(true, Ordering::Relaxed);
+        self.inner.leader.notify_watchers();
     }
 
     /// Every peer, the leader first.

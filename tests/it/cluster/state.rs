@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{ask, booked, disable, follower, follower_setup, leader, peer, ready};
+use super::{ask, booked, disable, follower, follower_setup, leader, leader_setup, peer, ready};
 use crate::harness::{Mock, Node, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,6 +114,43 @@ async fn a_drained_follower_stays_drained_when_it_starts_without_its_leader() {
     one.kill().await;
     two.restart().await;
     assert_eq!(reasons(&two).await["status"], json!("ready"), "nor does it come back to it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_leaving_is_listed_as_draining_until_it_is_back() {
+    let mock = Mock::start().await;
+    let at_length = "shutdown_delay = \"1h\"";
+    let mut one = leader_setup(&mock).section("http", at_length).start().await;
+    let setup = follower_setup(&mock, &one).section("node", "id = \"sp-2\"");
+    let mut two = setup.section("http", at_length).start().await;
+    ready(&two).await;
+    one.post("/admin/v1/users", json!({ "name": "root", "role": "admin" })).await;
+    let root = one.key_of("root").await;
+    let draining = async |asked: &Node, id: &str| {
+        let request = asked.http.get(asked.url("/admin/v1/peers")).bearer_auth(&root);
+        let peers: Value = request.send().await.ok()?.error_for_status().ok()?.json().await.ok()?;
+        let row = peers["items"].as_array()?.iter().find(|peer| peer["id"] == json!(id))?.clone();
+        (row["is_active"] == json!(true)).then(|| row["draining"].as_bool())?
+    };
+    let becomes = async |asked: &Node, id: &str, what: bool| {
+        until("the list says so", async || (draining(asked, id).await == Some(what)).then_some(())).await;
+    };
+    becomes(&two, "sp-1", false).await;
+    two.process.ask_to_leave().await;
+    becomes(&one, "sp-2", true).await;
+    one.process.ask_to_leave().await;
+    becomes(&two, "sp-1", true).await;
+    for node in [&mut two, &mut one] {
+        node.process.ask_to_leave().await;
+        assert_eq!(node.process.ended().await, Some(0));
+    }
+    for node in [&mut one, &mut two] {
+        node.restart().await;
+    }
+    for id in ["sp-1", "sp-2"] {
+        becomes(&one, id, false).await;
+        becomes(&two, id, false).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

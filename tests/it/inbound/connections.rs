@@ -120,15 +120,15 @@ async fn a_caller_without_a_place_is_told_so_in_what_it_speaks() {
     }
 }
 
-type Http2 = http2::SendRequest<Empty<Bytes>>;
+pub(super) type Http2 = http2::SendRequest<Empty<Bytes>>;
 
-async fn speak_http2(to: SocketAddr) -> (Http2, tokio::task::JoinHandle<()>) {
+pub(super) async fn speak_http2(to: SocketAddr) -> (Http2, tokio::task::JoinHandle<()>) {
     let socket = TokioIo::new(TcpStream::connect(to).await.unwrap());
     let (sender, connection) = http2::handshake(TokioExecutor::new(), socket).await.unwrap();
     (sender, tokio::spawn(async move { drop(connection.await) }))
 }
 
-async fn get(over: &mut Http2) -> u16 {
+pub(super) async fn get(over: &mut Http2) -> u16 {
     over.ready().await.unwrap();
     let request = http::Request::get("http://node/healthz").body(Empty::new()).unwrap();
     let answer = over.send_request(request).await.unwrap();

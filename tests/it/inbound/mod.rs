@@ -2,6 +2,7 @@
 
 mod connections;
 mod half_closed;
+mod leaving;
 mod log;
 mod no_room;
 mod refusals;
