@@ -23,6 +23,7 @@ mod parts;
 mod pushes;
 mod reflection;
 mod restore;
+mod rolling;
 mod shares;
 mod silence;
 mod state;

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod balancer;
 pub mod databases;
 pub mod frames;
 mod link;
