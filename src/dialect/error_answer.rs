@@ -25,8 +25,11 @@ pub fn is_about_model(body: &[u8]) -> bool {
 }
 
 /// Types and codes of errors that say that the provider has no room, or has failed.
-const OVERLOAD: [&[u8]; 9] = [
+const OVERLOAD: [&[u8]; 12] = [
     b"overloaded_error",
+    b"server_is_overloaded",
+    b"service_unavailable_error",
+    b"slow_down",
     b"rate_limit",
     b"api_error",
     b"server_error",
@@ -47,6 +50,20 @@ pub fn says_overload(piece: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_overload_is_told_from_an_error_of_the_call() {
+        for (piece, expected) in [
+            (r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, true),
+            (r#"{"type":"response.failed","response":{"error":{"code":"server_is_overloaded"}}}"#, true),
+            (r#"{"type":"response.failed","response":{"error":{"code":"slow_down"}}}"#, true),
+            (r#"{"error":{"type":"service_unavailable_error","code":null}}"#, true),
+            (r#"{"error":{"code":503,"status":"UNAVAILABLE"}}"#, true),
+            (r#"{"type":"error","error":{"type":"invalid_request_error","message":"too long"}}"#, false),
+        ] {
+            assert_eq!(says_overload(piece.as_bytes()), expected, "{piece}");
+        }
+    }
 
     #[test]
     fn a_model_that_is_not_there_is_told_from_other_things_whatever_is_quoted() {
