@@ -306,6 +306,14 @@ impl Kind {
         }
     }
 
+    /// The event with which a stream of status 200 fails behind `events` of its own.
+    pub fn error_event(self, spec: &AnswerSpec, error: &ErrorSpec, events: usize) -> Vec<u8> {
+        match self {
+            Self::Responses { .. } if error.body.is_none() => responses::failed(spec, error, events),
+            _ => errors::event(self.api(), error),
+        }
+    }
+
     /// A good answer.
     pub fn answer(self, spec: &AnswerSpec) -> AnswerBody {
         match self {

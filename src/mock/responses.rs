@@ -1,7 +1,10 @@
 //! OpenAI Responses. Source: OpenAI API reference, "Responses" and "Streaming events".
 
+use serde_json::Value;
+
 use crate::mock::answer_body::{AnswerBody, ID};
 use crate::mock::answer_spec::AnswerSpec;
+use crate::mock::errors::ErrorSpec;
 use crate::mock::openai::CREATED;
 use crate::mock::text;
 use crate::mock::tools::ToolCall;
@@ -70,6 +73,23 @@ fn call_stream(spec: &AnswerSpec, call: &ToolCall) -> AnswerBody {
     let done = object(spec, "completed", &item, &usage(spec));
     events.add("response.completed", &format!(r#""response":{done}"#));
     AnswerBody::events(events.0)
+}
+
+/// The event that ends a response which failed.
+pub fn failed(spec: &AnswerSpec, error: &ErrorSpec, number: usize) -> Vec<u8> {
+    let code = match error.status {
+        429 => "rate_limit_exceeded",
+        503 | 529 => "server_is_overloaded",
+        _ => "server_error",
+    };
+    let code = Value::from(error.name.as_deref().unwrap_or(code));
+    let error = format!(r#""error":{{"code":{code},"message":{}}}"#, Value::from(&*error.message));
+    let response = object(spec, "failed", "", "null").replace(r#""error":null"#, &error);
+    let kind = "response.failed";
+    format!(
+        "event: {kind}\ndata: {{\"type\":\"{kind}\",\"sequence_number\":{number},\"response\":{response}}}\n\n"
+    )
+    .into_bytes()
 }
 
 fn call_item(call: &ToolCall, status: &str, with_arguments: bool) -> String {

@@ -315,7 +315,8 @@ fn build(key: &Key) -> PrebuiltAnswer {
     let is_framed = key.kind.is_framed() && body.is_stream;
     if let Some((place, error)) = key.error_event.as_ref().filter(|_| body.is_stream) {
         body.frames.truncate(place.of(body.frames.len()));
-        body.frames.push(errors::event(key.kind.api(), error));
+        let event = key.kind.error_event(&key.spec, error, body.frames.len());
+        body.frames.push(event);
     }
     let compressed = key.encoding.and_then(|encoding| compress::compress(encoding, &body.frames).ok());
     match compressed {

@@ -79,6 +79,19 @@ impl Mock {
         format!("http://{}", self.address)
     }
 
+    /// Says what happens to its next calls, step by step.
+    pub async fn script(&self, steps: &[Value]) {
+        let set = self.http.post(format!("{}/mock/script", self.url())).json(steps).send().await.unwrap();
+        assert!(set.status().is_success(), "{}", set.text().await.unwrap());
+    }
+
+    /// How often each step was played.
+    pub async fn played(&self) -> Vec<u64> {
+        let steps = self.http.get(format!("{}/mock/script", self.url())).send().await.unwrap();
+        let steps: Vec<Value> = steps.json().await.unwrap();
+        steps.iter().map(|step| step["played"].as_u64().unwrap()).collect()
+    }
+
     /// What it has answered completely, per model: requests, input, output.
     pub async fn served(&self) -> Value {
         self.http.get(format!("{}/mock/served", self.url())).send().await.unwrap().json().await.unwrap()

@@ -6,6 +6,7 @@ mod failover;
 mod routing;
 mod sdk;
 mod sticky;
+mod storm;
 mod streams;
 
 use std::collections::BTreeSet;
