@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
-use super::read_rest::read_rest;
+use super::read_rest::{in_clear, read_rest};
 use crate::cloud::bedrock_events::AnthropicEvents;
 use crate::cloud::hosting::HostedAnswer;
 use crate::transport::Translate;
@@ -16,14 +16,17 @@ pub(super) async fn as_own(mut response: UpstreamResponse, answer: HostedAnswer)
     if let Some(events) = answer.events(status, &response.head.headers) {
         response.body.translate_by(Box::new(events));
         set_kind(&mut response.head.headers, "text/event-stream; charset=utf-8");
-    } else if answer.is_read_whole(status) && !response.head.headers.contains_key(CONTENT_ENCODING) {
+    } else if answer.is_read_whole(status) {
         let (text, error) = read_rest(&mut response.body).await;
         let is_whole = error.is_none() && response.body.exact_len() == Some(0);
-        let own = answer.body(status, &response.head.headers, &text).filter(|_| is_whole);
+        let clear = in_clear(&response.head.headers, &text);
+        let own = answer.body(status, &response.head.headers, &clear).filter(|_| is_whole);
         if own.is_some() {
+            response.head.headers.remove(CONTENT_ENCODING);
             set_kind(&mut response.head.headers, "application/json");
         }
-        response.body.put_back(own.unwrap_or(text), error);
+        let text = own.unwrap_or_else(|| text.clone());
+        response.body.put_back(text, error);
     }
     response
 }

@@ -13,7 +13,7 @@ use super::buffered_request::{BufferedRequest, Rewrite};
 use super::held::Held;
 use super::hosted;
 use super::outgoing::Outgoing;
-use super::read_rest::read_rest;
+use super::read_rest::{in_clear, read_rest};
 use crate::cloud::hosting::HostedAnswer;
 use crate::dialect::{Billing, Unknown, error_answer};
 use crate::domain::clock::Clock;
@@ -131,12 +131,12 @@ async fn is_final(answered: &mut Answered, request: &BufferedRequest) -> bool {
     if answered.head.status.is_success() {
         request.learn_known(&answered.candidate);
     }
-    if answered.head.status != StatusCode::BAD_REQUEST || answered.head.headers.contains_key(CONTENT_ENCODING)
-    {
+    if answered.head.status != StatusCode::BAD_REQUEST {
         return true;
     }
     let (text, error) = read_rest(&mut answered.body).await;
-    let unknown = request.learn_unknown(&answered.candidate, &text);
+    let clear = in_clear(&answered.head.headers, &text);
+    let unknown = request.learn_unknown(&answered.candidate, &clear);
     answered.body.put_back(text, error);
     if !unknown.is_empty() {
         let names = unknown.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -282,14 +282,14 @@ async fn is_about_target(
         return false;
     }
     let (text, error) = read_rest(&mut answered.body).await;
-    let is_model = error_answer::is_about_model(&text);
+    let is_model = error_answer::is_about_model(&in_clear(&answered.head.headers, &text));
     answered.body.put_back(text, error);
     is_model
 }
 
 /// Waits for the first content of a stream; the reason if it fails before that.
 async fn hold(answered: &mut Answered, attempts: &Attempts) -> Option<FailureReason> {
-    let Answered { body, meter, held, .. } = answered;
+    let Answered { head, body, meter, held, .. } = answered;
     let mut guard = HoldGuard { meter, attempts, is_over: false };
     let waited = timeout(HOLD_MAX, async {
         let mut bytes = 0;
@@ -309,7 +309,8 @@ async fn hold(answered: &mut Answered, attempts: &Attempts) -> Option<FailureRea
             }
         }
         // Other errors are about the call: another target would say the same.
-        let is_overload = guard.meter.stage() == Stage::Failed && error_answer::says_overload(&held.to_vec());
+        let has_failed = guard.meter.stage() == Stage::Failed;
+        let is_overload = has_failed && error_answer::says_overload(&in_clear(&head.headers, &held.to_vec()));
         is_overload.then_some(FailureReason::ErrorEvent)
     });
     let waited = waited.await.ok().flatten();

@@ -472,6 +472,53 @@ async fn what_a_host_does_not_know_is_left_out_once_it_has_said_so() {
     assert_eq!((refused.status, refused.text(), refused.header("x-sproxy-dropped")), (400, said, ""));
 }
 
+fn gzip(text: &str) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut coded = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    coded.write_all(text.as_bytes()).unwrap();
+    coded.finish().unwrap()
+}
+
+/// Providers compress what they say for whoever accepts it, refusals too.
+#[tokio::test]
+async fn a_compressed_refusal_is_read_like_any_other() {
+    let say = |provider: &Scripted, status: u16, text: &str| {
+        let body = gzip(text);
+        let head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        provider.write([head.as_bytes(), &body].concat()).close();
+    };
+    let (provider, other) = (Scripted::start().await, Mock::start().await);
+    let first = target("a", &provider.url(), "platform = \"azure\"\napi_key = \"k\"");
+    let both = first + &target("b", &other.url(), "api_key = \"k\"\ntier = 1");
+    let node = Setup::with_targets(&both).start().await;
+    let key = node.user_with_key("alice").await;
+    say(
+        &provider,
+        400,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"context_management: Extra inputs are not permitted"}}"#,
+    );
+    answer(&provider, 200, "", ANSWER);
+    let message = ask(&node, &key, &body(&json!({ "context_management": {} }))).await;
+    assert_eq!((message.status, message.header("x-sproxy-dropped")), (200, "context_management"));
+    say(
+        &provider,
+        404,
+        r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-haiku-4-5"}}"#,
+    );
+    let message = ask(&node, &key, &body(&json!({}))).await;
+    assert_eq!((message.status, message.header("x-sproxy-target")), (200, "b"));
+
+    let node = Setup::with_targets(&bedrock(&provider)).start().await;
+    let key = node.user_with_key("alice").await;
+    say(&provider, 400, r#"{"message":"too long"}"#);
+    let refused = ask(&node, &key, &body(&json!({}))).await;
+    let told = json!({"type":"error","error":{"type":"invalid_request_error","message":"too long"}});
+    assert_eq!((refused.status, refused.json(), refused.header("content-encoding")), (400, told, ""));
+}
+
 #[tokio::test]
 async fn a_caller_who_writes_ever_new_betas_has_not_every_call_sent_twice() {
     let provider = Scripted::start().await;

@@ -92,6 +92,9 @@ async fn a_caller_that_takes_nothing_of_its_answer_is_cut_and_gives_back_what_it
     let mut rest = Vec::new();
     let _reset = stream.read_to_end(&mut rest).await;
     assert!(!rest.ends_with(b"0\r\n\r\n"), "the answer does not look whole");
+    // What the kernel holds for two connections, and one piece; not what a provider can write in a second.
+    let taken = provider.taken.load(Ordering::SeqCst);
+    assert!(taken < 32 << 20, "the provider was made to wait: it wrote {taken} bytes");
 }
 
 #[tokio::test]
@@ -134,6 +137,8 @@ async fn a_caller_that_reads_slowly_but_reads_is_not_cut() {
 struct Endless {
     address: SocketAddr,
     open: Arc<AtomicUsize>,
+    /// Bytes that were taken of all streams.
+    taken: Arc<AtomicUsize>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -148,19 +153,20 @@ impl Endless {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let open = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&open);
+        let taken = Arc::new(AtomicUsize::new(0));
+        let (counted, written) = (Arc::clone(&open), Arc::clone(&taken));
         let serving = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((mut socket, _)) = listener.accept().await {
-                let open = Arc::clone(&counted);
+                let (open, taken) = (Arc::clone(&counted), Arc::clone(&written));
                 open.fetch_add(1, Ordering::SeqCst);
                 connections.spawn(async move {
-                    let _answered = endless(&mut socket).await;
+                    let _answered = endless(&mut socket, &taken).await;
                     open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
-        Self { address, open, serving }
+        Self { address, open, taken, serving }
     }
 
     fn url(&self) -> String {
@@ -172,7 +178,7 @@ impl Endless {
     }
 }
 
-async fn endless(socket: &mut TcpStream) -> std::io::Result<()> {
+async fn endless(socket: &mut TcpStream, taken: &AtomicUsize) -> std::io::Result<()> {
     let mut buffer = vec![0; 4096];
     if socket.read(&mut buffer).await? == 0 {
         return Ok(());
@@ -186,6 +192,7 @@ async fn endless(socket: &mut TcpStream) -> std::io::Result<()> {
     let chunk = format!("{:x}\r\n{event}\r\n", event.len());
     loop {
         socket.write_all(chunk.as_bytes()).await?;
+        taken.fetch_add(chunk.len(), Ordering::SeqCst);
     }
 }
 
