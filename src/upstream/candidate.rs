@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::call::{UpstreamRequest, UpstreamResponse};
 use super::cooldown::Availability;
 use super::error::SendError;
-use super::failure::{AttemptFailure, FailureReason};
+use super::failure::{AttemptFailure, FailureReason, Scope};
 use super::health::HealthState;
 use super::key::Key;
 use super::target::Target;
@@ -171,7 +171,12 @@ impl Candidate {
             state.suspect_key(self.key.id);
         }
         self.key.state.failures.inc();
-        state.cooldowns.failed(self.key.id, &self.model, failure, now, random);
+        // Where keys are not checked, what they may be used for is a matter of account and model, not of what a call says.
+        let scope = match failure.reason {
+            FailureReason::KeyRefused if !self.target.platform().lists_models() => Scope::KeyAndModel,
+            reason => reason.scope(),
+        };
+        state.cooldowns.failed(scope, (self.key.id, &self.model), failure, now, random);
     }
 
     /// An attempt was answered.

@@ -149,8 +149,15 @@ impl Cooldowns {
 
     /// An attempt failed. Failures while a pause lasts are of the same storm: they may make it longer, but say nothing
     /// about what comes after it. `random` decides the jitter.
-    pub(super) fn failed(&self, key: u64, model: &str, failure: AttemptFailure, now: Instant, random: u64) {
-        let (key, model) = match failure.reason.scope() {
+    pub(super) fn failed(
+        &self,
+        scope: Scope,
+        (key, model): (u64, &str),
+        failure: AttemptFailure,
+        now: Instant,
+        random: u64,
+    ) {
+        let (key, model) = match scope {
             Scope::None => return,
             Scope::KeyAndModel => (Some(key), Some(model)),
             Scope::Model => (None, Some(model)),
@@ -301,6 +308,17 @@ fn backoff(reason: FailureReason, consecutive_failures: u32, random: u64) -> Dur
 mod tests {
     use super::*;
 
+    fn note(
+        cooldowns: &Cooldowns,
+        key: u64,
+        model: &str,
+        failure: AttemptFailure,
+        now: Instant,
+        random: u64,
+    ) {
+        cooldowns.failed(failure.reason.scope(), (key, model), failure, now, random);
+    }
+
     const A: u64 = 1;
     const B: u64 = 2;
 
@@ -340,7 +358,7 @@ mod tests {
         ];
         for (reason, expected) in cases {
             let cooldowns = Cooldowns::default();
-            cooldowns.failed(A, "m", reason.into(), now, 0);
+            note(&cooldowns, A, "m", reason.into(), now, 0);
             let found = [(A, "m"), (B, "m"), (A, "n")].map(|(key, model)| cools(&cooldowns, key, model, now));
             assert_eq!(found, expected, "{reason:?}");
         }
@@ -349,18 +367,18 @@ mod tests {
     #[test]
     fn the_later_deadline_wins_and_an_answer_of_before_does_not_end_a_pause() {
         let (start, cooldowns) = (Instant::now(), Cooldowns::default());
-        cooldowns.failed(A, "m", fails(FailureReason::RateLimited, Some(30)), start, 0);
-        cooldowns.failed(A, "m", fails(FailureReason::RateLimited, Some(5)), start, 0);
+        note(&cooldowns, A, "m", fails(FailureReason::RateLimited, Some(30)), start, 0);
+        note(&cooldowns, A, "m", fails(FailureReason::RateLimited, Some(5)), start, 0);
         cooldowns.answered(A, "m", at(start, 1.0));
         assert_eq!(until(&cooldowns, A, "m", at(start, 29.0)), Some(at(start, 30.0)));
-        cooldowns.failed(A, "m", fails(FailureReason::RateLimited, Some(60)), at(start, 2.0), 0);
+        note(&cooldowns, A, "m", fails(FailureReason::RateLimited, Some(60)), at(start, 2.0), 0);
         assert_eq!(until(&cooldowns, A, "m", at(start, 30.0)), Some(at(start, 62.0)));
     }
 
     #[test]
     fn after_a_pause_one_call_tries_and_its_answer_opens_it_for_all() {
         let (start, cooldowns) = (Instant::now(), Cooldowns::default());
-        cooldowns.failed(A, "m", fails(FailureReason::RateLimited, Some(3)), start, 0);
+        note(&cooldowns, A, "m", fails(FailureReason::RateLimited, Some(3)), start, 0);
         let later = at(start, 3.0);
         assert_eq!(cooldowns.availability(A, "m", later), Availability::HalfOpen);
         assert!(cooldowns.begin_half_open(A, "m", later));
@@ -370,7 +388,7 @@ mod tests {
         assert_eq!(cooldowns.availability(A, "m", at(start, 4.0)), Availability::Ready);
         assert!(cooldowns.cooling(at(start, 4.0)).is_empty());
 
-        cooldowns.failed(A, "m", fails(FailureReason::RateLimited, Some(3)), start, 0);
+        note(&cooldowns, A, "m", fails(FailureReason::RateLimited, Some(3)), start, 0);
         assert!(cooldowns.begin_half_open(A, "m", later));
         assert!(
             cooldowns.begin_half_open(A, "m", later + HALF_OPEN_MAX),
@@ -385,7 +403,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..9 {
             for _ in 0..50 {
-                cooldowns.failed(A, "m", FailureReason::Overloaded.into(), now, 0);
+                note(&cooldowns, A, "m", FailureReason::Overloaded.into(), now, 0);
             }
             let until = until(&cooldowns, A, "m", now).expect("a pause");
             pauses.push((until - now).as_secs());
@@ -401,7 +419,7 @@ mod tests {
     #[test]
     fn a_refused_key_waits_for_another_configuration_or_an_answer() {
         let (start, cooldowns) = (Instant::now(), Cooldowns::default());
-        cooldowns.failed(A, "m", FailureReason::KeyRefused.into(), start, 0);
+        note(&cooldowns, A, "m", FailureReason::KeyRefused.into(), start, 0);
         assert_eq!(cooldowns.availability(A, "m", start), Availability::Ready, "it may be the call");
         cooldowns.key_is_refused(A, start);
         assert_eq!(cooldowns.refused_keys(), [A]);
@@ -418,7 +436,7 @@ mod tests {
     #[test]
     fn a_half_open_attempt_of_which_nothing_came_is_given_back() {
         let (start, cooldowns) = (Instant::now(), Cooldowns::default());
-        cooldowns.failed(A, "m", fails(FailureReason::RateLimited, Some(3)), start, 0);
+        note(&cooldowns, A, "m", fails(FailureReason::RateLimited, Some(3)), start, 0);
         let later = at(start, 3.0);
         assert!(cooldowns.begin_half_open(A, "m", later));
         cooldowns.end_half_open(A, "m");
@@ -428,14 +446,14 @@ mod tests {
     #[test]
     fn models_that_callers_make_up_cost_a_fixed_amount_and_push_no_key_out() {
         let (start, cooldowns) = (Instant::now(), Cooldowns::default());
-        cooldowns.failed(A, "m", FailureReason::OutOfCredit.into(), start, 0);
+        note(&cooldowns, A, "m", FailureReason::OutOfCredit.into(), start, 0);
         for n in 0..3 * ENTRIES_MAX {
-            cooldowns.failed(B, &n.to_string(), FailureReason::ModelNotFound.into(), start, 0);
+            note(&cooldowns, B, &n.to_string(), FailureReason::ModelNotFound.into(), start, 0);
         }
         assert!(cooldowns.entries.lock().len() <= ENTRIES_MAX);
         assert!(cools(&cooldowns, A, "m", start));
         let later = start + FORGOTTEN_AFTER + BACKOFF_MAX * 2;
-        cooldowns.failed(B, "m", FailureReason::Overloaded.into(), later, 0);
+        note(&cooldowns, B, "m", FailureReason::Overloaded.into(), later, 0);
         assert_eq!(cooldowns.entries.lock().len(), 1, "what is long over is forgotten");
     }
 }

@@ -146,7 +146,7 @@ impl FailureReason {
     pub(super) fn base_backoff(self) -> Duration {
         match self {
             Self::ModelNotFound => Duration::from_mins(1),
-            Self::OutOfCredit => Duration::from_secs(10),
+            Self::OutOfCredit | Self::KeyRefused => Duration::from_secs(10),
             _ => Duration::from_secs(1),
         }
     }

@@ -251,6 +251,26 @@ async fn bedrocks_refusals_are_in_anthropics_words_and_another_target_is_asked()
 }
 
 #[tokio::test]
+async fn a_model_that_the_account_may_not_use_is_left_alone_for_a_while() {
+    let (provider, other) = (Scripted::start().await, Mock::start().await);
+    let both = bedrock(&provider) + &target("b", &other.url(), "api_key = \"k\"\ntier = 1");
+    let node = Setup::with_targets(&both).start().await;
+    let key = node.user_with_key("alice").await;
+    answer(
+        &provider,
+        403,
+        "x-amzn-errortype: AccessDeniedException\r\n",
+        r#"{"message":"no access to the model"}"#,
+    );
+    let message = ask(&node, &key, &body(&json!({}))).await;
+    assert_eq!((message.status, message.header("x-sproxy-target")), (200, "b"));
+    let message = ask(&node, &key, &body(&json!({}))).await;
+    assert_eq!((message.status, message.header("x-sproxy-target")), (200, "b"));
+    assert_eq!(node.usage_of(&message).await["attempts"], json!([]), "it was not asked again");
+    assert_eq!(provider.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn tokens_are_counted_at_bedrock_and_what_it_has_not_is_told() {
     let provider = Scripted::start().await;
     let node = Setup::with_targets(&bedrock(&provider)).start().await;
