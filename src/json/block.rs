@@ -15,7 +15,8 @@ pub struct Before {
     pub escaped: bool,
 }
 
-/// The brackets of a block that are no part of a string.
+/// The brackets of a block that are no part of a string, and not escaped: outside of strings nothing is, in JSON, but it
+/// has to come to the same however it is cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Brackets {
     /// `{` and `[`.
@@ -31,7 +32,8 @@ pub fn brackets(block: &[u8; BLOCK], before: Before) -> (Brackets, Before) {
     let (escaped, escapes_next) = escaped(marks.backslash, before.escaped);
     let quotes = marks.quote & !escaped;
     let text = running_parity(quotes) ^ if before.in_text { u64::MAX } else { 0 };
-    let brackets = Brackets { open: marks.open & !text, close: marks.close & !text };
+    let other = !(text | escaped);
+    let brackets = Brackets { open: marks.open & other, close: marks.close & other };
     (brackets, Before { in_text: text >> (BLOCK - 1) == 1, escaped: escapes_next })
 }
 
@@ -128,7 +130,7 @@ mod tests {
                     b'"' if !is_escaped => in_text = !in_text,
                     _ => {}
                 }
-                let open = !in_text && matches!(byte, b'{' | b'[');
+                let open = !in_text && !is_escaped && matches!(byte, b'{' | b'[');
                 assert_eq!(found.open >> index & 1 == 1, open, "{block:?} at {index}");
             }
             assert_eq!((next.in_text, next.escaped), (in_text, escaped), "{block:?}");

@@ -198,4 +198,18 @@ mod tests {
             assert_eq!(taken, end, "split at {split}");
         }
     }
+
+    #[test]
+    fn what_is_no_json_ends_at_the_same_place_at_any_split() {
+        let body = [r#"[1]\],\[\"{\\}","a\]"#, "]}"].concat().repeat(9);
+        let body = body.as_bytes();
+        let mut whole = Skip::inside();
+        let end = (whole.feed(body), whole.is_over());
+        for size in [1, 7, 63, 64, 65] {
+            let mut skip = Skip::inside();
+            let pieces = body.chunks(size);
+            let taken = pieces.map(|piece| if skip.is_over() { 0 } else { skip.feed(piece) }).sum();
+            assert_eq!((taken, skip.is_over()), end, "in chunks of {size}");
+        }
+    }
 }

@@ -47,6 +47,8 @@ pub struct UsageAccumulator {
     estimate: Estimate,
     /// Changes whenever the accumulated state does.
     revision: u64,
+    /// How often something was said otherwise than before.
+    replaced: u64,
 }
 
 /// Whether an event reports counts.
@@ -99,6 +101,7 @@ impl UsageAccumulator {
             terms: Terms::default(),
             estimate,
             revision: 0,
+            replaced: 0,
         }
     }
 
@@ -107,6 +110,13 @@ impl UsageAccumulator {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// How often something was said otherwise than before, so that saying the old once more means something.
+    #[inline]
+    #[must_use]
+    pub fn replaced(&self) -> u64 {
+        self.replaced
     }
 
     /// Counts content.
@@ -225,6 +235,7 @@ impl UsageAccumulator {
             && self.terms.set(term, word)
         {
             self.revision += 1;
+            self.replaced += 1;
         }
     }
 

@@ -85,8 +85,12 @@ impl Decoder {
 }
 
 fn write_through(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    writer.write_all(bytes)?;
-    writer.flush()
+    let written = writer.write_all(bytes).and_then(|()| writer.flush());
+    if written.is_err() {
+        // What was decoded before the error may still be kept back, and comes when more is written.
+        let _still_broken = writer.write(b"\0");
+    }
+    written
 }
 
 /// Passes what a decoder writes to the meter.
@@ -120,8 +124,9 @@ struct Decoded {
 
 impl Meter for Decoded {
     fn feed(&mut self, chunk: &[u8]) -> Progress {
-        let Some(first) = chunk.first() else { return Progress::More };
-        self.decoder = self.decoder.take().map(|decoder| decoder.recognise(*first));
+        if let Some(first) = chunk.first() {
+            self.decoder = self.decoder.take().map(|decoder| decoder.recognise(*first));
+        }
         let Some(decoder) = &mut self.decoder else { return Progress::More };
         if !self.broken && decoder.write(chunk).is_err() {
             self.broken = true;
@@ -132,8 +137,8 @@ impl Meter for Decoded {
 
     fn stage(&mut self) -> Stage {
         match &mut self.decoder {
-            Some(decoder) if !self.broken => decoder.meter().stage(),
-            _ => Stage::Content,
+            Some(decoder) => decoder.meter().stage(),
+            None => Stage::Content,
         }
     }
 

@@ -66,9 +66,9 @@ impl JsonMeter {
         Self { framing: Framing::Unknown { by_line: true }, ..Self::new(estimate) }
     }
 
-    /// Stops reading: the rest of the answer cannot be read.
+    /// Stops reading: the rest of the answer cannot be read. Behind its final event nothing has to be.
     pub fn give_up(&mut self) {
-        self.broken = true;
+        self.broken = !self.is_final();
     }
 
     /// Tells the form of the answer from its first byte, and returns what comes from there on.
@@ -88,6 +88,9 @@ impl JsonMeter {
     fn documents(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let taken = self.scanner.feed(bytes, &mut self.usage);
+            if self.is_final() {
+                return;
+            }
             bytes = bytes.get(taken..).unwrap_or_default();
             let Some(next) = bytes.iter().position(|byte| !byte.is_ascii_whitespace()) else { return };
             bytes = bytes.get(next..).unwrap_or_default();
@@ -99,6 +102,9 @@ impl JsonMeter {
     fn document_lines(&mut self, mut bytes: &[u8]) {
         while let Some(end) = memchr(b'\n', bytes) {
             self.scanner.feed(bytes.get(..end).unwrap_or_default(), &mut self.usage);
+            if self.is_final() {
+                return;
+            }
             self.scanner.restart();
             bytes = bytes.get(end + 1..).unwrap_or_default();
         }
@@ -106,7 +112,7 @@ impl JsonMeter {
     }
 
     fn events(&mut self, mut bytes: &[u8], mut line: EventLine) {
-        while !bytes.is_empty() {
+        while !bytes.is_empty() && !self.usage.is_final() {
             (line, bytes) = match line {
                 EventLine::Field { len: 0, .. } if bytes.starts_with(b"data:") => {
                     self.data_starts();
@@ -161,7 +167,8 @@ impl JsonMeter {
     fn data<'b>(&mut self, bytes: &'b [u8], done: Option<usize>) -> (EventLine, &'b [u8]) {
         let end = memchr2(b'\n', b'\r', bytes);
         let data = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
-        let done = done.and_then(|matched| matches(data, DONE, matched));
+        // Whatever follows: it is the end as soon as it is there.
+        let done = done.and_then(|matched| matches(data, DONE, matched, |_| true));
         if done == Some(DONE.len()) {
             self.usage.finish();
         }
@@ -173,7 +180,7 @@ impl JsonMeter {
     fn event<'b>(&mut self, bytes: &'b [u8], error: Option<usize>) -> (EventLine, &'b [u8]) {
         let end = memchr2(b'\n', b'\r', bytes);
         let name = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
-        let error = error.and_then(|matched| matches(name, b"error", matched));
+        let error = error.and_then(|matched| matches(name, b"error", matched, |byte| byte == b' '));
         if end.is_some() && error == Some(b"error".len()) {
             self.usage.error();
         }
@@ -186,7 +193,8 @@ impl JsonMeter {
     }
 
     fn is_final(&self) -> bool {
-        let document_over = matches!(self.framing, Framing::Documents { .. })
+        // A line of many is not the last one.
+        let document_over = matches!(self.framing, Framing::Documents { by_line: false })
             && self.scanner.is_over()
             && !self.usage.awaits_final_event();
         self.usage.is_final() || document_over
@@ -212,14 +220,15 @@ fn behind_line(bytes: &[u8], end: Option<usize>, unended: EventLine) -> (EventLi
     (start, bytes.get(end + 1..).unwrap_or_default())
 }
 
-/// How much of `expected` has been matched once `bytes` have come, ignoring leading blanks; `None` if it differs.
-fn matches(bytes: &[u8], expected: &[u8], matched: usize) -> Option<usize> {
+/// How much of `expected` has been matched once `bytes` have come, ignoring leading blanks; `None` if they differ, or if
+/// something follows that may not.
+fn matches(bytes: &[u8], expected: &[u8], matched: usize, may_follow: impl Fn(u8) -> bool) -> Option<usize> {
     let mut matched = matched;
     for &byte in bytes {
         match expected.get(matched) {
             Some(&next) if next == byte => matched += 1,
             Some(_) if matched == 0 && byte == b' ' => {}
-            None if byte == b' ' => {}
+            None if may_follow(byte) => {}
             _ => return None,
         }
     }
@@ -228,8 +237,8 @@ fn matches(bytes: &[u8], expected: &[u8], matched: usize) -> Option<usize> {
 
 impl Meter for JsonMeter {
     fn feed(&mut self, chunk: &[u8]) -> Progress {
-        if self.broken {
-            return Progress::More;
+        if self.broken || self.is_final() {
+            return self.progress();
         }
         let chunk = match self.framing {
             Framing::Unknown { by_line } => self.recognise(chunk, by_line),

@@ -23,6 +23,8 @@ pub struct Scanner {
     at: Position,
     /// How documents of this answer begin, up to their content, and the position after that.
     prefix: PrefixCache,
+    /// [`UsageAccumulator::replaced`] when the beginning was learnt: it may say again what has been said otherwise since.
+    prefix_holds_at: u64,
     leads_to: Position,
     candidate: Option<PrefixCandidate>,
     /// The previous byte was a backslash, inside a key, a content or a word.
@@ -51,6 +53,7 @@ impl Scanner {
         Self {
             at: Position::START,
             prefix: PrefixCache::empty(),
+            prefix_holds_at: 0,
             leads_to: Position::START,
             candidate: None,
             escaped: false,
@@ -86,13 +89,13 @@ impl Scanner {
         self.at.state == State::Broken
     }
 
-    /// Takes the document's next bytes, up to its end at most; returns how many.
+    /// Takes the document's next bytes, up to its end at most, or to that of the answer's final event; returns how many.
     pub fn feed(&mut self, bytes: &[u8], usage: &mut UsageAccumulator) -> usize {
         let mut rest = bytes;
         if !self.started {
             rest = self.begin(bytes, usage);
         }
-        while !rest.is_empty() {
+        while !rest.is_empty() && !usage.is_final() {
             rest = match self.at.state {
                 State::Value => self.value(rest, usage),
                 State::Key => self.key(rest, usage),
@@ -108,14 +111,16 @@ impl Scanner {
             };
         }
         if let Some(candidate) = self.candidate.take() {
-            self.learn(bytes, candidate);
+            self.learn(bytes, candidate, usage);
         }
         if self.is_broken() { bytes.len() } else { bytes.len() - rest.len() }
     }
 
     /// Gets over the beginning of a document if it is a known one, and else gets ready to learn it.
     fn begin<'b>(&mut self, bytes: &'b [u8], usage: &UsageAccumulator) -> &'b [u8] {
-        if let Some(rest) = self.prefix.strip(bytes) {
+        if self.prefix_holds_at == usage.replaced()
+            && let Some(rest) = self.prefix.strip(bytes)
+        {
             self.at = self.leads_to;
             self.escaped = false;
             self.started = true;
@@ -125,11 +130,12 @@ impl Scanner {
         bytes
     }
 
-    fn learn(&mut self, bytes: &[u8], candidate: PrefixCandidate) {
+    fn learn(&mut self, bytes: &[u8], candidate: PrefixCandidate, usage: &UsageAccumulator) {
         let at = |before: usize| bytes.len() - before;
         if let Some(content) = candidate.content
             && let Some(beginning) = bytes.get(..at(content))
         {
+            self.prefix_holds_at = usage.replaced();
             self.prefix.learn(beginning, candidate.number.map(|(start, end)| (at(start), at(end))));
         }
     }
@@ -218,8 +224,11 @@ impl Scanner {
                     Field::Error if matches!(first, b't' | b'-' | b'1'..=b'9') => usage.error(),
                     _ => {}
                 }
+                let says_nothing = self.at.field != Field::Error;
                 let behind = self.other_scalar(rest);
-                self.number_passed(bytes, behind);
+                if says_nothing {
+                    self.number_passed(bytes, behind);
+                }
                 return behind;
             }
             _ => self.at.state = State::Broken,
@@ -311,7 +320,7 @@ impl Scanner {
             && let Some(end) = skip::special(bytes)
             && let Some((word, [b'"', rest @ ..])) = bytes.split_at_checked(end)
         {
-            report(self.at.field, word, usage);
+            report(self.at.field, kept(word), usage);
             self.at.next();
             return rest;
         }
@@ -372,7 +381,7 @@ impl Scanner {
         let end = bytes.iter().position(|byte| !in_number(byte));
         let (digits, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
         if end.is_some() && self.word_len == 0 {
-            report(self.at.field, digits, usage);
+            report(self.at.field, kept(digits), usage);
         } else {
             for digit in digits {
                 self.keep(*digit, WORD_MAX);
@@ -403,6 +412,11 @@ impl Scanner {
             self.word_len += 1;
         }
     }
+}
+
+/// As much of a string as is kept, wherever it is cut.
+fn kept(word: &[u8]) -> &[u8] {
+    word.get(..WORD_MAX).unwrap_or(word)
 }
 
 /// Passes a kept string to the accumulator.

@@ -5,6 +5,7 @@
 
 pub mod balancer;
 pub mod databases;
+mod dice;
 pub mod frames;
 mod link;
 pub mod postgres;
@@ -21,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use dice::Dice;
 pub use link::{Link, Mode, Speaker};
 pub use process::{Process, SPROXY};
 pub use provider::Scripted;

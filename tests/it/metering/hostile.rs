@@ -8,23 +8,7 @@ use sproxy::domain::usage::TokenSource;
 use sproxy::metering::{AnswerHead, End, open};
 
 use super::{content_type, exact, meter, read, read_until, recorded, tokens};
-
-/// A small generator of reproducible bytes (`SplitMix64`).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.roll() % limit as u64).expect("small")
-    }
-}
+use crate::harness::Dice;
 
 /// Pieces that lead a parser astray more often than random bytes do.
 const PIECES: [&[u8]; 24] = [
@@ -57,7 +41,7 @@ const PIECES: [&[u8]; 24] = [
 #[test]
 fn garbage_never_panics_and_reads_the_same_in_any_chunks() {
     for seed in 0..800 {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let body: Vec<u8> =
             (0..dice.below(60)).flat_map(|_| PIECES[dice.below(PIECES.len())].to_vec()).collect();
         let kind = ["text/event-stream", "application/json", "application/x-ndjson", ""][dice.below(4)];
@@ -75,7 +59,7 @@ fn damaged_answers_read_the_same_in_any_chunks() {
     let names =
         ["anthropic/stream-thinking-tools.sse", "openai/chat-stream-usage.sse", "gemini/stream-array.json"];
     for seed in 0..150 {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let name = names[dice.below(names.len())];
         let mut body = recorded(name);
         for _ in 0..=dice.below(4) {

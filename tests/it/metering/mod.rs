@@ -1,6 +1,7 @@
 //! The meter against recorded provider answers: whatever way the bytes arrive, the counts are the same.
 
 mod answers;
+mod chunks;
 mod hostile;
 mod interrupted;
 mod money;

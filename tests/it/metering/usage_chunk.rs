@@ -48,6 +48,26 @@ fn the_usage_chunk_is_removed_at_any_chunk_boundary_and_all_else_passes_unchange
 }
 
 #[test]
+fn what_is_the_usage_chunk_does_not_depend_on_where_it_is_cut() {
+    const OTHER: &str = "data: {\"choices\":[{\"delta\":{}}]}\n\n";
+    for (chunk, is_removed) in [
+        (r#"{"choices":[],"usage":{"prompt_tokens":1}}"#, true),
+        (r#"{"x":{"usage":null},"choices":[],"usage":{"prompt_tokens":1}}"#, true),
+        (r#"{"x":{"choices":[{"index":0}]},"usage":{"prompt_tokens":1}}"#, false),
+        (r#"[[],{"usage":{"prompt_tokens":1}},null,null,null]"#, false),
+        (r#"{"choices":[],"usage":null}"#, false),
+    ] {
+        let event = format!("data: {chunk}\n\n");
+        let body = format!("{OTHER}{event}{OTHER}");
+        let expected = if is_removed { body.replace(&event, "") } else { body.clone() };
+        for size in 1..=body.len() {
+            let passed = passed(body.as_bytes(), size);
+            assert_eq!(String::from_utf8_lossy(&passed), expected, "{chunk} in chunks of {size}");
+        }
+    }
+}
+
+#[test]
 fn whole_events_pass_at_once_and_without_a_copy() {
     let mut remover = Remover::default();
     let chunk = Bytes::from_static(b"data: {\"choices\":[{\"delta\":{}}],\"usage\":null}\n\n");
