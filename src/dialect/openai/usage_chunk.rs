@@ -69,7 +69,7 @@ impl Remover {
         }
         if line.starts_with(DATA) {
             match memchr2(b'\n', b'\r', line) {
-                Some(end) if is_usage_chunk(line.get(DATA.len()..end).unwrap_or_default()) => {
+                Some(end) if is_usage_chunk(line.get(..end).unwrap_or_default()) => {
                     self.is_removed = !self.has_passed;
                     self.end_line(output, end, Fate::Removed);
                     return true;
@@ -159,7 +159,8 @@ fn join(mut held: BytesMut, chunk: &[u8]) -> Bytes {
     held.freeze()
 }
 
-/// Whether a line that has begun can become the usage chunk: JSON without a choice in it so far.
+/// Whether a line that has begun can become the usage chunk: JSON without a choice in it so far. What can be it can be it
+/// at every place in it, so that it does not matter where it is cut.
 fn may_be_usage_chunk(line: &[u8]) -> bool {
     static CHOICES: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("\"choices\""));
     let data = line.get(DATA.len()..).unwrap_or_default().trim_ascii_start();
@@ -173,7 +174,7 @@ fn may_be_usage_chunk(line: &[u8]) -> bool {
 }
 
 /// The chunk of `stream_options.include_usage`: usage, no choices, and nothing that a caller could be waiting for.
-fn is_usage_chunk(data: &[u8]) -> bool {
+fn is_usage_chunk(line: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Chunk {
         choices: Option<Vec<IgnoredAny>>,
@@ -183,7 +184,8 @@ fn is_usage_chunk(data: &[u8]) -> bool {
         delta: Option<IgnoredAny>,
         error: Option<IgnoredAny>,
     }
-    if data.len() > LINE_MAX || !names_usage(data) {
+    let data = line.get(DATA.len()..).unwrap_or_default();
+    if !names_usage(data) || !may_be_usage_chunk(line) {
         return false;
     }
     serde_json::from_slice::<Chunk>(data).is_ok_and(|chunk| {
@@ -199,7 +201,7 @@ fn is_usage_chunk(data: &[u8]) -> bool {
 fn names_usage(event: &[u8]) -> bool {
     const KEY: &str = "\"usage\"";
     static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(KEY));
-    FINDER.find(event).is_some_and(|at| {
+    FINDER.find_iter(event).any(|at| {
         let value = event.get(at + KEY.len()..).unwrap_or_default();
         value.iter().find(|byte| !matches!(byte, b' ' | b':')) != Some(&b'n')
     })

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::dialect::path_model;
 use crate::domain::provider::Provider;
-use crate::json::object::members;
+use crate::json::object::{members, string};
 
 /// `path_and_query` with `model` in the place of the model that the path names; `None` where it names none.
 #[must_use]
@@ -28,10 +28,8 @@ pub fn in_body(body: &[u8], model: &str) -> Option<Bytes> {
         }
     })?;
     // Named twice, it is replaced twice: whichever a provider reads, it is this one. Gemini's bodies name it with a prefix.
-    let has_prefix = places
-        .first()
-        .and_then(|place| body.get(place.clone()))
-        .is_some_and(|old| old.starts_with(b"\"models/"));
+    let old = places.first().and_then(|place| body.get(place.clone())).and_then(string);
+    let has_prefix = old.is_some_and(|old| old.starts_with("models/"));
     let named = if has_prefix { format!("models/{model}") } else { model.to_owned() };
     let quoted = serde_json::to_string(&named).ok()?;
     let mut changed = Vec::with_capacity(body.len() + quoted.len() * places.len());
@@ -58,6 +56,7 @@ mod tests {
                 Some(r#" { "a" : [ 1 ] , "model" : "claude \"x\"" }"#),
             ),
             (r#"{"model":"models/fast"}"#, Some(r#"{"model":"models/claude \"x\""}"#)),
+            (r#"{"model":"models\/fast"}"#, Some(r#"{"model":"models/claude \"x\""}"#)),
             (r#"{"model":"a","model":"b"}"#, Some(r#"{"model":"claude \"x\"","model":"claude \"x\""}"#)),
             (r#"{"messages":[{"model":"kept"}]}"#, None),
             ("nonsense", None),
