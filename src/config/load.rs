@@ -13,6 +13,7 @@ use super::problems::Problems;
 use super::sections::Config;
 use super::table::{Reading, Table, text_of};
 use super::{cluster, models, node, prices, proxy, targets};
+use crate::domain::secret::Secret;
 
 /// Reads and checks a configuration, with the environment of this process.
 ///
@@ -36,7 +37,8 @@ pub fn load_from(sources: &Sources, environment: &Environment) -> Result<Config,
 /// Everything that is wrong with it.
 pub fn load_secrets_again(sources: &Sources, before: &Config) -> Result<Config, Problems> {
     let environment = Environment::of_process();
-    load_layers(Layers::of(sources, &environment, before.text.clone()), &environment)
+    let text = before.text.as_ref().map(|text| text.expose().to_owned());
+    load_layers(Layers::of(sources, &environment, text), &environment)
 }
 
 fn load_layers(layers: Layers, environment: &Environment) -> Result<Config, Problems> {
@@ -61,7 +63,7 @@ fn load_layers(layers: Layers, environment: &Environment) -> Result<Config, Prob
         upstream,
         models: models::read(&reading, settings.get("models")),
         prices: prices::read(&reading, settings.get("prices")),
-        text,
+        text: text.map(Secret::new),
         files: reading.files(),
     };
     let found = reading.into_problems();

@@ -12,7 +12,7 @@ use super::table::{Reading, Table};
 use crate::domain::secret::Secret;
 
 /// The value by which a target opts out of the global proxy.
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 
 pub(super) fn upstream(table: &Table<'_>, environment: &Environment) -> UpstreamConfig {
     let own = table.optional("no_proxy");

@@ -29,8 +29,8 @@ pub struct Config {
     /// Names of the operator's own, and what stands behind them.
     pub models: Vec<ModelConfig>,
     pub prices: PriceList,
-    /// The configuration file as it was read, if there is one.
-    pub text: Option<String>,
+    /// The configuration file as it was read, if there is one. There may be secrets in it.
+    pub text: Option<Secret>,
     /// The files that settings name: secrets, certificates, authorities.
     pub files: Vec<PathBuf>,
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::layers::DEFAULTS;
 use super::prices;
 use super::problems::{Problem, Problems};
-use super::proxy::shown;
+use super::proxy::{NONE, shown};
 use super::sections::{
     AuthConfig, ClusterConfig, Config, CorsOrigins, Database, Durability, HangUp, Http2, HttpConfig,
     KeyConfig, LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig, UpstreamConfig,
@@ -225,7 +225,7 @@ fn target(target: &TargetConfig) -> Settings {
         ("http2_only", (target.http2 == Http2::Only).to_string()),
         ("http2_connections", target.http2_connections.to_string()),
         ("queue_timeout", duration(target.queue_timeout)),
-        ("proxy", quoted(&shown(target.proxy.as_ref()))),
+        ("proxy", quoted(&target.proxy.as_ref().map_or(NONE.to_owned(), |proxy| shown(Some(proxy))))),
         ("ca_file", path(target.ca_file.as_ref())),
     ]
 }

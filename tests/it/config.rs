@@ -185,6 +185,20 @@ fn a_secret_may_be_given_by_variable_or_file_and_its_problems_name_that_key() {
         matches!(&config.store.database, Database::Postgres(url) if url.expose() == "postgres://u:hush@h/d")
     );
     assert!(!format!("{config:?}{}", config::show(&config)).contains("hush"));
+    let config = loaded(&target("api_key = \"hush\""), &[]);
+    assert!(!format!("{config:?}{}", config::show(&config)).contains("hush"), "nor in the file's text");
+}
+
+#[test]
+fn a_target_that_is_reached_directly_is_shown_as_one() {
+    let global = "[upstream]\nproxy = \"http://proxy:3128\"\n";
+    for (lines, proxy) in [("proxy = \"none\"", "none"), ("", "http://proxy:3128")] {
+        let text = format!("{global}{}", target(lines).replace("127.0.0.1", "provider"));
+        let shown = config::show(&loaded(&text, &[]));
+        let (_, of_target) = shown.split_once("[[targets]]").expect("a target");
+        assert!(of_target.contains(&format!("\nproxy = \"{proxy}\"\n")), "{shown}");
+        assert_eq!(config::show(&loaded(&shown, &[])), shown.replace("# built-in", "# file"));
+    }
 }
 
 #[test]
