@@ -8,6 +8,7 @@ mod sdk;
 mod sticky;
 mod storm;
 mod streams;
+mod untouched;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
