@@ -116,7 +116,8 @@ fn no_file_is_longer_than_500_lines() {
 
 #[test]
 fn every_file_says_first_what_it_is_for() {
-    let files = ["src", "migrations", "tests", "benches"].map(|directory| root().join(directory));
+    let directories = ["src", "migrations", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets"];
+    let files = directories.map(|directory| root().join(directory));
     let files = files.iter().filter(|path| path.is_dir()).flat_map(|path| source::files_below(root(), path));
     let silent =
         files.filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| format!("{name} does not"));
