@@ -136,6 +136,43 @@ async fn the_ollama_sdk_rides_out_a_storm() {
     rides_out("ollama", "ollama").await;
 }
 
+#[tokio::test]
+async fn what_was_not_processed_over_http2_is_sent_once_more_and_then_elsewhere() {
+    let (a, b) = (Mock::start().await, Mock::start().await);
+    let text = targets(&a, &b).replace("tier =", "http2_only = true\ntier =");
+    let node = Setup::with_targets(&text).start().await;
+    let key = node.user_with_key("developer").await;
+    let (refused, goaway, good) =
+        (json!({ "fail": "refused-stream" }), json!({ "fail": "goaway" }), json!({}));
+    let day = [
+        vec![&refused, &good],
+        vec![&goaway, &good],
+        vec![&refused, &refused],
+        vec![&good],
+        vec![&goaway, &goaway],
+        vec![&good],
+        vec![&goaway, &refused],
+        vec![&good],
+    ];
+    a.script(&day.concat().into_iter().cloned().collect::<Vec<_>>()).await;
+    for (at, steps) in day.iter().enumerate() {
+        let body =
+            json!({ "model": format!("storm-{at}"), "max_tokens": 9, "stream": at % 2 == 0, "messages": [] });
+        // A conversation stays where it has moved to.
+        let session = at.to_string();
+        let answer = node.ask(&key, "/v1/messages", &[("x-session-id", &session)], &body).await;
+        let moved = *steps.last().expect("a step") != &good;
+        let target = if moved { "anthropic-b" } else { "anthropic-a" };
+        assert_eq!((answer.status, answer.header("x-sproxy-target")), (200, target), "{at}");
+        let attempts = &node.usage_of(&answer).await["attempts"];
+        let reasons: Vec<_> = attempts.as_array().expect("a list").iter().map(|one| &one["reason"]).collect();
+        assert_eq!(reasons, vec!["not_processed"; usize::from(moved)], "{at}");
+    }
+    assert!(a.played().await.iter().all(|played| *played == 1));
+    let [requests, _, _, errors] = served([&a, &b]).await;
+    assert_eq!((requests, errors), (day.len() as u64, 0));
+}
+
 /// An error in the words of a provider, with more in it than the gateway would say.
 fn own_words(sdk: &str, name: &str) -> Value {
     let message = format!("own words of {name}, naïve \"quotes\"");
