@@ -10,6 +10,7 @@ use crate::harness::{Mock, Node, python_with, run_script, until};
 const OF_EVERY_NODE: &str = "\
 build_info gauge
 cost_nanousd_total counter
+dropped_fields_total counter
 estimated_total counter
 first_byte_seconds histogram
 ledger_batches_total counter
