@@ -182,7 +182,9 @@ pub enum DefaultAddress {
 pub enum Unknown {
     /// A name in the `anthropic-beta` header.
     Beta(String),
-    /// A member of the body, by its path: `context_management`, `tools.0.strict`.
+    /// Some name in that header; which one is not said.
+    SomeBeta,
+    /// Members of the body, by their path: `context_management`, `tools.*.strict`.
     Field(String),
 }
 
@@ -190,6 +192,7 @@ impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Beta(name) => write!(f, "anthropic-beta={name}"),
+            Self::SomeBeta => f.write_str("anthropic-beta"),
             Self::Field(path) => f.write_str(path),
         }
     }

@@ -42,42 +42,64 @@ pub fn with_members(body: &[u8], is_removed: impl Fn(&[u8]) -> bool, added: &str
     Some(edited.freeze())
 }
 
-/// What stands at a path of keys and indexes, divided by dots, in an object. A segment that an object has no member for
-/// is passed over if there are more: paths in error messages name the kinds of things, too (`tools.0.custom.strict`).
+/// What stands at a path of keys and indexes, divided by dots, in an object. A segment that leads nowhere is passed over if
+/// there are more: paths in error messages name the kinds of things, too (`tools.0.custom.strict`).
 #[must_use]
 pub fn at_path(body: &[u8], path: &str) -> Option<Bytes> {
-    let (above, last) = container(body, path)?;
-    let object = body.get(above)?;
-    let value = member(object, last)?;
-    object.get(value).map(Bytes::copy_from_slice)
+    find(body, &path.split('.').collect::<Vec<_>>()).map(Bytes::copy_from_slice)
 }
 
-/// `body` without the member at a path, as [`at_path`] finds it. `None` if there is none.
+fn find<'b>(value: &'b [u8], path: &[&str]) -> Option<&'b [u8]> {
+    let (first, rest) = path.split_first()?;
+    let place = match first.parse::<usize>() {
+        Ok(index) => element(value, index),
+        Err(_) => member(value, first),
+    };
+    let inner = place.and_then(|place| value.get(place));
+    if rest.is_empty() {
+        return inner;
+    }
+    inner.and_then(|inner| find(inner, rest)).or_else(|| find(value, rest))
+}
+
+/// `body` without the members at a path, as [`at_path`] finds them; `*` stands for every element of an array. `None` if
+/// there are none.
 #[must_use]
 pub fn without_path(body: &[u8], path: &str) -> Option<Bytes> {
-    let (above, last) = container(body, path)?;
-    let object = body.get(above.clone())?;
-    member(object, last)?;
-    let object = with_members(object, |key| key == last.as_bytes(), "")?;
-    Some([body.get(..above.start)?, &object, body.get(above.end..)?].concat().into())
+    without_segments(body, &path.split('.').collect::<Vec<_>>())
 }
 
-/// The object that holds the last segment of a path, and that segment.
-fn container<'p>(body: &[u8], path: &'p str) -> Option<(Range<usize>, &'p str)> {
-    let mut at = 0..body.len();
-    let (above, last) = path.rsplit_once('.').unwrap_or(("", path));
-    for segment in above.split('.').filter(|segment| !segment.is_empty()) {
-        let value = body.get(at.clone())?;
-        let inner = match segment.parse::<usize>() {
-            Ok(index) => element(value, index)?,
-            Err(_) => match member(value, segment) {
-                Some(inner) => inner,
-                None => continue,
-            },
-        };
-        at = at.start + inner.start..at.start + inner.end;
+fn without_segments(value: &[u8], path: &[&str]) -> Option<Bytes> {
+    let (first, rest) = path.split_first()?;
+    if rest.is_empty() {
+        member(value, first)?;
+        return with_members(value, |key| key == first.as_bytes(), "");
     }
-    Some((at, last))
+    let places = match (*first, first.parse::<usize>()) {
+        ("*", _) => all_elements(value),
+        (_, Ok(index)) => element(value, index).into_iter().collect(),
+        _ => member(value, first).into_iter().collect(),
+    };
+    let mut edited = Vec::with_capacity(value.len());
+    let (mut from, mut is_changed) = (0, false);
+    for place in places {
+        if let Some(inner) = without_segments(value.get(place.clone())?, rest) {
+            edited.extend_from_slice(value.get(from..place.start)?);
+            edited.extend_from_slice(&inner);
+            (from, is_changed) = (place.end, true);
+        }
+    }
+    edited.extend_from_slice(value.get(from..)?);
+    if is_changed { Some(edited.into()) } else { without_segments(value, rest) }
+}
+
+fn all_elements(array: &[u8]) -> Vec<Range<usize>> {
+    let mut all = Vec::new();
+    elements(array, 0, |value| {
+        all.push(value);
+        ControlFlow::Continue(())
+    });
+    all
 }
 
 fn member(object: &[u8], name: &str) -> Option<Range<usize>> {
@@ -121,9 +143,20 @@ mod tests {
             assert_eq!(left.as_deref(), Some(without), "{path}");
         }
         for path in ["", "d", "a.b.2.x", "a.b.0.y", "a.b", "a.c.x", "c.x", "a.b.1"] {
-            let is_there = path == "a.b";
+            let is_member = path == "a.b";
+            let is_there = is_member || path == "a.b.1";
             assert_eq!(at_path(body.as_bytes(), path).is_some(), is_there, "{path}");
-            assert_eq!(without_path(body.as_bytes(), path).is_some(), is_there, "{path}");
+            assert_eq!(without_path(body.as_bytes(), path).is_some(), is_member, "{path}");
+        }
+        for (path, left) in [
+            ("a.b.*.x", Some(r#"{"a": {"b":[{},{ "y":"\"}"}]},"c":1.0}"#)),
+            ("a.b.*.custom.y", Some(r#"{"a": {"b":[{"x":1},{"x": 2}]},"c":1.0}"#)),
+            ("a.b.*.z", None),
+            ("c.*.z", None),
+            ("*.z", None),
+        ] {
+            let found = without_path(body.as_bytes(), path);
+            assert_eq!(found.as_deref(), left.map(str::as_bytes), "{path}");
         }
     }
 

@@ -149,7 +149,7 @@ impl Metrics {
     pub(super) fn dropped(&self, unknown: &Unknown) {
         // Where in a list it stood tells nothing.
         let name = unknown.to_string();
-        let keys: Vec<&str> = name.split('.').filter(|key| key.parse::<usize>().is_err()).collect();
+        let keys: Vec<&str> = name.split('.').filter(|key| *key != "*").collect();
         self.dropped.inc(&keys.join("."));
     }
 

@@ -49,7 +49,8 @@ impl BufferedRequest {
         let rewrite = if with_usage.is_some() { Rewrite::RemoveUsage } else { Rewrite::None };
         let text = with_usage.map_or_else(|| self.readable.text(&self.body), |body| &body[..]);
         let (dropped, mut changed) = if target.may_rewrite() {
-            without_unknown(target.unknown_fields(candidate.model()), &mut headers, text)
+            let unknown = target.unknown_fields(candidate.model(), &bedrock::betas(&headers));
+            without_unknown(unknown, &mut headers, text)
         } else {
             (Vec::new(), None)
         };
@@ -104,19 +105,23 @@ impl BufferedRequest {
         hosted.map_err(|error| not_hosted(candidate.target(), error))
     }
 
-    /// What a refusal of `candidate` says that its host does not know of this call, and that no call was sent without so
-    /// far. It is remembered.
+    /// Remembers what a refusal of `candidate` says that its host does not know of this call. Empty if the call could not
+    /// be sent otherwise for that.
     pub(super) fn learn_unknown(&self, candidate: &Candidate, refusal: &[u8]) -> Vec<Unknown> {
         let body = self.readable.text(&self.body);
         let (headers, model) = (&self.headers, candidate.model());
         let call = OwnCall { path_and_query: &self.path_and_query, headers, body, model };
         let unknown = dialect::unknown_in(self.query.provider, refusal, &call);
-        if unknown.is_empty() { unknown } else { candidate.target().does_not_know(model, unknown) }
+        let betas = bedrock::betas(headers);
+        let is_news = !unknown.is_empty() && candidate.target().does_not_know(model, unknown.clone(), &betas);
+        if is_news { unknown } else { Vec::new() }
     }
 
-    /// Notes that the host of `candidate` has taken the call as it is.
-    pub(super) fn learn_known(&self, candidate: &Candidate) {
-        let betas = bedrock::betas(&self.headers);
+    /// Notes that the host of `candidate` has taken the call without `dropped`.
+    pub(super) fn learn_known(&self, candidate: &Candidate, dropped: &[Unknown]) {
+        let was_sent =
+            |beta: &&str| !dropped.iter().any(|left| matches!(left, Unknown::Beta(name) if name == beta));
+        let betas: Vec<&str> = bedrock::betas(&self.headers).into_iter().filter(was_sent).collect();
         if !betas.is_empty() {
             candidate.target().knows(candidate.model(), betas.into_iter());
         }
@@ -134,6 +139,8 @@ fn without_unknown(
     for unknown in unknown {
         let was_there = match &unknown {
             Unknown::Beta(name) => without_beta(headers, name),
+            // It has been made names of.
+            Unknown::SomeBeta => false,
             Unknown::Field(path) => {
                 let without = without_path(changed.as_deref().unwrap_or(text), path);
                 let was_there = without.is_some();

@@ -129,7 +129,7 @@ pub(super) async fn send(
 /// Whether an answer is the call's, or a refusal for something that the call can do without.
 async fn is_final(answered: &mut Answered, request: &BufferedRequest) -> bool {
     if answered.head.status.is_success() {
-        request.learn_known(&answered.candidate);
+        request.learn_known(&answered.candidate, &answered.dropped);
     }
     if answered.head.status != StatusCode::BAD_REQUEST {
         return true;

@@ -145,16 +145,17 @@ impl Target {
         self.platform != Platform::Provider
     }
 
-    /// What calls for the model leave out, because its host does not know it.
+    /// What calls for the model with these betas leave out, because its host does not know it.
     #[must_use]
-    pub fn unknown_fields(&self, model: &str) -> Vec<Unknown> {
-        self.state.unknown.of(model, Instant::now())
+    pub fn unknown_fields(&self, model: &Arc<str>, betas: &[&str]) -> Vec<Unknown> {
+        self.state.unknown.of(model, betas, Instant::now())
     }
 
-    /// A call was refused for these, which its host does not know. Returns those that are left out from here on and were
-    /// not before.
-    pub fn does_not_know(&self, model: &Arc<str>, unknown: Vec<Unknown>) -> Vec<Unknown> {
-        self.state.unknown.refused(model, unknown, Instant::now())
+    /// A call with these betas was refused for what its host does not know, and the next is sent without. False if
+    /// nothing follows from it that did not before.
+    #[must_use]
+    pub fn does_not_know(&self, model: &Arc<str>, unknown: Vec<Unknown>, betas: &[&str]) -> bool {
+        self.state.unknown.refused(model, unknown, betas, Instant::now())
     }
 
     /// A call with these betas was answered.

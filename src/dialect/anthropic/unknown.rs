@@ -22,6 +22,8 @@ const MEANT: [&str; 10] = [
     "container",
     "output_format",
 ];
+/// Longest path that is believed, bytes.
+const PATH_MAX: usize = 256;
 /// Below the top, only what is known to say nothing of what is asked.
 const TUNING: [&str; 9] = [
     "cache_control",
@@ -44,15 +46,23 @@ pub(super) fn in_refusal(refusal: &Value, call: &OwnCall<'_>) -> Vec<Unknown> {
         return betas.iter().filter(named).map(|beta| Unknown::Beta((*beta).to_owned())).collect();
     }
     // Bedrock does not say which.
-    if message.contains("invalid beta flag") {
-        return betas.iter().map(|beta| Unknown::Beta((*beta).to_owned())).collect();
+    if message.contains("invalid beta flag") && !betas.is_empty() {
+        return vec![Unknown::SomeBeta];
     }
     let path = message
         .split_once(": Extra inputs are not permitted")
         .map(|(path, _)| path.rsplit(['\n', ' ']).next().unwrap_or_default().to_owned())
         .or_else(|| extraneous_key(message));
     let unknown = path.filter(|path| only_tunes(path, call.body));
-    unknown.map(Unknown::Field).into_iter().collect()
+    unknown.map(|path| Unknown::Field(everywhere(&path))).into_iter().collect()
+}
+
+/// What is not known in one element of a list is not in the others.
+fn everywhere(path: &str) -> String {
+    let segment = |segment: &str| {
+        if segment.parse::<usize>().is_ok() { "*".to_owned() } else { segment.to_owned() }
+    };
+    path.split('.').map(segment).collect::<Vec<_>>().join(".")
 }
 
 /// `Malformed input request: #/tools/0: extraneous key [strict] is not permitted`
@@ -71,6 +81,9 @@ fn between<'m>(message: &'m str, start: &str, end: &str) -> Option<&'m str> {
 
 /// Whether the call asks for the same without what stands there.
 fn only_tunes(path: &str, body: &[u8]) -> bool {
+    if path.len() > PATH_MAX {
+        return false;
+    }
     let Some(value) = at_path(body, path) else { return false };
     match path.rsplit_once('.') {
         Some((_, last)) => TUNING.contains(&last),
@@ -110,13 +123,13 @@ mod tests {
                 "Unexpected value(s) `c-3`, `a-1` for the `anthropic-beta` header.",
                 "anthropic-beta=a-1 anthropic-beta=c-3",
             ),
-            ("invalid beta flag", "anthropic-beta=a-1 anthropic-beta=b-2 anthropic-beta=c-3"),
+            ("invalid beta flag", "anthropic-beta"),
             ("context_management: Extra inputs are not permitted", "context_management"),
             ("output_config: Extra inputs are not permitted", "output_config"),
-            ("tools.0.custom.strict: Extra inputs are not permitted", "tools.0.custom.strict"),
+            ("tools.0.custom.strict: Extra inputs are not permitted", "tools.*.custom.strict"),
             (
                 "messages.0.content.0.text.cache_control.ttl: Extra inputs are not permitted",
-                "messages.0.content.0.text.cache_control.ttl",
+                "messages.*.content.*.text.cache_control.ttl",
             ),
             (
                 "Malformed input request: #: extraneous key [context_management] is not permitted, please reformat",
@@ -124,7 +137,7 @@ mod tests {
             ),
             (
                 "Malformed input request: #/tools/0: extraneous key [strict] is not permitted",
-                "tools.0.strict",
+                "tools.*.strict",
             ),
             // What is meant, what is not there, and what is about something else.
             ("mcp_servers: Extra inputs are not permitted", ""),

@@ -492,6 +492,33 @@ async fn what_a_host_does_not_know_is_left_out_once_it_has_said_so() {
     assert_eq!((refused.status, refused.text(), refused.header("x-sproxy-dropped")), (400, said, ""));
 }
 
+#[tokio::test]
+async fn where_bedrock_does_not_say_which_beta_it_means_others_keep_theirs() {
+    let provider = Scripted::start().await;
+    let node = Setup::with_targets(&bedrock(&provider)).start().await;
+    let key = node.user_with_key("alice").await;
+    let call = body(&json!({}));
+    answer(&provider, 400, "x-amzn-errortype: ValidationException\r\n", r#"{"message":"invalid beta flag"}"#);
+    answer(&provider, 200, "", ANSWER);
+    let message = node.ask(&key, MESSAGES, &[("anthropic-beta", "good,bogus")], &call).await;
+    assert_eq!(
+        (message.status, message.header("x-sproxy-dropped")),
+        (200, "anthropic-beta=good, anthropic-beta=bogus")
+    );
+    answer(&provider, 200, "", ANSWER);
+    let message = node.ask(&key, MESSAGES, &[("anthropic-beta", "good")], &call).await;
+    assert_eq!((message.status, message.header("x-sproxy-dropped")), (200, ""));
+    answer(&provider, 200, "", ANSWER);
+    let message = node.ask(&key, MESSAGES, &[("anthropic-beta", "bogus, good")], &call).await;
+    assert_eq!((message.status, message.header("x-sproxy-dropped")), (200, "anthropic-beta=bogus"));
+    let betas: Vec<Value> = provider
+        .requests()
+        .iter()
+        .map(|sent| serde_json::from_slice::<Value>(&sent.body).unwrap()["anthropic_beta"].clone())
+        .collect();
+    assert_eq!(betas, [json!(["good", "bogus"]), Value::Null, json!(["good"]), json!(["good"])]);
+}
+
 fn gzip(text: &str) -> Vec<u8> {
     use std::io::Write as _;
     let mut coded = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
