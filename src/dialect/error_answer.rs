@@ -24,27 +24,42 @@ pub fn is_about_model(body: &[u8]) -> bool {
         || (message.starts_with("model ") && message.contains("not found"))
 }
 
-/// Types and codes of errors that say that the provider has no room, or has failed.
-const OVERLOAD: [&[u8]; 12] = [
-    b"overloaded_error",
-    b"server_is_overloaded",
-    b"service_unavailable_error",
-    b"slow_down",
-    b"rate_limit",
-    b"api_error",
-    b"server_error",
-    b"timeout_error",
-    b"internal_error",
-    b"UNAVAILABLE",
-    b"RESOURCE_EXHAUSTED",
-    b"INTERNAL",
+/// Types, codes and statuses of errors that say that the provider has no room, or has failed.
+const OVERLOAD: [&str; 12] = [
+    "overloaded_error",
+    "server_is_overloaded",
+    "service_unavailable_error",
+    "slow_down",
+    "rate_limit",
+    "api_error",
+    "server_error",
+    "timeout_error",
+    "internal_error",
+    "UNAVAILABLE",
+    "RESOURCE_EXHAUSTED",
+    "INTERNAL",
 ];
 
-/// Whether the beginning of a stream says that the provider has no room for the call, or has failed. A stream quotes
-/// nothing of its caller before its first content.
+/// Whether the beginning of a stream says, by its last error, that the provider has no room for the call, or has failed.
+/// Some events before it repeat what the caller has written, so that nothing but the error's own fields is looked at.
 #[must_use]
-pub fn says_overload(piece: &[u8]) -> bool {
-    OVERLOAD.iter().any(|word| memchr::memmem::find(piece, word).is_some())
+pub fn says_overload(stream: &[u8]) -> bool {
+    let lines = stream.split(|byte| matches!(byte, b'\n' | b'\r')).rev();
+    let events = lines.filter_map(|line| {
+        let line = line.trim_ascii();
+        serde_json::from_slice::<Value>(line.strip_prefix(b"data:").unwrap_or(line)).ok()
+    });
+    let mut errors = events.filter_map(|event| {
+        let inner = event.get("response").and_then(|response| response.get("error"));
+        let error = event.get("error").or(inner).filter(|error| !error.is_null());
+        // OpenAI's Responses have the error's fields in the event, too.
+        error.cloned().or_else(|| (event.get("type")? == "error").then(|| event.clone()))
+    });
+    let Some(error) = errors.next() else { return false };
+    let is_overload = |word: &str| OVERLOAD.iter().any(|known| word.starts_with(known));
+    let named = ["type", "code", "status"].iter().filter_map(|name| error.get(name)?.as_str());
+    // Ollama has nothing but a sentence.
+    named.into_iter().any(is_overload) || error.as_str().is_some_and(|told| told.starts_with("server busy"))
 }
 
 #[cfg(test)]
@@ -60,6 +75,18 @@ mod tests {
             (r#"{"error":{"type":"service_unavailable_error","code":null}}"#, true),
             (r#"{"error":{"code":503,"status":"UNAVAILABLE"}}"#, true),
             (r#"{"type":"error","error":{"type":"invalid_request_error","message":"too long"}}"#, false),
+            (r#"{"type":"error","code":"server_error","message":"m","param":null}"#, true),
+            (r#"{"error":"server busy, please try again.  maximum pending requests exceeded"}"#, true),
+            (r#"{"error":"model requires more memory"}"#, false),
+            ("event: error\r\ndata: {\"error\":{\"type\":\"rate_limit_error\"}}\r\n\r\n", true),
+            // What the caller has written is repeated in an event before it.
+            (
+                "data: {\"type\":\"response.created\",\"response\":{\"error\":null,\"instructions\":\"server_error\"}}\n\n\
+                 data: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"invalid_prompt\"},\
+                 \"instructions\":\"server_error\"}}\n\n",
+                false,
+            ),
+            ("", false),
         ] {
             assert_eq!(says_overload(piece.as_bytes()), expected, "{piece}");
         }
