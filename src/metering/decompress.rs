@@ -128,7 +128,8 @@ impl Meter for Decoded {
             self.decoder = self.decoder.take().map(|decoder| decoder.recognise(*first));
         }
         let Some(decoder) = &mut self.decoder else { return Progress::More };
-        if !self.broken && decoder.write(chunk).is_err() {
+        // A decoder of zstd breaks off where it is given nothing again and again, as HTTP/2 can bring it.
+        if !self.broken && !chunk.is_empty() && decoder.write(chunk).is_err() {
             self.broken = true;
             decoder.meter().give_up();
         }

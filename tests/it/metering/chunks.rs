@@ -52,6 +52,22 @@ fn coded(coding: &str, text: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn pieces_with_nothing_in_them_are_nothing() {
+    let nothing = [&[][..]; 40];
+    for name in fixtures() {
+        let (body, kind) = (recorded(&name), content_type(&name));
+        for coding in ["identity", "gzip", "deflate", "br", "zstd"] {
+            let bytes = coded(coding, &body);
+            let (first, second) = bytes.split_at(bytes.len() / 2);
+            let encoding = Some(coding).filter(|coding| *coding != "identity");
+            let expected = told(meter(kind, encoding), [first, second]);
+            let pieces = [first].into_iter().chain(nothing).chain([second]);
+            assert_eq!(told(meter(kind, encoding), pieces), expected, "{name} {coding}");
+        }
+    }
+}
+
+#[test]
 fn every_recorded_answer_reads_the_same_in_any_chunks_and_any_coding() {
     for name in fixtures() {
         let body = recorded(&name);
