@@ -78,9 +78,9 @@ impl Call<'_> {
     }
 
     /// The answer's head as the caller gets it, its body, and whether it has announced a length that may not be kept.
-    fn metered(self, answered: Answered) -> (http::response::Parts, Box<MeteredBody>, bool) {
+    fn metered(self, mut answered: Answered) -> (http::response::Parts, Box<MeteredBody>, bool) {
         let (rewrite, target) = (answered.rewrite, Arc::clone(answered.candidate.target()));
-        let dropped = answered.dropped.clone();
+        let dropped = std::mem::take(&mut answered.dropped);
         self.recorder.count_dropped(&dropped);
         let (mut head, stream) = MeteredStream::new(answered, self.recorder);
         headers::for_caller(&mut head.headers);

@@ -44,7 +44,7 @@ fn frame(headers: &[u8], payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn chunk(event: &Value) -> Vec<u8> {
+pub(super) fn chunk(event: &Value) -> Vec<u8> {
     let headers = [
         text_header(":event-type", "chunk"),
         text_header(":content-type", "application/json"),
@@ -54,7 +54,7 @@ fn chunk(event: &Value) -> Vec<u8> {
     frame(&headers.concat(), payload.to_string().as_bytes())
 }
 
-fn exception(name: &str, payload: &Value) -> Vec<u8> {
+pub(super) fn exception(name: &str, payload: &Value) -> Vec<u8> {
     let headers = [text_header(":exception-type", name), text_header(":message-type", "exception")];
     frame(&headers.concat(), payload.to_string().as_bytes())
 }

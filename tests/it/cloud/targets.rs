@@ -1,7 +1,5 @@
 //! Targets in clouds, from outside: what arrives there, what its caller gets, and what is in the books.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 use sproxy::cloud::aws_credentials::AwsCredentials;
@@ -9,6 +7,7 @@ use sproxy::cloud::sigv4::{Signer, UnsignedRequest};
 use sproxy::domain::clock::Timestamp;
 use sproxy::domain::secret::Secret;
 
+use super::event_stream::{chunk, exception};
 use crate::harness::{Answer, Mock, Node, Scripted, Setup};
 
 const MESSAGES: &str = "/v1/messages";
@@ -80,33 +79,6 @@ fn is_signed(head: &str, body: &[u8]) -> bool {
     let added = signer.sign(&request, at).unwrap();
     let (_, expected) = added.iter().find(|(name, _)| name == "authorization").unwrap();
     expected.to_str().unwrap() == sent
-}
-
-/// A frame of AWS's event streams, by the letter of its format.
-fn frame(kind: &str, name: &str, payload: &[u8]) -> Vec<u8> {
-    let mut headers = Vec::new();
-    let (kind_name, name_name) =
-        (":message-type", if kind == "event" { ":event-type" } else { ":exception-type" });
-    for (header, value) in [(name_name, name), (":content-type", "application/json"), (kind_name, kind)] {
-        headers.push(u8::try_from(header.len()).unwrap());
-        headers.extend(header.as_bytes());
-        headers.push(7);
-        headers.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
-        headers.extend(value.as_bytes());
-    }
-    let mut frame = Vec::new();
-    frame.extend(u32::try_from(16 + headers.len() + payload.len()).unwrap().to_be_bytes());
-    frame.extend(u32::try_from(headers.len()).unwrap().to_be_bytes());
-    frame.extend(crc32fast::hash(&frame).to_be_bytes());
-    frame.extend(headers);
-    frame.extend(payload);
-    frame.extend(crc32fast::hash(&frame).to_be_bytes());
-    frame
-}
-
-fn chunk(event: &Value) -> Vec<u8> {
-    let payload = json!({ "bytes": STANDARD.encode(event.to_string()), "p": "abcdefgh" }).to_string();
-    frame("event", "chunk", payload.as_bytes())
 }
 
 fn events() -> Vec<Value> {
@@ -209,7 +181,7 @@ async fn bedrocks_frames_become_anthropics_events_and_are_metered() {
 #[tokio::test]
 async fn a_stream_that_bedrock_breaks_off_is_booked_for_what_it_said() {
     let broken: [(&str, Vec<u8>); 2] = [
-        ("upstream_error", frame("exception", "modelStreamErrorException", br#"{"message":"lost"}"#)),
+        ("upstream_error", exception("modelStreamErrorException", &json!({ "message": "lost" }))),
         ("upstream_cut", b"no frame at all, and long enough to be taken for a prelude".to_vec()),
     ];
     for (outcome, last) in broken {
