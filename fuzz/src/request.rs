@@ -146,12 +146,16 @@ fn form(pieces: &[&[u8]]) {
     const BOUNDARY: &str = "----fuzzed";
     const NAMES: [&str; 4] = ["model", "file", "prompt", "model_name"];
     let delimiter = format!("\r\n--{BOUNDARY}");
-    let fits = |piece: &&[u8]| find_in(piece, delimiter.as_bytes()).is_none();
+    // A line break stands before every value, so that one may begin with a delimiter but for it.
+    let fits = |piece: &&[u8]| {
+        let value = piece.get(1..).unwrap_or_default();
+        find_in(&[b"\r\n", value].concat(), delimiter.as_bytes()).is_none()
+    };
     let mut body = Vec::new();
     let mut models = Vec::new();
     let mut is_plain = true;
     for piece in pieces.iter().filter(|piece| fits(piece)) {
-        let (letter, value) = piece.split_first().unwrap_or((&b'b', piece));
+        let Some((letter, value)) = piece.split_first() else { continue };
         let name = NAMES[usize::from(letter.wrapping_sub(b'a')) % NAMES.len()];
         let dashes = if body.is_empty() { format!("--{BOUNDARY}") } else { delimiter.clone() };
         body.extend(format!("{dashes}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n").bytes());

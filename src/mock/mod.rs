@@ -17,7 +17,7 @@
 //!
 //! Its own paths: `GET /mock/served` (what was answered completely, per model), `GET /mock/last` and
 //! `/mock/last/body` (the last request it saw), `POST /mock/defaults` (steering for requests that bring none),
-//! `POST /mock/script` (what happens to the next calls, see [`script`]) and `GET /mock/script` (how often each step was
+//! `POST /mock/script` (what happens to the next calls, see `script.rs`) and `GET /mock/script` (how often each step was
 //! played).
 //!
 //! Anthropic's models are served as AWS Bedrock and Google's Vertex AI serve them, too; what these want otherwise than

@@ -56,3 +56,43 @@ fn writes_seeds_and_words() {
     }
     std::fs::write(directory.join("words.dict"), seeds::dictionary()).unwrap();
 }
+
+fn manifest(path: &str) -> toml::Table {
+    std::fs::read_to_string(root().join(path)).unwrap().parse().unwrap()
+}
+
+#[test]
+fn every_target_has_its_binary() {
+    let manifest = manifest("fuzz/Cargo.toml");
+    let binaries: Vec<(&str, &str)> = manifest["bin"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|binary| (binary["name"].as_str().unwrap(), binary["path"].as_str().unwrap()))
+        .collect();
+    let files: Vec<String> = TARGETS.iter().map(|(target, _)| format!("fuzz_targets/{target}.rs")).collect();
+    let expected: Vec<(&str, &str)> =
+        TARGETS.iter().zip(&files).map(|((target, _), file)| (*target, &**file)).collect();
+    assert_eq!(binaries, expected);
+    for (target, file) in expected {
+        let source = std::fs::read_to_string(root().join("fuzz").join(file)).unwrap();
+        assert!(source.contains(&format!("{target}::check(")), "{file} fuzzes something else");
+    }
+}
+
+/// Else another library would be fuzzed than the one that is used.
+#[test]
+fn what_targets_use_has_the_versions_of_the_package() {
+    let version = |entry: &toml::Value| match entry {
+        toml::Value::Table(table) => table.get("version").and_then(toml::Value::as_str).map(str::to_owned),
+        entry => entry.as_str().map(str::to_owned),
+    };
+    let (fuzzed, package) = (manifest("fuzz/Cargo.toml"), manifest("Cargo.toml"));
+    for (name, entry) in fuzzed["dependencies"].as_table().unwrap() {
+        if name == "sproxy" || name == "libfuzzer-sys" {
+            continue;
+        }
+        let own = ["dependencies", "dev-dependencies"].iter().find_map(|kind| package[*kind].get(name));
+        assert_eq!(version(entry), version(own.unwrap_or_else(|| panic!("{name} is not ours"))), "{name}");
+    }
+}

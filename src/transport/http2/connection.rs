@@ -24,6 +24,12 @@ pub(super) const STREAMS_MAX: u32 = 128;
 pub(super) const NOT_TOLD: usize = usize::MAX - 1;
 /// Large enough for all streams: a caller that does not read must not block the others.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX;
+/// Events are not expected to be smaller, on average.
+const EVENT_MIN: usize = 32;
+/// What h2 adds up for DATA frames that wait to be read: 256 bytes less what each of them carries. At its end it closes
+/// the connection, with all its streams. With its own budget that happens when 128 callers do not read and events have
+/// fewer than 170 bytes: the window is to hold them up before that, alone.
+const DATA_FRAME_BUDGET: usize = CONNECTION_WINDOW as usize / EVENT_MIN * (256 - EVENT_MIN);
 const HEADERS_MAX: u32 = 64 * 1024;
 /// A connection with calls in flight is pinged after so much silence.
 const PING_AFTER: Duration = Duration::from_secs(30);
@@ -48,6 +54,7 @@ pub(super) async fn open(
         .initial_max_send_streams(NOT_TOLD)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .data_frame_budget(DATA_FRAME_BUDGET)
         .max_header_list_size(HEADERS_MAX)
         .handshake(stream)
         .await?;

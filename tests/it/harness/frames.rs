@@ -199,11 +199,11 @@ impl Connection {
     }
 
     pub async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Option<()> {
-        let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut frame = vec![len[1], len[2], len[3], kind, flags];
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        self.socket.write_all(&frame).await.ok()?;
+        self.write_all(&framed(kind, flags, stream, payload)).await
+    }
+
+    async fn write_all(&mut self, frames: &[u8]) -> Option<()> {
+        self.socket.write_all(frames).await.ok()?;
         self.socket.flush().await.ok()
     }
 
@@ -230,6 +230,11 @@ impl Connection {
         self.write(DATA, if is_last { END_STREAM } else { 0 }, stream, bytes).await
     }
 
+    /// So many frames with the same bytes.
+    pub async fn data_again_and_again(&mut self, stream: u32, bytes: &[u8], times: usize) -> Option<()> {
+        self.write_all(&framed(DATA, 0, stream, bytes).repeat(times)).await
+    }
+
     /// A whole JSON answer.
     pub async fn answer_json(&mut self, stream: u32, body: &str) -> Option<()> {
         self.head(stream, 200, &[("content-type", "application/json")]).await?;
@@ -251,6 +256,14 @@ impl Connection {
         while self.next().await.is_some() {}
         None
     }
+}
+
+fn framed(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![len[1], len[2], len[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
 }
 
 /// RFC 7541, 6.2.2: a literal without indexing, with a new name, nothing compressed.

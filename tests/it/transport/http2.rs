@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use reqwest::Client;
 use serde_json::json;
 use tokio::sync::{Barrier, Semaphore};
 
@@ -270,4 +271,40 @@ async fn a_large_request_goes_through_narrow_windows_and_an_early_answer_comes_b
             assert!(answer.text().contains(&format!("{len} bytes")), "{}", answer.text());
         }
     }
+}
+
+/// A window counts what frames carry, and what waits in small ones takes much more: that must hold up who does not read,
+/// and nobody else.
+#[tokio::test]
+async fn callers_who_read_nothing_take_no_connection_from_the_others_however_small_its_frames_are() {
+    const IDLE_CALLERS: usize = 30;
+    const EVENT: &[u8] = b"data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";
+    let server = FrameServer::start(false, |mut connection| async move {
+        connection.settings(&[]).await?;
+        for _ in 0..IDLE_CALLERS {
+            let stream = connection.request().await?;
+            connection.head(stream, 200, &[("content-type", "text/event-stream")]).await?;
+            connection.data_again_and_again(stream, EVENT, 500 * 1024 / EVENT.len()).await?;
+        }
+        loop {
+            let stream = connection.request().await?;
+            connection.answer_json(stream, COMPLETION).await?;
+        }
+    })
+    .await;
+    let (node, key) = node(&server.target("chatty", "")).await;
+    let streamed = json!({ "model": "gpt-5", "messages": [], "stream": true });
+    let callers = join_all((0..IDLE_CALLERS).map(|_| async {
+        let client =
+            Client::builder().http2_prior_knowledge().http2_initial_stream_window_size(1024).build().unwrap();
+        let call = client.post(node.url(PATH)).bearer_auth(&key).json(&streamed);
+        call.send().await.unwrap()
+    }))
+    .await;
+    assert!(callers.iter().all(|head| head.status() == 200));
+    // It comes after all that was sent to them.
+    let answer = node.ask(&key, PATH, &[], &chat()).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, COMPLETION));
+    assert_eq!(server.accepted(), 1);
+    drop(callers);
 }
