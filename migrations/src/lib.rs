@@ -18,6 +18,7 @@ mod m20261128_000007_floors;
 mod m20261128_000008_removed;
 mod m20261128_000009_dismissed;
 mod m20261128_000010_attempts;
+mod m20261129_000011_leaders;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000008_removed::Migration),
             Box::new(m20261128_000009_dismissed::Migration),
             Box::new(m20261128_000010_attempts::Migration),
+            Box::new(m20261129_000011_leaders::Migration),
         ]
     }
 }

@@ -17,4 +17,6 @@ pub struct Registration {
     pub weight: u32,
     /// Of sproxy.
     pub version: String,
+    /// The URL of its gRPC side, if it leads, too.
+    pub leads_at: Option<String>,
 }

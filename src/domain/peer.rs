@@ -26,6 +26,9 @@ pub struct Peer {
     /// Up to here it owes nothing.
     pub synced_through: Option<Timestamp>,
     pub version: String,
+    /// The URL of its gRPC side, if it leads on a database that it shares with others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leads_at: Option<String>,
     /// The run of the process that holds the id now.
     #[serde(skip)]
     pub instance_id: Option<InstanceId>,

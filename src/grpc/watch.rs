@@ -149,7 +149,8 @@ impl<B: LeaderStore> Watch<B> {
     fn queue_peers(&mut self) {
         self.peers = self.present_peers();
         let peers = self.peers.iter().map(peer_to_wire).collect();
-        self.queue.push_back(message(Message::Peers(v1::PeerList { peers })));
+        let leaders = self.watcher.leader().leaders();
+        self.queue.push_back(message(Message::Peers(v1::PeerList { peers, leaders })));
     }
 }
 

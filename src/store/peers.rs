@@ -29,6 +29,7 @@ mod row {
         pub unsynced: i64,
         pub synced_through: Option<i64>,
         pub version: String,
+        pub leads_at: Option<String>,
         pub instance_id: Option<Uuid>,
     }
 
@@ -72,6 +73,7 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
                 row::Column::Unsynced,
                 row::Column::SyncedThrough,
                 row::Column::Version,
+                row::Column::LeadsAt,
                 row::Column::InstanceId,
             ])
             .to_owned();
@@ -172,6 +174,7 @@ fn to_row(peer: &Peer) -> row::Model {
         unsynced: columns::count(peer.unsynced),
         synced_through: columns::micros(peer.synced_through),
         version: peer.version.clone(),
+        leads_at: peer.leads_at.clone(),
         instance_id: peer.instance_id.map(|id| id.0),
     }
 }
@@ -188,6 +191,7 @@ fn from_row(row: row::Model) -> Result<Peer, Error> {
         unsynced: columns::counted(row.unsynced),
         synced_through: columns::moment(row.synced_through),
         version: row.version,
+        leads_at: row.leads_at,
         instance_id: row.instance_id.map(InstanceId),
     })
 }

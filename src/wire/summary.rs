@@ -18,6 +18,8 @@ pub fn global_to_wire(stats: &GlobalStats) -> v1::GlobalStats {
         default_priced_requests: totals.default_priced_requests,
         complete_through: stats.complete_through.map(moment::to_wire),
         incomplete: stats.incomplete.iter().map(incomplete_to_wire).collect(),
+        // There is one ledger.
+        watermarks: Vec::new(),
     }
 }
 
@@ -59,6 +61,7 @@ pub fn peer_to_wire(peer: &Peer) -> v1::Peer {
         unsynced: peer.unsynced,
         synced_through: peer.synced_through.map(moment::to_wire),
         version: peer.version.clone(),
+        leads_at: peer.leads_at.clone().unwrap_or_default(),
     }
 }
 
@@ -78,6 +81,7 @@ pub fn peer_from_wire(peer: v1::Peer) -> Result<Peer, Malformed> {
         unsynced: peer.unsynced,
         synced_through: peer.synced_through.map(moment::from_wire),
         version: peer.version,
+        leads_at: Some(peer.leads_at).filter(|url| !url.is_empty()),
         instance_id: None,
     })
 }

@@ -112,10 +112,12 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
             advertise_url: self.identity.addr.clone(),
             weight: self.identity.weight,
             version: self.identity.version.clone(),
+            leads_at: self.identity.leads_at.clone().unwrap_or_default(),
             state_ledger_id: offer.map(|origin| origin.ledger.to_string()).unwrap_or_default(),
             state_version: offer.map_or(0, |origin| origin.version),
             state_lineage: lineage_to_wire(lineage),
             state_lineage_versions: lineage_versions_to_wire(lineage),
+            ..v1::RegisterRequest::default()
         };
         let answer = self.leader.register(request).await;
         self.record_refusal(answer.as_ref().err());
@@ -223,6 +225,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
             key_uses: key_uses.collect(),
             leader_instance_id: session.leader_instance_text(),
             last_batch: self.store.last_batch().await?,
+            ..v1::HeartbeatRequest::default()
         };
         match self.leader.heartbeat(request).await {
             Ok(answer) => Ok(Some(answer.draining)),

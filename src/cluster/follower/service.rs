@@ -120,6 +120,7 @@ pub async fn start(id: NodeId, deps: Dependencies) -> Result<(FollowerService, V
         addr: deps.addr,
         weight: deps.weight,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        leads_at: None,
     };
     let accounts = deps.store.accounts_state().await?;
     let has_accounts = !accounts.users.is_empty();

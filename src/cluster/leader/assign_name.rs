@@ -52,6 +52,7 @@ impl<B: LeaderStore> Leader<B> {
             ledger_id: self.ledger.to_string(),
             heartbeat_interval: prost_types::Duration::try_from(self.heartbeat).ok(),
             leader_instance_id: self.instance.to_string(),
+            leaders: self.leaders(),
             ..v1::RegisterResponse::default()
         }
     }

@@ -25,6 +25,7 @@ use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId};
 use crate::domain::peer::{Incomplete, Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::AppliedBatch;
+use crate::wire::v1;
 
 mod assign_name;
 mod fencing;
@@ -201,6 +202,18 @@ impl<B: LeaderStore> Leader<B> {
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
         self.registry.lock().peers()
+    }
+
+    /// The living leaders of this ledger, as far as they say how they are reached: followers may go on to any of them.
+    #[must_use]
+    pub fn leaders(&self) -> Vec<v1::Leader> {
+        let leading = self.peers().into_iter().filter(|peer| peer.is_active && !peer.draining);
+        let leader = |peer: Peer| {
+            let address = peer.leads_at?;
+            let (id, ledger_id) = (peer.id.to_string(), self.ledger.to_string());
+            Some(v1::Leader { id, address, ledger_id, ..v1::Leader::default() })
+        };
+        leading.filter_map(leader).collect()
     }
 
     /// Who holds [`Self::complete_through`] back.

@@ -99,6 +99,7 @@ mod tests {
             addr: "http://elsewhere:9000".to_owned(),
             weight: 50,
             version: "1.0.0".to_owned(),
+            leads_at: None,
         };
         registry.register(node, at(second)).expect("its own name");
     }

@@ -95,6 +95,7 @@ impl Registry {
             unsynced: known.map_or(0, |entry| entry.peer.unsynced),
             synced_through: known.and_then(|entry| entry.peer.synced_through),
             version: node.version,
+            leads_at: node.leads_at,
             instance_id: Some(node.instance),
         };
         let again = known.filter(|entry| entry.peer.instance_id == Some(node.instance));

@@ -72,13 +72,18 @@ pub(super) fn parse_registration(request: v1::RegisterRequest) -> Result<Registr
         addr: request.advertise_url,
         weight: request.weight,
         version: request.version,
+        leads_at: Some(request.leads_at).filter(|url| !url.is_empty()),
     })
 }
 
 fn check_texts(request: &v1::RegisterRequest) -> Result<(), Malformed> {
-    if let Some(field) = [("advertise_url", &request.advertise_url), ("version", &request.version)]
-        .into_iter()
-        .find_map(|(field, text)| (text.len() > TEXT_BYTES_MAX).then_some(field))
+    if let Some(field) = [
+        ("advertise_url", &request.advertise_url),
+        ("version", &request.version),
+        ("leads_at", &request.leads_at),
+    ]
+    .into_iter()
+    .find_map(|(field, text)| (text.len() > TEXT_BYTES_MAX).then_some(field))
     {
         return Err(Malformed::invalid(field, format!("is longer than {TEXT_BYTES_MAX} bytes")));
     }

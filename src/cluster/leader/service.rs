@@ -284,6 +284,7 @@ impl Inner {
             unsynced: 0,
             synced_through: self.own_through(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            leads_at: None,
             instance_id: None,
         }
     }

@@ -265,6 +265,7 @@ on_both! {
                 unsynced: 9,
                 synced_through: (number % 5 != 0).then(|| through(number % 7)),
                 version: "1".to_owned(),
+                leads_at: (number % 4 == 0).then(|| format!("http://there:{number}")),
                 instance_id: (number % 11 != 0).then_some(run),
             };
             statuses.push(PeerStatus {

@@ -99,6 +99,7 @@ impl Process {
             addr: self.addr(),
             weight: 50,
             version: "sim".to_owned(),
+            leads_at: None,
         }
     }
 

@@ -255,6 +255,7 @@ on_both! {
             weight: 7,
             is_active: false,
             unsynced: 12,
+            leads_at: None,
             instance_id: Some(sproxy::domain::ids::InstanceId::new()),
             ..peer("sp-2", Some(at("2026-12-02")))
         };
@@ -279,6 +280,7 @@ fn peer(id: &str, synced_through: Option<Timestamp>) -> Peer {
         unsynced: 0,
         synced_through,
         version: "0.1.0".to_owned(),
+        leads_at: None,
         instance_id: None,
     }
 }

@@ -35,6 +35,7 @@ fn node(id: &str, instance: InstanceId) -> Registration {
         addr: format!("http://{id}:9000"),
         weight: 50,
         version: "1.0.0".to_owned(),
+        leads_at: None,
     }
 }
 
