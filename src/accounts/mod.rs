@@ -42,7 +42,7 @@ use crate::crypto::token::{PublicKey, Signer};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::principal::Principal;
-use crate::store::{AccountsChange, AccountsState, Store, Tx};
+use crate::store::{AccountsChange, AccountsState, MetaRepo, Store, Tx};
 use authenticate::Authenticator;
 use directory::Directory;
 use login_throttle::LoginThrottle;
@@ -183,12 +183,37 @@ impl Accounts {
         }
         let lock = self.hold().await;
         let tx = self.inner.store.begin().await?;
-        if tx.lock_state().await? < *self.inner.version.borrow() {
+        let (locked, known) = (tx.lock_state().await?, *self.inner.version.borrow());
+        if locked < known {
             // It is compared and mended as soon as the version is looked at.
             self.inner.version.send_modify(|_| ());
             return Err(Error::FellBack);
         }
-        Ok(Change { accounts: self.clone(), tx, now: self.inner.clock.now(), _lock: lock })
+        let is_up_to_date = locked == known;
+        Ok(Change { accounts: self.clone(), tx, now: self.inner.clock.now(), is_up_to_date, _lock: lock })
+    }
+
+    /// Takes over what another leader on the same database has changed; the answer is the database's state version. Holds
+    /// from the next request on. A version that has not moved costs one look-up, and one below what this node knows (a
+    /// database that fell back) changes nothing here.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn reload(&self) -> Result<u64, Error> {
+        let _lock = self.hold().await;
+        let version = MetaRepo::on(&self.inner.store).state_version().await?;
+        if version <= *self.inner.version.borrow() {
+            return Ok(version);
+        }
+        self.load().await
+    }
+
+    /// Makes the directory what the database holds. Under the lock of changes.
+    async fn load(&self) -> Result<u64, Error> {
+        let state = self.inner.store.accounts_state().await?;
+        self.inner.authenticator.directory.replace(&state.users, &state.groups, &state.keys);
+        self.inner.version.send_replace(state.version);
+        Ok(state.version)
     }
 
     /// While this is held nobody changes users, groups, keys or limits here.
@@ -206,6 +231,8 @@ struct Change {
     accounts: Accounts,
     tx: Tx,
     now: Timestamp,
+    /// The directory knows all that was changed before, by other leaders, too.
+    is_up_to_date: bool,
     _lock: OwnedMutexGuard<()>,
 }
 
@@ -224,15 +251,18 @@ impl Change {
             match self.tx.commit().await {
                 Ok(version) => {
                     follow(&inner.authenticator.directory, &changed);
-                    inner.version.send_replace(version);
+                    if self.is_up_to_date {
+                        inner.version.send_replace(version);
+                    } else if let Err(error) = self.accounts.load().await {
+                        tracing::warn!(%error, "changes of another leader could not be read; it is tried again");
+                        // The version stays behind the database's, so the next look at that reads them.
+                        inner.version.send_modify(|_| ());
+                    }
                     Ok(changed)
                 }
                 Err(error) => {
                     // A server that died during the commit may have made the change: what it says now is what holds.
-                    if let Ok(state) = inner.store.accounts_state().await {
-                        inner.authenticator.directory.replace(&state.users, &state.groups, &state.keys);
-                        inner.version.send_replace(state.version);
-                    }
+                    let _unless_away = self.accounts.load().await;
                     Err(error.into())
                 }
             }

@@ -8,7 +8,7 @@ use sproxy::accounts::{
     Accounts, Actor, Error, LimitsChange, NewGroup, NewKey, NewUser, Settings, UserChange,
 };
 use sproxy::config::AuthConfig;
-use sproxy::domain::clock::SystemClock;
+use sproxy::domain::clock::{Clock as _, SystemClock};
 use sproxy::domain::ids::KeyId;
 use sproxy::domain::user::{Role, User};
 use sproxy::store::{ApiKeyRepo, MetaRepo, Store, UserRepo};
@@ -72,6 +72,33 @@ on_both! {
             expected += 3;
             assert_eq!(version(&db.store).await, expected);
         }
+    }
+
+    async fn what_one_has_changed_holds_at_the_other_once_it_has_looked(db: TestDatabase) {
+        let (one, two) = two(&db).await;
+        let actor = actor();
+        let mut watched = two.versions();
+        watched.mark_unchanged();
+        assert_eq!(two.reload().await.expect("read"), version(&db.store).await);
+        assert!(!watched.has_changed().expect("open"), "nothing is new");
+        one.create_user(&actor, new("alice")).await.expect("new");
+        let key = one.create_key(&actor, "alice", NewKey::default()).await.expect("new").text;
+        let now = SystemClock.now();
+        assert!(two.authenticate(&key, now).is_err(), "not yet");
+        assert_eq!(two.reload().await.expect("read"), version(&db.store).await);
+        assert_eq!(&*two.authenticate(&key, now).expect("known").user, "alice");
+        assert_eq!(*watched.borrow_and_update(), version(&db.store).await);
+    }
+
+    /// The version after it is above both, so nobody would look for the other's any more.
+    async fn a_change_that_follows_anothers_brings_that_with_it(db: TestDatabase) {
+        let (one, two) = two(&db).await;
+        let actor = actor();
+        let key = one.create_key(&actor, "admin", NewKey::default()).await.expect("new").text;
+        two.create_user(&actor, new("bob")).await.expect("new");
+        two.reload().await.expect("read");
+        assert_eq!(&*two.authenticate(&key, SystemClock.now()).expect("known").user, "admin");
+        assert_eq!(two.counts(), (2, 0, 1));
     }
 
     async fn changes_to_one_user_that_meet_are_both_kept(db: TestDatabase) {
