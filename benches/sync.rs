@@ -25,7 +25,7 @@ use sproxy::accounts::{Accounts, Settings};
 use sproxy::cluster::Task;
 use sproxy::cluster::follower::client::GrpcLeaderClient;
 use sproxy::cluster::follower::service as follower_service;
-use sproxy::cluster::leader::service as leader_service;
+use sproxy::cluster::leader::service::{self as leader_service, Books};
 use sproxy::config::{AuthConfig, Durability, UsageConfig};
 use sproxy::domain::clock::{Clock, SystemClock, Timestamp};
 use sproxy::domain::ids::{GroupId, NodeId, RequestId, UserId};
@@ -374,7 +374,7 @@ async fn start_leader(
         weight: 50,
         heartbeat_interval: Duration::from_secs(5),
         store: store.clone(),
-        ledger: ledger.clone(),
+        books: Books::Own(ledger.clone()),
         accounts: accounts.clone(),
         quota: Quota::new(),
         clock: Arc::clone(&clock),

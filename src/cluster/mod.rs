@@ -31,7 +31,16 @@
 //! out by the fence: node and process say with each push and heartbeat how far they had come, and a database that holds
 //! less takes nothing until the node has heard. Nothing else is pushed again, since a record that the leader's retention
 //! has removed would count again. Accounts that such a database lost are written to it once more from memory. Only what
-//! is the leader's own, calls that it answered itself and users, is as old as its backup; of a failover its own calls.
+//! is an embedded leader's own, calls that it answered itself and users, is as old as its backup.
+//!
+//! On PostgreSQL several nodes lead at once, and nothing is elected: what must hold, holds in the database. No statement
+//! writes a value there that was read in an earlier transaction, except additions, idempotent inserts and comparisons
+//! with what was read. Each of them books its own calls on its own disk and pushes them to itself like a follower
+//! (`leader::Spool`), so it serves while the database is away, and a database that fell back gets them again. Each is a
+//! peer to all, with the URL of its gRPC side. Accounts that one changes hold at the others within 50 ms, looked up by
+//! their version; usage that one takes is told to the others as it is committed (`WatchIntake`), and what they miss of
+//! that they read from the database a second or two later. Leaders of another cluster are known by its secret, and kept
+//! out. In memory, and per leader: failed logins.
 //!
 //! A leader that has lost its disk has its users, groups and keys from its followers ([`replication::adoption`]). No follower takes over
 //! a state that its own did not go into, so none of it is lost, whichever of them comes first, and whatever an admin does

@@ -19,6 +19,7 @@ pub(super) fn read(table: &Table<'_>) -> ClusterConfig {
         secret: secret(table, listen, leader.as_deref()),
         leader,
         advertise: url(table, "advertise", "http://sp-2:9000"),
+        advertise_grpc: url(table, "advertise_grpc", "http://sp-2:9001"),
         weight: table.number("weight", 0, 1_000_000),
         heartbeat_interval: table.duration("heartbeat_interval", Duration::from_millis(50)),
         sync_interval: table.duration("sync_interval", Duration::from_millis(10)),

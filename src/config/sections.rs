@@ -95,6 +95,8 @@ pub struct ClusterConfig {
     pub leader: Option<String>,
     /// How clients reach this node over HTTP; `None`: derived from `http.listen`.
     pub advertise: Option<String>,
+    /// How other nodes reach this leader's gRPC side.
+    pub advertise_grpc: Option<String>,
     pub weight: u32,
     /// The shared secret that nodes authenticate with.
     pub secret: Option<Secret>,

@@ -110,6 +110,7 @@ fn cluster(cluster: &ClusterConfig) -> Settings {
         ("listen", quoted(&cluster.listen.to_string())),
         ("leader", quoted(cluster.leader.as_deref().unwrap_or(""))),
         ("advertise", quoted(cluster.advertise.as_deref().unwrap_or(""))),
+        ("advertise_grpc", quoted(cluster.advertise_grpc.as_deref().unwrap_or(""))),
         ("weight", cluster.weight.to_string()),
         ("secret", hidden(cluster.secret.is_some())),
         ("heartbeat_interval", duration(cluster.heartbeat_interval)),

@@ -2,8 +2,12 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, stream};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -79,6 +83,18 @@ impl<B: LeaderStore> Cluster for ClusterService<B> {
         Ok(Response::new(Box::pin(watch.into_stream())))
     }
 
+    type WatchIntakeStream = Pin<Box<dyn Stream<Item = Result<v1::IntakeBatch, Status>> + Send>>;
+
+    async fn watch_intake(
+        &self,
+        request: Request<v1::WatchIntakeRequest>,
+    ) -> Result<Response<Self::WatchIntakeStream>, Status> {
+        let batches = self.leader.watch_intake(request.get_ref()).map_err(status)?;
+        let signs_of_life = self.leader.heartbeat_interval();
+        let stream = intake_stream(batches, signs_of_life, self.stop.clone());
+        Ok(Response::new(Box::pin(stream)))
+    }
+
     async fn offer_state(
         &self,
         request: Request<Streaming<v1::AccountsPart>>,
@@ -92,4 +108,28 @@ impl<B: LeaderStore> Cluster for ClusterService<B> {
         }
         Err(status(Failure::new(Kind::Invalid, "the state ended before its last piece")))
     }
+}
+
+/// Every batch, and a sign of life where there is none for a while. Ends at `stop`.
+fn intake_stream(
+    batches: broadcast::Receiver<Arc<v1::IntakeBatch>>,
+    signs_of_life: Duration,
+    stop: CancellationToken,
+) -> impl Stream<Item = Result<v1::IntakeBatch, Status>> + Send {
+    stream::unfold(batches, move |mut batches| {
+        let stop = stop.clone();
+        async move {
+            loop {
+                let next = stop.run_until_cancelled(timeout(signs_of_life, batches.recv())).await?;
+                let batch = match next {
+                    Ok(Ok(batch)) => Arc::unwrap_or_clone(batch),
+                    // The other leader notices by the numbers.
+                    Ok(Err(RecvError::Lagged(_))) => continue,
+                    Ok(Err(RecvError::Closed)) => return None,
+                    Err(_) => v1::IntakeBatch::default(),
+                };
+                return Some((Ok(batch), batches));
+            }
+        }
+    })
 }

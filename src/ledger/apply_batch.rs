@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::domain::fence::Fence;
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::usage::UsageRecord;
-use crate::ledger::{Ledger, bounds};
-use crate::store::Error;
+use crate::ledger::bounds;
+use crate::store::{Error, UsageRepo};
 
 /// What became of the records of a pushed batch. Each record is in exactly one of the four groups.
 #[derive(Clone, Debug, Default)]
@@ -23,19 +23,19 @@ pub struct AppliedBatch {
     pub number: Option<u64>,
 }
 
-impl Ledger {
+impl AppliedBatch {
     /// Applies a batch that the follower `node` pushed: each record is inserted once, in one transaction that also counts
     /// the batch. When it returns, the batch is committed and may be acknowledged.
     ///
     /// # Errors
     /// [`Error`] of the database, [`Error::Behind`] among them when it has fallen back behind `fence`; then nothing was
     /// inserted, and the same push can be repeated.
-    pub async fn apply_batch(
-        &self,
+    pub async fn apply(
+        usage: UsageRepo<'_>,
         node: &NodeId,
         records: Vec<UsageRecord>,
         fence: &Fence,
-    ) -> Result<AppliedBatch, Error> {
+    ) -> Result<Self, Error> {
         let mut rejected = Vec::new();
         let mut acceptable = records;
         acceptable.retain(|record| match bounds::check(record) {
@@ -46,13 +46,13 @@ impl Ledger {
             }
         });
         let records = Arc::new(acceptable);
-        let inserted = self.usage().insert_pushed_batch(&records, node, fence).await?;
+        let inserted = usage.insert_pushed_batch(&records, node, fence).await?;
         let duplicates = inserted.duplicates() as u64;
         // The insert is over, so nobody shares the records any more and they are not copied.
         let mut accepted = Arc::unwrap_or_clone(records);
         let mut is_new = inserted.is_new.into_iter();
         accepted.retain(|_| is_new.next().unwrap_or(false));
         let (below_floor, number) = (inserted.below_floor, inserted.number);
-        Ok(AppliedBatch { accepted, duplicates, rejected, below_floor, number })
+        Ok(Self { accepted, duplicates, rejected, below_floor, number })
     }
 }

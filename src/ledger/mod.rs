@@ -49,7 +49,6 @@ const MARK_STEP: u32 = 2_000;
 pub struct Ledger {
     store: Store,
     queue: Arc<Queue>,
-    retention: Duration,
 }
 
 impl Ledger {
@@ -63,7 +62,7 @@ impl Ledger {
         clock: Arc<dyn Clock>,
     ) -> (Self, UsageWriter) {
         let queue = Arc::new(Queue::new(config.queue, config.commit_timeout, clock));
-        let ledger = Self { store: store.clone(), queue: queue.clone(), retention: config.retention };
+        let ledger = Self { store: store.clone(), queue: queue.clone() };
         (ledger, UsageWriter::new(store, queue, config.batch, synced_at_once))
     }
 
@@ -168,15 +167,6 @@ impl Ledger {
                 sum.add(record);
             }
         }
-    }
-
-    /// Marks what this node owed as a follower as its own, because it leads now, in steps. Safe to repeat. Returns how
-    /// many.
-    ///
-    /// # Errors
-    /// [`Error`] of the database; what was marked stays marked.
-    pub async fn mark_owed_as_own(&self) -> Result<u64, Error> {
-        self.usage().mark_owed_as_own(MARK_STEP).await
     }
 
     /// Records that the leader has acknowledged `ids`, and in which of its batches, if it counts them.

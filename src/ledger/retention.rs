@@ -8,8 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::Clock;
 use crate::domain::ids::NodeId;
-use crate::ledger::Ledger;
-use crate::store::Error;
+use crate::store::{Error, Store, UsageRepo};
 
 /// Interval between two sweeps.
 const EVERY: Duration = Duration::from_mins(10);
@@ -19,9 +18,12 @@ const STEP: u32 = 1_000;
 const STEP_PAUSE: Duration = Duration::from_millis(50);
 
 pub struct Retention {
-    pub ledger: Ledger,
-    /// This node's id: what other nodes may still push again is kept longer.
-    pub own: NodeId,
+    pub store: Store,
+    /// `usage.retention`
+    pub keep: Duration,
+    /// The node whose own the logs are that nobody pushes again: what others may still push is kept longer. None, where
+    /// leaders share the database: all of them push.
+    pub own: Option<NodeId>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -50,10 +52,11 @@ impl Retention {
     /// # Errors
     /// [`Error`] of the database; what was removed stays removed.
     pub async fn sweep(&self) -> Result<u64, Error> {
-        let before = self.clock.now().minus(self.ledger.retention);
+        let before = self.clock.now().minus(self.keep);
         let mut removed = 0;
         loop {
-            let step = self.ledger.usage().delete_synced_before(before, &self.own, STEP).await?;
+            let usage = UsageRepo::on(&self.store);
+            let step = usage.delete_synced_before(before, self.own.as_ref(), STEP).await?;
             removed += step;
             if step < u64::from(STEP) {
                 return Ok(removed);

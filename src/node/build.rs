@@ -21,16 +21,17 @@ use super::reload::Reloader;
 use super::role::Role;
 use super::supervisor::{Stage, Supervisor};
 use super::waiting::EarlyListener;
-use super::{LocalAddress, allocator, data_dir_lock, database};
+use super::{LocalAddress, allocator, data_dir_lock, database, emergency, identity};
 use crate::accounts::{self, Accounts};
 use crate::cluster::follower::client::{ClientTls, GrpcLeaderClient};
+use crate::cluster::leader::service::Books;
+use crate::cluster::leader::{self, Spool};
 use crate::cluster::{self};
 use crate::config::{Config, Secret, Sources};
 use crate::dialect::default_target;
 use crate::domain::clock::Clock;
-use crate::domain::ids::{NodeId, NotANodeId};
+use crate::domain::ids::NodeId;
 use crate::domain::provider::{Provider, one_of};
-use crate::domain::usage::UsageRecord;
 use crate::grpc;
 use crate::http::callers::Callers;
 use crate::http::control::{self, ControlState};
@@ -42,10 +43,10 @@ use crate::http::relay;
 use crate::http::stall::StallDetector;
 use crate::inbound::tls::Tls;
 use crate::inbound::{self, Shutdown};
-use crate::ledger::{Emergency, Ledger, Retention, UsageWriter};
+use crate::ledger::{Ledger, Retention, UsageWriter};
 use crate::proxy::{BodyMemory, Drainer, Gateway, Live, NoAccountsYet, Parts, StaleCheck};
 use crate::quota::Quota;
-use crate::store::{DatabaseLock, FileLock, MetaKey, MetaRepo, Store, UsageRepo};
+use crate::store::{DatabaseLock, FileLock, Store};
 use crate::telemetry::log::Filter;
 use crate::upstream::{Configs, probe_all};
 
@@ -65,6 +66,8 @@ pub(super) struct Node {
 struct SharedParts {
     id: NodeId,
     store: Store,
+    /// This node's own books, if it shares `store` with other leaders.
+    spool: Option<Store>,
     lock: Arc<DatabaseLock>,
     accounts: Accounts,
     quota: Quota,
@@ -73,6 +76,8 @@ struct SharedParts {
     clock: Arc<dyn Clock>,
     /// How others reach this node's HTTP side.
     addr: String,
+    /// `usage.retention`
+    retention: Duration,
 }
 
 impl Node {
@@ -146,17 +151,23 @@ async fn foundation(
     config: &Config,
     early_listener: &EarlyListener,
 ) -> Result<(SharedParts, Option<GrpcLeaderClient>, UsageWriter), Error> {
-    let (store, lock) = database::open(config, early_listener).await?;
-    let clock: Arc<dyn Clock> = Arc::new(database::clock_of(&store).await?);
+    let databases = database::open(config, early_listener).await?;
+    let clock: Arc<dyn Clock> = Arc::new(database::clock_of(&databases).await?);
+    let books = databases.books().clone();
+    let database::Databases { store, lock, spool } = databases;
     let scheme = if early_listener.tls.is_some() { "https" } else { "http" };
     let addr = config.cluster.advertise.clone();
     let addr = addr.unwrap_or_else(|| format!("{scheme}://{}", early_listener.address));
     let link = config.cluster.leader.as_ref().map(|leader| link(config, leader)).transpose()?;
-    let id = own_id(config, &store, link.as_ref(), &addr, early_listener).await?;
+    let id = match &spool {
+        Some(spool) => identity::of_shared(config, &store, spool, &*clock).await?,
+        None => identity::of_alone(config, &store, link.as_ref(), &addr, early_listener).await?,
+    };
     let accounts = open_accounts(config, &store, link.is_none(), &clock).await?;
-    let emergency = emergency(config, &store, link.is_none()).await;
+    let owes_nobody = link.is_none() && spool.is_none();
+    let emergency = emergency::open(config, &books, owes_nobody).await;
     let quota = Quota::new();
-    let (ledger, mut writer) = Ledger::open(store.clone(), &config.usage, link.is_none(), Arc::clone(&clock));
+    let (ledger, mut writer) = Ledger::open(books, &config.usage, owes_nobody, Arc::clone(&clock));
     if let Some((file, left)) = emergency {
         writer = writer.with_emergency(file, left);
     }
@@ -170,7 +181,19 @@ async fn foundation(
             one_of(&variables)
         );
     }
-    let base = SharedParts { id, store, lock, accounts, quota, ledger, live, clock, addr };
+    let base = SharedParts {
+        id,
+        store,
+        spool,
+        lock,
+        accounts,
+        quota,
+        ledger,
+        live,
+        clock,
+        addr,
+        retention: config.usage.retention,
+    };
     Ok((base, link, writer))
 }
 
@@ -186,13 +209,25 @@ async fn start_leader(
     (listener, tls): (Option<TcpListener>, Option<Arc<Tls>>),
     supervisor: &mut Supervisor,
 ) -> Result<Role, Error> {
+    let books = match &base.spool {
+        None => Books::Own(base.ledger.clone()),
+        Some(spool) => Books::Spool(Box::new(Spool {
+            store: spool.clone(),
+            ledger: base.ledger.clone(),
+            leads_at: leads_at(config, listener.as_ref(), tls.is_some())?,
+            sync_interval: config.cluster.sync_interval,
+            sync_batch: config.cluster.sync_batch,
+            in_flight: in_flight(&base.ledger),
+            connect: connect(config)?,
+        })),
+    };
     let deps = cluster::leader::service::Dependencies {
         id: base.id.clone(),
         addr: base.addr.clone(),
         weight: config.cluster.weight,
         heartbeat_interval: config.cluster.heartbeat_interval,
         store: base.store.clone(),
-        ledger: base.ledger.clone(),
+        books,
         accounts: base.accounts.clone(),
         quota: base.quota.clone(),
         clock: Arc::clone(&base.clock),
@@ -221,7 +256,6 @@ async fn start_follower(
     client: GrpcLeaderClient,
     supervisor: &mut Supervisor,
 ) -> Result<Role, Error> {
-    let ledger = base.ledger.clone();
     let deps = cluster::follower::service::Dependencies {
         client,
         addr: base.addr.clone(),
@@ -235,14 +269,45 @@ async fn start_follower(
         accounts: base.accounts.clone(),
         quota: base.quota.clone(),
         clock: Arc::clone(&base.clock),
-        in_flight: Arc::new(move || {
-            let books = ledger.stats();
-            u32::try_from(books.taken.saturating_sub(books.queued)).unwrap_or(u32::MAX)
-        }),
+        in_flight: in_flight(&base.ledger),
     };
     let (follower, tasks) = cluster::follower::service::start(base.id.clone(), deps).await?;
     run(supervisor, tasks);
     Ok(Role::Follower(follower))
+}
+
+/// How a leader asks the others.
+fn connect(config: &Config) -> Result<leader::Connect, Error> {
+    let tls = config.cluster.tls.as_ref().map(ClientTls::read).transpose().map_err(Error::Unusable)?;
+    let secret = config.cluster.secret.clone();
+    Ok(Arc::new(move |address| {
+        let secret = secret.as_ref().map(Secret::expose);
+        GrpcLeaderClient::new(address, secret, tls.as_ref()).map_err(|error| error.to_string())
+    }))
+}
+
+/// How many requests are being answered.
+fn in_flight(ledger: &Ledger) -> Arc<dyn Fn() -> u32 + Send + Sync> {
+    let ledger = ledger.clone();
+    Arc::new(move || {
+        let books = ledger.stats();
+        u32::try_from(books.taken.saturating_sub(books.queued)).unwrap_or(u32::MAX)
+    })
+}
+
+/// The URL of this leader's gRPC side for other nodes.
+fn leads_at(config: &Config, listener: Option<&TcpListener>, is_tls: bool) -> Result<String, Error> {
+    if let Some(url) = &config.cluster.advertise_grpc {
+        return Ok(url.clone());
+    }
+    let bound = listener.map(TcpListener::local_addr).transpose()?.unwrap_or(config.cluster.listen);
+    let named = config.cluster.advertise.as_deref().and_then(|url| url.parse::<http::Uri>().ok());
+    let host = named.as_ref().and_then(http::Uri::host);
+    let scheme = if is_tls { "https" } else { "http" };
+    Ok(match host {
+        Some(host) => format!("{scheme}://{host}:{}", bound.port()),
+        None => format!("{scheme}://{bound}"),
+    })
 }
 
 fn run(supervisor: &mut Supervisor, tasks: Vec<cluster::Task>) {
@@ -328,48 +393,17 @@ fn build_dispatch(
 fn limits_keeper(base: &SharedParts) -> LimitsKeeper {
     LimitsKeeper {
         quota: base.quota.clone(),
-        store: base.store.clone(),
+        stores: base.spool.iter().chain([&base.store]).cloned().collect(),
         accounts: base.accounts.clone(),
         node: base.id.clone(),
         clock: Arc::clone(&base.clock),
     }
 }
 
-/// The default name of a leader.
-const FIRST: &str = "sp-1";
-
 fn take_data_dir(data_dir: &Path) -> Result<FileLock, Error> {
     let made = std::fs::create_dir_all(data_dir);
     made.map_err(|e| Error::Unusable(format!("node.data_dir {}: {e}", data_dir.display())))?;
     data_dir_lock::take(data_dir).map_err(Error::Unusable)
-}
-
-/// The name in the configuration, else the one this database knows, else a leader's default or what the leader gives.
-async fn own_id(
-    config: &Config,
-    store: &Store,
-    link: Option<&GrpcLeaderClient>,
-    addr: &str,
-    early_listener: &EarlyListener,
-) -> Result<NodeId, Error> {
-    let meta = MetaRepo::on(store);
-    let known = match &config.node.id {
-        Some(id) => Some(id.as_str().to_owned()),
-        None => meta.get(MetaKey::NodeId).await?,
-    };
-    let text = match (known, link) {
-        (Some(text), _) => text,
-        (None, None) => FIRST.to_owned(),
-        (None, Some(link)) => {
-            let reason =
-                format!("this node has no id yet: its leader at {} has to give it one", link.address());
-            let registering = cluster::ask_for_id(link, addr, config.cluster.weight, store);
-            return Ok(Box::pin(early_listener.while_waiting(reason, registering)).await?);
-        }
-    };
-    let id = text.parse().map_err(|e: NotANodeId| Error::Unusable(e.to_string()))?;
-    cluster::keep_name(&id, store).await?;
-    Ok(id)
 }
 
 async fn open_accounts(
@@ -405,33 +439,6 @@ fn show_once(password: &str) {
     }
 }
 
-/// The file for what the database does not take. What an earlier process left there is booked before anything is
-/// counted, or queued if that cannot be.
-async fn emergency(config: &Config, store: &Store, synced: bool) -> Option<(Emergency, Vec<UsageRecord>)> {
-    let opened = Emergency::open(&config.node.data_dir).map_err(|error| {
-        tracing::warn!(%error, "there is no emergency file: usage that cannot be written is held in memory alone");
-    });
-    let (mut file, left) = opened.ok()?;
-    if left.is_empty() {
-        return Some((file, left));
-    }
-    let left = Arc::new(left);
-    match UsageRepo::on(store).insert_own_batch(&left, synced).await {
-        Ok(inserted) => {
-            let (records, new) = (left.len(), inserted.added());
-            tracing::info!(records, new, "usage of an earlier process was booked from the emergency file");
-            if let Err(error) = file.empty() {
-                tracing::warn!(%error, "the emergency file is not emptied");
-            }
-            Some((file, Vec::new()))
-        }
-        Err(error) => {
-            tracing::error!(%error, records = left.len(), "usage of an earlier process cannot be booked yet");
-            Some((file, Arc::unwrap_or_clone(left)))
-        }
-    }
-}
-
 /// Interval of target checks.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// Interval of housekeeping.
@@ -464,9 +471,13 @@ fn background(supervisor: &mut Supervisor, base: &SharedParts) {
             }
         })
     });
-    let retention =
-        Retention { ledger: base.ledger.clone(), own: base.id.clone(), clock: Arc::clone(&base.clock) };
-    supervisor.spawn(Stage::Background, "retention", |stop| retention.run(stop));
+    let own = (base.spool.as_ref().unwrap_or(&base.store), Some(base.id.clone()));
+    let shared = base.spool.as_ref().map(|_| (&base.store, None));
+    for (store, own) in [own].into_iter().chain(shared) {
+        let (store, clock) = (store.clone(), Arc::clone(&base.clock));
+        let retention = Retention { store, keep: base.retention, own, clock };
+        supervisor.spawn(Stage::Background, "retention", |stop| retention.run(stop));
+    }
 }
 
 /// Does `work` now and then, and once more when it is asked to end.

@@ -1,4 +1,5 @@
-//! The node's database, which is this process's alone.
+//! The node's database, which is this process's alone; of a leader on PostgreSQL, the one that leaders share, and one of
+//! its own beside it.
 
 use std::sync::Arc;
 
@@ -7,15 +8,35 @@ use super::waiting::EarlyListener;
 use crate::config::{self, Config, Database};
 use crate::domain::clock::{Clock as _, Timestamp};
 use crate::domain::plausible_clock::PlausibleClock;
-use crate::store::{self, DatabaseLock, Location, MetaKey, MetaRepo, Store, UsageRepo};
+use crate::store::{self, DatabaseLock, Location, MetaKey, MetaRepo, Sharing, Store, UsageRepo};
 
-/// Takes and opens the database. Whoever else may have it is waited for at the server: health is answered meanwhile.
-pub(super) async fn open(
-    config: &Config,
-    entrance: &EarlyListener,
-) -> Result<(Store, Arc<DatabaseLock>), store::Error> {
+/// The file of a leader's own books, where its database is shared.
+const SPOOL: &str = "spool.db";
+/// The file of a node's database, where nothing else is configured.
+const EMBEDDED: &str = "sproxy.db";
+
+pub(super) struct Databases {
+    /// Accounts, and the usage of the node or of the whole cluster.
+    pub(super) store: Store,
+    /// The right to it.
+    pub(super) lock: Arc<DatabaseLock>,
+    /// This node's own usage, which is pushed to `store`.
+    pub(super) spool: Option<Store>,
+}
+
+impl Databases {
+    /// Where this node books its own usage.
+    pub(super) fn books(&self) -> &Store {
+        self.spool.as_ref().unwrap_or(&self.store)
+    }
+}
+
+/// Takes and opens the databases of a node that leads if it has no leader to follow. Whoever else may have them is waited
+/// for at the server: health is answered meanwhile.
+pub(super) async fn open(config: &Config, entrance: &EarlyListener) -> Result<Databases, store::Error> {
     let location = location(config);
-    let taking = DatabaseLock::acquire(&location);
+    let shares = matches!(location, Location::Postgres { .. }) && config.cluster.leader.is_none();
+    let taking = DatabaseLock::acquire(&location, if shares { Sharing::Shared } else { Sharing::Alone });
     let lock = match location {
         Location::Sqlite { .. } => taking.await?,
         Location::Postgres { .. } => {
@@ -23,7 +44,36 @@ pub(super) async fn open(
             Box::pin(entrance.while_waiting(reason, taking)).await?
         }
     };
-    Ok((Store::open(&location).await?, Arc::new(lock)))
+    let spool = if shares { Some(open_spool(config).await?) } else { None };
+    Ok(Databases { store: Store::open(&location).await?, lock: Arc::new(lock), spool })
+}
+
+/// The data directory is this process's alone, and so is what is in it.
+async fn open_spool(config: &Config) -> Result<Store, store::Error> {
+    refuse_owed(config).await?;
+    let synchronous = synchronous(config);
+    Store::open(&Location::Sqlite { path: config.node.data_dir.join(SPOOL), synchronous }).await
+}
+
+/// A node that followed before may owe usage, which nobody would ask for any more.
+async fn refuse_owed(config: &Config) -> Result<(), store::Error> {
+    let path = config.node.data_dir.join(EMBEDDED);
+    if !path.is_file() {
+        return Ok(());
+    }
+    let store =
+        Store::open(&Location::Sqlite { path: path.clone(), synchronous: synchronous(config) }).await?;
+    let usage = UsageRepo::on(&store);
+    let owed = usage.unsynced_count().await? + usage.set_aside_count().await?;
+    store.close().await;
+    if owed == 0 {
+        return Ok(());
+    }
+    Err(store::Error::Unsupported(format!(
+        "{} holds {owed} usage logs that its leader has not taken: start this node with cluster.leader and without store.url \
+         once more, until they are pushed (sproxy peer list), or move that file away",
+        path.display()
+    )))
 }
 
 /// Two that write into one database, each by its own memory, are worse than one that stops: the task ends, and the node
@@ -38,12 +88,14 @@ pub(super) fn keep(lock: &Arc<DatabaseLock>, supervisor: &mut Supervisor) {
 }
 
 /// The machine's clock; while it cannot be right, the last time that the usage log knows.
-pub(super) async fn clock_of(store: &Store) -> Result<PlausibleClock, store::Error> {
+pub(super) async fn clock_of(databases: &Databases) -> Result<PlausibleClock, store::Error> {
     let clock = PlausibleClock::new();
-    if let Some(newest) = UsageRepo::on(store).newest_time().await? {
-        clock.not_before(newest);
+    for store in databases.spool.iter().chain([&databases.store]) {
+        if let Some(newest) = UsageRepo::on(store).newest_time().await? {
+            clock.not_before(newest);
+        }
     }
-    let heard = MetaRepo::on(store).get(MetaKey::LeaderHeardAt).await?;
+    let heard = MetaRepo::on(&databases.store).get(MetaKey::LeaderHeardAt).await?;
     if let Some(heard) = heard.and_then(|micros| micros.parse().ok()) {
         clock.not_before(Timestamp::from_micros(heard));
     }
@@ -58,13 +110,14 @@ pub(super) async fn clock_of(store: &Store) -> Result<PlausibleClock, store::Err
 
 fn location(config: &Config) -> Location {
     match &config.store.database {
-        Database::Sqlite(path) => Location::Sqlite {
-            path: path.clone(),
-            synchronous: match config.store.synchronous {
-                config::Synchronous::Normal => store::Synchronous::Normal,
-                config::Synchronous::Full => store::Synchronous::Full,
-            },
-        },
+        Database::Sqlite(path) => Location::Sqlite { path: path.clone(), synchronous: synchronous(config) },
         Database::Postgres(url) => Location::Postgres { url: url.expose().to_owned() },
+    }
+}
+
+fn synchronous(config: &Config) -> store::Synchronous {
+    match config.store.synchronous {
+        config::Synchronous::Normal => store::Synchronous::Normal,
+        config::Synchronous::Full => store::Synchronous::Full,
     }
 }

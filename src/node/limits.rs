@@ -23,7 +23,9 @@ const LOOKS_PER_ROUND: u32 = 60;
 /// The task that keeps a node's limits.
 pub(super) struct LimitsKeeper {
     pub(super) quota: Quota,
-    pub(super) store: Store,
+    /// What knows of this node's usage: its own books, and those of the cluster, which know more if the node has lost its
+    /// own.
+    pub(super) stores: Vec<Store>,
     pub(super) accounts: Accounts,
     pub(super) node: NodeId,
     pub(super) clock: Arc<dyn Clock>,
@@ -33,11 +35,13 @@ impl LimitsKeeper {
     /// Limits go on from what this node has booked; what others have used comes from the leader.
     pub(super) async fn fill(&self) -> Result<(), Error> {
         let now = self.clock.now();
-        let used = UsageRepo::on(&self.store).used(now, NodeFilter::Only(&self.node)).await?;
-        let users = used.users.into_iter().map(|(id, used)| (SubjectId::User(id), used));
-        let groups = used.groups.into_iter().map(|(id, used)| (SubjectId::Group(id), used));
-        for (subject, used) in users.chain(groups) {
-            self.quota.restore(subject, used, now);
+        for store in &self.stores {
+            let used = UsageRepo::on(store).used(now, NodeFilter::Only(&self.node)).await?;
+            let users = used.users.into_iter().map(|(id, used)| (SubjectId::User(id), used));
+            let groups = used.groups.into_iter().map(|(id, used)| (SubjectId::Group(id), used));
+            for (subject, used) in users.chain(groups) {
+                self.quota.restore(subject, used, now);
+            }
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use prometheus_client::registry::Registry;
 
 use crate::cluster::follower::service::FollowerService;
 use crate::cluster::leader::service::LeaderService;
+use crate::cluster::usage::refused;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::NodeId;
@@ -13,6 +14,7 @@ use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::Dismissed;
 use crate::http::control::Cluster;
 use crate::http::health::ClusterHealth;
+use crate::ledger::Ledger;
 
 #[derive(Clone)]
 pub(super) enum Role {
@@ -60,19 +62,22 @@ impl Cluster for Role {
 
     fn retry_rejected(&self) -> BoxFuture<'_, Result<u64, Failure>> {
         Box::pin(async move {
-            match self {
-                Self::Leader(_) => Ok(0),
-                Self::Follower(follower) => follower.retry_rejected().await,
+            match self.owing() {
+                Ok((books, _)) => Ok(books.retry_set_aside().await?),
+                Err(_) => Ok(0),
             }
         })
     }
 
     fn rejected(&self) -> BoxFuture<'_, Result<Dismissed, Failure>> {
-        Box::pin(async move { self.follower()?.rejected().await })
+        Box::pin(async move { Ok(self.owing()?.0.sum_set_aside().await?) })
     }
 
     fn dismiss_rejected<'a>(&'a self, sum: &'a mut Dismissed) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(async move { self.follower()?.dismiss_rejected(sum).await })
+        Box::pin(async move {
+            let (books, now) = self.owing()?;
+            refused::dismiss(books, now, sum).await
+        })
     }
 
     fn drain<'a>(&'a self, id: &'a NodeId, draining: bool) -> BoxFuture<'a, Result<Peer, Failure>> {
@@ -94,18 +99,18 @@ impl Role {
         }
     }
 
-    /// The follower, for calls about usage that is owed to a leader.
-    fn follower(&self) -> Result<&FollowerService, Failure> {
+    /// The books of a node that owes its usage to a leader, itself included, and the time.
+    fn owing(&self) -> Result<(&Ledger, Timestamp), Failure> {
         match self {
-            Self::Follower(follower) => Ok(follower),
-            Self::Leader(leader) => {
+            Self::Follower(follower) => Ok((follower.books(), follower.now())),
+            Self::Leader(leader) => leader.spool().map(|books| (books, leader.now())).ok_or_else(|| {
                 let text = format!(
                     "{} is the leader: nobody refuses its usage, and what it refuses of its followers' is theirs to give \
                      up. Ask the node that `incomplete` names (--server URL)",
                     leader.own_peer().id
                 );
-                Err(Failure::new(Kind::Conflict, text))
-            }
+                Failure::new(Kind::Conflict, text)
+            }),
         }
     }
 

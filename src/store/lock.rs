@@ -1,5 +1,5 @@
 //! One process for a database, for as long as it lives: a second one would go by its own memory of keys, limits and
-//! quotas. On SQLite a lock on a file beside the database, on PostgreSQL one that a session holds.
+//! quotas. Only leaders on PostgreSQL share theirs, and keep it from those who do not. On SQLite a lock on a file beside the database, on PostgreSQL one that a session holds.
 
 mod file;
 mod holder;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 pub use file::{FileLock, Taken};
 use holder::in_use;
 use session::Session;
+pub use session::Sharing;
 
 use crate::store::{Error, Location};
 
@@ -24,15 +25,17 @@ enum Held {
 }
 
 impl DatabaseLock {
-    /// Takes the database at `location`. A session of PostgreSQL whose process may be gone is waited for: a server does
+    /// Takes the database at `location`; a file is never shared. A session of PostgreSQL whose process may be gone is waited for: a server does
     /// not always notice at once.
     ///
     /// # Errors
     /// [`Error::InUse`] with who has it, [`Error::Unavailable`] when it cannot be reached.
-    pub async fn acquire(location: &Location) -> Result<Self, Error> {
+    pub async fn acquire(location: &Location, sharing: Sharing) -> Result<Self, Error> {
         match location {
             Location::Sqlite { path, .. } => acquire_file(path).map(Held::File).map(Self),
-            Location::Postgres { url } => Ok(Self(Held::Session(Box::new(Session::acquire(url).await?)))),
+            Location::Postgres { url } => {
+                Ok(Self(Held::Session(Box::new(Session::acquire(url, sharing).await?))))
+            }
         }
     }
 

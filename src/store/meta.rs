@@ -64,6 +64,8 @@ pub enum MetaKey {
     LimitShare,
     /// An admin wants this follower drained, as its leader last told; for a restart without it.
     Drained,
+    /// What the leaders that share this database know their cluster by: a digest of its secret.
+    ClusterSecret,
 }
 
 impl MetaKey {
@@ -86,6 +88,7 @@ impl MetaKey {
             Self::IsCopy => "is_copy",
             Self::LimitShare => "limit_share",
             Self::Drained => "drained",
+            Self::ClusterSecret => "cluster_secret",
         }
     }
 }
@@ -120,6 +123,15 @@ impl<'a, G: Executor> MetaRepo<'a, G> {
     pub async fn unset(&self, key: MetaKey) -> Result<(), Error> {
         row::Entity::delete_by_id(key.as_str()).exec(&*self.0.writes().await?).await?;
         Ok(())
+    }
+
+    /// Forgets `key` and returns what it was. Of several processes that do so at once, one gets it.
+    pub async fn take(&self, key: MetaKey) -> Result<Option<String>, Error> {
+        let connection = self.0.writes().await?;
+        let sql = "DELETE FROM meta WHERE key = $1 RETURNING value";
+        let values = [key.as_str().into()];
+        let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+        Ok(connection.query_one_raw(statement).await?.map(|row| row.try_get_by_index(0)).transpose()?)
     }
 
     /// Sets `key` to `value` unless it has a value already; returns the value that is stored. Of several processes that

@@ -45,7 +45,7 @@ pub use audit::{AuditEntry, AuditRepo};
 pub use error::Error;
 pub use executor::Executor;
 pub use groups::GroupRepo;
-pub use lock::{DatabaseLock, FileLock, Taken};
+pub use lock::{DatabaseLock, FileLock, Sharing, Taken};
 pub use meta::{MetaKey, MetaRepo};
 pub use open::{Location, Synchronous};
 pub use page::{Cursor, NotACursor, Page};

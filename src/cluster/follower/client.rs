@@ -146,6 +146,20 @@ impl GrpcLeaderClient {
     }
 }
 
+impl GrpcLeaderClient {
+    /// `WatchIntake`: what the leader takes of nodes' usage, for another leader. It has no deadline.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn watch_intake(
+        &self,
+        request: v1::WatchIntakeRequest,
+    ) -> Result<Streaming<v1::IntakeBatch>, LeaderError> {
+        let mut client = self.client.clone();
+        within(ANSWER_MAX, client.watch_intake(request)).await
+    }
+}
+
 impl LeaderClient for GrpcLeaderClient {
     async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, LeaderError> {
         let mut client = self.client.clone();

@@ -4,10 +4,10 @@
 pub mod client;
 pub(in crate::cluster) mod instances;
 pub mod leader_client;
-mod metrics;
+pub(in crate::cluster) mod metrics;
 pub mod push;
 pub mod service;
-mod store;
+pub(in crate::cluster) mod store;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use crate::cluster::follower::client::GrpcLeaderClient;
 use crate::cluster::follower::instances::{begin_instance, forget_previous_instances, former_names};
 use crate::cluster::follower::leader_client::LeaderError;
 use crate::cluster::follower::metrics::FollowerMetrics;
-use crate::cluster::follower::push::{Error, FollowerStore, PushTotals, Session};
+use crate::cluster::follower::push::{Error, Session};
 use crate::cluster::follower::store::FollowerDatabase;
 use crate::cluster::follower::{Applied, Follower};
 use crate::cluster::registration::Registration;
@@ -34,8 +34,6 @@ use crate::ledger::Ledger;
 use crate::quota::Quota;
 use crate::store::{MetaKey, MetaRepo, Store};
 use crate::telemetry::scrape::gauge;
-
-mod refused;
 
 /// How long a push waits after the first new record, so that others go with it.
 const COALESCE_FOR: Duration = Duration::from_millis(20);
@@ -220,6 +218,18 @@ impl FollowerService {
         self.inner.news.notify_one();
     }
 
+    /// This node's books: what it owes its leader is in them.
+    #[must_use]
+    pub fn books(&self) -> &Ledger {
+        &self.inner.context.ledger
+    }
+
+    /// The node's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.context.clock.now()
+    }
+
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.inner.metrics.register(registry);
         registry.register_collector(Box::new(self.clone()));
@@ -263,7 +273,7 @@ impl Inner {
                     if std::mem::take(&mut is_away) || registered {
                         tracing::info!(leader = %self.leader_name(), pushed = pushed.total(), "in touch with the leader");
                     }
-                    self.count(pushed);
+                    self.metrics.count(pushed);
                     retry.reset();
                     let new = async {
                         self.context.ledger.nudged().await;
@@ -286,7 +296,7 @@ impl Inner {
 
     async fn leave(&self) {
         let last = async {
-            self.count(self.follower.sync_once().await?);
+            self.metrics.count(self.follower.sync_once().await?);
             self.follower.leave().await
         };
         match timeout(LEAVE_TIMEOUT, last).await {
@@ -325,7 +335,7 @@ impl Inner {
                 }
                 Err(error) => tracing::debug!(%error, "a heartbeat failed"),
             }
-            self.update_gauges().await;
+            self.metrics.update(self.follower.store(), &self.context.ledger).await;
             let wait = self.follower.session().map_or(Duration::from_secs(5), |session| session.heartbeat);
             let due = async {
                 tokio::select! {
@@ -438,21 +448,6 @@ impl Inner {
             meta.set(MetaKey::UsageElsewhere, &text).await?;
         }
         Ok(())
-    }
-
-    async fn update_gauges(&self) {
-        if let Ok(status) = self.follower.store().sync_status().await {
-            self.metrics.unsynced.set(i64::try_from(status.unsynced).unwrap_or(i64::MAX));
-        }
-        if let Ok(aside) = self.context.ledger.usage().set_aside_count().await {
-            self.metrics.set_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));
-        }
-    }
-
-    fn count(&self, pushed: PushTotals) {
-        self.metrics.accepted.inc_by(pushed.accepted);
-        self.metrics.duplicates.inc_by(pushed.duplicates);
-        self.metrics.rejected.inc_by(pushed.rejected);
     }
 
     fn note_contact(&self) {

@@ -18,12 +18,17 @@ use crate::store::{AccountsChange, MetaKey, MetaRepo, Store};
 pub struct FollowerDatabase {
     store: Store,
     ledger: Ledger,
-    accounts: Accounts,
+    /// None: the node leads, and has its accounts in another database.
+    accounts: Option<Accounts>,
 }
 
 impl FollowerDatabase {
     pub(in crate::cluster) fn new(store: Store, ledger: Ledger, accounts: Accounts) -> Self {
-        Self { store, ledger, accounts }
+        Self { store, ledger, accounts: Some(accounts) }
+    }
+
+    pub(in crate::cluster) fn without_accounts(store: Store, ledger: Ledger) -> Self {
+        Self { store, ledger, accounts: None }
     }
 }
 
@@ -78,11 +83,13 @@ impl FollowerStore for FollowerDatabase {
     }
 
     fn take_key_uses(&self, most: usize) -> Vec<(KeyId, Timestamp)> {
-        self.accounts.take_key_uses(most)
+        self.accounts.as_ref().map(|accounts| accounts.take_key_uses(most)).unwrap_or_default()
     }
 
     fn put_back_key_uses(&self, unreported: &[(KeyId, Timestamp)]) {
-        self.accounts.put_back_key_uses(unreported);
+        if let Some(accounts) = &self.accounts {
+            accounts.put_back_key_uses(unreported);
+        }
     }
 
     async fn sync_status(&self) -> Result<SyncStatus, Failure> {
@@ -117,7 +124,9 @@ impl Replica for FollowerDatabase {
         let keys: Vec<PublicKey> = state.token_keys.iter().map(|key| PublicKey(*key)).collect();
         let accounts = as_accounts(origin.version, state);
         self.store.replace_accounts(&accounts, &notes).await?;
-        self.accounts.adopt(&accounts, &keys);
+        if let Some(adopting) = &self.accounts {
+            adopting.adopt(&accounts, &keys);
+        }
         Ok(())
     }
 
@@ -134,7 +143,9 @@ impl Replica for FollowerDatabase {
             removed_keys: change.keys.removed,
         };
         self.store.change_accounts(&step, &notes).await?;
-        self.accounts.adopt_step(&step, &keys);
+        if let Some(accounts) = &self.accounts {
+            accounts.adopt_step(&step, &keys);
+        }
         Ok(())
     }
 }

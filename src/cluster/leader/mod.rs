@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
+use tokio::sync::{OwnedMutexGuard, Semaphore, broadcast, watch};
 
 use crate::cluster::leader::name_reservations::NameReservations;
 use crate::cluster::leader::registry::Registry;
@@ -29,27 +29,44 @@ use crate::wire::v1;
 
 mod assign_name;
 mod fencing;
+mod intake;
+mod local;
 mod membership;
 mod metrics;
 pub mod name_reservations;
+mod newcomer;
+mod others;
 mod peer_entry;
 mod push;
 pub mod registry;
 mod replication;
 mod requests;
 pub mod service;
+mod spool;
 pub(in crate::cluster) mod store;
 mod watcher;
 
 pub use metrics::LeaderMetrics;
+pub use newcomer::{join_cluster, new_name};
+pub use others::Connect;
 pub use push::RECORDS_MAX;
+pub use spool::Spool;
 pub use watcher::Watcher;
 
 /// Batches that are being committed at the same time, those included for which nobody waits any more.
 const COMMITS_MAX: usize = 32;
 
+/// Batches that another leader which reads slowly may fall behind; then it misses some, and reads sums again.
+const INTAKE_BEHIND_MAX: usize = 1_024;
+
 /// What a leader keeps on its disk. Implemented on a database, and by the simulation.
 pub trait LeaderStore: Send + Sync + 'static {
+    /// Whether other leaders may work on it at the same time. Then each of them, this one too, is a peer to all, pushes its
+    /// own usage, and counts none of it otherwise.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Applies a batch that a node pushed in one transaction, rollups and the count of the node's batches included; answers
     /// after its commit. Records it holds already are duplicates. Fails with [`Failure::behind`], and applies nothing, when
     /// the disk holds fewer batches of the node than `fence` asks for.
@@ -153,6 +170,8 @@ pub struct Leader<B> {
     acknowledged: Arc<Mutex<HashMap<NodeId, Arc<AtomicU64>>>>,
     /// One adoption at a time, and none while the state is loaded anew.
     adopting: tokio::sync::Mutex<()>,
+    /// What is taken, for other leaders.
+    intake: broadcast::Sender<Arc<v1::IntakeBatch>>,
     /// Goes up whenever there is something to tell watchers.
     changes: watch::Sender<u64>,
     metrics: LeaderMetrics,
@@ -171,7 +190,11 @@ impl<B: LeaderStore> Leader<B> {
         let (provenance, state) = store.load_state().await?;
         let now = clock.now();
         Ok(Self {
-            registry: Arc::new(Mutex::new(Registry::new(id.clone(), heartbeat, kept, now))),
+            registry: Arc::new(Mutex::new(if store.is_shared() {
+                Registry::shared(heartbeat, kept, now)
+            } else {
+                Registry::new(id.clone(), heartbeat, kept, now)
+            })),
             names: tokio::sync::Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             usage: Mutex::new(PerNodeUsage::new(now)),
@@ -182,6 +205,7 @@ impl<B: LeaderStore> Leader<B> {
             provenance: Mutex::new(provenance),
             acknowledged: Arc::default(),
             adopting: tokio::sync::Mutex::new(()),
+            intake: broadcast::Sender::new(INTAKE_BEHIND_MAX),
             changes: watch::Sender::new(0),
             metrics: LeaderMetrics::default(),
             id,
@@ -198,7 +222,7 @@ impl<B: LeaderStore> Leader<B> {
         self.changes.subscribe()
     }
 
-    /// Every peer but the leader itself.
+    /// Every peer; the leader itself only where its database is shared.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
         self.registry.lock().peers()

@@ -135,7 +135,8 @@ impl<B: LeaderStore> Leader<B> {
         match applied.map(|batch| (batch, batch.number)) {
             None => usage.invalidate(node),
             Some((batch, Some(number))) => {
-                let added = batch.accepted.iter().map(UsageIncrement::of).collect();
+                let added: Vec<_> = batch.accepted.iter().map(UsageIncrement::of).collect();
+                self.tell_intake(node, number, &added);
                 usage.add_batch(node, number, added, self.clock.now());
             }
             Some((_, None)) => return,

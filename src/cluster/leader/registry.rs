@@ -17,12 +17,13 @@ pub const MISSED_MAX: u32 = 3;
 /// Names `sp-N` are given below this.
 const NUMBERS_MAX: u64 = 1 << 40;
 
-/// The peers of one leader, the leader itself not among them: what the database holds of them, as this leader last read it,
+/// The peers of one leader: what the database holds of them, as this leader last read it,
 /// and what only this process knows. Other leaders may work on the same database, so a rule that changes what is kept is
 /// asked after [`Registry::refresh`], in the transaction that read the row and writes the answer.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    leader: NodeId,
+    /// Not among the peers, and never to be. None on a database that leaders share: each of them is a peer like any other.
+    leader: Option<NodeId>,
     heartbeat: Duration,
     entries: BTreeMap<NodeId, Entry>,
     /// From here on ids are given to nodes that have none.
@@ -33,9 +34,19 @@ impl Registry {
     /// The registry as it was kept. Peers that were active get three heartbeats from `now` to be heard of.
     #[must_use]
     pub fn new(leader: NodeId, heartbeat: Duration, kept: Vec<Peer>, now: Timestamp) -> Self {
+        Self::open(Some(leader), heartbeat, kept, now)
+    }
+
+    /// The same of leaders that share a database.
+    #[must_use]
+    pub fn shared(heartbeat: Duration, kept: Vec<Peer>, now: Timestamp) -> Self {
+        Self::open(None, heartbeat, kept, now)
+    }
+
+    fn open(leader: Option<NodeId>, heartbeat: Duration, kept: Vec<Peer>, now: Timestamp) -> Self {
         let entries: BTreeMap<NodeId, Entry> = kept
             .into_iter()
-            .filter(|peer| peer.id != leader)
+            .filter(|peer| Some(&peer.id) != leader.as_ref())
             .map(|peer| (peer.id.clone(), Entry::new(peer, now)))
             .collect();
         let settling = if entries.is_empty() { SETTLING } else { Duration::ZERO };
@@ -44,8 +55,10 @@ impl Registry {
 
     /// The database holds `row` of this peer, or nothing.
     pub fn refresh(&mut self, id: &NodeId, row: Option<Peer>, now: Timestamp) {
+        if self.is_leader(id) {
+            return;
+        }
         match (self.entries.get_mut(id), row) {
-            _ if *id == self.leader => {}
             (Some(entry), Some(row)) => entry.refresh(row, now),
             (None, Some(row)) => drop(self.entries.insert(id.clone(), Entry::new(row, now))),
             (_, None) => drop(self.entries.remove(id)),
@@ -74,7 +87,7 @@ impl Registry {
     /// it was, [`Error::Full`], [`Error::Leader`].
     pub fn register(&mut self, node: Registration, now: Timestamp) -> Result<Peer, Error> {
         let id = node.node_id.clone();
-        if id == self.leader {
+        if self.is_leader(&id) {
             return Err(Error::Leader(id));
         }
         if let Some(held) = self.entries.get_mut(&id) {
@@ -136,20 +149,27 @@ impl Registry {
         };
         name == id
             || (node.former_names.contains(name)
-                && *name != self.leader
+                && !self.is_leader(name)
                 && !self.entries.get(name).is_some_and(is_another))
     }
 
     /// Whether the id is the leader's or a peer's.
     #[must_use]
     pub fn knows(&self, id: &NodeId) -> bool {
-        *id == self.leader || self.entries.contains_key(id)
+        self.is_leader(id) || self.entries.contains_key(id)
     }
 
-    /// The highest `N` of all `sp-N` here, the leader's included; 1 if there is none.
+    /// The highest `N` of all `sp-N` here, the leader's included. If there is none: 1, which is a single leader's, and 0 where
+    /// leaders are peers.
     #[must_use]
     pub fn highest_number(&self) -> u64 {
-        self.entries.keys().chain([&self.leader]).filter_map(number_of).chain([1]).max().unwrap_or(1)
+        self.entries
+            .keys()
+            .chain(&self.leader)
+            .filter_map(number_of)
+            .chain(self.leader.as_ref().map(|_| 1))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Takes a heartbeat; the answer says whether an admin wants the node drained, and whether the peer came back to life.
@@ -268,7 +288,7 @@ impl Registry {
     /// [`Error::NoSuchPeer`], [`Error::Active`], [`Error::Leader`].
     pub fn may_forget(&self, id: &NodeId) -> Result<(), Error> {
         match self.entries.get(id) {
-            _ if *id == self.leader => Err(Error::Leader(id.clone())),
+            _ if self.is_leader(id) => Err(Error::Leader(id.clone())),
             None => Err(Error::NoSuchPeer(id.clone())),
             Some(entry) if entry.peer.is_active => Err(Error::Active(id.clone())),
             Some(_) => Ok(()),
@@ -291,11 +311,12 @@ impl Registry {
         self.entries.values().map(|entry| entry.peer.clone()).collect()
     }
 
-    /// Up to here every peer, and the leader's own ledger (`own`), owes nothing. A peer that died, is cut off or has left
+    /// Up to here every peer, and the ledger (`own`) of a leader that is no peer, owes nothing. A peer that died, is cut off or has left
     /// owing something holds this back until it has caught up, has left with nothing owed, or is forgotten.
     #[must_use]
     pub fn complete_through(&self, own: Option<Timestamp>) -> Option<Timestamp> {
-        self.unsettled().map(|peer| peer.synced_through).chain([own]).min().flatten()
+        let own = self.leader.as_ref().map(|_| own);
+        self.unsettled().map(|peer| peer.synced_through).chain(own).min().flatten()
     }
 
     /// Who holds that back: those that are not heard of, and those that live and have owed something for longer than
@@ -313,6 +334,10 @@ impl Registry {
                 unsynced: peer.unsynced,
             })
             .collect()
+    }
+
+    fn is_leader(&self, id: &NodeId) -> bool {
+        self.leader.as_ref() == Some(id)
     }
 
     fn unsettled(&self) -> impl Iterator<Item = &Peer> {

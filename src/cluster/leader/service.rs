@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::cluster::leader::Leader;
+use crate::cluster::leader::others::Others;
 use crate::cluster::leader::registry;
+use crate::cluster::leader::spool::{Pusher, Spool};
 use crate::cluster::leader::store::LeaderDatabase;
 use crate::cluster::replication::provenance::{note_origin, token_keys};
 use crate::cluster::retry::Backoff;
@@ -34,6 +36,9 @@ const USAGE_EVERY: Duration = Duration::from_millis(100);
 /// Subjects that are passed on at once.
 const SUBJECTS_MAX: usize = 1_000;
 
+/// Rows that one step of marking looks at: small enough that others get in between.
+const MARK_STEP: u32 = 2_000;
+
 /// The most nodes whose past usage is counted apart.
 const NODES_MAX: usize = registry::PEERS_MAX;
 
@@ -47,12 +52,20 @@ pub struct Dependencies {
     /// How often followers are to be heard of.
     pub heartbeat_interval: Duration,
     pub store: Store,
-    pub ledger: Ledger,
+    pub books: Books,
     /// Its users; after the first start has made the user `admin`.
     pub accounts: Accounts,
     /// Its limits, filled with what this node alone has used.
     pub quota: Quota,
     pub clock: Arc<dyn Clock>,
+}
+
+/// Where a leader books its own usage.
+pub enum Books {
+    /// In its database, which is its alone.
+    Own(Ledger),
+    /// In a database of the node's own, from which it is pushed to the one that leaders share.
+    Spool(Box<Spool>),
 }
 
 /// A leader's handle. Cheap to clone.
@@ -66,7 +79,7 @@ struct Inner {
     addr: String,
     weight: u32,
     store: Store,
-    ledger: Ledger,
+    books: OpenBooks,
     accounts: Accounts,
     quota: Quota,
     clock: Arc<dyn Clock>,
@@ -79,10 +92,15 @@ struct Inner {
     own_through: AtomicI64,
 }
 
+enum OpenBooks {
+    Own(Ledger),
+    Spool(Arc<Pusher>),
+}
+
 /// Opens a leader on its database. Its tasks have to be run.
 pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Failure> {
     note_origin(&deps.store).await?;
-    take_over_unsynced(&deps).await?;
+    take_over_unsynced(&deps.store).await?;
     distrust_departures(&deps.store).await?;
     let mut keys = deps.accounts.public_keys();
     let adopted =
@@ -92,13 +110,24 @@ pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Fai
         deps.accounts.adopt(&deps.store.accounts_state().await?, &keys);
     }
     let peers = PeerRepo::on(&deps.store).list().await?;
-    let registered_at = peers.iter().find(|peer| peer.id == deps.id).map(|own| own.registered_at);
-    let disk = LeaderDatabase::new(deps.store.clone(), deps.ledger.clone(), deps.accounts.clone());
+    let own = peers.iter().find(|peer| peer.id == deps.id);
+    let (registered_at, is_drained) = (own.map(|own| own.registered_at), own.is_some_and(|own| own.draining));
+    let disk = LeaderDatabase::new(deps.store.clone(), deps.accounts.clone());
     let clock = Arc::clone(&deps.clock);
     let instance = InstanceId::new();
-    let leader = Leader::open(deps.id, instance, deps.heartbeat_interval, disk, peers, clock).await?;
+    let leader = Leader::open(deps.id.clone(), instance, deps.heartbeat_interval, disk, peers, clock).await?;
+    let leader = Arc::new(leader);
+    let books = match deps.books {
+        Books::Own(ledger) => OpenBooks::Own(ledger),
+        Books::Spool(spool) => {
+            let (leader, addr) = (Arc::clone(&leader), deps.addr.clone());
+            OpenBooks::Spool(Arc::new(
+                Pusher::open(*spool, leader, deps.id, addr, deps.weight, is_drained).await?,
+            ))
+        }
+    };
     let inner = Arc::new(Inner {
-        leader: Arc::new(leader),
+        leader,
         addr: deps.addr,
         weight: deps.weight,
         registered_at: registered_at.unwrap_or_else(|| deps.clock.now()),
@@ -106,15 +135,17 @@ pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Fai
         leaving: AtomicBool::new(false),
         own_through: AtomicI64::new(0),
         store: deps.store,
-        ledger: deps.ledger,
+        books,
         accounts: deps.accounts,
         quota: deps.quota,
         clock: deps.clock,
     });
     inner.load_usage().await?;
     set_node_share(&inner.quota, inner.leader.id(), inner.weight, &inner.leader.peers());
-    inner.write_own_row(None).await?;
-    let tasks = vec![
+    if let OpenBooks::Own(_) = &inner.books {
+        inner.write_own_row(None).await?;
+    }
+    let mut tasks = vec![
         Task::new("cluster registry", {
             let inner = Arc::clone(&inner);
             |stop| inner.run_registry(stop)
@@ -128,22 +159,32 @@ pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Fai
             |stop| inner.run_usage_exchange(stop)
         }),
     ];
+    if let OpenBooks::Spool(pusher) = &inner.books {
+        tasks.extend(pusher.tasks());
+        let others = Others {
+            leader: Arc::clone(&inner.leader),
+            accounts: inner.accounts.clone(),
+            store: inner.store.clone(),
+            connect: pusher.connect(),
+        };
+        tasks.extend(Arc::new(others).tasks());
+    }
     Ok((LeaderService { inner }, tasks))
 }
 
 /// A database that was a follower's: what it owed is the leader's own now, and is in its totals already. Should the node
 /// follow its leader again, it offers everything to it: that leader has seen nothing of what was booked meanwhile.
-async fn take_over_unsynced(deps: &Dependencies) -> Result<(), Failure> {
-    let meta = MetaRepo::on(&deps.store);
+async fn take_over_unsynced(store: &Store) -> Result<(), Failure> {
+    let (meta, usage) = (MetaRepo::on(store), UsageRepo::on(store));
     let own = meta.ledger_id().await?.to_string();
     if let Some(followed) = meta.get(MetaKey::LeaderLedgerId).await?.filter(|followed| *followed != own) {
         // What that leader acknowledged is noted for the day it is followed again.
-        deps.ledger.mark_all_unsynced(followed.parse().ok()).await?;
+        usage.mark_all_unsynced(followed.parse().ok(), MARK_STEP).await?;
         meta.set(MetaKey::LeaderLedgerId, &own).await?;
         // What that leader's admins wanted of a follower.
         meta.unset(MetaKey::Drained).await?;
     }
-    let kept = deps.ledger.mark_owed_as_own().await?;
+    let kept = usage.mark_owed_as_own(MARK_STEP).await?;
     if kept > 0 {
         tracing::warn!(records = kept, "this node followed before: the usage that it holds is its own now");
     }
@@ -181,13 +222,17 @@ impl LeaderService {
     /// The leader as a peer among the others: drained by an admin, or by itself.
     #[must_use]
     pub fn own_peer(&self) -> Peer {
-        let own = self.inner.own_peer();
+        let own = self.inner.leader.peers().into_iter().find(|peer| peer.id == *self.inner.leader.id());
+        let own = own.unwrap_or_else(|| self.inner.own_peer());
         Peer { draining: own.draining || self.inner.leaving.load(Ordering::Relaxed), ..own }
     }
 
     /// Tells followers, and whoever asks for the peers, that this node is shutting down.
     pub fn leaving(&self) {
         self.inner.leaving.store(true, Ordering::Relaxed);
+        if let OpenBooks::Spool(pusher) = &self.inner.books {
+            pusher.leaving();
+        }
         self.inner.leader.notify_watchers();
     }
 
@@ -195,6 +240,7 @@ impl LeaderService {
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
         let mut peers = self.inner.leader.peers();
+        peers.retain(|peer| peer.id != *self.inner.leader.id());
         peers.insert(0, self.own_peer());
         peers
     }
@@ -217,10 +263,17 @@ impl LeaderService {
     /// # Errors
     /// No such peer; what the database says.
     pub async fn drain(&self, id: &NodeId, draining: bool) -> Result<Peer, Failure> {
-        if id != self.inner.leader.id() {
-            return self.inner.leader.drain(id, draining).await;
+        match &self.inner.books {
+            OpenBooks::Own(_) if id == self.inner.leader.id() => {
+                self.inner.write_own_row(Some(draining)).await
+            }
+            OpenBooks::Own(_) => self.inner.leader.drain(id, draining).await,
+            OpenBooks::Spool(pusher) => {
+                let peer = self.inner.leader.drain(id, draining).await?;
+                pusher.ask_at_once();
+                Ok(peer)
+            }
         }
-        self.inner.write_own_row(Some(draining)).await
     }
 
     /// Forgets a peer that does not live.
@@ -231,6 +284,20 @@ impl LeaderService {
         self.inner.leader.forget(id).await
     }
 
+    /// The node's own books, where they are owed to a database that leaders share.
+    #[must_use]
+    pub fn spool(&self) -> Option<&Ledger> {
+        match &self.inner.books {
+            OpenBooks::Own(_) => None,
+            OpenBooks::Spool(pusher) => Some(pusher.ledger()),
+        }
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
     #[must_use]
     pub fn ledger_id(&self) -> LedgerId {
         self.inner.leader.ledger()
@@ -239,11 +306,19 @@ impl LeaderService {
     /// Why this node should get no traffic; none: it may.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
-        self.inner.draining.load(Ordering::Relaxed).then(|| "the node is drained".to_owned())
+        match &self.inner.books {
+            OpenBooks::Own(_) => {
+                self.inner.draining.load(Ordering::Relaxed).then(|| "the node is drained".to_owned())
+            }
+            OpenBooks::Spool(pusher) => pusher.not_ready(),
+        }
     }
 
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.inner.leader.metrics().register(registry);
+        if let OpenBooks::Spool(pusher) = &self.inner.books {
+            pusher.register_metrics(registry);
+        }
         registry.register_collector(Box::new(self.clone()));
     }
 }
@@ -318,10 +393,19 @@ impl Inner {
         let nodes =
             usage.stats_by(StatsBy::Node, now.month_start(), now.next_month_start(), NODES_MAX).await?;
         let nodes = nodes.iter().filter_map(|row| row.key.parse::<NodeId>().ok());
-        self.leader.invalidate(nodes.filter(|node| node != self.leader.id()));
+        let own = matches!(self.books, OpenBooks::Own(_)).then(|| self.leader.id());
+        self.leader.invalidate(nodes.filter(|node| Some(node) != own));
         self.leader.reload_invalidated().await?;
-        self.leader.set_local_usage(&self.quota.take_changed(now));
+        self.pass_on_local_usage(now);
         Ok(())
+    }
+
+    /// What this node itself has used. From a spool it comes as from a follower, with the batches that it pushes.
+    fn pass_on_local_usage(&self, now: Timestamp) {
+        let sums = self.quota.take_changed(now);
+        if let OpenBooks::Own(_) = self.books {
+            self.leader.set_local_usage(&sums);
+        }
     }
 
     /// Once per heartbeat: marks silent peers inactive, and writes what the others said.
@@ -329,12 +413,6 @@ impl Inner {
         while pause(self.leader.heartbeat_interval(), &stop).await {
             if let Err(error) = self.leader.sweep().await {
                 tracing::warn!(%error, "the registry could not be written; it is tried again");
-            }
-            // On a database that other leaders may work on, who go by it.
-            if !self.store.is_embedded()
-                && let Err(error) = self.write_own_row(None).await
-            {
-                tracing::warn!(%error, "this leader could not write itself down; it is tried again");
             }
             if let Err(error) = self.check_state_rollback().await {
                 tracing::warn!(%error, "accounts could not be compared with the database; it is tried again");
@@ -383,7 +461,7 @@ impl Inner {
             if self.leader.take_clock_setback() {
                 self.quota.mark_all_changed();
             }
-            self.leader.set_local_usage(&self.quota.take_changed(now));
+            self.pass_on_local_usage(now);
             loop {
                 let delta = self.leader.remote_usage(through, self.leader.id(), SUBJECTS_MAX);
                 if delta.through == through {
@@ -395,7 +473,8 @@ impl Inner {
                 }
             }
             set_node_share(&self.quota, self.leader.id(), self.weight, &self.leader.peers());
-            match self.ledger.synced_through().await {
+            let OpenBooks::Own(ledger) = &self.books else { continue };
+            match ledger.synced_through().await {
                 Ok(own) => self.own_through.store(own.as_micros(), Ordering::Relaxed),
                 Err(error) => tracing::warn!(%error, "the ledger cannot say how far it is complete"),
             }

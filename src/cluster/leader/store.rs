@@ -20,16 +20,15 @@ use crate::domain::fence::Fence;
 use crate::domain::ids::{KeyId, NodeId};
 use crate::domain::peer::{Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
-use crate::ledger::{AppliedBatch, Ledger};
+use crate::ledger::AppliedBatch;
 use crate::quota::SubjectId;
-use crate::store::{MetaRepo, PeerRepo, Store};
+use crate::store::{MetaRepo, PeerRepo, Store, UsageRepo};
 
 /// A transaction that takes longer is given up: the database's machine is gone without a word.
 const TRANSACTION_MAX: Duration = Duration::from_mins(1);
 
 pub struct LeaderDatabase {
     store: Store,
-    ledger: Ledger,
     accounts: Accounts,
     /// Held while a push is applied to an embedded database, which has one writer: the node's own records, for whose
     /// commit callers wait, then wait behind one batch, and not behind those of all followers.
@@ -38,12 +37,20 @@ pub struct LeaderDatabase {
 
 impl LeaderDatabase {
     #[must_use]
-    pub fn new(store: Store, ledger: Ledger, accounts: Accounts) -> Self {
-        Self { store, ledger, accounts, embedded_push: Mutex::new(()) }
+    pub fn new(store: Store, accounts: Accounts) -> Self {
+        Self { store, accounts, embedded_push: Mutex::new(()) }
+    }
+
+    fn usage(&self) -> UsageRepo<'_> {
+        UsageRepo::on(&self.store)
     }
 }
 
 impl LeaderStore for LeaderDatabase {
+    fn is_shared(&self) -> bool {
+        !self.store.is_embedded()
+    }
+
     async fn apply_batch(
         &self,
         node: &NodeId,
@@ -51,14 +58,15 @@ impl LeaderStore for LeaderDatabase {
         fence: &Fence,
     ) -> Result<AppliedBatch, Failure> {
         let guard = if self.store.is_embedded() { Some(self.embedded_push.lock().await) } else { None };
-        let applied = timeout(TRANSACTION_MAX, self.ledger.apply_batch(node, records, fence)).await;
+        let applied = AppliedBatch::apply(self.usage(), node, records, fence);
+        let applied = timeout(TRANSACTION_MAX, applied).await;
         drop(guard);
         let late = |_| Failure::new(Kind::Unavailable, format!("no commit within {TRANSACTION_MAX:?}"));
         Ok(applied.map_err(late)??)
     }
 
     async fn used_by(&self, node: &NodeId, as_of: Timestamp) -> Result<NodeUse, Failure> {
-        let (used, batches) = self.ledger.usage().used_by(node, as_of).await?;
+        let (used, batches) = self.usage().used_by(node, as_of).await?;
         let users = used.users.into_iter().map(|(user, used)| (SubjectId::User(user), used));
         let groups = used.groups.into_iter().map(|(group, used)| (SubjectId::Group(group), used));
         Ok(NodeUse { subjects: users.chain(groups).collect(), batches })
@@ -74,7 +82,7 @@ impl LeaderStore for LeaderDatabase {
     }
 
     async fn batches_taken(&self, node: &NodeId) -> Result<u64, Failure> {
-        Ok(self.ledger.usage().batches_taken(node).await?)
+        Ok(self.usage().batches_taken(node).await?)
     }
 
     async fn next_node_number(&self, above: u64) -> Result<u64, Failure> {

@@ -2,4 +2,5 @@
 //! told of them ([`remote`]).
 
 pub mod per_node;
+pub mod refused;
 pub mod remote;

@@ -111,6 +111,12 @@ impl PerNodeUsage {
         self.add_all(&in_order, now);
     }
 
+    /// Up to which of a node's batches its sums go.
+    #[must_use]
+    pub fn batches_known(&self, node: &NodeId) -> u64 {
+        self.batches.get(node).map_or(0, Batches::through)
+    }
+
     /// Notes that records of a node may be committed without having been reported here.
     pub fn invalidate(&mut self, node: &NodeId) {
         self.batches.entry(node.clone()).or_default().invalidate();

@@ -1,4 +1,4 @@
-//! A lock of PostgreSQL that a session holds, on a connection kept for it. It goes with the session: when the process
+//! A lock of PostgreSQL that a session holds, alone or with others of its kind, on a connection kept for it. It goes with the session: when the process
 //! ends, and when the server is restarted or the line breaks. Then it is taken again.
 
 use std::str::FromStr;
@@ -31,12 +31,22 @@ const STALE_MAX: Duration = Duration::from_secs(20);
 const SERVER_KEEPALIVES: [(&str, &str); 3] =
     [("tcp_keepalives_idle", "5"), ("tcp_keepalives_interval", "2"), ("tcp_keepalives_count", "3")];
 
+/// Who else may have the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody.
+    Alone,
+    /// Others that share it, too.
+    Shared,
+}
+
 /// The session that holds the lock.
 #[derive(Debug)]
 pub(super) struct Session {
     options: PgConnectOptions,
     /// Marks the sessions of this process.
     run: String,
+    sharing: Sharing,
     connection: tokio::sync::Mutex<Option<PgConnection>>,
     rival: Mutex<Option<String>>,
 }
@@ -62,8 +72,8 @@ struct Holder {
 struct FirstObserved(Option<(Holder, Instant)>);
 
 impl Session {
-    pub(super) async fn acquire(url: &str) -> Result<Self, Error> {
-        let session = Self::new(url)?;
+    pub(super) async fn acquire(url: &str, sharing: Sharing) -> Result<Self, Error> {
+        let session = Self::new(url, sharing)?;
         let mut seen = FirstObserved::default();
         loop {
             match session.attempt().await? {
@@ -83,7 +93,7 @@ impl Session {
         }
     }
 
-    fn new(url: &str) -> Result<Self, Error> {
+    fn new(url: &str, sharing: Sharing) -> Result<Self, Error> {
         let run = Uuid::new_v4().simple().to_string()[..8].to_owned();
         let mut name = format!("{NAME}{run} process {} on {}", std::process::id(), host_name());
         name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
@@ -93,7 +103,7 @@ impl Session {
             .application_name(&name)
             .options(SERVER_KEEPALIVES)
             .disable_statement_logging();
-        Ok(Self { options, run, connection: tokio::sync::Mutex::default(), rival: Mutex::default() })
+        Ok(Self { options, run, sharing, connection: tokio::sync::Mutex::default(), rival: Mutex::default() })
     }
 
     pub(super) fn rival(&self) -> Option<String> {
@@ -165,7 +175,12 @@ impl Session {
             Some(open) => open,
             None => connection.insert(within(self.options.connect()).await?),
         };
-        let ask = "SELECT pg_try_advisory_lock($1, hashtext(coalesce(current_schema(), '')))";
+        let ask = match self.sharing {
+            Sharing::Alone => "SELECT pg_try_advisory_lock($1, hashtext(coalesce(current_schema(), '')))",
+            Sharing::Shared => {
+                "SELECT pg_try_advisory_lock_shared($1, hashtext(coalesce(current_schema(), '')))"
+            }
+        };
         let taken: bool = within(sqlx::query(ask).bind(CLASS).fetch_one(&mut *open)).await?.try_get(0)?;
         if taken {
             return Ok(Attempt::Taken);
@@ -174,8 +189,12 @@ impl Session {
                     LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
                     JOIN pg_database d ON d.oid = l.database AND d.datname = current_database() \
                     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = $1::int4::oid \
-                    AND l.objid = hashtext(coalesce(current_schema(), ''))::oid";
-        let row = within(sqlx::query(look).bind(CLASS).fetch_optional(&mut *open)).await?;
+                    AND l.objid = hashtext(coalesce(current_schema(), ''))::oid \
+                    AND ($2 OR l.mode = 'ExclusiveLock')";
+        let row = within(
+            sqlx::query(look).bind(CLASS).bind(self.sharing == Sharing::Alone).fetch_optional(&mut *open),
+        )
+        .await?;
         let Some(holder) = row.map(|row| Holder::of(&row)).transpose()? else { return Ok(Attempt::Soon) };
         if holder.is_run(&self.run) {
             // The server has not noticed yet that the line to it broke.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, Statement};
 
 use crate::domain::fence::Fence;
 use crate::domain::ids::NodeId;
@@ -63,6 +63,18 @@ impl UsageRepo<'_> {
             .query_one_raw(self.statement(SELECT_BATCHES_TAKEN, vec![node.as_str().into()]))
             .await?;
         Ok(columns::counted(found.map_or(Ok(0), |row| row.try_get_by_index(0))?))
+    }
+
+    /// The same for every node that ever pushed. Grows with their number.
+    pub async fn all_batches_taken(&self) -> Result<Vec<(NodeId, u64)>, Error> {
+        let all = Statement::from_string(self.0.backend(), "SELECT node, taken FROM usage_batches");
+        let rows = self.0.reader.query_all_raw(all).await?;
+        let read = |row: sea_orm::QueryResult| {
+            let node = row.try_get_by_index::<String>(0)?.parse();
+            let node = node.map_err(|error| Error::unreadable("usage_batches.node", error))?;
+            Ok((node, columns::counted(row.try_get_by_index(1)?)))
+        };
+        rows.into_iter().map(read).collect()
     }
 
     async fn insert_batch_of(

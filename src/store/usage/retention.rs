@@ -31,7 +31,7 @@ const RAISE_FLOOR: &str = "INSERT INTO usage_floors (node, through) VALUES ($1, 
 
 impl UsageRepo<'_> {
     /// Removes at most `most` synced or dismissed logs made before `before`, the oldest first; returns how many. Logs that
-    /// are owed, set aside or not, are never touched. On a leader, a log that came from another node (not `own`) stays until
+    /// are owed, set aside or not, are never touched. On a leader, a log that came from another node than `own` stays until
     /// that peer has said that it owes nothing from that time: as long as it may push the log once more, its row is
     /// what tells that it was counted. Forgetting a peer releases its logs. Their nodes' floors rise in the same
     /// transaction.
@@ -43,11 +43,13 @@ impl UsageRepo<'_> {
     pub async fn delete_synced_before(
         &self,
         before: Timestamp,
-        own: &NodeId,
+        own: Option<&NodeId>,
         most: u32,
     ) -> Result<u64, Error> {
+        // No node has an empty name.
+        let own = own.map(NodeId::as_str).unwrap_or_default();
         let tx = self.0.begin().await?;
-        let going = [before.as_micros().into(), own.as_str().into(), i64::from(most).into()];
+        let going = [before.as_micros().into(), own.into(), i64::from(most).into()];
         acknowledged::forget(tx.inner(), EXPIRED, &going).await?;
         let sql = format!(
             "DELETE FROM usage_logs WHERE request_id IN ({EXPIRED}) RETURNING source_node, created_at"
@@ -60,7 +62,7 @@ impl UsageRepo<'_> {
             *floor = at.max(*floor);
         }
         // Nobody pushes this node's own.
-        floors.remove(own.as_str());
+        floors.remove(own);
         for (node, through) in floors {
             self.raise_floor(tx.inner(), node, through).await?;
         }

@@ -31,7 +31,7 @@ async fn a_caller_of_the_leader_waits_for_one_push_and_not_for_all_that_are_in_l
     let (ledger, writer) = Ledger::open(store.clone(), &usage(), true, Arc::clone(&clock));
     tokio::spawn(writer.run(CancellationToken::new()));
     let accounts = Accounts::open(store.clone(), Settings::new(&auth(), true), clock).await.unwrap();
-    let books = Arc::new(LeaderDatabase::new(store, ledger.clone(), accounts));
+    let books = Arc::new(LeaderDatabase::new(store, accounts));
 
     let pushed = Arc::new(AtomicUsize::new(0));
     for _ in 0..PUSHES {

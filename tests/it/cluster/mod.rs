@@ -24,6 +24,7 @@ mod pushes;
 mod reflection;
 mod restore;
 mod rolling;
+mod several_leaders;
 mod shares;
 mod silence;
 mod state;

@@ -6,12 +6,11 @@ use std::time::Duration;
 use sproxy::accounts::{Accounts, Settings};
 use sproxy::cluster::LeaderDatabase;
 use sproxy::cluster::leader::Leader;
-use sproxy::config::{AuthConfig, Durability, UsageConfig};
+use sproxy::config::AuthConfig;
 use sproxy::domain::clock::{ManualClock, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::ids::InstanceId;
 use sproxy::domain::peer::{Peer, PeerStatus};
-use sproxy::ledger::Ledger;
 use sproxy::store::{Location, PeerRepo, Store};
 use sproxy::wire::v1;
 use tokio::task::spawn_blocking;
@@ -32,14 +31,6 @@ struct Process {
 impl Process {
     async fn start(id: &str, store: &Store, now: &str) -> Self {
         let clock = Arc::new(ManualClock::new(at(now)));
-        let usage = UsageConfig {
-            durability: Durability::Committed,
-            queue: 10,
-            batch: 10,
-            commit_timeout: Duration::from_secs(30),
-            retention: Duration::from_hours(24),
-        };
-        let (ledger, _) = Ledger::open(store.clone(), &usage, true, clock.clone());
         let auth = AuthConfig {
             access_token_ttl: Duration::from_hours(1),
             refresh_token_ttl: Duration::from_hours(24),
@@ -48,7 +39,7 @@ impl Process {
         };
         let settings = Settings::new(&auth, true);
         let accounts = Accounts::open(store.clone(), settings, clock.clone()).await.expect("accounts");
-        let books = LeaderDatabase::new(store.clone(), ledger, accounts);
+        let books = LeaderDatabase::new(store.clone(), accounts);
         let peers = PeerRepo::on(store).list().await.expect("a list");
         let opened = Leader::open(node(id), InstanceId::new(), HEARTBEAT, books, peers, clock.clone());
         Self { leader: opened.await.expect("opens"), clock }

@@ -11,7 +11,7 @@ use sproxy::domain::clock::{Clock, ManualClock};
 use sproxy::domain::fence::Fence;
 use sproxy::domain::ids::{RequestId, UserId};
 use sproxy::domain::usage::UsageFilter;
-use sproxy::ledger::{Full, Ledger, NotCommitted, Retention, UsageWriter};
+use sproxy::ledger::{AppliedBatch, Full, Ledger, NotCommitted, Retention, UsageWriter};
 use sproxy::store::{Store, UsageRepo};
 use tokio_util::sync::CancellationToken;
 
@@ -199,11 +199,11 @@ on_both! {
         bad[2].cost_nanousd = -1;
         bad[3].created_at = at("1999-01-01");
         let all: Vec<_> = bad.iter().chain(&good).cloned().collect();
-        let applied = ledger.apply_batch(&node("sp-2"), all.clone(), &Fence::default()).await.expect("taken");
+        let applied = AppliedBatch::apply(ledger.usage(), &node("sp-2"), all.clone(), &Fence::default()).await.expect("taken");
         assert_eq!((applied.accepted.len(), applied.duplicates, applied.rejected.len()), (20, 0, 4));
         assert_eq!(applied.accepted, good);
         assert!(applied.rejected.iter().zip(&bad).all(|((id, why), bad)| *id == bad.request_id && !why.is_empty()));
-        let applied = ledger.apply_batch(&node("sp-2"), all, &Fence::default()).await.expect("taken");
+        let applied = AppliedBatch::apply(ledger.usage(), &node("sp-2"), all, &Fence::default()).await.expect("taken");
         assert_eq!((applied.accepted.len(), applied.duplicates, applied.rejected.len()), (0, 20, 4));
         assert_eq!(ledger.usage().unsynced_count().await.expect("a count"), 0, "a leader owes nobody");
         let totals = ledger.usage().global_sum_tokens(at("2026-11-22"), at("2026-11-23")).await.expect("sums");
@@ -221,7 +221,7 @@ on_both! {
         let read = ledger.usage().get(odd.request_id).await.expect("read").expect("there").record;
         assert_eq!(&*read.model, "claude?");
         assert_eq!(read.session_id.map(|id| id.len()), Some(512));
-        let again = ledger.apply_batch(&node("sp-2"), vec![UsageRecord { request_id: RequestId::new(), ..odd }], &Fence::default()).await.expect("taken");
+        let again = AppliedBatch::apply(ledger.usage(), &node("sp-2"), vec![UsageRecord { request_id: RequestId::new(), ..odd }], &Fence::default()).await.expect("taken");
         assert_eq!(again.rejected.len(), 1, "a leader would have refused it as it was");
     }
 
@@ -231,7 +231,12 @@ on_both! {
             drop(ledger.reserve(UserId::new()).expect("room").record(record(at("2026-11-22"))));
         }
         ledger.flush().await.expect("flushed");
-        let retention = Retention { ledger: ledger.clone(), own: node("sp-1"), clock: clock.clone() };
+        let retention = Retention {
+            store: db.store.clone(),
+            keep: Duration::from_hours(24),
+            own: Some(node("sp-1")),
+            clock: clock.clone(),
+        };
         clock.advance(Duration::from_hours(25));
         assert_eq!(retention.sweep().await.expect("swept"), 0, "unsynced logs are never touched");
         let owed = ledger.usage().list_unsynced(2_400).await.expect("a list");

@@ -1,5 +1,5 @@
 //! One process for a database. A second one would go by its own memory of keys, limits and quotas: who is disabled at the
-//! first would be served by the second.
+//! first would be served by the second. Leaders share theirs on PostgreSQL, with nobody else.
 
 use std::process::Output;
 
@@ -18,6 +18,15 @@ struct Second {
 
 impl Second {
     fn on(url: &str) -> Self {
+        Self::start(url, &[])
+    }
+
+    /// A follower, whose database is its alone.
+    fn following(url: &str) -> Self {
+        Self::start(url, &[("SPROXY_CLUSTER__LEADER", "http://127.0.0.1:9"), ("SPROXY_NODE__ID", "sp-9")])
+    }
+
+    fn start(url: &str, more: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let settings = [
             ("SPROXY_HTTP__LISTEN", "127.0.0.1:0"),
@@ -28,7 +37,7 @@ impl Second {
         ];
         let mut command = Command::new(SPROXY);
         command.args(["serve", "--data-dir", &directory.path().join("data").display().to_string()]);
-        command.envs(settings).current_dir(directory.path()).kill_on_drop(true);
+        command.envs(settings).envs(more.iter().copied()).current_dir(directory.path()).kill_on_drop(true);
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
         Self { child: command.spawn().unwrap(), directory }
     }
@@ -49,6 +58,20 @@ async fn readiness(node: &Node) -> (u16, String) {
 
 async fn ready(node: &Node) {
     until("the node is ready", async || (readiness(node).await.0 == 200).then_some(())).await;
+}
+
+/// A follower without a leader, on a database of its own.
+fn following(mock: &Mock, url: &str) -> Setup {
+    let setup = Setup::with_targets_at(&mock.url()).section("store", &format!("url = \"{url}\""));
+    setup.section("cluster", "leader = \"http://127.0.0.1:9\"").section("node", "id = \"sp-9\"")
+}
+
+/// It knows no users without its leader, and is not ready.
+async fn alive(node: &Node) {
+    until("the node lives", async || {
+        node.http.get(node.url("/healthz")).send().await.ok()?.status().is_success().then_some(())
+    })
+    .await;
 }
 
 async fn on(mock: &Mock, url: &str) -> Node {
@@ -87,12 +110,12 @@ async fn a_database_in_the_data_directory_of_a_living_node_is_in_use_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_on_a_postgresql_database_is_told_who_has_it() {
+async fn a_follower_on_the_postgresql_database_of_leaders_is_told_who_has_it() {
     let Some(server) = Postgres::shared() else { return };
     let mock = Mock::start().await;
     let (url, other) = (server.new_database(), server.new_database());
     let mut first = on(&mock, &url).await;
-    let (code, said) = Second::on(&url).refused().await;
+    let (code, said) = Second::following(&url).refused().await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&format!("in use by process {}", first.process.id())), "{said}");
     assert!(said.contains("store.url") && !said.contains("sproxy@"), "{said}");
@@ -118,7 +141,7 @@ async fn a_restart_of_postgresql_takes_no_node_down_and_leaves_the_database_to_i
         until("the lock is held again", async || (retaken() == times).then_some(())).await;
         ready(&first).await;
     }
-    let (code, said) = Second::on(&url).refused().await;
+    let (code, said) = Second::following(&url).refused().await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&format!("in use by process {}", first.process.id())), "{said}");
     assert_eq!(first.call(Method::GET, "/admin/v1/users", None).await.status(), 200);
@@ -132,9 +155,7 @@ async fn a_session_whose_process_is_gone_is_waited_for() {
     let mut first = on(&mock, &switch.url_of(&url)).await;
     switch.keep_half_open();
     first.kill().await;
-    let mut second = Setup::with_targets_at(&mock.url()).section("store", &format!("url = \"{url}\""));
-    second = second.section("log", "format = \"json\"");
-    let starting = tokio::spawn(second.start());
+    let starting = tokio::spawn(following(&mock, &url).start());
     until("it is waited for", async || {
         let waiting = server.query(
             "postgres",
@@ -144,7 +165,7 @@ async fn a_session_whose_process_is_gone_is_waited_for() {
     })
     .await;
     switch.turn(Some(&server.socket()));
-    ready(&starting.await.unwrap()).await;
+    alive(&starting.await.unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,10 +191,10 @@ async fn a_node_whose_database_another_has_taken_meanwhile_ends_and_says_who() {
     let (url, switch) = (server.new_database(), Switch::to(&server.socket()).await);
     let mut first = on(&mock, &switch.url_of(&url)).await;
     switch.turn(None);
-    let second = on(&mock, &url).await;
+    let second = following(&mock, &url).start().await;
     switch.turn(Some(&server.socket()));
     assert_eq!(first.process.ended().await, Some(1), "{}", first.log());
     let said = first.log();
     assert!(said.contains(&format!("in use by process {}", second.process.id())), "{said}");
-    ready(&second).await;
+    alive(&second).await;
 }

@@ -112,7 +112,7 @@ impl Real {
     pub fn remove_before(&self, before: Timestamp, own: &NodeId) -> usize {
         let mut removed = 0;
         loop {
-            match Self::does(self.usage().delete_synced_before(before, own, STEP)) {
+            match Self::does(self.usage().delete_synced_before(before, Some(own), STEP)) {
                 0 => return removed,
                 some => removed += usize::try_from(some).expect("few"),
             }

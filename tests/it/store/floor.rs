@@ -42,7 +42,7 @@ on_both! {
         let late = records.remove(2);
         assert_eq!(take(&usage, &two, &records).await.added(), 9);
         for (most, removed) in [(3, 3), (3, 1), (3, 0)] {
-            let gone = usage.delete_synced_before(records[4].created_at, &one, most).await.expect("removed");
+            let gone = usage.delete_synced_before(records[4].created_at, Some(&one), most).await.expect("removed");
             assert_eq!(gone, removed);
         }
         records.push(UsageRecord { request_id: RequestId::new(), ..records[8].clone() });
@@ -59,7 +59,7 @@ on_both! {
         assert!(usage.get(late.request_id).await.expect("read").is_none(), "nothing of it stays");
         // Another node's floor is its own, and a floor does not sink.
         assert_eq!(take(&usage, &three, &series(&three, 4)).await.added(), 4);
-        assert_eq!(usage.delete_synced_before(at("2026-11-22T10:00:01Z"), &one, 10).await.expect("removed"), 1);
+        assert_eq!(usage.delete_synced_before(at("2026-11-22T10:00:01Z"), Some(&one), 10).await.expect("removed"), 1);
         assert_eq!(take(&usage, &two, &records[..4]).await.below_floor.len(), 4);
         assert_eq!(requests(&usage).await, 14);
     }
@@ -97,7 +97,7 @@ on_both! {
         assert_eq!(known(other).await, sorted(&all));
         // A note goes with its log.
         usage.mark_synced(&all, Some(3)).await.expect("marked");
-        usage.delete_synced_before(records[5].created_at, &own, 100).await.expect("removed");
+        usage.delete_synced_before(records[5].created_at, Some(&own), 100).await.expect("removed");
         assert_eq!(known(left).await, sorted(&all[5..20]));
     }
 }

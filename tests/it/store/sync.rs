@@ -126,7 +126,7 @@ on_both! {
         let only = UsageFilter { model: Some(records[4].model.to_string()), ..UsageFilter::default() };
         assert_eq!(usage.query(&only, 100, None).await.expect("a page").items.len(), 1, "it is found all the same");
         assert_eq!(usage.mark_owed_as_own(7).await.expect("kept"), 25);
-        assert_eq!(usage.delete_synced_before(now, &node("sp-1"), 100).await.expect("removed"), 30, "in the end they go");
+        assert_eq!(usage.delete_synced_before(now, Some(&node("sp-1")), 100).await.expect("removed"), 30, "in the end they go");
     }
 
     async fn everything_is_owed_again_when_the_leader_lost_its_ledger(db: TestDatabase) {
@@ -213,9 +213,9 @@ on_both! {
         usage.set_aside(&[(records[0].request_id, "no".to_owned())]).await.expect("set aside");
         let (from, to) = (at("2026-11-22"), at("2026-11-23"));
         let before = usage.global_sum_tokens(from, to).await.expect("sums");
-        assert_eq!(usage.delete_synced_before(cutoff, &node("sp-1"), 20).await.expect("removed"), 20, "bounded");
-        assert_eq!(usage.delete_synced_before(cutoff, &node("sp-1"), 20).await.expect("removed"), 5);
-        assert_eq!(usage.delete_synced_before(cutoff, &node("sp-1"), 20).await.expect("removed"), 0);
+        assert_eq!(usage.delete_synced_before(cutoff, Some(&node("sp-1")), 20).await.expect("removed"), 20, "bounded");
+        assert_eq!(usage.delete_synced_before(cutoff, Some(&node("sp-1")), 20).await.expect("removed"), 5);
+        assert_eq!(usage.delete_synced_before(cutoff, Some(&node("sp-1")), 20).await.expect("removed"), 0);
         let left = usage.query(&UsageFilter::default(), 100, None).await.expect("a page").items;
         let left: HashSet<_> = left.iter().map(|log| log.record.request_id).collect();
         let expected = records.iter().enumerate().filter(|(n, record)| *n < 5 || record.created_at >= cutoff);
@@ -230,7 +230,7 @@ on_both! {
         theirs.source_node = node("sp-2");
         usage.insert_batch(std::slice::from_ref(&theirs), true).await.expect("inserted");
         let leader = node("sp-1");
-        let sweep = || usage.delete_synced_before(at("2026-11-22"), &leader, 10);
+        let sweep = || usage.delete_synced_before(at("2026-11-22"), Some(&leader), 10);
         for (synced_through, removed) in
             [(None, 0), (Some("2026-11-01T09:59:59Z"), 0), (Some("2026-11-01T10:00:00Z"), 1)]
         {

@@ -48,6 +48,10 @@ impl<T> Batches<T> {
         next
     }
 
+    pub(super) fn through(&self) -> u64 {
+        self.through
+    }
+
     /// Something may be committed that nobody heard of.
     pub(super) fn invalidate(&mut self) {
         self.is_invalid = true;
