@@ -10,7 +10,7 @@ use crate::cluster::replication::state::{Ancestor, State, StateVersion};
 use crate::crypto::token::PublicKey;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::LedgerId;
-use crate::store::{AccountsState, MetaKey, MetaRepo, Store};
+use crate::store::{AccountsState, Executor, MetaKey, MetaRepo, Store};
 
 /// The note: whatever of [`Provenance`] is not a row of its own. JSON in `meta`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,25 +69,26 @@ pub(in crate::cluster) async fn load_provenance(store: &Store, version: u64) -> 
 /// # Errors
 /// What the database says, or a note that cannot be read.
 pub(in crate::cluster) async fn note_origin(store: &Store) -> Result<(), Failure> {
-    let meta = MetaRepo::on(store);
-    let (ledger, version) = (meta.ledger_id().await?, meta.state_version().await?);
+    let ledger = MetaRepo::on(store).ledger_id().await?;
+    // Of leaders that start at once on a database that they share, one notes it.
+    let tx = store.begin().await?;
+    let (version, meta) = (tx.lock_state().await?, MetaRepo::on(&tx));
     let followed = meta.get(MetaKey::StateLedgerId).await?.map(|text| read_ledger(&text)).transpose()?;
     let beginning = match followed {
         None if meta.get(MetaKey::StateOrigin).await?.is_none() => {
             Note { pristine_version: version, ..Note::default() }
         }
         Some(followed) if followed != ledger => {
-            let lineage = note(store).await?.lineage();
+            let lineage = note(&tx).await?.lineage();
             let held = StateVersion { ledger: followed, version, lineage, pristine: false };
             let own = StateVersion { ledger, version, lineage: Vec::new(), pristine: false };
             Note::new(&own.lineage_with(&held))
         }
         _ => return Ok(()),
     };
-    let tx = store.begin().await?;
-    MetaRepo::on(&tx).set(MetaKey::StateOrigin, &text(&beginning)).await?;
+    meta.set(MetaKey::StateOrigin, &text(&beginning)).await?;
     if followed.is_some() {
-        MetaRepo::on(&tx).set(MetaKey::StateLedgerId, &ledger.to_string()).await?;
+        meta.set(MetaKey::StateLedgerId, &ledger.to_string()).await?;
     }
     tx.commit().await?;
     Ok(())
@@ -165,8 +166,8 @@ pub(in crate::cluster) fn as_accounts(version: u64, state: State) -> AccountsSta
     }
 }
 
-async fn note(store: &Store) -> Result<Note, Failure> {
-    match MetaRepo::on(store).get(MetaKey::StateOrigin).await? {
+async fn note<G: Executor>(executor: &G) -> Result<Note, Failure> {
+    match MetaRepo::on(executor).get(MetaKey::StateOrigin).await? {
         None => Ok(Note::default()),
         Some(text) => serde_json::from_str(&text).map_err(|error| {
             Failure::new(Kind::Internal, format!("meta.state_origin cannot be read: {error}"))
