@@ -123,7 +123,11 @@ async fn next_number(tx: &mut PgConnection, node: &NodeId, fence: &Fence) -> Res
 /// One array per column, and whether all of them are synced.
 fn bind_logs(records: &[UsageRecord], synced: bool) -> Result<PgArguments, Error> {
     let mut prices = PriceTexts::default();
-    let rows = records.iter().map(|record| Row::of(record, &mut prices)).collect::<Result<Vec<_>, _>>()?;
+    // In one order, whoever pushes them: two transactions that insert the same ids in different orders would wait for
+    // each other.
+    let mut ordered: Vec<&UsageRecord> = records.iter().collect();
+    ordered.sort_unstable_by_key(|record| record.request_id);
+    let rows = ordered.into_iter().map(|record| Row::of(record, &mut prices)).collect::<Result<Vec<_>, _>>()?;
     let mut arguments = bind_postgres(&rows)?;
     arguments.add(synced).map_err(unbindable)?;
     Ok(arguments)

@@ -1,6 +1,7 @@
 //! The database behind a node, SQLite and PostgreSQL alike.
 
 mod accounts;
+mod concurrent;
 mod floor;
 mod open;
 mod sync;
