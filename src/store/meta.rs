@@ -66,6 +66,8 @@ pub enum MetaKey {
     Drained,
     /// What the leaders that share this database know their cluster by: a digest of its secret.
     ClusterSecret,
+    /// Locked by the leader that removes old logs.
+    Retention,
 }
 
 impl MetaKey {
@@ -89,6 +91,7 @@ impl MetaKey {
             Self::LimitShare => "limit_share",
             Self::Drained => "drained",
             Self::ClusterSecret => "cluster_secret",
+            Self::Retention => "retention",
         }
     }
 }
@@ -176,6 +179,18 @@ impl<'a, G: Executor> MetaRepo<'a, G> {
         let sql = "INSERT INTO meta (key, value) VALUES ($1, '0') ON CONFLICT (key) DO UPDATE SET value = meta.value \
                    RETURNING value";
         self.counted(key, sql, []).await
+    }
+
+    /// Locks `key` until the transaction ends, unless another one has it: then false, at once. On PostgreSQL only.
+    pub(super) async fn try_lock(&self, key: MetaKey) -> Result<bool, Error> {
+        let connection = self.0.writes().await?;
+        let statement = |sql| {
+            Statement::from_sql_and_values(connection.get_database_backend(), sql, [key.as_str().into()])
+        };
+        let made = "INSERT INTO meta (key, value) VALUES ($1, '') ON CONFLICT (key) DO NOTHING";
+        connection.execute_raw(statement(made)).await?;
+        let locked = "SELECT value FROM meta WHERE key = $1 FOR UPDATE SKIP LOCKED";
+        Ok(connection.query_one_raw(statement(locked)).await?.is_some())
     }
 
     /// Adds one to a number and returns it. Concurrent callers get different numbers.

@@ -191,6 +191,7 @@ async fn migrate(connection: &DatabaseConnection) -> Result<(), Error> {
     } else {
         tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
         refuse_other_encodings(&tx).await?;
+        warn_of_late_commits(&tx).await?;
         refuse_foreign_schema(&tx).await?;
     }
     migrations::up(&tx).await?;
@@ -200,14 +201,29 @@ async fn migrate(connection: &DatabaseConnection) -> Result<(), Error> {
 
 /// A model's name may hold any character; a record that the database could never hold would be tried for ever.
 async fn refuse_other_encodings(tx: &DatabaseTransaction) -> Result<(), Error> {
-    let statement = sea_orm::Statement::from_string(DbBackend::Postgres, "SHOW server_encoding");
-    let row = tx.query_one_raw(statement).await?;
-    let encoding = row.map(|row| row.try_get_by_index::<String>(0)).transpose()?.unwrap_or_default();
+    let encoding = shown(tx, "SHOW server_encoding").await?;
     if encoding == "UTF8" {
         return Ok(());
     }
     let message = format!("the PostgreSQL database is encoded in {encoding}; create it WITH ENCODING 'UTF8'");
     Err(Error::Unsupported(message))
+}
+
+/// What is acknowledged may then be lost with the server: followers push it again, but accounts are older than anybody
+/// thinks.
+async fn warn_of_late_commits(tx: &DatabaseTransaction) -> Result<(), Error> {
+    if shown(tx, "SHOW synchronous_commit").await? == "off" {
+        tracing::warn!(
+            "PostgreSQL's synchronous_commit is off: what it has confirmed may be lost when its server dies; set it to on \
+             for this database (ALTER DATABASE ... SET synchronous_commit = on)"
+        );
+    }
+    Ok(())
+}
+
+async fn shown(tx: &DatabaseTransaction, setting: &str) -> Result<String, Error> {
+    let row = tx.query_one_raw(sea_orm::Statement::from_string(DbBackend::Postgres, setting)).await?;
+    Ok(row.map(|row| row.try_get_by_index::<String>(0)).transpose()?.unwrap_or_default())
 }
 
 /// A PostgreSQL database that has a table `users` but was never migrated by us is someone else's.

@@ -5,7 +5,7 @@
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, Statement, Value};
+use sea_orm::{DbBackend, IntoActiveModel, QueryOrder, QuerySelect, Statement, Value};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{InstanceId, NodeId};
@@ -131,8 +131,17 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
                 format!("({})", marks.join(", "))
             });
             let marks = marks.collect::<Vec<_>>().join(", ");
-            let sql = format!("WITH said ({columns}) AS (VALUES {marks}) {sql}");
             let connection = self.0.writes().await?;
+            let said = format!("WITH said ({columns}) AS (VALUES {marks})");
+            let sql = match connection.get_database_backend() {
+                DbBackend::Sqlite => format!("{said} {sql}"),
+                // Leaders that change the same rows lock them in one order, and none waits for one that waits for it.
+                _ => format!(
+                    "{said}, locked AS (SELECT peers.id FROM peers WHERE peers.id IN (SELECT id FROM said) \
+                     ORDER BY peers.id FOR UPDATE) {}",
+                    sql.replace("FROM said", "FROM said JOIN locked ON locked.id = said.id")
+                ),
+            };
             let values = rows.iter().flat_map(&values);
             let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
             connection.execute_raw(statement).await?;

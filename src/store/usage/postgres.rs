@@ -127,7 +127,8 @@ fn bind_logs(records: &[UsageRecord], synced: bool) -> Result<PgArguments, Error
     // each other.
     let mut ordered: Vec<&UsageRecord> = records.iter().collect();
     ordered.sort_unstable_by_key(|record| record.request_id);
-    let rows = ordered.into_iter().map(|record| Row::of(record, &mut prices)).collect::<Result<Vec<_>, _>>()?;
+    let rows =
+        ordered.into_iter().map(|record| Row::of(record, &mut prices)).collect::<Result<Vec<_>, _>>()?;
     let mut arguments = bind_postgres(&rows)?;
     arguments.add(synced).map_err(unbindable)?;
     Ok(arguments)

@@ -17,8 +17,8 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Statement};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::NodeId;
-use crate::store::Error;
 use crate::store::usage::{UsageRepo, acknowledged};
+use crate::store::{Error, MetaKey, MetaRepo};
 
 /// The logs to go: made before `$1`, not more than `$3`, the leader's own (`$2`) or settled.
 const EXPIRED: &str = "SELECT l.request_id FROM usage_logs l WHERE l.created_at < $1 \
@@ -49,6 +49,10 @@ impl UsageRepo<'_> {
         // No node has an empty name.
         let own = own.map(NodeId::as_str).unwrap_or_default();
         let tx = self.0.begin().await?;
+        if own.is_empty() && !self.0.is_embedded() && !MetaRepo::on(&tx).try_lock(MetaKey::Retention).await? {
+            // Another leader is at it. Doing it twice would do no harm, but the two would wait for each other.
+            return Ok(0);
+        }
         let going = [before.as_micros().into(), own.into(), i64::from(most).into()];
         acknowledged::forget(tx.inner(), EXPIRED, &going).await?;
         let sql = format!(

@@ -246,3 +246,15 @@ async fn a_leader_is_drained_by_way_of_another_and_stays_so_over_a_restart() {
     assert_eq!(back["draining"], json!(false), "{back}");
     ready(&two).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_confirms_what_it_may_lose_is_warned_of() {
+    let Some(server) = Postgres::shared() else { return };
+    let (mock, url) = (Mock::start().await, server.new_database());
+    let one = setup(&mock, &url).start().await;
+    assert!(!one.log().contains("synchronous_commit"), "{}", one.log());
+    let name = url.rsplit('/').next().unwrap();
+    server.query("postgres", &format!("ALTER DATABASE {name} SET synchronous_commit = off"));
+    let two = setup(&mock, &url).start().await;
+    assert!(two.log().contains("synchronous_commit is off"), "{}", two.log());
+}
