@@ -13,7 +13,6 @@
     reason = "a benchmark prints figures for people, and fails by panicking"
 )]
 
-use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -75,13 +74,12 @@ async fn measure(size: usize) -> [Duration; FIGURES.len()] {
         black_box(store.accounts_state().await.expect("read"));
     })
     .await;
-    let public = accounts.public_keys();
     let step = middle(SOME, async |at| {
         let users = vec![state.users[scattered(at, size)].clone()];
-        accounts.adopt_step(&AccountsChange { version: 1, users, ..AccountsChange::default() }, &public);
+        accounts.adopt_step(&AccountsChange { version: 1, users, ..AccountsChange::default() });
     })
     .await;
-    let adopted = middle(FEW, async |_| accounts.adopt(&state, &public)).await;
+    let adopted = middle(FEW, async |_| accounts.adopt(&state)).await;
     store.close().await;
     [authenticated, changed, step, adopted, whole, opened]
 }
@@ -138,7 +136,7 @@ fn company(size: usize) -> (AccountsState, Vec<String>) {
     let groups: Vec<_> = (0..size.div_ceil(GROUP_SIZE)).map(group).collect();
     let users: Vec<_> = (0..size).map(|number| user(number, groups[number / GROUP_SIZE].id, now)).collect();
     let (keys, texts) = users.iter().map(|user| key_of(user, now)).unzip();
-    (AccountsState { version: 1, users, groups, keys, removed: BTreeSet::new() }, texts)
+    (AccountsState { version: 1, users, groups, keys, ..AccountsState::default() }, texts)
 }
 
 fn user(number: usize, group: GroupId, now: Timestamp) -> User {
@@ -184,6 +182,7 @@ fn settings() -> Settings {
         login_queue: 1,
         after_hashing: || (),
         login_throttle: LoginThrottleRules::default(),
+        key_announcement: Duration::ZERO,
         is_leader: true,
     }
 }

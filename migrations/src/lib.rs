@@ -19,6 +19,7 @@ mod m20261128_000008_removed;
 mod m20261128_000009_dismissed;
 mod m20261128_000010_attempts;
 mod m20261129_000011_leaders;
+mod m20261129_000012_token_keys;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000009_dismissed::Migration),
             Box::new(m20261128_000010_attempts::Migration),
             Box::new(m20261129_000011_leaders::Migration),
+            Box::new(m20261129_000012_token_keys::Migration),
         ]
     }
 }

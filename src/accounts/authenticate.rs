@@ -17,6 +17,7 @@ use crate::domain::ids::{Jti, UserId};
 use crate::domain::principal::{Credential, Principal};
 use crate::domain::quota::Allowance;
 use crate::domain::user::Role;
+use crate::store::AccountsState;
 
 /// Size of the cache of verified tokens. Verifying a signature costs more than the rest of a request.
 const REMEMBERED_TOKENS: usize = 8_192;
@@ -80,8 +81,18 @@ impl Authenticator {
         self.verifier.load().keys().collect()
     }
 
+    /// Makes all of this what a database holds.
+    pub fn adopt(&self, state: &AccountsState) {
+        self.directory.replace(&state.users, &state.groups, &state.keys);
+        let keys: Vec<_> = state.token_keys.iter().map(|key| PublicKey(key.public)).collect();
+        self.set_public_keys(&keys);
+    }
+
     /// Replaces the public keys. Tokens of keys that are gone are refused from now on.
     pub fn set_public_keys(&self, keys: &[PublicKey]) {
+        if self.public_keys() == keys {
+            return;
+        }
         self.verifier.store(Verifier::new(keys).into());
         self.verified.write().clear();
     }

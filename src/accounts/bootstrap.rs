@@ -2,13 +2,10 @@
 //! is made.
 
 use std::fmt;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -17,12 +14,11 @@ use crate::accounts::authenticate::Authenticator;
 use crate::accounts::error::Error;
 use crate::accounts::login_throttle::LoginThrottle;
 use crate::accounts::users::NewUser;
-use crate::accounts::{Accounts, Inner, Settings};
+use crate::accounts::{Accounts, Inner, Settings, private_file};
 use crate::crypto::password::Hasher;
 use crate::crypto::secret_text::{self, CHARS_FOR_256_BITS};
-use crate::crypto::token::{self, Signer};
 use crate::domain::clock::Clock;
-use crate::store::{MetaKey, MetaRepo, RefreshTokenRepo, Store};
+use crate::store::{RefreshTokenRepo, Store};
 
 /// The file of the local admin token, in the data directory.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
@@ -43,15 +39,15 @@ impl fmt::Debug for FirstStart {
 }
 
 impl Accounts {
-    /// Reads users, groups and keys into memory, and starts the threads that hash passwords. A leader also gets its
-    /// signing key, made on the first start; a follower gets public keys from the leader ([`Accounts::adopt`]).
+    /// Reads users, groups and keys into memory, and starts the threads that hash passwords. A leader also needs a key to
+    /// sign with ([`Accounts::open_signing_key`]).
     ///
     /// # Errors
-    /// The database's, or [`Error::SigningKey`] when the stored key cannot be used.
+    /// The database's.
     pub async fn open(store: Store, settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let state = store.accounts_state().await?;
         let authenticator = Authenticator::default();
-        authenticator.directory.replace(&state.users, &state.groups, &state.keys);
+        authenticator.adopt(&state);
         let inner = Inner {
             authenticator,
             store,
@@ -60,19 +56,19 @@ impl Accounts {
             hasher: Hasher::new(settings.login_threads, settings.login_queue, settings.after_hashing),
             login_throttle: Mutex::new(LoginThrottle::new(settings.login_throttle)),
             signer: ArcSwapOption::empty(),
+            signing: tokio::sync::Mutex::default(),
             changing: Arc::default(),
             version: watch::Sender::new(state.version),
         };
         let accounts = Self { inner: Arc::new(inner) };
         if settings.is_leader {
-            accounts.load_signing_key().await?;
             accounts.load_ended_sessions().await?;
         }
         Ok(accounts)
     }
 
     /// Creates the user `admin` when there is no user at all. Without a password, one is generated and handed over
-    /// for being shown once.
+    /// for being shown once. Of several leaders that start on one fresh database one does so, and the others go on.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a password that is too short, and the database's.
@@ -83,8 +79,11 @@ impl Accounts {
         let generated = if password.is_none() { Some(secret_text::random(PASSWORD_CHARS)?) } else { None };
         let password = password.or_else(|| generated.clone());
         let admin = NewUser { name: "admin".to_owned(), password, is_admin: true, ..NewUser::default() };
-        self.create_user(&Actor::system(), admin).await?;
-        Ok(Some(FirstStart { generated_password: generated }))
+        if self.create_first_user(&Actor::system(), admin).await?.is_some() {
+            return Ok(Some(FirstStart { generated_password: generated }));
+        }
+        self.reload().await?;
+        Ok(None)
     }
 
     /// Keeps a local admin token in `data_dir`, readable by its owner alone: the one that is there, or a new one.
@@ -103,10 +102,10 @@ impl Accounts {
         };
         let token = if kept.is_empty() {
             let token = format!("sp-admin-{}", secret_text::random(CHARS_FOR_256_BITS)?);
-            write_private(&path, &token).map_err(failed)?;
+            private_file::write(&path, &format!("{token}\n")).map_err(failed)?;
             token
         } else {
-            make_private(&path).map_err(failed)?;
+            private_file::make_private(&path).map_err(failed)?;
             kept
         };
         self.inner.authenticator.set_local_admin(&token);
@@ -121,42 +120,4 @@ impl Accounts {
         }
         Ok(())
     }
-
-    async fn load_signing_key(&self) -> Result<(), Error> {
-        let fresh = STANDARD.encode(token::new_private_key()?);
-        let kept = MetaRepo::on(&self.inner.store).get_or_set(MetaKey::SigningKey, &fresh).await?;
-        let unreadable = |_| token::Error::Key("it is not stored as base64".to_owned());
-        let signer = Signer::new(&STANDARD.decode(kept).map_err(unreadable)?)?;
-        self.inner.authenticator.set_public_keys(&[signer.public()]);
-        self.inner.signer.store(Some(Arc::new(signer)));
-        Ok(())
-    }
-}
-
-/// Writes beside the file and moves it there, so that nobody ever reads half a token.
-fn write_private(path: &Path, token: &str) -> std::io::Result<()> {
-    let aside = path.with_extension("token.new");
-    match std::fs::remove_file(&aside) {
-        Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => return Err(reason),
-        _ => {}
-    }
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&aside)?;
-    writeln!(file, "{token}")?;
-    file.sync_all()?;
-    std::fs::rename(aside, path)
-}
-
-#[cfg(unix)]
-fn make_private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-}
-
-#[cfg(not(unix))]
-fn make_private(_: &Path) -> std::io::Result<()> {
-    Ok(())
 }

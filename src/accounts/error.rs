@@ -71,6 +71,12 @@ pub enum Error {
     /// The signing key is unusable.
     #[error(transparent)]
     SigningKey(#[from] token::Error),
+    /// The file of the signing key holds something else.
+    #[error(
+        "{0} holds no private key (Ed25519, PEM): put the right file there, or remove this one, and the node makes \
+         another key at its next start; who is signed in stays so"
+    )]
+    SigningKeyFile(String),
     /// A stored password cannot be read, or the machine cannot hash.
     #[error("password hashing failed: {0}")]
     Hashing(password::Error),
@@ -113,6 +119,7 @@ impl From<Error> for Failure {
             Error::Store(error) => error.into(),
             Error::Randomness(_)
             | Error::SigningKey(_)
+            | Error::SigningKeyFile(_)
             | Error::Hashing(_)
             | Error::Interrupted(_)
             | Error::File { .. } => Self::new(Kind::Internal, message),

@@ -11,6 +11,12 @@
 //!
 //! Only failures count; a success forgets those of its name. Unknown names count like known ones. All tables are
 //! bounded.
+//!
+//! Each leader counts for itself. Of N leaders on one database, somebody who reaches them all has N times the attempts: per
+//! name and address [`Rules::free`] × N and then N per wait, per name [`Rules::per_user`] × N in a window, and so on. To
+//! count in the database would bound it for the cluster, and let whoever has no password at all write there as often as it
+//! likes, in rows that all leaders contend for, and slow down the logins of others; with a handful of leaders a factor of a
+//! handful does not decide whether a password can be guessed.
 
 use std::collections::HashMap;
 use std::hash::Hash;

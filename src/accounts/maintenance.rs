@@ -14,7 +14,7 @@ const REMOVED_MAX: u64 = 100_000;
 
 impl Accounts {
     /// Forgets sessions that are over and what was removed long ago, and removes expired refresh tokens. A leader also
-    /// writes down when keys were last used; a follower tells the leader instead ([`Accounts::take_key_uses`]). Safe at
+    /// writes down when keys were last used, and sees to the keys that sign; a follower tells the leader instead ([`Accounts::take_key_uses`]). Safe at
     /// any time and any number of times; once a minute is right, and once more at the end.
     ///
     /// # Errors
@@ -23,6 +23,7 @@ impl Accounts {
         self.inner.authenticator.forget_ended(self.now());
         if self.inner.settings.is_leader {
             self.write_key_uses().await?;
+            self.maintain_signing_keys().await?;
         }
         let (tokens, most) = (RefreshTokenRepo::on(&self.inner.store), ROWS_AT_ONCE as u64);
         while tokens.delete_expired(self.now(), most).await? == most {}

@@ -1,8 +1,9 @@
 //! Who may call: everyone's credentials in memory, and every change to users, groups and keys.
 //!
 //! A request is authenticated from the `directory` alone. A change is one transaction with its audit entry; when it
-//! is committed, the directory follows, so it holds from the next request on. Only the leader changes anything: it
-//! has the key that signs access tokens. Followers take over what the leader has ([`Accounts::adopt`]).
+//! is committed, the directory follows, so it holds from the next request on. Only leaders change anything: each has a
+//! key that signs access tokens. Several leaders may work on one database: each takes over what another has changed
+//! ([`Accounts::reload`]). Followers take over what their leader has ([`Accounts::adopt`]).
 
 mod audit;
 mod authenticate;
@@ -15,10 +16,13 @@ mod limits;
 mod login_throttle;
 mod maintenance;
 mod names;
+mod private_file;
 mod sessions;
+mod signing_key;
 mod users;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,13 +38,14 @@ pub use keys::{CreatedKey, NewKey};
 pub use limits::LimitsChange;
 pub use login_throttle::Rules as LoginThrottleRules;
 pub use sessions::Session;
+pub use signing_key::SigningKey;
 pub use users::{NewUser, RemovedUser, UserChange};
 
 use crate::config::AuthConfig;
 use crate::crypto::password::Hasher;
 use crate::crypto::token::{PublicKey, Signer};
 use crate::domain::clock::{Clock, Timestamp};
-use crate::domain::ids::{GroupId, UserId};
+use crate::domain::ids::{GroupId, NodeId, UserId};
 use crate::domain::principal::Principal;
 use crate::store::{AccountsChange, AccountsState, MetaRepo, Store, Tx};
 use authenticate::Authenticator;
@@ -62,6 +67,8 @@ pub struct Settings {
     pub after_hashing: fn(),
     /// Limits of failed logins.
     pub login_throttle: LoginThrottleRules,
+    /// How long the public half of a new signing key is known before tokens are signed with it: all nodes have it by then.
+    pub key_announcement: Duration,
     pub is_leader: bool,
 }
 
@@ -76,6 +83,7 @@ impl Settings {
             login_queue: config.login_queue,
             after_hashing: || (),
             login_throttle: LoginThrottleRules::default(),
+            key_announcement: Duration::from_secs(2),
             is_leader,
         }
     }
@@ -95,10 +103,18 @@ struct Inner {
     hasher: Hasher,
     login_throttle: Mutex<LoginThrottle>,
     signer: ArcSwapOption<Signer>,
+    /// Where the key is kept that this node signs with. Held while it is replaced.
+    signing: tokio::sync::Mutex<Option<KeyPlace>>,
     /// Held over a change and the directory's update, so that both happen in the same order.
     changing: Arc<tokio::sync::Mutex<()>>,
     /// The state version after the last change; followers are told when it moves.
     version: watch::Sender<u64>,
+}
+
+/// Where this node keeps the key that it signs with, and what it is called.
+struct KeyPlace {
+    path: PathBuf,
+    node: NodeId,
 }
 
 impl fmt::Debug for Accounts {
@@ -130,7 +146,7 @@ impl Accounts {
         self.inner.version.subscribe()
     }
 
-    /// The public keys that access tokens are verified with, the newest first; for followers.
+    /// The public keys that access tokens are verified with.
     #[must_use]
     pub fn public_keys(&self) -> Vec<PublicKey> {
         self.inner.authenticator.public_keys()
@@ -138,23 +154,18 @@ impl Accounts {
 
     /// Replaces the accounts with the leader's, after they were written to this node's database. Holds from the next
     /// request on. Grows with the number of users and keys.
-    pub fn adopt(&self, state: &AccountsState, keys: &[PublicKey]) {
-        self.inner.authenticator.directory.replace(&state.users, &state.groups, &state.keys);
-        self.adopted(state.version, keys);
+    pub fn adopt(&self, state: &AccountsState) {
+        self.inner.authenticator.adopt(state);
+        self.inner.version.send_replace(state.version);
     }
 
     /// Applies one change of the leader's, after it was written to this node's database. Holds from the next request
     /// on. Costs what changes, whatever else there is.
-    pub fn adopt_step(&self, change: &AccountsChange, keys: &[PublicKey]) {
+    pub fn adopt_step(&self, change: &AccountsChange) {
         self.inner.authenticator.directory.step(change);
-        self.adopted(change.version, keys);
-    }
-
-    fn adopted(&self, version: u64, keys: &[PublicKey]) {
-        if self.public_keys() != keys {
-            self.inner.authenticator.set_public_keys(keys);
-        }
-        self.inner.version.send_replace(version);
+        let keys: Vec<_> = change.token_keys.iter().copied().map(PublicKey).collect();
+        self.inner.authenticator.set_public_keys(&keys);
+        self.inner.version.send_replace(change.version);
     }
 
     /// The current name of a user.
@@ -201,6 +212,11 @@ impl Accounts {
     /// The database's.
     pub async fn reload(&self) -> Result<u64, Error> {
         let _lock = self.hold().await;
+        self.load_news().await
+    }
+
+    /// As [`Accounts::reload`], under the lock of changes.
+    async fn load_news(&self) -> Result<u64, Error> {
         let version = MetaRepo::on(&self.inner.store).state_version().await?;
         if version <= *self.inner.version.borrow() {
             return Ok(version);
@@ -208,11 +224,10 @@ impl Accounts {
         self.load().await
     }
 
-    /// Makes the directory what the database holds. Under the lock of changes.
+    /// Makes accounts and public keys what the database holds. Under the lock of changes.
     async fn load(&self) -> Result<u64, Error> {
         let state = self.inner.store.accounts_state().await?;
-        self.inner.authenticator.directory.replace(&state.users, &state.groups, &state.keys);
-        self.inner.version.send_replace(state.version);
+        self.adopt(&state);
         Ok(state.version)
     }
 

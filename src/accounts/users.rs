@@ -33,6 +33,15 @@ pub struct NewUser {
     pub limits: LimitsChange,
 }
 
+/// A user to be created that can be, as far as that can be said without the database.
+struct CheckedUser {
+    name: String,
+    group: Option<String>,
+    role: Role,
+    limits: Limits,
+    password_hash: Option<String>,
+}
+
 /// What to change of a user; `None` leaves it as it is.
 #[derive(Clone, Debug, Default)]
 pub struct UserChange {
@@ -61,34 +70,30 @@ impl Accounts {
     /// [`Error::Invalid`] for a bad name, password or limit or a group that does not exist, [`Error::Conflict`] when
     /// the name is taken.
     pub async fn create_user(&self, actor: &Actor, new: NewUser) -> Result<User, Error> {
+        let new = self.checked(new).await?;
+        self.change().await?.create_user(actor, new).await
+    }
+
+    /// Creates a user unless there is one already, whoever made it.
+    pub(super) async fn create_first_user(&self, actor: &Actor, new: NewUser) -> Result<Option<User>, Error> {
+        let new = self.checked(new).await?;
+        let change = self.change().await?;
+        if UserRepo::on(&change.tx).count().await? > 0 {
+            return Ok(None);
+        }
+        change.create_user(actor, new).await.map(Some)
+    }
+
+    /// What can be checked, and what takes long, before a change begins.
+    async fn checked(&self, new: NewUser) -> Result<CheckedUser, Error> {
         names::check("user", &new.name)?;
         let limits = new.limits.apply(&Limits::default())?;
         let password_hash = match new.password {
             Some(password) => Some(self.hash(password).await?),
             None => None,
         };
-        let change = self.change().await?;
-        let group_id = match &new.group {
-            Some(named) => Some(change.group_to_join(named).await?),
-            None => None,
-        };
-        let user = User {
-            id: UserId::new(),
-            name: new.name,
-            group_id,
-            role: if new.is_admin { Role::Admin } else { Role::User },
-            active: true,
-            password_hash,
-            limits,
-            tokens_valid_from: change.now,
-            created_at: change.now,
-            updated_at: change.now,
-            last_login_at: None,
-        };
-        change.refuse_taken_name(&user.name).await?;
-        UserRepo::on(&change.tx).create(&user).await?;
-        change.audit(actor, "user.create", subject(&user), Value::Null, of_user(&user)).await?;
-        change.commit(user, Directory::put_user).await
+        let role = if new.is_admin { Role::Admin } else { Role::User };
+        Ok(CheckedUser { name: new.name, group: new.group, role, limits, password_hash })
     }
 
     /// Changes a user, named by id or name.
@@ -212,6 +217,30 @@ impl Accounts {
 }
 
 impl Change {
+    async fn create_user(self, actor: &Actor, new: CheckedUser) -> Result<User, Error> {
+        let group_id = match &new.group {
+            Some(named) => Some(self.group_to_join(named).await?),
+            None => None,
+        };
+        let user = User {
+            id: UserId::new(),
+            name: new.name,
+            group_id,
+            role: new.role,
+            active: true,
+            password_hash: new.password_hash,
+            limits: new.limits,
+            tokens_valid_from: self.now,
+            created_at: self.now,
+            updated_at: self.now,
+            last_login_at: None,
+        };
+        self.refuse_taken_name(&user.name).await?;
+        UserRepo::on(&self.tx).create(&user).await?;
+        self.audit(actor, "user.create", subject(&user), Value::Null, of_user(&user)).await?;
+        self.commit(user, Directory::put_user).await
+    }
+
     /// A group that does not exist is a mistake in the request here, not a resource that is missing.
     async fn group_to_join(&self, named: &str) -> Result<GroupId, Error> {
         match self.group(named).await {

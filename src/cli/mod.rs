@@ -19,6 +19,7 @@ mod price;
 mod rejected;
 mod serve;
 mod session;
+mod signing_key;
 mod stats;
 mod target;
 mod usage;
@@ -56,6 +57,8 @@ enum Command {
     Group(group::GroupArgs),
     /// API keys that callers prove themselves with
     Key(key::KeyArgs),
+    /// Keys that leaders sign access tokens with
+    SigningKey(signing_key::SigningKeyArgs),
     /// The nodes of the cluster
     Peer(peer::PeerArgs),
     /// A node's upstream addresses
@@ -110,6 +113,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::User(args) => runtime.block_on(user::run(args)),
         Command::Group(args) => runtime.block_on(group::run(args)),
         Command::Key(args) => runtime.block_on(key::run(args)),
+        Command::SigningKey(args) => runtime.block_on(signing_key::run(args)),
         Command::Peer(args) => runtime.block_on(peer::run(args)),
         Command::Target(args) => runtime.block_on(target::run(args)),
         Command::Stats(args) => runtime.block_on(stats::run(args)),

@@ -1,9 +1,11 @@
-//! Access tokens: short-lived JWTs (RFC 7519) signed with Ed25519 (RFC 8037). The private key stays in the leader's
-//! database; every node has the public keys and verifies alone. `kid` names the key, so keys can be rotated.
+//! Access tokens: short-lived JWTs (RFC 7519) signed with Ed25519 (RFC 8037). A private key stays with the leader that
+//! made it; every node has the public keys and verifies alone. `kid` names the key, so keys can be rotated.
 
 use std::fmt;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +14,12 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{Jti, UserId};
 
 const ISSUER: &str = "sproxy";
+
+/// Around a private key in PEM (RFC 7468).
+const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
+const PEM_END: &str = "-----END PRIVATE KEY-----";
+/// Characters of a line in PEM.
+const PEM_LINE: usize = 64;
 
 /// Why a token could not be made or is not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +84,15 @@ impl PublicKey {
         let start = digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         format!("{start:016x}")
     }
+
+    /// SHA-256 of the key, to tell it by, in the form of OpenSSH.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        format!("SHA256:{}", STANDARD_NO_PAD.encode(sha256(&self.0)))
+    }
 }
 
-/// A new private key as PKCS#8, for the leader's database.
+/// A new private key as PKCS#8.
 ///
 /// # Errors
 /// [`Error::Key`] without randomness.
@@ -86,6 +100,26 @@ pub fn new_private_key() -> Result<Vec<u8>, Error> {
     let pair = Ed25519KeyPair::generate().map_err(|_| Error::Key("no randomness".to_owned()))?;
     let document = pair.to_pkcs8v1().map_err(|_| Error::Key("cannot be written as PKCS#8".to_owned()))?;
     Ok(document.as_ref().to_vec())
+}
+
+/// A private key in PKCS#8 as text, the way other programs keep one.
+#[must_use]
+pub fn to_pem(pkcs8: &[u8]) -> String {
+    let encoded = STANDARD.encode(pkcs8);
+    let mut pem = format!("{PEM_BEGIN}\n");
+    for line in encoded.as_bytes().chunks(PEM_LINE) {
+        pem.extend(line.iter().copied().map(char::from));
+        pem.push('\n');
+    }
+    pem + PEM_END + "\n"
+}
+
+/// A private key in PKCS#8 out of its text; `None` if that is none.
+#[must_use]
+pub fn from_pem(pem: &str) -> Option<Vec<u8>> {
+    let (_, begun) = pem.split_once(PEM_BEGIN)?;
+    let (body, _) = begun.split_once(PEM_END)?;
+    STANDARD.decode(body.split_ascii_whitespace().collect::<String>()).ok()
 }
 
 impl Signer {
@@ -195,6 +229,24 @@ mod tests {
         let late = verifier.verify(&token, claims.expires_at).expect_err("expired");
         assert!(matches!(late, Error::Expired(_)));
         assert!(verifier.verify(&token, claims.expires_at.minus(Duration::from_secs(1))).is_ok());
+    }
+
+    #[test]
+    fn a_private_key_is_the_same_as_text() {
+        let key = new_private_key().expect("a key");
+        let pem = to_pem(&key);
+        assert!(pem.lines().all(|line| line.len() <= PEM_LINE), "{pem}");
+        assert_eq!(from_pem(&pem).as_ref(), Some(&key));
+        assert_eq!(from_pem(&pem.replace('\n', "\r\n")).as_ref(), Some(&key));
+        for bad in [
+            "",
+            "no key",
+            &pem[..pem.len() - 9],
+            &pem.replace("PRIVATE", "PUBLIC"),
+            &pem.replacen('M', "*", 1),
+        ] {
+            assert_eq!(from_pem(bad), None, "{bad}");
+        }
     }
 
     #[test]

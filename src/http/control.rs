@@ -13,8 +13,8 @@ use tokio::sync::Semaphore;
 use crate::domain::failure::Failure;
 use crate::http::problem::ApiError;
 use crate::http::{
-    audit, auth, backup, config, groups, keys, me, openapi, peers, stats, targets, usage, usage_rejected,
-    users,
+    audit, auth, backup, config, groups, keys, me, openapi, peers, signing_keys, stats, targets, usage,
+    usage_rejected, users,
 };
 
 pub use crate::http::state::{Cluster, ControlState, Relay};
@@ -48,6 +48,8 @@ pub fn router(state: ControlState) -> Router {
         )
         .route("/admin/v1/keys", here(get(keys::list)).and(leader(post(keys::create))))
         .route("/admin/v1/keys/{id}", leader(delete(keys::revoke)))
+        .route("/admin/v1/signing-keys", leader(get(signing_keys::list)))
+        .route("/admin/v1/signing-keys/rotate", leader(post(signing_keys::rotate)))
         .route("/admin/v1/usage", here(get(usage::list)))
         .route("/admin/v1/usage/retry-rejected", here(post(usage_rejected::retry_rejected)))
         .route("/admin/v1/usage/dismiss-rejected", here(post(usage_rejected::dismiss_rejected)))

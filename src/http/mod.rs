@@ -25,6 +25,7 @@ mod refusal;
 pub mod relay;
 pub mod reload;
 mod schema;
+mod signing_keys;
 pub mod stall;
 mod state;
 mod stats;

@@ -93,7 +93,8 @@ pub async fn undrain(
     set_draining(&state, &admin, &id, false).await
 }
 
-/// Forget a node that is gone. Its usage stays in the books; if it comes back, it registers again.
+/// Forget a node that is gone. Its usage stays in the books; if it comes back, it registers again. Access tokens that it has
+/// signed are accepted until they expire, and none that it signs from now on.
 #[utoipa::path(delete, path = "/admin/v1/peers/{id}", tag = "peers",
     params(("id" = String, Path, description = "The node's id")),
     responses((status = 204, description = "Forgotten"), WriteErrors))]
@@ -104,6 +105,7 @@ pub async fn forget(
 ) -> ApiResult<StatusCode> {
     let id = parse(&id)?;
     state.cluster.forget(&id).await?;
+    state.accounts.retire_signing_keys_of(&id).await?;
     let subject = format!("peer {id}");
     let (before, after) = (json!({"id": id}), json!(null));
     state.accounts.note(&Actor::from(&admin), "peer.forget", subject, before, after).await?;

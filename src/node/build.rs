@@ -163,7 +163,7 @@ async fn foundation(
         Some(spool) => identity::of_shared(config, &store, spool, &*clock).await?,
         None => identity::of_alone(config, &store, link.as_ref(), &addr, early_listener).await?,
     };
-    let accounts = open_accounts(config, &store, link.is_none(), &clock).await?;
+    let accounts = open_accounts(config, &id, &store, link.is_none(), &clock).await?;
     let owes_nobody = link.is_none() && spool.is_none();
     let emergency = emergency::open(config, &books, owes_nobody).await;
     let quota = Quota::new();
@@ -408,6 +408,7 @@ fn take_data_dir(data_dir: &Path) -> Result<FileLock, Error> {
 
 async fn open_accounts(
     config: &Config,
+    id: &NodeId,
     store: &Store,
     is_leader: bool,
     clock: &Arc<dyn Clock>,
@@ -419,6 +420,7 @@ async fn open_accounts(
     let accounts = Accounts::open(store.clone(), settings, Arc::clone(clock)).await?;
     accounts.keep_admin_token(&config.node.data_dir)?;
     if is_leader {
+        accounts.open_signing_key(&config.node.data_dir, id).await?;
         let password = std::env::var("SPROXY_ADMIN_PASSWORD").ok().filter(|password| !password.is_empty());
         let first = accounts.first_start(password).await?;
         if let Some(password) = first.and_then(|first| first.generated_password) {

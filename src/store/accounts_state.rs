@@ -12,14 +12,15 @@ use crate::domain::group::Group;
 use crate::domain::ids::{GroupId, KeyId, UserId};
 use crate::domain::user::{ApiKey, User};
 use crate::store::{
-    ApiKeyRepo, Error, GroupRepo, MetaKey, MetaRepo, Store, Tx, UserRepo, api_keys, groups, removed, users,
+    ApiKeyRepo, Error, GroupRepo, MetaKey, MetaRepo, Store, TokenKey, TokenKeyRepo, Tx, UserRepo, api_keys,
+    groups, removed, token_keys, users,
 };
 
 /// Rows per statement when many are written or removed at once.
 const CHUNK: usize = 200;
 
 /// Every user, group and key, and the version of the whole.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccountsState {
     /// Raised by every change.
     pub version: u64,
@@ -27,6 +28,8 @@ pub struct AccountsState {
     pub groups: Vec<Group>,
     /// Newest first.
     pub keys: Vec<ApiKey>,
+    /// What verifies access tokens.
+    pub token_keys: Vec<TokenKey>,
     /// Ids of users, groups and keys that were removed.
     pub removed: BTreeSet<Uuid>,
 }
@@ -38,6 +41,8 @@ pub struct AccountsChange {
     pub users: Vec<User>,
     pub groups: Vec<Group>,
     pub keys: Vec<ApiKey>,
+    /// Every public key that verifies access tokens, changed or not.
+    pub token_keys: Vec<[u8; 32]>,
     pub removed_users: Vec<UserId>,
     pub removed_groups: Vec<GroupId>,
     pub removed_keys: Vec<KeyId>,
@@ -60,6 +65,7 @@ impl Store {
             users: UserRepo::on(&tx).all().await?,
             groups: GroupRepo::on(&tx).all().await?,
             keys: ApiKeyRepo::on(&tx).all().await?,
+            token_keys: TokenKeyRepo::on(&tx).all().await?,
             removed: removed::all(&tx).await?,
         };
         tx.rollback().await?;
@@ -72,8 +78,8 @@ impl Store {
         if tx.lock_state().await? < version { tx.commit_at(version).await } else { tx.rollback().await }
     }
 
-    /// Makes users, groups, keys and version what `state` says, in one transaction with `notes` about where it comes
-    /// from. Writes only what differs, so that one changed user among 100,000 costs one row; reading and comparing
+    /// Makes users, groups, keys and version what a leader's `state` says, in one transaction with `notes` about where it
+    /// comes from. Writes only what differs, so that one changed user among 100,000 costs one row; reading and comparing
     /// grows with their number.
     ///
     /// # Errors
@@ -85,10 +91,12 @@ impl Store {
     ) -> Result<(), Error> {
         let tx = self.begin().await?;
         tx.lock_state().await?;
+        token_keys::replace(&tx, &state.token_keys).await?;
         replace(tx, state, notes).await
     }
 
-    /// As [`Store::replace_accounts`], as long as users, groups and keys are at `version` still.
+    /// As [`Store::replace_accounts`], for a leader, as long as users, groups and keys are at `version` still. Public keys
+    /// are added and none is removed: leaders of this database sign with them.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when they are not, and as there; then nothing is changed.
@@ -102,6 +110,7 @@ impl Store {
         if tx.lock_state().await? != version {
             return Err(Error::Unavailable("users, groups or keys have changed meanwhile".to_owned()));
         }
+        token_keys::add(&tx, &state.token_keys).await?;
         replace(tx, state, notes).await
     }
 
@@ -123,6 +132,8 @@ impl Store {
         let gone = gone.chain(change.removed_users.iter().map(|id| id.0));
         let gone: Vec<Uuid> = gone.chain(change.removed_keys.iter().map(|id| id.0)).collect();
         removed::note_all(&tx, &gone, change.version).await?;
+        let keys: Vec<_> = change.token_keys.iter().copied().map(TokenKey::of_another).collect();
+        token_keys::replace(&tx, &keys).await?;
         let rows = change.groups.iter().map(groups::to_row).collect::<Result<Vec<_>, _>>()?;
         let removed = change.removed_groups.iter().map(|id| id.0).collect();
         let parked = |id: &Uuid| (groups::row::Column::Name, parking_name(id));

@@ -38,7 +38,7 @@ pub enum MetaKey {
     FormerNodeIds,
     /// The version of users, groups, keys and limits; goes up with every change.
     StateVersion,
-    /// The key that signs access tokens. Secret.
+    /// The key that signs access tokens, as sproxy kept it before each node had its own in a file. Secret.
     SigningKey,
     /// The ledger id of the leader that this follower last pushed to.
     LeaderLedgerId,
@@ -48,8 +48,6 @@ pub enum MetaKey {
     StateLedgerId,
     /// The origin of the replicated state; JSON, written by the cluster.
     StateOrigin,
-    /// The public keys of tokens that other leaders signed, Base64, comma-separated.
-    TokenKeys,
     /// Instance ids that the leader may know this node by, comma-separated.
     Instances,
     /// What other nodes had used as the leader last reported, for a restart without it.
@@ -82,7 +80,6 @@ impl MetaKey {
             Self::LeaderBatch => "leader_batch",
             Self::StateLedgerId => "state_ledger_id",
             Self::StateOrigin => "state_origin",
-            Self::TokenKeys => "token_keys",
             Self::Instances => "instances",
             Self::UsageElsewhere => "usage_elsewhere",
             Self::LeaderHeardAt => "leader_heard_at",

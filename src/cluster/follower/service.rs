@@ -22,7 +22,6 @@ use crate::cluster::follower::push::{Error, Session};
 use crate::cluster::follower::store::FollowerDatabase;
 use crate::cluster::follower::{Applied, Follower};
 use crate::cluster::registration::Registration;
-use crate::cluster::replication::provenance::token_keys;
 use crate::cluster::retry::Backoff;
 use crate::cluster::task::{Task, pause};
 use crate::cluster::usage::remote::{RemoteUsage, restore_share, set_node_share, share_to_text};
@@ -120,9 +119,7 @@ pub async fn start(id: NodeId, deps: Dependencies) -> Result<(FollowerService, V
         version: env!("CARGO_PKG_VERSION").to_owned(),
         leads_at: None,
     };
-    let accounts = deps.store.accounts_state().await?;
-    let has_accounts = !accounts.users.is_empty();
-    deps.accounts.adopt(&accounts, &token_keys(&deps.store).await?);
+    let has_accounts = deps.accounts.counts().0 > 0;
     let kept = MetaRepo::on(&deps.store).get(MetaKey::UsageElsewhere).await?.unwrap_or_default();
     let remote_usage = RemoteUsage::restored(&kept, &deps.quota);
     if let Some(share) = MetaRepo::on(&deps.store).get(MetaKey::LimitShare).await? {

@@ -3,11 +3,8 @@
 use crate::accounts::Accounts;
 use crate::cluster::follower::Replica;
 use crate::cluster::follower::push::{FollowerStore, SyncCursor, SyncStatus};
-use crate::cluster::replication::provenance::{
-    as_accounts, as_state, held_version, notes_of_follower, token_keys,
-};
+use crate::cluster::replication::provenance::{as_accounts, as_state, held_version, notes_of_follower};
 use crate::cluster::replication::state::{Change, State, StateVersion};
-use crate::crypto::token::PublicKey;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{KeyId, LedgerId, RequestId};
@@ -116,35 +113,34 @@ impl Replica for FollowerDatabase {
     }
 
     async fn load(&self) -> Result<State, Failure> {
-        Ok(as_state(self.store.accounts_state().await?, &token_keys(&self.store).await?))
+        Ok(as_state(self.store.accounts_state().await?))
     }
 
     async fn replace(&self, origin: StateVersion, state: State) -> Result<(), Failure> {
-        let notes = notes_of_follower(&origin, state.token_keys.iter());
-        let keys: Vec<PublicKey> = state.token_keys.iter().map(|key| PublicKey(*key)).collect();
+        let notes = notes_of_follower(&origin);
         let accounts = as_accounts(origin.version, state);
         self.store.replace_accounts(&accounts, &notes).await?;
         if let Some(adopting) = &self.accounts {
-            adopting.adopt(&accounts, &keys);
+            adopting.adopt(&accounts);
         }
         Ok(())
     }
 
     async fn apply_change(&self, origin: StateVersion, change: Change) -> Result<(), Failure> {
-        let notes = notes_of_follower(&origin, change.token_keys.iter());
-        let keys: Vec<PublicKey> = change.token_keys.iter().map(|key| PublicKey(*key)).collect();
+        let notes = notes_of_follower(&origin);
         let step = AccountsChange {
             version: origin.version,
             users: values(change.users.set),
             groups: values(change.groups.set),
             keys: values(change.keys.set),
+            token_keys: change.token_keys.into_iter().collect(),
             removed_users: change.users.removed,
             removed_groups: change.groups.removed,
             removed_keys: change.keys.removed,
         };
         self.store.change_accounts(&step, &notes).await?;
         if let Some(accounts) = &self.accounts {
-            accounts.adopt_step(&step, &keys);
+            accounts.adopt_step(&step);
         }
         Ok(())
     }

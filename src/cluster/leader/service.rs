@@ -16,7 +16,7 @@ use crate::cluster::leader::others::Others;
 use crate::cluster::leader::registry;
 use crate::cluster::leader::spool::{Pusher, Spool};
 use crate::cluster::leader::store::LeaderDatabase;
-use crate::cluster::replication::provenance::{note_origin, token_keys};
+use crate::cluster::replication::provenance::note_origin;
 use crate::cluster::retry::Backoff;
 use crate::cluster::task::{Task, pause};
 use crate::cluster::usage::remote::set_node_share;
@@ -102,13 +102,6 @@ pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Fai
     note_origin(&deps.store).await?;
     take_over_unsynced(&deps.store).await?;
     distrust_departures(&deps.store).await?;
-    let mut keys = deps.accounts.public_keys();
-    let adopted =
-        token_keys(&deps.store).await?.into_iter().filter(|key| !keys.contains(key)).collect::<Vec<_>>();
-    if !adopted.is_empty() {
-        keys.extend(adopted);
-        deps.accounts.adopt(&deps.store.accounts_state().await?, &keys);
-    }
     let peers = PeerRepo::on(&deps.store).list().await?;
     let own = peers.iter().find(|peer| peer.id == deps.id);
     let (registered_at, is_drained) = (own.map(|own| own.registered_at), own.is_some_and(|own| own.draining));

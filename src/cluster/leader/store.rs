@@ -13,7 +13,6 @@ use crate::cluster::replication::adoption::Provenance;
 use crate::cluster::replication::provenance::{as_accounts, as_state, load_provenance, notes_of_leader};
 use crate::cluster::replication::state::State;
 use crate::cluster::usage::per_node::NodeUse;
-use crate::crypto::token::PublicKey;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::fence::Fence;
@@ -141,7 +140,7 @@ impl LeaderStore for LeaderDatabase {
     async fn load_state(&self) -> Result<(Provenance, State), Failure> {
         let accounts = self.store.accounts_state().await?;
         let provenance = load_provenance(&self.store, accounts.version).await?;
-        Ok((provenance, as_state(accounts, &self.accounts.public_keys())))
+        Ok((provenance, as_state(accounts)))
     }
 
     async fn raise_version(&self, version: u64) -> Result<(), Failure> {
@@ -149,11 +148,7 @@ impl LeaderStore for LeaderDatabase {
     }
 
     async fn adopt(&self, version: u64, provenance: Provenance, state: State) -> Result<(), Failure> {
-        let notes = notes_of_leader(&provenance, &state);
-        // The leader's own key stays first: it signs.
-        let mut keys = self.accounts.public_keys();
-        keys.extend(state.token_keys.iter().map(|key| PublicKey(*key)));
-        keys.dedup_by_key(|key| key.0);
+        let notes = notes_of_leader(&provenance);
         let accounts = as_accounts(provenance.origin.version, state);
         if let Err(error) = self.store.replace_accounts_at(version, &accounts, &notes).await {
             // A server that died during the commit may have made the change: what it says now is what holds.
@@ -161,7 +156,7 @@ impl LeaderStore for LeaderDatabase {
                 return Err(error.into());
             }
         }
-        self.accounts.adopt(&accounts, &keys);
+        self.accounts.adopt(&accounts);
         Ok(())
     }
 }

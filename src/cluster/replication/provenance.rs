@@ -2,15 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::cluster::replication::adoption::Provenance;
 use crate::cluster::replication::state::{Ancestor, State, StateVersion};
-use crate::crypto::token::PublicKey;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::LedgerId;
-use crate::store::{AccountsState, Executor, MetaKey, MetaRepo, Store};
+use crate::store::{AccountsState, Executor, MetaKey, MetaRepo, Store, TokenKey};
 
 /// The note: whatever of [`Provenance`] is not a row of its own. JSON in `meta`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -115,42 +111,28 @@ pub(in crate::cluster) async fn held_version(store: &Store) -> Result<Option<Sta
 }
 
 /// The notes of a leader that takes a follower's state.
-pub(in crate::cluster) fn notes_of_leader(provenance: &Provenance, state: &State) -> Vec<(MetaKey, String)> {
+pub(in crate::cluster) fn notes_of_leader(provenance: &Provenance) -> Vec<(MetaKey, String)> {
     let note = Note {
         adopted: provenance.adopted,
         pristine_version: provenance.pristine_version,
         ..Note::new(&provenance.origin.lineage)
     };
-    vec![(MetaKey::StateOrigin, text(&note)), (MetaKey::TokenKeys, keys_as_text(state.token_keys.iter()))]
+    vec![(MetaKey::StateOrigin, text(&note))]
 }
 
 /// The notes of a follower that takes its leader's state.
-pub(in crate::cluster) fn notes_of_follower<'k>(
-    origin: &StateVersion,
-    keys: impl Iterator<Item = &'k [u8; 32]>,
-) -> Vec<(MetaKey, String)> {
+pub(in crate::cluster) fn notes_of_follower(origin: &StateVersion) -> Vec<(MetaKey, String)> {
     let note = Note { pristine: origin.pristine, ..Note::new(&origin.lineage) };
-    vec![
-        (MetaKey::StateLedgerId, origin.ledger.to_string()),
-        (MetaKey::StateOrigin, text(&note)),
-        (MetaKey::TokenKeys, keys_as_text(keys)),
-    ]
-}
-
-/// The public keys that were noted.
-pub(in crate::cluster) async fn token_keys(store: &Store) -> Result<Vec<PublicKey>, Failure> {
-    let text = MetaRepo::on(store).get(MetaKey::TokenKeys).await?.unwrap_or_default();
-    let keys = text.split(',').filter_map(|key| STANDARD.decode(key).ok()?.try_into().ok().map(PublicKey));
-    Ok(keys.collect())
+    vec![(MetaKey::StateLedgerId, origin.ledger.to_string()), (MetaKey::StateOrigin, text(&note))]
 }
 
 /// The state in the maps of replication.
-pub(in crate::cluster) fn as_state(accounts: AccountsState, keys: &[PublicKey]) -> State {
+pub(in crate::cluster) fn as_state(accounts: AccountsState) -> State {
     State {
         users: accounts.users.into_iter().map(|user| (user.id, user)).collect(),
         groups: accounts.groups.into_iter().map(|group| (group.id, group)).collect(),
         keys: accounts.keys.into_iter().map(|key| (key.id, key)).collect(),
-        token_keys: keys.iter().map(|key| key.0).collect(),
+        token_keys: accounts.token_keys.iter().map(|key| key.public).collect(),
         removed: accounts.removed,
     }
 }
@@ -162,6 +144,7 @@ pub(in crate::cluster) fn as_accounts(version: u64, state: State) -> AccountsSta
         users: state.users.into_values().collect(),
         groups: state.groups.into_values().collect(),
         keys: state.keys.into_values().collect(),
+        token_keys: state.token_keys.into_iter().map(TokenKey::of_another).collect(),
         removed: state.removed,
     }
 }
@@ -178,10 +161,6 @@ async fn note<G: Executor>(executor: &G) -> Result<Note, Failure> {
 fn text(note: &Note) -> String {
     // Ids and numbers: there is nothing in it that has no JSON.
     serde_json::to_string(note).unwrap_or_default()
-}
-
-fn keys_as_text<'k>(keys: impl Iterator<Item = &'k [u8; 32]>) -> String {
-    keys.map(|key| STANDARD.encode(key)).collect::<Vec<_>>().join(",")
 }
 
 fn read_ledger(text: &str) -> Result<LedgerId, Failure> {
@@ -212,7 +191,7 @@ mod tests {
         let held_then =
             StateVersion { ledger: followed, version: 7, lineage: lineage.clone(), pristine: true };
         let accounts = as_accounts(7, State::default());
-        store.replace_accounts(&accounts, &notes_of_follower(&held_then, [].iter())).await.expect("replaced");
+        store.replace_accounts(&accounts, &notes_of_follower(&held_then)).await.expect("replaced");
         assert_eq!(held_version(&store).await.expect("a note"), Some(held_then));
         for _start in 0..2 {
             note_origin(&store).await.expect("noted");

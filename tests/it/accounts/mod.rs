@@ -1,4 +1,105 @@
 //! Who somebody is, and who may try how often.
 
 mod logins;
+mod signing_keys;
 mod two_processes;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sproxy::accounts::{Accounts, Error, Session, Settings};
+use sproxy::config::AuthConfig;
+use sproxy::domain::clock::{Clock, ManualClock};
+use sproxy::store::Store;
+use tempfile::TempDir;
+
+use crate::harness::databases::TestDatabase;
+use crate::harness::records::{at, node};
+
+const PASSWORD: &str = "correct horse battery";
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Lifetime of access tokens.
+const TTL: Duration = Duration::from_hours(1);
+
+fn settings(is_leader: bool) -> Settings {
+    let auth = AuthConfig {
+        access_token_ttl: TTL,
+        refresh_token_ttl: Duration::from_hours(24),
+        login_threads: 1,
+        login_queue: 8,
+    };
+    Settings { key_announcement: Duration::ZERO, ..Settings::new(&auth, is_leader) }
+}
+
+/// The accounts of a leader, with its data directory and its clock.
+struct Leader {
+    accounts: Accounts,
+    clock: Arc<ManualClock>,
+    directory: Arc<TempDir>,
+}
+
+impl Deref for Leader {
+    type Target = Accounts;
+
+    fn deref(&self) -> &Accounts {
+        &self.accounts
+    }
+}
+
+impl Leader {
+    /// A new leader, with the user `admin` if there was none.
+    async fn start(store: &Store, name: &str) -> Self {
+        let directory = Arc::new(tempfile::tempdir().expect("a directory"));
+        let started = Self::start_in(store, name, directory, settings(true)).await.expect("started");
+        started.first_start(Some(PASSWORD.to_owned())).await.expect("a first start");
+        started
+    }
+
+    async fn start_in(
+        store: &Store,
+        name: &str,
+        directory: Arc<TempDir>,
+        settings: Settings,
+    ) -> Result<Self, Error> {
+        let clock = Arc::new(ManualClock::new(at("2026-11-29T12:00:00Z")));
+        let accounts = Accounts::open(store.clone(), settings, clock.clone()).await?;
+        accounts.open_signing_key(directory.path(), &node(name)).await?;
+        Ok(Self { accounts, clock, directory })
+    }
+
+    /// The same leader after a restart.
+    async fn again(&self, store: &Store, name: &str) -> Self {
+        let again = Self::start_in(store, name, Arc::clone(&self.directory), settings(true)).await;
+        let again = again.expect("started again");
+        again.clock.set(self.clock.now());
+        again
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.directory.path().join("signing.key")
+    }
+
+    async fn signs_in(&self) -> Session {
+        self.login("admin", PASSWORD.to_owned(), HERE).await.expect("logged in")
+    }
+
+    /// Whether an access token is accepted.
+    fn accepts(&self, session: &Session) -> bool {
+        match self.authenticate(&session.access_token, self.clock.now()) {
+            Ok(_) => true,
+            Err(Error::UnknownCredential | Error::Revoked | Error::Expired { .. }) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Two leaders on one database.
+async fn two_leaders(db: &TestDatabase) -> (Leader, Leader) {
+    let one = Leader::start(&db.store, "sp-1").await;
+    let two = Leader::start(&db.second_store().await, "sp-9").await;
+    one.reload().await.expect("read");
+    (one, two)
+}

@@ -19,7 +19,8 @@ use crate::harness::records::at;
 const PASSWORD: &str = "correct horse battery";
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-async fn open(store: &Store) -> Accounts {
+/// Accounts of the leader `node`. Its key's file is not looked at again unless the key is replaced.
+async fn open(store: &Store, node: &str) -> Accounts {
     let auth = AuthConfig {
         access_token_ttl: Duration::from_hours(1),
         refresh_token_ttl: Duration::from_hours(24),
@@ -27,14 +28,17 @@ async fn open(store: &Store) -> Accounts {
         login_queue: 8,
     };
     let settings = Settings::new(&auth, true);
-    Accounts::open(store.clone(), settings, Arc::new(SystemClock)).await.expect("accounts")
+    let accounts = Accounts::open(store.clone(), settings, Arc::new(SystemClock)).await.expect("accounts");
+    let directory = tempfile::tempdir().expect("a directory");
+    accounts.open_signing_key(directory.path(), &node.parse().expect("an id")).await.expect("a signing key");
+    accounts
 }
 
 /// One and the other, after the user `admin` was made.
 async fn two(db: &TestDatabase) -> (Accounts, Accounts) {
-    let one = open(&db.store).await;
+    let one = open(&db.store, "sp-1").await;
     one.first_start(Some(PASSWORD.to_owned())).await.expect("a first start");
-    (one, open(&db.second_store().await).await)
+    (one, open(&db.second_store().await, "sp-9").await)
 }
 
 fn actor() -> Actor {
@@ -126,7 +130,7 @@ on_both! {
         let actor = actor();
         let other = NewUser { is_admin: true, ..new("other") };
         one.create_user(&actor, other).await.expect("new");
-        let two_of_them = open(&db.second_store().await).await;
+        let two_of_them = open(&db.second_store().await, "sp-9").await;
         for round in 0..20 {
             let demoted = UserChange { role: Some(Role::User), ..UserChange::default() };
             let (a, b) = tokio::join!(

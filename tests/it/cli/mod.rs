@@ -294,6 +294,32 @@ async fn no_list_ends_without_saying_that_it_goes_on() {
 }
 
 #[tokio::test]
+async fn a_leader_signs_with_another_key_on_demand() {
+    let (node, _mock) = node_and_mock().await;
+    let list = async || {
+        on(&node, &["signing-key", "list", "--json"]).await.json().as_array().expect("a list").clone()
+    };
+    let before = list().await;
+    let said = on(&node, &["signing-key", "rotate"]).await.done();
+    let after = list().await;
+    assert_eq!((before.len(), after.len()), (1, 2), "{after:?}");
+    let (new, old) = (after[0]["id"].as_str().expect("an id"), &after[1]);
+    assert_eq!(
+        said.trim(),
+        format!(
+            "sp-1 signs with {new} from now on; access tokens of the key before are good until they expire"
+        )
+    );
+    assert_eq!(old["id"], before[0]["id"]);
+    assert!(old["retired_at"].is_string(), "{old}");
+    assert!(old["fingerprint"].as_str().expect("one").starts_with("SHA256:"), "{old}");
+    on(&node, &["signing-key", "rotate", "--at-once"]).await.done();
+    let left = list().await;
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_ne!(left[0]["id"].as_str(), Some(new));
+}
+
+#[tokio::test]
 async fn nodes_targets_and_backups() {
     let (node, _mock) = node_and_mock().await;
     let peers = on(&node, &["peer", "list", "--json"]).await.json();

@@ -139,9 +139,11 @@ impl Plane {
             login_queue: 16,
             after_hashing: || (),
             login_throttle: LoginThrottleRules::default(),
+            key_announcement: Duration::ZERO,
             is_leader: true,
         };
         let accounts = Accounts::open(store.clone(), settings, clock.clone()).await.expect("accounts");
+        accounts.open_signing_key(dir.path(), &"sp-1".parse().expect("an id")).await.expect("a signing key");
         accounts.first_start(Some(ADMIN_PASSWORD.to_owned())).await.expect("a first start");
         accounts.keep_admin_token(dir.path()).expect("a token");
         let quota = Quota::new();
