@@ -139,7 +139,11 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
                 _ => format!(
                     "{said}, locked AS (SELECT peers.id FROM peers WHERE peers.id IN (SELECT id FROM said) \
                      ORDER BY peers.id FOR UPDATE) {}",
-                    sql.replace("FROM said", "FROM said JOIN locked ON locked.id = said.id")
+                    sql.replacen(
+                        " FROM said WHERE ",
+                        " FROM said JOIN locked ON locked.id = said.id WHERE ",
+                        1
+                    )
                 ),
             };
             let values = rows.iter().flat_map(&values);

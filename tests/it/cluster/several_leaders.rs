@@ -93,21 +93,24 @@ async fn a_quota_that_is_spent_at_one_leader_is_spent_at_all() {
     assert_eq!(one.call(Method::PATCH, "/admin/v1/users/alice", Some(limits)).await.status(), 200);
     until("the quota is spent", async || (ask(&one, &key).await.status == 429).then_some(())).await;
     for node in [&two, &follower] {
-        until("it is known to be spent", async || (used(node, &key).await? >= 250).then_some(())).await;
+        until("it is known to be spent", async || (used_of(node, &key, 250).await? >= 250).then_some(()))
+            .await;
         assert_eq!(ask(node, &key).await.status, 429);
     }
     // And what is taken by another leader counts at the first.
     let more = json!({ "daily_tokens": 1_000 });
     assert_eq!(two.call(Method::PATCH, "/admin/v1/users/alice", Some(more)).await.status(), 200);
     until("the quota is spent", async || (ask(&two, &key).await.status == 429).then_some(())).await;
-    until("it is known to be spent", async || (used(&one, &key).await? >= 1_000).then_some(())).await;
+    until("it is known to be spent", async || (used_of(&one, &key, 1_000).await? >= 1_000).then_some(()))
+        .await;
     assert_eq!(ask(&one, &key).await.status, 429);
 }
 
-/// What a node counts against a user's limit of the day.
-async fn used(node: &Node, key: &str) -> Option<u64> {
+/// What a node counts against a user's limit of the day, once it knows that limit.
+async fn used_of(node: &Node, key: &str, limit: u64) -> Option<u64> {
     let quota = node.http.get(node.url("/me/quota")).bearer_auth(key).send().await.ok()?;
-    quota.json::<Value>().await.ok()?["user"]["used"]["daily_tokens"].as_u64()
+    let user = &quota.json::<Value>().await.ok()?["user"];
+    user["used"]["daily_tokens"].as_u64().filter(|_| user["limits"]["daily_tokens"] == json!(limit))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
