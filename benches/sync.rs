@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use sproxy::accounts::{Accounts, Settings};
 use sproxy::cluster::Task;
-use sproxy::cluster::follower::client::GrpcLeaderClient;
+use sproxy::cluster::follower::client::leaders_at;
 use sproxy::cluster::follower::service as follower_service;
 use sproxy::cluster::leader::service::{self as leader_service, Books};
 use sproxy::config::{AuthConfig, Durability, UsageConfig};
@@ -393,7 +393,7 @@ async fn start_follower(store: &Store, name: &str, leader: &str, stop: &Cancella
     let (ledger, accounts, clock, writer) = parts(store, false).await;
     writer(stop.clone());
     let deps = follower_service::Dependencies {
-        client: GrpcLeaderClient::new(leader, None, None).expect("a client"),
+        leaders: leaders_at(vec![leader.parse().expect("an address")], None, None).expect("a client"),
         addr: "http://127.0.0.1:9001".to_owned(),
         weight: 50,
         sync_interval: Duration::from_secs(1),

@@ -7,6 +7,10 @@
 //! connection between them (`LeaderStore`, `FollowerStore`, `LeaderClient`), so that the simulation runs the same code.
 //! At work, with their background tasks: [`leader::service`], [`follower::service`].
 //!
+//! A follower may know several leaders of one ledger ([`follower::leader_set`]). It keeps to one; a session belongs to the
+//! leader that it was made with, and ends with it. What a leader did not acknowledge is pushed to the next, which tells by
+//! the records' ids what the first has taken, and by the count of batches what their database has lost.
+//!
 //! How far nodes may be apart while all are in touch: a record is pushed 20 ms after its commit, what it used is told
 //! to the other followers 25 ms after the leader's commit and to the leader's own limits within 100 ms; what the leader
 //! itself served is told to the followers within 125 ms; a change of users or limits is told 25 ms after its commit.
@@ -51,8 +55,9 @@
 //! ```text
 //! leader:    let (leader, tasks) = leader::service::start(Dependencies { .. }).await?;
 //!            grpc::server(listener, tls, grpc::Services::new(&leader, ..), ..).await?.run(stop, ..).await;
-//! follower:  let client = GrpcLeaderClient::new(leader_url, secret, tls)?;
-//!            let id = known id, or ask_for_id(&client, addr, weight, &store).await?;
+//! follower:  let leaders = leaders_at(urls, secret, tls)?;
+//!            restore_leaders(&leaders, &store, now).await?;
+//!            let id = known id, or ask_for_id(&leaders, addr, weight, &store).await?;
 //!            let (follower, tasks) = follower::service::start(id, Dependencies { .. }).await?;
 //! both:      peers(), not_ready(), register_metrics(); the leader: drain, forget, complete_through; a follower: is_stale, leaving
 //! ```
@@ -66,5 +71,6 @@ mod task;
 pub mod usage;
 
 pub use follower::instances::{ask_for_id, keep_name};
+pub use follower::kept_leaders::restore_leaders;
 pub use leader::store::LeaderDatabase;
 pub use task::Task;

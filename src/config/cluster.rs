@@ -1,22 +1,26 @@
 //! `[cluster]`: who leads, who follows, and what nodes prove themselves with.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::sections::{ClusterConfig, ClusterTls};
+use super::sections::{ClusterConfig, ClusterTls, LeaderUrls};
 use super::table::Table;
+use crate::domain::leader_url::LeaderUrl;
 use crate::domain::secret::Secret;
 
 /// The fewest characters of `cluster.secret` that keep guessing hopeless.
 const SECRET_MIN: usize = 32;
 
+/// The most addresses in `cluster.leader`.
+const LEADERS_MAX: usize = 16;
+
 pub(super) fn read(table: &Table<'_>) -> ClusterConfig {
     let listen = table.address("listen");
-    let leader = url(table, "leader", "http://sp-1:9001");
+    let leader = leaders(table);
     let max_staleness = table.duration("max_staleness", Duration::ZERO);
     ClusterConfig {
         listen,
-        secret: secret(table, listen, leader.as_deref()),
+        secret: secret(table, listen, leader.as_ref()),
         leader,
         advertise: url(table, "advertise", "http://sp-2:9000"),
         advertise_grpc: url(table, "advertise_grpc", "http://sp-2:9001"),
@@ -30,10 +34,42 @@ pub(super) fn read(table: &Table<'_>) -> ClusterConfig {
     }
 }
 
-fn secret(table: &Table<'_>, listen: SocketAddr, leader: Option<&str>) -> Option<Secret> {
-    // A leader whose URL has no host has been noted by itself.
-    let leader_is_near = leader.and_then(host).is_none_or(|host| is_loopback(&host));
-    let beyond_loopback = !listen.ip().is_loopback() || !leader_is_near;
+/// One address or several, none of them twice.
+fn leaders(table: &Table<'_>) -> Option<LeaderUrls> {
+    let key = "leader";
+    let texts = table.list(key);
+    // Alone it need not be said which it is.
+    let wrong = |at: usize, reason: String| match texts.len() {
+        1 => table.wrong(key, reason),
+        _ => table.wrong_at(key, at, reason),
+    };
+    let mut urls: Vec<LeaderUrl> = Vec::with_capacity(texts.len());
+    for (at, text) in texts.iter().enumerate() {
+        match text.parse::<LeaderUrl>() {
+            Err(error) => wrong(at, error.to_string()),
+            Ok(url) if urls.contains(&url) => wrong(at, format!("`{url}` is there twice")),
+            Ok(url) => urls.push(url),
+        }
+    }
+    if texts.len() > LEADERS_MAX {
+        table.wrong(key, format!("has at most {LEADERS_MAX} addresses"));
+    }
+    if let Some(plain) = urls.iter().find(|url| !url.is_tls())
+        && urls.iter().any(LeaderUrl::is_tls)
+    {
+        let reason = format!(
+            "mixes https:// with http://: whoever listens on the way to {plain} would read cluster.secret. Write \
+             all of them with https://, or none"
+        );
+        table.wrong(key, reason);
+    }
+    LeaderUrls::new(urls)
+}
+
+fn secret(table: &Table<'_>, listen: SocketAddr, leaders: Option<&LeaderUrls>) -> Option<Secret> {
+    // A leader's URL that is none has been noted by itself.
+    let leaders_are_near = leaders.is_none_or(|urls| urls.iter().all(LeaderUrl::is_loopback));
+    let beyond_loopback = !listen.ip().is_loopback() || !leaders_are_near;
     let given = match table.secret("secret") {
         Ok(Some(given)) => given,
         Ok(None) => {
@@ -78,9 +114,4 @@ fn url(table: &Table<'_>, key: &str, example: &str) -> Option<String> {
 fn host(url: &str) -> Option<String> {
     let uri: http::Uri = url.parse().ok()?;
     matches!(uri.scheme_str(), Some("http" | "https")).then(|| uri.host().map(str::to_owned)).flatten()
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

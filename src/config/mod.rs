@@ -25,8 +25,8 @@ pub use load::{data_dir, listen, load, load_from, load_secrets_again, near_misse
 pub use problems::{Problem, Problems};
 pub use sections::{
     Auth, AuthConfig, ClusterConfig, ClusterTls, Config, CorsOrigins, Database, Durability, HangUp, Http2,
-    HttpConfig, KeyConfig, LogConfig, LogFormat, MachineCredentials, ModelConfig, NodeConfig, StoreConfig,
-    Synchronous, TargetConfig, TlsFiles, UpstreamConfig, UsageConfig,
+    HttpConfig, KeyConfig, LeaderUrls, LogConfig, LogFormat, MachineCredentials, ModelConfig, NodeConfig,
+    StoreConfig, Synchronous, TargetConfig, TlsFiles, UpstreamConfig, UsageConfig,
 };
 pub use show::{defaults, json_of, show, show_sections};
 

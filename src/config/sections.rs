@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cloud::credentials::CloudCredentials;
 use crate::cloud::hosting::Platform;
 use crate::domain::ids::NodeId;
+use crate::domain::leader_url::LeaderUrl;
 use crate::domain::network::Network;
 use crate::domain::price::PriceList;
 use crate::domain::provider::Provider;
@@ -86,13 +87,29 @@ pub struct HttpConfig {
     pub shutdown_timeout: Duration,
 }
 
+/// The gRPC addresses of a follower's leaders, one at least, each once, all with TLS or all without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderUrls(Vec<LeaderUrl>);
+
+impl LeaderUrls {
+    /// None: there is no address.
+    #[must_use]
+    pub(super) fn new(urls: Vec<LeaderUrl>) -> Option<Self> {
+        (!urls.is_empty()).then_some(Self(urls))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &LeaderUrl> {
+        self.0.iter()
+    }
+}
+
 /// `[cluster]`
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
     /// Where the leader serves gRPC.
     pub listen: SocketAddr,
-    /// The leader's gRPC address as a URL; `None` if this node leads.
-    pub leader: Option<String>,
+    /// Where the leaders serve gRPC; `None` if this node leads.
+    pub leader: Option<LeaderUrls>,
     /// How clients reach this node over HTTP; `None`: derived from `http.listen`.
     pub advertise: Option<String>,
     /// How other nodes reach this leader's gRPC side.

@@ -10,8 +10,8 @@ use super::problems::{Problem, Problems};
 use super::proxy::{NONE, shown};
 use super::sections::{
     AuthConfig, ClusterConfig, Config, CorsOrigins, Database, Durability, HangUp, Http2, HttpConfig,
-    KeyConfig, LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig, UpstreamConfig,
-    UsageConfig,
+    KeyConfig, LeaderUrls, LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig,
+    UpstreamConfig, UsageConfig,
 };
 
 /// The commented defaults, the price list among them: a file that changes nothing until a line of it is changed.
@@ -108,7 +108,7 @@ fn cluster(cluster: &ClusterConfig) -> Settings {
     let identity = tls.and_then(|tls| tls.identity.as_ref());
     vec![
         ("listen", quoted(&cluster.listen.to_string())),
-        ("leader", quoted(cluster.leader.as_deref().unwrap_or(""))),
+        ("leader", leaders(cluster.leader.as_ref())),
         ("advertise", quoted(cluster.advertise.as_deref().unwrap_or(""))),
         ("advertise_grpc", quoted(cluster.advertise_grpc.as_deref().unwrap_or(""))),
         ("weight", cluster.weight.to_string()),
@@ -123,6 +123,15 @@ fn cluster(cluster: &ClusterConfig) -> Settings {
         ("tls_ca", path(tls.and_then(|tls| tls.ca.as_ref()))),
         ("tls_client_auth", tls.is_some_and(|tls| tls.client_auth).to_string()),
     ]
+}
+
+fn leaders(leaders: Option<&LeaderUrls>) -> String {
+    let urls: Vec<_> = leaders.into_iter().flat_map(LeaderUrls::iter).collect();
+    match urls.as_slice() {
+        [] => quoted(""),
+        [one] => quoted(one.as_str()),
+        several => list(several),
+    }
 }
 
 fn store(store: &StoreConfig) -> Settings {

@@ -82,6 +82,11 @@ impl<'a> Table<'a> {
         self.reading.wrong(&self.path(key), self.tag(key), reason);
     }
 
+    /// Notes a problem with one entry of a list.
+    pub(super) fn wrong_at(&self, key: &str, index: usize, reason: impl Into<String>) {
+        self.reading.wrong(&format!("{}[{index}]", self.path(key)), self.tag(key), reason);
+    }
+
     /// Notes a problem with every setting that is not `known`.
     pub(super) fn check_keys(&self, known: &[&str]) {
         for key in self.settings.keys().filter(|key| !known.contains(&key.as_str())) {
@@ -130,7 +135,9 @@ impl<'a> Table<'a> {
             None => return Vec::new(),
             Some(Value::Array(_, entries)) => entries.iter().map(text_of).collect(),
             Some(Value::String(_, text)) => {
-                let text = text.trim().trim_start_matches('[').trim_end_matches(']');
+                let text = text.trim();
+                // As TOML has it; an address of IPv6 may end with a bracket, too.
+                let text = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
                 let parts = text.split(',').map(|part| part.trim().trim_matches('"').to_owned());
                 Some(parts.filter(|part| !part.is_empty()).collect())
             }

@@ -6,6 +6,7 @@ pub mod failure;
 pub mod fence;
 pub mod group;
 pub mod ids;
+pub mod leader_url;
 pub mod model_name;
 pub mod network;
 pub mod part;

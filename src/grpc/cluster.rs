@@ -79,7 +79,8 @@ impl<B: LeaderStore> Cluster for ClusterService<B> {
             parse_some("known_ledger_id", &request.known_ledger_id).map_err(status)?;
         let known = ledger.map(|ledger| (ledger, request.known_version));
         self.leader.advance_version_past(known).await.map_err(status)?;
-        let watch = Watch::new(watcher, Arc::clone(&self.own_peer), known, self.stop.clone());
+        let signs_every = request.signs_of_life_every.and_then(|every| every.try_into().ok());
+        let watch = Watch::new(watcher, Arc::clone(&self.own_peer), known, signs_every, self.stop.clone());
         Ok(Response::new(Box::pin(watch.into_stream())))
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use futures_util::stream;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -27,6 +27,10 @@ const COALESCE_FOR: Duration = Duration::from_millis(25);
 /// Subjects in one message.
 const SUBJECTS_MAX: usize = 1_000;
 
+/// The shortest interval between signs of life that a follower may ask for, and the longest that makes a difference.
+const SIGNS_EVERY_MIN: Duration = Duration::from_millis(200);
+const SIGNS_EVERY_MAX: Duration = Duration::from_hours(1);
+
 /// The stream of updates to one follower.
 pub(super) struct Watch<B> {
     pub(super) watcher: Watcher<B>,
@@ -36,6 +40,11 @@ pub(super) struct Watch<B> {
     pub(super) stop: CancellationToken,
     usage_through: u64,
     peers: Vec<Peer>,
+    /// How often the follower wants to hear that there is nothing to tell.
+    signs_every: Option<Duration>,
+    /// When something was last told, and when the peers were.
+    told_at: Instant,
+    peers_told_at: Instant,
     /// A snapshot that is being sent; it goes before the queue.
     snapshot: Option<SnapshotWriter>,
     queue: VecDeque<v1::StateUpdate>,
@@ -46,9 +55,11 @@ impl<B: LeaderStore> Watch<B> {
         watcher: Watcher<B>,
         own_peer: Arc<dyn Fn() -> Peer + Send + Sync>,
         known: Option<(LedgerId, u64)>,
+        signs_every: Option<Duration>,
         stop: CancellationToken,
     ) -> Self {
         let changes = watcher.leader().subscribe();
+        let now = Instant::now();
         Self {
             watcher,
             own_peer,
@@ -57,8 +68,12 @@ impl<B: LeaderStore> Watch<B> {
             stop,
             usage_through: 0,
             peers: Vec::new(),
+            signs_every: signs_every.map(|every| every.clamp(SIGNS_EVERY_MIN, SIGNS_EVERY_MAX)),
+            told_at: now,
+            peers_told_at: now,
             snapshot: None,
-            queue: VecDeque::new(),
+            // That it gives signs of life is to be known from the beginning.
+            queue: signs_every.map(|_| v1::StateUpdate { update: None }).into_iter().collect(),
         }
     }
 
@@ -66,6 +81,7 @@ impl<B: LeaderStore> Watch<B> {
     pub(super) fn into_stream(self) -> impl Stream<Item = Result<v1::StateUpdate, Status>> + Send {
         stream::unfold(self, |mut watch| async move {
             let update = watch.next().await?;
+            watch.told_at = Instant::now();
             Some((Ok(update), watch))
         })
     }
@@ -84,14 +100,39 @@ impl<B: LeaderStore> Watch<B> {
             if self.snapshot.is_some() || !self.queue.is_empty() {
                 continue;
             }
-            let stop = self.stop.clone();
-            let changed = timeout(self.watcher.leader().heartbeat_interval(), self.changes.changed());
-            match stop.run_until_cancelled(changed).await {
+            let (stop, due) = (self.stop.clone(), self.due());
+            if due <= Instant::now() {
+                self.queue_sign_of_life();
+                continue;
+            }
+            match stop.run_until_cancelled(timeout_at(due, self.changes.changed())).await {
                 None | Some(Ok(Err(_))) => return None,
                 Some(Ok(Ok(()))) => sleep(COALESCE_FOR).await,
-                // Nothing new: an update of peers shows that the leader is alive.
-                Some(Err(_)) => self.queue_peers(),
+                Some(Err(_)) => {}
             }
+        }
+    }
+
+    /// When something is to be told, though there is nothing new. What changes meanwhile, and is no news to this follower,
+    /// does not put it off.
+    fn due(&self) -> Instant {
+        let heartbeat = self.watcher.leader().heartbeat_interval();
+        self.peers_due().min(self.told_at + self.signs_every.unwrap_or(heartbeat))
+    }
+
+    /// Once per heartbeat; where there are many peers, so much less often that they are no more bytes.
+    fn peers_due(&self) -> Instant {
+        let hundreds = u32::try_from(self.peers.len() / 100).unwrap_or(u32::MAX);
+        self.peers_told_at
+            + self.watcher.leader().heartbeat_interval().saturating_mul(hundreds.saturating_add(1))
+    }
+
+    /// An update of peers shows that the leader is alive, and so does an empty one in between.
+    fn queue_sign_of_life(&mut self) {
+        if self.peers_due() <= Instant::now() {
+            self.queue_peers();
+        } else {
+            self.queue.push_back(v1::StateUpdate { update: None });
         }
     }
 
@@ -134,10 +175,14 @@ impl<B: LeaderStore> Watch<B> {
 
     /// Compares who is there and may have traffic, not what changes with every heartbeat.
     fn peers_differ(&self) -> bool {
-        let constant =
-            |peer: &Peer| (peer.id.clone(), peer.addr.clone(), peer.weight, peer.is_active, peer.draining);
+        let constant = |peer: &Peer| (peer.weight, peer.is_active, peer.draining);
+        let is_same = |one: &Peer, other: &Peer| {
+            constant(one) == constant(other)
+                && (&one.id, &one.addr, &one.leads_at) == (&other.id, &other.addr, &other.leads_at)
+        };
         let present = self.present_peers();
-        !present.iter().map(constant).eq(self.peers.iter().map(constant))
+        present.len() != self.peers.len()
+            || !present.iter().zip(&self.peers).all(|(one, other)| is_same(one, other))
     }
 
     fn present_peers(&self) -> Vec<Peer> {
@@ -148,6 +193,7 @@ impl<B: LeaderStore> Watch<B> {
 
     fn queue_peers(&mut self) {
         self.peers = self.present_peers();
+        self.peers_told_at = Instant::now();
         let peers = self.peers.iter().map(peer_to_wire).collect();
         let leaders = self.watcher.leader().leaders();
         self.queue.push_back(message(Message::Peers(v1::PeerList { peers, leaders })));

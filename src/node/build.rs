@@ -23,11 +23,12 @@ use super::supervisor::{Stage, Supervisor};
 use super::waiting::EarlyListener;
 use super::{LocalAddress, allocator, data_dir_lock, database, emergency, identity};
 use crate::accounts::{self, Accounts};
-use crate::cluster::follower::client::{ClientTls, GrpcLeaderClient};
+use crate::cluster::follower::client::{ClientTls, GrpcLeaderClient, leaders_at};
+use crate::cluster::follower::leader_set::LeaderSet;
 use crate::cluster::leader::service::Books;
 use crate::cluster::leader::{self, Spool};
 use crate::cluster::{self};
-use crate::config::{Config, Secret, Sources};
+use crate::config::{Config, LeaderUrls, Secret, Sources};
 use crate::dialect::default_target;
 use crate::domain::clock::Clock;
 use crate::domain::ids::NodeId;
@@ -61,6 +62,9 @@ pub(super) struct Node {
     /// The lock on the database.
     pub(super) lock: Arc<DatabaseLock>,
 }
+
+/// Whom a follower may follow.
+type Leaders = LeaderSet<GrpcLeaderClient>;
 
 /// What every part of a node is built from.
 struct SharedParts {
@@ -150,7 +154,7 @@ impl Node {
 async fn foundation(
     config: &Config,
     early_listener: &EarlyListener,
-) -> Result<(SharedParts, Option<GrpcLeaderClient>, UsageWriter), Error> {
+) -> Result<(SharedParts, Option<Leaders>, UsageWriter), Error> {
     let databases = database::open(config, early_listener).await?;
     let clock: Arc<dyn Clock> = Arc::new(database::clock_of(&databases).await?);
     let books = databases.books().clone();
@@ -158,7 +162,10 @@ async fn foundation(
     let scheme = if early_listener.tls.is_some() { "https" } else { "http" };
     let addr = config.cluster.advertise.clone();
     let addr = addr.unwrap_or_else(|| format!("{scheme}://{}", early_listener.address));
-    let link = config.cluster.leader.as_ref().map(|leader| link(config, leader)).transpose()?;
+    let link = config.cluster.leader.as_ref().map(|leaders| link(config, leaders)).transpose()?;
+    if let Some(leaders) = &link {
+        cluster::restore_leaders(leaders, &store, clock.now()).await?;
+    }
     let id = match &spool {
         Some(spool) => identity::of_shared(config, &store, spool, &*clock).await?,
         None => identity::of_alone(config, &store, link.as_ref(), &addr, early_listener).await?,
@@ -197,10 +204,10 @@ async fn foundation(
     Ok((base, link, writer))
 }
 
-fn link(config: &Config, leader: &str) -> Result<GrpcLeaderClient, Error> {
+fn link(config: &Config, leaders: &LeaderUrls) -> Result<Leaders, Error> {
     let tls = config.cluster.tls.as_ref().map(ClientTls::read).transpose().map_err(Error::Unusable)?;
     let secret = config.cluster.secret.as_ref().map(Secret::expose);
-    GrpcLeaderClient::new(leader, secret, tls.as_ref()).map_err(|e| Error::Unusable(e.to_string()))
+    leaders_at(leaders.iter().cloned().collect(), secret, tls).map_err(Error::Unusable)
 }
 
 async fn start_leader(
@@ -253,11 +260,11 @@ async fn start_leader(
 async fn start_follower(
     config: &Config,
     base: &SharedParts,
-    client: GrpcLeaderClient,
+    leaders: Leaders,
     supervisor: &mut Supervisor,
 ) -> Result<Role, Error> {
     let deps = cluster::follower::service::Dependencies {
-        client,
+        leaders,
         addr: base.addr.clone(),
         weight: config.cluster.weight,
         sync_interval: config.cluster.sync_interval,

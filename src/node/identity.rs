@@ -3,6 +3,7 @@
 use super::error::Error;
 use super::waiting::EarlyListener;
 use crate::cluster::follower::client::GrpcLeaderClient;
+use crate::cluster::follower::leader_set::LeaderSet;
 use crate::cluster::{self, leader};
 use crate::config::{Config, Secret};
 use crate::domain::clock::Clock;
@@ -16,7 +17,7 @@ const FIRST: &str = "sp-1";
 pub(super) async fn of_alone(
     config: &Config,
     store: &Store,
-    link: Option<&GrpcLeaderClient>,
+    link: Option<&LeaderSet<GrpcLeaderClient>>,
     addr: &str,
     early_listener: &EarlyListener,
 ) -> Result<NodeId, Error> {
@@ -29,8 +30,7 @@ pub(super) async fn of_alone(
         (Some(text), _) => text,
         (None, None) => FIRST.to_owned(),
         (None, Some(link)) => {
-            let reason =
-                format!("this node has no id yet: its leader at {} has to give it one", link.address());
+            let reason = format!("this node has no id yet: its leader at {link} has to give it one");
             let registering = cluster::ask_for_id(link, addr, config.cluster.weight, store);
             return Ok(Box::pin(early_listener.while_waiting(reason, registering)).await?);
         }

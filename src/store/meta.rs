@@ -54,6 +54,8 @@ pub enum MetaKey {
     UsageElsewhere,
     /// When the leader was last heard of, microseconds.
     LeaderHeardAt,
+    /// The addresses of leaders that this follower has learned, and the one that it follows; JSON, written by the cluster.
+    Leaders,
     /// The highest `N` of a name `sp-N` that this leader has given to a node.
     NodeNumber,
     /// The database is a backup's copy, and no leader has started on it yet.
@@ -83,6 +85,7 @@ impl MetaKey {
             Self::Instances => "instances",
             Self::UsageElsewhere => "usage_elsewhere",
             Self::LeaderHeardAt => "leader_heard_at",
+            Self::Leaders => "leaders",
             Self::NodeNumber => "node_number",
             Self::IsCopy => "is_copy",
             Self::LimitShare => "limit_share",

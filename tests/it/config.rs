@@ -156,12 +156,73 @@ fn a_node_that_can_be_reached_from_elsewhere_needs_the_clusters_secret() {
         "listen = \"0.0.0.0:9001\"",
         "leader = \"http://sp-1:9001\"",
         "listen = \"0.0.0.0:9001\"\nleader = \"http://127.0.0.1:9001\"",
+        "leader = [\"http://127.0.0.1:9001\", \"http://sp-2:9001\"]",
     ] {
         let (key, ..) = problem(&format!("[cluster]\n{lines}\n"), &[]);
         assert_eq!(key, "cluster.secret", "{lines}");
         loaded(&format!("[cluster]\n{lines}\n"), &[("SPROXY_CLUSTER__SECRET", SECRET)]);
     }
     loaded("[cluster]\nlisten = \"[::1]:9001\"\nleader = \"http://localhost:9001\"\n", &[]);
+}
+
+fn leaders(lines: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    let config = loaded(&format!("[cluster]\n{lines}\n"), environment);
+    config.cluster.leader.iter().flat_map(|urls| urls.iter().map(ToString::to_string)).collect()
+}
+
+#[test]
+fn a_follower_may_have_one_leader_or_several() {
+    let two = ["http://localhost:9001", "http://127.0.0.1:9002"];
+    for none in ["", "leader = \"\"", "leader = []"] {
+        assert!(leaders(none, &[]).is_empty(), "{none}");
+    }
+    assert_eq!(leaders("leader = \"http://localhost:9001\"", &[]), two[..1]);
+    assert_eq!(leaders(&format!("leader = {two:?}"), &[]), two);
+    for text in [two.join(","), two.join(" , "), format!("{two:?}")] {
+        assert_eq!(
+            leaders("leader = \"http://localhost\"", &[("SPROXY_CLUSTER__LEADER", &text)]),
+            two,
+            "{text}"
+        );
+    }
+    assert_eq!(leaders("", &[("SPROXY_CLUSTER__LEADER", "http://[::1]")]), ["http://[::1]"]);
+    for lines in ["leader = []".to_owned(), format!("leader = {:?}", &two[..1]), format!("leader = {two:?}")]
+    {
+        let config = loaded(&format!("[cluster]\n{lines}\n"), &[]);
+        let again = loaded(&config::show(&config), &[]);
+        assert_eq!(again.cluster.leader, config.cluster.leader, "{lines}");
+    }
+    let shown = config::show(&loaded("[cluster]\nleader = [\"http://localhost:9001\"]\n", &[]));
+    assert!(shown.contains("\nleader = \"http://localhost:9001\"\n"), "{shown}");
+}
+
+#[test]
+fn of_several_leaders_the_wrong_one_is_named() {
+    let found = |lines: &str| {
+        let found = problems(&format!("[cluster]\nsecret = \"{SECRET}\"\n{lines}\n"), &[]);
+        assert!(found.iter().all(|problem| problem.origin == "FILE"), "{found:?}");
+        found.into_iter().map(|problem| (problem.key, problem.reason)).collect::<Vec<_>>()
+    };
+    let no_url = |text: &str| format!("`{text}` is no URL such as http://sp-1:9001");
+    assert_eq!(found("leader = \"sp-1:9001\""), [("cluster.leader".to_owned(), no_url("sp-1:9001"))]);
+    assert_eq!(
+        found("leader = [\"http://sp-1:9001\", \"ftp://sp-2\", \"\"]"),
+        [
+            ("cluster.leader[1]".to_owned(), no_url("ftp://sp-2")),
+            ("cluster.leader[2]".to_owned(), no_url(""))
+        ]
+    );
+    let twice = found("leader = [\"http://sp-1:9001\", \"http://sp-2:9001\", \"HTTP://SP-1:9001/\"]");
+    assert_eq!(twice, [("cluster.leader[2]".to_owned(), "`http://sp-1:9001` is there twice".to_owned())]);
+    let mixed = found("leader = [\"https://sp-1:9001\", \"http://sp-2:9001\"]");
+    assert_eq!(mixed.len(), 1);
+    assert_eq!(mixed[0].0, "cluster.leader");
+    assert!(mixed[0].1.contains("on the way to http://sp-2:9001 would read cluster.secret"), "{mixed:?}");
+    let many: Vec<_> = (1..=17).map(|number| format!("http://sp-{number}:9001")).collect();
+    let many = found(&format!("leader = {many:?}"));
+    assert_eq!(many, [("cluster.leader".to_owned(), "has at most 16 addresses".to_owned())]);
+    let (key, origin, _) = problem("", &[("SPROXY_CLUSTER__LEADER", "http://localhost:1,nowhere")]);
+    assert_eq!((key.as_str(), origin.as_str()), ("cluster.leader[1]", "SPROXY_CLUSTER__LEADER"));
 }
 
 #[test]

@@ -10,11 +10,14 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming, TimeoutExpired};
 
 use crate::cluster::follower::leader_client::{LeaderClient, LeaderError};
+use crate::cluster::follower::leader_set::{LeaderAt, LeaderSet};
 use crate::cluster::replication::snapshot::SnapshotWriter;
 use crate::config::ClusterTls;
+use crate::domain::leader_url::LeaderUrl;
+use crate::domain::secret::Secret;
 use crate::wire::v1::cluster_client::ClusterClient;
 use crate::wire::{BATCHES_HELD, v1};
 
@@ -160,25 +163,64 @@ impl GrpcLeaderClient {
     }
 }
 
+impl LeaderAt<GrpcLeaderClient> {
+    /// As [`GrpcLeaderClient::watch`], unless the leader is given up.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn watch(
+        &self,
+        request: v1::WatchStateRequest,
+    ) -> Result<Streaming<v1::StateUpdate>, LeaderError> {
+        self.unless_given_up(Box::pin(self.client().watch(request))).await
+    }
+}
+
+/// The leaders at these addresses, all reached with the same secret.
+///
+/// # Errors
+/// As [`GrpcLeaderClient::new`].
+pub fn leaders_at(
+    urls: Vec<LeaderUrl>,
+    secret: Option<&str>,
+    tls: Option<ClientTls>,
+) -> Result<LeaderSet<GrpcLeaderClient>, String> {
+    let secret = secret.map(|secret| Secret::new(secret.to_owned()));
+    let connect = move |url: &LeaderUrl| {
+        let secret = secret.as_ref().map(Secret::expose);
+        GrpcLeaderClient::new(url.as_str(), secret, tls.as_ref()).map_err(|error| error.to_string())
+    };
+    LeaderSet::new(urls, Box::new(connect))
+}
+
 impl LeaderClient for GrpcLeaderClient {
     async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, LeaderError> {
         let mut client = self.client.clone();
-        within(ANSWER_MAX, client.register(timed(request))).await
+        within(ANSWER_MAX, client.register(timed(request, ANSWER_MAX))).await
+    }
+
+    async fn register_within(
+        &self,
+        request: v1::RegisterRequest,
+        patience: Duration,
+    ) -> Result<v1::RegisterResponse, LeaderError> {
+        let (mut client, most) = (self.client.clone(), patience.min(ANSWER_MAX));
+        within(most, client.register(timed(request, most))).await
     }
 
     async fn heartbeat(&self, request: v1::HeartbeatRequest) -> Result<v1::HeartbeatResponse, LeaderError> {
         let mut client = self.client.clone();
-        within(ANSWER_MAX, client.heartbeat(timed(request))).await
+        within(ANSWER_MAX, client.heartbeat(timed(request, ANSWER_MAX))).await
     }
 
     async fn leave(&self, request: v1::LeaveRequest) -> Result<v1::LeaveResponse, LeaderError> {
         let mut client = self.client.clone();
-        within(ANSWER_MAX, client.leave(timed(request))).await
+        within(ANSWER_MAX, client.leave(timed(request, ANSWER_MAX))).await
     }
 
     async fn push_usage(&self, request: v1::PushUsageRequest) -> Result<v1::PushUsageResponse, LeaderError> {
         let mut client = self.client.clone();
-        within(ANSWER_MAX, client.push_usage(timed(request))).await
+        within(ANSWER_MAX, client.push_usage(timed(request, ANSWER_MAX))).await
     }
 
     async fn offer_state(&self, pieces: SnapshotWriter) -> Result<v1::OfferStateResponse, LeaderError> {
@@ -198,6 +240,14 @@ pub fn call_error(status: &Status) -> LeaderError {
     if let Some(held) = held.filter(|_| status.code() == Code::FailedPrecondition) {
         return LeaderError::Behind(held);
     }
+    if let Some(cause) = std::error::Error::source(status) {
+        // What a leader says has no cause on this side.
+        return if caused_by::<TimeoutExpired>(cause) {
+            LeaderError::Silent("no answer in time".to_owned())
+        } else {
+            LeaderError::Unreachable(format!("{}: {text}", status.code()))
+        };
+    }
     match status.code() {
         Code::NotFound => LeaderError::Unknown(text),
         Code::AlreadyExists => LeaderError::Taken(text),
@@ -210,15 +260,20 @@ pub fn call_error(status: &Status) -> LeaderError {
         | Code::OutOfRange
         | Code::Unimplemented => LeaderError::Refused(format!("{}: {text}", status.code())),
         Code::Ok => LeaderError::Protocol("an error that is none".to_owned()),
+        Code::DeadlineExceeded => LeaderError::Silent(format!("{}: {text}", status.code())),
         Code::Cancelled
         | Code::Unknown
-        | Code::DeadlineExceeded
         | Code::ResourceExhausted
         | Code::Aborted
         | Code::Internal
         | Code::Unavailable
         | Code::DataLoss => LeaderError::Unavailable(format!("{}: {text}", status.code())),
     }
+}
+
+/// Whether an error goes back to one of this kind.
+fn caused_by<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<E>)
 }
 
 /// How long the leader may take for an offered state of so many users, groups and keys: it has to travel as a whole, and
@@ -235,14 +290,14 @@ async fn within<T>(
     match tokio::time::timeout(most, call).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => Err(call_error(&status)),
-        Err(_) => Err(LeaderError::Unavailable("no answer in time".to_owned())),
+        Err(_) => Err(LeaderError::Silent("no answer in time".to_owned())),
     }
 }
 
 /// The deadline goes along, so that the leader need not finish what nobody waits for.
-fn timed<T>(message: T) -> Request<T> {
+fn timed<T>(message: T, most: Duration) -> Request<T> {
     let mut request = Request::new(message);
-    request.set_timeout(ANSWER_MAX);
+    request.set_timeout(most);
     request
 }
 

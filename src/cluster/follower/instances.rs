@@ -1,9 +1,10 @@
 //! Who a follower is to its leader: its name, this run of its process, and the runs before it.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::cluster::follower::client::GrpcLeaderClient;
 use crate::cluster::follower::leader_client::{LeaderClient, LeaderError};
+use crate::cluster::follower::leaders::Leaders;
 use crate::cluster::retry::Backoff;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{InstanceId, NodeId};
@@ -18,13 +19,13 @@ pub(in crate::cluster) const FORMER_NAMES_MAX: usize = 16;
 /// A leader that is away for so long is worth a warning.
 const WARN_AFTER: Duration = Duration::from_secs(10);
 
-/// The id of a follower that has none: asks the leader for one until it answers, and keeps it. A node without an id
+/// The id of a follower that has none: asks its leaders for one until one answers, and keeps it. A node without an id
 /// cannot book anything, so this comes before everything else; with an id no leader is needed.
 ///
 /// # Errors
-/// The own database failing, or a leader that refuses for good.
-pub async fn ask_for_id(
-    client: &GrpcLeaderClient,
+/// The own database failing, or leaders that all refuse for good.
+pub async fn ask_for_id<L: Leaders + fmt::Display>(
+    leaders: &L,
     addr: &str,
     weight: u32,
     store: &Store,
@@ -33,24 +34,37 @@ pub async fn ask_for_id(
     let mut retry = Backoff::new();
     let begun = Instant::now();
     let mut logged_at = None;
+    let request = v1::RegisterRequest {
+        instance_id: instance.to_string(),
+        former_instance_ids: former.iter().map(InstanceId::to_string).collect(),
+        advertise_url: addr.to_owned(),
+        weight,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..v1::RegisterRequest::default()
+    };
     loop {
-        let request = v1::RegisterRequest {
-            instance_id: instance.to_string(),
-            former_instance_ids: former.iter().map(InstanceId::to_string).collect(),
-            advertise_url: addr.to_owned(),
-            weight,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..v1::RegisterRequest::default()
-        };
-        match client.register(request).await {
-            Ok(answer) => {
-                let id: NodeId = parse("node_id", &answer.node_id)?;
-                MetaRepo::on(store).set(MetaKey::NodeId, id.as_str()).await?;
-                return Ok(id);
+        let mut misses = Vec::new();
+        for leader in leaders.in_turn() {
+            match leader.register(request.clone()).await {
+                Ok(answer) => {
+                    let id: NodeId = parse("node_id", &answer.node_id)?;
+                    MetaRepo::on(store).set(MetaKey::NodeId, id.as_str()).await?;
+                    return Ok(id);
+                }
+                Err(error) => {
+                    leaders.note_miss(&leader, &error);
+                    misses.push((leaders.name_of(&leader), error));
+                }
             }
-            Err(error @ (LeaderError::Refused(_) | LeaderError::Protocol(_))) => return Err(error.into()),
-            Err(error) => log_waiting(&error, client, begun, &mut logged_at),
         }
+        let is_for_good =
+            |error: &LeaderError| matches!(error, LeaderError::Refused(_) | LeaderError::Protocol(_));
+        let refuse_all = !misses.is_empty() && misses.iter().all(|(_, error)| is_for_good(error));
+        let error = LeaderError::of_all(misses);
+        if refuse_all {
+            return Err(error.into());
+        }
+        log_waiting(&error, leaders, begun, &mut logged_at);
         tokio::time::sleep(retry.wait()).await;
     }
 }
@@ -58,20 +72,19 @@ pub async fn ask_for_id(
 /// Logs once why a node waits, and warns when that lasts, less and less often: a leader may start a moment later.
 fn log_waiting(
     error: &LeaderError,
-    client: &GrpcLeaderClient,
+    leader: &impl fmt::Display,
     begun: Instant,
     logged_at: &mut Option<Duration>,
 ) {
     let waited = begun.elapsed();
-    let leader = client.address();
     match *logged_at {
         None => {
-            tracing::info!(leader, %error, "this node has no id yet, and waits for its leader to give it one");
+            tracing::info!(%leader, %error, "this node has no id yet, and waits for its leader to give it one");
             *logged_at = Some(WARN_AFTER / 2);
         }
         Some(last) if waited >= 2 * last => {
             let waited = waited.as_secs();
-            tracing::warn!(leader, %error, waited_s = waited, "this node still waits for its leader to give it an id");
+            tracing::warn!(%leader, %error, waited_s = waited, "this node still waits for its leader to give it an id");
             *logged_at = Some(begun.elapsed());
         }
         Some(_) => {}

@@ -1,6 +1,7 @@
 //! What a follower can ask its leader, and how that can fail. Implemented over gRPC, and by the simulation.
 
 use std::future::Future;
+use std::time::Duration;
 
 use crate::cluster::replication::snapshot::SnapshotWriter;
 use crate::domain::failure::{Failure, Kind};
@@ -23,12 +24,43 @@ pub enum LeaderError {
     /// The leader refuses, and will again: a wrong secret, a request it cannot read.
     #[error("the leader refuses: {0}")]
     Refused(String),
-    /// The leader could not be reached, did not answer in time, or cannot do it now.
+    /// The leader cannot do it now, by its own word.
     #[error("the leader is away: {0}")]
     Unavailable(String),
+    /// There is no connection to the leader, or it broke.
+    #[error("the leader is away: {0}")]
+    Unreachable(String),
+    /// The leader did not answer in time.
+    #[error("the leader is away: {0}")]
+    Silent(String),
+    /// The leader has another ledger than the one that has this node's usage, and that one is not lost.
+    #[error("{0}")]
+    OtherLedger(String),
+    /// None of several leaders gave a session.
+    #[error("no leader takes this node: {0}")]
+    Nobody(String),
     /// The leader answered what no leader answers.
     #[error("the leader's answer makes no sense: {0}")]
     Protocol(String),
+}
+
+impl LeaderError {
+    /// What several leaders, by their names, have answered. What one has answered stays as it is, and so does that another
+    /// process has the node's id.
+    #[must_use]
+    pub fn of_all(mut answers: Vec<(String, Self)>) -> Self {
+        let taken = answers.iter().position(|(_, error)| matches!(error, Self::Taken(_)));
+        match (answers.len(), taken) {
+            (0, _) => Self::Unavailable("it has no address that can be used".to_owned()),
+            (_, Some(at)) => answers.swap_remove(at).1,
+            (1, None) => answers.swap_remove(0).1,
+            (_, None) => {
+                let answers: Vec<_> =
+                    answers.iter().map(|(name, error)| format!("{name}: {error}")).collect();
+                Self::Nobody(answers.join("; "))
+            }
+        }
+    }
 }
 
 impl From<Malformed> for LeaderError {
@@ -45,13 +77,17 @@ impl From<LeaderError> for Failure {
             | LeaderError::Behind(_)
             | LeaderError::Refused(_)
             | LeaderError::Unavailable(_)
+            | LeaderError::Unreachable(_)
+            | LeaderError::Silent(_)
+            | LeaderError::OtherLedger(_)
+            | LeaderError::Nobody(_)
             | LeaderError::Protocol(_) => Kind::Unavailable,
         };
         Self::new(kind, error.to_string())
     }
 }
 
-/// The unary calls of the service `Cluster`. Each answers within a deadline or fails with [`LeaderError::Unavailable`], and may
+/// The unary calls of the service `Cluster`. Each answers within a deadline or fails with [`LeaderError::Silent`], and may
 /// have taken effect even then.
 pub trait LeaderClient: Send + Sync {
     /// `Register`.
@@ -59,6 +95,16 @@ pub trait LeaderClient: Send + Sync {
         &self,
         request: v1::RegisterRequest,
     ) -> impl Future<Output = Result<v1::RegisterResponse, LeaderError>> + Send;
+
+    /// `Register`, answered within `patience`: another leader could be asked.
+    fn register_within(
+        &self,
+        request: v1::RegisterRequest,
+        patience: Duration,
+    ) -> impl Future<Output = Result<v1::RegisterResponse, LeaderError>> + Send {
+        let _ = patience;
+        self.register(request)
+    }
 
     /// `Heartbeat`.
     fn heartbeat(

@@ -1,9 +1,13 @@
 //! The follower: its registration, what it pushes, what it replicates. Every method may be called at any time and
 //! any number of times; [`service`] says when.
 
+pub mod addresses;
 pub mod client;
 pub(in crate::cluster) mod instances;
+pub(in crate::cluster) mod kept_leaders;
 pub mod leader_client;
+pub mod leader_set;
+pub mod leaders;
 pub(in crate::cluster) mod metrics;
 pub mod push;
 pub mod service;
@@ -11,12 +15,14 @@ pub(in crate::cluster) mod store;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::cluster::follower::leader_client::{LeaderClient, LeaderError};
+use crate::cluster::follower::leaders::{Call, Leaders};
 use crate::cluster::follower::push::{
     Error, FollowerStore, KEY_USES_MAX, PushTotals, Session, check_leader_ledger, detect_rollback, push_all,
 };
@@ -65,13 +71,24 @@ pub enum Applied {
     Peers(Vec<Peer>),
 }
 
-/// A follower: its store, and a client of its leader.
-pub struct Follower<B, L> {
+/// A session, and the leader that it was made with.
+#[derive(Clone, Debug)]
+pub struct Connected<C> {
+    pub session: Session,
+    pub leader: C,
+    /// Which of this process's sessions: two with one leader may say the same.
+    number: u64,
+}
+
+/// A follower: its store, and the leaders that it may ask.
+pub struct Follower<B, L: Leaders> {
     identity: Registration,
     store: B,
-    leader: L,
+    leaders: L,
     batch_max: usize,
-    session: watch::Sender<Option<Session>>,
+    connected: watch::Sender<Option<Connected<L::Client>>>,
+    /// How many sessions there were.
+    sessions_made: AtomicU64,
     snapshot_reader: Mutex<SnapshotReader>,
     /// A leader of another cluster was reported: once per leader's ledger is enough.
     reported: Mutex<Option<LedgerId>>,
@@ -79,32 +96,87 @@ pub struct Follower<B, L> {
     refused: Mutex<Option<String>>,
 }
 
-impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
-    /// A follower that has not met its leader yet.
-    pub fn new(identity: Registration, store: B, leader: L, batch_max: usize) -> Self {
+impl<B: FollowerStore + Replica, L: Leaders> Follower<B, L> {
+    /// A follower that has not met its leader yet; `leaders` may be a client of a single one.
+    pub fn new(identity: Registration, store: B, leaders: L, batch_max: usize) -> Self {
         Self {
             identity,
             store,
-            leader,
+            leaders,
             batch_max,
-            session: watch::Sender::new(None),
+            connected: watch::Sender::new(None),
+            sessions_made: AtomicU64::new(0),
             snapshot_reader: Mutex::default(),
             reported: Mutex::default(),
             refused: Mutex::default(),
         }
     }
 
-    /// Registers, marks as unsynced what the leader's ledger lacks, and offers this node's copy of the state to a leader that
-    /// has lost its own or the latest part of it. Not while a push is in flight: its acknowledgement might be of the ledger
-    /// before.
+    /// Registers with the first leader that takes this node, marks as unsynced what its ledger lacks, and offers this node's
+    /// copy of the state to a leader that has lost its own or the latest part of it. Not while a push is in flight: its
+    /// acknowledgement might be of the ledger before.
     ///
     /// # Errors
-    /// [`LeaderError::Taken`] when another living process has the id; the leader away; the own database failing.
+    /// [`LeaderError::Taken`] when another living process has the id; all leaders away; the own database failing.
     pub async fn register(&self) -> Result<Session, Error> {
+        let mut misses = Vec::new();
+        for leader in self.leaders.in_turn() {
+            match self.register_with(&leader).await {
+                Ok(session) => return Ok(session),
+                Err(Error::Call(error)) => {
+                    self.leaders.note_miss(&leader, &error);
+                    misses.push((self.leaders.name_of(&leader), error));
+                }
+                Err(error @ Error::Store(_)) => return Err(error),
+            }
+        }
+        Err(LeaderError::of_all(misses).into())
+    }
+
+    async fn register_with(&self, leader: &L::Client) -> Result<Session, Error> {
         let held = self.store.held_version().await?;
         let offer = held.as_ref().filter(|origin| !origin.pristine);
+        let answer = leader.register(self.registration(offer)).await;
+        self.record_refusal(answer.as_ref().err());
+        let answer = answer?;
+        let session = Session {
+            node_id: parse("node_id", &answer.node_id).map_err(LeaderError::from)?,
+            instance: self.identity.instance,
+            leader_id: parse("leader_id", &answer.leader_id).map_err(LeaderError::from)?,
+            ledger: parse("ledger_id", &answer.ledger_id).map_err(LeaderError::from)?,
+            leader_instance: parse_some("leader_instance_id", &answer.leader_instance_id)
+                .map_err(LeaderError::from)?,
+            heartbeat: heartbeat(&answer),
+        };
+        if let Err(refused) = self.leaders.check(leader, &session, self.store.seen_ledger().await?) {
+            self.take_back(leader, &session).await;
+            return Err(refused.into());
+        }
+        if check_leader_ledger(&self.store, session.ledger).await? {
+            tracing::info!(ledger = %session.ledger, "a new ledger at the leader: everything held is pushed");
+        }
+        if let Some(taken) = answer.batches_taken {
+            self.mark_lost_unsynced(taken).await?;
+        }
+        if let Some(origin) = offer.filter(|_| answer.state_wanted) {
+            let pieces = snapshot_to_wire(origin.clone(), Arc::new(self.store.load().await?));
+            let offered = leader.offer_state(pieces).await?;
+            tracing::warn!(
+                adopted = offered.adopted,
+                "the leader has lost some of its state: offered this node's"
+            );
+        }
+        self.leaders.follow(leader, &session);
+        self.leaders.learn(session.ledger, &answer.leaders);
+        let number = self.sessions_made.fetch_add(1, Ordering::Relaxed);
+        let connected = Connected { session: session.clone(), leader: leader.clone(), number };
+        self.connected.send_replace(Some(connected));
+        Ok(session)
+    }
+
+    fn registration(&self, offer: Option<&StateVersion>) -> v1::RegisterRequest {
         let lineage = offer.map(|origin| origin.lineage.as_slice()).unwrap_or_default();
-        let request = v1::RegisterRequest {
+        v1::RegisterRequest {
             node_id: self.identity.node_id.to_string(),
             instance_id: self.identity.instance.to_string(),
             former_instance_ids: self.identity.former.iter().map(InstanceId::to_string).collect(),
@@ -118,35 +190,22 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
             state_lineage: lineage_to_wire(lineage),
             state_lineage_versions: lineage_versions_to_wire(lineage),
             ..v1::RegisterRequest::default()
+        }
+    }
+
+    /// Leaves a leader again that is not followed: its totals need not wait for this node.
+    async fn take_back(&self, leader: &L::Client, session: &Session) {
+        let request = v1::LeaveRequest {
+            node_id: session.node_id.to_string(),
+            instance_id: session.instance.to_string(),
+            unsynced: Some(0),
+            ledger_id: session.ledger.to_string(),
+            leader_instance_id: session.leader_instance_text(),
+            last_batch: 0,
         };
-        let answer = self.leader.register(request).await;
-        self.record_refusal(answer.as_ref().err());
-        let answer = answer?;
-        let session = Session {
-            node_id: parse("node_id", &answer.node_id).map_err(LeaderError::from)?,
-            instance: self.identity.instance,
-            leader_id: parse("leader_id", &answer.leader_id).map_err(LeaderError::from)?,
-            ledger: parse("ledger_id", &answer.ledger_id).map_err(LeaderError::from)?,
-            leader_instance: parse_some("leader_instance_id", &answer.leader_instance_id)
-                .map_err(LeaderError::from)?,
-            heartbeat: heartbeat(&answer),
-        };
-        if check_leader_ledger(&self.store, session.ledger).await? {
-            tracing::info!(ledger = %session.ledger, "a new ledger at the leader: everything held is pushed");
+        if let Err(error) = leader.leave(request).await {
+            tracing::debug!(%error, "a leader that is not followed was not told");
         }
-        if let Some(taken) = answer.batches_taken {
-            self.mark_lost_unsynced(taken).await?;
-        }
-        if let Some(origin) = offer.filter(|_| answer.state_wanted) {
-            let pieces = snapshot_to_wire(origin.clone(), Arc::new(self.store.load().await?));
-            let offered = self.leader.offer_state(pieces).await?;
-            tracing::warn!(
-                adopted = offered.adopted,
-                "the leader has lost some of its state: offered this node's"
-            );
-        }
-        self.session.send_replace(Some(session.clone()));
-        Ok(session)
     }
 
     /// Remembers, and logs once, that the leader refuses this node because another living run has its id. Only the leader can
@@ -175,17 +234,22 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
     /// # Errors
     /// Whatever was in the way; the next round starts where this one ended.
     pub async fn sync_once(&self) -> Result<PushTotals, Error> {
-        let session = match self.session() {
-            Some(session) => session,
-            None => self.register().await?,
-        };
-        let result = push_all(&self.store, &self.leader, &session, self.batch_max).await;
-        if let Err(error) = &result {
-            if let Error::Call(LeaderError::Behind(held)) = error {
-                // Nothing is in flight any more.
-                self.mark_lost_unsynced(*held).await?;
+        if self.connected.borrow().is_none() {
+            self.register().await?;
+        }
+        let Some(connected) = self.connected() else { return Ok(PushTotals::default()) };
+        let Connected { session, leader, .. } = &connected;
+        let result = push_all(&self.store, leader, session, self.batch_max).await;
+        match &result {
+            Ok(pushed) if pushed.total() > 0 => self.leaders.note_answer(leader, Call::Push),
+            Ok(_) => {}
+            Err(error) => {
+                if let Error::Call(LeaderError::Behind(held)) = error {
+                    // Nothing is in flight any more.
+                    self.mark_lost_unsynced(*held).await?;
+                }
+                self.note_failure(&connected, Call::Push, error);
             }
-            self.invalidate_session(&session, error);
         }
         result
     }
@@ -207,7 +271,8 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
     /// The leader away; [`LeaderError::Unknown`]: the next round registers.
     pub async fn heartbeat_once(&self, in_flight: u32, draining: bool) -> Result<Option<bool>, Error> {
         // In this order: what is owed now is owed to the ledger of this session or of a later one, never an earlier.
-        let Some(session) = self.session() else { return Ok(None) };
+        let Some(connected) = self.connected() else { return Ok(None) };
+        let Connected { session, leader, .. } = &connected;
         let status = self.store.sync_status().await?;
         let uses = self.store.take_key_uses(KEY_USES_MAX);
         let key_uses = uses
@@ -227,12 +292,15 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
             last_batch: self.store.last_batch().await?,
             ..v1::HeartbeatRequest::default()
         };
-        match self.leader.heartbeat(request).await {
-            Ok(answer) => Ok(Some(answer.draining)),
+        match leader.heartbeat(request).await {
+            Ok(answer) => {
+                self.leaders.note_answer(leader, Call::Heartbeat);
+                Ok(Some(answer.draining))
+            }
             Err(error) => {
                 self.store.put_back_key_uses(&uses);
                 let error = error.into();
-                self.invalidate_session(&session, &error);
+                self.note_failure(&connected, Call::Heartbeat, &error);
                 Err(error)
             }
         }
@@ -243,7 +311,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
     /// # Errors
     /// The leader away: it will notice the silence.
     pub async fn leave(&self) -> Result<(), Error> {
-        if let Some(session) = self.session.send_replace(None) {
+        if let Some(Connected { session, leader, .. }) = self.connected.send_replace(None) {
             let request = v1::LeaveRequest {
                 node_id: session.node_id.to_string(),
                 instance_id: session.instance.to_string(),
@@ -252,7 +320,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
                 leader_instance_id: session.leader_instance_text(),
                 last_batch: self.store.last_batch().await?,
             };
-            self.leader.leave(request).await?;
+            leader.leave(request).await?;
         }
         Ok(())
     }
@@ -269,6 +337,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
             instance_id: session.instance.to_string(),
             known_version: held.as_ref().map_or(0, |origin| origin.version),
             known_ledger_id: held.map(|origin| origin.ledger.to_string()).unwrap_or_default(),
+            signs_of_life_every: self.leaders.signs_of_life().and_then(|every| every.try_into().ok()),
         })
     }
 
@@ -282,6 +351,9 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
             None => Ok(Applied::Nothing),
             Some(Update::Usage(usage)) => Ok(Applied::Usage(usage)),
             Some(Update::Peers(list)) => {
+                if let Some(session) = self.session() {
+                    self.leaders.learn(session.ledger, &list.leaders);
+                }
                 let peers = list.peers.into_iter().map(peer_from_wire).collect::<Result<_, _>>();
                 Ok(Applied::Peers(peers.map_err(LeaderError::from)?))
             }
@@ -301,7 +373,7 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         if let Some(held) = held.filter(|held| !held.may_become(&origin)) {
             if held.ledger != origin.ledger && origin.goes_back_to(held.ledger) {
                 // That leader has adopted an earlier version from another node: the next registration offers it this one.
-                self.session.send_replace(None);
+                self.connected.send_replace(None);
             } else {
                 self.report_other_cluster(&held, &origin);
             }
@@ -340,26 +412,37 @@ impl<B: FollowerStore + Replica, L: LeaderClient> Follower<B, L> {
         }
     }
 
-    /// A leader that does not know this node, or has lost some of what it acknowledged, is asked anew with the next round.
-    pub fn invalidate_session(&self, session: &Session, error: &Error) {
-        if matches!(error, Error::Call(LeaderError::Unknown(_) | LeaderError::Behind(_))) {
-            self.session.send_if_modified(|held| held.take_if(|held| held == session).is_some());
+    /// A call of a session failed. A leader that does not know this node, or has lost some of what it acknowledged, is asked
+    /// anew with the next round; one that is away, if others can be asked, is asked for nothing more.
+    pub fn note_failure(&self, connected: &Connected<L::Client>, call: Call, error: &Error) {
+        let Error::Call(error) = error else { return };
+        let is_over = matches!(error, LeaderError::Unknown(_) | LeaderError::Behind(_))
+            || self.leaders.note_failure(&connected.leader, call, error);
+        if is_over {
+            let is_it = |held: &mut Connected<L::Client>| held.number == connected.number;
+            self.connected.send_if_modified(|held| held.take_if(is_it).is_some());
         }
     }
 
     #[must_use]
     pub fn session(&self) -> Option<Session> {
-        self.session.borrow().clone()
+        self.connected.borrow().as_ref().map(|connected| connected.session.clone())
     }
 
     #[must_use]
-    pub fn sessions(&self) -> watch::Receiver<Option<Session>> {
-        self.session.subscribe()
+    pub fn connected(&self) -> Option<Connected<L::Client>> {
+        self.connected.borrow().clone()
+    }
+
+    /// Changes with the session.
+    #[must_use]
+    pub fn sessions(&self) -> watch::Receiver<Option<Connected<L::Client>>> {
+        self.connected.subscribe()
     }
 
     #[must_use]
-    pub fn leader(&self) -> &L {
-        &self.leader
+    pub fn leaders(&self) -> &L {
+        &self.leaders
     }
 
     #[must_use]

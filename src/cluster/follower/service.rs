@@ -14,25 +14,28 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
+use crate::cluster::follower::Follower;
 use crate::cluster::follower::client::GrpcLeaderClient;
 use crate::cluster::follower::instances::{begin_instance, forget_previous_instances, former_names};
-use crate::cluster::follower::leader_client::LeaderError;
+use crate::cluster::follower::kept_leaders::keep_leaders;
+use crate::cluster::follower::leader_set::LeaderSet;
 use crate::cluster::follower::metrics::FollowerMetrics;
-use crate::cluster::follower::push::{Error, Session};
 use crate::cluster::follower::store::FollowerDatabase;
-use crate::cluster::follower::{Applied, Follower};
 use crate::cluster::registration::Registration;
 use crate::cluster::retry::Backoff;
 use crate::cluster::task::{Task, pause};
-use crate::cluster::usage::remote::{RemoteUsage, restore_share, set_node_share, share_to_text};
+use crate::cluster::usage::remote::{RemoteUsage, restore_share, share_to_text};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
+use crate::domain::leader_url::LeaderUrl;
 use crate::domain::peer::Peer;
 use crate::ledger::Ledger;
 use crate::quota::Quota;
 use crate::store::{MetaKey, MetaRepo, Store};
-use crate::telemetry::scrape::gauge;
+use crate::telemetry::scrape::{gauge, gauges};
+
+mod watch;
 
 /// How long a push waits after the first new record, so that others go with it.
 const COALESCE_FOR: Duration = Duration::from_millis(20);
@@ -40,12 +43,12 @@ const COALESCE_FOR: Duration = Duration::from_millis(20);
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often what other nodes have used is written to the database, for a restart without the leader.
 const PERSIST_EVERY: Duration = Duration::from_secs(5);
-/// A watch is opened again after so many heartbeat intervals without a message.
-const MISSED_HEARTBEATS_MAX: u32 = 3;
+/// Nodes that have lost their leader come to another within so many first waits: from 150 to 450 ms later.
+const SPREAD: u32 = 3;
 
 /// What a follower is made of.
 pub struct Dependencies {
-    pub client: GrpcLeaderClient,
+    pub leaders: LeaderSet<GrpcLeaderClient>,
     /// The URL of its HTTP side for clients.
     pub addr: String,
     /// Its share of traffic, and of limits per minute.
@@ -74,7 +77,7 @@ pub struct FollowerService {
 }
 
 struct Inner {
-    follower: Follower<FollowerDatabase, GrpcLeaderClient>,
+    follower: Follower<FollowerDatabase, LeaderSet<GrpcLeaderClient>>,
     id: NodeId,
     context: Context,
     peers: Mutex<Vec<Peer>>,
@@ -131,7 +134,7 @@ pub async fn start(id: NodeId, deps: Dependencies) -> Result<(FollowerService, V
     let drained = MetaRepo::on(&deps.store).get(MetaKey::Drained).await?.is_some();
     let disk = FollowerDatabase::new(deps.store.clone(), deps.ledger.clone(), deps.accounts);
     let inner = Arc::new(Inner {
-        follower: Follower::new(identity, disk, deps.client, deps.sync_batch),
+        follower: Follower::new(identity, disk, deps.leaders, deps.sync_batch),
         id,
         context: Context {
             weight: deps.weight,
@@ -171,6 +174,12 @@ impl FollowerService {
         self.inner.peers.lock().clone()
     }
 
+    /// The leader that is followed, or was last; none: this node has met none yet.
+    #[must_use]
+    pub fn leader_id(&self) -> Option<NodeId> {
+        self.inner.follower.leaders().followed().map(|(leader, _)| leader)
+    }
+
     /// How the leader's HTTP side is reached, once this node has heard from it.
     #[must_use]
     pub fn leader_addr(&self) -> Option<String> {
@@ -181,9 +190,10 @@ impl FollowerService {
     /// Why nobody can be known here: none of the leader's users have come yet. None: they have.
     #[must_use]
     pub fn no_accounts_yet(&self) -> Option<String> {
-        let leader = self.inner.follower.leader().address();
         let known = self.inner.has_accounts.load(Ordering::Relaxed);
-        (!known).then(|| format!("the node has not heard from its leader at {leader} yet: it knows no users"))
+        let leaders = self.inner.follower.leaders();
+        (!known)
+            .then(|| format!("the node has not heard from its leader at {leaders} yet: it knows no users"))
     }
 
     /// Why this node should get no traffic; none: it may.
@@ -248,6 +258,11 @@ impl Collector for FollowerService {
         gauge(to, "sproxy_cluster_registered", "Whether the leader knows this node.", is_registered)?;
         let help = "How long ago the leader was last heard of.";
         gauge(to, "sproxy_cluster_leader_silent_seconds", help, silent)?;
+        let followed = self.inner.follower.leaders().followed();
+        let labels =
+            |(leader, at): (NodeId, LeaderUrl)| [("leader", leader.to_string()), ("address", at.to_string())];
+        let followed = followed.map(|followed| (labels(followed), 1));
+        gauges(to, "sproxy_cluster_following", "The leader that is followed, or was last.", followed)?;
         gauge(to, "sproxy_cluster_stale", "Whether that is longer than cluster.max_staleness.", is_stale)
     }
 }
@@ -256,6 +271,7 @@ impl Inner {
     /// Pushes what is owed: when there is something new, at the latest after the interval, and after failures with
     /// growing waits. When asked to stop, it pushes once more and leaves the cluster.
     async fn run_sync(self: Arc<Self>, stop: CancellationToken) {
+        let mut sessions = self.follower.sessions();
         let mut retry = Backoff::new();
         let mut is_away = false;
         while !stop.is_cancelled() {
@@ -276,15 +292,26 @@ impl Inner {
                         self.context.ledger.nudged().await;
                         tokio::time::sleep(COALESCE_FOR).await;
                     };
-                    let _ = stop.run_until_cancelled(timeout(self.context.sync_interval, new)).await;
+                    let due = timeout(self.context.sync_interval, new);
+                    let lost = sessions.wait_for(Option::is_none);
+                    let is_lost = stop.run_until_cancelled(async {
+                        tokio::select! {
+                            _ = due => false,
+                            _ = lost => true,
+                        }
+                    });
+                    if is_lost.await == Some(true) {
+                        pause(spread(&mut retry), &stop).await;
+                    }
                 }
                 Err(error) => {
                     self.metrics.failures.inc();
                     if !std::mem::replace(&mut is_away, true) {
-                        let leader = self.follower.leader().address();
-                        tracing::warn!(leader, %error, "cannot push usage to the leader; it is kept and tried again");
+                        let leader = self.follower.leaders();
+                        tracing::warn!(%leader, %error, "cannot push usage to the leader; it is kept and tried again");
                     }
-                    pause(retry.wait(), &stop).await;
+                    let is_lost = had_session && self.follower.session().is_none();
+                    pause(if is_lost { spread(&mut retry) } else { retry.wait() }, &stop).await;
                 }
             }
         }
@@ -314,6 +341,14 @@ impl Inner {
         {
             tracing::warn!(%error, "this run could not be written down");
         }
+        self.keep_leaders().await;
+    }
+
+    async fn keep_leaders(&self) {
+        let (leaders, now) = (self.follower.leaders(), self.context.clock.now());
+        if let Err(error) = keep_leaders(leaders, &self.context.store, now).await {
+            tracing::warn!(%error, "the leaders could not be written down; a start without those of the configuration will not know the others");
+        }
     }
 
     /// A heartbeat as often as the leader wants one, and at once after a registration or with news.
@@ -342,62 +377,6 @@ impl Inner {
             };
             let _ = stop.run_until_cancelled(due).await;
         }
-    }
-
-    /// Applies what the leader sends.
-    async fn run_watch(self: Arc<Self>, stop: CancellationToken) {
-        let mut sessions = self.follower.sessions();
-        let mut retry = Backoff::new();
-        while !stop.is_cancelled() {
-            let session = sessions.borrow_and_update().clone();
-            let Some(session) = session else {
-                let _ = stop.run_until_cancelled(sessions.changed()).await;
-                continue;
-            };
-            let Some(ended) = stop.run_until_cancelled(self.watch_once(&session, &mut retry)).await else {
-                return;
-            };
-            if let Err(error) = ended {
-                self.follower.invalidate_session(&session, &error);
-                tracing::debug!(%error, "the leader's news broke off; asking anew");
-            }
-            pause(retry.wait(), &stop).await;
-        }
-    }
-
-    async fn watch_once(&self, session: &Session, retry: &mut Backoff) -> Result<(), Error> {
-        let request = self.follower.watch_request(session).await?;
-        let mut stream = self.follower.leader().watch(request).await?;
-        loop {
-            let limit = session.heartbeat * MISSED_HEARTBEATS_MAX;
-            let message = timeout(limit, stream.message()).await;
-            let message = message
-                .map_err(|_| LeaderError::Unavailable("no news, not even that there are none".to_owned()))?;
-            let message = message.map_err(|status| crate::cluster::follower::client::call_error(&status))?;
-            let Some(message) = message else { return Ok(()) };
-            retry.reset();
-            self.note_contact();
-            match self.follower.apply(message).await? {
-                Applied::Nothing => {}
-                Applied::Accounts => self.has_accounts.store(true, Ordering::Relaxed),
-                Applied::Usage(usage) => {
-                    let heard = self.remote_usage.lock().apply(usage, &self.context.quota);
-                    heard.map_err(LeaderError::from)?;
-                }
-                Applied::Peers(peers) => self.apply_peers(peers).await,
-            }
-        }
-    }
-
-    async fn apply_peers(&self, peers: Vec<Peer>) {
-        set_node_share(&self.context.quota, &self.id, self.context.weight, &peers);
-        let own = peers.iter().find(|peer| peer.id == self.id);
-        // One that leaves is listed as draining by its own word.
-        let draining = own.map(|own| own.draining).filter(|_| !self.leaving.load(Ordering::Relaxed));
-        if let Some(draining) = draining {
-            self.note_drained(draining).await;
-        }
-        *self.peers.lock() = peers;
     }
 
     /// What an admin wants, also for a start without the leader.
@@ -465,4 +444,9 @@ impl Inner {
     fn leader_name(&self) -> String {
         self.follower.session().map_or_else(|| "none".to_owned(), |session| session.leader_id.to_string())
     }
+}
+
+/// How long a node waits before it looks for another leader, for those that have lost one with it not to come all at once.
+fn spread(retry: &mut Backoff) -> Duration {
+    retry.wait().max(Backoff::new().wait() * SPREAD)
 }

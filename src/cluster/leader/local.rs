@@ -16,6 +16,12 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 pub(super) struct LocalClient<B>(pub(super) Arc<Leader<B>>);
 
+impl<B> Clone for LocalClient<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl<B: LeaderStore> LeaderClient for LocalClient<B> {
     async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, LeaderError> {
         within(self.0.register(request)).await

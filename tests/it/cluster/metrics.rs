@@ -53,6 +53,7 @@ cluster_usage_duplicates_total counter
 cluster_usage_rejected_total counter
 ";
 const OF_A_FOLLOWER: &str = "\
+cluster_following gauge
 cluster_leader_silent_seconds gauge
 cluster_registered gauge
 cluster_registrations_total counter

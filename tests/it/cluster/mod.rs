@@ -16,6 +16,7 @@ mod floor;
 mod grpc;
 mod incomplete;
 mod intake;
+mod leaders;
 mod metrics;
 mod newcomers;
 mod overrun;

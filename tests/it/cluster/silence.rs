@@ -1,8 +1,14 @@
 //! A leader or a follower that says nothing any more, though nobody has closed its connection.
 
-use serde_json::json;
-use tokio::net::TcpListener;
+use std::time::Duration;
 
+use serde_json::json;
+use sproxy::wire::v1;
+use sproxy::wire::v1::cluster_client::ClusterClient;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::grpc::{channel, registration};
 use super::{ask, booked, follower_behind, follower_of, leader, peer, ready};
 use crate::harness::{Link, Mock, Mode, Node, Speaker, until};
 
@@ -59,4 +65,37 @@ async fn a_network_that_loses_everything_and_closes_nothing_is_noticed_by_both_s
     link.set(Mode::Open);
     booked(&one, 1).await;
     ready(&two).await;
+}
+
+/// As in a cluster of many nodes: before a heartbeat's time has passed, that of another node has come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_with_nothing_to_tell_says_so_however_often_it_hears_of_other_nodes() {
+    let mock = Mock::start().await;
+    let one = leader(&mock).await;
+    let mut cluster = ClusterClient::new(channel(&one).await);
+    let (two, three) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    let ledger = cluster.register(registration("sp-2", two)).await.unwrap().into_inner().ledger_id;
+    cluster.register(registration("sp-3", three)).await.unwrap();
+    let request = v1::WatchStateRequest {
+        node_id: "sp-2".to_owned(),
+        instance_id: two.to_string(),
+        ..v1::WatchStateRequest::default()
+    };
+    let beat = v1::HeartbeatRequest {
+        node_id: "sp-3".to_owned(),
+        instance_id: three.to_string(),
+        ledger_id: ledger,
+        ..v1::HeartbeatRequest::default()
+    };
+    let mut news = cluster.watch_state(request).await.unwrap().into_inner();
+    let mut told = 0;
+    until("five messages more than there is news", async || {
+        cluster.heartbeat(beat.clone()).await.unwrap();
+        while let Ok(message) = timeout(Duration::from_millis(1), news.message()).await {
+            message.unwrap().expect("the stream goes on");
+            told += 1;
+        }
+        (told >= 10).then_some(())
+    })
+    .await;
 }

@@ -38,6 +38,7 @@ pub struct Link {
 /// What a link has done to connections.
 #[derive(Debug, Default)]
 struct Seen {
+    opened: AtomicU64,
     cut: AtomicU64,
     swallowed_bytes: AtomicU64,
     given_up_by_follower: AtomicU64,
@@ -81,6 +82,11 @@ impl Link {
         self.mode.send_replace(mode);
     }
 
+    /// Connections that a follower has opened, or tried to.
+    pub fn opened(&self) -> u64 {
+        self.seen.opened.load(Ordering::Relaxed)
+    }
+
     /// Connections that were open and were cut.
     pub fn cut(&self) -> u64 {
         self.seen.cut.load(Ordering::Relaxed)
@@ -110,6 +116,7 @@ async fn relay(listener: TcpListener, leader: SocketAddr, mode: watch::Receiver<
     let mut lines = JoinSet::new();
     while let Ok((follower, _)) = listener.accept().await {
         while lines.try_join_next().is_some() {}
+        seen.opened.fetch_add(1, Ordering::Relaxed);
         if *mode.borrow() == Mode::Cut {
             let _gone_already = follower.set_zero_linger();
             continue;
