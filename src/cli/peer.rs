@@ -1,6 +1,7 @@
 //! `sproxy peer`: the nodes of the cluster as the registry knows them.
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::client::Query;
 use super::error::Error;
@@ -19,7 +20,7 @@ pub struct PeerArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Every node: its address, when it was last seen, what it still owes
+    /// Every node: whether it leads, its address, when it was last seen, what it still owes; of a follower also whom it follows
     List,
     /// Take a node out of traffic until it is undrained: its /readyz says 503, and what still comes is served
     Drain {
@@ -44,9 +45,13 @@ pub async fn run(args: PeerArgs) -> Result<(), Error> {
     let (client, output) = (args.session.client()?, args.session.output());
     match args.action {
         Action::List => {
-            let peers = client.all(&["admin", "v1", PEERS], &Query::new()).await?;
+            let mut peers = client.all(&["admin", "v1", PEERS], &Query::new()).await?;
+            if !output.is_json() {
+                peers.iter_mut().for_each(mark_followed);
+            }
             let columns = [
                 text("id", "id"),
+                text("role", "role"),
                 text("address", "addr"),
                 count("weight", "weight"),
                 yes_no("active", "is_active"),
@@ -79,5 +84,12 @@ pub async fn run(args: PeerArgs) -> Result<(), Error> {
             let answer = client.delete(&["admin", "v1", PEERS, &id]).await?;
             output.done(&answer, &format!("{id} is forgotten"))
         }
+    }
+}
+
+/// A follower tells which of the leaders it follows.
+fn mark_followed(peer: &mut Value) {
+    if peer["followed"] == json!(true) {
+        peer["role"] = json!("leader (followed)");
     }
 }

@@ -24,6 +24,13 @@ pub struct PeerView {
     id: String,
     /// How clients reach it.
     addr: String,
+    /// Whether it leads. Leaders that share a database are several.
+    role: PeerRole,
+    /// The node that answers is a follower, and this is the leader that it follows.
+    followed: bool,
+    /// How other nodes reach it as one of several leaders.
+    #[schema(required)]
+    leads_at: Option<String>,
     /// Its share of traffic relative to the others.
     weight: u32,
     /// Heard of within three heartbeats, and has not left.
@@ -45,11 +52,24 @@ pub struct PeerView {
     version: String,
 }
 
-impl From<Peer> for PeerView {
-    fn from(peer: Peer) -> Self {
+/// What a node is in the cluster.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum PeerRole {
+    Leader,
+    Follower,
+}
+
+impl PeerView {
+    fn of(peer: Peer, state: &ControlState) -> Self {
+        let is_present_leader = state.cluster.leader().is_some_and(|leader| leader == peer.id);
+        let leads = is_present_leader || peer.leads_at.is_some();
         Self {
+            followed: is_present_leader && peer.id != state.node,
             id: peer.id.to_string(),
             addr: peer.addr,
+            role: if leads { PeerRole::Leader } else { PeerRole::Follower },
+            leads_at: peer.leads_at,
             weight: peer.weight,
             is_active: peer.is_active,
             draining: peer.draining,
@@ -66,7 +86,8 @@ impl From<Peer> for PeerView {
 #[utoipa::path(get, path = "/admin/v1/peers", tag = "peers",
     responses((status = 200, description = "Every node", body = List<PeerView>), ReadErrors))]
 pub async fn list(State(state): State<ControlState>, _: Admin) -> ApiResult<Json<List<PeerView>>> {
-    Ok(Json(List::whole(state.cluster.peers().into_iter().map(PeerView::from).collect())))
+    let peers = state.cluster.peers().into_iter().map(|peer| PeerView::of(peer, &state));
+    Ok(Json(List::whole(peers.collect())))
 }
 
 /// Take a node out of traffic until it is undrained, restarts included: its `/readyz` says 503, and what still comes is served.
@@ -123,7 +144,7 @@ async fn set_draining(
     let action = if draining { "peer.drain" } else { "peer.undrain" };
     let (before, after) = (json!(null), json!({"draining": draining}));
     state.accounts.note(&Actor::from(admin), action, format!("peer {id}"), before, after).await?;
-    Ok(Json(peer.into()))
+    Ok(Json(PeerView::of(peer, state)))
 }
 
 fn parse(id: &str) -> ApiResult<NodeId> {

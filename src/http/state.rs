@@ -49,6 +49,9 @@ pub trait Cluster: Send + Sync {
     /// Every peer, by id.
     fn peers(&self) -> Vec<Peer>;
 
+    /// The leader that this node follows, now or last; itself, if it leads. `None`: a follower that has met none yet.
+    fn leader(&self) -> Option<NodeId>;
+
     /// Why no credential can be checked here: a follower that has not received any users yet. `None` if it can.
     fn no_accounts_yet(&self) -> Option<String>;
 

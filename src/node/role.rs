@@ -45,6 +45,13 @@ impl Cluster for Role {
         }
     }
 
+    fn leader(&self) -> Option<NodeId> {
+        match self {
+            Self::Leader(leader) => Some(leader.own_peer().id),
+            Self::Follower(follower) => follower.leader_id(),
+        }
+    }
+
     fn complete_through(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Failure>> {
         let known = match self {
             Self::Leader(leader) => leader.complete_through(),

@@ -71,6 +71,10 @@ impl Cluster for Alone {
         Vec::new()
     }
 
+    fn leader(&self) -> Option<NodeId> {
+        None
+    }
+
     fn complete_through(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Failure>> {
         Box::pin(async { Ok(Some(self.0)) })
     }
