@@ -24,7 +24,17 @@ impl LeaderUrl {
     /// Whether the leader is on this very machine, whatever names mean elsewhere.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.0.parse::<http::Uri>().is_ok_and(|url| url.host().is_some_and(is_loopback))
+        self.host_is(is_loopback)
+    }
+
+    /// Whether the host is what somebody listens on, `0.0.0.0` or `[::]`, and nobody can be reached at.
+    #[must_use]
+    pub fn is_unspecified(&self) -> bool {
+        self.host_is(|host| ip(host).is_some_and(|ip| ip.is_unspecified()))
+    }
+
+    fn host_is(&self, rule: impl Fn(&str) -> bool) -> bool {
+        self.0.parse::<http::Uri>().is_ok_and(|url| url.host().is_some_and(rule))
     }
 
     #[must_use]
@@ -35,8 +45,11 @@ impl LeaderUrl {
 
 /// Whether a host, as URLs have it, is this very machine.
 fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || ip(host).is_some_and(|ip| ip.is_loopback())
+}
+
+fn ip(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 impl FromStr for LeaderUrl {
@@ -106,5 +119,9 @@ mod tests {
         let is_near = |text: &str| text.parse::<LeaderUrl>().is_ok_and(|url| url.is_loopback());
         assert!(is_near("http://127.0.0.9:1") && is_near("http://[::1]:1") && is_near("https://LocalHost"));
         assert!(!is_near("http://10.0.0.1:1") && !is_near("http://localhost.example:1"));
+        let is_nowhere = |text: &str| text.parse::<LeaderUrl>().is_ok_and(|url| url.is_unspecified());
+        assert!(
+            is_nowhere("http://0.0.0.0:1") && is_nowhere("https://[::]:1") && !is_nowhere("http://[::1]:1")
+        );
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::body_memory;
 use super::error::Error;
+use super::leaders::{self, Leaders};
 use super::limits::LimitsKeeper;
 use super::metrics;
 use super::reload::Reloader;
@@ -23,12 +24,10 @@ use super::supervisor::{Stage, Supervisor};
 use super::waiting::EarlyListener;
 use super::{LocalAddress, allocator, data_dir_lock, database, emergency, identity};
 use crate::accounts::{self, Accounts};
-use crate::cluster::follower::client::{ClientTls, GrpcLeaderClient, leaders_at};
-use crate::cluster::follower::leader_set::LeaderSet;
+use crate::cluster::leader::Spool;
 use crate::cluster::leader::service::Books;
-use crate::cluster::leader::{self, Spool};
 use crate::cluster::{self};
-use crate::config::{Config, LeaderUrls, Secret, Sources};
+use crate::config::{Config, Secret, Sources};
 use crate::dialect::default_target;
 use crate::domain::clock::Clock;
 use crate::domain::ids::NodeId;
@@ -62,9 +61,6 @@ pub(super) struct Node {
     /// The lock on the database.
     pub(super) lock: Arc<DatabaseLock>,
 }
-
-/// Whom a follower may follow.
-type Leaders = LeaderSet<GrpcLeaderClient>;
 
 /// What every part of a node is built from.
 struct SharedParts {
@@ -162,7 +158,7 @@ async fn foundation(
     let scheme = if early_listener.tls.is_some() { "https" } else { "http" };
     let addr = config.cluster.advertise.clone();
     let addr = addr.unwrap_or_else(|| format!("{scheme}://{}", early_listener.address));
-    let link = config.cluster.leader.as_ref().map(|leaders| link(config, leaders)).transpose()?;
+    let link = config.cluster.leader.as_ref().map(|urls| leaders::to_follow(config, urls)).transpose()?;
     if let Some(leaders) = &link {
         cluster::restore_leaders(leaders, &store, clock.now()).await?;
     }
@@ -204,12 +200,6 @@ async fn foundation(
     Ok((base, link, writer))
 }
 
-fn link(config: &Config, leaders: &LeaderUrls) -> Result<Leaders, Error> {
-    let tls = config.cluster.tls.as_ref().map(ClientTls::read).transpose().map_err(Error::Unusable)?;
-    let secret = config.cluster.secret.as_ref().map(Secret::expose);
-    leaders_at(leaders.iter().cloned().collect(), secret, tls).map_err(Error::Unusable)
-}
-
 async fn start_leader(
     config: &Config,
     base: &SharedParts,
@@ -221,11 +211,11 @@ async fn start_leader(
         Some(spool) => Books::Spool(Box::new(Spool {
             store: spool.clone(),
             ledger: base.ledger.clone(),
-            leads_at: leads_at(config, listener.as_ref(), tls.is_some())?,
+            leads_at: leaders::own_url(config, listener.as_ref(), tls.is_some())?,
             sync_interval: config.cluster.sync_interval,
             sync_batch: config.cluster.sync_batch,
             in_flight: in_flight(&base.ledger),
-            connect: connect(config)?,
+            connect: leaders::connect(config)?,
         })),
     };
     let deps = cluster::leader::service::Dependencies {
@@ -283,37 +273,12 @@ async fn start_follower(
     Ok(Role::Follower(follower))
 }
 
-/// How a leader asks the others.
-fn connect(config: &Config) -> Result<leader::Connect, Error> {
-    let tls = config.cluster.tls.as_ref().map(ClientTls::read).transpose().map_err(Error::Unusable)?;
-    let secret = config.cluster.secret.clone();
-    Ok(Arc::new(move |address| {
-        let secret = secret.as_ref().map(Secret::expose);
-        GrpcLeaderClient::new(address, secret, tls.as_ref()).map_err(|error| error.to_string())
-    }))
-}
-
 /// How many requests are being answered.
 fn in_flight(ledger: &Ledger) -> Arc<dyn Fn() -> u32 + Send + Sync> {
     let ledger = ledger.clone();
     Arc::new(move || {
         let books = ledger.stats();
         u32::try_from(books.taken.saturating_sub(books.queued)).unwrap_or(u32::MAX)
-    })
-}
-
-/// The URL of this leader's gRPC side for other nodes.
-fn leads_at(config: &Config, listener: Option<&TcpListener>, is_tls: bool) -> Result<String, Error> {
-    if let Some(url) = &config.cluster.advertise_grpc {
-        return Ok(url.clone());
-    }
-    let bound = listener.map(TcpListener::local_addr).transpose()?.unwrap_or(config.cluster.listen);
-    let named = config.cluster.advertise.as_deref().and_then(|url| url.parse::<http::Uri>().ok());
-    let host = named.as_ref().and_then(http::Uri::host);
-    let scheme = if is_tls { "https" } else { "http" };
-    Ok(match host {
-        Some(host) => format!("{scheme}://{host}:{}", bound.port()),
-        None => format!("{scheme}://{bound}"),
     })
 }
 

@@ -1,9 +1,8 @@
 //! The name of this node.
 
 use super::error::Error;
+use super::leaders::Leaders;
 use super::waiting::EarlyListener;
-use crate::cluster::follower::client::GrpcLeaderClient;
-use crate::cluster::follower::leader_set::LeaderSet;
 use crate::cluster::{self, leader};
 use crate::config::{Config, Secret};
 use crate::domain::clock::Clock;
@@ -17,7 +16,7 @@ const FIRST: &str = "sp-1";
 pub(super) async fn of_alone(
     config: &Config,
     store: &Store,
-    link: Option<&LeaderSet<GrpcLeaderClient>>,
+    link: Option<&Leaders>,
     addr: &str,
     early_listener: &EarlyListener,
 ) -> Result<NodeId, Error> {

@@ -9,6 +9,7 @@ mod emergency;
 mod error;
 mod fd_limit;
 mod identity;
+mod leaders;
 mod limits;
 mod local_address;
 mod metrics;

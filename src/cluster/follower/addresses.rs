@@ -280,14 +280,17 @@ impl Addresses {
         }
     }
 
-    /// Never one without TLS beside a configuration with it: `cluster.secret` would travel in clear.
+    /// Never one without TLS beside a configuration with it: `cluster.secret` would travel in clear. Nor one that means this
+    /// very machine here, and another where it comes from.
     fn take_over(&mut self, learned: Vec<LeaderUrl>) -> bool {
         let is_tls = self.configured.iter().any(LeaderUrl::is_tls);
+        let is_near = self.configured.iter().any(LeaderUrl::is_loopback);
+        let may_be_used = |url: &LeaderUrl| {
+            (url.is_tls() || !is_tls) && (is_near || !url.is_loopback()) && !url.is_unspecified()
+        };
         let mut known: BTreeSet<LeaderUrl> = self.configured.iter().cloned().collect();
-        let mut learned: Vec<_> = learned
-            .into_iter()
-            .filter(|url| (url.is_tls() || !is_tls) && known.insert(url.clone()))
-            .collect();
+        let mut learned: Vec<_> =
+            learned.into_iter().filter(|url| may_be_used(url) && known.insert(url.clone())).collect();
         learned.truncate(LEARNED_MAX);
         let is_news = learned != self.learned;
         self.learned = learned;

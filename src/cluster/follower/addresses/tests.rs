@@ -1,3 +1,5 @@
+//! What the rules say of addresses, one after the other.
+
 use uuid::Uuid;
 
 use super::*;
@@ -146,6 +148,19 @@ fn a_secret_that_travels_under_tls_never_travels_without() {
     let mut plain = Addresses::new(urls(&["a"]));
     plain.learn([(node("sp-3"), url("https://c"))]);
     assert_eq!(plain.all(), urls(&["a", "https://c"]), "more is no harm");
+}
+
+#[test]
+fn what_means_this_very_machine_is_not_learned_from_another() {
+    let told = |configured: &str| {
+        let mut addresses = Addresses::new(urls(&[configured]));
+        let names = ["http://127.0.0.1:9001", "http://[::1]:9001", "http://0.0.0.0:9001", "b"];
+        addresses.learn(names.map(|name| (node("sp-2"), url(name))));
+        addresses.learned().to_vec()
+    };
+    assert_eq!(told("a"), urls(&["b"]));
+    let near = ["http://127.0.0.1:9001", "http://[::1]:9001", "b"];
+    assert_eq!(told("http://localhost:9001"), urls(&near));
 }
 
 #[test]
