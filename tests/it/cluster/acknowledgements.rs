@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{ask, booked, follower_behind, leader, leader_setup, metric, settled};
+use super::{ask, booked, follower_behind, leader, leader_behind_links, metric, settled};
 use crate::harness::postgres::Postgres;
 use crate::harness::{Link, Mock, Mode, Node, until};
 
@@ -17,8 +17,7 @@ async fn what_the_leader_committed_and_could_not_say_is_pushed_again_and_counted
 async fn a_leader_on_postgresql_counts_it_once_too() {
     let Some(server) = Postgres::shared() else { return };
     let mock = Mock::start().await;
-    let url = format!("url = \"{}\"", server.new_database());
-    let one = leader_setup(&mock).section("store", &url).start().await;
+    let one = leader_behind_links(&mock, &server.new_database()).start().await;
     lose_an_acknowledgement(&mock, one).await;
 }
 

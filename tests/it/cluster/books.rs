@@ -6,8 +6,8 @@ use tonic::Code;
 
 use super::grpc::{channel, registration};
 use super::{
-    Traffic, ask, booked, compare_books, follower, follower_behind, follower_setup, leader, leader_setup,
-    peer, ready, settled,
+    Traffic, ask, booked, compare_books, follower, follower_behind, follower_setup, leader,
+    leader_behind_links, peer, ready, settled,
 };
 use crate::harness::postgres::Postgres;
 use crate::harness::{Link, Mock, Mode, Node, time, until};
@@ -23,8 +23,7 @@ async fn nodes_killed_again_and_again_under_load_lose_nothing_and_book_nothing_t
 async fn the_same_holds_for_a_leader_on_postgresql() {
     let Some(server) = Postgres::shared() else { return };
     let mock = Mock::start().await;
-    let url = format!("url = \"{}\"", server.new_database());
-    let one = leader_setup(&mock).section("store", &url).start().await;
+    let one = leader_behind_links(&mock, &server.new_database()).start().await;
     kill_under_load(&mock, one).await;
 }
 

@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Traffic, compare_books, follower_behind, leader, leader_setup, metric, ready, settled};
+use super::{Traffic, compare_books, follower_behind, leader, leader_behind_links, metric, ready, settled};
 use crate::harness::postgres::Postgres;
 use crate::harness::{DEADLINE, Link, Mock, Mode, Node, until};
 
@@ -31,8 +31,7 @@ async fn whatever_dies_and_whatever_the_network_does_every_answer_is_booked_once
 async fn it_is_with_the_leaders_books_on_postgresql_too() {
     let Some(server) = Postgres::shared() else { return };
     let mock = Mock::start().await;
-    let url = format!("url = \"{}\"", server.new_database());
-    let one = leader_setup(&mock).section("store", &url).start().await;
+    let one = leader_behind_links(&mock, &server.new_database()).start().await;
     chaos(&mock, one).await;
 }
 

@@ -4,7 +4,10 @@
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::{PACE, ask, booked, follower, follower_behind, leader, leader_setup, metric, peer, ready};
+use super::{
+    PACE, ask, booked, follower, follower_behind, leader, leader_behind_links, leader_setup, metric, peer,
+    ready,
+};
 use crate::cli::plain;
 use crate::harness::postgres::Postgres;
 use crate::harness::{Link, Mock, Mode, Node, time, until};
@@ -15,8 +18,7 @@ async fn unsynced(node: &Node) -> usize {
 
 async fn leader_on_postgresql(mock: &Mock) -> Option<(Node, std::sync::Arc<Postgres>)> {
     let server = Postgres::shared()?;
-    let url = format!("url = \"{}\"", server.new_database());
-    Some((leader_setup(mock).section("store", &url).start().await, server))
+    Some((leader_behind_links(mock, &server.new_database()).start().await, server))
 }
 
 /// In the database of a node that does not run.

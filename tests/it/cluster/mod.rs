@@ -55,6 +55,13 @@ fn leader_setup(mock: &Mock) -> Setup {
     quiet(Setup::with_targets_at(&mock.url()).section("cluster", PACE))
 }
 
+/// A leader on PostgreSQL that followers reach only as they are told to: an address that they learn from it would lead
+/// around a link.
+fn leader_behind_links(mock: &Mock, url: &str) -> Setup {
+    let nowhere = "advertise_grpc = \"http://127.0.0.1:9\"";
+    leader_setup(mock).section("store", &format!("url = \"{url}\"")).section("cluster", nowhere)
+}
+
 fn follower_setup(mock: &Mock, leader: &Node) -> Setup {
     follower_of(mock, &format!("http://{}", leader.grpc.expect("a leader serves gRPC")))
 }
