@@ -17,7 +17,7 @@ use crate::domain::ids::{Jti, UserId};
 use crate::domain::principal::{Credential, Principal};
 use crate::domain::quota::Allowance;
 use crate::domain::user::Role;
-use crate::store::AccountsState;
+use crate::store::{AccountsState, EndedSession};
 
 /// Size of the cache of verified tokens. Verifying a signature costs more than the rest of a request.
 const REMEMBERED_TOKENS: usize = 8_192;
@@ -86,6 +86,7 @@ impl Authenticator {
         self.directory.replace(&state.users, &state.groups, &state.keys);
         let keys: Vec<_> = state.token_keys.iter().map(|key| PublicKey(key.public)).collect();
         self.set_public_keys(&keys);
+        self.end_sessions(&state.ended_sessions);
     }
 
     /// Replaces the public keys. Tokens of keys that are gone are refused from now on.
@@ -97,9 +98,11 @@ impl Authenticator {
         self.verified.write().clear();
     }
 
-    /// Refuses the access tokens of a session, the last of which expires at `until`.
-    pub fn end_session(&self, session: Jti, until: Timestamp) {
-        self.ended.write().insert(session, until);
+    /// Refuses the access tokens of sessions. What has ended stays so.
+    pub fn end_sessions(&self, sessions: &[EndedSession]) {
+        if !sessions.is_empty() {
+            self.ended.write().extend(sessions.iter().map(|ended| (ended.session, ended.until)));
+        }
     }
 
     /// Forgets ended sessions whose access tokens have all expired.

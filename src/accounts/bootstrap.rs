@@ -18,7 +18,7 @@ use crate::accounts::{Accounts, Inner, Settings, private_file};
 use crate::crypto::password::Hasher;
 use crate::crypto::secret_text::{self, CHARS_FOR_256_BITS};
 use crate::domain::clock::Clock;
-use crate::store::{RefreshTokenRepo, Store};
+use crate::store::Store;
 
 /// The file of the local admin token, in the data directory.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
@@ -60,11 +60,7 @@ impl Accounts {
             changing: Arc::default(),
             version: watch::Sender::new(state.version),
         };
-        let accounts = Self { inner: Arc::new(inner) };
-        if settings.is_leader {
-            accounts.load_ended_sessions().await?;
-        }
-        Ok(accounts)
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Creates the user `admin` when there is no user at all. Without a password, one is generated and handed over
@@ -109,15 +105,6 @@ impl Accounts {
             kept
         };
         self.inner.authenticator.set_local_admin(&token);
-        Ok(())
-    }
-
-    /// Sessions that ended shortly before a restart stay ended: access tokens of theirs may still be about.
-    async fn load_ended_sessions(&self) -> Result<(), Error> {
-        let (now, ttl) = (self.now(), self.inner.settings.access_token_ttl);
-        for session in RefreshTokenRepo::on(&self.inner.store).ended_families(now.minus(ttl)).await? {
-            self.inner.authenticator.end_session(session, now.plus(ttl));
-        }
         Ok(())
     }
 }

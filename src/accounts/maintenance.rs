@@ -2,9 +2,9 @@
 
 use crate::accounts::Accounts;
 use crate::accounts::error::Error;
-use crate::domain::clock::Timestamp;
+use crate::domain::clock::{SKEW_MAX, Timestamp};
 use crate::domain::ids::KeyId;
-use crate::store::{ApiKeyRepo, RefreshTokenRepo};
+use crate::store::{ApiKeyRepo, EndedSessionRepo, RefreshTokenRepo};
 
 /// The most rows written or removed in one transaction, so that the database's writer is never held for long.
 const ROWS_AT_ONCE: usize = 500;
@@ -26,6 +26,8 @@ impl Accounts {
             self.maintain_signing_keys().await?;
         }
         let (tokens, most) = (RefreshTokenRepo::on(&self.inner.store), ROWS_AT_ONCE as u64);
+        let (ended, expired) = (EndedSessionRepo::on(&self.inner.store), self.now().minus(SKEW_MAX));
+        while ended.delete_expired(expired, most).await? == most {}
         while tokens.delete_expired(self.now(), most).await? == most {}
         while self.inner.store.forget_removed(REMOVED_MAX, most).await? == most {}
         Ok(())

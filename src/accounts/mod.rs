@@ -165,6 +165,7 @@ impl Accounts {
         self.inner.authenticator.directory.step(change);
         let keys: Vec<_> = change.token_keys.iter().copied().map(PublicKey).collect();
         self.inner.authenticator.set_public_keys(&keys);
+        self.inner.authenticator.end_sessions(&change.ended_sessions);
         self.inner.version.send_replace(change.version);
     }
 
@@ -194,19 +195,19 @@ impl Accounts {
         }
         let lock = self.hold().await;
         let tx = self.inner.store.begin().await?;
-        let (locked, known) = (tx.lock_state().await?, *self.inner.version.borrow());
-        if locked < known {
+        let (version, known) = (tx.lock_state().await?, *self.inner.version.borrow());
+        if version < known {
             // It is compared and mended as soon as the version is looked at.
             self.inner.version.send_modify(|_| ());
             return Err(Error::FellBack);
         }
-        let is_up_to_date = locked == known;
-        Ok(Change { accounts: self.clone(), tx, now: self.inner.clock.now(), is_up_to_date, _lock: lock })
+        let (now, is_up_to_date) = (self.inner.clock.now(), version == known);
+        Ok(Change { accounts: self.clone(), tx, now, version, is_up_to_date, _lock: lock })
     }
 
     /// Takes over what another leader on the same database has changed; the answer is the database's state version. Holds
-    /// from the next request on. A version that has not moved costs one look-up, and one below what this node knows (a
-    /// database that fell back) changes nothing here.
+    /// from the next request on. A version that has not moved costs one look-up; one that moved because sessions ended costs
+    /// those; one below what this node knows (a database that fell back) changes nothing here.
     ///
     /// # Errors
     /// The database's.
@@ -218,10 +219,16 @@ impl Accounts {
     /// As [`Accounts::reload`], under the lock of changes.
     async fn load_news(&self) -> Result<u64, Error> {
         let version = MetaRepo::on(&self.inner.store).state_version().await?;
-        if version <= *self.inner.version.borrow() {
+        let known = *self.inner.version.borrow();
+        if version <= known {
             return Ok(version);
         }
-        self.load().await
+        let Some(news) = self.inner.store.sign_in_news(known).await? else { return self.load().await };
+        let keys: Vec<_> = news.token_keys.into_iter().map(PublicKey).collect();
+        self.inner.authenticator.set_public_keys(&keys);
+        self.inner.authenticator.end_sessions(&news.ended_sessions);
+        self.inner.version.send_replace(news.version);
+        Ok(news.version)
     }
 
     /// Makes accounts and public keys what the database holds. Under the lock of changes.
@@ -246,42 +253,63 @@ struct Change {
     accounts: Accounts,
     tx: Tx,
     now: Timestamp,
-    /// The directory knows all that was changed before, by other leaders, too.
+    /// The state version before it.
+    version: u64,
+    /// This node knows all that was changed before, by other leaders, too.
     is_up_to_date: bool,
     _lock: OwnedMutexGuard<()>,
 }
 
 impl Change {
-    /// Commits, then updates the directory, while the lock is still held.
-    ///
-    /// In a task of its own: a caller who hangs up takes the request's future down at any `await`, and a change that
-    /// was committed must not be missing from the directory.
-    async fn commit<T: Send + 'static>(self, changed: T, follow: fn(&Directory, &T)) -> Result<T, Error> {
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "waited for below, unless the caller hangs up, which it has to outlive"
-        )]
-        let done = tokio::spawn(async move {
-            let inner = &self.accounts.inner;
-            match self.tx.commit().await {
-                Ok(version) => {
-                    follow(&inner.authenticator.directory, &changed);
-                    if self.is_up_to_date {
-                        inner.version.send_replace(version);
-                    } else if let Err(error) = self.accounts.load().await {
-                        tracing::warn!(%error, "changes of another leader could not be read; it is tried again");
-                        // The version stays behind the database's, so the next look at that reads them.
-                        inner.version.send_modify(|_| ());
-                    }
-                    Ok(changed)
-                }
-                Err(error) => {
-                    // A server that died during the commit may have made the change: what it says now is what holds.
-                    let _unless_away = self.accounts.load().await;
-                    Err(error.into())
-                }
-            }
-        });
-        done.await.unwrap_or_else(|stopped| Err(Error::Interrupted(stopped.to_string())))
+    /// Commits, then updates the directory, while the lock is still held. Whoever asked may hang up meanwhile.
+    async fn commit<T: Send + Sync + 'static>(
+        self,
+        changed: T,
+        follow: fn(&Directory, &T),
+    ) -> Result<T, Error> {
+        detached(async move {
+            self.settle(|authenticator| follow(&authenticator.directory, &changed)).await?;
+            Ok(changed)
+        })
+        .await
     }
+
+    /// Commits, then has this node's memory follow, while the lock is still held. To be called where no caller who hangs up
+    /// ends it in between: what was committed must not be missing from memory.
+    async fn settle(self, follow: impl FnOnce(&Authenticator)) -> Result<(), Error> {
+        let inner = &self.accounts.inner;
+        let version = match self.tx.commit().await {
+            Ok(version) => version,
+            Err(error) => {
+                // A server that died during the commit may have made the change: what it says now is what holds.
+                let _unless_away = self.accounts.load().await;
+                return Err(error.into());
+            }
+        };
+        follow(&inner.authenticator);
+        if version == self.version {
+            return Ok(());
+        }
+        if self.is_up_to_date {
+            inner.version.send_replace(version);
+        } else if let Err(error) = self.accounts.load_news().await {
+            tracing::warn!(%error, "changes of another leader could not be read; it is tried again");
+            // The version stays behind the database's, so the next look at that reads them.
+            inner.version.send_modify(|_| ());
+        }
+        Ok(())
+    }
+}
+
+/// Does `work` in a task of its own: a caller who hangs up takes the request's future down at any `await`, and what was
+/// begun has to come to its end.
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "waited for below, unless the caller hangs up, which it has to outlive"
+    )]
+    let done = tokio::spawn(work);
+    done.await.unwrap_or_else(|stopped| Err(Error::Interrupted(stopped.to_string())))
 }

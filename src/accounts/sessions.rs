@@ -2,24 +2,34 @@
 //!
 //! A refresh token is good for one use. Using it again means that two parties have it, one of them a thief; nobody can
 //! tell which, so the whole family that descends from that login is revoked and both have to log in again.
+//!
+//! An access token is checked by every node alone, so the end of a session is a change of the replicated state: the session
+//! is in it until the last of its access tokens has expired, and an hour longer, for clocks differ. What that takes is
+//! bounded by the passwords that leaders can check in that time, for a session begins with one, and for one user by
+//! [`ENDED_MAX`]: whoever ends more of them in that time ends all that are left with the next.
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
+use crate::accounts::audit::Actor;
 use crate::accounts::error::Error;
-use crate::accounts::{Accounts, names};
+use crate::accounts::{Accounts, Change, detached, names};
 use crate::crypto::secret_text::{self, CHARS_FOR_256_BITS, sha256};
 use crate::crypto::token::Claims;
-use crate::domain::ids::Jti;
+use crate::domain::clock::SKEW_MAX;
+use crate::domain::ids::{Jti, UserId};
 use crate::domain::share::client_prefix;
 use crate::domain::user::User;
-use crate::store::{Executor, RefreshToken, RefreshTokenRepo, Tx, UserRepo};
+use crate::store::{EndedSession, EndedSessionRepo, Executor, RefreshToken, RefreshTokenRepo, UserRepo};
 
 const REFRESH_PREFIX: &str = "sp-rt-";
+
+/// Ended sessions of one user that are remembered one by one.
+const ENDED_MAX: u64 = 10_000;
 
 /// The tokens that a caller gets for a password or a refresh token.
 #[derive(Clone, PartialEq, Eq)]
@@ -65,23 +75,8 @@ impl Accounts {
             return Err(Error::WrongLogin);
         };
         self.inner.login_throttle.lock().succeeded(name, from, now);
-        self.serialized(move |accounts| async move { accounts.begin(&user).await }).await
-    }
-
-    /// Begins the session of `checked`, as it was when its password was found right: what has changed meanwhile holds.
-    async fn begin(&self, checked: &User) -> Result<Session, Error> {
-        let tx = self.session_change().await?;
-        let user = UserRepo::on(&tx).get_by_id(checked.id).await?;
-        let Some(user) = user.filter(|user| user.password_hash == checked.password_hash) else {
-            return Err(Error::WrongLogin);
-        };
-        if !user.active {
-            return Err(Error::Disabled(user.name));
-        }
-        let session = self.issue(&tx, &user, Jti::new()).await?;
-        UserRepo::on(&tx).set_last_login(user.id, self.now()).await?;
-        tx.commit().await?;
-        Ok(session)
+        let change = self.change().await?;
+        detached(async move { change.begin_session(&user).await }).await
     }
 
     /// Continues a session: the refresh token is spent, and two new tokens take its place.
@@ -94,37 +89,15 @@ impl Accounts {
             return Err(Error::NotLeader);
         }
         // Nobody waits for those who have none.
-        self.known(&self.inner.store, refresh_token).await?;
+        known(&self.inner.store, refresh_token).await?;
         let token = refresh_token.to_owned();
-        self.serialized(move |accounts| async move { accounts.exchange(&token).await }).await
+        let change = self.change().await?;
+        detached(async move { change.exchange(&token).await }).await
     }
 
-    async fn exchange(&self, refresh_token: &str) -> Result<Session, Error> {
-        let tx = self.session_change().await?;
-        let known = self.known(&tx, refresh_token).await?;
-        let now = self.now();
-        if known.expires_at <= now {
-            return Err(Error::WrongRefreshToken);
-        }
-        if known.revoked_at.is_some() || !RefreshTokenRepo::on(&tx).revoke(known.jti, now).await? {
-            if self.end(tx, known.family).await? > 0 {
-                tracing::warn!(user = %known.user_id, "a refresh token was used twice: its session is revoked");
-            }
-            return Err(Error::WrongRefreshToken);
-        }
-        let user = UserRepo::on(&tx).get_by_id(known.user_id).await?;
-        let user = user.ok_or(Error::WrongRefreshToken)?;
-        if !user.active {
-            return Err(Error::Disabled(user.name));
-        }
-        let session = self.issue(&tx, &user, known.family).await?;
-        tx.commit().await?;
-        Ok(session)
-    }
-
-    /// Ends a session: its refresh token and, on this node at once, its access tokens are refused. (A follower that has
-    /// relayed this is told by [`Accounts::session_ended`]; another one refuses the access token when it expires.) A
-    /// token that is not valid any more is no error: the session is over. Which session it was, if the token is known.
+    /// Ends a session: its refresh token is refused, and its access tokens, here at once and on every other node as soon as
+    /// it hears of it. (A follower that has relayed this is told by [`Accounts::session_ended`].) A token that is not valid
+    /// any more is no error: the session is over. Which session it was, if the token is known.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::NotLeader`].
@@ -132,70 +105,118 @@ impl Accounts {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
-        match self.known(&self.inner.store, refresh_token).await {
-            Ok(RefreshToken { family, .. }) => {
-                let end = move |accounts: Self| async move {
-                    let tx = accounts.session_change().await?;
-                    accounts.end(tx, family).await
-                };
-                self.serialized(end).await.map(|_| Some(family))
+        match known(&self.inner.store, refresh_token).await {
+            Ok(known) => {
+                let change = self.change().await?;
+                let session = known.family;
+                detached(async move { change.end_session(&known).await }).await.map(|_| Some(session))
             }
             Err(Error::WrongRefreshToken) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The leader has ended a session: its access tokens are refused here, too.
-    pub fn session_ended(&self, session: Jti) {
+    /// The leader has ended a session: its access tokens are refused here, too, before this node hears of it as of a change
+    /// of the state, and also if it never does.
+    pub async fn session_ended(&self, session: Jti) {
         let until = self.now().plus(self.inner.settings.access_token_ttl);
-        self.inner.authenticator.end_session(session, until);
+        let ended = EndedSession { session, until };
+        self.inner.authenticator.end_sessions(&[ended]);
+        let kept = async {
+            let tx = self.inner.store.begin().await?;
+            EndedSessionRepo::on(&tx).add_of_another(&[ended]).await?;
+            tx.commit().await
+        };
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "the end of a session is not written down: it is known until this node restarts");
+        }
+    }
+}
+
+impl Change {
+    /// Begins the session of `checked`, as it was when its password was found right: what has changed meanwhile holds.
+    async fn begin_session(self, checked: &User) -> Result<Session, Error> {
+        let user = UserRepo::on(&self.tx).get_by_id(checked.id).await?;
+        let Some(user) = user.filter(|user| user.password_hash == checked.password_hash) else {
+            return Err(Error::WrongLogin);
+        };
+        if !user.active {
+            return Err(Error::Disabled(user.name));
+        }
+        let session = self.issue(&user, Jti::new()).await?;
+        UserRepo::on(&self.tx).set_last_login(user.id, self.now).await?;
+        self.settle(|_| ()).await?;
+        Ok(session)
     }
 
-    /// Ends a session and its access tokens; returns how many of its refresh tokens were still valid.
-    async fn end(&self, tx: Tx, family: Jti) -> Result<u64, Error> {
-        let revoked = RefreshTokenRepo::on(&tx).revoke_family(family, self.now()).await?;
-        tx.commit().await?;
-        let until = self.now().plus(self.inner.settings.access_token_ttl);
-        self.inner.authenticator.end_session(family, until);
+    async fn exchange(self, refresh_token: &str) -> Result<Session, Error> {
+        let known = known(&self.tx, refresh_token).await?;
+        if known.expires_at <= self.now {
+            return Err(Error::WrongRefreshToken);
+        }
+        let spent = known.revoked_at.is_some();
+        if spent || !RefreshTokenRepo::on(&self.tx).revoke(known.jti, self.now).await? {
+            if self.end_session(&known).await? > 0 {
+                tracing::warn!(user = %known.user_id, "a refresh token was used twice: its session is revoked");
+            }
+            return Err(Error::WrongRefreshToken);
+        }
+        let user = UserRepo::on(&self.tx).get_by_id(known.user_id).await?;
+        let user = user.ok_or(Error::WrongRefreshToken)?;
+        if !user.active {
+            return Err(Error::Disabled(user.name));
+        }
+        let session = self.issue(&user, known.family).await?;
+        self.settle(|_| ()).await?;
+        Ok(session)
+    }
+
+    /// Ends the session that `known` is of; returns how many of its refresh tokens were still valid.
+    async fn end_session(self, known: &RefreshToken) -> Result<u64, Error> {
+        let tokens = RefreshTokenRepo::on(&self.tx);
+        let revoked = tokens.revoke_family(known.family, self.now).await?;
+        let ttl = self.accounts.inner.settings.access_token_ttl;
+        let until = tokens.access_until(known.family, ttl).await?;
+        let Some(until) = until.filter(|until| self.now < until.plus(SKEW_MAX)) else {
+            // Its access tokens have expired, whose clock ever is right.
+            self.settle(|_| ()).await?;
+            return Ok(revoked);
+        };
+        let sessions = EndedSessionRepo::on(&self.tx);
+        if sessions.count_of(known.user_id).await? >= ENDED_MAX {
+            self.end_all_of(known.user_id).await?;
+            return Ok(revoked);
+        }
+        let ended = EndedSession { session: known.family, until };
+        sessions.add(ended, known.user_id).await?;
+        self.settle(|authenticator| authenticator.end_sessions(&[ended])).await?;
         Ok(revoked)
     }
 
-    /// Begins a change of sessions, which waits for changes of users and other sessions in any process on this
-    /// database.
-    async fn session_change(&self) -> Result<Tx, Error> {
-        let tx = self.inner.store.begin().await?;
-        tx.lock_state().await?;
-        Ok(tx)
+    /// Ends every session of a user who has ended more of them one by one than are remembered.
+    async fn end_all_of(self, user: UserId) -> Result<(), Error> {
+        let Some(before) = UserRepo::on(&self.tx).get_by_id(user).await? else {
+            return self.settle(|_| ()).await;
+        };
+        tracing::warn!(user = %before.name, "more than {ENDED_MAX} sessions were ended one by one: all the others are, too");
+        let after =
+            User { tokens_valid_from: self.after_all_tokens(&before).await?, updated_at: self.now, ..before };
+        let ended = RefreshTokenRepo::on(&self.tx).revoke_all_for_user(user, self.now).await?;
+        UserRepo::on(&self.tx).update(&after).await?;
+        EndedSessionRepo::on(&self.tx).remove_all_of(user).await?;
+        let subject = format!("user {}", after.name);
+        let detail = json!({"sessions_ended": ended});
+        self.audit(&Actor::system(), "user.revoke", subject, Value::Null, detail).await?;
+        self.settle(|authenticator| authenticator.directory.put_user(&after)).await
     }
 
-    /// Does what changes sessions while nothing else changes them or their users: a token must not be given out for
-    /// what is being revoked. In a task of its own, because a caller who hangs up takes the request's future down at
-    /// any `await`, and a token that is spent must have a successor.
-    async fn serialized<T, W>(&self, work: impl FnOnce(Self) -> W) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        W: Future<Output = Result<T, Error>> + Send + 'static,
-    {
-        let lock = Arc::clone(&self.inner.changing).lock_owned().await;
-        let work = work(self.clone());
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "waited for below, unless the caller hangs up, which it has to outlive"
-        )]
-        let done = tokio::spawn(async move {
-            let done = work.await;
-            drop(lock);
-            done
-        });
-        done.await.unwrap_or_else(|stopped| Err(Error::Interrupted(stopped.to_string())))
-    }
-
-    async fn issue(&self, tx: &Tx, user: &User, family: Jti) -> Result<Session, Error> {
-        let (settings, now) = (&self.inner.settings, self.now());
-        let signer = self.inner.signer.load_full().ok_or(Error::NotLeader)?;
+    async fn issue(&self, user: &User, family: Jti) -> Result<Session, Error> {
+        let (settings, now) = (&self.accounts.inner.settings, self.now);
+        let signer = self.accounts.inner.signer.load_full().ok_or(Error::NotLeader)?;
         let jti = Jti::new();
         let refresh_token =
             format!("{REFRESH_PREFIX}{}-{}", jti.0.simple(), secret_text::random(CHARS_FOR_256_BITS)?);
+        let expires_at = now.plus(settings.access_token_ttl);
         let kept = RefreshToken {
             jti,
             family,
@@ -204,21 +225,21 @@ impl Accounts {
             created_at: now,
             expires_at: now.plus(settings.refresh_token_ttl),
             revoked_at: None,
+            access_until: Some(expires_at),
         };
-        RefreshTokenRepo::on(tx).create(&kept).await?;
+        RefreshTokenRepo::on(&self.tx).create(&kept).await?;
         // A session may begin in the very moment in which all earlier ones were revoked.
         let issued_at = now.max(user.tokens_valid_from);
-        let expires_at = now.plus(settings.access_token_ttl);
         let claims = Claims { user: user.id, jti: Jti::new(), session: family, issued_at, expires_at };
         let access_token = signer.sign(&claims)?;
         Ok(Session { access_token, refresh_token, expires_in: settings.access_token_ttl })
     }
+}
 
-    async fn known<G: Executor>(&self, executor: &G, refresh_token: &str) -> Result<RefreshToken, Error> {
-        let jti = refresh_token.strip_prefix(REFRESH_PREFIX).and_then(|rest| rest.split_once('-'));
-        let jti: Jti = jti.and_then(|(jti, _)| jti.parse().ok()).ok_or(Error::WrongRefreshToken)?;
-        let known = RefreshTokenRepo::on(executor).get_by_jti(jti).await?;
-        let digest = sha256(refresh_token.as_bytes());
-        known.filter(|known| known.digest.ct_eq(&digest).into()).ok_or(Error::WrongRefreshToken)
-    }
+async fn known<G: Executor>(executor: &G, refresh_token: &str) -> Result<RefreshToken, Error> {
+    let jti = refresh_token.strip_prefix(REFRESH_PREFIX).and_then(|rest| rest.split_once('-'));
+    let jti: Jti = jti.and_then(|(jti, _)| jti.parse().ok()).ok_or(Error::WrongRefreshToken)?;
+    let known = RefreshTokenRepo::on(executor).get_by_jti(jti).await?;
+    let digest = sha256(refresh_token.as_bytes());
+    known.filter(|known| known.digest.ct_eq(&digest).into()).ok_or(Error::WrongRefreshToken)
 }

@@ -16,17 +16,19 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::accounts::audit::Actor;
+use crate::accounts::authenticate::Authenticator;
 use crate::accounts::error::Error;
-use crate::accounts::{Accounts, Change, KeyPlace, private_file};
+use crate::accounts::{Accounts, Change, KeyPlace, detached, private_file};
 use crate::crypto::token::{self, PublicKey, Signer};
-use crate::domain::clock::Timestamp;
+use crate::domain::clock::{SKEW_MAX, Timestamp};
 use crate::domain::ids::NodeId;
-use crate::store::{MetaKey, MetaRepo, PeerRepo, Retire, TokenKey, TokenKeyRepo, Tx};
+use crate::store::{
+    EndedSession, EndedSessionRepo, MetaKey, MetaRepo, PeerRepo, RefreshTokenRepo, Retire, TokenKey,
+    TokenKeyRepo, Tx,
+};
 
 /// The file of the signing key, in the data directory.
 pub const SIGNING_KEY_FILE: &str = "signing.key";
-/// By how much the clocks of two leaders may differ: for so much longer a retired key of another node stays.
-const SKEW_MAX: Duration = Duration::from_hours(1);
 /// A key of a node that is no peer is retired when it is older: one that starts signs before it is a peer.
 const STRANGER_AFTER: Duration = Duration::from_hours(24);
 
@@ -84,6 +86,7 @@ impl Accounts {
         if let Some(old) = of_database {
             // In the file by now, or of a node that has another one: tokens that were signed with it stay good.
             TokenKeyRepo::on(&tx).add_of_another(Signer::new(&old)?.public().0).await?;
+            self.keep_ended(&tx).await?;
         }
         // What is in the file is there for good: only now may the database forget it.
         MetaRepo::on(&tx).unset(MetaKey::SigningKey).await?;
@@ -91,6 +94,15 @@ impl Accounts {
         self.load_news().await?;
         self.inner.signer.store(Some(Arc::new(signer)));
         *signing = Some(place);
+        Ok(())
+    }
+
+    /// Notes the sessions that an older sproxy has ended: it did not.
+    async fn keep_ended(&self, tx: &Tx) -> Result<(), Error> {
+        let (now, ttl) = (self.now(), self.inner.settings.access_token_ttl);
+        for (session, user) in RefreshTokenRepo::on(tx).ended_families(now.minus(ttl)).await? {
+            EndedSessionRepo::on(tx).add(EndedSession { session, until: now.plus(ttl) }, user).await?;
+        }
         Ok(())
     }
 
@@ -112,12 +124,7 @@ impl Accounts {
     /// [`Error::NotLeader`], [`Error::File`], and the database's; then the old key goes on signing.
     pub async fn rotate_signing_key(&self, actor: &Actor, at_once: bool) -> Result<SigningKey, Error> {
         let (accounts, actor) = (self.clone(), actor.clone());
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "waited for below, unless the caller hangs up, which it has to outlive"
-        )]
-        let done = tokio::spawn(async move { accounts.rotate(&actor, at_once).await });
-        done.await.unwrap_or_else(|stopped| Err(Error::Interrupted(stopped.to_string())))
+        detached(async move { accounts.rotate(&actor, at_once).await }).await
     }
 
     async fn rotate(&self, actor: &Actor, at_once: bool) -> Result<SigningKey, Error> {
@@ -135,14 +142,14 @@ impl Accounts {
         change
             .audit(actor, action, format!("signing key of {node}"), detail(old.public()), detail(public))
             .await?;
-        change.commit_keys().await?;
+        change.commit_keys(Some(public)).await?;
         if !at_once {
             sleep(self.inner.settings.key_announcement).await;
         }
         if let Err(error) = write(&place.path, &private) {
             let change = self.change().await?;
             TokenKeyRepo::on(&change.tx).retire(Retire::Others(node, &old.public().0), change.now).await?;
-            change.commit_keys().await?;
+            change.commit_keys(None).await?;
             return Err(error);
         }
         self.inner.signer.store(Some(Arc::new(new)));
@@ -154,7 +161,7 @@ impl Accounts {
             keys.remove_retired(Some(node), change.now.plus(Duration::from_micros(1))).await?;
         }
         let now = change.now;
-        change.commit_keys().await?;
+        change.commit_keys(None).await?;
         tracing::info!(key = public.kid(), "access tokens are signed with another key from now on");
         Ok(TokenKey {
             public: public.0,
@@ -172,7 +179,7 @@ impl Accounts {
     pub async fn retire_signing_keys_of(&self, node: &NodeId) -> Result<(), Error> {
         let change = self.change().await?;
         TokenKeyRepo::on(&change.tx).retire(Retire::AllOf(node.as_str()), change.now).await?;
-        change.commit_keys().await
+        change.commit_keys(None).await
     }
 
     /// Puts this node's key in force again where it is not, retires what nobody signs with, and removes what was retired
@@ -216,7 +223,7 @@ impl Accounts {
         }
         repo.remove_retired(Some(node), expired).await?;
         repo.remove_retired(None, expired.minus(SKEW_MAX)).await?;
-        change.commit_keys().await?;
+        change.commit_keys(None).await?;
         if in_force.is_some_and(|key| key.retired_at.is_some()) {
             tracing::warn!("the key that this node signs with was retired: it makes another one");
             drop(signing);
@@ -241,15 +248,16 @@ impl Accounts {
 }
 
 impl Change {
-    /// Commits a change of public keys, and takes it over.
-    async fn commit_keys(self) -> Result<(), Error> {
-        let accounts = self.accounts;
-        if let Err(error) = self.tx.commit().await {
-            // A server that died during the commit may have made the change: what it says now is what holds.
-            let _unless_away = accounts.load().await;
-            return Err(error.into());
-        }
-        accounts.load_news().await.map(drop)
+    /// Commits a change of public keys, and takes it over; `new` is in force here whatever else can be read.
+    async fn commit_keys(self, new: Option<PublicKey>) -> Result<(), Error> {
+        let add = |authenticator: &Authenticator| {
+            let keys = authenticator.public_keys();
+            if let Some(new) = new.filter(|new| !keys.contains(new)) {
+                authenticator.set_public_keys(&[keys, vec![new]].concat());
+            }
+        };
+        // All keys are read again.
+        Self { is_up_to_date: false, ..self }.settle(add).await
     }
 }
 

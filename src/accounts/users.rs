@@ -125,7 +125,7 @@ impl Accounts {
         }
         if before.active && !after.active {
             // Enabling the user again must not bring old sessions back to life.
-            after.tokens_valid_from = just_after(change.now, &before);
+            after.tokens_valid_from = change.after_all_tokens(&before).await?;
             RefreshTokenRepo::on(&change.tx).revoke_all_for_user(before.id, change.now).await?;
         }
         UserRepo::on(&change.tx).update(&after).await?;
@@ -188,7 +188,7 @@ impl Accounts {
         let mut after = before.clone();
         edit(&mut after);
         after.updated_at = change.now;
-        after.tokens_valid_from = just_after(change.now, &before);
+        after.tokens_valid_from = change.after_all_tokens(&before).await?;
         let sessions = RefreshTokenRepo::on(&change.tx).revoke_all_for_user(before.id, change.now).await?;
         UserRepo::on(&change.tx).update(&after).await?;
         change
@@ -217,6 +217,13 @@ impl Accounts {
 }
 
 impl Change {
+    /// A time after every token that was issued to `user` until now, by a leader whose clock is ahead of this one's, too.
+    pub(super) async fn after_all_tokens(&self, user: &User) -> Result<Timestamp, Error> {
+        let latest = RefreshTokenRepo::on(&self.tx).latest_of(user.id).await?;
+        let issued = latest.map_or(user.tokens_valid_from, |latest| latest.max(user.tokens_valid_from));
+        Ok(self.now.max(issued).plus(std::time::Duration::from_micros(1)))
+    }
+
     async fn create_user(self, actor: &Actor, new: CheckedUser) -> Result<User, Error> {
         let group_id = match &new.group {
             Some(named) => Some(self.group_to_join(named).await?),
@@ -278,11 +285,6 @@ pub(super) async fn user<G: Executor>(executor: &G, named: &str) -> Result<User,
 
 fn is_usable_admin(user: &User) -> bool {
     user.role == Role::Admin && user.active
-}
-
-/// A time after every token that was issued until now.
-fn just_after(now: Timestamp, user: &User) -> Timestamp {
-    now.max(user.tokens_valid_from).plus(std::time::Duration::from_micros(1))
 }
 
 fn subject(user: &User) -> String {

@@ -12,6 +12,10 @@ use time::format_description::well_known::Rfc3339;
 /// A clock that was set back by more than this is believed; less is jitter.
 pub const JITTER: Duration = Duration::from_mins(1);
 
+/// By how much the clocks of two nodes may differ: for so much longer is kept what one has written with a time at which it is
+/// of no use any more.
+pub const SKEW_MAX: Duration = Duration::from_hours(1);
+
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_HOUR: i64 = 3_600 * MICROS_PER_SECOND;
 const MICROS_PER_DAY: i64 = 24 * MICROS_PER_HOUR;

@@ -84,7 +84,8 @@ pub async fn refresh(
     Ok(Json(state.accounts.refresh(&input.refresh_token).await?.into()))
 }
 
-/// End a session: its refresh token is refused, and its access tokens on this node and on the leader.
+/// End a session: its refresh token is refused, and its access tokens, on every node that is in touch with its leader
+/// within a moment.
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", request_body = RefreshInput, security(()),
     responses((status = 204, description = "Ended, or over before"), AuthErrors))]
 pub async fn logout(

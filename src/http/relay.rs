@@ -52,7 +52,7 @@ pub fn to_leader(address: LeaderAddress, accounts: Accounts, callers: Arc<Caller
                 return ApiError::from(go_to_leader(address().as_deref())).into_response();
             }
             match relay(request, &address, &known, &callers).await {
-                Ok(response) => note_end(response, &accounts),
+                Ok(response) => note_end(response, &accounts).await,
                 Err(failure) => ApiError::from(failure).into_response(),
             }
         })
@@ -72,11 +72,11 @@ fn go_to_leader(leader: Option<&str>) -> Failure {
 
 /// A session that was ended through this follower is over here, too, and at once. The header that names it is not
 /// passed on.
-fn note_end(mut response: Response, accounts: &Accounts) -> Response {
+async fn note_end(mut response: Response, accounts: &Accounts) -> Response {
     let session = response.headers_mut().remove(SESSION_ENDED);
     let session = session.and_then(|session| session.to_str().ok()?.parse::<Jti>().ok());
     if let Some(session) = session {
-        accounts.session_ended(session);
+        accounts.session_ended(session).await;
     }
     response
 }

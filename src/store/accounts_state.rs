@@ -12,8 +12,8 @@ use crate::domain::group::Group;
 use crate::domain::ids::{GroupId, KeyId, UserId};
 use crate::domain::user::{ApiKey, User};
 use crate::store::{
-    ApiKeyRepo, Error, GroupRepo, MetaKey, MetaRepo, Store, TokenKey, TokenKeyRepo, Tx, UserRepo, api_keys,
-    groups, removed, token_keys, users,
+    ApiKeyRepo, EndedSession, EndedSessionRepo, Error, GroupRepo, MetaKey, MetaRepo, Store, TokenKey,
+    TokenKeyRepo, Tx, UserRepo, api_keys, ended_sessions, groups, removed, token_keys, users,
 };
 
 /// Rows per statement when many are written or removed at once.
@@ -30,6 +30,8 @@ pub struct AccountsState {
     pub keys: Vec<ApiKey>,
     /// What verifies access tokens.
     pub token_keys: Vec<TokenKey>,
+    /// Sessions whose access tokens are refused.
+    pub ended_sessions: Vec<EndedSession>,
     /// Ids of users, groups and keys that were removed.
     pub removed: BTreeSet<Uuid>,
 }
@@ -43,14 +45,58 @@ pub struct AccountsChange {
     pub keys: Vec<ApiKey>,
     /// Every public key that verifies access tokens, changed or not.
     pub token_keys: Vec<[u8; 32]>,
+    pub ended_sessions: Vec<EndedSession>,
     pub removed_users: Vec<UserId>,
     pub removed_groups: Vec<GroupId>,
     pub removed_keys: Vec<KeyId>,
 }
 
+/// Changes that are about sign-in alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignInNews {
+    pub version: u64,
+    /// Every public key that verifies access tokens.
+    pub token_keys: Vec<[u8; 32]>,
+    /// Those that are new.
+    pub ended_sessions: Vec<EndedSession>,
+}
+
 impl Store {
     /// Users, groups, keys and version as of one moment. Grows with their number.
     pub async fn accounts_state(&self) -> Result<AccountsState, Error> {
+        let tx = self.view().await?;
+        let state = AccountsState {
+            version: MetaRepo::on(&tx).state_version().await?,
+            users: UserRepo::on(&tx).all().await?,
+            groups: GroupRepo::on(&tx).all().await?,
+            keys: ApiKeyRepo::on(&tx).all().await?,
+            token_keys: TokenKeyRepo::on(&tx).all().await?,
+            ended_sessions: EndedSessionRepo::on(&tx).all().await?,
+            removed: removed::all(&tx).await?,
+        };
+        tx.rollback().await?;
+        Ok(state)
+    }
+
+    /// What has changed since the state was at `version`, if that is about sign-in alone: then it costs what is new, and
+    /// users, groups and keys need not be read. `None`: they have changed too, or the database is behind `version`.
+    pub async fn sign_in_news(&self, version: u64) -> Result<Option<SignInNews>, Error> {
+        let tx = self.view().await?;
+        let meta = MetaRepo::on(&tx);
+        let reached = meta.state_version().await?;
+        let news = if reached < version || meta.accounts_version().await? > version {
+            None
+        } else {
+            let ended_sessions = EndedSessionRepo::on(&tx).since(version).await?;
+            let token_keys = TokenKeyRepo::on(&tx).all().await?.iter().map(|key| key.public).collect();
+            Some(SignInNews { version: reached, token_keys, ended_sessions })
+        };
+        tx.rollback().await?;
+        Ok(news)
+    }
+
+    /// A view of several tables as of one moment.
+    async fn view(&self) -> Result<Tx, Error> {
         let options = if self.is_embedded() {
             TransactionOptions::default()
         } else {
@@ -59,17 +105,7 @@ impl Store {
                 ..TransactionOptions::default()
             }
         };
-        let tx = Tx::reading(self.reader.begin_with_options(options).await?);
-        let state = AccountsState {
-            version: MetaRepo::on(&tx).state_version().await?,
-            users: UserRepo::on(&tx).all().await?,
-            groups: GroupRepo::on(&tx).all().await?,
-            keys: ApiKeyRepo::on(&tx).all().await?,
-            token_keys: TokenKeyRepo::on(&tx).all().await?,
-            removed: removed::all(&tx).await?,
-        };
-        tx.rollback().await?;
-        Ok(state)
+        Ok(Tx::reading(self.reader.begin_with_options(options).await?))
     }
 
     /// Raises the state version to at least `version`.
@@ -134,6 +170,7 @@ impl Store {
         removed::note_all(&tx, &gone, change.version).await?;
         let keys: Vec<_> = change.token_keys.iter().copied().map(TokenKey::of_another).collect();
         token_keys::replace(&tx, &keys).await?;
+        ended_sessions::add_all(&tx, &change.ended_sessions).await?;
         let rows = change.groups.iter().map(groups::to_row).collect::<Result<Vec<_>, _>>()?;
         let removed = change.removed_groups.iter().map(|id| id.0).collect();
         let parked = |id: &Uuid| (groups::row::Column::Name, parking_name(id));
@@ -174,6 +211,7 @@ async fn replace(tx: Tx, state: &AccountsState, notes: &[(MetaKey, String)]) -> 
     let parked = |id: &Uuid| (api_keys::row::Column::Digest, Expr::value(id.as_bytes().to_vec()));
     change.apply(tx.inner(), api_keys::row::Column::Id, parked).await?;
     removed::replace(&tx, &state.removed, state.version).await?;
+    ended_sessions::add_all(&tx, &state.ended_sessions).await?;
     tx.commit_at(state.version).await
 }
 

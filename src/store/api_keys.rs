@@ -112,21 +112,21 @@ impl ApiKeyRepo<'_, Tx> {
     /// # Errors
     /// [`Error::Conflict`] when the id or digest exists already.
     pub async fn create(&self, key: &ApiKey) -> Result<(), Error> {
-        self.0.touches_state();
+        self.0.touches_accounts();
         row::Entity::insert(to_row(key).into_active_model()).exec_without_returning(self.0.inner()).await?;
         Ok(())
     }
 
     /// Removes a key. Returns false when there is no such key.
     pub async fn delete(&self, id: KeyId) -> Result<bool, Error> {
-        self.0.touches_state();
+        self.0.touches_accounts();
         removed::note(self.0, "api_keys", "id", id.0).await?;
         Ok(row::Entity::delete_by_id(id.0).exec(self.0.inner()).await?.rows_affected > 0)
     }
 
     /// Removes every key of a user; returns how many there were.
     pub async fn delete_all_of(&self, user: UserId) -> Result<u64, Error> {
-        self.0.touches_state();
+        self.0.touches_accounts();
         removed::note(self.0, "api_keys", "user_id", user.0).await?;
         let theirs = row::Entity::delete_many().filter(row::Column::UserId.eq(user.0));
         Ok(theirs.exec(self.0.inner()).await?.rows_affected)

@@ -69,7 +69,7 @@ impl GroupRepo<'_, Tx> {
     /// # Errors
     /// [`Error::Conflict`] when the name or id is taken.
     pub async fn create(&self, group: &Group) -> Result<(), Error> {
-        self.0.touches_state();
+        self.0.touches_accounts();
         let insert = row::Entity::insert(to_row(group)?.into_active_model());
         insert.exec_without_returning(self.0.inner()).await.map_err(taken(&group.name))?;
         Ok(())
@@ -80,7 +80,7 @@ impl GroupRepo<'_, Tx> {
     /// # Errors
     /// [`Error::Conflict`] when the new name is taken.
     pub async fn update(&self, group: &Group) -> Result<bool, Error> {
-        self.0.touches_state();
+        self.0.touches_accounts();
         let row = to_row(group)?.into_active_model().reset_all();
         let update = row::Entity::update_many().set(row).filter(row::Column::Id.eq(group.id.0));
         let done = update.exec(self.0.inner()).await.map_err(taken(&group.name))?;
@@ -93,7 +93,7 @@ impl GroupRepo<'_, Tx> {
     /// # Errors
     /// [`Error::Conflict`] when it has members and `ungroup` is false.
     pub async fn delete(&self, id: GroupId, ungroup: bool) -> Result<bool, Error> {
-        self.0.touches_state();
+        self.0.touches_accounts();
         let members = user_row::Column::GroupId.eq(id.0);
         if ungroup {
             let leave = user_row::Entity::update_many()

@@ -38,6 +38,9 @@ pub enum MetaKey {
     FormerNodeIds,
     /// The version of users, groups, keys and limits; goes up with every change.
     StateVersion,
+    /// The version in which users, groups, keys or limits changed last: later ones are about sign-in alone, sessions that
+    /// ended and what verifies access tokens.
+    AccountsVersion,
     /// The key that signs access tokens, as sproxy kept it before each node had its own in a file. Secret.
     SigningKey,
     /// The ledger id of the leader that this follower last pushed to.
@@ -77,6 +80,7 @@ impl MetaKey {
             Self::NodeId => "node_id",
             Self::FormerNodeIds => "former_node_ids",
             Self::StateVersion => "state_version",
+            Self::AccountsVersion => "accounts_version",
             Self::SigningKey => "signing_key",
             Self::LeaderLedgerId => "leader_ledger_id",
             Self::LeaderBatch => "leader_batch",
@@ -153,6 +157,18 @@ impl<'a, G: Executor> MetaRepo<'a, G> {
     /// [`Error`] of the database, or [`Error::Value`] if it is no number.
     pub async fn state_version(&self) -> Result<u64, Error> {
         self.number(MetaKey::StateVersion).await
+    }
+
+    /// The version in which users, groups, keys or limits changed last.
+    ///
+    /// # Errors
+    /// [`Error`] of the database, or [`Error::Value`] if it is no number.
+    pub async fn accounts_version(&self) -> Result<u64, Error> {
+        match self.get(MetaKey::AccountsVersion).await? {
+            Some(text) => as_number(MetaKey::AccountsVersion, &text),
+            // As long as nothing else has a version.
+            None => self.state_version().await,
+        }
     }
 
     /// The next number for the name of a node: above `above`, and above all that were returned before. Concurrent

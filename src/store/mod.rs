@@ -20,6 +20,7 @@ mod backup;
 mod columns;
 mod database_files;
 mod durable;
+mod ended_sessions;
 mod error;
 mod executor;
 mod groups;
@@ -40,9 +41,10 @@ use std::path::PathBuf;
 
 use sea_orm::{DatabaseConnection, DbBackend};
 
-pub use accounts_state::{AccountsChange, AccountsState};
+pub use accounts_state::{AccountsChange, AccountsState, SignInNews};
 pub use api_keys::ApiKeyRepo;
 pub use audit::{AuditEntry, AuditRepo};
+pub use ended_sessions::{EndedSession, EndedSessionRepo};
 pub use error::Error;
 pub use executor::Executor;
 pub use groups::GroupRepo;

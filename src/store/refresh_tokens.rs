@@ -1,7 +1,9 @@
 //! Table `refresh_tokens`: logins that can be renewed. Followers do not replicate it; logins go to the leader.
 
+use std::time::Duration;
+
 use sea_orm::entity::prelude::*;
-use sea_orm::{IntoActiveModel, UpdateMany};
+use sea_orm::{IntoActiveModel, Statement, UpdateMany, Value};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{Jti, UserId};
@@ -21,6 +23,7 @@ pub(super) mod row {
         pub created_at: i64,
         pub expires_at: i64,
         pub revoked_at: Option<i64>,
+        pub access_until: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -43,6 +46,8 @@ pub struct RefreshToken {
     pub expires_at: Timestamp,
     /// When it was used or revoked; `None` while it is valid.
     pub revoked_at: Option<Timestamp>,
+    /// When the access token expires that was given out with it; `None`: an older sproxy did not say.
+    pub access_until: Option<Timestamp>,
 }
 
 /// Reads and changes refresh tokens, on a store or a transaction. Every call costs look-ups in an index, and what it
@@ -68,6 +73,7 @@ impl<'a, G: Executor> RefreshTokenRepo<'a, G> {
             created_at: token.created_at.as_micros(),
             expires_at: token.expires_at.as_micros(),
             revoked_at: columns::micros(token.revoked_at),
+            access_until: columns::micros(token.access_until),
         };
         row::Entity::insert(row.into_active_model()).exec_without_returning(&*self.0.writes().await?).await?;
         Ok(())
@@ -78,15 +84,40 @@ impl<'a, G: Executor> RefreshTokenRepo<'a, G> {
         row::Entity::find_by_id(jti.0).one(&self.0.reads()).await?.as_ref().map(from_row).transpose()
     }
 
+    /// When the last access token of a family expires; `ttl` is the lifetime of those of which that was not noted.
+    pub async fn access_until(&self, family: Jti, ttl: Duration) -> Result<Option<Timestamp>, Error> {
+        let sql = "SELECT MAX(COALESCE(access_until, created_at + $1)) FROM refresh_tokens WHERE family = $2";
+        let ttl = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
+        self.time(sql, [ttl.into(), family.0.into()]).await
+    }
+
+    /// When the latest of a user's tokens was made, valid or not, by the clock of the node that made it.
+    pub async fn latest_of(&self, user: UserId) -> Result<Option<Timestamp>, Error> {
+        self.time("SELECT MAX(created_at) FROM refresh_tokens WHERE user_id = $1", [user.0.into()]).await
+    }
+
+    async fn time<const N: usize>(&self, sql: &str, values: [Value; N]) -> Result<Option<Timestamp>, Error> {
+        let connection = self.0.reads();
+        let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+        let row = connection.query_one_raw(statement).await?;
+        let micros = row.map(|row| row.try_get_by_index::<Option<i64>>(0)).transpose()?;
+        Ok(columns::moment(micros.flatten()))
+    }
+
     /// Families without a valid token in which one was revoked at or after `since`: sessions that ended.
-    pub async fn ended_families(&self, since: Timestamp) -> Result<Vec<Jti>, Error> {
+    pub async fn ended_families(&self, since: Timestamp) -> Result<Vec<(Jti, UserId)>, Error> {
         use sea_orm::{ExprTrait as _, QuerySelect as _};
-        let families = row::Entity::find().select_only().column(row::Column::Family);
+        let families =
+            row::Entity::find().select_only().column(row::Column::Family).column(row::Column::UserId);
         let nothing_good = row::Column::RevokedAt.count().eq(row::Column::Jti.count());
         let recently = row::Column::RevokedAt.max().gte(since.as_micros());
-        let ended = families.group_by(row::Column::Family).having(nothing_good).having(recently);
-        let ids = ended.into_tuple::<Uuid>().all(&self.0.reads()).await?;
-        Ok(ids.into_iter().map(Jti).collect())
+        let ended = families
+            .group_by(row::Column::Family)
+            .group_by(row::Column::UserId)
+            .having(nothing_good)
+            .having(recently);
+        let ids = ended.into_tuple::<(Uuid, Uuid)>().all(&self.0.reads()).await?;
+        Ok(ids.into_iter().map(|(family, user)| (Jti(family), UserId(user))).collect())
     }
 
     /// Revokes a token. Returns true if it was valid until this call: of two callers that use the same token at once,
@@ -137,5 +168,6 @@ fn from_row(row: &row::Model) -> Result<RefreshToken, Error> {
         created_at: Timestamp::from_micros(row.created_at),
         expires_at: Timestamp::from_micros(row.expires_at),
         revoked_at: columns::moment(row.revoked_at),
+        access_until: columns::moment(row.access_until),
     })
 }

@@ -85,7 +85,7 @@ impl TokenKeyRepo<'_, Tx> {
     /// Adds a key that nobody here signs with any more.
     pub async fn add_of_another(&self, public: [u8; 32]) -> Result<(), Error> {
         add(self.0, &[TokenKey::of_another(public)]).await?;
-        self.0.touches_state();
+        self.0.touches_sign_in();
         Ok(())
     }
 
@@ -97,7 +97,7 @@ impl TokenKeyRepo<'_, Tx> {
                    OR (token_keys.node <> excluded.node AND token_keys.retired_at IS NULL)";
         let values = [public.to_vec().into(), node.as_str().to_owned().into(), now.as_micros().into()];
         if self.run(sql, values).await? > 0 {
-            self.0.touches_state();
+            self.0.touches_sign_in();
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ impl TokenKeyRepo<'_, Tx> {
         }
         let removed = self.run(&sql, values).await?;
         if removed > 0 {
-            self.0.touches_state();
+            self.0.touches_sign_in();
         }
         Ok(removed)
     }

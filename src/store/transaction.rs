@@ -18,8 +18,10 @@ use crate::store::{Error, Executor, MetaKey, MetaRepo, Store};
 pub struct Tx {
     inner: DatabaseTransaction,
     _permit: WritePermit,
-    /// Whether anything that followers replicate has changed.
-    changes_state: AtomicBool,
+    /// Whether users, groups, keys or limits have changed, which followers replicate.
+    changes_accounts: AtomicBool,
+    /// Whether anything else that they replicate has.
+    changes_sign_in: AtomicBool,
 }
 
 impl Store {
@@ -29,7 +31,7 @@ impl Store {
     /// [`Error::Unavailable`] when the writer stays busy for five seconds or the server is away.
     pub async fn begin(&self) -> Result<Tx, Error> {
         let permit = self.permit().await?;
-        Ok(Tx { inner: begin(&self.writer).await?, _permit: permit, changes_state: AtomicBool::new(false) })
+        Ok(Tx::new(begin(&self.writer).await?, permit))
     }
 }
 
@@ -43,7 +45,7 @@ impl Tx {
         MetaRepo::on(self).lock(MetaKey::StateVersion).await
     }
 
-    /// Commits. If users, groups or keys were changed, the state version goes up by one in the same commit.
+    /// Commits. If anything was changed that followers replicate, the state version goes up by one in the same commit.
     /// Returns the state version after the commit.
     ///
     /// # Errors
@@ -51,8 +53,14 @@ impl Tx {
     /// the commit, nobody can tell; the change may have happened.)
     pub async fn commit(self) -> Result<u64, Error> {
         let meta = MetaRepo::on(&self);
-        let version = if self.changes_state.load(Ordering::Relaxed) {
-            meta.increase(MetaKey::StateVersion).await?
+        let version = if self.changes_accounts.load(Ordering::Relaxed) {
+            let version = meta.increase(MetaKey::StateVersion).await?;
+            meta.set(MetaKey::AccountsVersion, &version.to_string()).await?;
+            version
+        } else if self.changes_sign_in.load(Ordering::Relaxed) {
+            let version = meta.increase(MetaKey::StateVersion).await?;
+            meta.get_or_set(MetaKey::AccountsVersion, &(version - 1).to_string()).await?;
+            version
         } else {
             meta.state_version().await?
         };
@@ -70,20 +78,31 @@ impl Tx {
 
     /// A transaction that only reads, for a view of several tables as of one moment.
     pub(super) fn reading(inner: DatabaseTransaction) -> Self {
-        Self { inner, _permit: WritePermit::not_needed(), changes_state: AtomicBool::new(false) }
+        Self::new(inner, WritePermit::not_needed())
+    }
+
+    fn new(inner: DatabaseTransaction, permit: WritePermit) -> Self {
+        let [changes_accounts, changes_sign_in] = Default::default();
+        Self { inner, _permit: permit, changes_accounts, changes_sign_in }
     }
 
     pub(super) fn inner(&self) -> &DatabaseTransaction {
         &self.inner
     }
 
-    pub(super) fn touches_state(&self) {
-        self.changes_state.store(true, Ordering::Relaxed);
+    pub(super) fn touches_accounts(&self) {
+        self.changes_accounts.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn touches_sign_in(&self) {
+        self.changes_sign_in.store(true, Ordering::Relaxed);
     }
 
     /// Commits with the state version set by the caller instead of increased.
     pub(super) async fn commit_at(self, version: u64) -> Result<(), Error> {
-        MetaRepo::on(&self).set(MetaKey::StateVersion, &version.to_string()).await?;
+        for key in [MetaKey::StateVersion, MetaKey::AccountsVersion] {
+            MetaRepo::on(&self).set(key, &version.to_string()).await?;
+        }
         Ok(self.inner.commit().await?)
     }
 }

@@ -119,7 +119,7 @@ impl UserRepo<'_, Tx> {
     /// # Errors
     /// [`Error::Conflict`] when the name or id is taken.
     pub async fn create(&self, user: &User) -> Result<(), Error> {
-        self.0.touches_state();
+        self.0.touches_accounts();
         let insert = row::Entity::insert(to_row(user)?.into_active_model());
         insert.exec_without_returning(self.0.inner()).await.map_err(taken(&user.name))?;
         Ok(())
@@ -131,7 +131,7 @@ impl UserRepo<'_, Tx> {
     /// # Errors
     /// [`Error::Conflict`] when the new name is taken.
     pub async fn update(&self, user: &User) -> Result<bool, Error> {
-        self.0.touches_state();
+        self.0.touches_accounts();
         let mut row = to_row(user)?.into_active_model().reset_all();
         row.last_login_at = sea_orm::ActiveValue::NotSet;
         row.id = Set(user.id.0);
@@ -142,7 +142,7 @@ impl UserRepo<'_, Tx> {
 
     /// Removes a user with their keys and refresh tokens; usage logs stay. Returns false when there is no such user.
     pub async fn delete(&self, id: UserId) -> Result<bool, Error> {
-        self.0.touches_state();
+        self.0.touches_accounts();
         removed::note(self.0, "api_keys", "user_id", id.0).await?;
         removed::note(self.0, "users", "id", id.0).await?;
         super::api_keys::row::Entity::delete_many()

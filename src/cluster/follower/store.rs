@@ -3,7 +3,9 @@
 use crate::accounts::Accounts;
 use crate::cluster::follower::Replica;
 use crate::cluster::follower::push::{FollowerStore, SyncCursor, SyncStatus};
-use crate::cluster::replication::provenance::{as_accounts, as_state, held_version, notes_of_follower};
+use crate::cluster::replication::provenance::{
+    as_accounts, as_ended, as_state, held_version, notes_of_follower,
+};
 use crate::cluster::replication::state::{Change, State, StateVersion};
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
@@ -134,6 +136,7 @@ impl Replica for FollowerDatabase {
             groups: values(change.groups.set),
             keys: values(change.keys.set),
             token_keys: change.token_keys.into_iter().collect(),
+            ended_sessions: as_ended(change.ended_sessions),
             removed_users: change.users.removed,
             removed_groups: change.groups.removed,
             removed_keys: change.keys.removed,

@@ -25,6 +25,7 @@ use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId};
 use crate::domain::peer::{Incomplete, Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::AppliedBatch;
+use crate::store::SignInNews;
 use crate::wire::v1;
 
 mod assign_name;
@@ -133,6 +134,15 @@ pub trait LeaderStore: Send + Sync + 'static {
 
     /// Everything that is replicated, and what it goes back to.
     fn load_state(&self) -> impl Future<Output = Result<(Provenance, State), Failure>> + Send;
+
+    /// What has changed since the own state was at `version`, if that is about sign-in alone. `None`: it has to be read as
+    /// a whole.
+    fn sign_in_news(
+        &self,
+        _version: u64,
+    ) -> impl Future<Output = Result<Option<SignInNews>, Failure>> + Send {
+        std::future::ready(Ok(None))
+    }
 
     /// Raises the state version to at least `version`.
     fn raise_version(&self, version: u64) -> impl Future<Output = Result<(), Failure>> + Send;

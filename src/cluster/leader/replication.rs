@@ -8,8 +8,10 @@ use crate::cluster::leader::{Leader, LeaderStore};
 use crate::cluster::replication::adoption::{Adoption, Provenance, adopted};
 use crate::cluster::replication::state::{State, StateVersion};
 use crate::cluster::replication::state_log::Update;
+use crate::domain::clock::SKEW_MAX;
 use crate::domain::failure::Failure;
 use crate::domain::ids::LedgerId;
+use crate::store::SignInNews;
 use crate::wire::v1;
 
 impl<B: LeaderStore> Leader<B> {
@@ -91,6 +93,14 @@ impl<B: LeaderStore> Leader<B> {
     }
 
     async fn reload_state(&self) -> Result<(), Failure> {
+        let known = self.state_log.lock().origin().version;
+        if let Some(news) = self.store.sign_in_news(known).await?
+            && news.version > known
+            && !self.has_seen_version_above(news.version)
+        {
+            self.publish_sign_in(news);
+            return Ok(());
+        }
         let (mut provenance, mut state) = self.store.load_state().await?;
         if self.has_seen_version_above(provenance.origin.version) {
             (provenance, state) = self.recover().await?;
@@ -99,6 +109,25 @@ impl<B: LeaderStore> Leader<B> {
         *self.provenance.lock() = provenance;
         self.notify_watchers();
         Ok(())
+    }
+
+    /// Publishes that sessions ended or public keys changed: as often as people sign out, so it costs that alone.
+    fn publish_sign_in(&self, news: SignInNews) {
+        let mut provenance = self.provenance.lock();
+        if provenance.pristine_version == provenance.origin.version {
+            provenance.pristine_version = news.version;
+        }
+        provenance.origin.version = news.version;
+        drop(provenance);
+        let ended = news.ended_sessions.into_iter().map(|ended| (ended.session, ended.until)).collect();
+        let token_keys = news.token_keys.into_iter().collect();
+        self.state_log.lock().publish_sign_in(
+            news.version,
+            token_keys,
+            ended,
+            self.clock.now().minus(SKEW_MAX),
+        );
+        self.notify_watchers();
     }
 
     /// Whether the database, whose state was at `version`, may have fallen back behind what this process knows of it.

@@ -21,7 +21,7 @@ use crate::domain::peer::{Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::AppliedBatch;
 use crate::quota::SubjectId;
-use crate::store::{MetaRepo, PeerRepo, Store, UsageRepo};
+use crate::store::{MetaRepo, PeerRepo, SignInNews, Store, UsageRepo};
 
 /// A transaction that takes longer is given up: the database's machine is gone without a word.
 const TRANSACTION_MAX: Duration = Duration::from_mins(1);
@@ -141,6 +141,10 @@ impl LeaderStore for LeaderDatabase {
         let accounts = self.store.accounts_state().await?;
         let provenance = load_provenance(&self.store, accounts.version).await?;
         Ok((provenance, as_state(accounts)))
+    }
+
+    async fn sign_in_news(&self, version: u64) -> Result<Option<SignInNews>, Failure> {
+        Ok(self.store.sign_in_news(version).await?)
     }
 
     async fn raise_version(&self, version: u64) -> Result<(), Failure> {

@@ -108,6 +108,7 @@ pub fn adopted(own: &State, offered: State, how: Adoption) -> State {
     };
     // Tokens that the leader has signed since it started stay valid, and so do those of the lost leader.
     result.token_keys.extend(&own.token_keys);
+    result.ended_sessions.extend(&own.ended_sessions);
     result
 }
 
@@ -116,6 +117,12 @@ pub fn adopted(own: &State, offered: State, how: Adoption) -> State {
 fn merge(first: &State, second: &State) -> State {
     let mut state = State {
         token_keys: &first.token_keys | &second.token_keys,
+        ended_sessions: first
+            .ended_sessions
+            .iter()
+            .chain(&second.ended_sessions)
+            .map(|(id, until)| (*id, *until))
+            .collect(),
         removed: &first.removed | &second.removed,
         ..State::default()
     };

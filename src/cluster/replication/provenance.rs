@@ -1,12 +1,15 @@
 //! Where the replicated state comes from, as a database remembers it beside its version.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::replication::adoption::Provenance;
 use crate::cluster::replication::state::{Ancestor, State, StateVersion};
+use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
-use crate::domain::ids::LedgerId;
-use crate::store::{AccountsState, Executor, MetaKey, MetaRepo, Store, TokenKey};
+use crate::domain::ids::{Jti, LedgerId};
+use crate::store::{AccountsState, EndedSession, Executor, MetaKey, MetaRepo, Store, TokenKey};
 
 /// The note: whatever of [`Provenance`] is not a row of its own. JSON in `meta`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,15 +50,18 @@ pub(in crate::cluster) async fn load_provenance(store: &Store, version: u64) -> 
     let ledger = MetaRepo::on(store).ledger_id().await?;
     let note = note(store).await?;
     let mut lineage = note.lineage();
-    if let Some((adopted, reached)) = note.adopted.filter(|_| version == note.pristine_version) {
+    let untouched = MetaRepo::on(store).accounts_version().await? == note.pristine_version;
+    if let Some((adopted, reached)) = note.adopted.filter(|_| untouched) {
         // A note of an older sproxy: a copy that nobody has worked on reaches as far as what it is a copy of.
         let it =
             lineage.iter_mut().filter(|ancestor| ancestor.ledger == adopted && ancestor.version.is_none());
         it.for_each(|ancestor| ancestor.version = Some(reached));
     }
-    let pristine = lineage.is_empty() && version == note.pristine_version;
+    let pristine = lineage.is_empty() && untouched;
     let origin = StateVersion { ledger, version, lineage, pristine };
-    Ok(Provenance { origin, pristine_version: note.pristine_version, adopted: note.adopted })
+    // To sign in and out is no work on it.
+    let pristine_version = if untouched { version } else { note.pristine_version };
+    Ok(Provenance { origin, pristine_version, adopted: note.adopted })
 }
 
 /// Notes what a leader's database begins with: a fresh one with a version at which nobody has worked on it yet. One that
@@ -72,7 +78,7 @@ pub(in crate::cluster) async fn note_origin(store: &Store) -> Result<(), Failure
     let followed = meta.get(MetaKey::StateLedgerId).await?.map(|text| read_ledger(&text)).transpose()?;
     let beginning = match followed {
         None if meta.get(MetaKey::StateOrigin).await?.is_none() => {
-            Note { pristine_version: version, ..Note::default() }
+            Note { pristine_version: meta.accounts_version().await?, ..Note::default() }
         }
         Some(followed) if followed != ledger => {
             let lineage = note(&tx).await?.lineage();
@@ -105,8 +111,8 @@ pub(in crate::cluster) async fn held_version(store: &Store) -> Result<Option<Sta
         (None, 0) => return Ok(None),
         (None, _) => meta.ledger_id().await?,
     };
-    let pristine =
-        note.pristine || (followed.is_none() && version == note.pristine_version && lineage.is_empty());
+    let untouched = meta.accounts_version().await? == note.pristine_version;
+    let pristine = note.pristine || (followed.is_none() && untouched && lineage.is_empty());
     Ok(Some(StateVersion { ledger, version, lineage, pristine }))
 }
 
@@ -133,6 +139,7 @@ pub(in crate::cluster) fn as_state(accounts: AccountsState) -> State {
         groups: accounts.groups.into_iter().map(|group| (group.id, group)).collect(),
         keys: accounts.keys.into_iter().map(|key| (key.id, key)).collect(),
         token_keys: accounts.token_keys.iter().map(|key| key.public).collect(),
+        ended_sessions: accounts.ended_sessions.iter().map(|ended| (ended.session, ended.until)).collect(),
         removed: accounts.removed,
     }
 }
@@ -145,8 +152,14 @@ pub(in crate::cluster) fn as_accounts(version: u64, state: State) -> AccountsSta
         groups: state.groups.into_values().collect(),
         keys: state.keys.into_values().collect(),
         token_keys: state.token_keys.into_iter().map(TokenKey::of_another).collect(),
+        ended_sessions: as_ended(state.ended_sessions),
         removed: state.removed,
     }
+}
+
+/// Ended sessions in the list of the database.
+pub(in crate::cluster) fn as_ended(sessions: BTreeMap<Jti, Timestamp>) -> Vec<EndedSession> {
+    sessions.into_iter().map(|(session, until)| EndedSession { session, until }).collect()
 }
 
 async fn note<G: Executor>(executor: &G) -> Result<Note, Failure> {
@@ -170,7 +183,9 @@ fn read_ledger(text: &str) -> Result<LedgerId, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Location, Synchronous};
+    use crate::domain::group::{Group, Limits};
+    use crate::domain::ids::{GroupId, UserId};
+    use crate::store::{EndedSessionRepo, GroupRepo, Location, Synchronous, TokenKeyRepo};
 
     async fn store() -> (tempfile::TempDir, Store) {
         let directory = tempfile::tempdir().expect("a directory");
@@ -203,6 +218,43 @@ mod tests {
         let origin = StateVersion { ledger: own, version: 9, lineage, pristine: false };
         assert_eq!(provenance, Provenance { origin: origin.clone(), pristine_version: 0, adopted: None });
         assert_eq!(held_version(&store).await.expect("a note"), Some(origin), "also when it follows again");
+    }
+
+    /// A leader with an empty disk takes what followers hold, also after somebody has signed in there and out.
+    #[tokio::test]
+    async fn to_sign_out_is_no_work_on_a_state() {
+        let (_directory, store) = store().await;
+        let key = async |seed: u8| {
+            let tx = store.begin().await.expect("a transaction");
+            TokenKeyRepo::on(&tx).add_of_another([seed; 32]).await.expect("added");
+            tx.commit().await.expect("committed")
+        };
+        assert_eq!(key(1).await, 1);
+        let tx = store.begin().await.expect("a transaction");
+        let at = Timestamp::from_micros(1);
+        let limits = Limits::default();
+        let group =
+            Group { id: GroupId::new(), name: "g".to_owned(), limits, created_at: at, updated_at: at };
+        GroupRepo::on(&tx).create(&group).await.expect("created");
+        assert_eq!(tx.commit().await.expect("committed"), 2);
+        assert_eq!(key(2).await, 3, "of another leader on this database");
+        note_origin(&store).await.expect("noted");
+        let tx = store.begin().await.expect("a transaction");
+        let ended = EndedSession { session: Jti::new(), until: at };
+        EndedSessionRepo::on(&tx).add(ended, UserId::new()).await.expect("added");
+        assert_eq!(tx.commit().await.expect("committed"), 4);
+        let provenance = load_provenance(&store, 4).await.expect("a note");
+        assert!(provenance.origin.pristine && provenance.pristine_version == 4, "{provenance:?}");
+        assert!(
+            held_version(&store)
+                .await
+                .expect("a note")
+                .is_some_and(|held| held.pristine && held.version == 4)
+        );
+        let tx = store.begin().await.expect("a transaction");
+        GroupRepo::on(&tx).delete(group.id, false).await.expect("deleted");
+        assert_eq!(tx.commit().await.expect("committed"), 5);
+        assert!(!load_provenance(&store, 5).await.expect("a note").origin.pristine);
     }
 
     #[tokio::test]

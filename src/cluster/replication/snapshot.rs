@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use crate::cluster::replication::state::{Ancestor, Change, Difference, State, StateVersion};
 use crate::cluster::replication::state_log::Delta;
-use crate::domain::ids::{GroupId, KeyId, LedgerId, UserId};
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::{GroupId, Jti, KeyId, LedgerId, UserId};
 use crate::wire::account::{
     group_from_wire, group_to_wire, key_from_wire, key_to_wire, user_from_wire, user_to_wire,
 };
 use crate::wire::malformed::{Malformed, parse};
-use crate::wire::v1;
+use crate::wire::{moment, v1};
 
 /// How many users, groups or keys a piece holds at most.
 const PIECE_LEN_MAX: usize = 1_000;
@@ -44,6 +45,7 @@ enum Next {
     Users(Option<UserId>),
     Keys(Option<KeyId>),
     Removed(Option<Uuid>),
+    Ended(Option<Jti>),
     Last,
 }
 
@@ -103,12 +105,19 @@ impl Iterator for SnapshotWriter {
                         .removed
                         .range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
                     let ids: Vec<Uuid> = rest.take(PIECE_LEN_MAX).copied().collect();
-                    self.next = Some(ids.last().map_or(Next::Last, |last| Next::Removed(Some(*last))));
+                    self.next = Some(ids.last().map_or(Next::Ended(None), |last| Next::Removed(Some(*last))));
                     if !ids.is_empty() {
                         let removed_ids = ids.iter().map(|id| id.as_bytes().to_vec()).collect();
                         return Some(v1::AccountsPart { removed_ids, ..self.piece() });
                     }
                 }
+                Next::Ended(after) => match ended_page(&state.ended_sessions, after) {
+                    (_, None) => self.next = Some(Next::Last),
+                    (ended_sessions, last) => {
+                        self.next = Some(Next::Ended(last));
+                        return Some(v1::AccountsPart { ended_sessions, ..self.piece() });
+                    }
+                },
                 Next::Last => {
                     self.next = None;
                     let token_keys = token_keys_to_wire(&state.token_keys);
@@ -126,6 +135,13 @@ fn page<K: Ord + Copy, V>(all: &BTreeMap<K, V>, after: Option<K>) -> (impl Itera
     (rest.clone().map(|(_, value)| value), rest.last().map(|(id, _)| *id))
 }
 
+fn ended_page(all: &BTreeMap<Jti, Timestamp>, after: Option<Jti>) -> (Vec<v1::EndedSession>, Option<Jti>) {
+    let rest = all.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+    let page: Vec<_> = rest.take(PIECE_LEN_MAX).collect();
+    let last = page.last().map(|(session, _)| **session);
+    (page.into_iter().map(ended_to_wire).collect(), last)
+}
+
 /// A step from one version to a later one.
 #[must_use]
 pub fn delta_to_wire(ledger: LedgerId, step: &Delta) -> v1::AccountsChange {
@@ -141,6 +157,7 @@ pub fn delta_to_wire(ledger: LedgerId, step: &Delta) -> v1::AccountsChange {
         removed_user_ids: change.users.removed.iter().map(UserId::to_string).collect(),
         removed_group_ids: change.groups.removed.iter().map(ToString::to_string).collect(),
         removed_key_ids: change.keys.removed.iter().map(ToString::to_string).collect(),
+        ended_sessions: change.ended_sessions.iter().map(ended_to_wire).collect(),
     }
 }
 
@@ -149,7 +166,11 @@ pub fn delta_to_wire(ledger: LedgerId, step: &Delta) -> v1::AccountsChange {
 /// # Errors
 /// [`Malformed`]: the step cannot be taken at all, in part neither.
 pub fn delta_from_wire(step: v1::AccountsChange) -> Result<(LedgerId, u64, u64, Change), Malformed> {
-    let mut change = Change { token_keys: token_keys_from_wire(step.token_keys)?, ..Change::default() };
+    let mut change = Change {
+        token_keys: token_keys_from_wire(step.token_keys)?,
+        ended_sessions: step.ended_sessions.iter().map(ended_from_wire).collect::<Result<_, _>>()?,
+        ..Change::default()
+    };
     for user in step.users {
         let user = user_from_wire(user)?;
         change.users.set.push((user.id, user));
@@ -208,7 +229,12 @@ impl SnapshotReader {
                 .map_err(|_| Malformed::invalid("removed_ids", "hold one that is not 16 bytes long"))?;
             state.removed.insert(id);
         }
-        if state.users.len() + state.groups.len() + state.keys.len() + state.removed.len() > STATE_SIZE_MAX {
+        for ended in &part.ended_sessions {
+            let (session, until) = ended_from_wire(ended)?;
+            state.ended_sessions.insert(session, until);
+        }
+        let marks = state.removed.len() + state.ended_sessions.len();
+        if state.users.len() + state.groups.len() + state.keys.len() + marks > STATE_SIZE_MAX {
             return Err(Malformed::invalid("users", "hold more than any cluster has"));
         }
         if part.last {
@@ -244,6 +270,16 @@ pub fn lineage_from_wire(
     let versions = versions.iter().map(|version| Some(*version).filter(|version| *version > 0));
     let ancestor = |(ledger, version)| Ok(Ancestor { ledger: parse(field, ledger)?, version });
     ledgers.iter().map(String::as_str).zip(versions.chain(std::iter::repeat(None))).map(ancestor).collect()
+}
+
+fn ended_to_wire((session, until): (&Jti, &Timestamp)) -> v1::EndedSession {
+    v1::EndedSession { session: session.0.as_bytes().to_vec(), until: Some(moment::to_wire(*until)) }
+}
+
+fn ended_from_wire(ended: &v1::EndedSession) -> Result<(Jti, Timestamp), Malformed> {
+    let session = Uuid::from_slice(&ended.session)
+        .map_err(|_| Malformed::invalid("session", "is not 16 bytes long"))?;
+    Ok((Jti(session), moment::required("until", ended.until)?))
 }
 
 fn token_keys_to_wire(keys: &BTreeSet<[u8; 32]>) -> Vec<Vec<u8>> {
@@ -285,6 +321,7 @@ mod tests {
         let mut state = State { token_keys: [[7; 32]].into(), ..State::default() };
         for n in 0..groups {
             state.removed.insert(Uuid::now_v7());
+            state.ended_sessions.insert(Jti::new(), at);
             let (group_id, user_id, key_id) = (GroupId::new(), UserId::new(), KeyId::new());
             let name = n.to_string();
             let limits = Limits::default();

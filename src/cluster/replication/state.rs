@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
+use crate::domain::clock::Timestamp;
 use crate::domain::group::Group;
-use crate::domain::ids::{GroupId, KeyId, LedgerId, UserId};
+use crate::domain::ids::{GroupId, Jti, KeyId, LedgerId, UserId};
 use crate::domain::user::{ApiKey, User};
 
 /// The most ledgers that a lineage remembers.
@@ -92,6 +93,8 @@ pub struct State {
     pub keys: BTreeMap<KeyId, ApiKey>,
     /// Public keys that verify access tokens (Ed25519). The private one stays with the leader that made it.
     pub token_keys: BTreeSet<[u8; 32]>,
+    /// Sessions that ended before their access tokens expired, and when the last of those does.
+    pub ended_sessions: BTreeMap<Jti, Timestamp>,
     /// Ids of users, groups and API keys that were removed: none of them comes back when two states become one.
     pub removed: BTreeSet<Uuid>,
 }
@@ -118,13 +121,21 @@ pub struct Change {
     pub keys: Difference<KeyId, ApiKey>,
     /// All public keys that verify access tokens, changed or not: there are few.
     pub token_keys: BTreeSet<[u8; 32]>,
+    /// Those that are new. They go by themselves, with time.
+    pub ended_sessions: BTreeMap<Jti, Timestamp>,
 }
 
 impl Change {
-    /// How many users, groups and API keys it touches.
+    /// How many users, groups, API keys and sessions it touches.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.users.len() + self.groups.len() + self.keys.len()
+        self.users.len() + self.groups.len() + self.keys.len() + self.ended_sessions.len()
+    }
+
+    /// Whether it leaves users, groups and API keys as they are.
+    #[must_use]
+    pub fn is_about_sign_in(&self) -> bool {
+        self.size() == self.ended_sessions.len()
     }
 
     /// The ids of what is gone.
@@ -143,6 +154,10 @@ impl State {
             groups: Difference::between(&self.groups, &later.groups),
             keys: Difference::between(&self.keys, &later.keys),
             token_keys: later.token_keys.clone(),
+            ended_sessions: Difference::between(&self.ended_sessions, &later.ended_sessions)
+                .set
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -153,6 +168,7 @@ impl State {
         change.groups.apply(&mut self.groups);
         change.keys.apply(&mut self.keys);
         self.token_keys = change.token_keys;
+        self.ended_sessions.extend(change.ended_sessions);
     }
 }
 
@@ -182,7 +198,6 @@ impl<K, V> Difference<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::clock::Timestamp;
     use crate::domain::group::Limits;
 
     fn group(name: &str) -> (GroupId, Group) {

@@ -1,6 +1,7 @@
 //! Who somebody is, and who may try how often.
 
 mod logins;
+mod sessions;
 mod signing_keys;
 mod two_processes;
 
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 
 use crate::harness::databases::TestDatabase;
 use crate::harness::records::{at, node};
+use crate::harness::{Mock, Node, Setup, until};
 
 const PASSWORD: &str = "correct horse battery";
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -94,6 +96,21 @@ impl Leader {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+/// A leader and a follower that know each other.
+async fn pair() -> (Mock, Node, Node) {
+    let mock = Mock::start().await;
+    let pace = "heartbeat_interval = \"300ms\"";
+    let leader = Setup::with_targets_at(&mock.url()).section("cluster", pace).start().await;
+    let line = format!("{pace}\nleader = \"http://{}\"", leader.grpc.unwrap());
+    let follower = Setup::with_targets_at(&mock.url()).section("cluster", &line);
+    let follower = follower.section("node", "id = \"sp-2\"").start().await;
+    until("the follower is ready", async || {
+        follower.http.get(follower.url("/readyz")).send().await.unwrap().status().is_success().then_some(())
+    })
+    .await;
+    (mock, leader, follower)
 }
 
 /// Two leaders on one database.

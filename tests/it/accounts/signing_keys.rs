@@ -16,10 +16,10 @@ use sproxy::domain::ids::{Jti, NodeId};
 use sproxy::domain::peer::Peer;
 use sproxy::store::{AuditRepo, MetaKey, MetaRepo, PeerRepo, Store, UserRepo};
 
-use super::{HERE, Leader, PASSWORD, TTL, settings, two_leaders};
+use super::{HERE, Leader, PASSWORD, TTL, pair, settings, two_leaders};
 use crate::harness::databases::{TestDatabase, on_both};
 use crate::harness::records::{at, node};
-use crate::harness::{Mock, Node, Setup, until};
+use crate::harness::{Node, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// A second less than the lifetime of access tokens.
@@ -339,21 +339,6 @@ async fn the_key_is_a_file_of_its_owner_alone_that_other_programs_can_read() {
     let without = one.again(&db.store, "sp-1").await;
     assert!(without.accepts(&session), "who is signed in stays so");
     assert_eq!(signing(&without).await, (names(&["sp-1"]), names(&["sp-1"])));
-}
-
-/// A leader and a follower that know each other.
-async fn pair() -> (Mock, Node, Node) {
-    let mock = Mock::start().await;
-    let pace = "heartbeat_interval = \"300ms\"";
-    let leader = Setup::with_targets_at(&mock.url()).section("cluster", pace).start().await;
-    let line = format!("{pace}\nleader = \"http://{}\"", leader.grpc.unwrap());
-    let follower = Setup::with_targets_at(&mock.url()).section("cluster", &line);
-    let follower = follower.section("node", "id = \"sp-2\"").start().await;
-    until("the follower is ready", async || {
-        follower.http.get(follower.url("/readyz")).send().await.unwrap().status().is_success().then_some(())
-    })
-    .await;
-    (mock, leader, follower)
 }
 
 async fn sign_in(node: &Node) -> String {

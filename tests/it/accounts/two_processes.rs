@@ -4,6 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::{
+    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
+    TransactionTrait as _,
+};
 use sproxy::accounts::{
     Accounts, Actor, Error, LimitsChange, NewGroup, NewKey, NewUser, Settings, UserChange,
 };
@@ -15,6 +19,7 @@ use sproxy::store::{ApiKeyRepo, MetaRepo, Store, UserRepo};
 
 use crate::harness::databases::{TestDatabase, on_both};
 use crate::harness::records::at;
+use crate::harness::until;
 
 const PASSWORD: &str = "correct horse battery";
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -226,5 +231,93 @@ on_both! {
         assert_eq!(version(&db.store).await, read_at + 1);
         db.store.replace_accounts_at(read_at + 1, &state, &[]).await.expect("as it was read");
         assert_eq!(version(&db.store).await, read_at + 5);
+    }
+}
+
+/// Holds a row of PostgreSQL, so that whoever comes to it stops there.
+struct Barrier {
+    database: DatabaseConnection,
+    held: DatabaseTransaction,
+}
+
+impl Barrier {
+    async fn before(db: &TestDatabase, rows: &str) -> Self {
+        let database = sea_orm::Database::connect(db.url()).await.expect("a connection");
+        let held = database.begin().await.expect("a transaction");
+        held.execute_unprepared(&format!("SELECT 1 FROM {rows} FOR UPDATE")).await.expect("locked");
+        Self { database, held }
+    }
+
+    /// Returns when so many stand still, before this row or behind each other.
+    async fn until_there_are(&self, many: i64) {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        until("they stand before the row", async || {
+            let asked = Statement::from_string(DbBackend::Postgres, sql);
+            let row = self.database.query_one_raw(asked).await.expect("read").expect("a row");
+            (row.try_get_by_index::<i64>(0).expect("a number") == many).then_some(())
+        })
+        .await;
+    }
+
+    async fn open(self) {
+        self.held.commit().await.expect("released");
+    }
+}
+
+/// Whatever the order of their statements is: the end waits until the other is done, and ends what came of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_is_renewed_while_it_is_ended_is_over() {
+    let Some(db) = TestDatabase::postgres().await else { return };
+    let (one, two) = two(&db).await;
+    let token = two.login("admin", PASSWORD.to_owned(), HERE).await.expect("logged in").refresh_token;
+    let barrier = Barrier::before(&db, "refresh_tokens").await;
+    let renewing = tokio::spawn({
+        let (two, token) = (two.clone(), token.clone());
+        async move { two.refresh(&token).await }
+    });
+    barrier.until_there_are(1).await;
+    let ending = tokio::spawn({
+        let one = one.clone();
+        async move { one.logout(&token).await }
+    });
+    barrier.until_there_are(2).await;
+    barrier.open().await;
+    let renewed = renewing.await.expect("no panic").expect("it came first");
+    ending.await.expect("no panic").expect("ended");
+    let dead = one.refresh(&renewed.refresh_token).await;
+    assert!(matches!(dead, Err(Error::WrongRefreshToken)), "{dead:?}");
+    two.reload().await.expect("read");
+    for accounts in [&one, &two] {
+        assert!(accounts.authenticate(&renewed.access_token, SystemClock.now()).is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_begins_while_its_user_is_disabled_is_over() {
+    let Some(db) = TestDatabase::postgres().await else { return };
+    let (one, two) = two(&db).await;
+    let actor = actor();
+    let alice = NewUser { password: Some(PASSWORD.to_owned()), ..new("alice") };
+    one.create_user(&actor, alice).await.expect("new");
+    let barrier = Barrier::before(&db, "users WHERE name = 'alice'").await;
+    let beginning = tokio::spawn({
+        let two = two.clone();
+        async move { two.login("alice", PASSWORD.to_owned(), HERE).await }
+    });
+    barrier.until_there_are(1).await;
+    let ending = tokio::spawn({
+        let one = one.clone();
+        async move { one.change_user(&Actor::system(), "alice", turned(false)).await }
+    });
+    barrier.until_there_are(2).await;
+    barrier.open().await;
+    let begun = beginning.await.expect("no panic").expect("it came first");
+    ending.await.expect("no panic").expect("disabled");
+    one.change_user(&actor, "alice", turned(true)).await.expect("enabled again");
+    let dead = one.refresh(&begun.refresh_token).await;
+    assert!(matches!(dead, Err(Error::WrongRefreshToken)), "{dead:?}");
+    two.reload().await.expect("read");
+    for accounts in [&one, &two] {
+        assert!(accounts.authenticate(&begun.access_token, SystemClock.now()).is_err());
     }
 }

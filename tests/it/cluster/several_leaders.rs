@@ -76,6 +76,44 @@ async fn leaders_that_start_at_once_are_one_cluster_and_each_serves_all_of_it() 
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_signs_in_at_one_leader_is_known_at_all_nodes_and_who_signs_out_is_gone_from_all() {
+    let Some(server) = Postgres::shared() else { return };
+    let (mock, url) = (Mock::start().await, server.new_database());
+    let one = setup(&mock, &url).start().await;
+    let two = setup(&mock, &url).start().await;
+    for node in [&one, &two] {
+        ready(node).await;
+    }
+    all_know_each_other(&[&one, &two], &["sp-1", "sp-2"]).await;
+    let follower = follower(&mock, &two, "sp-9").await;
+    let all = [&one, &two, &follower];
+    let me = async |node: &Node, token: &str| {
+        node.http.get(node.url("/me")).bearer_auth(token).send().await.unwrap().status().as_u16()
+    };
+    for (begins, ends) in [(&one, &two), (&two, &follower), (&follower, &one)] {
+        let body = json!({ "username": "admin", "password": "correct horse battery" });
+        let answer = begins.http.post(begins.url("/auth/login")).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let session: Value = answer.json().await.unwrap();
+        let token = session["access_token"].as_str().unwrap();
+        for node in all {
+            until("the session holds", async || (me(node, token).await == 200).then_some(())).await;
+        }
+        let logout = ends.http.post(ends.url("/auth/logout"));
+        let logout = logout.json(&json!({ "refresh_token": session["refresh_token"] })).send().await.unwrap();
+        assert_eq!(logout.status(), 204);
+        for node in all {
+            until("its end holds", async || (me(node, token).await == 401).then_some(())).await;
+        }
+    }
+    let keys = one.get("/admin/v1/signing-keys").await;
+    let mut signing: Vec<_> =
+        keys["items"].as_array().unwrap().iter().map(|key| key["node"].clone()).collect();
+    signing.sort_by_key(Value::to_string);
+    assert_eq!(signing, [json!("sp-1"), json!("sp-2")]);
+}
+
 /// What one leader takes is known to the limits of the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quota_that_is_spent_at_one_leader_is_spent_at_all() {

@@ -404,6 +404,7 @@ fn token(seed: u8) -> RefreshToken {
         created_at: at("2026-11-02"),
         expires_at: at("2026-12-02"),
         revoked_at: None,
+        access_until: None,
     }
 }
 

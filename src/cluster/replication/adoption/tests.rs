@@ -3,7 +3,7 @@
 use super::*;
 use crate::cluster::replication::state::Ancestor;
 use crate::domain::group::{Group, Limits};
-use crate::domain::ids::{GroupId, KeyId, UserId};
+use crate::domain::ids::{GroupId, Jti, KeyId, UserId};
 use crate::domain::user::Role;
 
 fn ancestors(lineage: &[(LedgerId, u64)]) -> Vec<Ancestor> {
@@ -226,10 +226,15 @@ fn what_both_have_is_as_it_was_changed_last_and_sessions_that_ended_stay_ended()
     let disabled = User { active: false, updated_at: at(3), ..alice.clone() };
     let revoked = User { tokens_valid_from: at(2), updated_at: at(2), ..alice };
     let both_ended = User { tokens_valid_from: at(2), ..disabled.clone() };
-    let one = state(&[&before, &research], &[&disabled], &[]);
-    let other = state(&[&after, &research], &[&revoked], &[]);
+    let [left, right] = [Jti::new(), Jti::new()];
+    let one =
+        State { ended_sessions: [(left, at(4))].into(), ..state(&[&before, &research], &[&disabled], &[]) };
+    let other =
+        State { ended_sessions: [(right, at(5))].into(), ..state(&[&after, &research], &[&revoked], &[]) };
+    assert_eq!(adopted(&one, other.clone(), Adoption::Replace).ended_sessions.len(), 2);
     for how in [Adoption::Complete, Adoption::Merge] {
-        let expected = state(&[&after, &research], &[&both_ended], &[]);
+        let ended_sessions = [(left, at(4)), (right, at(5))].into();
+        let expected = State { ended_sessions, ..state(&[&after, &research], &[&both_ended], &[]) };
         assert_eq!(adopted(&one, other.clone(), how), expected, "{how:?}");
         assert_eq!(adopted(&other, one.clone(), how), expected, "{how:?}");
     }
