@@ -7,7 +7,10 @@ use tokio::task::yield_now;
 
 use super::*;
 use crate::cluster::replication::state::StateVersion;
+use crate::cluster::replication::state_log::Update;
 use crate::domain::clock::ManualClock;
+use crate::domain::ids::Jti;
+use crate::store::EndedSession;
 use crate::wire::v1;
 
 /// A disk in memory that keeps peers.
@@ -16,6 +19,8 @@ struct MemoryStore {
     peers: Mutex<BTreeMap<NodeId, Peer>>,
     /// The next write of peers takes its time.
     is_slow: AtomicBool,
+    /// What has changed since the state was loaded.
+    news: Mutex<Option<SignInNews>>,
 }
 
 impl MemoryStore {
@@ -87,6 +92,10 @@ impl LeaderStore for MemoryStore {
         Ok((Provenance { origin, pristine_version: 0, adopted: None }, State::default()))
     }
 
+    async fn sign_in_news(&self, _version: u64) -> Result<Option<SignInNews>, Failure> {
+        Ok(self.news.lock().clone())
+    }
+
     async fn raise_version(&self, _version: u64) -> Result<(), Failure> {
         Ok(())
     }
@@ -152,4 +161,23 @@ async fn a_sweep_does_not_write_an_earlier_run_over_one_that_registers_meanwhile
     registered.expect("registers");
     let held = leader.store.peers.lock()[&node("sp-2")].instance_id;
     assert_eq!(held, Some(next), "a leader that is started again would refuse the run that lives");
+}
+
+/// Many people sign out. (This disk has another ledger every time that its state is loaded.)
+#[tokio::test]
+async fn the_end_of_a_session_is_published_without_loading_the_state() {
+    let leader = leader(InstanceId::new()).await;
+    let (before, _) = leader.update_for(None);
+    let ended = EndedSession { session: Jti::new(), until: leader.clock.now().plus(Duration::from_hours(1)) };
+    let news = SignInNews { version: 1, token_keys: vec![[7; 32]], ended_sessions: vec![ended] };
+    *leader.store.news.lock() = Some(news);
+    leader.state_changed().await.expect("published");
+    let (now, update) = leader.update_for(Some((before.ledger, before.version)));
+    assert_eq!(now, StateVersion { version: 1, ..before });
+    let Update::Steps(steps) = update else { panic!("{update:?}") };
+    let changes: Vec<_> = steps.iter().map(|step| (step.base, step.version, &*step.change)).collect();
+    let [(0, 1, change)] = changes[..] else { panic!("{changes:?}") };
+    assert_eq!(change.ended_sessions, [(ended.session, ended.until)].into());
+    assert_eq!((change.size(), change.token_keys.len()), (1, 1));
+    assert_eq!(leader.provenance.lock().pristine_version, 1, "and it is no work on the state");
 }

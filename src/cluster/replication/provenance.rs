@@ -267,6 +267,7 @@ mod tests {
         MetaRepo::on(&store).set(MetaKey::StateOrigin, &older).await.expect("set");
         note_origin(&store).await.expect("nothing to note");
         for (version, reached) in [(8, Some(7)), (9, None)] {
+            store.reach_state_version(version).await.expect("raised");
             let lineage = load_provenance(&store, version).await.expect("a note").origin.lineage;
             assert_eq!(lineage, [ancestor(before, None), ancestor(adopted, reached)]);
         }
