@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{ask, booked, follower_behind, leader, leader_behind_links, metric, settled};
+use super::{PACE, ask, booked, follower_behind, leader, leader_behind_links, metric, ready, settled};
 use crate::harness::postgres::Postgres;
 use crate::harness::{Link, Mock, Mode, Node, until};
 
@@ -24,6 +24,11 @@ async fn a_leader_on_postgresql_counts_it_once_too() {
 async fn lose_an_acknowledgement(mock: &Mock, mut one: Node) {
     let key = one.user_with_key("alice").await;
     let link = Link::to(one.grpc.unwrap()).await;
+    // It is known by the link alone: a follower that learned of another way would try that while the link is silent.
+    one.kill().await;
+    one.set("cluster", &format!("{PACE}\nadvertise_grpc = \"{}\"", link.url()));
+    one.restart().await;
+    ready(&one).await;
     let mut two = follower_behind(&link, mock, "sp-2").await;
     assert_eq!(ask(&two, &key).await.status, 200);
     booked(&one, 1).await;
