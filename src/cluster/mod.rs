@@ -42,7 +42,7 @@
 //! with what was read. Each of them books its own calls on its own disk and pushes them to itself like a follower
 //! (`leader::Spool`), so it serves while the database is away, and a database that fell back gets them again. Each is a
 //! peer to all, with the URL of its gRPC side. Accounts that one changes hold at the others within 50 ms, looked up by
-//! their version; usage that one takes is told to the others as it is committed (`WatchIntake`), and what they miss of
+//! their version; usage that one takes is told to the others as it is committed (`WatchBatches`), and what they miss of
 //! that they read from the database a second or two later. Leaders of another cluster are known by its secret, and kept
 //! out. In memory, and per leader: failed logins.
 //!

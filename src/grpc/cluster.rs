@@ -84,15 +84,15 @@ impl<B: LeaderStore> Cluster for ClusterService<B> {
         Ok(Response::new(Box::pin(watch.into_stream())))
     }
 
-    type WatchIntakeStream = Pin<Box<dyn Stream<Item = Result<v1::IntakeBatch, Status>> + Send>>;
+    type WatchBatchesStream = Pin<Box<dyn Stream<Item = Result<v1::AppliedBatch, Status>> + Send>>;
 
-    async fn watch_intake(
+    async fn watch_batches(
         &self,
-        request: Request<v1::WatchIntakeRequest>,
-    ) -> Result<Response<Self::WatchIntakeStream>, Status> {
-        let batches = self.leader.watch_intake(request.get_ref()).map_err(status)?;
+        request: Request<v1::WatchBatchesRequest>,
+    ) -> Result<Response<Self::WatchBatchesStream>, Status> {
+        let batches = self.leader.watch_batches(request.get_ref()).map_err(status)?;
         let signs_of_life = self.leader.heartbeat_interval();
-        let stream = intake_stream(batches, signs_of_life, self.stop.clone());
+        let stream = batch_stream(batches, signs_of_life, self.stop.clone());
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -112,11 +112,11 @@ impl<B: LeaderStore> Cluster for ClusterService<B> {
 }
 
 /// Every batch, and a sign of life where there is none for a while. Ends at `stop`.
-fn intake_stream(
-    batches: broadcast::Receiver<Arc<v1::IntakeBatch>>,
+fn batch_stream(
+    batches: broadcast::Receiver<Arc<v1::AppliedBatch>>,
     signs_of_life: Duration,
     stop: CancellationToken,
-) -> impl Stream<Item = Result<v1::IntakeBatch, Status>> + Send {
+) -> impl Stream<Item = Result<v1::AppliedBatch, Status>> + Send {
     stream::unfold(batches, move |mut batches| {
         let stop = stop.clone();
         async move {
@@ -127,7 +127,7 @@ fn intake_stream(
                     // The other leader notices by the numbers.
                     Ok(Err(RecvError::Lagged(_))) => continue,
                     Ok(Err(RecvError::Closed)) => return None,
-                    Err(_) => v1::IntakeBatch::default(),
+                    Err(_) => v1::AppliedBatch::default(),
                 };
                 return Some((Ok(batch), batches));
             }

@@ -42,8 +42,8 @@ pub use writer::UsageWriter;
 
 use queue::Queue;
 
-/// Rows that one step of [`Ledger::mark_all_unsynced`] looks at: small enough that new records get in between.
-const MARK_STEP: u32 = 2_000;
+/// Rows that one step of marking looks at: small enough that new records get in between.
+pub const MARK_STEP: u32 = 2_000;
 
 #[derive(Clone, Debug)]
 pub struct Ledger {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use super::error::Error;
-use crate::cluster::follower::client::{ClientTls, GrpcLeaderClient, leaders_at};
+use crate::cluster::follower::client::{ClientTls, GrpcLeaderClient, connector, leaders_at};
 use crate::cluster::follower::leader_set::LeaderSet;
 use crate::cluster::leader;
 use crate::config::{Config, LeaderUrls, Secret};
@@ -14,19 +14,20 @@ use crate::config::{Config, LeaderUrls, Secret};
 pub(super) type Leaders = LeaderSet<GrpcLeaderClient>;
 
 pub(super) fn to_follow(config: &Config, urls: &LeaderUrls) -> Result<Leaders, Error> {
-    let tls = config.cluster.tls.as_ref().map(ClientTls::read).transpose().map_err(Error::Unusable)?;
-    let secret = config.cluster.secret.as_ref().map(Secret::expose);
+    let (secret, tls) = credentials(config)?;
     leaders_at(urls.iter().cloned().collect(), secret, tls).map_err(Error::Unusable)
 }
 
 /// How a leader asks the others.
 pub(super) fn connect(config: &Config) -> Result<leader::Connect, Error> {
+    let (secret, tls) = credentials(config)?;
+    Ok(Arc::new(connector(secret, tls)))
+}
+
+/// What this node proves itself with to a leader.
+fn credentials(config: &Config) -> Result<(Option<&str>, Option<ClientTls>), Error> {
     let tls = config.cluster.tls.as_ref().map(ClientTls::read).transpose().map_err(Error::Unusable)?;
-    let secret = config.cluster.secret.clone();
-    Ok(Arc::new(move |address| {
-        let secret = secret.as_ref().map(Secret::expose);
-        GrpcLeaderClient::new(address, secret, tls.as_ref()).map_err(|error| error.to_string())
-    }))
+    Ok((config.cluster.secret.as_ref().map(Secret::expose), tls))
 }
 
 /// The URL of this leader's gRPC side for other nodes.

@@ -150,16 +150,16 @@ impl GrpcLeaderClient {
 }
 
 impl GrpcLeaderClient {
-    /// `WatchIntake`: what the leader takes of nodes' usage, for another leader. It has no deadline.
+    /// `WatchBatches`: what the leader takes of nodes' usage, for another leader. It has no deadline.
     ///
     /// # Errors
     /// As every call.
-    pub async fn watch_intake(
+    pub async fn watch_batches(
         &self,
-        request: v1::WatchIntakeRequest,
-    ) -> Result<Streaming<v1::IntakeBatch>, LeaderError> {
+        request: v1::WatchBatchesRequest,
+    ) -> Result<Streaming<v1::AppliedBatch>, LeaderError> {
         let mut client = self.client.clone();
-        within(ANSWER_MAX, client.watch_intake(request)).await
+        within(ANSWER_MAX, client.watch_batches(request)).await
     }
 }
 
@@ -185,12 +185,20 @@ pub fn leaders_at(
     secret: Option<&str>,
     tls: Option<ClientTls>,
 ) -> Result<LeaderSet<GrpcLeaderClient>, String> {
+    let connect = connector(secret, tls);
+    LeaderSet::new(urls, Box::new(move |url| connect(url.as_str())))
+}
+
+/// Makes clients of leaders by their URLs, all reached with the same secret.
+pub fn connector(
+    secret: Option<&str>,
+    tls: Option<ClientTls>,
+) -> impl Fn(&str) -> Result<GrpcLeaderClient, String> + Send + Sync + use<> {
     let secret = secret.map(|secret| Secret::new(secret.to_owned()));
-    let connect = move |url: &LeaderUrl| {
+    move |url| {
         let secret = secret.as_ref().map(Secret::expose);
-        GrpcLeaderClient::new(url.as_str(), secret, tls.as_ref()).map_err(|error| error.to_string())
-    };
-    LeaderSet::new(urls, Box::new(connect))
+        GrpcLeaderClient::new(url, secret, tls.as_ref()).map_err(|error| error.to_string())
+    }
 }
 
 impl LeaderClient for GrpcLeaderClient {

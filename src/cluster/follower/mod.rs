@@ -9,6 +9,7 @@ pub mod leader_client;
 pub mod leader_set;
 pub mod leaders;
 pub(in crate::cluster) mod metrics;
+pub(in crate::cluster) mod pace;
 pub mod push;
 pub mod service;
 pub(in crate::cluster) mod store;

@@ -20,6 +20,7 @@ use crate::cluster::follower::instances::{begin_instance, forget_previous_instan
 use crate::cluster::follower::kept_leaders::keep_leaders;
 use crate::cluster::follower::leader_set::LeaderSet;
 use crate::cluster::follower::metrics::FollowerMetrics;
+use crate::cluster::follower::pace::{next_heartbeat, next_push};
 use crate::cluster::follower::store::FollowerDatabase;
 use crate::cluster::registration::Registration;
 use crate::cluster::retry::Backoff;
@@ -37,8 +38,6 @@ use crate::telemetry::scrape::{gauge, gauges};
 
 mod watch;
 
-/// How long a push waits after the first new record, so that others go with it.
-const COALESCE_FOR: Duration = Duration::from_millis(20);
 /// How long the last push and the leave may take: both have ended, and said how, before the supervisor gives them up.
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often what other nodes have used is written to the database, for a restart without the leader.
@@ -288,15 +287,11 @@ impl Inner {
                     }
                     self.metrics.count(pushed);
                     retry.reset();
-                    let new = async {
-                        self.context.ledger.nudged().await;
-                        tokio::time::sleep(COALESCE_FOR).await;
-                    };
-                    let due = timeout(self.context.sync_interval, new);
+                    let due = next_push(&self.context.ledger, self.context.sync_interval);
                     let lost = sessions.wait_for(Option::is_none);
                     let is_lost = stop.run_until_cancelled(async {
                         tokio::select! {
-                            _ = due => false,
+                            () = due => false,
                             _ = lost => true,
                         }
                     });
@@ -368,14 +363,8 @@ impl Inner {
                 Err(error) => tracing::debug!(%error, "a heartbeat failed"),
             }
             self.metrics.update(self.follower.store(), &self.context.ledger).await;
-            let wait = self.follower.session().map_or(Duration::from_secs(5), |session| session.heartbeat);
-            let due = async {
-                tokio::select! {
-                    _ = timeout(wait, sessions.changed()) => {}
-                    () = self.news.notified() => {}
-                }
-            };
-            let _ = stop.run_until_cancelled(due).await;
+            let next = next_heartbeat(self.follower.session(), &mut sessions, &self.news);
+            let _ = stop.run_until_cancelled(next).await;
         }
     }
 

@@ -28,9 +28,9 @@ use crate::ledger::AppliedBatch;
 use crate::store::SignInNews;
 use crate::wire::v1;
 
+mod applied_batches;
 mod assign_name;
 mod fencing;
-mod intake;
 mod local;
 mod membership;
 mod metrics;
@@ -58,7 +58,7 @@ pub use watcher::Watcher;
 const COMMITS_MAX: usize = 32;
 
 /// Batches that another leader which reads slowly may fall behind; then it misses some, and reads sums again.
-const INTAKE_BEHIND_MAX: usize = 1_024;
+const BATCHES_BEHIND_MAX: usize = 1_024;
 
 /// What a leader keeps on its disk. Implemented on a database, and by the simulation.
 pub trait LeaderStore: Send + Sync + 'static {
@@ -181,7 +181,7 @@ pub struct Leader<B> {
     /// One adoption at a time, and none while the state is loaded anew.
     adopting: tokio::sync::Mutex<()>,
     /// What is taken, for other leaders.
-    intake: broadcast::Sender<Arc<v1::IntakeBatch>>,
+    batches: broadcast::Sender<Arc<v1::AppliedBatch>>,
     /// Goes up whenever there is something to tell watchers.
     changes: watch::Sender<u64>,
     metrics: LeaderMetrics,
@@ -215,7 +215,7 @@ impl<B: LeaderStore> Leader<B> {
             provenance: Mutex::new(provenance),
             acknowledged: Arc::default(),
             adopting: tokio::sync::Mutex::new(()),
-            intake: broadcast::Sender::new(INTAKE_BEHIND_MAX),
+            batches: broadcast::Sender::new(BATCHES_BEHIND_MAX),
             changes: watch::Sender::new(0),
             metrics: LeaderMetrics::default(),
             id,

@@ -39,10 +39,10 @@ pub(super) struct Others {
 
 impl Others {
     pub(super) fn tasks(self: &Arc<Self>) -> [Task; 2] {
-        let [accounts, intake] = std::array::from_fn(|_| Arc::clone(self));
+        let [accounts, batches] = std::array::from_fn(|_| Arc::clone(self));
         [
             Task::new("accounts of other leaders", |stop| accounts.run_accounts(stop)),
-            Task::new("intake of other leaders", |stop| intake.run_intake(stop)),
+            Task::new("batches of other leaders", |stop| batches.run_batches(stop)),
         ]
     }
 
@@ -79,7 +79,7 @@ impl Others {
     }
 
     /// Listens to every other leader; what was missed is read from the database.
-    async fn run_intake(self: Arc<Self>, stop: CancellationToken) {
+    async fn run_batches(self: Arc<Self>, stop: CancellationToken) {
         let mut streams = FuturesUnordered::<BoxFuture<'_, Stream>>::new();
         let mut listened = BTreeMap::<String, Option<(Instant, Backoff)>>::new();
         let mut held = HashMap::new();
@@ -89,7 +89,7 @@ impl Others {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(Stream { address, error, heard, mut retry }) = streams.next(), if !streams.is_empty() => {
-                    tracing::debug!(leader = %address, %error, "the intake of another leader broke off");
+                    tracing::debug!(leader = %address, %error, "the batches of another leader broke off");
                     if heard {
                         retry.reset();
                     }
@@ -97,7 +97,7 @@ impl Others {
                     listened.insert(address, Some((next, retry)));
                 }
                 _ = compare.tick() => {
-                    self.leader.compare_intake(&held);
+                    self.leader.compare_batches(&held);
                     match UsageRepo::on(&self.store).all_batches_taken().await {
                         Ok(now) => held = now.into_iter().collect(),
                         Err(error) => tracing::debug!(%error, "the batches of nodes cannot be compared"),
@@ -141,23 +141,23 @@ impl Others {
 
     async fn listen_once(&self, address: &str, heard: &mut bool) -> Result<(), LeaderError> {
         let client = (self.connect)(address).map_err(LeaderError::Refused)?;
-        let request = v1::WatchIntakeRequest {
+        let request = v1::WatchBatchesRequest {
             node_id: self.leader.id().to_string(),
             ledger_id: self.leader.ledger().to_string(),
         };
-        let mut stream = client.watch_intake(request).await?;
+        let mut stream = client.watch_batches(request).await?;
         let limit = self.leader.heartbeat_interval() * MISSED_MAX;
         loop {
             let next = timeout(limit, stream.message()).await;
             let next = next.map_err(|_| LeaderError::Unavailable("not even a sign of life".to_owned()))?;
             let Some(batch) = next.map_err(|status| call_error(&status))? else { return Ok(()) };
             *heard = true;
-            self.leader.intake_elsewhere(&batch)?;
+            self.leader.batch_elsewhere(&batch)?;
         }
     }
 }
 
-/// A stream of another leader's intake that has ended.
+/// A stream of another leader's batches that has ended.
 struct Stream {
     address: String,
     error: LeaderError,

@@ -63,10 +63,7 @@ impl<B: LeaderStore> Leader<B> {
             }
         }
         let applied = self.apply_batch(&id, records, request.last_batch).await?;
-        if !former.is_empty() {
-            // The limits took all of them for the sender's; the ledger has them under both names.
-            self.invalidate(former.into_iter().chain([id.clone()]));
-        }
+        self.invalidate_former(&id, former);
         Ok(self.acknowledgement(&id, applied, unreadable))
     }
 
@@ -131,17 +128,15 @@ impl<B: LeaderStore> Leader<B> {
     /// Adds a batch to the sums that the limits go by. `None`: the commit failed or its answer got lost, so that nobody can
     /// tell what is committed.
     fn update_usage(&self, node: &NodeId, applied: Option<&AppliedBatch>) {
-        let mut usage = self.usage.lock();
         match applied.map(|batch| (batch, batch.number)) {
-            None => usage.invalidate(node),
+            None => self.usage.lock().invalidate(node),
             Some((batch, Some(number))) => {
                 let added: Vec<_> = batch.accepted.iter().map(UsageIncrement::of).collect();
-                self.tell_intake(node, number, &added);
-                usage.add_batch(node, number, added, self.clock.now());
+                self.announce_batch(node, number, &added);
+                self.usage.lock().add_batch(node, number, added, self.clock.now());
             }
             Some((_, None)) => return,
         }
-        drop(usage);
         self.notify_watchers();
     }
 
@@ -176,6 +171,14 @@ impl<B: LeaderStore> Leader<B> {
             self.notify_watchers();
         }
         Ok(())
+    }
+
+    /// Usage of a node came under names that it had before: the limits took all of it for the sender's, and the ledger has
+    /// it under both names.
+    pub(super) fn invalidate_former(&self, node: &NodeId, former: BTreeSet<NodeId>) {
+        if !former.is_empty() {
+            self.invalidate(former.into_iter().chain([node.clone()]));
+        }
     }
 
     /// Has what these nodes have used read from the database again.

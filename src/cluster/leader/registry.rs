@@ -17,9 +17,9 @@ pub const MISSED_MAX: u32 = 3;
 /// Names `sp-N` are given below this.
 const NUMBERS_MAX: u64 = 1 << 40;
 
-/// The peers of one leader: what the database holds of them, as this leader last read it,
-/// and what only this process knows. Other leaders may work on the same database, so a rule that changes what is kept is
-/// asked after [`Registry::refresh`], in the transaction that read the row and writes the answer.
+/// The peers of one leader: what the database holds of them, as this leader last read it, and what only this process
+/// knows. Other leaders may work on the same database, so a rule that changes what is kept is asked after
+/// [`Registry::refresh`], in the transaction that read the row and writes the answer.
 #[derive(Clone, Debug)]
 pub struct Registry {
     /// Not among the peers, and never to be. None on a database that leaders share: each of them is a peer like any other.
@@ -311,8 +311,8 @@ impl Registry {
         self.entries.values().map(|entry| entry.peer.clone()).collect()
     }
 
-    /// Up to here every peer, and the ledger (`own`) of a leader that is no peer, owes nothing. A peer that died, is cut off or has left
-    /// owing something holds this back until it has caught up, has left with nothing owed, or is forgotten.
+    /// Up to here every peer, and the ledger (`own`) of a leader that is no peer, owes nothing. A peer that died, is cut off
+    /// or has left owing something holds this back until it has caught up, has left with nothing owed, or is forgotten.
     #[must_use]
     pub fn complete_through(&self, own: Option<Timestamp>) -> Option<Timestamp> {
         let own = self.leader.as_ref().map(|_| own);

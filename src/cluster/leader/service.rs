@@ -25,7 +25,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{InstanceId, LedgerId, NodeId};
 use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::StatsBy;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, MARK_STEP};
 use crate::quota::Quota;
 use crate::store::{MetaKey, MetaRepo, PeerRepo, Store, UsageRepo};
 use crate::telemetry::scrape::gauge;
@@ -35,9 +35,6 @@ const USAGE_EVERY: Duration = Duration::from_millis(100);
 
 /// Subjects that are passed on at once.
 const SUBJECTS_MAX: usize = 1_000;
-
-/// Rows that one step of marking looks at: small enough that others get in between.
-const MARK_STEP: u32 = 2_000;
 
 /// The most nodes whose past usage is counted apart.
 const NODES_MAX: usize = registry::PEERS_MAX;

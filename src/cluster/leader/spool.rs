@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::follower::Follower;
 use crate::cluster::follower::instances::{begin_instance, forget_previous_instances, former_names};
 use crate::cluster::follower::metrics::FollowerMetrics;
+use crate::cluster::follower::pace::{next_heartbeat, next_push};
 use crate::cluster::follower::service::LEAVE_TIMEOUT;
 use crate::cluster::follower::store::FollowerDatabase;
 use crate::cluster::leader::Leader;
@@ -27,9 +28,6 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
 use crate::ledger::Ledger;
 use crate::store::Store;
-
-/// How long a push waits after the first new record, so that others go with it.
-const COALESCE_FOR: Duration = Duration::from_millis(20);
 
 /// What a spool is made of.
 pub struct Spool {
@@ -145,11 +143,8 @@ impl Pusher {
                     }
                     self.metrics.count(pushed);
                     retry.reset();
-                    let new = async {
-                        self.spool.ledger.nudged().await;
-                        sleep(COALESCE_FOR).await;
-                    };
-                    let _ = stop.run_until_cancelled(timeout(self.spool.sync_interval, new)).await;
+                    let next = next_push(&self.spool.ledger, self.spool.sync_interval);
+                    let _ = stop.run_until_cancelled(next).await;
                 }
                 Err(error) => {
                     self.metrics.failures.inc();
@@ -203,14 +198,8 @@ impl Pusher {
                 Some(Err(error)) => tracing::debug!(%error, "a heartbeat failed"),
             }
             self.metrics.update(self.follower.store(), &self.spool.ledger).await;
-            let wait = self.follower.session().map_or(Duration::from_secs(5), |session| session.heartbeat);
-            let due = async {
-                tokio::select! {
-                    _ = timeout(wait, sessions.changed()) => {}
-                    () = self.news.notified() => {}
-                }
-            };
-            let _ = stop.run_until_cancelled(due).await;
+            let next = next_heartbeat(self.follower.session(), &mut sessions, &self.news);
+            let _ = stop.run_until_cancelled(next).await;
         }
     }
 }

@@ -26,17 +26,7 @@ async fn alone() -> Node {
 
 /// A leader and a follower that share a secret.
 async fn pair() -> (Mock, Node, Node) {
-    let mock = Mock::start().await;
-    let secret = "secret = \"a secret of thirty-two characters\"\nheartbeat_interval = \"300ms\"";
-    let leader = Setup::with_targets_at(&mock.url()).section("cluster", secret).start().await;
-    let line = format!("{secret}\nleader = \"http://{}\"", leader.grpc.unwrap());
-    let follower = Setup::with_targets_at(&mock.url()).section("cluster", &line);
-    let follower = follower.section("node", "id = \"sp-2\"").start().await;
-    until("the follower is ready", async || {
-        follower.http.get(follower.url("/readyz")).send().await.unwrap().status().is_success().then_some(())
-    })
-    .await;
-    (mock, leader, follower)
+    super::pair_with("secret = \"a secret of thirty-two characters\"").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -100,10 +100,15 @@ impl Leader {
 
 /// A leader and a follower that know each other.
 async fn pair() -> (Mock, Node, Node) {
+    pair_with("").await
+}
+
+/// The same, with `lines` more in the section `cluster` of both.
+async fn pair_with(lines: &str) -> (Mock, Node, Node) {
     let mock = Mock::start().await;
-    let pace = "heartbeat_interval = \"300ms\"";
-    let leader = Setup::with_targets_at(&mock.url()).section("cluster", pace).start().await;
-    let line = format!("{pace}\nleader = \"http://{}\"", leader.grpc.unwrap());
+    let both = format!("heartbeat_interval = \"300ms\"\n{lines}");
+    let leader = Setup::with_targets_at(&mock.url()).section("cluster", &both).start().await;
+    let line = format!("{both}\nleader = \"http://{}\"", leader.grpc.unwrap());
     let follower = Setup::with_targets_at(&mock.url()).section("cluster", &line);
     let follower = follower.section("node", "id = \"sp-2\"").start().await;
     until("the follower is ready", async || {

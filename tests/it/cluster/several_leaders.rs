@@ -27,6 +27,16 @@ async fn all_know_each_other(leaders: &[&Node], names: &[&str]) {
     }
 }
 
+/// Two leaders on one database, sp-1 and sp-2.
+async fn two(mock: &Mock, url: &str) -> (Node, Node) {
+    let one = setup(mock, url).start().await;
+    let two = setup(mock, url).start().await;
+    for node in [&one, &two] {
+        ready(node).await;
+    }
+    (one, two)
+}
+
 /// A leader owes nothing, has booked every answer once, and its sums are those of its logs.
 async fn agree(leader: &Node, received: &HashMap<String, (u64, u64)>) {
     until("no peer owes anything", async || {
@@ -80,11 +90,7 @@ async fn leaders_that_start_at_once_are_one_cluster_and_each_serves_all_of_it() 
 async fn who_signs_in_at_one_leader_is_known_at_all_nodes_and_who_signs_out_is_gone_from_all() {
     let Some(server) = Postgres::shared() else { return };
     let (mock, url) = (Mock::start().await, server.new_database());
-    let one = setup(&mock, &url).start().await;
-    let two = setup(&mock, &url).start().await;
-    for node in [&one, &two] {
-        ready(node).await;
-    }
+    let (one, two) = two(&mock, &url).await;
     all_know_each_other(&[&one, &two], &["sp-1", "sp-2"]).await;
     let follower = follower(&mock, &two, "sp-9").await;
     let all = [&one, &two, &follower];
@@ -119,11 +125,7 @@ async fn who_signs_in_at_one_leader_is_known_at_all_nodes_and_who_signs_out_is_g
 async fn a_quota_that_is_spent_at_one_leader_is_spent_at_all() {
     let Some(server) = Postgres::shared() else { return };
     let (mock, url) = (Mock::start().await, server.new_database());
-    let one = setup(&mock, &url).start().await;
-    let two = setup(&mock, &url).start().await;
-    for node in [&one, &two] {
-        ready(node).await;
-    }
+    let (one, two) = two(&mock, &url).await;
     all_know_each_other(&[&one, &two], &["sp-1", "sp-2"]).await;
     let follower = follower(&mock, &one, "sp-9").await;
     let key = one.user_with_key("alice").await;
@@ -155,11 +157,7 @@ async fn used_of(node: &Node, key: &str, limit: u64) -> Option<u64> {
 async fn leaders_that_are_killed_in_turn_under_load_lose_nothing_and_book_nothing_twice() {
     let Some(server) = Postgres::shared() else { return };
     let (mock, url) = (Mock::start().await, server.new_database());
-    let mut one = setup(&mock, &url).start().await;
-    let mut two = setup(&mock, &url).start().await;
-    for node in [&one, &two] {
-        ready(node).await;
-    }
+    let (mut one, mut two) = two(&mock, &url).await;
     let key = one.user_with_key("alice").await;
     let follower = follower(&mock, &two, "sp-9").await;
     until("the key holds", async || (ask(&two, &key).await.status == 200).then_some(())).await;
@@ -188,10 +186,7 @@ async fn a_database_that_falls_back_to_an_older_copy_loses_nothing_that_leaders_
     let (mock, url) = (Mock::start().await, server.new_database());
     let switch = Switch::to(&server.socket()).await;
     let line = switch.url_of(&url);
-    let (one, two) = (setup(&mock, &line).start().await, setup(&mock, &line).start().await);
-    for node in [&one, &two] {
-        ready(node).await;
-    }
+    let (one, two) = two(&mock, &line).await;
     let key = one.user_with_key("alice").await;
     until("the key holds", async || (ask(&two, &key).await.status == 200).then_some(())).await;
     let mut traffic = Traffic::on(&[&one, &two], &key, 8);
@@ -268,11 +263,7 @@ async fn a_follower_that_owes_something_does_not_become_a_leader_elsewhere() {
 async fn a_leader_is_drained_by_way_of_another_and_stays_so_over_a_restart() {
     let Some(server) = Postgres::shared() else { return };
     let (mock, url) = (Mock::start().await, server.new_database());
-    let one = setup(&mock, &url).start().await;
-    let mut two = setup(&mock, &url).start().await;
-    for node in [&one, &two] {
-        ready(node).await;
-    }
+    let (one, mut two) = two(&mock, &url).await;
     all_know_each_other(&[&one, &two], &["sp-1", "sp-2"]).await;
     let readiness = async |node: &Node| node.http.get(node.url("/readyz")).send().await.unwrap().status();
     let drained = one.call(Method::POST, "/admin/v1/peers/sp-2/drain", None).await;

@@ -1,7 +1,7 @@
 //! What leaders of one ledger tell each other of the usage that they take, so that the limits of each know of all of it.
 //! The database has the truth: who has missed a batch notices by its number, and reads the node's sums again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::broadcast;
@@ -18,19 +18,19 @@ impl<B: LeaderStore> Leader<B> {
     ///
     /// # Errors
     /// Not found: that one has another ledger. Invalid.
-    pub fn watch_intake(
+    pub fn watch_batches(
         &self,
-        request: &v1::WatchIntakeRequest,
-    ) -> Result<broadcast::Receiver<Arc<v1::IntakeBatch>>, Failure> {
+        request: &v1::WatchBatchesRequest,
+    ) -> Result<broadcast::Receiver<Arc<v1::AppliedBatch>>, Failure> {
         let _who: NodeId = parse("node_id", &request.node_id)?;
         self.check_ledger(&request.ledger_id)?;
-        Ok(self.intake.subscribe())
+        Ok(self.batches.subscribe())
     }
 
     /// Tells other leaders of a batch that is committed.
-    pub(super) fn tell_intake(&self, node: &NodeId, number: u64, added: &[UsageIncrement]) {
-        if self.intake.receiver_count() > 0 {
-            let _nobody_listens = self.intake.send(Arc::new(to_wire(node, number, added)));
+    pub(super) fn announce_batch(&self, node: &NodeId, number: u64, added: &[UsageIncrement]) {
+        if self.batches.receiver_count() > 0 {
+            let _nobody_listens = self.batches.send(Arc::new(to_wire(node, number, added)));
         }
     }
 
@@ -38,25 +38,23 @@ impl<B: LeaderStore> Leader<B> {
     ///
     /// # Errors
     /// [`Malformed`]; nothing of it is counted then.
-    pub fn intake_elsewhere(&self, batch: &v1::IntakeBatch) -> Result<(), Malformed> {
+    pub fn batch_elsewhere(&self, batch: &v1::AppliedBatch) -> Result<(), Malformed> {
         if batch.node_id.is_empty() {
             return Ok(());
         }
         let node: NodeId = parse("node_id", &batch.node_id)?;
         let added = batch.uses.iter().map(from_wire).collect::<Result<Vec<_>, _>>()?;
-        let former = added.iter().any(|increment| increment.node != node);
+        let former: BTreeSet<NodeId> =
+            added.iter().map(|increment| increment.node.clone()).filter(|source| *source != node).collect();
         self.usage.lock().add_batch(&node, batch.number, added, self.clock.now());
-        if former {
-            // Sums are per pusher here and per source there: as after a push to this leader.
-            self.invalidate([node]);
-        }
+        self.invalidate_former(&node, former);
         self.notify_watchers();
         Ok(())
     }
 
     /// Compares how many batches the database held of each node a while ago with those that the limits know of by now:
     /// what was missed is read again.
-    pub fn compare_intake(&self, held: &HashMap<NodeId, u64>) {
+    pub fn compare_batches(&self, held: &HashMap<NodeId, u64>) {
         let mut usage = self.usage.lock();
         for (node, taken) in held {
             if usage.batches_known(node) < *taken {
@@ -66,7 +64,7 @@ impl<B: LeaderStore> Leader<B> {
     }
 }
 
-fn to_wire(node: &NodeId, number: u64, added: &[UsageIncrement]) -> v1::IntakeBatch {
+fn to_wire(node: &NodeId, number: u64, added: &[UsageIncrement]) -> v1::AppliedBatch {
     let mut sums = BTreeMap::new();
     for increment in added {
         let key = (
@@ -80,7 +78,7 @@ fn to_wire(node: &NodeId, number: u64, added: &[UsageIncrement]) -> v1::IntakeBa
         *nanousd = nanousd.saturating_add(increment.nanousd);
         *at = (*at).max(increment.at);
     }
-    let uses = sums.into_iter().map(|((source, user, group, _), (tokens, nanousd, at))| v1::IntakeUse {
+    let uses = sums.into_iter().map(|((source, user, group, _), (tokens, nanousd, at))| v1::BatchUse {
         source_node: source.to_string(),
         user_id: user.to_string(),
         group_id: group.map(|group| group.to_string()).unwrap_or_default(),
@@ -88,10 +86,10 @@ fn to_wire(node: &NodeId, number: u64, added: &[UsageIncrement]) -> v1::IntakeBa
         nanousd,
         at: Some(moment::to_wire(at)),
     });
-    v1::IntakeBatch { node_id: node.to_string(), number, uses: uses.collect() }
+    v1::AppliedBatch { node_id: node.to_string(), number, uses: uses.collect() }
 }
 
-fn from_wire(told: &v1::IntakeUse) -> Result<UsageIncrement, Malformed> {
+fn from_wire(told: &v1::BatchUse) -> Result<UsageIncrement, Malformed> {
     Ok(UsageIncrement {
         node: parse("source_node", &told.source_node)?,
         user: parse("user_id", &told.user_id)?,
