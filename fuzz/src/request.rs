@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Map, Value, json};
 use sproxy::dialect::request::{BodyKind, BodyPeek, Peek, conversation, other_model};
-use sproxy::dialect::{PathModel, path_model, route};
+use sproxy::dialect::{PathModel, model_collections, path_model, route};
 use sproxy::domain::provider::Provider;
 use sproxy::json::edit::with_members;
 use sproxy::json::skip::{Skip, SkipString};
@@ -41,7 +41,7 @@ pub fn check(input: &[u8]) {
     form(&pieces);
     let Some(listed) = members(&body) else { return };
     read_as_others_read(&body, &listed);
-    model_replaced(&body, &listed, &model);
+    model_replaced(provider, &body, &listed, &model);
     usage_asked_for(&body);
     member_replaced(&body, &listed);
     conversation_goes_on(&body);
@@ -116,7 +116,11 @@ fn path_with(provider: Provider, path: &str, model: &str) {
         path_model(provider, path.split('?').next().unwrap_or_default()).name().map(str::to_owned)
     };
     let old = own(path).expect("a model was replaced");
-    assert_eq!(changed.len() + old.len(), path.len() + model.len());
+    // A tuned model of another collection makes way with its collection.
+    let collections = model_collections(provider);
+    if !collections.iter().any(|collection| old.starts_with(collection)) {
+        assert_eq!(changed.len() + old.len(), path.len() + model.len());
+    }
     assert_eq!(own(&changed).as_deref(), Some(model), "{path} with {model} is {changed}");
     assert_eq!(other_model::in_path(provider, &changed, &old).as_deref(), Some(path), "and back");
 }
@@ -221,32 +225,34 @@ fn looks_like_model(key: &str) -> bool {
     key != "model" && (key == "models" || !key.is_ascii() || key.eq_ignore_ascii_case("model"))
 }
 
-fn model_replaced(body: &[u8], listed: &[(String, Value)], model: &str) {
-    let changed = other_model::in_body(body, model);
+fn model_replaced(provider: Provider, body: &[u8], listed: &[(String, Value)], model: &str) {
+    let changed = other_model::in_body(provider, body, model);
     let mut models = listed.iter().filter(|(key, _)| key == "model").map(|(_, value)| value);
     let Some(first) = models.next() else {
         assert_eq!(changed, None, "where no model is named none is replaced");
         return;
     };
     let changed = changed.expect("a model is named");
-    let has_prefix = first.as_str().is_some_and(|model| model.starts_with("models/"));
-    let named = if has_prefix { format!("models/{model}") } else { model.to_owned() };
+    let collections = model_collections(provider);
+    let is_resource = |name: &str| collections.iter().any(|collection| name.starts_with(collection));
+    let old = first.as_str();
+    let named = match collections.first() {
+        Some(usual) if old.is_some_and(is_resource) && !is_resource(model) => format!("{usual}{model}"),
+        _ => model.to_owned(),
+    };
     let expected: Vec<(String, Value)> = listed
         .iter()
         .map(|(key, value)| (key.clone(), if key == "model" { json!(named) } else { value.clone() }))
         .collect();
     assert_eq!(members(&changed), Some(expected), "the same but for the model");
-    if !model.starts_with("models/") {
-        assert_eq!(other_model::in_body(&changed, model), Some(changed.clone()), "done is done");
-    }
+    assert_eq!(other_model::in_body(provider, &changed, model), Some(changed.clone()), "done is done");
     // Back again, where the old name is written as it would be.
-    let old = first.as_str().map(|old| old.strip_prefix("models/").filter(|_| has_prefix).unwrap_or(old));
     if let Some(old) = old
         && models.next().is_none()
         && find_in(body, format!(":{}", json!(first)).as_bytes()).is_some()
-        && (has_prefix || !model.starts_with("models/"))
+        && (is_resource(old) || !is_resource(&named))
     {
-        let back = other_model::in_body(&changed, old).expect("a model is named");
+        let back = other_model::in_body(provider, &changed, old).expect("a model is named");
         assert_eq!(String::from_utf8_lossy(&back), String::from_utf8_lossy(body), "byte for byte");
     }
 }

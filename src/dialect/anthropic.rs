@@ -82,6 +82,8 @@ impl Dialect for Anthropic {
         }
     }
 
+    const MODEL_COLLECTIONS: &'static [&'static str] = &[];
+
     fn path_of_model(_model: &Quoted<'_>, embeds: bool) -> Option<String> {
         (!embeds).then(|| "/v1/messages".to_owned())
     }

@@ -31,6 +31,10 @@ pub(super) trait Dialect {
 
     fn path_model(path: &str) -> PathModel<'_>;
 
+    /// What stands in front of a model's name where it is written as a resource's name (`models/`); a name without is in
+    /// the first of these.
+    const MODEL_COLLECTIONS: &'static [&'static str];
+
     /// The path at which a model is asked to generate, or to embed; `None` where the dialect has no such call.
     fn path_of_model(model: &Quoted<'_>, embeds: bool) -> Option<String>;
 

@@ -97,6 +97,8 @@ impl Dialect for Gemini {
         if is_exact { PathModel::Exact(model) } else { PathModel::Ambiguous(model) }
     }
 
+    const MODEL_COLLECTIONS: &'static [&'static str] = &["models/", "tunedModels/"];
+
     fn path_of_model(model: &Quoted<'_>, embeds: bool) -> Option<String> {
         let verb = if embeds { "embedContent" } else { "generateContent" };
         Some(format!("/v1beta/models/{model}:{verb}"))

@@ -108,6 +108,13 @@ pub fn path_model(provider: Provider, path: &str) -> PathModel<'_> {
     of!(provider, D => D::path_model(path))
 }
 
+/// What stands in front of a model's name where it is written as a resource's name (`models/`); a name without is in
+/// the first of these. Empty where names are written as they are.
+#[must_use]
+pub fn model_collections(provider: Provider) -> &'static [&'static str] {
+    of!(provider, D => D::MODEL_COLLECTIONS)
+}
+
 /// The path at which a model is asked to generate, or to embed; `None` where the dialect has no such call.
 #[must_use]
 pub fn path_of_model(provider: Provider, model: &str, embeds: bool) -> Option<String> {

@@ -55,6 +55,8 @@ impl Dialect for Ollama {
         PathModel::None
     }
 
+    const MODEL_COLLECTIONS: &'static [&'static str] = &[];
+
     fn path_of_model(_model: &Quoted<'_>, embeds: bool) -> Option<String> {
         let path = if embeds { "/api/embed" } else { "/api/chat" };
         Some(path.to_owned())

@@ -68,6 +68,8 @@ impl Dialect for Openai {
         if is_plain { PathModel::ExactIfBodyAgrees(name) } else { PathModel::Ambiguous(name) }
     }
 
+    const MODEL_COLLECTIONS: &'static [&'static str] = &[];
+
     fn path_of_model(_model: &Quoted<'_>, embeds: bool) -> Option<String> {
         let path = if embeds { "/v1/embeddings" } else { "/v1/chat/completions" };
         Some(path.to_owned())

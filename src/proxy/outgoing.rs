@@ -67,7 +67,8 @@ impl BufferedRequest {
             answer = hosted.answer;
         } else if let Some(model) = candidate.other_model() {
             let in_path = other_model::in_path(self.query.provider, &path_and_query, model);
-            let in_body = other_model::in_body(changed.as_deref().unwrap_or(text), model);
+            let in_body =
+                other_model::in_body(self.query.provider, changed.as_deref().unwrap_or(text), model);
             if in_path.is_none() && in_body.is_none() {
                 return Err(cannot_rename(&self.peek.model, model));
             }
