@@ -222,6 +222,8 @@ impl Node {
         self.before.push_str(&self.process.log());
         let (process, address, grpc) = launch(&self.setup, Some((self.address, self.grpc))).await;
         (self.process, self.address, self.grpc) = (process, address, grpc);
+        // On a busy machine a connection may still seem to be open that died with the process before.
+        self.http = reqwest::Client::new();
     }
 
     /// Changes a section before a restart.
