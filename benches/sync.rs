@@ -26,6 +26,7 @@ use sproxy::cluster::Task;
 use sproxy::cluster::follower::client::leaders_at;
 use sproxy::cluster::follower::service as follower_service;
 use sproxy::cluster::leader::service::{self as leader_service, Books};
+use sproxy::cluster::standing::Standing;
 use sproxy::config::{AuthConfig, Durability, UsageConfig};
 use sproxy::domain::clock::{Clock, SystemClock, Timestamp};
 use sproxy::domain::ids::{GroupId, NodeId, RequestId, UserId};
@@ -374,6 +375,8 @@ async fn start_leader(
         weight: 50,
         heartbeat_interval: Duration::from_secs(5),
         store: store.clone(),
+        standing: None,
+        secret: None,
         books: Books::Own(ledger.clone()),
         accounts: accounts.clone(),
         quota: Quota::new(),
@@ -401,6 +404,7 @@ async fn start_follower(store: &Store, name: &str, leader: &str, stop: &Cancella
         max_staleness: None,
         refuse_when_stale: false,
         store: store.clone(),
+        standing: Standing::open(store).await.expect("nobody was promoted"),
         ledger: ledger.clone(),
         accounts,
         quota: Quota::new(),

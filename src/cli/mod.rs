@@ -16,6 +16,7 @@ mod passwords;
 mod peer;
 mod pinned;
 mod price;
+mod promote;
 mod rejected;
 mod serve;
 mod session;
@@ -61,6 +62,7 @@ enum Command {
     SigningKey(signing_key::SigningKeyArgs),
     /// The nodes of the cluster
     Peer(peer::PeerArgs),
+    Promote(promote::PromoteArgs),
     /// A node's upstream addresses
     Target(target::TargetArgs),
     /// Totals of tokens, requests and money
@@ -115,6 +117,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::Key(args) => runtime.block_on(key::run(args)),
         Command::SigningKey(args) => runtime.block_on(signing_key::run(args)),
         Command::Peer(args) => runtime.block_on(peer::run(args)),
+        Command::Promote(args) => runtime.block_on(promote::run(args)),
         Command::Target(args) => runtime.block_on(target::run(args)),
         Command::Stats(args) => runtime.block_on(stats::run(args)),
         Command::Usage(args) => runtime.block_on(usage::run(args)),

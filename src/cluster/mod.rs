@@ -46,6 +46,11 @@
 //! that they read from the database a second or two later. Leaders of another cluster are known by its secret, and kept
 //! out. In memory, and per leader: failed logins.
 //!
+//! On SQLite one node leads, and an operator makes a follower the leader when that is lost ([`standing`]): by a higher term and
+//! a ledger that nobody has pushed to, written down before anything else. It tells the others at their HTTP sides
+//! (`leader::announcer`), terms are compared when a node registers, and of two leaders the one of the lower term follows:
+//! it pushes its whole books, those of others included, since the ledger that it led is one that the new one goes back to.
+//!
 //! A leader that has lost its disk has its users, groups and keys from its followers ([`replication::adoption`]). No follower takes over
 //! a state that its own did not go into, so none of it is lost, whichever of them comes first, and whatever an admin does
 //! meanwhile: what a follower knows and the leader does not is added to what it has.
@@ -67,6 +72,7 @@ pub mod leader;
 pub mod registration;
 pub mod replication;
 pub mod retry;
+pub mod standing;
 mod task;
 pub mod usage;
 

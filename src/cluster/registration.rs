@@ -1,6 +1,6 @@
 //! How a node introduces itself to its leader.
 
-use crate::domain::ids::{InstanceId, NodeId};
+use crate::domain::ids::{InstanceId, LedgerId, NodeId};
 
 /// A node that is, or wants to be, a peer.
 #[derive(Clone, Debug)]
@@ -19,4 +19,6 @@ pub struct Registration {
     pub version: String,
     /// The URL of its gRPC side, if it leads, too.
     pub leads_at: Option<String>,
+    /// Its database's own ledger, which holds usage of other nodes if it led.
+    pub led_ledger: Option<LedgerId>,
 }

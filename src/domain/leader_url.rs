@@ -5,8 +5,11 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Scheme, host and port of a leader; two that are spelled differently and mean the same are equal. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct LeaderUrl(Arc<str>);
 
 /// The text is no URL of a leader.
@@ -57,6 +60,20 @@ impl FromStr for LeaderUrl {
 
     fn from_str(text: &str) -> Result<Self, NotALeaderUrl> {
         canonical(text.trim()).map(|url| Self(url.into())).ok_or_else(|| NotALeaderUrl(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for LeaderUrl {
+    type Error = NotALeaderUrl;
+
+    fn try_from(text: String) -> Result<Self, NotALeaderUrl> {
+        text.parse()
+    }
+}
+
+impl From<LeaderUrl> for String {
+    fn from(url: LeaderUrl) -> Self {
+        url.0.as_ref().to_owned()
     }
 }
 

@@ -7,6 +7,7 @@ pub mod fence;
 pub mod group;
 pub mod ids;
 pub mod leader_url;
+pub mod leadership;
 pub mod model_name;
 pub mod network;
 pub mod part;

@@ -10,14 +10,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use tokio::sync::Semaphore;
 
-use crate::domain::failure::Failure;
+use crate::cluster::leader::announcer::PATH;
+use crate::domain::failure::{Failure, Kind};
 use crate::http::problem::ApiError;
 use crate::http::{
-    audit, auth, backup, config, groups, keys, me, openapi, peers, signing_keys, stats, targets, usage,
-    usage_rejected, users,
+    audit, auth, backup, config, groups, keys, leadership, me, openapi, peers, signing_keys, stats, targets,
+    usage, usage_rejected, users,
 };
 
-pub use crate::http::state::{Cluster, ControlState, Relay};
+pub use crate::http::state::{Cluster, ControlState, Promotion, Relay};
 
 /// Marks an answer that covers this node only, not the cluster.
 const SCOPE: HeaderName = HeaderName::from_static("x-sproxy-scope");
@@ -63,6 +64,9 @@ pub fn router(state: ControlState) -> Router {
         .route("/admin/v1/peers/{id}", leader(delete(peers::forget)))
         .route("/admin/v1/peers/{id}/drain", leader(post(peers::drain)))
         .route("/admin/v1/peers/{id}/undrain", leader(post(peers::undrain)))
+        .route("/admin/v1/leadership", here(get(leadership::show)))
+        .route("/admin/v1/promote", here(post(leadership::promote)))
+        .route(PATH, here(post(leadership::hear)))
         .route("/admin/v1/targets", here(get(targets::list)))
         .route("/admin/v1/targets/{name}/drain", here(post(targets::drain)))
         .route("/admin/v1/targets/{name}/undrain", here(post(targets::undrain)))
@@ -150,9 +154,13 @@ async fn answer_here(State(state): State<ControlState>, request: Request, next: 
 
 /// Answers on the leader; a follower relays the call.
 async fn answer_by_leader(State(state): State<ControlState>, request: Request, next: Next) -> Response {
+    let changes = !request.method().is_safe();
     match &state.relay {
         Some(relay) => relay(request).await,
-        None => next.run(request).await,
+        None => match state.promotion.superseded().filter(|_| changes) {
+            Some(reason) => ApiError::from(Failure::new(Kind::Unavailable, reason)).into_response(),
+            None => next.run(request).await,
+        },
     }
 }
 

@@ -13,6 +13,7 @@ mod groups;
 pub mod health;
 mod input;
 mod keys;
+mod leadership;
 mod limits;
 pub mod listen;
 mod me;

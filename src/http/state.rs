@@ -11,6 +11,7 @@ use crate::accounts::Accounts;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
+use crate::domain::leadership::Leadership;
 use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::Dismissed;
 use crate::http::callers::Callers;
@@ -30,6 +31,7 @@ pub struct ControlState {
     /// This node's targets and prices.
     pub live: Arc<Live>,
     pub cluster: Arc<dyn Cluster>,
+    pub promotion: Arc<dyn Promotion>,
     /// On a follower, relays a request to the leader. `None` on the leader.
     pub relay: Option<Relay>,
     /// Determines the client's address of a request.
@@ -39,6 +41,21 @@ pub struct ControlState {
     pub reload: Arc<dyn Reload>,
     /// Where backups are written before they are sent.
     pub data_dir: PathBuf,
+}
+
+/// Who leads by promotion, as this node knows it, and how that changes.
+pub trait Promotion: Send + Sync {
+    /// The promoted leader of the highest term that was heard of; `None`: nobody was ever promoted.
+    fn known(&self) -> Option<Leadership>;
+
+    /// Why this node takes no changes although it was the leader; `None`: it was not superseded.
+    fn superseded(&self) -> Option<String>;
+
+    /// Takes note of a leader that was promoted; the answer is the one that leads by all that this node knows.
+    fn learn(&self, heard: Leadership) -> BoxFuture<'_, Result<Leadership, Failure>>;
+
+    /// Makes this node the leader. With `force` also where its leader was heard of a moment ago.
+    fn promote(&self, force: bool) -> BoxFuture<'_, Result<Leadership, Failure>>;
 }
 
 /// Takes a request to the leader and brings its answer back. What goes wrong on the way is a problem as well.

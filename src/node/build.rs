@@ -1,7 +1,6 @@
 //! Putting a node together: the only reader of the whole configuration. Its directory is taken first, sockets are bound
 //! early, so that an address that is taken is known before a database is touched; they are served last.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,17 +14,20 @@ use tokio_util::task::TaskTracker;
 
 use super::body_memory;
 use super::error::Error;
+use super::first_start::open_accounts;
 use super::leaders::{self, Leaders};
 use super::limits::LimitsKeeper;
 use super::metrics;
+use super::promotion::Promotions;
 use super::reload::Reloader;
 use super::role::Role;
 use super::supervisor::{Stage, Supervisor};
 use super::waiting::EarlyListener;
 use super::{LocalAddress, allocator, data_dir_lock, database, emergency, identity};
-use crate::accounts::{self, Accounts};
+use crate::accounts::Accounts;
 use crate::cluster::leader::Spool;
 use crate::cluster::leader::service::Books;
+use crate::cluster::standing::Standing;
 use crate::cluster::{self};
 use crate::config::{Config, Secret, Sources};
 use crate::dialect::default_target;
@@ -60,12 +62,16 @@ pub(super) struct Node {
     pub(super) data_dir: FileLock,
     /// The lock on the database.
     pub(super) lock: Arc<DatabaseLock>,
+    /// It leads from now on, or follows: it has to be built anew.
+    pub(super) role_change: CancellationToken,
 }
 
 /// What every part of a node is built from.
 struct SharedParts {
     id: NodeId,
     store: Store,
+    /// Whether it leads by promotion. None: it shares `store` with other leaders.
+    standing: Option<Standing>,
     /// This node's own books, if it shares `store` with other leaders.
     spool: Option<Store>,
     lock: Arc<DatabaseLock>,
@@ -93,15 +99,25 @@ impl Node {
         let tls = config.http.tls.as_ref().map(|tls| listen::tls(&tls.cert, &tls.key)).transpose();
         let tls = tls.map_err(Error::Unusable)?;
         let early_listener = EarlyListener::new(listener, http, tls, &config.http);
-        let grpc_listener = match config.cluster.leader {
+        let mut grpc_listener = match config.cluster.leader {
             None => Some(inbound::bind("cluster.listen", config.cluster.listen).await?),
             Some(_) => None,
         };
-        let grpc = grpc_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let mut supervisor = Supervisor::new();
         LocalAddress::new(http, config.http.tls.as_ref().map(|tls| tls.cert.as_path()))
             .write(&config.node.data_dir)?;
         let (base, link, writer) = foundation(&config, &early_listener).await?;
+        match (&link, &grpc_listener) {
+            // It was promoted.
+            (None, None) => {
+                grpc_listener = Some(inbound::bind("cluster.listen", config.cluster.listen).await?);
+            }
+            // It was superseded.
+            (Some(_), Some(_)) => grpc_listener = None,
+            _ => {}
+        }
+        let grpc = grpc_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        let role_change = watch_role(&base, link.is_none(), &mut supervisor);
         let keeper = limits_keeper(&base);
         keeper.fill().await?;
         supervisor.spawn(Stage::Background, "limits", |stop| keeper.run(stop));
@@ -142,7 +158,7 @@ impl Node {
                 tasks.wait().await;
             }
         });
-        Ok(Self { id: base.id, http, grpc, supervisor, data_dir, lock: base.lock })
+        Ok(Self { id: base.id, http, grpc, supervisor, data_dir, lock: base.lock, role_change })
     }
 }
 
@@ -158,7 +174,8 @@ async fn foundation(
     let scheme = if early_listener.tls.is_some() { "https" } else { "http" };
     let addr = config.cluster.advertise.clone();
     let addr = addr.unwrap_or_else(|| format!("{scheme}://{}", early_listener.address));
-    let link = config.cluster.leader.as_ref().map(|urls| leaders::to_follow(config, urls)).transpose()?;
+    let standing = if spool.is_some() { None } else { Some(Standing::open(&store).await?) };
+    let link = leaders::of(config, standing.as_ref())?;
     if let Some(leaders) = &link {
         cluster::restore_leaders(leaders, &store, clock.now()).await?;
     }
@@ -187,6 +204,7 @@ async fn foundation(
     let base = SharedParts {
         id,
         store,
+        standing,
         spool,
         lock,
         accounts,
@@ -224,6 +242,8 @@ async fn start_leader(
         weight: config.cluster.weight,
         heartbeat_interval: config.cluster.heartbeat_interval,
         store: base.store.clone(),
+        standing: base.standing.clone(),
+        secret: config.cluster.secret.as_ref().map(|secret| secret.expose().to_owned()),
         books,
         accounts: base.accounts.clone(),
         quota: base.quota.clone(),
@@ -262,6 +282,10 @@ async fn start_follower(
         max_staleness: config.cluster.max_staleness,
         refuse_when_stale: config.cluster.refuse_when_stale,
         store: base.store.clone(),
+        standing: base
+            .standing
+            .clone()
+            .ok_or_else(|| Error::Unusable("a follower shares no database".to_owned()))?,
         ledger: base.ledger.clone(),
         accounts: base.accounts.clone(),
         quota: base.quota.clone(),
@@ -271,6 +295,21 @@ async fn start_follower(
     let (follower, tasks) = cluster::follower::service::start(base.id.clone(), deps).await?;
     run(supervisor, tasks);
     Ok(Role::Follower(follower))
+}
+
+/// Done once the node is to lead, if it follows now, or to follow, if it leads now.
+fn watch_role(base: &SharedParts, leads: bool, supervisor: &mut Supervisor) -> CancellationToken {
+    let changed = CancellationToken::new();
+    if let Some(standing) = base.standing.clone() {
+        let changed = changed.clone();
+        supervisor.spawn(Stage::Background, "role", |stop| async move {
+            if stop.run_until_cancelled(standing.role_changed(leads)).await.is_some() {
+                changed.cancel();
+                stop.cancelled().await;
+            }
+        });
+    }
+    changed
 }
 
 /// How many requests are being answered.
@@ -329,6 +368,7 @@ fn build_dispatch(
         leaving: supervisor.leaving(),
         cluster: Arc::clone(&role) as _,
     });
+    let leads_at = leaders::url_if_promoted(&config);
     let callers = Arc::new(Callers {
         trusted: config.http.trusted_proxies,
         secret: config.cluster.secret.as_ref().map(|secret| secret.expose().to_owned()),
@@ -347,7 +387,15 @@ fn build_dispatch(
         quota: base.quota.clone(),
         store: base.store.clone(),
         live: Arc::clone(&base.live),
-        cluster: role,
+        cluster: Arc::clone(&role) as _,
+        promotion: Arc::new(Promotions {
+            id: base.id.clone(),
+            standing: base.standing.clone(),
+            listen: config.cluster.listen,
+            leads_at,
+            is_embedded: base.store.is_embedded(),
+            role,
+        }),
         relay,
         callers,
         clock: Arc::clone(&base.clock),
@@ -376,41 +424,6 @@ fn take_data_dir(data_dir: &Path) -> Result<FileLock, Error> {
     let made = std::fs::create_dir_all(data_dir);
     made.map_err(|e| Error::Unusable(format!("node.data_dir {}: {e}", data_dir.display())))?;
     data_dir_lock::take(data_dir).map_err(Error::Unusable)
-}
-
-async fn open_accounts(
-    config: &Config,
-    id: &NodeId,
-    store: &Store,
-    is_leader: bool,
-    clock: &Arc<dyn Clock>,
-) -> Result<Accounts, Error> {
-    let settings = accounts::Settings {
-        after_hashing: allocator::give_back,
-        ..accounts::Settings::new(&config.auth, is_leader)
-    };
-    let accounts = Accounts::open(store.clone(), settings, Arc::clone(clock)).await?;
-    accounts.keep_admin_token(&config.node.data_dir)?;
-    if is_leader {
-        accounts.open_signing_key(&config.node.data_dir, id).await?;
-        let password = std::env::var("SPROXY_ADMIN_PASSWORD").ok().filter(|password| !password.is_empty());
-        let first = accounts.first_start(password).await?;
-        if let Some(password) = first.and_then(|first| first.generated_password) {
-            show_once(&password);
-        }
-    }
-    Ok(accounts)
-}
-
-/// Not through the log: logs are kept and shipped, and a password has no place there. For the one person who starts the
-/// node for the first time.
-fn show_once(password: &str) {
-    let text = format!("first start: the password of the user `admin` is {password} (shown only now)\n");
-    if std::io::stderr().write_all(text.as_bytes()).is_err() {
-        tracing::warn!(
-            "the password of the user `admin` could not be shown: give it one with `sproxy user passwd admin`"
-        );
-    }
 }
 
 /// Interval of target checks.

@@ -8,11 +8,13 @@ mod database;
 mod emergency;
 mod error;
 mod fd_limit;
+mod first_start;
 mod identity;
 mod leaders;
 mod limits;
 mod local_address;
 mod metrics;
+mod promotion;
 mod reload;
 mod role;
 mod signals;
@@ -20,17 +22,24 @@ mod supervisor;
 mod waiting;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use data_dir_lock::is_taken;
 pub use error::Error;
 pub use local_address::LocalAddress;
 pub use supervisor::EndedEarly;
 
-use crate::config::{Config, Sources};
+use tokio::time::sleep;
+
+use crate::config::{self, Config, Sources};
 use crate::telemetry::log::Filter;
 use build::Node;
 use signals::Signals;
 use supervisor::Leave;
+
+/// What has to let go of the database before a node begins anew in its other role may take so long.
+const RELEASE_MAX: Duration = Duration::from_secs(10);
 
 /// Runs a node until it is asked to leave. `sources` are what its configuration was read from, and is read from again;
 /// `filter` is what the process logs by.
@@ -43,19 +52,56 @@ pub async fn run(mut config: Config, sources: Sources, filter: Filter) -> Result
     let (signals, watching) = Signals::listen().map_err(Error::Signals)?;
     #[allow(clippy::disallowed_methods, reason = "ended below, when the node has left")]
     let watching = tokio::spawn(watching);
-    let node = tokio::select! {
-        built = Node::build(config, sources, filter, signals.reloads()) => built?,
-        () = signals.asked(1) => return Ok(()),
+    let ended = loop {
+        let building = Node::build(config.clone(), sources.clone(), filter.clone(), signals.reloads());
+        let node = tokio::select! {
+            built = building => built?,
+            () = signals.asked(1) => return Ok(()),
+        };
+        tracing::info!(
+            node = %node.id,
+            http = %node.http,
+            grpc = node.grpc.map(|address: SocketAddr| address.to_string()),
+            version = env!("CARGO_PKG_VERSION"),
+            "ready"
+        );
+        let (http, grpc) = (node.http, node.grpc);
+        let role_change = node.role_change.clone();
+        let asked = async {
+            tokio::select! {
+                () = signals.asked(1) => {}
+                () = role_change.cancelled() => {}
+            }
+        };
+        let ended = node.supervisor.run(asked, signals.asked(2), leave).await;
+        let changes_role = ended.is_ok() && role_change.is_cancelled() && !signals.was_asked();
+        let lock = Arc::downgrade(&node.lock);
+        drop((node.lock, node.data_dir));
+        if !changes_role {
+            break ended;
+        }
+        // What was given up may hold on to the database for a moment.
+        let begun = Instant::now();
+        while lock.strong_count() > 0 {
+            if begun.elapsed() > RELEASE_MAX {
+                return Err(Error::Unusable(
+                    "the node has to be started again to begin its other role".to_owned(),
+                ));
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        tracing::info!("begins anew, in its other role");
+        match config::load(&sources) {
+            Ok(read) => config = read,
+            Err(error) => {
+                tracing::error!(%error, "the configuration cannot be read again; the node goes by what it was");
+            }
+        }
+        // It comes back where it was.
+        config.http.listen = http;
+        config.cluster.listen = grpc.unwrap_or(config.cluster.listen);
+        config.http.max_connections = fd_limit::fit(config.http.max_connections);
     };
-    tracing::info!(
-        node = %node.id,
-        http = %node.http,
-        grpc = node.grpc.map(|address: SocketAddr| address.to_string()),
-        version = env!("CARGO_PKG_VERSION"),
-        "ready"
-    );
-    let ended = node.supervisor.run(signals.asked(1), signals.asked(2), leave).await;
-    drop((node.lock, node.data_dir));
     watching.abort();
     ended.map_err(Error::EndedEarly)
 }

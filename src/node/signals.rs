@@ -54,6 +54,11 @@ impl Signals {
         self.reload.clone()
     }
 
+    /// Whether the node has been asked to leave.
+    pub fn was_asked(&self) -> bool {
+        *self.leave.borrow() > 0
+    }
+
     /// Done when the node has been asked `times` times.
     pub fn asked(&self, times: u32) -> impl Future<Output = ()> + use<> {
         let mut count = self.leave.clone();

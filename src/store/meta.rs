@@ -71,6 +71,10 @@ pub enum MetaKey {
     ClusterSecret,
     /// Locked by the leader that removes old logs.
     Retention,
+    /// The promoted leader of the highest term that this node has heard of; JSON, written by the cluster.
+    Leadership,
+    /// The nodes of the cluster as this follower was last told; JSON, written by the cluster.
+    Peers,
 }
 
 impl MetaKey {
@@ -96,6 +100,8 @@ impl MetaKey {
             Self::Drained => "drained",
             Self::ClusterSecret => "cluster_secret",
             Self::Retention => "retention",
+            Self::Leadership => "leadership",
+            Self::Peers => "peers",
         }
     }
 }

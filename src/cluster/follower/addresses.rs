@@ -9,6 +9,7 @@ use crate::cluster::follower::leader_client::LeaderError;
 use crate::cluster::follower::leaders::Call;
 use crate::domain::ids::{LedgerId, NodeId};
 use crate::domain::leader_url::LeaderUrl;
+use crate::domain::leadership::Leadership;
 
 /// The most addresses that are learned.
 pub const LEARNED_MAX: usize = 16;
@@ -41,6 +42,17 @@ pub struct OtherLedger {
     pub silent_for: Duration,
 }
 
+/// What the term of a leader says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// It was promoted, and nobody is known to have been after it.
+    Promoted,
+    /// It was not.
+    Superseded(Leadership),
+    /// Nothing: nobody was ever promoted.
+    Unknown,
+}
+
 /// What an earlier process knew.
 #[derive(Clone, Debug, Default)]
 pub struct Before {
@@ -69,6 +81,8 @@ pub struct Addresses {
     resting_until: BTreeMap<LeaderUrl, Duration>,
     /// Since when the leader says of a call that it cannot do it now.
     unavailable_since: BTreeMap<Call, Duration>,
+    /// The promoted leader of the highest term that was heard of: whoever leads by a lower one is not followed.
+    promoted: Option<Leadership>,
     /// The leader that was given up for its silence: where else it is reached comes last.
     silent: Option<NodeId>,
     /// When leaders were silent.
@@ -88,6 +102,7 @@ impl Addresses {
             heard: BTreeMap::new(),
             resting_until: BTreeMap::new(),
             unavailable_since: BTreeMap::new(),
+            promoted: None,
             silent: None,
             silences: Vec::new(),
         }
@@ -114,15 +129,50 @@ impl Addresses {
         self.names.get(url)
     }
 
-    /// Each once: those of the configuration, those that were learned, and the one that is followed although it is none
-    /// of these any more.
+    /// Each once: those of the configuration, those that were learned, and, although they are none of these any more, the
+    /// one that is followed and the one that was promoted.
     #[must_use]
     pub fn all(&self) -> Vec<LeaderUrl> {
-        let mut all: Vec<_> = self.configured.iter().chain(&self.learned).cloned().collect();
-        all.extend(
-            self.followed.iter().filter(|followed| !all.contains(followed)).cloned().collect::<Vec<_>>(),
-        );
+        let promoted =
+            self.promoted.iter().map(|promoted| &promoted.leads_at).filter(|url| self.may_be_used(url));
+        let mut all: Vec<LeaderUrl> = Vec::new();
+        for url in self.configured.iter().chain(&self.learned).chain(&self.followed).chain(promoted) {
+            if !all.contains(url) {
+                all.push(url.clone());
+            }
+        }
         all
+    }
+
+    #[must_use]
+    pub fn promoted(&self) -> Option<&Leadership> {
+        self.promoted.as_ref()
+    }
+
+    /// A leader was promoted: it is asked first.
+    pub fn prefer(&mut self, promoted: Leadership) {
+        self.names.insert(promoted.leads_at.clone(), promoted.node.clone());
+        self.resting_until.remove(&promoted.leads_at);
+        self.first = Some(promoted.leads_at.clone());
+        self.promoted = Some(promoted);
+        self.prune();
+    }
+
+    /// Whether a leader that leads by promotion, or that was superseded by one, is to be followed: by its term.
+    pub fn check_term(&mut self, url: &LeaderUrl, term: u64, ledger: LedgerId, now: Duration) -> Term {
+        let leads = match &self.promoted {
+            None => term > 0,
+            Some(known) if (term, ledger) == (known.term, known.ledger) => true,
+            Some(known) if (term, ledger) > (known.term, known.ledger) => true,
+            // It has lost its disk.
+            Some(known) if known.leads_at == *url => false,
+            Some(known) => {
+                let by = known.clone();
+                self.resting_until.insert(url.clone(), now + REST);
+                return Term::Superseded(by);
+            }
+        };
+        if leads { Term::Promoted } else { Term::Unknown }
     }
 
     #[must_use]
@@ -157,8 +207,8 @@ impl Addresses {
     /// A leader answered a registration: with which ledger. `seen` is the one that has this node's usage.
     ///
     /// # Errors
-    /// [`OtherLedger`]: it must not be followed. A leader alone that has lost its disk is, and so is one whose ledger has
-    /// not been heard of for [`LEDGER_HOLDS_FOR`] elsewhere.
+    /// [`OtherLedger`]: it must not be followed. A leader alone that has lost its disk is, and so is one that was promoted,
+    /// or whose ledger has not been heard of for [`LEDGER_HOLDS_FOR`] elsewhere.
     pub fn check(
         &mut self,
         url: &LeaderUrl,
@@ -168,7 +218,8 @@ impl Addresses {
     ) -> Result<(), OtherLedger> {
         self.names.insert(url.clone(), leader);
         self.heard.insert(url.clone(), (ledger, now));
-        let Some(seen) = seen.filter(|seen| *seen != ledger) else { return Ok(()) };
+        let is_promoted = self.promoted.as_ref().is_some_and(|promoted| promoted.ledger == ledger);
+        let Some(seen) = seen.filter(|seen| *seen != ledger && !is_promoted) else { return Ok(()) };
         let all = self.all();
         let elsewhere = self
             .heard
@@ -238,6 +289,7 @@ impl Addresses {
             | LeaderError::Taken(_)
             | LeaderError::Refused(_)
             | LeaderError::OtherLedger(_)
+            | LeaderError::Superseded(_)
             | LeaderError::Nobody(_)
             | LeaderError::Protocol(_) => return false,
         };
@@ -282,15 +334,16 @@ impl Addresses {
 
     /// Never one without TLS beside a configuration with it: `cluster.secret` would travel in clear. Nor one that means this
     /// very machine here, and another where it comes from.
-    fn take_over(&mut self, learned: Vec<LeaderUrl>) -> bool {
+    fn may_be_used(&self, url: &LeaderUrl) -> bool {
         let is_tls = self.configured.iter().any(LeaderUrl::is_tls);
         let is_near = self.configured.iter().any(LeaderUrl::is_loopback);
-        let may_be_used = |url: &LeaderUrl| {
-            (url.is_tls() || !is_tls) && (is_near || !url.is_loopback()) && !url.is_unspecified()
-        };
+        (url.is_tls() || !is_tls) && (is_near || !url.is_loopback()) && !url.is_unspecified()
+    }
+
+    fn take_over(&mut self, learned: Vec<LeaderUrl>) -> bool {
         let mut known: BTreeSet<LeaderUrl> = self.configured.iter().cloned().collect();
         let mut learned: Vec<_> =
-            learned.into_iter().filter(|url| may_be_used(url) && known.insert(url.clone())).collect();
+            learned.into_iter().filter(|url| self.may_be_used(url) && known.insert(url.clone())).collect();
         learned.truncate(LEARNED_MAX);
         let is_news = learned != self.learned;
         self.learned = learned;

@@ -36,6 +36,9 @@ pub enum LeaderError {
     /// The leader has another ledger than the one that has this node's usage, and that one is not lost.
     #[error("{0}")]
     OtherLedger(String),
+    /// The leader was superseded by one that was promoted.
+    #[error("{0}")]
+    Superseded(String),
     /// None of several leaders gave a session.
     #[error("no leader takes this node: {0}")]
     Nobody(String),
@@ -80,6 +83,7 @@ impl From<LeaderError> for Failure {
             | LeaderError::Unreachable(_)
             | LeaderError::Silent(_)
             | LeaderError::OtherLedger(_)
+            | LeaderError::Superseded(_)
             | LeaderError::Nobody(_)
             | LeaderError::Protocol(_) => Kind::Unavailable,
         };

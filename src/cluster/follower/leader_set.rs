@@ -9,13 +9,14 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::follower::addresses::{Addresses, Before, LEDGER_HOLDS_FOR};
+use crate::cluster::follower::addresses::{Addresses, Before, LEDGER_HOLDS_FOR, Term};
 use crate::cluster::follower::leader_client::{LeaderClient, LeaderError};
 use crate::cluster::follower::leaders::{Call, Leaders};
 use crate::cluster::follower::push::Session;
 use crate::cluster::replication::snapshot::SnapshotWriter;
 use crate::domain::ids::{LedgerId, NodeId};
 use crate::domain::leader_url::LeaderUrl;
+use crate::domain::leadership::{Leadership, term_of};
 use crate::wire::v1;
 
 /// A leader gives a sign of life so often, where others can be asked instead.
@@ -143,6 +144,26 @@ impl<C: Clone> LeaderSet<C> {
         Some((known.addresses.name_at(url)?.clone(), url.clone()))
     }
 
+    /// The promoted leader of the highest term that was heard of.
+    #[must_use]
+    pub fn promoted(&self) -> Option<Leadership> {
+        self.known.lock().addresses.promoted().cloned()
+    }
+
+    /// A leader was promoted: it is asked first, and whoever leads by a lower term is not followed. What still waits for
+    /// others fails.
+    pub fn prefer(&self, promoted: Leadership) {
+        let mut known = self.known.lock();
+        known.clients.retain(|url, (_, given_up)| {
+            let is_it = *url == promoted.leads_at;
+            if !is_it {
+                given_up.cancel();
+            }
+            is_it
+        });
+        known.addresses.prefer(promoted);
+    }
+
     /// Takes over what an earlier process wrote down: `kept`, the ledger that it followed, and how long ago it heard of its
     /// leader.
     pub fn restore(&self, kept: &str, ledger: Option<LedgerId>, silent_for: Duration) {
@@ -228,6 +249,20 @@ impl<C: LeaderClient + Clone> Leaders for LeaderSet<C> {
     ) -> Result<(), LeaderError> {
         let now = self.now();
         let mut known = self.known.lock();
+        match known.addresses.check_term(&leader.url, session.term, session.ledger, now) {
+            Term::Superseded(by) => {
+                return Err(LeaderError::Superseded(format!(
+                    "it was superseded by {by}, and does not know yet"
+                )));
+            }
+            Term::Promoted => known.addresses.prefer(Leadership {
+                term: session.term,
+                ledger: session.ledger,
+                node: session.leader_id.clone(),
+                leads_at: leader.url.clone(),
+            }),
+            Term::Unknown => {}
+        }
         let answered = (session.leader_id.clone(), session.ledger);
         let Err(other) = known.addresses.check(&leader.url, answered, seen, now) else {
             known.reported.remove(&leader.url);
@@ -246,6 +281,10 @@ impl<C: LeaderClient + Clone> Leaders for LeaderSet<C> {
             );
         }
         Err(LeaderError::OtherLedger(said))
+    }
+
+    fn highest_term(&self) -> u64 {
+        term_of(self.known.lock().addresses.promoted())
     }
 
     fn follow(&self, leader: &LeaderAt<C>, session: &Session) {

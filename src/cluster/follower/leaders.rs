@@ -39,7 +39,7 @@ pub trait Leaders: Send + Sync {
     /// Whether a leader that would give this session may be followed by a node whose usage the ledger `seen` has.
     ///
     /// # Errors
-    /// [`LeaderError::OtherLedger`]
+    /// [`LeaderError::OtherLedger`], [`LeaderError::Superseded`]
     fn check(
         &self,
         leader: &Self::Client,
@@ -48,6 +48,11 @@ pub trait Leaders: Send + Sync {
     ) -> Result<(), LeaderError> {
         let _ = (leader, session, seen);
         Ok(())
+    }
+
+    /// The highest term of a leader that was heard of.
+    fn highest_term(&self) -> u64 {
+        0
     }
 
     /// The node follows this leader from now on, with this session.

@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod client;
 pub(in crate::cluster) mod instances;
 pub(in crate::cluster) mod kept_leaders;
+pub(in crate::cluster) mod kept_peers;
 pub mod leader_client;
 pub mod leader_set;
 pub mod leaders;
@@ -148,6 +149,7 @@ impl<B: FollowerStore + Replica, L: Leaders> Follower<B, L> {
             leader_instance: parse_some("leader_instance_id", &answer.leader_instance_id)
                 .map_err(LeaderError::from)?,
             heartbeat: heartbeat(&answer),
+            term: answer.term,
         };
         if let Err(refused) = self.leaders.check(leader, &session, self.store.seen_ledger().await?) {
             self.take_back(leader, &session).await;
@@ -190,6 +192,8 @@ impl<B: FollowerStore + Replica, L: Leaders> Follower<B, L> {
             state_version: offer.map_or(0, |origin| origin.version),
             state_lineage: lineage_to_wire(lineage),
             state_lineage_versions: lineage_versions_to_wire(lineage),
+            highest_term: self.leaders.highest_term(),
+            led_ledger_id: self.identity.led_ledger.as_ref().map(LedgerId::to_string).unwrap_or_default(),
             ..v1::RegisterRequest::default()
         }
     }
@@ -423,6 +427,11 @@ impl<B: FollowerStore + Replica, L: Leaders> Follower<B, L> {
             let is_it = |held: &mut Connected<L::Client>| held.number == connected.number;
             self.connected.send_if_modified(|held| held.take_if(is_it).is_some());
         }
+    }
+
+    /// The node turns to another leader.
+    pub fn end_session(&self) {
+        self.connected.send_replace(None);
     }
 
     #[must_use]

@@ -121,6 +121,8 @@ pub struct Session {
     pub leader_instance: Option<InstanceId>,
     /// How often the leader wants to hear of the follower.
     pub heartbeat: Duration,
+    /// How often leadership was taken over before this leader led.
+    pub term: u64,
 }
 
 impl Session {

@@ -18,12 +18,14 @@ use crate::cluster::follower::Follower;
 use crate::cluster::follower::client::GrpcLeaderClient;
 use crate::cluster::follower::instances::{begin_instance, forget_previous_instances, former_names};
 use crate::cluster::follower::kept_leaders::keep_leaders;
+use crate::cluster::follower::kept_peers::{known_peers, peers_to_text};
 use crate::cluster::follower::leader_set::LeaderSet;
 use crate::cluster::follower::metrics::FollowerMetrics;
 use crate::cluster::follower::pace::{next_heartbeat, next_push};
 use crate::cluster::follower::store::FollowerDatabase;
 use crate::cluster::registration::Registration;
 use crate::cluster::retry::Backoff;
+use crate::cluster::standing::{Standing, TERM, TERM_HELP};
 use crate::cluster::task::{Task, pause};
 use crate::cluster::usage::remote::{RemoteUsage, restore_share, share_to_text};
 use crate::domain::clock::{Clock, Timestamp};
@@ -60,6 +62,7 @@ pub struct Dependencies {
     pub max_staleness: Option<Duration>,
     pub refuse_when_stale: bool,
     pub store: Store,
+    pub standing: Standing,
     pub ledger: Ledger,
     pub accounts: Accounts,
     /// Filled with what this node alone has used.
@@ -81,6 +84,8 @@ struct Inner {
     context: Context,
     peers: Mutex<Vec<Peer>>,
     remote_usage: Mutex<RemoteUsage>,
+    /// The peers that are written down.
+    persisted_peers: Mutex<String>,
     /// The share of limits that is written down.
     persisted_share: Mutex<String>,
     /// When the leader was last heard of, microseconds; before that, when this node started.
@@ -102,6 +107,7 @@ struct Context {
     max_staleness: Option<Duration>,
     refuse_when_stale: bool,
     store: Store,
+    standing: Standing,
     ledger: Ledger,
     quota: Quota,
     clock: Arc<dyn Clock>,
@@ -120,7 +126,12 @@ pub async fn start(id: NodeId, deps: Dependencies) -> Result<(FollowerService, V
         weight: deps.weight,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         leads_at: None,
+        led_ledger: Some(MetaRepo::on(&deps.store).ledger_id().await?),
     };
+    if let Some(promoted) = deps.standing.known() {
+        deps.leaders.prefer(promoted);
+    }
+    let peers = known_peers(&deps.store).await?;
     let has_accounts = deps.accounts.counts().0 > 0;
     let kept = MetaRepo::on(&deps.store).get(MetaKey::UsageElsewhere).await?.unwrap_or_default();
     let remote_usage = RemoteUsage::restored(&kept, &deps.quota);
@@ -141,12 +152,14 @@ pub async fn start(id: NodeId, deps: Dependencies) -> Result<(FollowerService, V
             max_staleness: deps.max_staleness,
             refuse_when_stale: deps.refuse_when_stale,
             store: deps.store,
+            standing: deps.standing,
             ledger: deps.ledger,
             quota: deps.quota,
             clock: deps.clock,
             in_flight: deps.in_flight,
         },
-        peers: Mutex::default(),
+        peers: Mutex::new(peers),
+        persisted_peers: Mutex::default(),
         remote_usage: Mutex::new(remote_usage),
         persisted_share: Mutex::default(),
         last_contact: AtomicI64::new(last_contact),
@@ -156,18 +169,19 @@ pub async fn start(id: NodeId, deps: Dependencies) -> Result<(FollowerService, V
         news: Notify::new(),
         metrics: FollowerMetrics::default(),
     });
-    let [sync, heartbeats, watch, persisting] = std::array::from_fn(|_| Arc::clone(&inner));
+    let [sync, heartbeats, watch, persisting, successors] = std::array::from_fn(|_| Arc::clone(&inner));
     let tasks = vec![
         Task::new("usage sync", |stop| sync.run_sync(stop)),
         Task::new("heartbeat", |stop| heartbeats.run_heartbeats(stop)),
         Task::new("state watch", |stop| watch.run_watch(stop)),
         Task::new("cluster notes", |stop| persisting.run_persisting(stop)),
+        Task::new("leadership", |stop| successors.run_successions(stop)),
     ];
     Ok((FollowerService { inner }, tasks))
 }
 
 impl FollowerService {
-    /// Every peer as the leader last told; empty before it did.
+    /// Every peer as the leader last told, this process or the one before it; empty before it did.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
         self.inner.peers.lock().clone()
@@ -184,6 +198,12 @@ impl FollowerService {
     pub fn leader_addr(&self) -> Option<String> {
         let leader = self.inner.follower.session()?.leader_id;
         self.inner.peers.lock().iter().find(|peer| peer.id == leader).map(|peer| peer.addr.clone())
+    }
+
+    /// How long the leader has been silent.
+    #[must_use]
+    pub fn leader_silent_for(&self) -> Duration {
+        self.inner.silent_for()
     }
 
     /// Why nobody can be known here: none of the leader's users have come yet. None: they have.
@@ -262,6 +282,7 @@ impl Collector for FollowerService {
             |(leader, at): (NodeId, LeaderUrl)| [("leader", leader.to_string()), ("address", at.to_string())];
         let followed = followed.map(|followed| (labels(followed), 1));
         gauges(to, "sproxy_cluster_following", "The leader that is followed, or was last.", followed)?;
+        gauge(to, TERM, TERM_HELP, self.inner.context.standing.term())?;
         gauge(to, "sproxy_cluster_stale", "Whether that is longer than cluster.max_staleness.", is_stale)
     }
 }
@@ -336,6 +357,11 @@ impl Inner {
         {
             tracing::warn!(%error, "this run could not be written down");
         }
+        if let Some(promoted) = self.follower.leaders().promoted()
+            && let Err(error) = self.context.standing.learn(promoted).await
+        {
+            tracing::warn!(%error, "it could not be written down that the leader was promoted");
+        }
         self.keep_leaders().await;
     }
 
@@ -343,6 +369,23 @@ impl Inner {
         let (leaders, now) = (self.follower.leaders(), self.context.clock.now());
         if let Err(error) = keep_leaders(leaders, &self.context.store, now).await {
             tracing::warn!(%error, "the leaders could not be written down; a start without those of the configuration will not know the others");
+        }
+    }
+
+    /// Turns to a leader that was promoted as soon as this node hears of it.
+    async fn run_successions(self: Arc<Self>, stop: CancellationToken) {
+        let standing = &self.context.standing;
+        let mut known = standing.known();
+        while stop.run_until_cancelled(standing.changed(known.as_ref())).await.is_some() {
+            known = standing.known();
+            let leaders = self.follower.leaders();
+            if let Some(promoted) =
+                standing.superseded_by().filter(|to| leaders.promoted().as_ref() != Some(to))
+            {
+                tracing::warn!(leader = %promoted, "a leader was promoted: this node follows it");
+                leaders.prefer(promoted);
+                self.follower.end_session();
+            }
         }
     }
 
@@ -407,6 +450,11 @@ impl Inner {
         if *self.persisted_share.lock() != share {
             meta.set(MetaKey::LimitShare, &share).await?;
             *self.persisted_share.lock() = share;
+        }
+        let peers = peers_to_text(&self.peers.lock())?;
+        if *self.persisted_peers.lock() != peers {
+            meta.set(MetaKey::Peers, &peers).await?;
+            *self.persisted_peers.lock() = peers;
         }
         let kept = self.remote_usage.lock().take_changes();
         if let Some(text) = kept {

@@ -53,6 +53,7 @@ impl<B: LeaderStore> Leader<B> {
             heartbeat_interval: prost_types::Duration::try_from(self.heartbeat).ok(),
             leader_instance_id: self.instance.to_string(),
             leaders: self.leaders(),
+            term: self.term(),
             ..v1::RegisterResponse::default()
         }
     }

@@ -10,7 +10,7 @@ use crate::cluster::leader::requests::{
     parse_key_uses, parse_offer, parse_registration, parse_sender, parse_unnamed,
 };
 use crate::cluster::leader::{Leader, LeaderStore};
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::NodeId;
 use crate::domain::peer::Peer;
 use crate::wire::{moment, v1};
@@ -19,9 +19,10 @@ impl<B: LeaderStore> Leader<B> {
     /// `Register`. The peer is committed before the node is told. A node without a name is given one, and is no peer yet.
     ///
     /// # Errors
-    /// As [`Registry::register`] and `NameReservations::check_room`;
+    /// As [`Registry::register`] and `NameReservations::check_room`; unavailable for a node that has heard of a higher term;
     /// invalid for what cannot be read; what the database says.
     pub async fn register(&self, request: v1::RegisterRequest) -> Result<v1::RegisterResponse, Failure> {
+        self.check_term(request.highest_term)?;
         if let Some(node) = parse_unnamed(&request)? {
             return self.assign_name(&node, &request.advertise_url).await;
         }
@@ -45,6 +46,19 @@ impl<B: LeaderStore> Leader<B> {
             batches_taken: Some(batches),
             ..self.register_response(&peer.id)
         })
+    }
+
+    /// Whether a node that has heard of a leader of that term may register here.
+    fn check_term(&self, highest: u64) -> Result<(), Failure> {
+        let Some(standing) = self.standing.as_ref().filter(|standing| standing.hear_term(highest)) else {
+            return Ok(());
+        };
+        let text = format!(
+            "{} leads by term {}, and was superseded by a leader of term {highest}, which it has not heard from",
+            self.id,
+            standing.term()
+        );
+        Err(Failure::new(Kind::Unavailable, text))
     }
 
     /// `Heartbeat`.

@@ -17,6 +17,7 @@ use crate::cluster::leader::registry::Registry;
 use crate::cluster::replication::adoption::{Age, Provenance};
 use crate::cluster::replication::state::State;
 use crate::cluster::replication::state_log::StateLog;
+use crate::cluster::standing::Standing;
 use crate::cluster::usage::per_node::{NodeUse, PerNodeUsage};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
@@ -28,6 +29,7 @@ use crate::ledger::AppliedBatch;
 use crate::store::SignInNews;
 use crate::wire::v1;
 
+pub mod announcer;
 mod applied_batches;
 mod assign_name;
 mod fencing;
@@ -180,6 +182,8 @@ pub struct Leader<B> {
     acknowledged: Arc<Mutex<HashMap<NodeId, Arc<AtomicU64>>>>,
     /// One adoption at a time, and none while the state is loaded anew.
     adopting: tokio::sync::Mutex<()>,
+    /// Whether it leads by promotion. None: it shares its database with others, or is simulated.
+    standing: Option<Standing>,
     /// What is taken, for other leaders.
     batches: broadcast::Sender<Arc<v1::AppliedBatch>>,
     /// Goes up whenever there is something to tell watchers.
@@ -215,6 +219,7 @@ impl<B: LeaderStore> Leader<B> {
             provenance: Mutex::new(provenance),
             acknowledged: Arc::default(),
             adopting: tokio::sync::Mutex::new(()),
+            standing: None,
             batches: broadcast::Sender::new(BATCHES_BEHIND_MAX),
             changes: watch::Sender::new(0),
             metrics: LeaderMetrics::default(),
@@ -224,6 +229,18 @@ impl<B: LeaderStore> Leader<B> {
             store,
             clock,
         })
+    }
+
+    /// The same, of a node that may have been promoted, and may be superseded.
+    #[must_use]
+    pub fn with_standing(mut self, standing: Option<Standing>) -> Self {
+        self.standing = standing;
+        self
+    }
+
+    /// How often leadership was taken over until this node led.
+    pub(super) fn term(&self) -> u64 {
+        self.standing.as_ref().map_or(0, Standing::term)
     }
 
     /// Changes whenever there may be something to tell a watcher.
@@ -247,7 +264,13 @@ impl<B: LeaderStore> Leader<B> {
             let (id, ledger_id) = (peer.id.to_string(), self.ledger.to_string());
             Some(v1::Leader { id, address, ledger_id, ..v1::Leader::default() })
         };
-        leading.filter_map(leader).collect()
+        let promoted = self.standing.as_ref().and_then(Standing::own).map(|own| v1::Leader {
+            id: own.node.to_string(),
+            address: own.leads_at.to_string(),
+            ledger_id: own.ledger.to_string(),
+            ..v1::Leader::default()
+        });
+        leading.filter_map(leader).chain(promoted).collect()
     }
 
     /// Who holds [`Self::complete_through`] back.

@@ -96,6 +96,7 @@ mod tests {
             instance,
             former: former.to_vec(),
             former_names: Vec::new(),
+            led_ledger: None,
             addr: "http://elsewhere:9000".to_owned(),
             weight: 50,
             version: "1.0.0".to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cluster::registration::Registration;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
-use crate::domain::ids::{InstanceId, NodeId};
+use crate::domain::ids::{InstanceId, LedgerId, NodeId};
 use crate::domain::peer::{Peer, PeerStatus};
 
 /// A process that says it is a restarted run waits for so many heartbeat intervals of that run: it may run on a copy of the
@@ -110,6 +110,8 @@ pub(super) struct Entry {
     pub former: Vec<InstanceId>,
     /// Names that it had.
     pub former_names: Vec<NodeId>,
+    /// Its database's own ledger.
+    pub led_ledger: Option<LedgerId>,
 }
 
 impl Entry {
@@ -124,6 +126,7 @@ impl Entry {
             refused: Vec::new(),
             former: Vec::new(),
             former_names: Vec::new(),
+            led_ledger: None,
         }
     }
 

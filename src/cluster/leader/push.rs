@@ -46,13 +46,14 @@ impl<B: LeaderStore> Leader<B> {
             return Err(Failure::new(Kind::TooLarge, text));
         }
         self.registry.lock().note_alive(&id, instance, self.clock.now())?;
+        let relays = self.led_before(&id);
         let mut records = Vec::with_capacity(request.records.len());
         let mut unreadable = Vec::new();
         let mut former = BTreeSet::new();
         for log in request.records {
             let request_id = log.request_id.clone();
-            let is_its_own_name = |name: &NodeId| self.registry.lock().owns_name(&id, name);
-            match parse_record(log, &id, is_its_own_name) {
+            let may_push_for = |name: &NodeId| relays || self.registry.lock().owns_name(&id, name);
+            match parse_record(log, &id, may_push_for) {
                 Ok(record) => {
                     if record.source_node != id {
                         former.insert(record.source_node.clone());
@@ -65,6 +66,14 @@ impl<B: LeaderStore> Leader<B> {
         let applied = self.apply_batch(&id, records, request.last_batch).await?;
         self.invalidate_former(&id, former);
         Ok(self.acknowledgement(&id, applied, unreadable))
+    }
+
+    /// Whether the node led a ledger that this one goes back to: its database holds what it had taken of other nodes, some of
+    /// which may be gone with their disks.
+    fn led_before(&self, node: &NodeId) -> bool {
+        let Some(led) = self.registry.lock().led_ledger(node) else { return false };
+        let provenance = self.provenance.lock();
+        led != self.ledger && provenance.origin.lineage.iter().any(|ancestor| ancestor.ledger == led)
     }
 
     /// Applies a batch of a node, and lets the limits know. A caller that goes away, or whose time is up, stops neither: a

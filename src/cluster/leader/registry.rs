@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cluster::leader::peer_entry::Entry;
 use crate::cluster::registration::Registration;
 use crate::domain::clock::Timestamp;
-use crate::domain::ids::{InstanceId, NodeId};
+use crate::domain::ids::{InstanceId, LedgerId, NodeId};
 use crate::domain::peer::{Incomplete, Peer, PeerStatus};
 
 pub use crate::cluster::leader::peer_entry::{Error, HeartbeatReport, PEERS_MAX, SETTLING, UNCLAIMED_MAX};
@@ -114,8 +114,9 @@ impl Registry {
         let again = known.filter(|entry| entry.peer.instance_id == Some(node.instance));
         let (watches, refused) =
             again.map(|entry| (entry.watches, entry.refused.clone())).unwrap_or_default();
-        let (former, former_names) = (node.former, node.former_names);
-        let entry = Entry { watches, refused, former, former_names, ..Entry::new(peer.clone(), now) };
+        let (former, former_names, led_ledger) = (node.former, node.former_names, node.led_ledger);
+        let entry =
+            Entry { watches, refused, former, former_names, led_ledger, ..Entry::new(peer.clone(), now) };
         self.entries.insert(id, entry);
         Ok(peer)
     }
@@ -151,6 +152,12 @@ impl Registry {
             || (node.former_names.contains(name)
                 && !self.is_leader(name)
                 && !self.entries.get(name).is_some_and(is_another))
+    }
+
+    /// The own ledger of a node's database, as its present run has told it.
+    #[must_use]
+    pub fn led_ledger(&self, id: &NodeId) -> Option<LedgerId> {
+        self.entries.get(id)?.led_ledger
     }
 
     /// Whether the id is the leader's or a peer's.

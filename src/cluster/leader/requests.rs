@@ -16,14 +16,14 @@ use crate::wire::{moment, usage, v1};
 /// How long a text of a registration may be.
 const TEXT_BYTES_MAX: usize = 2_048;
 
-/// A pushed record, if it can be read and is the sender's own: under its name, or under one that `is_its_own_name`.
+/// A pushed record, if it can be read and is the sender's to push: under its own name, or under one that it `may_push_for`.
 pub(super) fn parse_record(
     log: v1::UsageLog,
     sender: &NodeId,
-    is_its_own_name: impl Fn(&NodeId) -> bool,
+    may_push_for: impl Fn(&NodeId) -> bool,
 ) -> Result<UsageRecord, Malformed> {
     let record = usage::from_wire(log)?;
-    if record.source_node != *sender && !is_its_own_name(&record.source_node) {
+    if record.source_node != *sender && !may_push_for(&record.source_node) {
         let text = format!("is {0}, which is another node, but {sender} pushed it", record.source_node);
         return Err(Malformed::invalid("source_node", text));
     }
@@ -73,6 +73,7 @@ pub(super) fn parse_registration(request: v1::RegisterRequest) -> Result<Registr
         weight: request.weight,
         version: request.version,
         leads_at: Some(request.leads_at).filter(|url| !url.is_empty()),
+        led_ledger: parse_some("led_ledger_id", &request.led_ledger_id)?,
     })
 }
 

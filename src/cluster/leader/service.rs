@@ -12,12 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::cluster::leader::Leader;
+use crate::cluster::leader::announcer::Announcer;
 use crate::cluster::leader::others::Others;
 use crate::cluster::leader::registry;
 use crate::cluster::leader::spool::{Pusher, Spool};
 use crate::cluster::leader::store::LeaderDatabase;
 use crate::cluster::replication::provenance::note_origin;
 use crate::cluster::retry::Backoff;
+use crate::cluster::standing::{Standing, TERM, TERM_HELP};
 use crate::cluster::task::{Task, pause};
 use crate::cluster::usage::remote::set_node_share;
 use crate::domain::clock::{Clock, Timestamp};
@@ -49,6 +51,10 @@ pub struct Dependencies {
     /// How often followers are to be heard of.
     pub heartbeat_interval: Duration,
     pub store: Store,
+    /// Whether it leads by promotion; none where its database is shared.
+    pub standing: Option<Standing>,
+    /// What nodes of the cluster prove themselves with.
+    pub secret: Option<String>,
     pub books: Books,
     /// Its users; after the first start has made the user `admin`.
     pub accounts: Accounts,
@@ -106,7 +112,7 @@ pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Fai
     let clock = Arc::clone(&deps.clock);
     let instance = InstanceId::new();
     let leader = Leader::open(deps.id.clone(), instance, deps.heartbeat_interval, disk, peers, clock).await?;
-    let leader = Arc::new(leader);
+    let leader = Arc::new(leader.with_standing(deps.standing.clone()));
     let books = match deps.books {
         Books::Own(ledger) => OpenBooks::Own(ledger),
         Books::Spool(spool) => {
@@ -149,6 +155,10 @@ pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Fai
             |stop| inner.run_usage_exchange(stop)
         }),
     ];
+    if let Some(standing) = deps.standing.filter(|standing| standing.own().is_some()) {
+        let announcer = Announcer { standing, leader: Arc::clone(&inner.leader), secret: deps.secret };
+        tasks.push(Task::new("leadership", |stop| announcer.run(stop)));
+    }
     if let OpenBooks::Spool(pusher) = &inner.books {
         tasks.extend(pusher.tasks());
         let others = Others {
@@ -329,6 +339,7 @@ impl Collector for LeaderService {
         gauge(to, "sproxy_cluster_peers", help, peers.len())?;
         gauge(to, "sproxy_cluster_peers_active", "Nodes that were heard of lately.", active)?;
         gauge(to, "sproxy_cluster_unsynced", "Usage logs that followers owe, by their own word.", owed)?;
+        gauge(to, TERM, TERM_HELP, self.inner.leader.term())?;
         let Some(through) = self.complete_through() else { return Ok(()) };
         let behind = self.inner.clock.now().since(through).as_secs_f64();
         let help = "How old the moment is up to which totals are complete.";

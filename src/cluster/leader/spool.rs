@@ -77,6 +77,7 @@ impl Pusher {
             weight,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             leads_at: Some(spool.leads_at.clone()),
+            led_ledger: None,
         };
         let disk = FollowerDatabase::without_accounts(spool.store.clone(), spool.ledger.clone());
         Ok(Self {

@@ -21,6 +21,7 @@ mod metrics;
 mod newcomers;
 mod overrun;
 mod parts;
+mod promote;
 mod pushes;
 mod reflection;
 mod restore;

@@ -22,11 +22,12 @@ use sproxy::config::UpstreamConfig;
 use sproxy::domain::clock::{Clock, ManualClock, Moment, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::ids::NodeId;
+use sproxy::domain::leadership::Leadership;
 use sproxy::domain::peer::Peer;
 use sproxy::domain::price::{Entry, Price, PriceList, Source as PriceSource};
 use sproxy::domain::summary::Dismissed;
 use sproxy::http::callers::Callers;
-use sproxy::http::control::{Cluster, ControlState, router};
+use sproxy::http::control::{Cluster, ControlState, Promotion, router};
 use sproxy::http::reload::{Reload, Reloaded};
 use sproxy::proxy::Live;
 use sproxy::quota::{Quota, SubjectId};
@@ -93,6 +94,24 @@ impl Cluster for Alone {
 
     fn forget<'a>(&'a self, id: &'a NodeId) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move { Err(Failure::new(Kind::NotFound, format!("there is no peer {id}"))) })
+    }
+}
+
+impl Promotion for Alone {
+    fn known(&self) -> Option<Leadership> {
+        None
+    }
+
+    fn superseded(&self) -> Option<String> {
+        None
+    }
+
+    fn learn(&self, _: Leadership) -> BoxFuture<'_, Result<Leadership, Failure>> {
+        Box::pin(async { Err(Failure::new(Kind::Conflict, "there is nobody else")) })
+    }
+
+    fn promote(&self, _: bool) -> BoxFuture<'_, Result<Leadership, Failure>> {
+        Box::pin(async { Err(Failure::new(Kind::Conflict, "it leads already")) })
     }
 }
 
@@ -166,6 +185,7 @@ impl Plane {
             )
             .expect("no targets"),
             cluster: Arc::new(Alone(clock.now())),
+            promotion: Arc::new(Alone(clock.now())),
             relay: None,
             callers: Arc::new(Callers { trusted: Vec::new(), secret: None, clock: clock.clone() }),
             clock: clock.clone(),

@@ -92,6 +92,7 @@ impl Process {
 
     fn identity(&self, instance: InstanceId, former: Vec<InstanceId>) -> Registration {
         Registration {
+            led_ledger: None,
             node_id: lock(&self.machine.disk).node_id.clone().expect("named"),
             instance,
             former,

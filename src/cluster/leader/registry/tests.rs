@@ -32,6 +32,7 @@ fn node(id: &str, instance: InstanceId) -> Registration {
         instance,
         former: Vec::new(),
         former_names: Vec::new(),
+        led_ledger: None,
         addr: format!("http://{id}:9000"),
         weight: 50,
         version: "1.0.0".to_owned(),
