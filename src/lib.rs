@@ -59,6 +59,7 @@
 //! | an endpoint of the control plane (admin API, own data, logins) is added | its handler, which takes an `Admin` (`src/http/input.rs`) and notes changes in the audit log; `router` in `src/http/control.rs`, which says where it is answered; and `src/http/openapi.rs` |
 //! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/cluster/leader/metrics.rs` and the gauges in `src/cluster/leader/service.rs`, the same two files in `src/cluster/follower/`; put together in `src/node/metrics.rs` |
 //! | a column of a usage log is added | `src/store/usage/usage_columns.rs`, and `migrations` |
+//! | a leader's database moves to the other engine | the order of steps: `migrate` in `src/node/migration.rs`; the rows: `DatabaseCopy` in `src/store/copy/mod.rs`; who may be served meanwhile: `src/store/copy/marks.rs` |
 //! | a setting is read | `src/config/sections.rs`, with its default in `src/config/defaults.toml` |
 //!
 //! # What holds everywhere

@@ -10,6 +10,7 @@ mod export;
 mod group;
 mod key;
 mod limits;
+mod migrate;
 mod mock_provider;
 mod output;
 mod passwords;
@@ -73,6 +74,8 @@ enum Command {
     Price(price::PriceArgs),
     /// A consistent copy of a running node's database
     Backup(backup::BackupArgs),
+    /// Move a leader's data from SQLite to PostgreSQL, or back, while its nodes are stopped
+    Migrate(migrate::MigrateArgs),
     /// Completions for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -123,6 +126,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::Usage(args) => runtime.block_on(usage::run(args)),
         Command::Price(args) => price::run(&args),
         Command::Backup(args) => runtime.block_on(backup::run(args)),
+        Command::Migrate(args) => runtime.block_on(migrate::run(args)),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }
 }

@@ -14,7 +14,6 @@ use super::sections::{
 use super::table::Table;
 use crate::domain::ids::NodeId;
 use crate::domain::network::{Network, NotANetwork};
-use crate::domain::secret::Secret;
 
 /// Bytes that request bodies may take at most, whatever is configured: 1 TiB.
 const BUFFERED_MAX: usize = 1 << 40;
@@ -69,17 +68,10 @@ fn database(table: &Table<'_>, node: &Table<'_>) -> Database {
     let Ok(Some(given)) = table.secret("url") else {
         return Database::Sqlite(PathBuf::from(node.text("data_dir")).join("sproxy.db"));
     };
-    let url = given.secret.expose();
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Database::Postgres(Secret::new(url));
-    }
-    match url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) {
-        Some(path) if !path.is_empty() => Database::Sqlite(path.into()),
-        _ => {
-            table.wrong(&given.key, "has to begin with postgres:// or sqlite:");
-            Database::Sqlite(PathBuf::new())
-        }
-    }
+    Database::of_url(given.secret.expose()).unwrap_or_else(|| {
+        table.wrong(&given.key, "has to begin with postgres:// or sqlite:");
+        Database::Sqlite(PathBuf::new())
+    })
 }
 
 pub(super) fn usage(table: &Table<'_>) -> UsageConfig {

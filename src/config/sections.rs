@@ -146,6 +146,18 @@ pub enum Database {
     Postgres(Secret),
 }
 
+impl Database {
+    /// Reads a `store.url`; `None` for what is none.
+    #[must_use]
+    pub fn of_url(url: &str) -> Option<Self> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Some(Self::Postgres(Secret::new(url)));
+        }
+        let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"))?;
+        (!path.is_empty()).then(|| Self::Sqlite(path.into()))
+    }
+}
+
 /// What a commit of SQLite survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Synchronous {

@@ -420,7 +420,7 @@ fn limits_keeper(base: &SharedParts) -> LimitsKeeper {
     }
 }
 
-fn take_data_dir(data_dir: &Path) -> Result<FileLock, Error> {
+pub(super) fn take_data_dir(data_dir: &Path) -> Result<FileLock, Error> {
     let made = std::fs::create_dir_all(data_dir);
     made.map_err(|e| Error::Unusable(format!("node.data_dir {}: {e}", data_dir.display())))?;
     data_dir_lock::take(data_dir).map_err(Error::Unusable)

@@ -11,7 +11,7 @@ use crate::domain::plausible_clock::PlausibleClock;
 use crate::store::{self, DatabaseLock, Location, MetaKey, MetaRepo, Sharing, Store, UsageRepo};
 
 /// The file of a leader's own books, where its database is shared.
-const SPOOL: &str = "spool.db";
+pub(super) const SPOOL: &str = "spool.db";
 /// The file of a node's database, where nothing else is configured.
 const EMBEDDED: &str = "sproxy.db";
 
@@ -45,7 +45,9 @@ pub(super) async fn open(config: &Config, entrance: &EarlyListener) -> Result<Da
         }
     };
     let spool = if shares { Some(open_spool(config).await?) } else { None };
-    Ok(Databases { store: Store::open(&location).await?, lock: Arc::new(lock), spool })
+    let store = Store::open(&location).await?;
+    store.refuse_in_copy().await?;
+    Ok(Databases { store, lock: Arc::new(lock), spool })
 }
 
 /// The data directory is this process's alone, and so is what is in it.
@@ -109,7 +111,12 @@ pub(super) async fn clock_of(databases: &Databases) -> Result<PlausibleClock, st
 }
 
 fn location(config: &Config) -> Location {
-    match &config.store.database {
+    location_of(&config.store.database, config)
+}
+
+/// Where a database is, as this node opens it.
+pub(super) fn location_of(database: &Database, config: &Config) -> Location {
+    match database {
         Database::Sqlite(path) => Location::Sqlite { path: path.clone(), synchronous: synchronous(config) },
         Database::Postgres(url) => Location::Postgres { url: url.expose().to_owned() },
     }

@@ -14,6 +14,7 @@ mod leaders;
 mod limits;
 mod local_address;
 mod metrics;
+pub mod migration;
 mod promotion;
 mod reload;
 mod role;

@@ -2,12 +2,12 @@
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, Statement, Value};
+use sea_orm::{ActiveValue::Set, Iterable as _, Statement, Value};
 
 use crate::domain::ids::LedgerId;
 use crate::store::{Error, Executor, Store};
 
-mod row {
+pub(super) mod row {
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -28,7 +28,18 @@ mod row {
 pub(super) const RAISE: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE \
     SET value = excluded.value WHERE CAST(meta.value AS BIGINT) < CAST(excluded.value AS BIGINT)";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Whom a key is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The ledger: it goes with the data to another database.
+    Ledger,
+    /// The node that has the database.
+    Node,
+    /// The database itself.
+    Database,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter)]
 pub enum MetaKey {
     /// The id of this database as a leader's ledger.
     LedgerId,
@@ -75,6 +86,12 @@ pub enum MetaKey {
     Leadership,
     /// The nodes of the cluster as this follower was last told; JSON, written by the cluster.
     Peers,
+    /// This database is an incomplete copy of another; JSON, written by the copy.
+    CopyOf,
+    /// A copy of this database was begun: its id.
+    CopiedTo,
+    /// This database was moved there, in words.
+    MovedTo,
 }
 
 impl MetaKey {
@@ -102,6 +119,40 @@ impl MetaKey {
             Self::Retention => "retention",
             Self::Leadership => "leadership",
             Self::Peers => "peers",
+            Self::CopyOf => "copy_of",
+            Self::CopiedTo => "copied_to",
+            Self::MovedTo => "moved_to",
+        }
+    }
+
+    pub(super) fn of(text: &str) -> Option<Self> {
+        Self::iter().find(|key| key.as_str() == text)
+    }
+
+    pub(super) fn owner(self) -> Owner {
+        match self {
+            Self::LedgerId
+            | Self::StateVersion
+            | Self::AccountsVersion
+            | Self::SigningKey
+            | Self::StateLedgerId
+            | Self::StateOrigin
+            | Self::NodeNumber
+            | Self::IsCopy
+            | Self::ClusterSecret
+            | Self::Leadership => Owner::Ledger,
+            Self::NodeId
+            | Self::FormerNodeIds
+            | Self::LeaderLedgerId
+            | Self::LeaderBatch
+            | Self::Instances
+            | Self::UsageElsewhere
+            | Self::LeaderHeardAt
+            | Self::Leaders
+            | Self::LimitShare
+            | Self::Drained
+            | Self::Peers => Owner::Node,
+            Self::Retention | Self::CopyOf | Self::CopiedTo | Self::MovedTo => Owner::Database,
         }
     }
 }

@@ -36,7 +36,7 @@ const FLOORS: [(&str, u8); 23] = [
 ];
 
 /// Third-party paths, and the only places that may use them.
-const PLACES: [(&str, &[&str]); 28] = [
+const PLACES: [(&str, &[&str]); 29] = [
     ("argon2", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
     ("axum", &["http", "mock"]),
@@ -48,6 +48,7 @@ const PLACES: [(&str, &[&str]); 28] = [
     ("h2", &["transport", "mock"]),
     ("hyper::client", &["transport"]),
     ("hyper_util::client", &["transport"]),
+    ("indicatif", &["cli"]),
     ("jsonwebtoken", &["crypto"]),
     ("libmimalloc_sys", &["node::allocator"]),
     ("migrations", &["store"]),

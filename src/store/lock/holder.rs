@@ -3,7 +3,7 @@
 /// The message for the process that finds the database locked.
 pub(super) fn in_use(database: &str, holder: &str) -> String {
     format!(
-        "the database {database} is in use by {holder}: stop that one, or give this node a database of its own \
+        "the database {database} is in use by {holder}: stop that one first, or give this one a database of its own \
          (store.url)"
     )
 }

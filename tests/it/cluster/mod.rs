@@ -18,6 +18,7 @@ mod incomplete;
 mod intake;
 mod leaders;
 mod metrics;
+mod moving;
 mod newcomers;
 mod overrun;
 mod parts;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod concurrent;
+mod copy;
 mod floor;
 mod open;
 mod sync;
