@@ -40,6 +40,14 @@ pub enum Error {
     /// The demo's books are not right.
     #[error("the demo's books are not right; the verdict says where")]
     Verdict,
+    /// The torture could not be run.
+    #[error("the torture could not go on: {0}")]
+    Torture(String),
+    /// The torture found something.
+    #[error(
+        "the books are not right, or the cluster did not recover by itself; the report says what is wrong"
+    )]
+    TortureVerdict,
     /// A file, a terminal or a socket.
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
@@ -65,6 +73,8 @@ impl Error {
             | Self::Node(_)
             | Self::Demo(_)
             | Self::Verdict
+            | Self::Torture(_)
+            | Self::TortureVerdict
             | Self::Io { .. }
             | Self::Output(_) => FAILED,
         }

@@ -10,6 +10,7 @@ mod export;
 mod group;
 mod key;
 mod limits;
+mod local_cluster;
 mod migrate;
 mod mock_provider;
 mod output;
@@ -24,6 +25,8 @@ mod session;
 mod signing_key;
 mod stats;
 mod target;
+#[cfg(unix)]
+mod torture;
 mod usage;
 mod user;
 mod when;
@@ -47,6 +50,9 @@ struct Cli {
 enum Command {
     /// Play a whole cluster on this machine: real traffic, a live table, and a verdict on the books
     Demo(demo::DemoArgs),
+    /// Break a whole cluster on this machine again and again under load, and compare the books with what callers received
+    #[cfg(unix)]
+    Torture(torture::TortureArgs),
     /// Run a node
     Serve(serve::ServeArgs),
     /// Run a fake provider that speaks every dialect, for demos, tests and benches
@@ -112,6 +118,8 @@ fn dispatch(command: Command) -> Result<(), Error> {
         .map_err(Error::io("starting the runtime"))?;
     match command {
         Command::Demo(args) => runtime.block_on(run_demo(args)),
+        #[cfg(unix)]
+        Command::Torture(args) => runtime.block_on(run_torture(args)),
         Command::Serve(args) => runtime.block_on(serve::run(args)),
         Command::MockProvider(args) => runtime.block_on(mock_provider::run(args)),
         Command::Config(args) => runtime.block_on(config::run(args)),
@@ -137,6 +145,16 @@ async fn run_demo(args: demo::DemoArgs) -> Result<(), Error> {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::Verdict),
         Err(reason) => Err(Error::Demo(reason.to_string())),
+    }
+}
+
+/// The same of the torture.
+#[cfg(unix)]
+async fn run_torture(args: torture::TortureArgs) -> Result<(), Error> {
+    match torture::run(args).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::TortureVerdict),
+        Err(reason) => Err(Error::Torture(reason.to_string())),
     }
 }
 

@@ -69,7 +69,7 @@ const PLACES: [(&str, &[&str]); 29] = [
 ];
 
 /// Who tells providers apart beside `dialect`: what names them, what imitates them and what imitates their clients.
-const KNOW_PROVIDERS: [&str; 4] = ["dialect", "domain::provider", "mock", "cli::demo"];
+const KNOW_PROVIDERS: [&str; 4] = ["dialect", "domain::provider", "mock", "cli::local_cluster"];
 
 /// The longest that a file may be.
 const LINES_MAX: usize = 500;

@@ -2,7 +2,6 @@
 //! nodes and cuts connections meanwhile, and then compares what clients received with what sp-1 has booked.
 
 mod cluster;
-mod error;
 mod relay;
 mod table;
 mod traffic;
@@ -14,8 +13,8 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, sleep};
 
+use super::local_cluster::error::Error;
 use cluster::DemoCluster;
-pub use error::Error;
 use table::Table;
 use traffic::Traffic;
 

@@ -7,24 +7,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::cli::local_cluster::books::Received;
+use crate::cli::local_cluster::plan::Plan;
 use crate::domain::ids::RequestId;
-use crate::domain::provider::Provider;
 
 const CLIENTS: usize = 24;
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// What a client knows of an answer that it received to the last byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Received {
-    /// Tokens the answer was made to cost.
-    pub(super) input: u64,
-    pub(super) output: u64,
-    pub(super) status: u16,
-}
 
 /// The traffic and what has come of it.
 pub(super) struct Traffic {
@@ -65,61 +56,6 @@ pub(super) struct Outcomes {
     pub(super) broken: u64,
     /// The first answer that was not what was asked for, if any.
     pub(super) surprise: Option<String>,
-}
-
-/// One request of the demo, decided by its number alone, so that every run is the same.
-struct Plan {
-    provider: Provider,
-    stream: bool,
-    hang_up: bool,
-    status: u16,
-    input: u64,
-    output: u64,
-}
-
-impl Plan {
-    fn of(number: u64) -> Self {
-        let dialects = Provider::ALL.len() as u64;
-        let provider = Provider::ALL[usize::try_from(number % dialects).unwrap_or(0)];
-        let kind = (number / dialects) % 25;
-        let stream = kind.is_multiple_of(2);
-        Self {
-            provider,
-            stream,
-            hang_up: kind == 4,
-            status: if kind == 7 { 500 } else { 200 },
-            input: 10 + number % 4_000,
-            output: 1 + number % 700,
-        }
-    }
-
-    fn request(&self) -> (&'static str, Value) {
-        let stream = self.stream;
-        let said = json!([{ "role": "user", "content": "How much is the fish?" }]);
-        match self.provider {
-            Provider::Anthropic => (
-                "/v1/messages",
-                json!({ "model": "claude-sonnet-4-5", "max_tokens": 1024, "stream": stream, "messages": said }),
-            ),
-            Provider::Openai => {
-                ("/v1/chat/completions", json!({ "model": "gpt-5-mini", "stream": stream, "messages": said }))
-            }
-            Provider::Gemini => {
-                let path = if stream {
-                    "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
-                } else {
-                    "/v1beta/models/gemini-2.5-flash:generateContent"
-                };
-                (
-                    path,
-                    json!({ "contents": [{ "role": "user", "parts": [{ "text": "How much is the fish?" }] }] }),
-                )
-            }
-            Provider::Ollama => {
-                ("/api/chat", json!({ "model": "llama3.3", "stream": stream, "messages": said }))
-            }
-        }
-    }
 }
 
 impl Traffic {
@@ -209,15 +145,7 @@ impl Traffic {
             nodes.get(at).cloned().unwrap_or_default()
         };
         let key = &self.keys[usize::try_from(number / 3).unwrap_or(0) % self.keys.len()];
-        let (path, body) = plan.request();
-        let mut request = self.http.post(format!("{url}{path}")).header("x-api-key", key).json(&body);
-        request = request.header("mock-input", plan.input).header("mock-output", plan.output);
-        if plan.status != 200 {
-            request = request.header("mock-status", plan.status);
-        }
-        if plan.stream {
-            request = request.header("mock-events", 8).header("mock-delay-ms", 10);
-        }
+        let request = plan.request(&self.http, &url, key);
         let begun = Instant::now();
         let answer = request.send().await?;
         let first_byte = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
@@ -234,11 +162,12 @@ impl Traffic {
         let mut outcomes = self.outcomes.lock();
         *outcomes.served.entry(node).or_default() += 1;
         let Some(id) = id.filter(|_| status == plan.status) else {
-            outcomes.surprise.get_or_insert_with(|| format!("{path} answered {status}, not {}", plan.status));
+            outcomes.surprise.get_or_insert_with(|| {
+                format!("{} answered {status}, not {}", plan.path_and_body().0, plan.status)
+            });
             return Ok(());
         };
-        let tokens = if status == 200 { (plan.input, plan.output) } else { (0, 0) };
-        outcomes.received.insert(id, Received { input: tokens.0, output: tokens.1, status });
+        outcomes.received.insert(id, plan.received());
         Ok(())
     }
 }

@@ -1,13 +1,11 @@
 //! The verdict: what clients received against what sp-1 has booked.
 
-use std::collections::HashMap;
-
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::cluster::DemoCluster;
-use super::error::Error;
-use super::traffic::{Outcomes, Received};
-use crate::domain::ids::RequestId;
+use super::traffic::Outcomes;
+use crate::cli::local_cluster::books::{self, Row, Totals};
+use crate::cli::local_cluster::error::Error;
 
 /// What the comparison found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -39,55 +37,28 @@ impl Verdict {
     }
 }
 
-#[derive(Deserialize)]
-struct Log {
-    request_id: RequestId,
-    input_tokens: u64,
-    output_tokens: u64,
-    status_code: u16,
-    cost_nanousd: i64,
-}
-
-#[derive(Deserialize)]
-struct Stats {
-    total_tokens: u64,
-    request_count: u64,
-    cost_nanousd: i64,
-}
-
-/// Compares. Totals are asked for before the logs and after them: if they changed, the cluster is still catching up.
+/// Compares. Totals are asked for after the logs: if they differ, the cluster is still catching up.
 pub(super) async fn compare(cluster: &DemoCluster, outcomes: &Outcomes) -> Result<Verdict, Error> {
-    let failed = |source| Error::Call { what: "reading sp-1's books", source };
-    let export = cluster.get("/admin/v1/usage?format=jsonl").await?.text().await.map_err(failed)?;
-    let stats: Stats = cluster.get("/admin/v1/stats").await?.json().await.map_err(failed)?;
-    let mut books: HashMap<RequestId, (u64, Received)> = HashMap::new();
-    let (mut tokens, mut nanousd, mut rows) = (0, 0, 0);
-    for line in export.lines().filter(|line| !line.is_empty()) {
-        let log: Log = serde_json::from_str(line).map_err(|e| Error::Node(format!("sp-1's export: {e}")))?;
-        tokens += log.input_tokens + log.output_tokens;
-        nanousd += log.cost_nanousd;
-        rows += 1;
-        let booked = Received { input: log.input_tokens, output: log.output_tokens, status: log.status_code };
-        books.entry(log.request_id).or_insert((0, booked)).0 += 1;
-    }
-    let mut verdict = Verdict {
+    let failed = || Error::call("reading sp-1's books");
+    let export = cluster.get("/admin/v1/usage?format=jsonl").await?.text().await.map_err(failed())?;
+    let totals: Totals = cluster.get("/admin/v1/stats").await?.json().await.map_err(failed())?;
+    let rows: Vec<Row> = export
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()
+        .map_err(|e| Error::Node(format!("sp-1's export: {e}")))?;
+    let found = books::compare(&outcomes.received, &rows);
+    Ok(Verdict {
         received: outcomes.received.len() as u64,
-        booked: rows,
-        double: books.values().filter(|(times, _)| *times > 1).count() as u64,
-        totals_agree: (stats.total_tokens, stats.request_count, stats.cost_nanousd)
-            == (tokens, rows, nanousd),
-        total_tokens: stats.total_tokens,
-        cost_nanousd: stats.cost_nanousd,
+        booked: rows.len() as u64,
+        lost: found.lost.len() as u64,
+        double: found.double.len() as u64,
+        wrong: found.wrong.len() as u64,
+        incomplete: found.incomplete,
+        totals_agree: totals == Totals::of(&rows),
+        total_tokens: totals.total_tokens,
+        cost_nanousd: totals.cost_nanousd,
         surprise: outcomes.surprise.clone(),
-        ..Verdict::default()
-    };
-    for (id, received) in &outcomes.received {
-        match books.get(id) {
-            None => verdict.lost += 1,
-            Some((_, booked)) if booked != received => verdict.wrong += 1,
-            Some(_) => {}
-        }
-    }
-    verdict.incomplete = books.keys().filter(|id| !outcomes.received.contains_key(id)).count() as u64;
-    Ok(verdict)
+    })
 }

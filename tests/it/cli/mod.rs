@@ -2,6 +2,7 @@
 
 mod demo;
 mod prices;
+mod torture;
 
 use std::process::{Output, Stdio};
 
