@@ -10,6 +10,8 @@ use tokio::time::{Instant, sleep};
 use super::relay::Relay;
 use crate::cli::local_cluster::directory::Directory;
 use crate::cli::local_cluster::error::Error;
+#[cfg(unix)]
+use crate::cli::local_cluster::postgres::{Postgres, Programs};
 use crate::cli::local_cluster::process::{Listening, Process, START_MAX};
 
 const RETRY: Duration = Duration::from_millis(20);
@@ -23,6 +25,11 @@ pub(super) struct DemoCluster {
     nodes: Vec<Node>,
     relay: Option<Relay>,
     http: reqwest::Client,
+    /// The first so many nodes lead.
+    leaders: usize,
+    /// Where several lead, on what; it ends after the nodes.
+    #[cfg(unix)]
+    database: Option<Postgres>,
 }
 
 struct Node {
@@ -35,12 +42,29 @@ struct Node {
 type Running = (Process, Listening);
 
 impl DemoCluster {
-    pub(super) async fn start(nodes: u8) -> Result<Self, Error> {
+    pub(super) async fn start(nodes: u8, leaders: u8) -> Result<Self, Error> {
+        #[cfg(not(unix))]
+        if leaders > 1 {
+            return Err(Error::Node("several leaders are played on Unix only".to_owned()));
+        }
         let directory = Directory::new("demo")?;
+        #[cfg(unix)]
+        let database = match leaders {
+            0 | 1 => None,
+            _ => Some(Postgres::create(&Programs::find()?, &directory.path().join("postgres")).await?),
+        };
         let log = directory.path().join("mock.log");
         let mock = Process::start(&["mock-provider", "--listen", "127.0.0.1:0"], &log).await?;
-        let mut cluster =
-            Self { directory, mock, nodes: Vec::new(), relay: None, http: reqwest::Client::new() };
+        let mut cluster = Self {
+            directory,
+            mock,
+            nodes: Vec::new(),
+            relay: None,
+            http: reqwest::Client::new(),
+            leaders: usize::from(leaders),
+            #[cfg(unix)]
+            database,
+        };
         for at in 1..=nodes {
             cluster.add_node(at).await?;
         }
@@ -50,7 +74,8 @@ impl DemoCluster {
     async fn add_node(&mut self, at: u8) -> Result<(), Error> {
         let name = format!("sp-{at}");
         let config = self.directory.path().join(format!("{name}.toml"));
-        let leader = self.relay.as_ref().map(|relay| format!("http://{}", relay.address));
+        let follows = usize::from(at) > self.leaders;
+        let leader = self.relay.as_ref().filter(|_| follows).map(|relay| format!("http://{}", relay.address));
         self.write_config(&config, &name, leader.as_deref(), ("127.0.0.1:0", "127.0.0.1:0"))?;
         let running = self.start_node(&config, &name).await?;
         if at == 1 {
@@ -73,7 +98,8 @@ impl DemoCluster {
     ) -> Result<(), Error> {
         let target = |provider: &str| json!({ "name": provider, "provider": provider, "url": format!("http://{}", self.mock.1.http), "api_key": "held-by-the-gateway" });
         let targets = ["anthropic", "openai", "gemini", "ollama"].map(target);
-        let config = json!({
+        #[allow(unused_mut, reason = "only where there is a PostgreSQL")]
+        let mut config = json!({
             "node": { "id": name, "data_dir": self.directory.path().join(name) },
             "http": { "listen": listen.0 },
             "cluster": {
@@ -86,6 +112,10 @@ impl DemoCluster {
             "log": { "format": "json" },
             "targets": targets,
         });
+        #[cfg(unix)]
+        if let Some(database) = self.database.as_ref().filter(|_| leader.is_none()) {
+            config["store"] = json!({ "url": database.url() });
+        }
         let text = toml::to_string(&config)
             .map_err(|e| Error::Node(format!("writing {name}'s configuration: {e}")))?;
         fs::write(path, text).map_err(Error::io("writing a configuration"))
@@ -133,20 +163,33 @@ impl DemoCluster {
 
     async fn post(&self, path: &str, body: &Value) -> Result<Value, Error> {
         let failed = || Error::call("setting up users");
-        let request = self.http.post(format!("{}{path}", self.leader_url())).bearer_auth(self.admin_token()?);
+        let request =
+            self.http.post(format!("{}{path}", self.leader_url())).bearer_auth(self.admin_token("sp-1")?);
         let answer = request.json(body).send().await.and_then(reqwest::Response::error_for_status);
         answer.map_err(failed())?.json().await.map_err(failed())
     }
 
     /// Asks sp-1's control plane.
     pub(super) async fn get(&self, path: &str) -> Result<reqwest::Response, Error> {
-        let request = self.http.get(format!("{}{path}", self.leader_url())).bearer_auth(self.admin_token()?);
-        let answer = request.timeout(START_MAX).send().await.and_then(reqwest::Response::error_for_status);
-        answer.map_err(Error::call("asking sp-1"))
+        self.get_from("sp-1", path).await
     }
 
-    fn admin_token(&self) -> Result<String, Error> {
-        let path = self.directory.path().join("sp-1").join("admin.token");
+    /// Asks a leader's control plane.
+    pub(super) async fn get_from(&self, name: &str, path: &str) -> Result<reqwest::Response, Error> {
+        let url = self.urls().into_iter().find_map(|(node, url)| (node == name).then_some(url));
+        let request = self.http.get(format!("{}{path}", url.unwrap_or_default()));
+        let request = request.bearer_auth(self.admin_token(name)?).timeout(START_MAX);
+        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+        answer.map_err(Error::call(format!("asking {name}")))
+    }
+
+    /// The names of those that lead.
+    pub(super) fn leaders(&self) -> Vec<String> {
+        self.nodes.iter().take(self.leaders).map(|node| node.name.clone()).collect()
+    }
+
+    fn admin_token(&self, name: &str) -> Result<String, Error> {
+        let path = self.directory.path().join(name).join("admin.token");
         let token = fs::read_to_string(path).map_err(Error::io("reading admin.token"))?;
         Ok(token.trim().to_owned())
     }

@@ -21,9 +21,12 @@ use traffic::Traffic;
 /// How the demo is run.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Nodes of the cluster: sp-1 leads, the others follow
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
-    nodes: u8,
+    /// Nodes of the cluster: sp-1 leads, the others follow [default: 3, or two more than lead]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16))]
+    nodes: Option<u8>,
+    /// Nodes that lead: more than one on a private PostgreSQL, whose server has to be installed
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=14))]
+    leaders: u8,
     /// Requests that clients make
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     requests: u64,
@@ -40,17 +43,25 @@ const CATCH_UP_MAX: Duration = Duration::from_mins(1);
 /// # Errors
 /// When it could not be run to its end.
 pub async fn run(args: DemoArgs) -> Result<bool, Error> {
-    let mut cluster = DemoCluster::start(args.nodes).await?;
+    let nodes = args.nodes.unwrap_or(args.leaders + 2);
+    if nodes < args.leaders {
+        let (leaders, least) = (args.leaders, args.leaders);
+        return Err(Error::Node(format!(
+            "{nodes} nodes cannot be {leaders} leaders: --nodes {least} or more"
+        )));
+    }
+    let mut cluster = DemoCluster::start(nodes, args.leaders).await?;
+    let leaders = cluster.leaders();
     let keys = cluster.create_users().await?;
     let mut table = Table::new(!args.json);
     for (name, url) in cluster.urls() {
-        let role = if name == "sp-1" { "leads" } else { "follows" };
+        let role = if leaders.contains(&name) { "leads" } else { "follows" };
         table.say(&format!("{name} {role}: {url}"));
     }
     table.say(&format!("{} requests begin", args.requests));
     let traffic = Arc::new(Traffic::new(args.requests, keys, cluster.urls()));
     let mut clients = traffic.begin();
-    let mut faults = faults(args.nodes);
+    let mut faults = faults(nodes);
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     while !clients.is_empty() {
         tokio::select! {

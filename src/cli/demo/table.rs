@@ -93,7 +93,11 @@ impl Table {
         let mut lines = vec![
             format!("clients received {} complete answers", verdict.received),
             format!(
-                "sp-1 has booked {} requests, {} tokens, {}",
+                "{} booked {} requests, {} tokens, {}",
+                match cluster.leaders().len() {
+                    0 | 1 => "sp-1 has".to_owned(),
+                    leaders => format!("each of {leaders} leaders has"),
+                },
                 verdict.booked,
                 verdict.total_tokens,
                 usd(verdict.cost_nanousd)
@@ -140,7 +144,7 @@ async fn rows(cluster: &DemoCluster, traffic: &Traffic) -> String {
     let booked = ask::<NodeStats>(cluster, "/admin/v1/stats/nodes").await;
     let booked: BTreeMap<String, u64> = booked.into_iter().map(|row| (row.node, row.request_count)).collect();
     let peers = ask::<PeerStats>(cluster, "/admin/v1/peers").await;
-    let served = traffic.served();
+    let (served, leaders) = (traffic.served(), cluster.leaders());
     let mut drawn = Drawn::new();
     // Short titles: five columns fit into fifty characters, so that no line wraps and the next drawing covers it.
     drawn.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
@@ -148,7 +152,7 @@ async fn rows(cluster: &DemoCluster, traffic: &Traffic) -> String {
     for (name, _) in cluster.urls() {
         let peer = peers.iter().find(|peer| peer.id == name);
         let state = match peer {
-            _ if name == "sp-1" => "leads",
+            _ if leaders.contains(&name) => "leads",
             Some(peer) if peer.is_active => "follows",
             Some(_) => "away",
             None => "unknown",

@@ -37,17 +37,30 @@ impl Verdict {
     }
 }
 
-/// Compares. Totals are asked for after the logs: if they differ, the cluster is still catching up.
+/// Compares at every leader; what is wrong at one is the verdict.
 pub(super) async fn compare(cluster: &DemoCluster, outcomes: &Outcomes) -> Result<Verdict, Error> {
-    let failed = || Error::call("reading sp-1's books");
-    let export = cluster.get("/admin/v1/usage?format=jsonl").await?.text().await.map_err(failed())?;
-    let totals: Totals = cluster.get("/admin/v1/stats").await?.json().await.map_err(failed())?;
+    let mut verdict = Verdict::default();
+    for leader in cluster.leaders() {
+        verdict = compare_at(cluster, &leader, outcomes).await?;
+        if !verdict.is_clean() {
+            break;
+        }
+    }
+    Ok(verdict)
+}
+
+/// Compares. Totals are asked for after the logs: if they differ, the cluster is still catching up.
+async fn compare_at(cluster: &DemoCluster, leader: &str, outcomes: &Outcomes) -> Result<Verdict, Error> {
+    let failed = || Error::call(format!("reading {leader}'s books"));
+    let export =
+        cluster.get_from(leader, "/admin/v1/usage?format=jsonl").await?.text().await.map_err(failed())?;
+    let totals: Totals = cluster.get_from(leader, "/admin/v1/stats").await?.json().await.map_err(failed())?;
     let rows: Vec<Row> = export
         .lines()
         .filter(|line| !line.is_empty())
         .map(serde_json::from_str)
         .collect::<Result<_, _>>()
-        .map_err(|e| Error::Node(format!("sp-1's export: {e}")))?;
+        .map_err(|e| Error::Node(format!("{leader}'s export: {e}")))?;
     let found = books::compare(&outcomes.received, &rows);
     Ok(Verdict {
         received: outcomes.received.len() as u64,

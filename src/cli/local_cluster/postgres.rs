@@ -112,6 +112,11 @@ impl Postgres {
         self.directory.join(".s.PGSQL.5432")
     }
 
+    /// How a node on this machine reaches the database by the server's own socket.
+    pub fn url(&self) -> String {
+        format!("postgres://{USER}@{}/{DATABASE}", self.host().replace('/', "%2F"))
+    }
+
     /// How a node reaches the database by a port of this machine that leads to the server's socket.
     pub fn url_by(port: u16) -> String {
         format!("postgres://{USER}@127.0.0.1:{port}/{DATABASE}")

@@ -1,6 +1,8 @@
 //! The demo, played as a newcomer plays it, without a terminal.
 
+use crate::cli::plain;
 use crate::harness::SPROXY;
+use crate::harness::postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_names_its_nodes_and_ends_with_what_each_served_pushed_and_owes() {
@@ -29,4 +31,28 @@ async fn the_demo_names_its_nodes_and_ends_with_what_each_served_pushed_and_owes
         assert_eq!(count(4), 0, "nothing is owed: {row:?}");
     }
     assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_leaders_share_a_private_postgresql_and_each_has_all_books() {
+    if Postgres::shared().is_none() {
+        return;
+    }
+    let said = plain(&["demo", "--leaders", "2", "--nodes", "3", "--requests", "200"]).await.done();
+    for line in [
+        "sp-1 leads: http://",
+        "sp-2 leads: http://",
+        "sp-3 follows: http://",
+        "each of 2 leaders has booked",
+        "0 lost, 0 double, 0 wrong",
+        "the books are right",
+    ] {
+        assert!(said.contains(line), "{line} is missing:\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn fewer_nodes_than_leaders_are_refused() {
+    let said = plain(&["demo", "--leaders", "3", "--nodes", "2"]).await.refused(1);
+    assert!(said.contains("--nodes 3"), "{said}");
 }
