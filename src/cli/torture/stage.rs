@@ -382,7 +382,8 @@ impl Stage {
             if !is_late && (!callers.all_idle() || !self.all_well()) {
                 continue;
             }
-            let verdict = check::check(&self.cluster, &callers, &callers.outcomes(), &self.users).await;
+            let verdict =
+                check::check(&self.cluster, &callers, &callers.outcomes(), &self.users, is_late).await;
             if verdict.is_clean() || is_late {
                 break verdict;
             }
