@@ -89,7 +89,8 @@ pub async fn run(args: TortureArgs) -> Result<bool, Error> {
     };
     let last = stage.tally.last.as_ref();
     let is_clean = played.is_ok() && last.map_or(is_interrupted, check::Verdict::is_clean);
-    let is_kept = args.keep || !is_clean;
+    // A node that ends by itself loses nothing, and somebody will want to know why it did.
+    let is_kept = args.keep || !is_clean || stage.odd().own_ends > 0;
     if is_kept {
         stage.keep_evidence().await?;
     }
