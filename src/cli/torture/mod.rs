@@ -116,7 +116,13 @@ pub async fn run(args: TortureArgs) -> Result<bool, Error> {
         let what = format!("writing {}", file.display());
         std::fs::write(file, report.markdown()).map_err(Error::io(what))?;
     }
-    played.map(|()| report.is_clean())
+    played?;
+    if is_interrupted && report.tally.last.is_none() {
+        return Err(Error::Node(
+            "it was interrupted before the first check: nothing is compared yet".to_owned(),
+        ));
+    }
+    Ok(report.is_clean())
 }
 
 /// Events until the time is over, and a check now and then; the first that fails is the last.
