@@ -20,6 +20,7 @@ mod m20261128_000009_dismissed;
 mod m20261128_000010_attempts;
 mod m20261129_000011_leaders;
 mod m20261129_000012_token_keys;
+mod m20261129_000013_sessions;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000010_attempts::Migration),
             Box::new(m20261129_000011_leaders::Migration),
             Box::new(m20261129_000012_token_keys::Migration),
+            Box::new(m20261129_000013_sessions::Migration),
         ]
     }
 }

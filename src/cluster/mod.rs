@@ -33,7 +33,10 @@
 //! they meet, which they do anew in each run of the leader, the follower pushes what has a higher number than the
 //! leader holds. A living leader whose database falls back, because a standby that lagged behind took its place, is found
 //! out by the fence: node and process say with each push and heartbeat how far they had come, and a database that holds
-//! less takes nothing until the node has heard. Nothing else is pushed again, since a record that the leader's retention
+//! less takes nothing until the node has heard. Where several lead, one that was stopped meanwhile may still have a push to take
+//! that knows nothing of what others acknowledged and the database lost: so batches count for one registration of a node,
+//! the last that the database knows, and a node that registers names its earlier ones. What was acknowledged in those that
+//! the database does not know is pushed again, whatever it counts. Nothing else is pushed again, since a record that the leader's retention
 //! has removed would count again. Accounts that such a database lost are written to it once more from memory. Only what
 //! is an embedded leader's own, calls that it answered itself and users, is as old as its backup.
 //!

@@ -40,6 +40,11 @@ macro_rules! uuid_id {
 }
 
 uuid_id! {
+    /// One registration of a node with a leader, named by the node.
+    SessionId
+}
+
+uuid_id! {
     /// One request through a node; minted by that node, never taken from a caller.
     RequestId
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
-use crate::domain::ids::{InstanceId, NodeId};
+use crate::domain::fence::BatchesHeld;
+use crate::domain::ids::{InstanceId, NodeId, SessionId};
 
 /// A node as the registry knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,9 +68,21 @@ pub struct PeerStatus {
     pub synced_through: Option<Timestamp>,
     /// What it said of that before is untrue: the leader's database has lost some of it.
     pub sync_point_invalid: bool,
+    /// The highest number of a batch that had been acknowledged to it when it said so: it is true of a database that holds
+    /// as many.
+    pub last_batch: u64,
+    /// And its registration then.
+    pub session: Option<SessionId>,
 }
 
 impl PeerStatus {
+    /// What of it is true of a database that holds this of the node.
+    #[must_use]
+    pub fn held_by(&self, held: BatchesHeld) -> Self {
+        let is_true = held.are_those_of(self.last_batch, self.session);
+        Self { synced_through: self.synced_through.filter(|_| is_true), ..self.clone() }
+    }
+
     /// Changes `peer` accordingly while that run holds the id. Nothing else is touched: not what an admin said of it,
     /// nor where it is.
     pub fn apply(&self, peer: &mut Peer) {

@@ -36,6 +36,9 @@ pub enum Error {
         /// The number of batches it holds.
         held: u64,
     },
+    /// The node has registered again since, with this leader or another one.
+    #[error("what was said belongs to an earlier registration of the node: register")]
+    SessionOver,
     /// Anything else the database said: a defect of ours.
     #[error("the database failed: {0}")]
     Failed(String),
@@ -155,7 +158,11 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         if !matches!(
             error,
-            Error::Conflict(_) | Error::InUse(_) | Error::Unsupported(_) | Error::Behind { .. }
+            Error::Conflict(_)
+                | Error::InUse(_)
+                | Error::Unsupported(_)
+                | Error::Behind { .. }
+                | Error::SessionOver
         ) {
             tracing::error!(%error, "the database could not do what was asked");
         }
@@ -164,6 +171,7 @@ impl From<Error> for Failure {
                 Self::new(Kind::Conflict, message)
             }
             Error::Behind { held } => Self::behind(held),
+            Error::SessionOver => Self::new(Kind::NotFound, error.to_string()),
             Error::Value { .. } => {
                 Self::new(Kind::Internal, "a stored value cannot be read; see the node's log")
             }

@@ -84,6 +84,8 @@ pub enum MetaKey {
     Retention,
     /// The promoted leader of the highest term that this node has heard of; JSON, written by the cluster.
     Leadership,
+    /// This follower's registrations with the leader's ledger that it pushes to; JSON, written by the cluster.
+    Sessions,
     /// The nodes of the cluster as this follower was last told; JSON, written by the cluster.
     Peers,
     /// This database is an incomplete copy of another; JSON, written by the copy.
@@ -118,6 +120,7 @@ impl MetaKey {
             Self::ClusterSecret => "cluster_secret",
             Self::Retention => "retention",
             Self::Leadership => "leadership",
+            Self::Sessions => "sessions",
             Self::Peers => "peers",
             Self::CopyOf => "copy_of",
             Self::CopiedTo => "copied_to",
@@ -151,6 +154,7 @@ impl MetaKey {
             | Self::Leaders
             | Self::LimitShare
             | Self::Drained
+            | Self::Sessions
             | Self::Peers => Owner::Node,
             Self::Retention | Self::CopyOf | Self::CopiedTo | Self::MovedTo => Owner::Database,
         }

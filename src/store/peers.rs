@@ -8,8 +8,10 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{DbBackend, IntoActiveModel, QueryOrder, QuerySelect, Statement, Value};
 
 use crate::domain::clock::Timestamp;
+use crate::domain::fence::BatchesHeld;
 use crate::domain::ids::{InstanceId, NodeId};
 use crate::domain::peer::{Peer, PeerStatus};
+use crate::store::usage::held_in;
 use crate::store::{Error, Executor, Tx, columns};
 
 mod row {
@@ -83,14 +85,18 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
     }
 
     /// Writes the status of peers, each only while the run that reported it still holds the id, like
-    /// [`PeerStatus::apply`].
+    /// [`PeerStatus::apply`], as far as it is true of this database ([`PeerStatus::held_by`]).
     pub async fn note_statuses(&self, statuses: &[PeerStatus]) -> Result<(), Error> {
         let sql = "UPDATE peers SET is_active = TRUE, last_seen = said.last_seen, \
             unsynced = COALESCE(said.unsynced, peers.unsynced), \
-            synced_through = CASE WHEN said.sync_point_invalid OR peers.synced_through IS NULL THEN said.synced_through \
+            synced_through = CASE WHEN (said.last_batch > 0 OR said.session IS NOT NULL) AND NOT EXISTS (SELECT 1 FROM usage_batches \
+            WHERE node = said.id AND taken >= said.last_batch AND (said.session IS NULL OR session = said.session)) \
+            THEN CASE WHEN said.sync_point_invalid THEN NULL ELSE peers.synced_through END \
+            WHEN said.sync_point_invalid OR peers.synced_through IS NULL THEN said.synced_through \
             WHEN peers.synced_through < said.synced_through THEN said.synced_through ELSE peers.synced_through END \
             FROM said WHERE peers.id = said.id AND peers.instance_id = said.instance_id";
-        let columns = "id, instance_id, last_seen, unsynced, synced_through, sync_point_invalid";
+        let columns =
+            "id, instance_id, last_seen, unsynced, synced_through, sync_point_invalid, last_batch, session";
         let values = |status: &PeerStatus| {
             [
                 status.id.as_str().to_owned().into(),
@@ -99,6 +105,8 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
                 status.unsynced.map(columns::count).into(),
                 columns::micros(status.synced_through).into(),
                 status.sync_point_invalid.into(),
+                columns::count(status.last_batch).into(),
+                status.session.map(|session| session.0).into(),
             ]
         };
         self.update(columns, statuses, values, sql).await
@@ -160,6 +168,11 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
 }
 
 impl PeerRepo<'_, Tx> {
+    /// What the database holds of this peer's usage.
+    pub async fn batches_held(&self, id: &NodeId) -> Result<BatchesHeld, Error> {
+        held_in(self.0, id).await
+    }
+
     /// The peer with this id, which nobody else changes until the transaction ends.
     pub async fn get_for_update(&self, id: &NodeId) -> Result<Option<Peer>, Error> {
         // SQLite, whose transactions write one after another, has no such lock and needs none.

@@ -13,6 +13,7 @@ pub(in crate::cluster) mod metrics;
 pub(in crate::cluster) mod pace;
 pub mod push;
 pub mod service;
+pub mod sessions;
 pub(in crate::cluster) mod store;
 
 use std::future::Future;
@@ -34,7 +35,8 @@ use crate::cluster::replication::snapshot::{
 };
 use crate::cluster::replication::state::{Change, State, StateVersion};
 use crate::domain::failure::Failure;
-use crate::domain::ids::{InstanceId, LedgerId, NodeId};
+use crate::domain::fence::KnownSession;
+use crate::domain::ids::{InstanceId, LedgerId, NodeId, SessionId};
 use crate::domain::peer::Peer;
 use crate::wire::malformed::{parse, parse_some};
 use crate::wire::summary::peer_from_wire;
@@ -138,10 +140,20 @@ impl<B: FollowerStore + Replica, L: Leaders> Follower<B, L> {
     async fn register_with(&self, leader: &L::Client) -> Result<Session, Error> {
         let held = self.store.held_version().await?;
         let offer = held.as_ref().filter(|origin| !origin.pristine);
-        let answer = leader.register(self.registration(offer)).await;
+        let (mut sessions, seen) = (self.store.sessions().await?, self.store.seen_ledger().await?);
+        let id = sessions.next(SessionId::new);
+        self.store.keep_sessions(&sessions).await?;
+        let request = v1::RegisterRequest {
+            session_id: id.to_string(),
+            sessions: sessions.known().iter().map(session_to_wire).collect(),
+            sessions_ledger_id: seen.as_ref().map(LedgerId::to_string).unwrap_or_default(),
+            ..self.registration(offer)
+        };
+        let answer = leader.register(request).await;
         self.record_refusal(answer.as_ref().err());
         let answer = answer?;
         let session = Session {
+            id,
             node_id: parse("node_id", &answer.node_id).map_err(LeaderError::from)?,
             instance: self.identity.instance,
             leader_id: parse("leader_id", &answer.leader_id).map_err(LeaderError::from)?,
@@ -151,16 +163,19 @@ impl<B: FollowerStore + Replica, L: Leaders> Follower<B, L> {
             heartbeat: heartbeat(&answer),
             term: answer.term,
         };
-        if let Err(refused) = self.leaders.check(leader, &session, self.store.seen_ledger().await?) {
+        if let Err(refused) = self.leaders.check(leader, &session, seen) {
             self.take_back(leader, &session).await;
             return Err(refused.into());
         }
         if check_leader_ledger(&self.store, session.ledger).await? {
             tracing::info!(ledger = %session.ledger, "a new ledger at the leader: everything held is pushed");
+            sessions.forget();
         }
         if let Some(taken) = answer.batches_taken {
             self.mark_lost_unsynced(taken).await?;
         }
+        sessions.begin(id, self.store.last_batch().await?);
+        self.store.keep_sessions(&sessions).await?;
         if let Some(origin) = offer.filter(|_| answer.state_wanted) {
             let pieces = snapshot_to_wire(origin.clone(), Arc::new(self.store.load().await?));
             let offered = leader.offer_state(pieces).await?;
@@ -207,6 +222,7 @@ impl<B: FollowerStore + Replica, L: Leaders> Follower<B, L> {
             ledger_id: session.ledger.to_string(),
             leader_instance_id: session.leader_instance_text(),
             last_batch: 0,
+            session_id: session.id.to_string(),
         };
         if let Err(error) = leader.leave(request).await {
             tracing::debug!(%error, "a leader that is not followed was not told");
@@ -240,7 +256,8 @@ impl<B: FollowerStore + Replica, L: Leaders> Follower<B, L> {
     /// Whatever was in the way; the next round starts where this one ended.
     pub async fn sync_once(&self) -> Result<PushTotals, Error> {
         if self.connected.borrow().is_none() {
-            self.register().await?;
+            // Rare, and large.
+            Box::pin(self.register()).await?;
         }
         let Some(connected) = self.connected() else { return Ok(PushTotals::default()) };
         let Connected { session, leader, .. } = &connected;
@@ -295,6 +312,7 @@ impl<B: FollowerStore + Replica, L: Leaders> Follower<B, L> {
             key_uses: key_uses.collect(),
             leader_instance_id: session.leader_instance_text(),
             last_batch: self.store.last_batch().await?,
+            session_id: session.id.to_string(),
             ..v1::HeartbeatRequest::default()
         };
         match leader.heartbeat(request).await {
@@ -324,6 +342,7 @@ impl<B: FollowerStore + Replica, L: Leaders> Follower<B, L> {
                 ledger_id: session.ledger.to_string(),
                 leader_instance_id: session.leader_instance_text(),
                 last_batch: self.store.last_batch().await?,
+                session_id: session.id.to_string(),
             };
             leader.leave(request).await?;
         }
@@ -462,6 +481,10 @@ impl<B: FollowerStore + Replica, L: Leaders> Follower<B, L> {
 }
 
 /// What the leader asks for, within what makes sense.
+fn session_to_wire(session: &KnownSession) -> v1::KnownSession {
+    v1::KnownSession { session_id: session.id.to_string(), after_batch: session.after }
+}
+
 fn heartbeat(answer: &v1::RegisterResponse) -> Duration {
     let asked = answer.heartbeat_interval.and_then(|interval| Duration::try_from(interval).ok());
     asked.unwrap_or(Duration::from_secs(5)).clamp(Duration::from_millis(10), Duration::from_mins(10))

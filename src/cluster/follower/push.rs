@@ -10,9 +10,10 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use prost::Message;
 
 use crate::cluster::follower::leader_client::{LeaderClient, LeaderError};
+use crate::cluster::follower::sessions::Sessions;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::Failure;
-use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId};
+use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, RequestId, SessionId};
 use crate::domain::usage::UsageRecord;
 use crate::wire::malformed::parse;
 use crate::wire::{usage, v1};
@@ -88,6 +89,12 @@ pub trait FollowerStore: Send + Sync {
         batch: u64,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// The registrations that are remembered.
+    fn sessions(&self) -> impl Future<Output = Result<Sessions, Failure>> + Send;
+
+    /// Remembers them from now on, also after a power failure.
+    fn keep_sessions(&self, sessions: &Sessions) -> impl Future<Output = Result<(), Failure>> + Send;
+
     /// The leader's ledger that `synced` refers to.
     fn seen_ledger(&self) -> impl Future<Output = Result<Option<LedgerId>, Failure>> + Send;
 
@@ -111,6 +118,8 @@ pub trait FollowerStore: Send + Sync {
 /// What a follower and its leader agreed on when it registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
+    /// The registration.
+    pub id: SessionId,
     pub node_id: NodeId,
     pub instance: InstanceId,
     pub leader_id: NodeId,
@@ -270,6 +279,7 @@ async fn push_batch<B: FollowerStore, L: LeaderClient>(
             records: Vec::with_capacity(batch.len()),
             leader_instance_id: session.leader_instance_text(),
             last_batch: store.last_batch().await?,
+            session_id: session.id.to_string(),
         };
         let mut ids = Vec::with_capacity(batch.len());
         let mut bytes = 0;

@@ -3,6 +3,7 @@
 use crate::accounts::Accounts;
 use crate::cluster::follower::Replica;
 use crate::cluster::follower::push::{FollowerStore, SyncCursor, SyncStatus};
+use crate::cluster::follower::sessions::Sessions;
 use crate::cluster::replication::provenance::{
     as_accounts, as_ended, as_state, held_version, notes_of_follower,
 };
@@ -71,6 +72,20 @@ impl FollowerStore for FollowerDatabase {
 
     async fn mark_unsynced_after(&self, batch: u64) -> Result<u64, Failure> {
         Ok(self.ledger.mark_unsynced_after(batch).await?)
+    }
+
+    async fn sessions(&self) -> Result<Sessions, Failure> {
+        let Some(text) = MetaRepo::on(&self.store).get(MetaKey::Sessions).await? else {
+            return Ok(Sessions::default());
+        };
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::new(Kind::Internal, format!("meta.sessions cannot be read: {error}")))
+    }
+
+    async fn keep_sessions(&self, sessions: &Sessions) -> Result<(), Failure> {
+        let text = serde_json::to_string(sessions)
+            .map_err(|error| Failure::new(Kind::Internal, error.to_string()))?;
+        Ok(MetaRepo::on(&self.store).set(MetaKey::Sessions, &text).await?)
     }
 
     async fn seen_ledger(&self) -> Result<Option<LedgerId>, Failure> {

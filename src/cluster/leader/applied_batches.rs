@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 use crate::cluster::leader::{Leader, LeaderStore};
 use crate::cluster::usage::per_node::UsageIncrement;
 use crate::domain::failure::Failure;
+use crate::domain::fence::BatchesHeld;
 use crate::domain::ids::NodeId;
 use crate::wire::malformed::{Malformed, parse, parse_some};
 use crate::wire::{moment, v1};
@@ -52,16 +53,39 @@ impl<B: LeaderStore> Leader<B> {
         Ok(())
     }
 
-    /// Compares how many batches the database held of each node a while ago with those that the limits know of by now:
-    /// what was missed is read again.
-    pub fn compare_batches(&self, held: &HashMap<NodeId, u64>) {
+    /// Compares what the database holds of each node with what the limits know of: what they missed is read again, and what
+    /// may be of another past, since the database fell back or the node has registered again after that. To be called now
+    /// and then, with a look at the database.
+    pub fn compare_batches(&self, last: &mut LastLook, held: HashMap<NodeId, BatchesHeld>) {
         let mut usage = self.usage.lock();
-        for (node, taken) in held {
-            if usage.batches_known(node) < *taken {
-                usage.invalidate(node);
+        let mut doubtful = BTreeSet::new();
+        for (node, before) in &last.held {
+            // By now every batch of then has been heard of.
+            if usage.batches_known(node) < before.taken {
+                doubtful.insert(node.clone());
+            }
+            if held.get(node).is_none_or(|now| now.session != before.session) {
+                doubtful.insert(node.clone());
             }
         }
+        for (node, known) in &last.known {
+            if held.get(node).map_or(0, |now| now.taken) < *known {
+                doubtful.insert(node.clone());
+            }
+        }
+        for node in &doubtful {
+            usage.invalidate(node);
+        }
+        last.known = held.keys().map(|node| (node.clone(), usage.batches_known(node))).collect();
+        last.held = held;
     }
+}
+
+/// What a leader compared last: what the database held, and what the limits knew of after that.
+#[derive(Debug, Default)]
+pub struct LastLook {
+    held: HashMap<NodeId, BatchesHeld>,
+    known: HashMap<NodeId, u64>,
 }
 
 fn to_wire(node: &NodeId, number: u64, added: &[UsageIncrement]) -> v1::AppliedBatch {

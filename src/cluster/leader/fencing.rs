@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use crate::cluster::leader::{Leader, LeaderStore};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{InstanceId, LedgerId, NodeId};
+use crate::store;
 use crate::wire::malformed::{parse, parse_some};
 
 impl<B: LeaderStore> Leader<B> {
@@ -31,16 +32,22 @@ impl<B: LeaderStore> Leader<B> {
         }
     }
 
-    /// Fails if the database holds fewer batches of the node than were acknowledged to it: it must not count as complete.
-    pub(super) async fn check_batches(&self, node: &NodeId, last: u64) -> Result<(), Failure> {
-        if last == 0 {
+    /// Fails if the database holds fewer batches of the node than were acknowledged to it, or does not know its registration
+    /// as the last: it must not count as complete.
+    pub(super) async fn check_batches(&self, node: &NodeId, last: u64, session: &str) -> Result<(), Failure> {
+        let session = parse_some("session_id", session)?;
+        if last == 0 && session.is_none() {
             return Ok(());
         }
-        let held = self.store.batches_taken(node).await?;
-        if held >= last {
+        let held = self.store.batches_held(node).await?;
+        if held.are_those_of(last, session) {
             return Ok(());
         }
-        let behind = Failure::behind(held);
+        if !held.are_those_of(0, session) {
+            self.registry.lock().invalidate_sync_point(node);
+            return Err(store::Error::SessionOver.into());
+        }
+        let behind = Failure::behind(held.taken);
         self.on_rollback(node, &behind);
         Err(behind)
     }

@@ -7,12 +7,14 @@ use futures_util::future::BoxFuture;
 
 use crate::cluster::leader::registry::{Error, HeartbeatReport, Registry};
 use crate::cluster::leader::requests::{
-    parse_key_uses, parse_offer, parse_registration, parse_sender, parse_unnamed,
+    parse_key_uses, parse_offer, parse_registration, parse_sender, parse_session, parse_unnamed,
 };
 use crate::cluster::leader::{Leader, LeaderStore};
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::fence::BatchesHeld;
 use crate::domain::ids::NodeId;
 use crate::domain::peer::Peer;
+use crate::wire::malformed::parse_some;
 use crate::wire::{moment, v1};
 
 impl<B: LeaderStore> Leader<B> {
@@ -27,15 +29,20 @@ impl<B: LeaderStore> Leader<B> {
             return self.assign_name(&node, &request.advertise_url).await;
         }
         let offered = parse_offer(&request)?;
+        let session = parse_session(&request, self.ledger)?;
         let (registration, now) = (parse_registration(request)?, self.clock.now());
         let id = registration.node_id.clone();
         let peer =
-            self.change_peer(&id, move |registry| registry.register(registration.clone(), now)).await?;
+            self.change_peer(&id, move |registry, _| registry.register(registration.clone(), now)).await?;
         if !self.acknowledged.lock().contains_key(&peer.id) {
             // From this answer on totals wait for the node, so it must not be lost with the power of this machine.
             self.store.make_durable().await?;
         }
-        let batches = self.store.batches_taken(&peer.id).await?;
+        let held = self.store.batches_taken(&peer.id).await?;
+        let batches = match &session {
+            Some((new, known)) => self.store.begin_session(&peer.id, *new, known).await?,
+            None => held,
+        };
         // The node learns of this number and owes again what came after it, which no fence must then hold against it.
         self.last_acknowledged(&peer.id).store(batches, Ordering::Release);
         self.notify_watchers();
@@ -71,8 +78,10 @@ impl<B: LeaderStore> Leader<B> {
         self.check_ledger(&request.ledger_id)?;
         self.check_leader_instance(&request.leader_instance_id)?;
         self.registry.lock().note_alive(&id, instance, self.clock.now())?;
-        self.check_batches(&id, request.last_batch).await?;
+        self.check_batches(&id, request.last_batch, &request.session_id).await?;
         let report = HeartbeatReport {
+            last_batch: request.last_batch,
+            session: parse_some("session_id", &request.session_id)?,
             unsynced: request.unsynced,
             synced_through: request.synced_through.map(moment::from_wire),
             draining: request.draining,
@@ -92,7 +101,10 @@ impl<B: LeaderStore> Leader<B> {
         self.registry.lock().note_alive(&id, instance, self.clock.now())?;
         let owed = self.owed_by(&id, request).await;
         let (node, now, acknowledged) = (id.clone(), self.clock.now(), Arc::clone(&self.acknowledged));
-        let rule = move |registry: &mut Registry| {
+        let last_batch = request.last_batch;
+        let session = parse_some("session_id", &request.session_id)?;
+        let rule = move |registry: &mut Registry, held: BatchesHeld| {
+            let owed = owed.filter(|_| held.are_those_of(last_batch, session));
             let peer = registry.leave(&node, instance, owed, now)?;
             // Also when the answer to the commit gets lost.
             acknowledged.lock().remove(&node);
@@ -109,7 +121,7 @@ impl<B: LeaderStore> Leader<B> {
         let owed = request.unsynced?;
         self.check_ledger(&request.ledger_id).ok()?;
         self.check_leader_instance(&request.leader_instance_id).ok()?;
-        self.check_batches(id, request.last_batch).await.ok()?;
+        self.check_batches(id, request.last_batch, &request.session_id).await.ok()?;
         Some(owed)
     }
 
@@ -147,7 +159,7 @@ impl<B: LeaderStore> Leader<B> {
     /// Not found; what the database says.
     pub async fn drain(&self, id: &NodeId, draining: bool) -> Result<Peer, Failure> {
         let node = id.clone();
-        let peer = self.change_peer(id, move |registry| registry.drain(&node, draining)).await?;
+        let peer = self.change_peer(id, move |registry, _| registry.drain(&node, draining)).await?;
         self.notify_watchers();
         Ok(peer)
     }
@@ -159,7 +171,7 @@ impl<B: LeaderStore> Leader<B> {
     pub async fn forget(&self, id: &NodeId) -> Result<(), Failure> {
         let _refreshing = self.refreshing.lock().await;
         let (node, acknowledged) = (id.clone(), Arc::clone(&self.acknowledged));
-        let rule = move |registry: &mut Registry| {
+        let rule = move |registry: &mut Registry, _| {
             registry.may_forget(&node)?;
             acknowledged.lock().remove(&node);
             Ok(None)
@@ -174,25 +186,26 @@ impl<B: LeaderStore> Leader<B> {
     async fn change_peer(
         &self,
         id: &NodeId,
-        rule: impl Fn(&mut Registry) -> Result<Peer, Error> + Send + Sync + 'static,
+        rule: impl Fn(&mut Registry, BatchesHeld) -> Result<Peer, Error> + Send + Sync + 'static,
     ) -> Result<Peer, Failure> {
         let _refreshing = self.refreshing.lock().await;
-        let kept = self.decide(id, move |registry| rule(registry).map(Some)).await?;
+        let kept = self.decide(id, move |registry, held| rule(registry, held).map(Some)).await?;
         kept.ok_or_else(|| Error::NoSuchPeer(id.clone()).into())
     }
 
-    /// Asks a rule of the registry in the transaction that reads what the database holds of the peer and writes the answer.
+    /// Asks a rule of the registry in the transaction that reads what the database holds of the peer, and of its usage, and
+    /// writes the answer.
     /// Should the commit fail, the registry knows of it too early or wrongly until the next sweep.
     async fn decide(
         &self,
         id: &NodeId,
-        rule: impl Fn(&mut Registry) -> Result<Option<Peer>, Error> + Send + Sync + 'static,
+        rule: impl Fn(&mut Registry, BatchesHeld) -> Result<Option<Peer>, Error> + Send + Sync + 'static,
     ) -> Result<Option<Peer>, Failure> {
         let (registry, clock, node) = (Arc::clone(&self.registry), Arc::clone(&self.clock), id.clone());
-        let rule = move |row| {
+        let rule = move |row, held| {
             let mut registry = registry.lock();
-            registry.refresh(&node, row, clock.now());
-            rule(&mut registry)
+            registry.refresh(&node, row, Some(held), clock.now());
+            rule(&mut registry, held)
         };
         // Boxed: as long a future as this is no longer seen to be `Send` by who calls it.
         let change: BoxFuture<'_, _> = Box::pin(self.store.change_peer(id.clone(), rule));

@@ -21,8 +21,8 @@ use crate::cluster::standing::Standing;
 use crate::cluster::usage::per_node::{NodeUse, PerNodeUsage};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
-use crate::domain::fence::Fence;
-use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId};
+use crate::domain::fence::{BatchesHeld, Fence, KnownSession};
+use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, SessionId};
 use crate::domain::peer::{Incomplete, Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::AppliedBatch;
@@ -49,6 +49,7 @@ mod spool;
 pub(in crate::cluster) mod store;
 mod watcher;
 
+pub use applied_batches::LastLook;
 pub use metrics::LeaderMetrics;
 pub use newcomer::{join_cluster, new_name};
 pub use others::Connect;
@@ -72,7 +73,7 @@ pub trait LeaderStore: Send + Sync + 'static {
 
     /// Applies a batch that a node pushed in one transaction, rollups and the count of the node's batches included; answers
     /// after its commit. Records it holds already are duplicates. Fails with [`Failure::behind`], and applies nothing, when
-    /// the disk holds fewer batches of the node than `fence` asks for.
+    /// the disk holds fewer batches of the node than `fence` asks for; not found, when that is of an earlier registration.
     fn apply_batch(
         &self,
         node: &NodeId,
@@ -91,19 +92,37 @@ pub trait LeaderStore: Send + Sync + 'static {
     /// Runs `work` to its end in the background; nobody waits for it.
     fn detach(&self, work: BoxFuture<'static, ()>);
 
+    /// How many batches of a node were ever applied, and its last registration.
+    fn batches_held(&self, node: &NodeId) -> impl Future<Output = Result<BatchesHeld, Failure>> + Send;
+
     /// How many batches of a node were ever applied.
-    fn batches_taken(&self, node: &NodeId) -> impl Future<Output = Result<u64, Failure>> + Send;
+    fn batches_taken(&self, node: &NodeId) -> impl Future<Output = Result<u64, Failure>> + Send {
+        let held = self.batches_held(node);
+        async { Ok(held.await?.taken) }
+    }
+
+    /// A node registers as `new`, and batches of no other registration are taken from then on. `known` are those that it
+    /// remembers. Answers how many of the batches that were acknowledged to it are surely held ([`surely_held`]), and the
+    /// same again until it pushes.
+    ///
+    /// [`surely_held`]: crate::domain::fence::surely_held
+    fn begin_session(
+        &self,
+        node: &NodeId,
+        new: SessionId,
+        known: &[KnownSession],
+    ) -> impl Future<Output = Result<u64, Failure>> + Send;
 
     /// The next number for the name of a node: above `above` and above every number returned before, committed.
     fn next_node_number(&self, above: u64) -> impl Future<Output = Result<u64, Failure>> + Send;
 
     /// Changes a peer in one transaction: `rule` is asked with what is held of it, which nobody else changes meanwhile, and
-    /// answers with what is held from now on; none is no such peer. Asked again when another leader was the first to add
+    /// of its usage, and answers with what is held from now on; none is no such peer. Asked again when another leader was the first to add
     /// one.
     fn change_peer(
         &self,
         id: NodeId,
-        rule: impl Fn(Option<Peer>) -> Result<Option<Peer>, registry::Error> + Send + Sync + 'static,
+        rule: impl Fn(Option<Peer>, BatchesHeld) -> Result<Option<Peer>, registry::Error> + Send + Sync + 'static,
     ) -> impl Future<Output = Result<Option<Peer>, Failure>> + Send;
 
     /// Writes what was heard of peers, each while the run that was heard of still holds the id; marks those inactive that are

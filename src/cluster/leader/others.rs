@@ -1,6 +1,6 @@
 //! What the other leaders on the same database do: accounts that they change, and usage that they take.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Accounts;
 use crate::cluster::follower::client::{GrpcLeaderClient, call_error};
 use crate::cluster::follower::leader_client::LeaderError;
-use crate::cluster::leader::Leader;
 use crate::cluster::leader::store::LeaderDatabase;
+use crate::cluster::leader::{LastLook, Leader};
 use crate::cluster::retry::Backoff;
 use crate::cluster::task::{Task, pause};
 use crate::domain::failure::Failure;
@@ -82,7 +82,7 @@ impl Others {
     async fn run_batches(self: Arc<Self>, stop: CancellationToken) {
         let mut streams = FuturesUnordered::<BoxFuture<'_, Stream>>::new();
         let mut listened = BTreeMap::<String, Option<(Instant, Backoff)>>::new();
-        let mut held = HashMap::new();
+        let mut last = LastLook::default();
         let mut compare = interval(COMPARE_EVERY);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -97,9 +97,8 @@ impl Others {
                     listened.insert(address, Some((next, retry)));
                 }
                 _ = compare.tick() => {
-                    self.leader.compare_batches(&held);
-                    match UsageRepo::on(&self.store).all_batches_taken().await {
-                        Ok(now) => held = now.into_iter().collect(),
+                    match UsageRepo::on(&self.store).all_batches_held().await {
+                        Ok(held) => self.leader.compare_batches(&mut last, held.into_iter().collect()),
                         Err(error) => tracing::debug!(%error, "the batches of nodes cannot be compared"),
                     }
                     let others = self.other_leaders();

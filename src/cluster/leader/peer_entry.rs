@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::cluster::registration::Registration;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
-use crate::domain::ids::{InstanceId, LedgerId, NodeId};
+use crate::domain::fence::BatchesHeld;
+use crate::domain::ids::{InstanceId, LedgerId, NodeId, SessionId};
 use crate::domain::peer::{Peer, PeerStatus};
 
 /// A process that says it is a restarted run waits for so many heartbeat intervals of that run: it may run on a copy of the
@@ -32,6 +33,10 @@ pub const UNCLAIMED_MAX: usize = 64;
 /// What a heartbeat says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeartbeatReport {
+    /// The highest number of a batch that was acknowledged to it.
+    pub last_batch: u64,
+    /// Its registration.
+    pub session: Option<SessionId>,
     /// Usage logs it owes.
     pub unsynced: u64,
     /// Up to here it owes nothing.
@@ -186,13 +191,15 @@ impl Entry {
             unsynced: None,
             synced_through: None,
             sync_point_invalid: false,
+            last_batch: 0,
+            session: None,
         });
         what(status);
         status.apply(&mut self.peer);
     }
 
-    /// The database says this of it now.
-    pub fn refresh(&mut self, row: Peer, now: Timestamp) {
+    /// The database says this of it now, and holds that of its usage, if it was asked.
+    pub fn refresh(&mut self, row: Peer, held: Option<BatchesHeld>, now: Timestamp) {
         if row.instance_id != self.peer.instance_id {
             // What was known was of another run.
             *self = Self::new(row, now);
@@ -205,7 +212,10 @@ impl Entry {
             _ => {}
         }
         self.peer = row;
-        if let Some(status) = &self.status {
+        if let Some(status) = &mut self.status {
+            if let Some(held) = held {
+                *status = status.held_by(held);
+            }
             status.apply(&mut self.peer);
         }
     }

@@ -13,11 +13,12 @@ use crate::cluster::leader::{Leader, LeaderStore};
 use crate::cluster::usage::per_node::{UsageDelta, UsageIncrement};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::fence::Fence;
-use crate::domain::ids::NodeId;
+use crate::domain::ids::{NodeId, SessionId};
 use crate::domain::quota::Used;
 use crate::domain::usage::UsageRecord;
 use crate::ledger::AppliedBatch;
 use crate::quota::SubjectId;
+use crate::wire::malformed::parse_some;
 use crate::wire::v1;
 
 /// The most records in one `PushUsage`.
@@ -32,7 +33,7 @@ impl<B: LeaderStore> Leader<B> {
     /// or that another living node served, is rejected and holds nothing else up.
     ///
     /// # Errors
-    /// [`Kind::NotFound`]: register. [`Kind::TooLarge`]. [`Failure::behind`]: the database has fallen back. What the
+    /// [`Kind::NotFound`]: register, or it has done so since. [`Kind::TooLarge`]. [`Failure::behind`]: the database has fallen back. What the
     /// database says; pushing the same again is harmless.
     pub async fn push_usage(
         self: &Arc<Self>,
@@ -63,7 +64,8 @@ impl<B: LeaderStore> Leader<B> {
                 Err(why) => unreadable.push(rejection(request_id, why.to_string())),
             }
         }
-        let applied = self.apply_batch(&id, records, request.last_batch).await?;
+        let session = parse_some("session_id", &request.session_id)?;
+        let applied = self.apply_batch(&id, records, request.last_batch, session).await?;
         self.invalidate_former(&id, former);
         Ok(self.acknowledgement(&id, applied, unreadable))
     }
@@ -83,6 +85,7 @@ impl<B: LeaderStore> Leader<B> {
         node: &NodeId,
         records: Vec<UsageRecord>,
         last_batch: u64,
+        session: Option<SessionId>,
     ) -> Result<AppliedBatch, Failure> {
         if records.is_empty() {
             return Ok(AppliedBatch::default());
@@ -91,7 +94,7 @@ impl<B: LeaderStore> Leader<B> {
         let node = node.clone();
         self.run_detached(|leader| async move {
             let acknowledged = leader.last_acknowledged(&node);
-            let fence = Fence::new(last_batch, Arc::clone(&acknowledged));
+            let fence = Fence::new(last_batch, session, Arc::clone(&acknowledged));
             let applied = leader.store.apply_batch(&node, records, &fence).await;
             match &applied {
                 Ok(batch) => drop(acknowledged.fetch_max(batch.number.unwrap_or_default(), Ordering::AcqRel)),

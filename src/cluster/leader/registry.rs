@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cluster::leader::peer_entry::Entry;
 use crate::cluster::registration::Registration;
 use crate::domain::clock::Timestamp;
+use crate::domain::fence::BatchesHeld;
 use crate::domain::ids::{InstanceId, LedgerId, NodeId};
 use crate::domain::peer::{Incomplete, Peer, PeerStatus};
 
@@ -53,13 +54,13 @@ impl Registry {
         Self { leader, heartbeat, entries, settled_at: now.plus(settling) }
     }
 
-    /// The database holds `row` of this peer, or nothing.
-    pub fn refresh(&mut self, id: &NodeId, row: Option<Peer>, now: Timestamp) {
+    /// The database holds `row` of this peer, or nothing, and `held` of its usage, if it was asked.
+    pub fn refresh(&mut self, id: &NodeId, row: Option<Peer>, held: Option<BatchesHeld>, now: Timestamp) {
         if self.is_leader(id) {
             return;
         }
         match (self.entries.get_mut(id), row) {
-            (Some(entry), Some(row)) => entry.refresh(row, now),
+            (Some(entry), Some(row)) => entry.refresh(row, held, now),
             (None, Some(row)) => drop(self.entries.insert(id.clone(), Entry::new(row, now))),
             (_, None) => drop(self.entries.remove(id)),
         }
@@ -76,7 +77,7 @@ impl Registry {
         let held: BTreeSet<NodeId> = rows.iter().map(|row| row.id.clone()).collect();
         self.entries.retain(|id, _| held.contains(id));
         for row in rows {
-            self.refresh(&row.id.clone(), Some(row), now);
+            self.refresh(&row.id.clone(), Some(row), None, now);
         }
     }
 
@@ -197,6 +198,7 @@ impl Registry {
         let through = report.synced_through.map(|through| through.min(now));
         entry.update_status(|status| {
             status.unsynced = Some(report.unsynced);
+            (status.last_batch, status.session) = (report.last_batch, report.session);
             status.synced_through = status.synced_through.max(through);
         });
         Ok(entry.peer.clone())

@@ -2,13 +2,15 @@
 
 use crate::cluster::follower::instances::FORMER_NAMES_MAX;
 use crate::cluster::follower::push::KEY_USES_MAX;
+use crate::cluster::follower::sessions::SESSIONS_MAX;
 use crate::cluster::leader::name_reservations::UnnamedNode;
 use crate::cluster::registration::Registration;
 use crate::cluster::replication::snapshot::lineage_from_wire;
 use crate::cluster::replication::state::StateVersion;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::Failure;
-use crate::domain::ids::{InstanceId, KeyId, NodeId};
+use crate::domain::fence::KnownSession;
+use crate::domain::ids::{InstanceId, KeyId, LedgerId, NodeId, SessionId};
 use crate::domain::usage::UsageRecord;
 use crate::wire::malformed::{Malformed, parse, parse_some};
 use crate::wire::{moment, usage, v1};
@@ -33,6 +35,24 @@ pub(super) fn parse_record(
 /// Who speaks, and which run of it.
 pub(super) fn parse_sender(node_id: &str, instance_id: &str) -> Result<(NodeId, InstanceId), Malformed> {
     Ok((parse("node_id", node_id)?, parse("instance_id", instance_id)?))
+}
+
+/// A registration as what the node remembers of earlier ones with this ledger: its id, and those. None: the node is an older
+/// sproxy, and does not name it.
+pub(super) fn parse_session(
+    request: &v1::RegisterRequest,
+    own: LedgerId,
+) -> Result<Option<(SessionId, Vec<KnownSession>)>, Malformed> {
+    let Some(id) = parse_some("session_id", &request.session_id)? else { return Ok(None) };
+    let of: Option<LedgerId> = parse_some("sessions_ledger_id", &request.sessions_ledger_id)?;
+    let known = request.sessions.iter().filter(|_| of == Some(own)).take(SESSIONS_MAX);
+    let known = known.map(|session| {
+        Ok(KnownSession {
+            id: parse("sessions.session_id", &session.session_id)?,
+            after: session.after_batch,
+        })
+    });
+    Ok(Some((id, known.collect::<Result<_, Malformed>>()?)))
 }
 
 /// A hint for people: what cannot be read is passed over, what is too much is not looked at.

@@ -15,8 +15,8 @@ use crate::cluster::replication::state::State;
 use crate::cluster::usage::per_node::NodeUse;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
-use crate::domain::fence::Fence;
-use crate::domain::ids::{KeyId, NodeId};
+use crate::domain::fence::{BatchesHeld, Fence, KnownSession};
+use crate::domain::ids::{KeyId, NodeId, SessionId};
 use crate::domain::peer::{Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::AppliedBatch;
@@ -80,8 +80,17 @@ impl LeaderStore for LeaderDatabase {
         tokio::spawn(work);
     }
 
-    async fn batches_taken(&self, node: &NodeId) -> Result<u64, Failure> {
-        Ok(self.usage().batches_taken(node).await?)
+    async fn batches_held(&self, node: &NodeId) -> Result<BatchesHeld, Failure> {
+        Ok(self.usage().batches_held(node).await?)
+    }
+
+    async fn begin_session(
+        &self,
+        node: &NodeId,
+        new: SessionId,
+        known: &[KnownSession],
+    ) -> Result<u64, Failure> {
+        Ok(self.usage().begin_session(node, new, known).await?)
     }
 
     async fn next_node_number(&self, above: u64) -> Result<u64, Failure> {
@@ -91,14 +100,14 @@ impl LeaderStore for LeaderDatabase {
     async fn change_peer(
         &self,
         id: NodeId,
-        rule: impl Fn(Option<Peer>) -> Result<Option<Peer>, Error> + Send + Sync + 'static,
+        rule: impl Fn(Option<Peer>, BatchesHeld) -> Result<Option<Peer>, Error> + Send + Sync + 'static,
     ) -> Result<Option<Peer>, Failure> {
         loop {
             let tx = self.store.begin().await?;
             let peers = PeerRepo::on(&tx);
             let held = peers.get_for_update(&id).await?;
             let is_there = held.is_some();
-            let kept = rule(held)?;
+            let kept = rule(held, peers.batches_held(&id).await?)?;
             match &kept {
                 Some(peer) if is_there => peers.upsert(peer).await?,
                 Some(peer) if !peers.insert(peer).await? => {

@@ -9,7 +9,7 @@ use super::*;
 use crate::cluster::replication::state::StateVersion;
 use crate::cluster::replication::state_log::Update;
 use crate::domain::clock::ManualClock;
-use crate::domain::ids::Jti;
+use crate::domain::ids::{Jti, SessionId};
 use crate::store::EndedSession;
 use crate::wire::v1;
 
@@ -55,6 +55,19 @@ impl LeaderStore for MemoryStore {
         Ok(0)
     }
 
+    async fn batches_held(&self, node: &NodeId) -> Result<BatchesHeld, Failure> {
+        Ok(BatchesHeld { taken: self.batches_taken(node).await?, session: None })
+    }
+
+    async fn begin_session(
+        &self,
+        node: &NodeId,
+        _new: SessionId,
+        _known: &[KnownSession],
+    ) -> Result<u64, Failure> {
+        self.batches_taken(node).await
+    }
+
     async fn next_node_number(&self, above: u64) -> Result<u64, Failure> {
         Ok(above + 1)
     }
@@ -62,11 +75,11 @@ impl LeaderStore for MemoryStore {
     async fn change_peer(
         &self,
         id: NodeId,
-        rule: impl Fn(Option<Peer>) -> Result<Option<Peer>, registry::Error> + Send + Sync + 'static,
+        rule: impl Fn(Option<Peer>, BatchesHeld) -> Result<Option<Peer>, registry::Error> + Send + Sync + 'static,
     ) -> Result<Option<Peer>, Failure> {
         self.is_busy().await;
         let mut peers = self.peers.lock();
-        let kept = rule(peers.get(&id).cloned())?;
+        let kept = rule(peers.get(&id).cloned(), BatchesHeld { taken: u64::MAX, session: None })?;
         match kept.clone() {
             Some(peer) => drop(peers.insert(id, peer)),
             None => drop(peers.remove(&id)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::domain::fence::Fence;
+use crate::domain::fence::{BatchesHeld, Fence};
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::price::Price;
 use crate::domain::usage::UsageRecord;
@@ -39,8 +39,22 @@ pub(super) const COUNT_BATCH: &str = "INSERT INTO usage_batches (node, taken) VA
     RETURNING taken";
 /// The time of the youngest log of node `$1` that retention has removed. Written in the transaction that removes it.
 pub(super) const SELECT_FLOOR: &str = "SELECT through FROM usage_floors WHERE node = $1";
-/// How many batches of node `$1` were inserted.
-pub(super) const SELECT_BATCHES_TAKEN: &str = "SELECT taken FROM usage_batches WHERE node = $1";
+/// The same where `$3` has to be the node's last registration, so that there is a row. Its batches are as the node knows them
+/// from then on.
+pub(super) const COUNT_BATCH_OF_SESSION: &str = "UPDATE usage_batches SET taken = taken + 1, resumes_after = NULL \
+    WHERE node = $1 AND taken >= $2 AND session = $3 RETURNING taken";
+/// How many batches of node `$1` were inserted, its last registration, and how many it was told of.
+pub(super) const SELECT_BATCHES: &str =
+    "SELECT taken, session, resumes_after FROM usage_batches WHERE node = $1";
+
+/// Why a batch was not counted, by what the database holds of its node.
+pub(super) fn refusal(held: BatchesHeld, fence: &Fence) -> Error {
+    if held.are_those_of(0, fence.session()) {
+        Error::Behind { held: held.taken }
+    } else {
+        Error::SessionOver
+    }
+}
 
 /// The number that [`COUNT_BATCH`] gave, if it is above `least`: a row that was not there yet is 1 whatever was asked.
 pub(super) fn above(least: u64, counted: Option<u64>) -> Option<u64> {

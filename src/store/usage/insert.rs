@@ -6,14 +6,12 @@
 
 use std::sync::Arc;
 
-use sea_orm::{ConnectionTrait as _, Statement};
-
 use crate::domain::fence::Fence;
 use crate::domain::ids::NodeId;
 use crate::domain::usage::UsageRecord;
-use crate::store::usage::batch::{BatchOwner, InsertedBatch, SELECT_BATCHES_TAKEN};
+use crate::store::Error;
+use crate::store::usage::batch::{BatchOwner, InsertedBatch};
 use crate::store::usage::{UsageRepo, postgres, sqlite};
-use crate::store::{Error, columns};
 
 impl UsageRepo<'_> {
     /// Inserts those of `records` whose `request_id` is not in the database yet and adds them to the sums, all in one
@@ -57,24 +55,7 @@ impl UsageRepo<'_> {
 
     /// How many batches of `node` this leader's database holds. One look-up.
     pub async fn batches_taken(&self, node: &NodeId) -> Result<u64, Error> {
-        let found = self
-            .0
-            .reader
-            .query_one_raw(self.statement(SELECT_BATCHES_TAKEN, vec![node.as_str().into()]))
-            .await?;
-        Ok(columns::counted(found.map_or(Ok(0), |row| row.try_get_by_index(0))?))
-    }
-
-    /// The same for every node that ever pushed. Grows with their number.
-    pub async fn all_batches_taken(&self) -> Result<Vec<(NodeId, u64)>, Error> {
-        let all = Statement::from_string(self.0.backend(), "SELECT node, taken FROM usage_batches");
-        let rows = self.0.reader.query_all_raw(all).await?;
-        let read = |row: sea_orm::QueryResult| {
-            let node = row.try_get_by_index::<String>(0)?.parse();
-            let node = node.map_err(|error| Error::unreadable("usage_batches.node", error))?;
-            Ok((node, columns::counted(row.try_get_by_index(1)?)))
-        };
-        rows.into_iter().map(read).collect()
+        Ok(self.batches_held(node).await?.taken)
     }
 
     async fn insert_batch_of(

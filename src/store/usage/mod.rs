@@ -28,6 +28,7 @@ mod postgres;
 mod retention;
 mod rollup;
 mod row;
+mod sessions;
 mod set_aside;
 mod sqlite;
 mod sqlite_sync;
@@ -40,6 +41,7 @@ mod window;
 pub use batch::InsertedBatch;
 pub(super) use connections::Connections;
 pub use period_usage::{NodeFilter, UsedTotals};
+pub(in crate::store) use sessions::held_in;
 pub use stats_page::{StatsCursor, StatsPage};
 
 use crate::store::Store;

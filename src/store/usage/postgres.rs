@@ -7,12 +7,12 @@ use sea_orm::sqlx::postgres::PgArguments;
 use sea_orm::sqlx::{self, Arguments as _, PgConnection, PgPool, Postgres, Row as _};
 use uuid::Uuid;
 
-use crate::domain::fence::Fence;
-use crate::domain::ids::{NodeId, RequestId};
+use crate::domain::fence::{BatchesHeld, Fence};
+use crate::domain::ids::{NodeId, RequestId, SessionId};
 use crate::domain::usage::UsageRecord;
 use crate::store::usage::batch::{
-    BatchOwner, COUNT_BATCH, InsertedBatch, PriceTexts, SELECT_BATCHES_TAKEN, SELECT_FLOOR, above,
-    sums_of_new, with_new_marked,
+    BatchOwner, COUNT_BATCH, COUNT_BATCH_OF_SESSION, InsertedBatch, PriceTexts, SELECT_BATCHES, SELECT_FLOOR,
+    above, refusal, sums_of_new, with_new_marked,
 };
 use crate::store::usage::binding::{Arrays, unbindable};
 use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
@@ -105,19 +105,29 @@ async fn take_back_below_floor(
 /// The number for the batch that this transaction inserts.
 async fn next_number(tx: &mut PgConnection, node: &NodeId, fence: &Fence) -> Result<u64, Error> {
     let least = fence.least();
-    let row =
-        sqlx::query(COUNT_BATCH).bind(node.as_str()).bind(count(least)).fetch_optional(&mut *tx).await?;
+    let query = match fence.session() {
+        Some(session) => {
+            sqlx::query(COUNT_BATCH_OF_SESSION).bind(node.as_str()).bind(count(least)).bind(session.0)
+        }
+        None => sqlx::query(COUNT_BATCH).bind(node.as_str()).bind(count(least)),
+    };
+    let row = query.fetch_optional(&mut *tx).await?;
     let number = row.map(|row| row.try_get(0)).transpose()?.map(counted);
     if let Some(number) = above(least, number) {
         return Ok(number);
     }
-    let held = match number {
-        Some(_) => 0,
-        None => {
-            counted(sqlx::query(SELECT_BATCHES_TAKEN).bind(node.as_str()).fetch_one(tx).await?.try_get(0)?)
-        }
+    let row = match number {
+        Some(_) => None,
+        None => sqlx::query(SELECT_BATCHES).bind(node.as_str()).fetch_optional(tx).await?,
     };
-    Err(Error::Behind { held })
+    let held = match row {
+        None => BatchesHeld::default(),
+        Some(row) => BatchesHeld {
+            taken: counted(row.try_get(0)?),
+            session: row.try_get::<Option<Uuid>, _>(1)?.map(SessionId),
+        },
+    };
+    Err(refusal(held, fence))
 }
 
 /// One array per column, and whether all of them are synced.

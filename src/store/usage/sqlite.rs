@@ -3,13 +3,14 @@
 use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use uuid::Uuid;
 
-use crate::domain::fence::Fence;
-use crate::domain::ids::NodeId;
+use crate::domain::fence::{BatchesHeld, Fence};
+use crate::domain::ids::{NodeId, SessionId};
 use crate::domain::usage::UsageRecord;
 use crate::store::usage::batch::{
-    BatchOwner, COUNT_BATCH, InsertedBatch, PriceTexts, SELECT_BATCHES_TAKEN, SELECT_FLOOR, above,
-    sums_of_new,
+    BatchOwner, COUNT_BATCH, COUNT_BATCH_OF_SESSION, InsertedBatch, PriceTexts, SELECT_BATCHES, SELECT_FLOOR,
+    above, refusal, sums_of_new,
 };
 use crate::store::usage::binding::Values;
 use crate::store::usage::rollup::{Rollups, SUMS, add_to_existing};
@@ -60,18 +61,31 @@ pub(super) fn insert_batch(
 /// The number for the batch that this transaction inserts.
 fn next_number(tx: &Connection, node: &NodeId, fence: &Fence) -> Result<u64, Error> {
     let least = fence.least();
-    let mut statement = tx.prepare_cached(COUNT_BATCH)?;
-    let number = statement.query_row((node.as_str(), count(least)), |row| row.get(0)).optional()?;
+    let number = match fence.session() {
+        Some(session) => tx
+            .prepare_cached(COUNT_BATCH_OF_SESSION)?
+            .query_row((node.as_str(), count(least), session.0.as_bytes().as_slice()), |row| row.get(0))
+            .optional()?,
+        None => tx
+            .prepare_cached(COUNT_BATCH)?
+            .query_row((node.as_str(), count(least)), |row| row.get(0))
+            .optional()?,
+    };
     if let Some(number) = above(least, number.map(counted)) {
         return Ok(number);
     }
     let held = match number {
-        Some(_) => 0,
-        None => {
-            counted(tx.prepare_cached(SELECT_BATCHES_TAKEN)?.query_row([node.as_str()], |row| row.get(0))?)
-        }
+        Some(_) => BatchesHeld::default(),
+        None => tx
+            .prepare_cached(SELECT_BATCHES)?
+            .query_row([node.as_str()], |row| Ok((row.get(0)?, row.get::<_, Option<[u8; 16]>>(1)?)))
+            .optional()?
+            .map_or_else(BatchesHeld::default, |(taken, session)| BatchesHeld {
+                taken: counted(taken),
+                session: session.map(|id| SessionId(Uuid::from_bytes(id))),
+            }),
     };
-    Err(Error::Behind { held })
+    Err(refusal(held, fence))
 }
 
 /// `floor`: what is not there and not younger may have been removed, and is not inserted.

@@ -135,6 +135,7 @@ async fn a_follower_pushes_its_own_records_each_with_a_verdict_and_nobody_elses(
         records: vec![foreign.clone(), mine.clone(), broken.clone(), mine],
         leader_instance_id: String::new(),
         last_batch: 0,
+        session_id: String::new(),
     };
     assert_eq!(cluster.push_usage(push.clone()).await.unwrap_err().code(), Code::NotFound, "register first");
     let known = cluster.register(registration("sp-2", instance)).await.unwrap().into_inner();

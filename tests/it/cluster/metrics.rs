@@ -46,6 +46,7 @@ const OF_A_LEADER: &str = "\
 cluster_complete_behind_seconds gauge
 cluster_peers gauge
 cluster_peers_active gauge
+cluster_term gauge
 cluster_unsynced gauge
 cluster_usage_accepted_total counter
 cluster_usage_below_floor_total counter
@@ -58,6 +59,7 @@ cluster_leader_silent_seconds gauge
 cluster_registered gauge
 cluster_registrations_total counter
 cluster_stale gauge
+cluster_term gauge
 sync_accepted_total counter
 sync_duplicates_total counter
 sync_failures_total counter

@@ -9,7 +9,8 @@ use sproxy::cluster::leader::Leader;
 use sproxy::config::AuthConfig;
 use sproxy::domain::clock::{ManualClock, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
-use sproxy::domain::ids::InstanceId;
+use sproxy::domain::fence::BatchesHeld;
+use sproxy::domain::ids::{InstanceId, SessionId};
 use sproxy::domain::peer::{Peer, PeerStatus};
 use sproxy::store::{Location, PeerRepo, Store};
 use sproxy::wire::v1;
@@ -266,6 +267,9 @@ on_both! {
                 unsynced: (number % 17 != 0).then_some(4),
                 synced_through: (number % 19 != 0).then(|| through(number % 6)),
                 sync_point_invalid: number % 23 == 0,
+                // Nobody has pushed anything here.
+                last_batch: u64::from(number % 29 == 0),
+                session: (number % 31 == 0).then(SessionId::new),
             });
             held.push(peer);
         }
@@ -277,7 +281,7 @@ on_both! {
         tx.commit().await.expect("committed");
         peers.note_statuses(&statuses).await.expect("written");
         for (peer, status) in held.iter_mut().zip(&statuses) {
-            status.apply(peer);
+            status.held_by(BatchesHeld::default()).apply(peer);
         }
         assert!(peers.list().await.expect("a list") == held, "as the rule says");
         let stale: Vec<Peer> = held.iter().map(|peer| Peer { last_seen: None, ..peer.clone() }).collect();

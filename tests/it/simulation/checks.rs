@@ -11,8 +11,8 @@ use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
 use sproxy::quota::SubjectId;
 
-use super::disks::{LeaderData, LeaderDisk, Shared, has_genesis, lock, used_in};
-use super::follower_disk::FollowerData;
+use super::crew::Crew;
+use super::disks::{LeaderData, LeaderDisk, has_genesis, lock, used_in};
 use super::history::History;
 use super::process::is_poison;
 
@@ -49,25 +49,71 @@ impl Oracle {
 impl History {
     /// What has to hold at any moment.
     pub(super) fn check_always(&self) {
-        let (leader, oracle) = (lock(&self.disk), lock(&self.oracle));
-        for record in leader.booked.values() {
-            let made = oracle.made.get(&record.request_id);
-            assert_eq!(made, Some(record), "the leader's account is the node's");
-        }
+        let leader = lock(&self.disk);
+        self.check_booked(&leader);
         let up = lock(&self.net.up).clone();
         let Some((_, up)) = up else { return };
         self.check_limits_meanwhile(&up, &leader);
         if let Some(through) = up.complete_through(Some(self.world.now())) {
-            self.check_complete(&leader, through);
+            self.check_complete(&leader, through, |name| leader.awaited.contains(name));
         }
     }
 
-    /// A node that left with nothing owed, and came back without having been heard of, nobody can know of.
-    fn check_complete(&self, leader: &LeaderData, through: Timestamp) {
+    /// What has to hold once everything is calm.
+    pub fn check_the_end(&self) {
+        let leader = lock(&self.disk);
+        self.check_books(&leader);
+        assert!(has_genesis(&leader.state) || !self.genesis_survives, "users are lost");
+        let up = lock(&self.net.up).clone().expect("up").1;
+        self.check_leader(&up, &leader, self.leader_clock.now());
+    }
+
+    /// It is not more than that, and no less than they said a moment ago: whatever became of whoever pushed it, who may not
+    /// come back for long. While a window turns, which some clock may do before others, it may be of either.
+    fn check_limits_meanwhile(&self, up: &Leader<LeaderDisk>, leader: &LeaderData) {
+        let (now, world_now) = (self.leader_clock.now(), self.world.now());
+        let settled = world_now.minus(SETTLED_WITHIN);
+        let turns = now.minus(SETTLED_WITHIN).day_start() != now.plus(AHEAD_MAX).day_start();
+        if turns || settled < self.leader_clock.set_at() || settled < self.leader_up_since {
+            return;
+        }
+        let asking = nobody();
+        let told = told(up, &asking);
+        let most = sums(used_in(others(leader, &asking), now));
+        let is_settled = |record: &&UsageRecord| leader.booked_at[&record.request_id] <= settled;
+        let least = sums(used_in(others(leader, &asking).filter(is_settled), now));
+        let reaches = |sums: &BTreeMap<String, Used>, least: &BTreeMap<String, Used>| {
+            least
+                .iter()
+                .all(|(subject, least)| sums.get(subject).is_some_and(|sum| sum_is_at_least(sum, least)))
+        };
+        assert!(reaches(&told, &least), "nodes are told {told:?}, but for long it has been {least:?}");
+        assert!(reaches(&most, &told), "nodes are told {told:?}, but it is {most:?}");
+    }
+}
+
+impl Crew {
+    /// What the leader has is what the nodes have made.
+    pub(super) fn check_booked(&self, leader: &LeaderData) {
+        let oracle = lock(&self.oracle);
+        for record in leader.booked.values() {
+            let made = oracle.made.get(&record.request_id);
+            assert_eq!(made, Some(record), "the leader's account is the node's");
+        }
+    }
+
+    /// A node that left with nothing owed, and came back without having been heard of, nobody can know of: only those that
+    /// `is_awaited` are looked at.
+    pub(super) fn check_complete(
+        &self,
+        leader: &LeaderData,
+        through: Timestamp,
+        is_awaited: impl Fn(&NodeId) -> bool,
+    ) {
         let named = self.by_name();
-        for (name, follower) in named.iter().filter(|(name, _)| leader.awaited.contains(*name)) {
-            for owed in lock(follower).records.values().filter(|owed| owed.refused.is_none() && !owed.is_late)
-            {
+        for (name, follower) in named.iter().filter(|(name, _)| is_awaited(name)) {
+            let held = lock(follower);
+            for owed in held.records.values().filter(|owed| owed.refused.is_none() && !owed.is_late) {
                 if is_poison(&owed.record) {
                     // Offered anew to each ledger, and set aside by each.
                     continue;
@@ -81,18 +127,9 @@ impl History {
         }
     }
 
-    pub(super) fn by_name(&self) -> BTreeMap<NodeId, Shared<FollowerData>> {
-        let named = self.followers.iter().filter_map(|node| {
-            let id = lock(&node.machine.disk).node_id.clone()?;
-            Some((id, std::sync::Arc::clone(&node.machine.disk)))
-        });
-        named.collect()
-    }
-
-    /// What has to hold once everything is calm.
-    pub fn check_the_end(&self) {
+    /// In the end the ledger has all that the nodes have, once, and they have its users.
+    pub(super) fn check_books(&self, leader: &LeaderData) {
         assert_eq!(self.by_name().len(), self.followers.len(), "every node has a name of its own");
-        let leader = lock(&self.disk);
         let mut booked: BTreeSet<RequestId> = leader.booked.keys().copied().collect();
         for node in &self.followers {
             let data = lock(&node.machine.disk);
@@ -119,45 +156,24 @@ impl History {
             let known = self.removed.contains(&id) || oracle.lost.contains(&id);
             assert!(known, "G1: {id} is in the leader's ledger and in no node's");
         }
-        check_sums(&leader);
-        assert!(has_genesis(&leader.state) || !self.genesis_survives, "users are lost");
-        let up = lock(&self.net.up).clone().expect("up").1;
+        check_sums(leader);
+    }
+
+    /// In the end a leader knows who the nodes are, and what they have used.
+    pub(super) fn check_leader(&self, up: &Leader<LeaderDisk>, leader: &LeaderData, now: Timestamp) {
         let peers = up.peers();
         assert!(peers.iter().all(|peer| peer.is_active && peer.unsynced == 0), "{peers:?}");
         let names: BTreeSet<_> = peers.into_iter().map(|peer| peer.id).collect();
         assert_eq!(names, self.by_name().into_keys().collect(), "the peers are the nodes, and nobody else");
-        self.check_limits(&up, &leader);
+        self.check_limits(up, leader, now);
     }
 
     /// What nodes are told that the others have used is what the books say.
-    fn check_limits(&self, up: &Leader<LeaderDisk>, leader: &LeaderData) {
+    fn check_limits(&self, up: &Leader<LeaderDisk>, leader: &LeaderData, now: Timestamp) {
         for asking in self.by_name().keys().chain([&nobody()]) {
-            let used = sums(used_in(others(leader, asking), self.leader_clock.now()));
+            let used = sums(used_in(others(leader, asking), now));
             assert_eq!(told(up, asking), used, "what {asking} is told of the others");
         }
-    }
-
-    /// It is not more than that, and no less than they said a moment ago: whatever became of whoever pushed it, who may not
-    /// come back for long. While a window turns, which some clock may do before others, it may be of either.
-    fn check_limits_meanwhile(&self, up: &Leader<LeaderDisk>, leader: &LeaderData) {
-        let (now, world_now) = (self.leader_clock.now(), self.world.now());
-        let settled = world_now.minus(SETTLED_WITHIN);
-        let turns = now.minus(SETTLED_WITHIN).day_start() != now.plus(AHEAD_MAX).day_start();
-        if turns || settled < self.leader_clock.set_at() || settled < self.leader_up_since {
-            return;
-        }
-        let asking = nobody();
-        let told = told(up, &asking);
-        let most = sums(used_in(others(leader, &asking), now));
-        let is_settled = |record: &&UsageRecord| leader.booked_at[&record.request_id] <= settled;
-        let least = sums(used_in(others(leader, &asking).filter(is_settled), now));
-        let reaches = |sums: &BTreeMap<String, Used>, least: &BTreeMap<String, Used>| {
-            least
-                .iter()
-                .all(|(subject, least)| sums.get(subject).is_some_and(|sum| sum_is_at_least(sum, least)))
-        };
-        assert!(reaches(&told, &least), "nodes are told {told:?}, but for long it has been {least:?}");
-        assert!(reaches(&most, &told), "nodes are told {told:?}, but it is {most:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! A leader's disk: what is committed outlives a crash, what is on its way does not, and a commit whose answer gets lost
 //! has happened. It watches over the invariants as it is written.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -11,9 +11,9 @@ use sproxy::cluster::replication::state::{State, StateVersion};
 use sproxy::cluster::usage::per_node::NodeUse;
 use sproxy::domain::clock::Timestamp;
 use sproxy::domain::failure::{Failure, Kind};
-use sproxy::domain::fence::Fence;
+use sproxy::domain::fence::{BatchesHeld, Fence, KnownSession, surely_held};
 use sproxy::domain::group::{Group, Limits};
-use sproxy::domain::ids::{GroupId, LedgerId, NodeId, RequestId, UserId};
+use sproxy::domain::ids::{GroupId, LedgerId, NodeId, RequestId, SessionId, UserId};
 use sproxy::domain::peer::{Peer, PeerStatus};
 use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
@@ -59,6 +59,8 @@ pub struct LeaderData {
     pub booked_at: BTreeMap<RequestId, Timestamp>,
     /// How many batches of each node were taken.
     pub batches: BTreeMap<NodeId, u64>,
+    /// The last registration of each node, and what it was told of its batches before it pushed.
+    pub sessions: BTreeMap<NodeId, (SessionId, Option<u64>)>,
     /// Up to where logs of each node were removed.
     pub floors: BTreeMap<NodeId, Timestamp>,
     pub peers: BTreeMap<NodeId, Peer>,
@@ -89,6 +91,7 @@ impl LeaderData {
             booked: BTreeMap::new(),
             booked_at: BTreeMap::new(),
             batches: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             floors: BTreeMap::new(),
             taken: BTreeSet::new(),
             peers: BTreeMap::new(),
@@ -123,7 +126,7 @@ impl LeaderData {
     pub fn restore(&mut self, backup: Self) {
         (self.records, self.booked) = (backup.records, backup.booked);
         (self.batches, self.peers, self.node_number) = (backup.batches, backup.peers, backup.node_number);
-        self.floors = backup.floors;
+        (self.floors, self.sessions) = (backup.floors, backup.sessions);
         self.forget_the_past();
     }
 
@@ -171,12 +174,18 @@ impl LeaderData {
         gone.len()
     }
 
-    fn apply_batch(&mut self, node: &NodeId, records: Vec<UsageRecord>, now: Timestamp) -> AppliedBatch {
+    fn apply_batch(
+        &mut self,
+        node: &NodeId,
+        records: Vec<UsageRecord>,
+        now: Timestamp,
+        fence: &Fence,
+    ) -> AppliedBatch {
         let count = self.batches.entry(node.clone()).or_default();
         *count += 1;
         let mut applied = AppliedBatch { number: Some(*count), ..AppliedBatch::default() };
         if let Some(real) = &self.real {
-            let inserted = real.insert_pushed_batch(node, &records);
+            let inserted = real.insert_pushed_batch(node, &records, fence);
             assert_eq!(inserted.number, applied.number, "the database's number of the batch");
             let is_new =
                 |r: &UsageRecord| !self.records.contains_key(&r.request_id) && !self.is_below_floor(r);
@@ -199,6 +208,27 @@ impl LeaderData {
             }
         }
         applied
+    }
+
+    pub fn all_held(&self) -> HashMap<NodeId, BatchesHeld> {
+        self.batches.keys().map(|node| (node.clone(), self.held(node))).collect()
+    }
+
+    fn held(&self, node: &NodeId) -> BatchesHeld {
+        BatchesHeld {
+            taken: self.batches.get(node).copied().unwrap_or_default(),
+            session: self.sessions.get(node).map(|(session, _)| *session),
+        }
+    }
+
+    /// What was heard of peers, as far as it is true of this disk.
+    fn note_statuses(&mut self, heard: &[PeerStatus]) {
+        for status in heard {
+            let held = self.held(&status.id);
+            if let Some(peer) = self.peers.get_mut(&status.id) {
+                status.held_by(held).apply(peer);
+            }
+        }
     }
 
     /// Its row may have been removed.
@@ -271,18 +301,36 @@ pub struct LeaderDisk {
     pub carries_out: bool,
     /// Held while nobody may change users.
     pub accounts: Arc<tokio::sync::Mutex<()>>,
+    /// Other leaders work on it, too.
+    pub is_shared: bool,
+    /// The leader does not reach it.
+    pub is_away: Shared<bool>,
 }
 
 impl LeaderDisk {
+    /// Of a leader that has it alone.
+    pub fn alone(world: World, owner: Owner, data: Shared<LeaderData>, carries_out: bool) -> Self {
+        let is_away = Arc::default();
+        Self { world, owner, data, carries_out, accounts: Arc::default(), is_shared: false, is_away }
+    }
+
+    fn reach(&self) -> Result<(), Failure> {
+        if !*lock(&self.is_away) {
+            return Ok(());
+        }
+        self.world.happened("a leader asked a database that was away");
+        Err(Failure::new(Kind::Unavailable, "the simulated database is away"))
+    }
+
     /// A write: takes time, and fails now and then before or after it has happened.
     async fn write<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut LeaderData) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let (world, data) = (self.world.clone(), Arc::clone(&self.data));
+        let (world, data, is_away) = (self.world.clone(), Arc::clone(&self.data), Arc::clone(&self.is_away));
         let work = async move {
             world.sleep_millis(0, 4).await;
-            if world.chance(15) {
+            if *lock(&is_away) || world.chance(15) {
                 return Err(disk_full(&world));
             }
             let result = {
@@ -291,7 +339,7 @@ impl LeaderDisk {
                 change(&mut data)
             };
             world.sleep_millis(0, 4).await;
-            if world.chance(15) {
+            if *lock(&is_away) || world.chance(15) {
                 world.happened("a commit's answer lost");
                 return Err(disk_full(&world));
             }
@@ -309,6 +357,10 @@ impl LeaderDisk {
 }
 
 impl LeaderStore for LeaderDisk {
+    fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     async fn apply_batch(
         &self,
         node: &NodeId,
@@ -317,11 +369,17 @@ impl LeaderStore for LeaderDisk {
     ) -> Result<AppliedBatch, Failure> {
         let (node, world, fence) = (node.clone(), self.world.clone(), fence.clone());
         self.write(move |data| {
-            let held = data.batches.get(&node).copied().unwrap_or_default();
-            if held < fence.least() {
-                return Err(Failure::behind(held));
+            let held = data.held(&node);
+            if !held.are_those_of(0, fence.session()) {
+                return Err(Failure::new(Kind::NotFound, "another registration"));
             }
-            let applied = data.apply_batch(&node, records, world.now());
+            if held.taken < fence.least() {
+                return Err(Failure::behind(held.taken));
+            }
+            if let (Some((_, told)), Some(_)) = (data.sessions.get_mut(&node), fence.session()) {
+                *told = None;
+            }
+            let applied = data.apply_batch(&node, records, world.now(), &fence);
             if applied.duplicates > 0 {
                 world.happened("pushed again");
             }
@@ -334,6 +392,7 @@ impl LeaderStore for LeaderDisk {
     }
 
     async fn used_by(&self, node: &NodeId, as_of: Timestamp) -> Result<NodeUse, Failure> {
+        self.reach()?;
         let read = {
             let data = lock(&self.data);
             let of_node = data.booked.values().filter(|record| record.source_node == *node);
@@ -353,13 +412,43 @@ impl LeaderStore for LeaderDisk {
         self.world.spawn(self.owner, work);
     }
 
-    async fn batches_taken(&self, node: &NodeId) -> Result<u64, Failure> {
+    async fn batches_held(&self, node: &NodeId) -> Result<BatchesHeld, Failure> {
+        self.reach()?;
         let data = lock(&self.data);
-        let taken = data.batches.get(node).copied().unwrap_or_default();
+        let held = data.held(node);
         if let Some(real) = &data.real {
-            assert_eq!(real.batches_taken(node), taken, "the database's batches of a node");
+            assert_eq!(real.batches_held(node), held, "the database's batches of a node");
         }
-        Ok(taken)
+        Ok(held)
+    }
+
+    async fn begin_session(
+        &self,
+        node: &NodeId,
+        new: SessionId,
+        known: &[KnownSession],
+    ) -> Result<u64, Failure> {
+        let (node, known) = (node.clone(), known.to_vec());
+        let world = self.world.clone();
+        self.write(move |data| {
+            let BatchesHeld { taken, session } = data.held(&node);
+            let told = data.sessions.get(&node).and_then(|(_, told)| *told);
+            let surely = surely_held(taken, session, new, &known).min(told.unwrap_or(u64::MAX));
+            if surely < taken {
+                world.happened("a registration that a database had lost");
+            }
+            data.batches.entry(node.clone()).or_default();
+            data.sessions.insert(node.clone(), (new, (surely < taken).then_some(surely)));
+            if let Some(real) = &data.real {
+                assert_eq!(
+                    real.begin_session(&node, new, &known),
+                    surely,
+                    "the database's batches of a node"
+                );
+            }
+            surely
+        })
+        .await
     }
 
     async fn next_node_number(&self, above: u64) -> Result<u64, Failure> {
@@ -376,10 +465,10 @@ impl LeaderStore for LeaderDisk {
     async fn change_peer(
         &self,
         id: NodeId,
-        rule: impl Fn(Option<Peer>) -> Result<Option<Peer>, registry::Error> + Send + Sync + 'static,
+        rule: impl Fn(Option<Peer>, BatchesHeld) -> Result<Option<Peer>, registry::Error> + Send + Sync + 'static,
     ) -> Result<Option<Peer>, Failure> {
         let change = move |data: &mut LeaderData| {
-            let kept = rule(data.peers.get(&id).cloned())?;
+            let kept = rule(data.peers.get(&id).cloned(), data.held(&id))?;
             if let Some(real) = &data.real {
                 real.change_peer(&id, data.peers.get(&id), kept.as_ref());
             }
@@ -396,13 +485,21 @@ impl LeaderStore for LeaderDisk {
     }
 
     async fn update_peers(&self, heard: Vec<PeerStatus>, silent: Vec<Peer>) -> Result<Vec<Peer>, Failure> {
+        if self.is_shared {
+            // Three transactions, and other leaders' between them.
+            self.write(move |data| {
+                data.note_statuses(&heard);
+            })
+            .await?;
+            self.write(move |data| {
+                data.peers.values_mut().for_each(|peer| peer.is_active &= !silent.contains(peer));
+            })
+            .await?;
+            return self.write(|data| data.peers.values().cloned().collect()).await;
+        }
         self.write(move |data| {
-            for peer in data.peers.values_mut() {
-                for status in &heard {
-                    status.apply(peer);
-                }
-                peer.is_active &= !silent.contains(peer);
-            }
+            data.note_statuses(&heard);
+            data.peers.values_mut().for_each(|peer| peer.is_active &= !silent.contains(peer));
             let rows: Vec<Peer> = data.peers.values().cloned().collect();
             if let Some(real) = &data.real {
                 assert_eq!(real.update_peers(&heard, &silent), rows, "the database's peers");
@@ -413,6 +510,10 @@ impl LeaderStore for LeaderDisk {
     }
 
     async fn make_durable(&self) -> Result<(), Failure> {
+        if self.is_shared {
+            // What a standby lacks, no leader can do anything about.
+            return self.reach();
+        }
         self.write(LeaderData::forget_the_past).await
     }
 
@@ -421,6 +522,7 @@ impl LeaderStore for LeaderDisk {
     }
 
     async fn load_state(&self) -> Result<(Provenance, State), Failure> {
+        self.reach()?;
         let data = lock(&self.data);
         Ok((data.standing.clone(), data.state.clone()))
     }

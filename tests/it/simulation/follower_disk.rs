@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sproxy::cluster::follower::Replica;
 use sproxy::cluster::follower::push::{FollowerStore, SyncCursor, SyncStatus};
+use sproxy::cluster::follower::sessions::Sessions;
 use sproxy::cluster::replication::state::{Change, State, StateVersion};
 use sproxy::domain::clock::Timestamp;
 use sproxy::domain::failure::Failure;
@@ -31,6 +32,7 @@ pub struct FollowerData {
     pub last_batch: u64,
     /// What the ledgers that it left had acknowledged, and in which batch.
     pub acknowledged: BTreeMap<(RequestId, LedgerId), u64>,
+    pub sessions: Sessions,
     pub seen: Option<LedgerId>,
     pub held: Option<StateVersion>,
     pub state: State,
@@ -286,6 +288,15 @@ impl FollowerStore for FollowerDisk {
         })
         .await?;
         Ok(marked)
+    }
+
+    async fn sessions(&self) -> Result<Sessions, Failure> {
+        Ok(lock(&self.data).sessions.clone())
+    }
+
+    async fn keep_sessions(&self, sessions: &Sessions) -> Result<(), Failure> {
+        let sessions = sessions.clone();
+        self.write(|data| data.sessions = sessions).await
     }
 
     async fn seen_ledger(&self) -> Result<Option<LedgerId>, Failure> {

@@ -1,23 +1,21 @@
 //! One history of a cluster: who runs, and what goes wrong.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sproxy::cluster::leader::Leader;
 use sproxy::domain::clock::{Clock as _, Timestamp};
-use sproxy::domain::ids::{InstanceId, LedgerId, RequestId};
+use sproxy::domain::ids::InstanceId;
 use sproxy::domain::peer::Peer;
 
-use super::checks::Oracle;
-use super::clocks::{NodeClock, Stamps};
+use super::clocks::NodeClock;
+use super::crew::{Crew, Node, RETENTION};
 use super::disks::{Kinds, LeaderData, LeaderDisk, Shared, has_genesis, lock};
-use super::follower_disk::FollowerData;
-use super::net::{Line, Net};
+use super::net::Net;
 use super::plan::{Event, Plan};
-use super::process::{Machine, Process, Running, farewell};
-use super::scheduler::{Happened, Owner, Scheduler, World};
-use super::store::Real;
+use super::scheduler::World;
 
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long things go wrong, and how long they then may take to be right again.
@@ -25,39 +23,31 @@ pub const TROUBLE: Duration = Duration::from_mins(2);
 const CALM: Duration = Duration::from_secs(90);
 /// How often a leader looks for sums that it cannot be sure of.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
-/// How long logs are kept.
-const RETENTION: Duration = Duration::from_secs(45);
-
 pub struct History {
-    pub(super) world: World,
-    scheduler: Scheduler,
-    pub(super) net: Net,
-    next_owner: Owner,
+    crew: Crew,
     kinds: Kinds,
     carries_out: bool,
     pub(super) disk: Shared<LeaderData>,
     pub(super) leader_clock: NodeClock,
     pub(super) leader_up_since: Timestamp,
-    ledgers: Shared<HashMap<LedgerId, Shared<LeaderData>>>,
     /// The last one that was made of a leader's disk.
     backup: Option<LeaderData>,
-    pub(super) followers: Vec<Node>,
-    /// Clients go on asking.
-    open: Shared<bool>,
-    pub(super) oracle: Shared<Oracle>,
-    /// What followers' retention removed.
-    pub(super) removed: BTreeSet<RequestId>,
     /// Somebody still knew the users when a leader's disk was lost, every time.
     pub(super) genesis_survives: bool,
 }
 
-pub struct Node {
-    pub(super) machine: Machine,
-    /// Whose tasks it has; none: it is down.
-    runs: Option<Owner>,
-    /// The tasks of one that is going.
-    goes: Option<Owner>,
-    running: Shared<Option<Running>>,
+impl Deref for History {
+    type Target = Crew;
+
+    fn deref(&self) -> &Crew {
+        &self.crew
+    }
+}
+
+impl DerefMut for History {
+    fn deref_mut(&mut self) -> &mut Crew {
+        &mut self.crew
+    }
 }
 
 impl History {
@@ -66,59 +56,39 @@ impl History {
         let kinds = Kinds { loses_power: !is_real && world.chance(300), is_real };
         let disk = Arc::new(Mutex::new(LeaderData::new(&world, world.now(), true, kinds)));
         let ledger = lock(&disk).ledger();
-        let followers = (0..plan.followers).map(|n| Node::new(n, &world, kinds)).collect();
+        let followers: Vec<_> = (0..plan.followers).map(|n| Node::new(n, &world, kinds)).collect();
         let losses = [0, 20, 80, 200];
         let net = Net {
             world: world.clone(),
             up: Arc::default(),
+            away: Arc::default(),
             old: Arc::new(Mutex::new(world.chance(200))),
             cut: Arc::default(),
             loss: Arc::new(Mutex::new(losses[usize::try_from(world.between(0, 4)).expect("small")])),
         };
+        let ups = vec![Arc::clone(&net.up)];
+        let ledgers = HashMap::from([(ledger, Arc::clone(&disk))]);
+        let crew = Crew::new(world.clone(), seed, net, ups, followers, ledgers);
         let mut history = Self {
-            scheduler: Scheduler::new(world.clone(), seed),
-            net,
-            next_owner: 1,
+            crew,
             kinds,
             carries_out: is_real || world.chance(500),
             leader_clock: NodeClock::new(&world),
             leader_up_since: world.now(),
-            ledgers: Arc::new(Mutex::new(HashMap::from([(ledger, Arc::clone(&disk))]))),
             disk,
             backup: None,
-            followers,
-            open: Arc::new(Mutex::new(true)),
-            oracle: Arc::default(),
-            removed: BTreeSet::new(),
             genesis_survives: true,
-            world,
         };
         history.start_leader();
         (0..history.followers.len()).for_each(|n| history.start_follower(n));
         history
     }
 
-    pub fn steps(&self) -> u64 {
-        self.scheduler.steps
-    }
-
-    pub fn trace(&self) -> u64 {
-        self.scheduler.trace()
-    }
-
-    pub fn happened(&self) -> Happened {
-        self.world.all_that_happened()
-    }
-
-    pub fn records(&self) -> u64 {
-        lock(&self.oracle).count()
-    }
-
     /// Everything goes wrong that is planned.
     pub fn trouble(&mut self, plan: &Plan) {
         for (pause, event) in &plan.steps {
             self.apply(*event);
-            self.scheduler.run_until(self.world.now().plus(*pause));
+            self.pass(*pause);
             self.check_always();
         }
     }
@@ -139,7 +109,7 @@ impl History {
         }
         let end = before.plus(CALM);
         while self.world.now() < end {
-            self.scheduler.run_until(self.world.now().plus(HEARTBEAT));
+            self.pass(HEARTBEAT);
             self.check_always();
         }
     }
@@ -169,11 +139,6 @@ impl History {
             // It is up; a database's backup is another story.
             Event::StartLeader | Event::Backup => {}
         }
-    }
-
-    fn owner(&mut self) -> Owner {
-        self.next_owner += 1;
-        self.next_owner
     }
 
     fn kill_leader(&mut self) {
@@ -284,8 +249,7 @@ impl History {
                 let nodes = data.booked.values().map(|record| record.source_node.clone());
                 (data.peers.values().cloned().collect(), nodes.collect())
             };
-            let disk =
-                LeaderDisk { world: world.clone(), owner, data, carries_out, accounts: Arc::default() };
+            let disk = LeaderDisk::alone(world.clone(), owner, data, carries_out);
             let id = "sp-1".parse().expect("a node id");
             let leader = Leader::open(id, instance, HEARTBEAT, disk, kept, clock).await.expect("opens");
             let leader = Arc::new(leader);
@@ -309,7 +273,7 @@ impl History {
         self.world.spawn(owner, work);
         // Until it is up: it reads before it answers.
         while lock(&self.net.up).is_none() {
-            self.scheduler.run_until(self.world.now().plus(Duration::from_millis(10)));
+            self.pass(Duration::from_millis(10));
         }
         self.leader_up_since = self.world.now();
     }
@@ -357,14 +321,6 @@ impl History {
         }
     }
 
-    fn followers_retention(&mut self, n: usize) {
-        let gone = lock(&self.followers[n].machine.disk).remove_before(self.world.now().minus(RETENTION));
-        if !gone.is_empty() {
-            self.world.happened("a follower's retention removed logs");
-            self.removed.extend(gone.iter().map(|record| record.request_id));
-        }
-    }
-
     fn set_clock(&mut self, whose: Option<usize>, seconds: i64) {
         let clock = whose.map_or(&self.leader_clock, |n| &self.followers[n].machine.clock);
         let before = clock.now();
@@ -384,62 +340,5 @@ impl History {
             disk.held.as_ref().is_some_and(|held| held.ledger == ledger)
         };
         self.followers.iter().all(has_met)
-    }
-
-    fn kill_follower(&mut self, n: usize) {
-        let node = &mut self.followers[n];
-        lock(&node.running).take();
-        for owner in [node.runs.take(), node.goes.take()].into_iter().flatten() {
-            self.world.happened("a follower killed");
-            self.scheduler.kill(owner);
-        }
-    }
-
-    fn stop_follower(&mut self, n: usize) {
-        let running = lock(&self.followers[n].running).take();
-        let Some(running) = running else { return };
-        self.kill_follower(n);
-        let owner = self.owner();
-        self.followers[n].goes = Some(owner);
-        self.world.spawn(owner, farewell(self.world.clone(), running));
-    }
-
-    fn start_follower(&mut self, n: usize) {
-        if self.followers[n].runs.is_some() {
-            return;
-        }
-        if let Some(owner) = self.followers[n].goes.take() {
-            self.scheduler.kill(owner);
-        }
-        let owner = self.owner();
-        let node = &mut self.followers[n];
-        node.runs = Some(owner);
-        node.machine.starts();
-        let process = Process {
-            world: self.world.clone(),
-            owner,
-            machine: node.machine.clone(),
-            ledgers: Arc::clone(&self.ledgers),
-            line: Line { net: self.net.clone(), follower: n },
-            open: Arc::clone(&self.open),
-            oracle: Arc::clone(&self.oracle),
-            running: Arc::clone(&node.running),
-        };
-        self.world.spawn(owner, process.run());
-    }
-}
-
-impl Node {
-    fn new(n: usize, world: &World, kinds: Kinds) -> Self {
-        let data = FollowerData {
-            node_id: world.chance(700).then(|| format!("node-{n}").parse().expect("a node id")),
-            past: kinds.loses_power.then(Default::default),
-            real: kinds.is_real.then(|| Arc::new(Real::new())),
-            ..FollowerData::default()
-        };
-        let clock = NodeClock::new(world);
-        let stamps = Arc::new(Mutex::new(Stamps::new(clock.clone())));
-        let machine = Machine { disk: Arc::new(Mutex::new(data)), clock, stamps };
-        Self { machine, runs: None, goes: None, running: Arc::default() }
     }
 }

@@ -9,6 +9,7 @@
 
 mod checks;
 mod clocks;
+mod crew;
 mod dice;
 mod disks;
 mod follower_disk;
@@ -18,6 +19,8 @@ mod plan;
 mod process;
 mod scheduler;
 mod scripted;
+mod shared;
+mod shared_plan;
 mod store;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -108,7 +111,8 @@ fn run(seed: u64, is_real: bool) -> Played {
     let plan = Plan::new(seed, TROUBLE, is_real);
     catch_unwind(AssertUnwindSafe(|| play(seed, &plan, is_real))).unwrap_or_else(|panic| {
         let variable = if is_real { "SPROXY_SIM_STORE_SEED" } else { "SPROXY_SIM_SEED" };
-        let least = least(seed, plan, is_real);
+        let fails = |plan: &Plan| catch_unwind(AssertUnwindSafe(|| play(seed, plan, is_real))).is_err();
+        let least = least(plan, |plan| plan.steps.len(), Plan::without, fails);
         println!("the simulation failed: repeat it with {variable}={seed}");
         println!("with {} followers, this is enough:", least.followers);
         for (pause, event) in &least.steps {
@@ -119,14 +123,18 @@ fn run(seed: u64, is_real: bool) -> Played {
 }
 
 /// Leaves out what can be left out: halves first, single steps last, for so many tries.
-fn least(seed: u64, mut plan: Plan, is_real: bool) -> Plan {
-    let fails = |plan: &Plan| catch_unwind(AssertUnwindSafe(|| play(seed, plan, is_real))).is_err();
-    let (mut size, mut tries) = (plan.steps.len() / 2, 200);
+fn least<P>(
+    mut plan: P,
+    steps: impl Fn(&P) -> usize,
+    without: impl Fn(&P, usize, usize) -> P,
+    fails: impl Fn(&P) -> bool,
+) -> P {
+    let (mut size, mut tries) = (steps(&plan) / 2, 200);
     while size > 0 {
         let mut at = 0;
-        while at < plan.steps.len() && tries > 0 {
+        while at < steps(&plan) && tries > 0 {
             tries -= 1;
-            let shorter = plan.without(at, at + size);
+            let shorter = without(&plan, at, at + size);
             if fails(&shorter) {
                 plan = shorter;
             } else {
@@ -142,8 +150,12 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// Plays seeds on all processors; the first that fails ends it.
 fn run_all(seeds: &[u64], is_real: bool) -> Played {
+    run_seeds(seeds, |seed| run(seed, is_real))
+}
+
+/// Plays seeds on all processors; the first that fails ends it.
+fn run_seeds(seeds: &[u64], run: impl Fn(u64) -> Played + Sync) -> Played {
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -152,7 +164,7 @@ fn run_all(seeds: &[u64], is_real: bool) -> Played {
             while let Some(seed) =
                 seeds.get(usize::try_from(next.fetch_add(1, Ordering::SeqCst)).expect("small"))
             {
-                sum = sum.add(run(*seed, is_real));
+                sum = sum.add(run(*seed));
             }
             sum
         };

@@ -11,6 +11,8 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, Either, select};
 use sproxy::cluster::follower::client::call_error;
 use sproxy::cluster::follower::leader_client::{LeaderClient, LeaderError};
+use sproxy::cluster::follower::leaders::{Call, Leaders};
+use sproxy::cluster::follower::push::Session;
 use sproxy::cluster::leader::Leader;
 use sproxy::cluster::replication::snapshot::{
     SnapshotReader, SnapshotWriter, delta_to_wire, snapshot_to_wire,
@@ -38,6 +40,8 @@ pub struct Net {
     pub up: Up,
     /// Followers whose link is cut.
     pub cut: Shared<BTreeSet<usize>>,
+    /// Links of one follower to one leader that are cut.
+    pub away: Shared<BTreeSet<(usize, usize)>>,
     /// How many calls and answers of a thousand get lost, and how many calls arrive twice. At 0 nothing is late either.
     pub loss: Shared<u64>,
     /// The leader is of a version that does not count batches.
@@ -50,11 +54,60 @@ impl Net {
     }
 }
 
-/// One follower's line.
+/// One follower's line to a leader.
 #[derive(Clone)]
 pub struct Line {
     pub net: Net,
     pub follower: usize,
+    pub leader: usize,
+    pub up: Up,
+}
+
+/// One follower's lines to all leaders: it keeps to one, and goes on to the next where that fails.
+#[derive(Clone)]
+pub struct Lines {
+    lines: Vec<Line>,
+    at: Shared<usize>,
+}
+
+impl Lines {
+    pub fn new(lines: Vec<Line>) -> Self {
+        Self { lines, at: Arc::default() }
+    }
+
+    /// The one that is kept to.
+    pub fn present(&self) -> &Line {
+        &self.lines[*lock(&self.at) % self.lines.len()]
+    }
+
+    pub fn next(&self) {
+        *lock(&self.at) += 1;
+    }
+}
+
+impl Leaders for Lines {
+    type Client = Line;
+
+    fn in_turn(&self) -> Vec<Line> {
+        let mut lines = self.lines.clone();
+        lines.rotate_left(*lock(&self.at) % self.lines.len());
+        lines
+    }
+
+    fn follow(&self, leader: &Line, _: &Session) {
+        if *lock(&self.at) % self.lines.len() != leader.leader {
+            leader.net.world.happened("a follower goes on to another leader");
+            *lock(&self.at) = leader.leader;
+        }
+    }
+
+    fn note_failure(&self, leader: &Line, _: Call, error: &LeaderError) -> bool {
+        if self.lines.len() == 1 || !matches!(error, LeaderError::Unavailable(_)) {
+            return false;
+        }
+        *lock(&self.at) = leader.leader + 1;
+        true
+    }
 }
 
 type Handler<Q, A> = fn(Arc<Leader<LeaderDisk>>, Q) -> BoxFuture<'static, Result<A, Failure>>;
@@ -99,7 +152,7 @@ impl Line {
         A: Send + 'static,
     {
         self.delay().await;
-        let up = lock(&self.net.up).clone();
+        let up = lock(&self.up).clone();
         let Some((owner, leader)) = up.filter(|_| !self.is_cut()) else { return };
         let world = self.net.world.clone();
         world.spawn(owner, async move {
@@ -154,6 +207,7 @@ impl Line {
 
     fn is_cut(&self) -> bool {
         lock(&self.net.cut).contains(&self.follower)
+            || lock(&self.net.away).contains(&(self.follower, self.leader))
     }
 
     /// What the leader would tell a watcher now.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select;
-use sproxy::cluster::follower::Follower;
 use sproxy::cluster::follower::leader_client::LeaderClient as _;
+use sproxy::cluster::follower::{Connected, Follower};
 use sproxy::cluster::registration::Registration;
 use sproxy::domain::ids::{GroupId, InstanceId, LedgerId, NodeId, RequestId, UserId};
 use sproxy::domain::provider::Provider;
@@ -19,13 +19,13 @@ use super::clocks::{NodeClock, Stamps};
 use super::disks::{LeaderData, Shared, lock};
 use super::follower_disk::{FollowerData, FollowerDisk};
 use super::history::HEARTBEAT;
-use super::net::Line;
+use super::net::Lines;
 use super::scheduler::{Owner, World};
 
 /// How long a follower that goes may take for its last push and its farewell.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub type Running = Arc<Follower<FollowerDisk, Line>>;
+pub type Running = Arc<Follower<FollowerDisk, Lines>>;
 
 /// A machine: what outlives the processes on it.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ pub struct Process {
     pub owner: Owner,
     pub machine: Machine,
     pub ledgers: Shared<HashMap<LedgerId, Shared<LeaderData>>>,
-    pub line: Line,
+    pub lines: Lines,
     pub open: Shared<bool>,
     pub oracle: Shared<Oracle>,
     /// Set once it has a name and works.
@@ -65,8 +65,11 @@ impl Process {
                 advertise_url: self.addr(),
                 ..v1::RegisterRequest::default()
             };
-            if let Ok(answer) = self.line.register(nameless).await {
-                lock(&self.machine.disk).node_id = Some(answer.node_id.parse().expect("a node id"));
+            match self.lines.present().register(nameless).await {
+                Ok(answer) => {
+                    lock(&self.machine.disk).node_id = Some(answer.node_id.parse().expect("a node id"));
+                }
+                Err(_) => self.lines.next(),
             }
             self.world.sleep_millis(100, 3_000).await;
         }
@@ -87,7 +90,7 @@ impl Process {
     }
 
     fn addr(&self) -> String {
-        format!("http://node-{}", self.line.follower)
+        format!("http://node-{}", self.lines.present().follower)
     }
 
     fn identity(&self, instance: InstanceId, former: Vec<InstanceId>) -> Registration {
@@ -111,7 +114,7 @@ impl Process {
             stamps: Arc::clone(&self.machine.stamps),
             ledgers: Arc::clone(&self.ledgers),
         };
-        Arc::new(Follower::new(identity, disk, self.line.clone(), 4))
+        Arc::new(Follower::new(identity, disk, self.lines.clone(), 4))
     }
 
     /// Answers clients and books what they used.
@@ -161,9 +164,9 @@ impl Process {
     async fn watch(self, follower: Running) {
         loop {
             self.world.sleep_millis(200, 4_000).await;
-            let Some(session) = follower.session() else { continue };
+            let Some(Connected { session, leader, .. }) = follower.connected() else { continue };
             let Ok(request) = follower.watch_request(&session).await else { continue };
-            for update in self.line.watch(request).await.unwrap_or_default() {
+            for update in leader.watch(request).await.unwrap_or_default() {
                 if follower.apply(update).await.is_err() {
                     break;
                 }

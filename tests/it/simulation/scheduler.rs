@@ -1,6 +1,6 @@
 //! The simulation's world clock, its dice and its scheduler: one thread, no real time, the same steps for the same seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -140,6 +140,10 @@ pub struct Scheduler {
     ready: Arc<Mutex<Vec<u64>>>,
     next_task: u64,
     order: Order,
+    /// Those whose tasks stand still: stopped processes, to go on later.
+    stopped: BTreeSet<Owner>,
+    /// Their tasks that could go on.
+    waiting: Vec<u64>,
     /// Apart from the world's dice: who goes first changes nothing of what happens to calls.
     dice: Dice,
     pub steps: u64,
@@ -183,6 +187,8 @@ impl Scheduler {
             ready: Arc::default(),
             next_task: 0,
             order,
+            stopped: BTreeSet::new(),
+            waiting: Vec::new(),
             dice,
             steps: 0,
             trace: 0,
@@ -202,6 +208,18 @@ impl Scheduler {
     pub fn kill(&mut self, owner: Owner) {
         self.take_born();
         self.tasks.retain(|_, task| task.owner != owner);
+    }
+
+    /// Everything that belongs to `owner` stands still, as by `kill -STOP`.
+    pub fn stop(&mut self, owner: Owner) {
+        self.stopped.insert(owner);
+    }
+
+    /// And goes on.
+    pub fn resume(&mut self, owner: Owner) {
+        self.stopped.remove(&owner);
+        // Those that still stand still are put aside again.
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.waiting);
     }
 
     /// Lets time pass until `until`.
@@ -243,6 +261,13 @@ impl Scheduler {
 
     fn next(&mut self) -> Option<u64> {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_stopped =
+            |task: &u64| self.tasks.get(task).is_some_and(|task| self.stopped.contains(&task.owner));
+        if !self.stopped.is_empty() && ready.iter().any(is_stopped) {
+            let (later, now) = ready.drain(..).partition(is_stopped);
+            *ready = now;
+            self.waiting.extend::<Vec<u64>>(later);
+        }
         if ready.is_empty() {
             return None;
         }

@@ -9,13 +9,19 @@ use super::scheduler::Happened;
 
 /// With how many dice each is played.
 const DICE: u64 = 60;
+/// Where what is meant needs a call that comes late, in a registration that lasts.
+const MANY_DICE: u64 = 300;
 
 /// Seconds that pass after an event. What was meant has to happen with some of the dice at least.
 fn tell(followers: usize, steps: &[(u64, Event)], meant: &[&str]) {
+    tell_with(DICE, followers, steps, meant);
+}
+
+fn tell_with(dice: u64, followers: usize, steps: &[(u64, Event)], meant: &[&str]) {
     let steps = steps.iter().map(|(pause, event)| (Duration::from_secs(*pause), *event)).collect();
     let plan = Plan { followers, steps };
     let mut happened = Happened::new();
-    for seed in 0..DICE {
+    for seed in 0..dice {
         println!("with the dice of seed {seed}");
         for (kind, count) in play(seed, &plan, false).happened {
             *happened.entry(kind).or_default() += count;
@@ -50,7 +56,7 @@ fn a_leader_that_ran_empty_and_has_its_backup_back_knows_what_it_had_removed() {
 fn a_late_copy_of_a_push_finds_that_its_rows_have_gone() {
     let mut steps = vec![(60, WAIT), (2, Event::LoseLeadersDisk)];
     steps.extend([(3, Event::LeaderRetention); 10]);
-    tell(3, &steps, &["a call late", "pushed below the floor"]);
+    tell_with(MANY_DICE, 3, &steps, &["a call late", "pushed below the floor"]);
 }
 
 /// Its disk has lost what the leader acknowledged, and the leader has believed its word that nothing is owed.

@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 
 use sproxy::cluster::follower::push::SyncCursor;
 use sproxy::domain::clock::Timestamp;
-use sproxy::domain::fence::Fence;
-use sproxy::domain::ids::{LedgerId, NodeId, RequestId};
+use sproxy::domain::fence::{BatchesHeld, Fence, KnownSession};
+use sproxy::domain::ids::{LedgerId, NodeId, RequestId, SessionId};
 use sproxy::domain::peer::{Peer, PeerStatus};
 use sproxy::domain::quota::Used;
 use sproxy::domain::usage::UsageRecord;
@@ -69,12 +69,21 @@ impl Real {
     }
 
     /// A leader's intake.
-    pub fn insert_pushed_batch(&self, node: &NodeId, records: &[UsageRecord]) -> InsertedBatch {
-        Self::does(self.usage().insert_pushed_batch(&Arc::new(records.to_vec()), node, &Fence::default()))
+    pub fn insert_pushed_batch(
+        &self,
+        node: &NodeId,
+        records: &[UsageRecord],
+        fence: &Fence,
+    ) -> InsertedBatch {
+        Self::does(self.usage().insert_pushed_batch(&Arc::new(records.to_vec()), node, fence))
     }
 
-    pub fn batches_taken(&self, node: &NodeId) -> u64 {
-        Self::does(self.usage().batches_taken(node))
+    pub fn batches_held(&self, node: &NodeId) -> BatchesHeld {
+        Self::does(self.usage().batches_held(node))
+    }
+
+    pub fn begin_session(&self, node: &NodeId, new: SessionId, known: &[KnownSession]) -> u64 {
+        Self::does(self.usage().begin_session(node, new, known))
     }
 
     pub fn used_by(&self, node: &NodeId, as_of: Timestamp) -> (BTreeMap<String, Used>, u64) {

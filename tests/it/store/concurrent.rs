@@ -85,6 +85,8 @@ async fn signs_of_life_of_the_same_peers_never_block_each_other_for_good() {
             unsynced: Some(round as u64),
             synced_through: None,
             sync_point_invalid: false,
+            last_batch: 0,
+            session: None,
         };
         let statuses: Vec<PeerStatus> = peers.iter().map(status).collect();
         let turned: Vec<PeerStatus> = peers.iter().rev().map(status).collect();

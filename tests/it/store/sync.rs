@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sproxy::domain::clock::Timestamp;
-use sproxy::domain::fence::Fence;
-use sproxy::domain::ids::RequestId;
+use sproxy::domain::fence::{BatchesHeld, Fence, KnownSession};
+use sproxy::domain::ids::{RequestId, SessionId};
 use sproxy::domain::peer::Peer;
 use sproxy::domain::summary::StatsBy;
 use sproxy::domain::usage::{UsageFilter, UsageRecord};
@@ -185,7 +185,7 @@ on_both! {
         let usage = UsageRepo::on(&db.store);
         let (records, two) = (series(4), node("sp-2"));
         let take = async |n: usize, told: u64, given: u64| {
-            let fence = Fence::new(told, Arc::new(AtomicU64::new(given)));
+            let fence = Fence::new(told, None, Arc::new(AtomicU64::new(given)));
             let part = Arc::new(records[n..=n].to_vec());
             match usage.insert_pushed_batch(&part, &two, &fence).await {
                 Ok(inserted) => Ok(inserted.number.expect("a number")),
@@ -202,6 +202,46 @@ on_both! {
         let all = usage.query(&UsageFilter::default(), 100, None).await.expect("a page").items;
         assert_eq!(all.len(), 3, "nothing of what was refused");
         assert_eq!(usage.batches_taken(&two).await.expect("a count"), 3);
+    }
+
+    /// Another leader has taken it over meanwhile, or the database has fallen back to before it did.
+    async fn batches_are_taken_of_a_nodes_last_registration_alone(db: TestDatabase) {
+        let usage = UsageRepo::on(&db.store);
+        let (records, two) = (series(6), node("sp-2"));
+        let ids: Vec<SessionId> = (0..4).map(|_| SessionId::new()).collect();
+        let take = async |n: usize, told: u64, session: Option<SessionId>| {
+            let fence = Fence::new(told, session, Arc::default());
+            let part = Arc::new(records[n..=n].to_vec());
+            match usage.insert_pushed_batch(&part, &two, &fence).await {
+                Ok(inserted) => Some(inserted.number.expect("a number")),
+                Err(Error::SessionOver) => None,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let known = |of: &[(usize, u64)]| -> Vec<KnownSession> {
+            of.iter().map(|(at, after)| KnownSession { id: ids[*at], after: *after }).collect()
+        };
+        let begin = async |at: usize, of: &[(usize, u64)]| {
+            usage.begin_session(&two, ids[at], &known(of)).await.expect("begun")
+        };
+        assert_eq!(take(0, 0, Some(ids[0])).await, None, "it has never heard of the node");
+        assert_eq!(begin(0, &[]).await, 0);
+        assert_eq!(take(0, 0, Some(ids[0])).await, Some(1));
+        assert_eq!(begin(1, &[(0, 0)]).await, 1, "everything is there");
+        assert_eq!(take(1, 0, Some(ids[0])).await, None, "on its way at another leader");
+        assert_eq!(take(1, 1, Some(ids[1])).await, Some(2));
+        assert_eq!(take(2, 2, None).await, Some(3), "an older sproxy names none");
+        let held = usage.batches_held(&two).await.expect("a count");
+        assert_eq!(held, BatchesHeld { taken: 3, session: Some(ids[1]) });
+        assert_eq!(usage.all_batches_held().await.expect("counts"), [(two.clone(), held)]);
+        // The node was acknowledged two batches, and two more in a registration that this database does not have.
+        let remembered = [(0, 0), (1, 1), (2, 2)];
+        assert_eq!(begin(3, &remembered).await, 2, "the third is not the one that was acknowledged");
+        assert_eq!(begin(3, &remembered).await, 2, "the answer may have been lost");
+        assert_eq!(take(3, 2, Some(ids[3])).await, Some(4), "and no number is given twice");
+        assert_eq!(begin(0, &[(0, 0), (1, 1), (2, 2), (3, 2)]).await, 4, "it has pushed since");
+        let all = usage.query(&UsageFilter::default(), 100, None).await.expect("a page").items;
+        assert_eq!(all.len(), 4, "nothing of what was refused");
     }
 
     async fn retention_removes_old_synced_logs_and_keeps_the_sums(db: TestDatabase) {

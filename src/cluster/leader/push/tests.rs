@@ -17,7 +17,8 @@ use crate::cluster::replication::adoption::Provenance;
 use crate::cluster::replication::state::{Ancestor, State, StateVersion};
 use crate::cluster::usage::per_node::NodeUse;
 use crate::domain::clock::{Clock, ManualClock, Timestamp};
-use crate::domain::ids::{InstanceId, LedgerId, RequestId, UserId};
+use crate::domain::fence::{BatchesHeld, KnownSession};
+use crate::domain::ids::{InstanceId, LedgerId, RequestId, SessionId, UserId};
 use crate::domain::peer::Peer;
 use crate::domain::peer::PeerStatus;
 use crate::domain::usage::{Outcome, TokenSource, Tokens};
@@ -91,6 +92,19 @@ impl LeaderStore for MemoryStore {
         Ok(*self.batches.lock())
     }
 
+    async fn batches_held(&self, node: &NodeId) -> Result<BatchesHeld, Failure> {
+        Ok(BatchesHeld { taken: self.batches_taken(node).await?, session: None })
+    }
+
+    async fn begin_session(
+        &self,
+        node: &NodeId,
+        _new: SessionId,
+        _known: &[KnownSession],
+    ) -> Result<u64, Failure> {
+        self.batches_taken(node).await
+    }
+
     async fn next_node_number(&self, above: u64) -> Result<u64, Failure> {
         Ok(above + 1)
     }
@@ -98,9 +112,9 @@ impl LeaderStore for MemoryStore {
     async fn change_peer(
         &self,
         _id: NodeId,
-        rule: impl Fn(Option<Peer>) -> Result<Option<Peer>, Error> + Send + Sync + 'static,
+        rule: impl Fn(Option<Peer>, BatchesHeld) -> Result<Option<Peer>, Error> + Send + Sync + 'static,
     ) -> Result<Option<Peer>, Failure> {
-        Ok(rule(None)?)
+        Ok(rule(None, BatchesHeld::default())?)
     }
 
     async fn update_peers(&self, _heard: Vec<PeerStatus>, _silent: Vec<Peer>) -> Result<Vec<Peer>, Failure> {
