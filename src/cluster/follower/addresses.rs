@@ -164,6 +164,8 @@ impl Addresses {
             None => term > 0,
             Some(known) if (term, ledger) == (known.term, known.ledger) => true,
             Some(known) if (term, ledger) > (known.term, known.ledger) => true,
+            // One of those that share its database, since that was moved to PostgreSQL: they have no term.
+            Some(known) if ledger == known.ledger => false,
             // It has lost its disk.
             Some(known) if known.leads_at == *url => false,
             Some(known) => {

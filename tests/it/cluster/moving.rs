@@ -214,6 +214,53 @@ async fn what_cannot_be_moved_is_refused_with_what_to_do() {
     ready(&one).await;
 }
 
+/// Leaders that share its ledger know nothing of terms; they are followed all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_promoted_moves_too_and_more_may_lead_beside_it() {
+    let Some(server) = Postgres::shared() else { return };
+    let (mock, url) = (Mock::start().await, server.new_database());
+    let mut one = leader(&mock).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = format!("listen = \"{free}\"");
+    let two = super::follower_setup(&mock, &one).section("node", "id = \"sp-2\"").section("cluster", &listen);
+    let mut two = two.start().await;
+    let three = follower(&mock, &one, "sp-3").await;
+    let key = one.user_with_key("alice").await;
+    for node in [&two, &three] {
+        until("the key holds", async || (ask(node, &key).await.status == 200).then_some(())).await;
+    }
+    booked(&one, 2).await;
+    one.kill().await;
+    two.post("/admin/v1/promote?force=true", Value::Null).await;
+    until("it leads", async || {
+        let asked = two.http.get(two.url("/admin/v1/leadership")).bearer_auth(two.admin_token());
+        let said: Value = asked.send().await.ok()?.json().await.ok()?;
+        (said["leads"] == json!(true)).then_some(())
+    })
+    .await;
+    booked(&two, 2).await;
+    stop(&mut two).await;
+    migrate(&two, &["--to", &url]).await.refused(&["promoted", "no cluster.leader"]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut command = Command::new(SPROXY);
+    command.args(["migrate", "--json", "--to", &url, "--data-dir"]).arg(two.data_dir());
+    ended(command.current_dir(elsewhere.path()).kill_on_drop(true)).await.moved();
+    two.set("cluster", &format!("{}\n{listen}", super::PACE));
+    two.set("store", &format!("url = \"{url}\""));
+    two.restart().await;
+    ready(&two).await;
+    assert_eq!(ask(&three, &key).await.status, 200);
+    booked(&two, 3).await;
+    let four = super::leader_setup(&mock).section("store", &format!("url = \"{url}\"")).start().await;
+    ready(&four).await;
+    let at = format!("http://{}", four.grpc.unwrap());
+    until("the follower knows the other", async || three.log().contains(&at).then_some(())).await;
+    two.kill().await;
+    assert_eq!(ask(&three, &key).await.status, 200);
+    booked(&four, 4).await;
+    assert_eq!(ids(&four).await.len(), 4);
+}
+
 /// Logs of the leader in the middle of which the copy is held.
 const LOGS: usize = 5_000;
 
