@@ -71,6 +71,8 @@ impl Announcer {
                 return;
             }
         }
+        // Superseded: the node is about to begin anew.
+        stop.cancelled().await;
     }
 
     /// Tells a node, and takes note of what it knows.

@@ -23,7 +23,8 @@ async fn candidate(mock: &Mock, leader: &Node, id: &str) -> Node {
     let listen = format!("listen = \"127.0.0.1:{}\"", free_port());
     let setup =
         follower_setup(mock, leader).section("node", &format!("id = \"{id}\"")).section("cluster", &listen);
-    let node = setup.start().await;
+    // Longer than a leader takes to notice that it was superseded.
+    let node = setup.section("http", "shutdown_delay = \"2s\"").start().await;
     ready(&node).await;
     node
 }
