@@ -207,3 +207,35 @@ fn an_earlier_process_is_believed_if_it_followed_some_of_the_same() {
     elsewhere.restore(before(&["a", "b"], minute), NOW);
     assert_eq!(elsewhere.all(), urls(&["d"]), "moved to another cluster");
 }
+
+#[test]
+fn of_promoted_leaders_the_one_of_the_highest_term_is_followed() {
+    let promoted = |name: &str, term: u64, held: u128, at: &str| Leadership {
+        term,
+        ledger: ledger(held),
+        node: node(name),
+        leads_at: url(at),
+    };
+    let mut addresses = Addresses::new(vec![url("a")]);
+    assert_eq!(addresses.check_term(&url("a"), 0, ledger(1), NOW), Term::Unknown, "nobody was promoted");
+    assert_eq!(addresses.check_term(&url("b"), 1, ledger(2), NOW), Term::Promoted);
+    let by = promoted("sp-2", 3, 5, "b");
+    addresses.prefer(by.clone());
+    assert_eq!(addresses.in_turn(NOW), [url("b"), url("a")], "first, though nobody has configured it");
+    addresses.check(&url("a"), (node("sp-1"), ledger(1)), None, NOW).expect("nothing was pushed yet");
+    let (known, soon) = (Some(ledger(1)), NOW + REST / 2);
+    addresses.check(&url("b"), (node("sp-2"), ledger(5)), known, soon).expect("it was promoted");
+    for (at, term, held, expected) in [
+        ("a", 0, 1, Term::Superseded(by.clone())),
+        ("a", 2, 9, Term::Superseded(by.clone())),
+        ("a", 3, 4, Term::Superseded(by.clone())),
+        ("a", 3, 5, Term::Promoted),
+        ("a", 3, 6, Term::Promoted),
+        ("a", 4, 1, Term::Promoted),
+        // It has lost its disk.
+        ("b", 0, 7, Term::Unknown),
+    ] {
+        assert_eq!(addresses.check_term(&url(at), term, ledger(held), NOW), expected, "{at} {term} {held}");
+    }
+    assert_eq!(addresses.in_turn(soon), [url("b")], "one that was superseded rests");
+}
