@@ -90,6 +90,12 @@ pub enum Error {
     File { path: String, reason: std::io::Error },
 }
 
+impl store::RolledBack for Error {
+    fn is_rolled_back(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_rolled_back())
+    }
+}
+
 impl From<password::Error> for Error {
     fn from(error: password::Error) -> Self {
         match error {

@@ -10,7 +10,7 @@ use crate::accounts::{Accounts, Change, names};
 use crate::domain::group::{Group, Limits};
 use crate::domain::ids::GroupId;
 use crate::domain::user::User;
-use crate::store::{Executor, GroupRepo, UserRepo};
+use crate::store::{Executor, GroupRepo, UserRepo, retried};
 
 /// A group to be created.
 #[derive(Clone, Debug, Default)]
@@ -44,10 +44,14 @@ impl Accounts {
     pub async fn create_group(&self, actor: &Actor, new: NewGroup) -> Result<Group, Error> {
         names::check("group", &new.name)?;
         let limits = new.limits.apply(&Limits::default())?;
+        retried(|| self.create_group_once(actor, new.name.clone(), limits.clone())).await
+    }
+
+    async fn create_group_once(&self, actor: &Actor, name: String, limits: Limits) -> Result<Group, Error> {
         let change = self.change().await?;
-        change.refuse_taken_group(&new.name).await?;
+        change.refuse_taken_group(&name).await?;
         let (created_at, updated_at) = (change.now, change.now);
-        let group = Group { id: GroupId::new(), name: new.name, limits, created_at, updated_at };
+        let group = Group { id: GroupId::new(), name, limits, created_at, updated_at };
         GroupRepo::on(&change.tx).create(&group).await?;
         change.audit(actor, "group.create", subject(&group), Value::Null, of_group(&group)).await?;
         change.commit(group, Directory::put_group).await
@@ -66,6 +70,15 @@ impl Accounts {
         if let Some(name) = &wanted.name {
             names::check("group", name)?;
         }
+        retried(|| self.change_group_once(actor, named, wanted.clone())).await
+    }
+
+    async fn change_group_once(
+        &self,
+        actor: &Actor,
+        named: &str,
+        wanted: GroupChange,
+    ) -> Result<Group, Error> {
         let change = self.change().await?;
         let before = change.group(named).await?;
         let mut after = Group { updated_at: change.now, ..before.clone() };
@@ -84,6 +97,15 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Conflict`] while it has members.
     pub async fn remove_group(&self, actor: &Actor, named: &str, force: bool) -> Result<RemovedGroup, Error> {
+        retried(|| self.remove_group_once(actor, named, force)).await
+    }
+
+    async fn remove_group_once(
+        &self,
+        actor: &Actor,
+        named: &str,
+        force: bool,
+    ) -> Result<RemovedGroup, Error> {
         let change = self.change().await?;
         let group = change.group(named).await?;
         let members = UserRepo::on(&change.tx).list_by_group(group.id).await?;

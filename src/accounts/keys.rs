@@ -11,7 +11,7 @@ use crate::crypto::api_key;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{KeyId, UserId};
 use crate::domain::user::{ApiKey, User};
-use crate::store::{ApiKeyRepo, UserRepo};
+use crate::store::{ApiKeyRepo, UserRepo, retried};
 
 /// The most keys of one user.
 const KEYS_MAX: u64 = 1_000;
@@ -43,6 +43,10 @@ impl Accounts {
     /// the user has as many keys as a user may have.
     pub async fn create_key(&self, actor: &Actor, owner: &str, new: NewKey) -> Result<CreatedKey, Error> {
         names::check_label(&new.name)?;
+        retried(|| self.create_key_once(actor, owner, new.clone())).await
+    }
+
+    async fn create_key_once(&self, actor: &Actor, owner: &str, new: NewKey) -> Result<CreatedKey, Error> {
         let generated = api_key::generate()?;
         let change = self.change().await?;
         if new.expires_at.is_some_and(|at| at <= change.now) {
@@ -78,14 +82,23 @@ impl Accounts {
     pub async fn revoke_key(&self, actor: &Actor, id: &str, owner: Option<UserId>) -> Result<(), Error> {
         let missing = || Error::NotFound { what: "key", name: id.to_owned() };
         let id: KeyId = id.parse().map_err(|_| missing())?;
+        let revoked = retried(|| self.revoke_key_once(actor, id, owner)).await?;
+        revoked.then_some(()).ok_or_else(missing)
+    }
+
+    /// False: there is no such key.
+    async fn revoke_key_once(&self, actor: &Actor, id: KeyId, owner: Option<UserId>) -> Result<bool, Error> {
         let change = self.change().await?;
         let key = ApiKeyRepo::on(&change.tx).get_by_id(id).await?;
-        let key = key.filter(|key| owner.is_none_or(|owner| key.user_id == owner)).ok_or_else(missing)?;
+        let Some(key) = key.filter(|key| owner.is_none_or(|owner| key.user_id == owner)) else {
+            return Ok(false);
+        };
         let owner = UserRepo::on(&change.tx).get_by_id(key.user_id).await?.map(|user| user.name);
         ApiKeyRepo::on(&change.tx).delete(id).await?;
         let was = of_key(&key, owner.as_deref().unwrap_or_default());
         change.audit(actor, "key.revoke", subject(&key), was, Value::Null).await?;
-        change.commit(id, |directory, id| directory.remove_key(*id)).await.map(drop)
+        change.commit(id, |directory, id| directory.remove_key(*id)).await?;
+        Ok(true)
     }
 }
 

@@ -194,8 +194,8 @@ impl Accounts {
             return Err(Error::NotLeader);
         }
         let lock = self.hold().await;
-        let tx = self.inner.store.begin().await?;
-        let (version, known) = (tx.lock_state().await?, *self.inner.version.borrow());
+        let (tx, version) = self.inner.store.begin_locked().await?;
+        let known = *self.inner.version.borrow();
         if version < known {
             // It is compared and mended as soon as the version is looked at.
             self.inner.version.send_modify(|_| ());

@@ -24,7 +24,9 @@ use crate::domain::clock::SKEW_MAX;
 use crate::domain::ids::{Jti, UserId};
 use crate::domain::share::client_prefix;
 use crate::domain::user::User;
-use crate::store::{EndedSession, EndedSessionRepo, Executor, RefreshToken, RefreshTokenRepo, UserRepo};
+use crate::store::{
+    EndedSession, EndedSessionRepo, Executor, RefreshToken, RefreshTokenRepo, UserRepo, retried,
+};
 
 const REFRESH_PREFIX: &str = "sp-rt-";
 
@@ -75,8 +77,12 @@ impl Accounts {
             return Err(Error::WrongLogin);
         };
         self.inner.login_throttle.lock().succeeded(name, from, now);
-        let change = self.change().await?;
-        detached(async move { change.begin_session(&user).await }).await
+        let user = &user;
+        retried(|| async move {
+            let (change, user) = (self.change().await?, user.clone());
+            detached(async move { change.begin_session(&user).await }).await
+        })
+        .await
     }
 
     /// Continues a session: the refresh token is spent, and two new tokens take its place.
@@ -90,9 +96,11 @@ impl Accounts {
         }
         // Nobody waits for those who have none.
         known(&self.inner.store, refresh_token).await?;
-        let token = refresh_token.to_owned();
-        let change = self.change().await?;
-        detached(async move { change.exchange(&token).await }).await
+        retried(|| async {
+            let (change, token) = (self.change().await?, refresh_token.to_owned());
+            detached(async move { change.exchange(&token).await }).await
+        })
+        .await
     }
 
     /// Ends a session: its refresh token is refused, and its access tokens, here at once and on every other node as soon as
@@ -107,9 +115,13 @@ impl Accounts {
         }
         match known(&self.inner.store, refresh_token).await {
             Ok(known) => {
-                let change = self.change().await?;
-                let session = known.family;
-                detached(async move { change.end_session(&known).await }).await.map(|_| Some(session))
+                let known = &known;
+                retried(|| async move {
+                    let (change, known) = (self.change().await?, known.clone());
+                    detached(async move { change.end_session(&known).await }).await
+                })
+                .await?;
+                Ok(Some(known.family))
             }
             Err(Error::WrongRefreshToken) => Ok(None),
             Err(error) => Err(error),
@@ -122,12 +134,12 @@ impl Accounts {
         let until = self.now().plus(self.inner.settings.access_token_ttl);
         let ended = EndedSession { session, until };
         self.inner.authenticator.end_sessions(&[ended]);
-        let kept = async {
+        let keep = || async {
             let tx = self.inner.store.begin().await?;
             EndedSessionRepo::on(&tx).add_of_another(&[ended]).await?;
             tx.commit().await
         };
-        if let Err(error) = kept.await {
+        if let Err(error) = retried(keep).await {
             tracing::warn!(%error, "the end of a session is not written down: it is known until this node restarts");
         }
     }

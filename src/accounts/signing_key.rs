@@ -24,7 +24,7 @@ use crate::domain::clock::{SKEW_MAX, Timestamp};
 use crate::domain::ids::NodeId;
 use crate::store::{
     EndedSession, EndedSessionRepo, MetaKey, MetaRepo, PeerRepo, RefreshTokenRepo, Retire, TokenKey,
-    TokenKeyRepo, Tx,
+    TokenKeyRepo, Tx, retried,
 };
 
 /// The file of the signing key, in the data directory.
@@ -66,12 +66,15 @@ impl Accounts {
     /// [`Error::SigningKeyFile`] when what is there is no key, [`Error::File`] when it can neither be read nor written, and
     /// the database's.
     pub async fn open_signing_key(&self, data_dir: &Path, node: &NodeId) -> Result<(), Error> {
+        retried(|| self.open_signing_key_once(data_dir, node)).await
+    }
+
+    async fn open_signing_key_once(&self, data_dir: &Path, node: &NodeId) -> Result<(), Error> {
         let place = KeyPlace { path: data_dir.join(SIGNING_KEY_FILE), node: node.clone() };
         let mut signing = self.inner.signing.lock().await;
         let _changing = self.hold().await;
         let mut key = read(&place.path)?;
-        let tx = self.inner.store.begin().await?;
-        tx.lock_state().await?;
+        let (tx, _) = self.inner.store.begin_locked().await?;
         let of_database = key_of_database(&tx).await?;
         if key.is_none()
             && let Some(moved) = &of_database
@@ -135,33 +138,43 @@ impl Accounts {
         let new = Signer::new(&private)?;
         let (public, node) = (new.public(), &place.node);
 
-        let change = self.change().await?;
-        TokenKeyRepo::on(&change.tx).register(&public.0, node, change.now).await?;
         let detail = |key: PublicKey| json!({"id": key.kid(), "fingerprint": key.fingerprint()});
         let action = if at_once { "signing_key.replace" } else { "signing_key.rotate" };
-        change
-            .audit(actor, action, format!("signing key of {node}"), detail(old.public()), detail(public))
-            .await?;
-        change.commit_keys(Some(public)).await?;
+        let (before, after) = (detail(old.public()), detail(public));
+        retried(|| async {
+            let change = self.change().await?;
+            TokenKeyRepo::on(&change.tx).register(&public.0, node, change.now).await?;
+            let subject = format!("signing key of {node}");
+            change.audit(actor, action, subject, before.clone(), after.clone()).await?;
+            change.commit_keys(Some(public)).await
+        })
+        .await?;
         if !at_once {
             sleep(self.inner.settings.key_announcement).await;
         }
         if let Err(error) = write(&place.path, &private) {
-            let change = self.change().await?;
-            TokenKeyRepo::on(&change.tx).retire(Retire::Others(node, &old.public().0), change.now).await?;
-            change.commit_keys(None).await?;
+            let retire = || async {
+                let change = self.change().await?;
+                let others = Retire::Others(node, &old.public().0);
+                TokenKeyRepo::on(&change.tx).retire(others, change.now).await?;
+                change.commit_keys(None).await
+            };
+            retried(retire).await?;
             return Err(error);
         }
         self.inner.signer.store(Some(Arc::new(new)));
 
-        let change = self.change().await?;
-        let keys = TokenKeyRepo::on(&change.tx);
-        keys.retire(Retire::Others(node, &public.0), change.now).await?;
-        if at_once {
-            keys.remove_retired(Some(node), change.now.plus(Duration::from_micros(1))).await?;
-        }
-        let now = change.now;
-        change.commit_keys(None).await?;
+        let retire = || async {
+            let change = self.change().await?;
+            let (keys, now) = (TokenKeyRepo::on(&change.tx), change.now);
+            keys.retire(Retire::Others(node, &public.0), now).await?;
+            if at_once {
+                keys.remove_retired(Some(node), now.plus(Duration::from_micros(1))).await?;
+            }
+            change.commit_keys(None).await?;
+            Ok::<_, Error>(now)
+        };
+        let now = retried(retire).await?;
         tracing::info!(key = public.kid(), "access tokens are signed with another key from now on");
         Ok(TokenKey {
             public: public.0,
@@ -177,9 +190,12 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotLeader`], and the database's.
     pub async fn retire_signing_keys_of(&self, node: &NodeId) -> Result<(), Error> {
-        let change = self.change().await?;
-        TokenKeyRepo::on(&change.tx).retire(Retire::AllOf(node.as_str()), change.now).await?;
-        change.commit_keys(None).await
+        retried(|| async {
+            let change = self.change().await?;
+            TokenKeyRepo::on(&change.tx).retire(Retire::AllOf(node.as_str()), change.now).await?;
+            change.commit_keys(None).await
+        })
+        .await
     }
 
     /// Puts this node's key in force again where it is not, retires what nobody signs with, and removes what was retired

@@ -11,7 +11,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::group::Limits;
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::user::{Role, User};
-use crate::store::{ApiKeyRepo, Executor, RefreshTokenRepo, UserRepo};
+use crate::store::{ApiKeyRepo, Executor, RefreshTokenRepo, UserRepo, retried};
 
 /// The shortest password (NIST SP 800-63B).
 const PASSWORD_MIN: usize = 8;
@@ -34,6 +34,7 @@ pub struct NewUser {
 }
 
 /// A user to be created that can be, as far as that can be said without the database.
+#[derive(Clone)]
 struct CheckedUser {
     name: String,
     group: Option<String>,
@@ -70,18 +71,21 @@ impl Accounts {
     /// [`Error::Invalid`] for a bad name, password or limit or a group that does not exist, [`Error::Conflict`] when
     /// the name is taken.
     pub async fn create_user(&self, actor: &Actor, new: NewUser) -> Result<User, Error> {
-        let new = self.checked(new).await?;
-        self.change().await?.create_user(actor, new).await
+        let new = &self.checked(new).await?;
+        retried(|| async move { self.change().await?.create_user(actor, new.clone()).await }).await
     }
 
     /// Creates a user unless there is one already, whoever made it.
     pub(super) async fn create_first_user(&self, actor: &Actor, new: NewUser) -> Result<Option<User>, Error> {
-        let new = self.checked(new).await?;
-        let change = self.change().await?;
-        if UserRepo::on(&change.tx).count().await? > 0 {
-            return Ok(None);
-        }
-        change.create_user(actor, new).await.map(Some)
+        let new = &self.checked(new).await?;
+        retried(|| async move {
+            let change = self.change().await?;
+            if UserRepo::on(&change.tx).count().await? > 0 {
+                return Ok(None);
+            }
+            change.create_user(actor, new.clone()).await.map(Some)
+        })
+        .await
     }
 
     /// What can be checked, and what takes long, before a change begins.
@@ -105,6 +109,10 @@ impl Accounts {
         if let Some(name) = &wanted.name {
             names::check("user", name)?;
         }
+        retried(|| self.change_user_once(actor, named, wanted.clone())).await
+    }
+
+    async fn change_user_once(&self, actor: &Actor, named: &str, wanted: UserChange) -> Result<User, Error> {
         let change = self.change().await?;
         let before = user(&change.tx, named).await?;
         let mut after = User { updated_at: change.now, ..before.clone() };
@@ -143,6 +151,10 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Conflict`] for the last admin.
     pub async fn remove_user(&self, actor: &Actor, named: &str) -> Result<RemovedUser, Error> {
+        retried(|| self.remove_user_once(actor, named)).await
+    }
+
+    async fn remove_user_once(&self, actor: &Actor, named: &str) -> Result<RemovedUser, Error> {
         let change = self.change().await?;
         let user = user(&change.tx, named).await?;
         if is_usable_admin(&user) {
@@ -163,7 +175,8 @@ impl Accounts {
     /// [`Error::NotFound`], [`Error::Invalid`] for a password that is too short or too long, [`Error::Busy`].
     pub async fn set_password(&self, actor: &Actor, named: &str, password: String) -> Result<(), Error> {
         let hash = self.hash(password).await?;
-        self.end_sessions(actor, named, "user.password", |user| user.password_hash = Some(hash)).await?;
+        self.end_sessions(actor, named, "user.password", &|user| user.password_hash = Some(hash.clone()))
+            .await?;
         Ok(())
     }
 
@@ -173,7 +186,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn revoke_sessions(&self, actor: &Actor, named: &str) -> Result<u64, Error> {
-        self.end_sessions(actor, named, "user.revoke", |_| {}).await
+        self.end_sessions(actor, named, "user.revoke", &|_| {}).await
     }
 
     async fn end_sessions(
@@ -181,7 +194,17 @@ impl Accounts {
         actor: &Actor,
         named: &str,
         action: &str,
-        edit: impl FnOnce(&mut User),
+        edit: &(impl Fn(&mut User) + Sync),
+    ) -> Result<u64, Error> {
+        retried(|| self.end_sessions_once(actor, named, action, edit)).await
+    }
+
+    async fn end_sessions_once(
+        &self,
+        actor: &Actor,
+        named: &str,
+        action: &str,
+        edit: &(impl Fn(&mut User) + Sync),
     ) -> Result<u64, Error> {
         let change = self.change().await?;
         let before = user(&change.tx, named).await?;

@@ -13,7 +13,7 @@ use crate::domain::ids::{GroupId, KeyId, UserId};
 use crate::domain::user::{ApiKey, User};
 use crate::store::{
     ApiKeyRepo, EndedSession, EndedSessionRepo, Error, GroupRepo, MetaKey, MetaRepo, Store, TokenKey,
-    TokenKeyRepo, Tx, UserRepo, api_keys, ended_sessions, groups, removed, token_keys, users,
+    TokenKeyRepo, Tx, UserRepo, api_keys, ended_sessions, groups, removed, retried, token_keys, users,
 };
 
 /// Rows per statement when many are written or removed at once.
@@ -110,8 +110,11 @@ impl Store {
 
     /// Raises the state version to at least `version`.
     pub async fn reach_state_version(&self, version: u64) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        if tx.lock_state().await? < version { tx.commit_at(version).await } else { tx.rollback().await }
+        retried(|| async {
+            let (tx, held) = self.begin_locked().await?;
+            if held < version { tx.commit_at(version).await } else { tx.rollback().await }
+        })
+        .await
     }
 
     /// Makes users, groups, keys and version what a leader's `state` says, in one transaction with `notes` about where it
@@ -125,10 +128,12 @@ impl Store {
         state: &AccountsState,
         notes: &[(MetaKey, String)],
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        tx.lock_state().await?;
-        token_keys::replace(&tx, &state.token_keys).await?;
-        replace(tx, state, notes).await
+        retried(|| async {
+            let (tx, _) = self.begin_locked().await?;
+            token_keys::replace(&tx, &state.token_keys).await?;
+            replace(tx, state, notes).await
+        })
+        .await
     }
 
     /// As [`Store::replace_accounts`], for a leader, as long as users, groups and keys are at `version` still. Public keys
@@ -142,12 +147,15 @@ impl Store {
         state: &AccountsState,
         notes: &[(MetaKey, String)],
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        if tx.lock_state().await? != version {
-            return Err(Error::Unavailable("users, groups or keys have changed meanwhile".to_owned()));
-        }
-        token_keys::add(&tx, &state.token_keys).await?;
-        replace(tx, state, notes).await
+        retried(|| async {
+            let (tx, held) = self.begin_locked().await?;
+            if held != version {
+                return Err(Error::Unavailable("users, groups or keys have changed meanwhile".to_owned()));
+            }
+            token_keys::add(&tx, &state.token_keys).await?;
+            replace(tx, state, notes).await
+        })
+        .await
     }
 
     /// Applies `change` to the version before `change.version`, in one transaction with `notes`. Costs what changes,
@@ -156,6 +164,14 @@ impl Store {
     /// # Errors
     /// [`Error::Conflict`] when the change does not fit what is stored; then nothing is changed.
     pub async fn change_accounts(
+        &self,
+        change: &AccountsChange,
+        notes: &[(MetaKey, String)],
+    ) -> Result<(), Error> {
+        retried(|| self.change_accounts_once(change, notes)).await
+    }
+
+    async fn change_accounts_once(
         &self,
         change: &AccountsChange,
         notes: &[(MetaKey, String)],

@@ -8,6 +8,7 @@ use sea_orm::{ExprTrait as _, IntoActiveModel, QueryOrder};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{KeyId, UserId};
 use crate::domain::user::ApiKey;
+use crate::store::retry::retried_on;
 use crate::store::{Cursor, Error, Executor, Page, Tx, columns, page, removed};
 
 pub(super) mod row {
@@ -92,17 +93,20 @@ impl<'a, G: Executor> ApiKeyRepo<'a, G> {
     /// are passed over. Changes nothing that followers replicate.
     pub async fn set_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), Error> {
         use sea_orm::TransactionTrait;
-        let writes = self.0.writes().await?;
-        let tx = writes.begin().await?;
         // In one order, so that two that do so at once do not wait for each other.
-        let uses: BTreeMap<Uuid, i64> = uses.iter().map(|(id, at)| (id.0, at.as_micros())).collect();
-        for (id, at) in uses {
-            let set = row::Entity::update_many().col_expr(row::Column::LastUsedAt, Expr::value(at));
-            let known = row::Column::LastUsedAt;
-            let is_news = known.is_null().or(known.lt(at));
-            set.filter(row::Column::Id.eq(id)).filter(is_news).exec(&tx).await?;
-        }
-        Ok(tx.commit().await?)
+        let uses: &BTreeMap<Uuid, i64> = &uses.iter().map(|(id, at)| (id.0, at.as_micros())).collect();
+        retried_on(self.0, || async move {
+            let writes = self.0.writes().await?;
+            let tx = writes.begin().await?;
+            for (&id, &at) in uses {
+                let set = row::Entity::update_many().col_expr(row::Column::LastUsedAt, Expr::value(at));
+                let known = row::Column::LastUsedAt;
+                let is_news = known.is_null().or(known.lt(at));
+                set.filter(row::Column::Id.eq(id)).filter(is_news).exec(&tx).await?;
+            }
+            Ok(tx.commit().await?)
+        })
+        .await
     }
 }
 

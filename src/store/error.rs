@@ -12,6 +12,9 @@ pub enum Error {
     /// The database cannot do it now: locked, out of space, unreachable, shutting down. Trying again can help.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// The database rolled the transaction back in favour of another: nothing of it holds, and it can be repeated.
+    #[error("the database gave way to another transaction: {0}")]
+    RolledBack(String),
     /// The file or the data in it is damaged.
     #[error("the database is damaged: {0}")]
     Damaged(String),
@@ -48,7 +51,7 @@ impl Error {
     /// True when the same call can succeed later without anyone changing it.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::RolledBack(_))
     }
 
     /// The error for a user or group whose name has to be unique.
@@ -144,6 +147,10 @@ impl Error {
 
     /// Classes of SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
     fn of_postgres(code: &str, said: String) -> Self {
+        // serialization failure, deadlock
+        if matches!(code, "40001" | "40P01") {
+            return Self::RolledBack(said);
+        }
         match code.get(..2).unwrap_or_default() {
             // connection, wrong password, no such database, rolled back, resources, wrong state, operator, I/O
             "08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58" => Self::Unavailable(said),
@@ -175,8 +182,10 @@ impl From<Error> for Failure {
             Error::Value { .. } => {
                 Self::new(Kind::Internal, "a stored value cannot be read; see the node's log")
             }
-            Error::Unavailable(_) => Self::new(Kind::Unavailable, "the database is not available; try again")
-                .retry_after(std::time::Duration::from_secs(1)),
+            Error::Unavailable(_) | Error::RolledBack(_) => {
+                Self::new(Kind::Unavailable, "the database is not available; try again")
+                    .retry_after(std::time::Duration::from_secs(1))
+            }
             Error::Damaged(_) | Error::Foreign(_) | Error::Failed(_) => {
                 Self::new(Kind::Internal, "the database failed; see the node's log")
             }

@@ -11,6 +11,8 @@ use crate::store::{Error, Store};
 /// What a repository runs its statements on: a [`Store`] or a [`Tx`](crate::store::Tx).
 pub trait Executor: Send + Sync + private::Sealed {
     #[doc(hidden)]
+    const IS_TRANSACTION: bool;
+    #[doc(hidden)]
     fn reads(&self) -> DatabaseExecutor<'_>;
     #[doc(hidden)]
     fn writes(&self) -> impl Future<Output = Result<WriteGuard<'_>, Error>> + Send;
@@ -38,6 +40,8 @@ impl<'g> Deref for WriteGuard<'g> {
 }
 
 impl Executor for Store {
+    const IS_TRANSACTION: bool = false;
+
     fn reads(&self) -> DatabaseExecutor<'_> {
         (&self.reader).into()
     }

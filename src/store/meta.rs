@@ -5,6 +5,7 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, Iterable as _, Statement, Value};
 
 use crate::domain::ids::LedgerId;
+use crate::store::retry::retried_on;
 use crate::store::{Error, Executor, Store};
 
 pub(super) mod row {
@@ -178,38 +179,49 @@ impl<'a, G: Executor> MetaRepo<'a, G> {
 
     /// Sets `key`.
     pub async fn set(&self, key: MetaKey, value: &str) -> Result<(), Error> {
-        let row = row::ActiveModel { key: Set(key.as_str().to_owned()), value: Set(value.to_owned()) };
-        let overwrite = OnConflict::column(row::Column::Key).update_column(row::Column::Value).to_owned();
-        row::Entity::insert(row)
-            .on_conflict(overwrite)
-            .exec_without_returning(&*self.0.writes().await?)
-            .await?;
-        Ok(())
+        retried_on(self.0, || async {
+            let row = row::ActiveModel { key: Set(key.as_str().to_owned()), value: Set(value.to_owned()) };
+            let overwrite = OnConflict::column(row::Column::Key).update_column(row::Column::Value).to_owned();
+            let insert = row::Entity::insert(row).on_conflict(overwrite);
+            insert.exec_without_returning(&*self.0.writes().await?).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Forgets `key`.
     pub async fn unset(&self, key: MetaKey) -> Result<(), Error> {
-        row::Entity::delete_by_id(key.as_str()).exec(&*self.0.writes().await?).await?;
-        Ok(())
+        retried_on(self.0, || async {
+            row::Entity::delete_by_id(key.as_str()).exec(&*self.0.writes().await?).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Forgets `key` and returns what it was. Of several processes that do so at once, one gets it.
     pub async fn take(&self, key: MetaKey) -> Result<Option<String>, Error> {
-        let connection = self.0.writes().await?;
-        let sql = "DELETE FROM meta WHERE key = $1 RETURNING value";
-        let values = [key.as_str().into()];
-        let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
-        Ok(connection.query_one_raw(statement).await?.map(|row| row.try_get_by_index(0)).transpose()?)
+        retried_on(self.0, || async {
+            let connection = self.0.writes().await?;
+            let sql = "DELETE FROM meta WHERE key = $1 RETURNING value";
+            let values = [key.as_str().into()];
+            let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+            Ok(connection.query_one_raw(statement).await?.map(|row| row.try_get_by_index(0)).transpose()?)
+        })
+        .await
     }
 
     /// Sets `key` to `value` unless it has a value already; returns the value that is stored. Of several processes that
     /// do so at once, one wins and all get the same answer.
     pub async fn get_or_set(&self, key: MetaKey, value: &str) -> Result<String, Error> {
-        let row = row::ActiveModel { key: Set(key.as_str().to_owned()), value: Set(value.to_owned()) };
-        let keep = OnConflict::column(row::Column::Key).do_nothing().to_owned();
-        row::Entity::insert(row).on_conflict(keep).exec_without_returning(&*self.0.writes().await?).await?;
-        let row = row::Entity::find_by_id(key.as_str()).one(&*self.0.writes().await?).await?;
-        row.map(|row| row.value).ok_or_else(|| Error::Failed(format!("meta.{} vanished", key.as_str())))
+        retried_on(self.0, || async {
+            let row = row::ActiveModel { key: Set(key.as_str().to_owned()), value: Set(value.to_owned()) };
+            let keep = OnConflict::column(row::Column::Key).do_nothing().to_owned();
+            let insert = row::Entity::insert(row).on_conflict(keep);
+            insert.exec_without_returning(&*self.0.writes().await?).await?;
+            let row = row::Entity::find_by_id(key.as_str()).one(&*self.0.writes().await?).await?;
+            row.map(|row| row.value).ok_or_else(|| Error::Failed(format!("meta.{} vanished", key.as_str())))
+        })
+        .await
     }
 
     /// The version of users, groups, keys and limits; 0 in a fresh database.
@@ -284,12 +296,16 @@ impl<'a, G: Executor> MetaRepo<'a, G> {
         sql: &str,
         values: [String; N],
     ) -> Result<u64, Error> {
-        let connection = self.0.writes().await?;
-        let values = [key.as_str().to_owned()].into_iter().chain(values).map(Value::from);
-        let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
-        let row = connection.query_one_raw(statement).await?;
-        let row = row.ok_or_else(|| Error::Failed(format!("meta.{} vanished", key.as_str())))?;
-        as_number(key, &row.try_get_by_index::<String>(0)?)
+        let values = &values;
+        retried_on(self.0, || async move {
+            let connection = self.0.writes().await?;
+            let values = [key.as_str().to_owned()].into_iter().chain(values.clone()).map(Value::from);
+            let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+            let row = connection.query_one_raw(statement).await?;
+            let row = row.ok_or_else(|| Error::Failed(format!("meta.{} vanished", key.as_str())))?;
+            as_number(key, &row.try_get_by_index::<String>(0)?)
+        })
+        .await
     }
 }
 

@@ -15,12 +15,13 @@ use sea_orm::{
 use crate::store::database_files::DatabaseFiles;
 use crate::store::usage::Connections;
 use crate::store::write_lock::{BUSY_TIMEOUT, WriteLock};
-use crate::store::{Embedded, Error, Store, transaction};
+use crate::store::{Embedded, Error, Store, retried, transaction};
 
 /// Marks a SQLite file as ours (`PRAGMA application_id`): "sprx".
 const APPLICATION_ID: i32 = 0x7370_7278;
-/// Key of the PostgreSQL advisory lock under which one process at a time migrates: "sproxy".
-const MIGRATION_LOCK: i64 = 0x7370_726f_7879;
+/// The table whose one row is locked by the process that migrates: an advisory lock of a transaction would do on PostgreSQL,
+/// but neither `CockroachDB` nor an older `YugabyteDB` has one.
+pub(super) const MIGRATION_LOCK: &str = "migration_lock";
 const READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 10;
 
@@ -67,7 +68,7 @@ impl Store {
             Location::Sqlite { path, synchronous } => sqlite(path, *synchronous).await?,
             Location::Postgres { url } => postgres(url).await?,
         };
-        migrate(&store.writer).await?;
+        retried(|| migrate(&store.writer)).await?;
         Ok(store)
     }
 }
@@ -183,19 +184,43 @@ async fn postgres(url: &str) -> Result<Store, Error> {
 }
 
 /// Runs what is missing of the migrations in one transaction, under a lock that other processes wait for: SQLite's
-/// write lock, or an advisory lock of PostgreSQL.
+/// write lock, or that of a row.
 async fn migrate(connection: &DatabaseConnection) -> Result<(), Error> {
+    if connection.get_database_backend() != DbBackend::Sqlite {
+        refuse_foreign_schema(connection).await?;
+        make_lock(connection).await?;
+    }
     let tx = transaction::begin(connection).await?;
     if connection.get_database_backend() == DbBackend::Sqlite {
         tx.execute_unprepared(&format!("PRAGMA application_id = {APPLICATION_ID}")).await?;
     } else {
-        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
+        // Changed, not only locked: where a transaction sees what was there when it began, who has waited begins anew.
+        tx.execute_unprepared(&format!("UPDATE {MIGRATION_LOCK} SET taken = taken + 1")).await?;
         refuse_other_encodings(&tx).await?;
         warn_of_late_commits(&tx).await?;
-        refuse_foreign_schema(&tx).await?;
     }
     migrations::up(&tx).await?;
     tx.commit().await?;
+    Ok(())
+}
+
+/// Makes the row that [`migrate`] locks, if it is not there.
+async fn make_lock(connection: &DatabaseConnection) -> Result<(), Error> {
+    let there = format!("SELECT to_regclass('{MIGRATION_LOCK}') IS NOT NULL");
+    let there = sea_orm::Statement::from_string(DbBackend::Postgres, there);
+    let row = connection.query_one_raw(there).await?;
+    if !row.map_or(Ok(false), |row| row.try_get_by_index(0))? {
+        let table = format!(
+            "CREATE TABLE IF NOT EXISTS {MIGRATION_LOCK} (id BIGINT PRIMARY KEY, taken BIGINT NOT NULL)"
+        );
+        connection.execute_unprepared(&table).await.map_err(|error| match Error::from(error) {
+            // Another process makes it at this very moment, which IF NOT EXISTS does not see.
+            Error::Conflict(said) => Error::RolledBack(said),
+            other => other,
+        })?;
+    }
+    let row = format!("INSERT INTO {MIGRATION_LOCK} (id, taken) VALUES (1, 0) ON CONFLICT (id) DO NOTHING");
+    connection.execute_unprepared(&row).await?;
     Ok(())
 }
 
@@ -227,11 +252,11 @@ async fn shown(tx: &DatabaseTransaction, setting: &str) -> Result<String, Error>
 }
 
 /// A PostgreSQL database that has a table `users` but was never migrated by us is someone else's.
-async fn refuse_foreign_schema(tx: &DatabaseTransaction) -> Result<(), Error> {
+async fn refuse_foreign_schema(connection: &DatabaseConnection) -> Result<(), Error> {
     let query = "SELECT 1 FROM (SELECT to_regclass('users') AS theirs, to_regclass('seaql_migrations') AS ours) t \
                  WHERE theirs IS NOT NULL AND ours IS NULL";
     let statement = sea_orm::Statement::from_string(DbBackend::Postgres, query);
-    if tx.query_one_raw(statement).await?.is_some() {
+    if connection.query_one_raw(statement).await?.is_some() {
         let message =
             "store.url is a PostgreSQL database of another program; give sproxy a database of its own";
         return Err(Error::Foreign(message.to_owned()));

@@ -11,6 +11,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::fence::BatchesHeld;
 use crate::domain::ids::{InstanceId, NodeId};
 use crate::domain::peer::{Peer, PeerStatus};
+use crate::store::retry::retried_on;
 use crate::store::usage::held_in;
 use crate::store::{Error, Executor, Tx, columns};
 
@@ -79,9 +80,13 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
                 row::Column::InstanceId,
             ])
             .to_owned();
-        let insert = row::Entity::insert(to_row(peer).into_active_model()).on_conflict(overwrite);
-        insert.exec_without_returning(&*self.0.writes().await?).await?;
-        Ok(())
+        let overwrite = &overwrite;
+        retried_on(self.0, || async move {
+            let insert = row::Entity::insert(to_row(peer).into_active_model()).on_conflict(overwrite.clone());
+            insert.exec_without_returning(&*self.0.writes().await?).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Writes the status of peers, each only while the run that reported it still holds the id, like
@@ -139,9 +144,9 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
                 format!("({})", marks.join(", "))
             });
             let marks = marks.collect::<Vec<_>>().join(", ");
-            let connection = self.0.writes().await?;
+            let backend = self.0.reads().get_database_backend();
             let said = format!("WITH said ({columns}) AS (VALUES {marks})");
-            let sql = match connection.get_database_backend() {
+            let sql = match backend {
                 DbBackend::Sqlite => format!("{said} {sql}"),
                 // Leaders that change the same rows lock them in one order, and none waits for one that waits for it.
                 _ => format!(
@@ -154,16 +159,23 @@ impl<'a, G: Executor> PeerRepo<'a, G> {
                     )
                 ),
             };
-            let values = rows.iter().flat_map(&values);
-            let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
-            connection.execute_raw(statement).await?;
+            let statement = &Statement::from_sql_and_values(backend, sql, rows.iter().flat_map(&values));
+            retried_on(self.0, || async move {
+                self.0.writes().await?.execute_raw(statement.clone()).await?;
+                Ok(())
+            })
+            .await?;
         }
         Ok(())
     }
 
     /// Removes a peer. Returns false when there is no such peer.
     pub async fn delete(&self, id: &NodeId) -> Result<bool, Error> {
-        Ok(row::Entity::delete_by_id(id.as_str()).exec(&*self.0.writes().await?).await?.rows_affected > 0)
+        retried_on(self.0, || async {
+            let gone = row::Entity::delete_by_id(id.as_str()).exec(&*self.0.writes().await?).await?;
+            Ok(gone.rows_affected > 0)
+        })
+        .await
     }
 }
 

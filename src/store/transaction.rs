@@ -9,7 +9,7 @@ use sea_orm::{
 
 use crate::store::executor::{WriteGuard, private};
 use crate::store::write_lock::WritePermit;
-use crate::store::{Error, Executor, MetaKey, MetaRepo, Store};
+use crate::store::{Error, Executor, MetaKey, MetaRepo, Store, retried};
 
 /// A transaction that can change accounts. Dropping it rolls it back.
 ///
@@ -32,6 +32,20 @@ impl Store {
     pub async fn begin(&self) -> Result<Tx, Error> {
         let permit = self.permit().await?;
         Ok(Tx::new(begin(&self.writer).await?, permit))
+    }
+
+    /// Begins a transaction with [`Tx::lock_state`]; the state version comes with it. Whoever has changed the state in the
+    /// meantime is no failure here, but the reason to begin once more.
+    ///
+    /// # Errors
+    /// As [`Store::begin`] and [`Tx::lock_state`].
+    pub async fn begin_locked(&self) -> Result<(Tx, u64), Error> {
+        retried(|| async {
+            let tx = self.begin().await?;
+            let version = tx.lock_state().await?;
+            Ok((tx, version))
+        })
+        .await
     }
 }
 
@@ -110,6 +124,8 @@ impl Tx {
 impl private::Sealed for Tx {}
 
 impl Executor for Tx {
+    const IS_TRANSACTION: bool = true;
+
     fn reads(&self) -> DatabaseExecutor<'_> {
         self.inner().into()
     }

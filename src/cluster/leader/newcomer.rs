@@ -28,8 +28,7 @@ pub async fn join_cluster(
     now: Timestamp,
 ) -> Result<(), Failure> {
     let digest = STANDARD.encode(sha256(format!("sproxy cluster {}", secret.unwrap_or_default()).as_bytes()));
-    let tx = store.begin().await?;
-    tx.lock_state().await?;
+    let (tx, _) = store.begin_locked().await?;
     let meta = MetaRepo::on(&tx);
     let held = meta.get(MetaKey::ClusterSecret).await?;
     if held.is_some_and(|held| held != digest) {

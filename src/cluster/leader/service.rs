@@ -29,7 +29,7 @@ use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::StatsBy;
 use crate::ledger::{Ledger, MARK_STEP};
 use crate::quota::Quota;
-use crate::store::{MetaKey, MetaRepo, PeerRepo, Store, UsageRepo};
+use crate::store::{self, MetaKey, MetaRepo, PeerRepo, Store, UsageRepo, retried};
 use crate::telemetry::scrape::gauge;
 
 /// Interval at which sums of usage are exchanged.
@@ -197,6 +197,10 @@ async fn distrust_departures(store: &Store) -> Result<(), Failure> {
     if MetaRepo::on(store).get(MetaKey::IsCopy).await?.is_none() {
         return Ok(());
     }
+    Ok(retried(|| distrust_once(store)).await?)
+}
+
+async fn distrust_once(store: &Store) -> Result<(), store::Error> {
     let tx = store.begin().await?;
     let peers = PeerRepo::on(&tx);
     for settled in peers.list().await?.into_iter().filter(Peer::has_settled) {
@@ -208,8 +212,7 @@ async fn distrust_departures(store: &Store) -> Result<(), Failure> {
         peers.upsert(&peer).await?;
     }
     MetaRepo::on(&tx).unset(MetaKey::IsCopy).await?;
-    tx.commit().await?;
-    Ok(())
+    tx.commit().await.map(drop)
 }
 
 impl LeaderService {

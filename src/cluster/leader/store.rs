@@ -21,7 +21,7 @@ use crate::domain::peer::{Peer, PeerStatus};
 use crate::domain::usage::UsageRecord;
 use crate::ledger::AppliedBatch;
 use crate::quota::SubjectId;
-use crate::store::{MetaRepo, PeerRepo, SignInNews, Store, UsageRepo};
+use crate::store::{self, MetaRepo, PeerRepo, SignInNews, Store, UsageRepo, retried};
 
 /// A transaction that takes longer is given up: the database's machine is gone without a word.
 const TRANSACTION_MAX: Duration = Duration::from_mins(1);
@@ -102,25 +102,30 @@ impl LeaderStore for LeaderDatabase {
         id: NodeId,
         rule: impl Fn(Option<Peer>, BatchesHeld) -> Result<Option<Peer>, Error> + Send + Sync + 'static,
     ) -> Result<Option<Peer>, Failure> {
-        loop {
+        let (id, rule) = (&id, &rule);
+        let change = || async move {
             let tx = self.store.begin().await?;
             let peers = PeerRepo::on(&tx);
-            let held = peers.get_for_update(&id).await?;
+            let held = peers.get_for_update(id).await?;
             let is_there = held.is_some();
-            let kept = rule(held, peers.batches_held(&id).await?)?;
+            let kept = match rule(held, peers.batches_held(id).await?) {
+                Ok(kept) => kept,
+                Err(refused) => return Ok(Err(refused)),
+            };
             match &kept {
                 Some(peer) if is_there => peers.upsert(peer).await?,
                 Some(peer) if !peers.insert(peer).await? => {
                     // There was no row to lock, and another leader has added it since.
                     tx.rollback().await?;
-                    continue;
+                    return Err(store::Error::RolledBack(format!("the peer {id} was added meanwhile")));
                 }
                 Some(_) => {}
-                None => drop(peers.delete(&id).await?),
+                None => drop(peers.delete(id).await?),
             }
             tx.commit().await?;
-            return Ok(kept);
-        }
+            Ok(Ok(kept))
+        };
+        Ok(retried(change).await??)
     }
 
     async fn update_peers(&self, heard: Vec<PeerStatus>, silent: Vec<Peer>) -> Result<Vec<Peer>, Failure> {

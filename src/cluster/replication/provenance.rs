@@ -73,8 +73,8 @@ pub(in crate::cluster) async fn load_provenance(store: &Store, version: u64) -> 
 pub(in crate::cluster) async fn note_origin(store: &Store) -> Result<(), Failure> {
     let ledger = MetaRepo::on(store).ledger_id().await?;
     // Of leaders that start at once on a database that they share, one notes it.
-    let tx = store.begin().await?;
-    let (version, meta) = (tx.lock_state().await?, MetaRepo::on(&tx));
+    let (tx, version) = store.begin_locked().await?;
+    let meta = MetaRepo::on(&tx);
     let followed = meta.get(MetaKey::StateLedgerId).await?.map(|text| read_ledger(&text)).transpose()?;
     let beginning = match followed {
         None if meta.get(MetaKey::StateOrigin).await?.is_none() => {

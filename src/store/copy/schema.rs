@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait as _, Statement};
 
+use crate::store::open::MIGRATION_LOCK;
 use crate::store::{Error, Store};
 
 /// Written by migrations, on either side by its own.
-const OF_MIGRATIONS: &str = "seaql_migrations";
+const OF_MIGRATIONS: [&str; 2] = ["seaql_migrations", MIGRATION_LOCK];
 /// What a node and a copy note about themselves is not copied as it is; see `marks`.
 const META: &str = "meta";
 
@@ -138,7 +139,7 @@ async fn read(store: &Store, sql: &str) -> Result<Schema, Error> {
     let mut schema = Schema::new();
     for row in store.writer.query_all_raw(Statement::from_string(store.backend(), sql)).await? {
         let (table, column): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-        if [OF_MIGRATIONS, META].contains(&table.as_str()) {
+        if table == META || OF_MIGRATIONS.contains(&table.as_str()) {
             continue;
         }
         let declared = schema.entry(table).or_default();

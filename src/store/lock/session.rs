@@ -1,7 +1,13 @@
 //! A lock of PostgreSQL that a session holds, alone or with others of its kind, on a connection kept for it. It goes with the session: when the process
 //! ends, and when the server is restarted or the line breaks. Then it is taken again.
+//!
+//! Nothing else that is portable goes with a session: a row would stay when a process dies, and one that expires would end
+//! nodes whose database was slow. So on an engine without these locks (`CockroachDB`, `YugabyteDB` before 2.25) there is none,
+//! and a warning says so. Leaders that share a database do not need it, for no statement of theirs relies on being alone;
+//! what it keeps apart are those who do not share: a follower on the database of another, or `sproxy migrate`.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -49,6 +55,8 @@ pub(super) struct Session {
     sharing: Sharing,
     connection: tokio::sync::Mutex<Option<PgConnection>>,
     rival: Mutex<Option<String>>,
+    /// The server has no such locks.
+    is_without: AtomicBool,
 }
 
 enum Attempt {
@@ -101,9 +109,9 @@ impl Session {
         let options = PgConnectOptions::from_str(url)
             .map_err(|_| Error::Unavailable("store.url is not a postgres:// address".to_owned()))?
             .application_name(&name)
-            .options(SERVER_KEEPALIVES)
             .disable_statement_logging();
-        Ok(Self { options, run, sharing, connection: tokio::sync::Mutex::default(), rival: Mutex::default() })
+        let (connection, rival, is_without) = Default::default();
+        Ok(Self { options, run, sharing, connection, rival, is_without })
     }
 
     pub(super) fn rival(&self) -> Option<String> {
@@ -173,16 +181,31 @@ impl Session {
     async fn attempt_on(&self, connection: &mut Option<PgConnection>) -> Result<Attempt, Error> {
         let open = match connection {
             Some(open) => open,
-            None => connection.insert(within(self.options.connect()).await?),
+            None => connection.insert(self.connect().await?),
         };
+        if self.is_without.load(Ordering::Relaxed) {
+            return Ok(Attempt::Taken);
+        }
         let ask = match self.sharing {
             Sharing::Alone => "SELECT pg_try_advisory_lock($1, hashtext(coalesce(current_schema(), '')))",
             Sharing::Shared => {
                 "SELECT pg_try_advisory_lock_shared($1, hashtext(coalesce(current_schema(), '')))"
             }
         };
-        let taken: bool = within(sqlx::query(ask).bind(CLASS).fetch_one(&mut *open)).await?.try_get(0)?;
-        if taken {
+        let asked = match timeout(BUSY_TIMEOUT, sqlx::query(ask).bind(CLASS).fetch_one(&mut *open)).await {
+            Ok(Err(sqlx::Error::Database(said))) if lacks_locks(said.code().as_deref()) => {
+                if !self.is_without.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        "this database has no locks that a session holds: nothing keeps a second sproxy from it that does not \
+                         share it (a follower, or sproxy migrate). See to that yourself"
+                    );
+                }
+                return Ok(Attempt::Taken);
+            }
+            Ok(asked) => asked?,
+            Err(_) => return Err(Error::Unavailable("PostgreSQL does not answer".to_owned())),
+        };
+        if asked.try_get(0)? {
             return Ok(Attempt::Taken);
         }
         let look = "SELECT l.pid, a.state_change::text, a.application_name FROM pg_locks l \
@@ -203,6 +226,20 @@ impl Session {
             return Ok(Attempt::Soon);
         }
         Ok(Attempt::Held(holder))
+    }
+
+    async fn connect(&self) -> Result<PgConnection, Error> {
+        let mut connection = within(self.options.connect()).await?;
+        for (setting, value) in SERVER_KEEPALIVES {
+            let set = sqlx::query("SELECT set_config($1, $2, false)").bind(setting).bind(value);
+            match timeout(BUSY_TIMEOUT, set.execute(&mut connection)).await {
+                // A server that has no such setting notices later that a host is gone.
+                Ok(Ok(_) | Err(sqlx::Error::Database(_))) => {}
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => return Err(Error::Unavailable("PostgreSQL does not answer".to_owned())),
+            }
+        }
+        Ok(connection)
     }
 
     fn sentence(&self, holder: &Holder) -> String {
@@ -251,6 +288,12 @@ impl FirstObserved {
             }
         }
     }
+}
+
+/// Whether a server says that there is no such function, or that it does not support it: `CockroachDB`'s locks of this form,
+/// and those of `YugabyteDB` before 2.25.
+fn lacks_locks(code: Option<&str>) -> bool {
+    matches!(code, Some("42883" | "0A000"))
 }
 
 async fn within<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use crate::domain::fence::Fence;
 use crate::domain::ids::NodeId;
 use crate::domain::usage::UsageRecord;
-use crate::store::Error;
 use crate::store::usage::batch::{BatchOwner, InsertedBatch};
 use crate::store::usage::{UsageRepo, postgres, sqlite};
+use crate::store::{Error, retried};
 
 impl UsageRepo<'_> {
     /// Inserts those of `records` whose `request_id` is not in the database yet and adds them to the sums, all in one
@@ -72,7 +72,7 @@ impl UsageRepo<'_> {
         } else {
             let pool = self.0.writer.get_postgres_connection_pool();
             // In a box: its state is large, and would be moved about with every batch of an embedded database too.
-            Box::pin(postgres::insert_batch(pool, records, &owner)).await
+            retried(|| Box::pin(postgres::insert_batch(pool, records, &owner))).await
         }
     }
 }

@@ -18,7 +18,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Statement};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::NodeId;
 use crate::store::usage::{UsageRepo, acknowledged};
-use crate::store::{Error, MetaKey, MetaRepo};
+use crate::store::{Error, MetaKey, MetaRepo, retried};
 
 /// The logs to go: made before `$1`, not more than `$3`, the leader's own (`$2`) or settled.
 const EXPIRED: &str = "SELECT l.request_id FROM usage_logs l WHERE l.created_at < $1 \
@@ -46,6 +46,10 @@ impl UsageRepo<'_> {
         own: Option<&NodeId>,
         most: u32,
     ) -> Result<u64, Error> {
+        retried(|| self.delete_once(before, own, most)).await
+    }
+
+    async fn delete_once(&self, before: Timestamp, own: Option<&NodeId>, most: u32) -> Result<u64, Error> {
         // No node has an empty name.
         let own = own.map(NodeId::as_str).unwrap_or_default();
         let tx = self.0.begin().await?;

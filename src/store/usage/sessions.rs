@@ -7,7 +7,7 @@ use crate::domain::fence::{BatchesHeld, KnownSession, surely_held};
 use crate::domain::ids::{NodeId, SessionId};
 use crate::store::usage::UsageRepo;
 use crate::store::usage::batch::SELECT_BATCHES;
-use crate::store::{Error, Executor, Tx, columns};
+use crate::store::{Error, Executor, Tx, columns, retried};
 
 const BEGIN: &str = "INSERT INTO usage_batches (node, taken, session, resumes_after) VALUES ($1, 0, $2, NULL) \
     ON CONFLICT (node) DO UPDATE SET session = excluded.session, resumes_after = $3";
@@ -39,6 +39,15 @@ impl UsageRepo<'_> {
     /// # Errors
     /// [`Error`] of the database; then nothing has changed.
     pub async fn begin_session(
+        &self,
+        node: &NodeId,
+        new: SessionId,
+        known: &[KnownSession],
+    ) -> Result<u64, Error> {
+        retried(|| self.begin_session_once(node, new, known)).await
+    }
+
+    async fn begin_session_once(
         &self,
         node: &NodeId,
         new: SessionId,

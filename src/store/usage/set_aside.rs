@@ -17,7 +17,7 @@ use crate::domain::usage::{UsageLog, UsageRecord};
 use crate::store::usage::rollup::{Rollups, SUMS, Sums};
 use crate::store::usage::sync::{SyncCursor, page_of};
 use crate::store::usage::{UsageRepo, row};
-use crate::store::{Error, Executor as _};
+use crate::store::{Error, Executor as _, retried};
 
 /// Word for word the condition of the partial index `index_usage_logs_set_aside`: SQLite uses it only then.
 pub(super) const SET_ASIDE: &str = "set_aside IS NOT NULL AND dismissed_at IS NULL";
@@ -29,6 +29,10 @@ impl UsageRepo<'_> {
     /// # Errors
     /// [`Error`] of the database; then none is set aside.
     pub async fn set_aside(&self, refused: &[(RequestId, String)]) -> Result<(), Error> {
+        retried(|| self.set_aside_once(refused)).await
+    }
+
+    async fn set_aside_once(&self, refused: &[(RequestId, String)]) -> Result<(), Error> {
         let tx = self.0.begin().await?;
         for (id, reason) in refused {
             let note = row::Entity::update_many()
@@ -45,7 +49,7 @@ impl UsageRepo<'_> {
     /// [`Error`] of the database; then none is offered.
     pub async fn retry_set_aside(&self) -> Result<u64, Error> {
         let sql = format!("UPDATE usage_logs SET set_aside = NULL WHERE {SET_ASIDE} AND NOT synced");
-        Ok(self.0.writes().await?.execute_unprepared(&sql).await?.rows_affected())
+        retried(|| async { Ok(self.0.writes().await?.execute_unprepared(&sql).await?.rows_affected()) }).await
     }
 
     /// How many are set aside. Grows with that number.
@@ -75,6 +79,10 @@ impl UsageRepo<'_> {
     /// # Errors
     /// [`Error`] of the database; then none is given up.
     pub async fn dismiss_set_aside(&self, now: Timestamp, most: u32) -> Result<Vec<UsageRecord>, Error> {
+        retried(|| self.dismiss_once(now, most)).await
+    }
+
+    async fn dismiss_once(&self, now: Timestamp, most: u32) -> Result<Vec<UsageRecord>, Error> {
         let sql = format!(
             "UPDATE usage_logs SET dismissed_at = $1 WHERE {SET_ASIDE} AND NOT synced AND request_id IN (\
              SELECT request_id FROM usage_logs WHERE {SET_ASIDE} ORDER BY created_at, request_id LIMIT $2) RETURNING *"

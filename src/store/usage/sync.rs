@@ -13,7 +13,7 @@ use crate::domain::ids::{LedgerId, RequestId};
 use crate::domain::usage::{UsageLog, UsageRecord};
 use crate::store::usage::sqlite_sync::{LAST_BATCH, OWED};
 use crate::store::usage::{UsageRepo, acknowledged, row, sqlite_sync};
-use crate::store::{Error, Executor as _, MetaRepo, columns, meta};
+use crate::store::{Error, Executor as _, MetaRepo, columns, meta, retried};
 
 /// A position among records in the order of time.
 pub(super) type SyncCursor = (Timestamp, RequestId);
@@ -60,17 +60,18 @@ impl UsageRepo<'_> {
                 // One shape of statement for any number of ids.
                 let sql = "UPDATE usage_logs SET synced = TRUE, set_aside = NULL, batch = $2 WHERE NOT synced \
                            AND request_id = ANY($1)";
-                let mut tx = self.0.writer.get_postgres_connection_pool().begin().await?;
-                if let Some(batch) = batch {
-                    sqlx::query(meta::RAISE)
-                        .bind(LAST_BATCH.as_str())
-                        .bind(batch.to_string())
-                        .execute(&mut *tx)
-                        .await?;
-                }
-                let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-                sqlx::query(sql).bind(ids).bind(batch.map(columns::count)).execute(&mut *tx).await?;
-                tx.commit().await?;
+                let ids: &Vec<Uuid> = &ids.iter().map(|id| id.0).collect();
+                retried(|| async move {
+                    let mut tx = self.0.writer.get_postgres_connection_pool().begin().await?;
+                    if let Some(batch) = batch {
+                        let raise =
+                            sqlx::query(meta::RAISE).bind(LAST_BATCH.as_str()).bind(batch.to_string());
+                        raise.execute(&mut *tx).await?;
+                    }
+                    sqlx::query(sql).bind(ids).bind(batch.map(columns::count)).execute(&mut *tx).await?;
+                    Ok::<_, Error>(tx.commit().await?)
+                })
+                .await?;
             }
         }
         Ok(())
@@ -112,7 +113,10 @@ impl UsageRepo<'_> {
         let mut kept = 0;
         self.retry_set_aside().await?;
         loop {
-            let marked = self.0.writes().await?.execute_unprepared(&sql).await?.rows_affected();
+            let mark = || async {
+                Ok::<_, Error>(self.0.writes().await?.execute_unprepared(&sql).await?.rows_affected())
+            };
+            let marked = retried(mark).await?;
             kept += marked;
             if marked == 0 {
                 return Ok(kept);
@@ -163,14 +167,18 @@ impl UsageRepo<'_> {
         let mut marked = 0;
         let mut after = (i64::MIN, Uuid::nil());
         while let Some(last) = self.position_after(after, step).await? {
-            let values = vec![after.0.into(), after.1.into(), last.0.into(), last.1.into()];
-            let tx = self.0.begin().await?;
-            if let Some(left) = left {
-                let noted = values.iter().cloned().chain([left.to_string().into()]).collect();
-                tx.inner().execute_raw(self.statement(acknowledged::NOTE, noted)).await?;
-            }
-            marked += tx.inner().execute_raw(self.statement(&sql, values)).await?.rows_affected();
-            tx.commit().await?;
+            let values = &vec![after.0.into(), after.1.into(), last.0.into(), last.1.into()];
+            let mark = || async {
+                let tx = self.0.begin().await?;
+                if let Some(left) = left {
+                    let noted = values.iter().cloned().chain([left.to_string().into()]).collect();
+                    tx.inner().execute_raw(self.statement(acknowledged::NOTE, noted)).await?;
+                }
+                let marked = tx.inner().execute_raw(self.statement(&sql, values.clone())).await?;
+                tx.commit().await?;
+                Ok::<_, Error>(marked.rows_affected())
+            };
+            marked += retried(mark).await?;
             after = last;
         }
         Ok(marked)

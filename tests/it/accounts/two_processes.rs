@@ -17,7 +17,7 @@ use sproxy::domain::ids::KeyId;
 use sproxy::domain::user::{Role, User};
 use sproxy::store::{ApiKeyRepo, MetaRepo, Store, UserRepo};
 
-use crate::harness::databases::{TestDatabase, on_both};
+use crate::harness::databases::{TestDatabase, on_all};
 use crate::harness::records::at;
 use crate::harness::until;
 
@@ -66,7 +66,7 @@ fn turned(active: bool) -> UserChange {
     UserChange { active: Some(active), ..UserChange::default() }
 }
 
-on_both! {
+on_all! {
     async fn each_change_has_a_version_of_its_own_and_a_name_one_owner(db: TestDatabase) {
         let (one, two) = two(&db).await;
         let actor = actor();

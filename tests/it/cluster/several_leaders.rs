@@ -279,6 +279,48 @@ async fn a_leader_is_drained_by_way_of_another_and_stays_so_over_a_restart() {
     ready(&two).await;
 }
 
+/// As `CockroachDB` is, as far as PostgreSQL can be made so: no advisory locks, and transactions that meet are rolled back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaders_need_no_advisory_locks_and_bear_that_transactions_are_rolled_back() {
+    let Some(server) = Postgres::shared() else { return };
+    let (mock, url) = (Mock::start().await, server.new_serializable_database());
+    let name = url.rsplit('/').next().unwrap();
+    // What is found first is what is called.
+    server.execute("postgres", &format!("ALTER DATABASE {name} SET search_path = public, pg_catalog"));
+    for (function, arguments) in [
+        ("pg_advisory_lock", "bigint"),
+        ("pg_advisory_xact_lock", "bigint"),
+        ("pg_try_advisory_lock", "int, int"),
+        ("pg_try_advisory_lock_shared", "int, int"),
+        ("pg_try_advisory_xact_lock", "bigint"),
+    ] {
+        let body = "BEGIN RAISE EXCEPTION 'advisory locks are not supported' USING ERRCODE = '0A000'; END";
+        let head = format!("CREATE FUNCTION public.{function}({arguments}) RETURNS boolean LANGUAGE plpgsql");
+        server.execute(name, &format!("{head} AS $$ {body} $$"));
+    }
+    let (mut one, two) = two(&mock, &url).await;
+    assert!(one.log().contains("no locks that a session holds"), "{}", one.log());
+    let key = one.user_with_key("alice").await;
+    let follower = follower(&mock, &two, "sp-9").await;
+    until("the key holds", async || (ask(&two, &key).await.status == 200).then_some(())).await;
+    let mut traffic = Traffic::on(&[&one, &two, &follower], &key, 8);
+    traffic.more(60).await;
+    // Both change accounts at once, and nobody is told to try again.
+    for round in 0..10 {
+        let user = |node: &str| json!({ "name": format!("{node}-{round}") });
+        tokio::join!(one.post("/admin/v1/users", user("a")), two.post("/admin/v1/users", user("b")));
+    }
+    one.kill().await;
+    traffic.more(60).await;
+    one.restart().await;
+    ready(&one).await;
+    traffic.more(60).await;
+    let received = traffic.end().await;
+    for node in [&one, &two] {
+        agree(node, &received).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_confirms_what_it_may_lose_is_warned_of() {
     let Some(server) = Postgres::shared() else { return };

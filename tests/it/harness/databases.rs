@@ -34,6 +34,14 @@ impl TestDatabase {
         Some(Self::open(location, Executor::Server(server)).await)
     }
 
+    /// A PostgreSQL database whose transactions are serializable, as those of `CockroachDB` are: it rolls back what may not
+    /// have come one after the other (SQLSTATE 40001). None, with a note, on a machine without PostgreSQL.
+    pub async fn serializable() -> Option<Self> {
+        let server = tokio::task::spawn_blocking(Postgres::shared).await.expect("a server")?;
+        let url = server.new_serializable_database();
+        Some(Self::open(Location::Postgres { url }, Executor::Server(server)).await)
+    }
+
     async fn open(location: Location, ground: Executor) -> Self {
         let store = Store::open(&location).await.expect("a fresh database opens");
         Self { store, location, _ground: ground }
@@ -101,3 +109,35 @@ macro_rules! on_both {
     };
 }
 pub(crate) use on_both;
+
+/// Declares tests that run on both databases, and on one that rolls back what meets: `NAME::serializable`, too.
+macro_rules! on_all {
+    ($($(#[doc = $doc:literal])* async fn $name:ident($db:ident: TestDatabase) $body:block)+) => {
+        $(mod $name {
+            use super::*;
+
+            $(#[doc = $doc])*
+            async fn test($db: TestDatabase) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                test(TestDatabase::sqlite().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                if let Some(database) = TestDatabase::postgres().await {
+                    test(database).await;
+                }
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn serializable() {
+                if let Some(database) = TestDatabase::serializable().await {
+                    test(database).await;
+                }
+            }
+        })+
+    };
+}
+pub(crate) use on_all;

@@ -84,6 +84,15 @@ impl Postgres {
         self.url(&name)
     }
 
+    /// The address of a new, empty database whose transactions are serializable.
+    pub fn new_serializable_database(&self) -> String {
+        let url = self.new_database();
+        let name = url.rsplit('/').next().expect("a name");
+        let set = "SET default_transaction_isolation = 'serializable'";
+        self.execute("postgres", &format!("ALTER DATABASE {name} {set}"));
+        url
+    }
+
     /// The address of a database of this server.
     pub fn url(&self, database: &str) -> String {
         let socket = self.dir.path().display().to_string().replace('/', "%2F");

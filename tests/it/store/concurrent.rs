@@ -7,7 +7,7 @@ use sproxy::domain::fence::Fence;
 use sproxy::domain::ids::InstanceId;
 use sproxy::domain::peer::{Peer, PeerStatus};
 use sproxy::domain::usage::UsageRecord;
-use sproxy::store::{Location, PeerRepo, Store, UsageRepo};
+use sproxy::store::{Error, Location, MetaRepo, PeerRepo, Store, UsageRepo};
 use tokio::task::spawn_blocking;
 
 use crate::harness::postgres::Postgres;
@@ -20,9 +20,20 @@ fn rounds() -> usize {
     std::env::var("SPROXY_CONCURRENT_ROUNDS").map_or(100, |text| text.parse().expect("a number"))
 }
 
-async fn two_stores() -> Option<(Arc<Postgres>, Store, Store)> {
+/// As PostgreSQL is set up by itself, or so that it rolls back what meets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Isolation {
+    Default,
+    Serializable,
+}
+
+async fn two_stores(isolation: Isolation) -> Option<(Arc<Postgres>, Store, Store)> {
     let server = spawn_blocking(Postgres::shared).await.expect("a server")?;
-    let location = Location::Postgres { url: server.new_database() };
+    let url = match isolation {
+        Isolation::Default => server.new_database(),
+        Isolation::Serializable => server.new_serializable_database(),
+    };
+    let location = Location::Postgres { url };
     let open = async || Store::open(&location).await.expect("a database");
     let (one, two) = (open().await, open().await);
     Some((server, one, two))
@@ -30,7 +41,16 @@ async fn two_stores() -> Option<(Arc<Postgres>, Store, Store)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_that_hold_the_same_records_in_opposite_orders_never_block_each_other_for_good() {
-    let Some((_server, one, two)) = two_stores().await else { return };
+    push_the_same(Isolation::Default).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_where_the_database_rolls_one_of_them_back() {
+    push_the_same(Isolation::Serializable).await;
+}
+
+async fn push_the_same(isolation: Isolation) {
+    let Some((_server, one, two)) = two_stores(isolation).await else { return };
     let (here, elsewhere) = (UsageRepo::on(&one), UsageRepo::on(&two));
     let mut dice = Dice(7);
     let (from, mut all, mut tokens) = (at("2026-11-22"), 0, 0);
@@ -56,7 +76,54 @@ async fn batches_that_hold_the_same_records_in_opposite_orders_never_block_each_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signs_of_life_of_the_same_peers_never_block_each_other_for_good() {
-    let Some((_server, one, two)) = two_stores().await else { return };
+    note_the_same(Isolation::Default).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_where_the_database_rolls_one_of_their_notes_back() {
+    note_the_same(Isolation::Serializable).await;
+}
+
+/// What several leaders do with `meta` and old logs at once: every number is given once, and all come to their end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_retention_and_marks_that_meet_all_come_to_their_end() {
+    for isolation in [Isolation::Default, Isolation::Serializable] {
+        let Some((_server, one, two)) = two_stores(isolation).await else { return };
+        let mut dice = Dice(11);
+        let mut numbers = std::collections::BTreeSet::new();
+        for _ in 0..rounds() / 4 {
+            let records: Vec<UsageRecord> =
+                (0..MANY).map(|_| dice.record(at("2026-11-22"), 3_600_000_000)).collect();
+            let ids: Vec<_> = records.iter().map(|record| record.request_id).collect();
+            UsageRepo::on(&one).insert_batch(&records, false).await.expect("inserted");
+            let work = async |store: &Store| {
+                let number = MetaRepo::on(store).next_node_number(0).await?;
+                UsageRepo::on(store).mark_synced(&ids, Some(number)).await?;
+                UsageRepo::on(store).delete_synced_before(at("2026-12-01"), None, 1_000).await?;
+                Ok::<_, Error>(number)
+            };
+            let (left, right) = tokio::join!(work(&one), work(&two));
+            assert!(numbers.insert(left.expect("done")));
+            assert!(numbers.insert(right.expect("done")));
+        }
+    }
+}
+
+/// Leaders that start at once on an empty database: one makes its schema, and each has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stores_that_are_opened_at_once_share_one_schema() {
+    let Some(server) = spawn_blocking(Postgres::shared).await.expect("a server") else { return };
+    for url in [server.new_database(), server.new_serializable_database()] {
+        let location = Location::Postgres { url };
+        let opened = futures_util::future::join_all((0..6).map(|_| Store::open(&location))).await;
+        for store in opened {
+            store.expect("opened").close().await;
+        }
+    }
+}
+
+async fn note_the_same(isolation: Isolation) {
+    let Some((_server, one, two)) = two_stores(isolation).await else { return };
     let run = InstanceId::new();
     let peers: Vec<Peer> = (0..MANY)
         .map(|number| Peer {
