@@ -290,6 +290,8 @@ on_both! {
         let database = sea_orm::Database::connect(db.url()).await.expect("a connection");
         let back = [
             "DELETE FROM seaql_migrations WHERE version >= 'm20261129_000012'".to_owned(),
+            "ALTER TABLE usage_batches DROP COLUMN resumes_after".to_owned(),
+            "ALTER TABLE usage_batches DROP COLUMN session".to_owned(),
             "DROP TABLE token_keys".to_owned(),
             "DROP TABLE ended_sessions".to_owned(),
             "ALTER TABLE refresh_tokens DROP COLUMN access_until".to_owned(),
