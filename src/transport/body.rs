@@ -1,5 +1,6 @@
 //! The body of an answer, read in the pieces in which it arrives.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -135,6 +136,21 @@ impl ResponseBody {
                 polled
             }
         }
+    }
+
+    /// The whole body, of at most `most` bytes.
+    ///
+    /// # Errors
+    /// In words: that it is longer, or broke off.
+    pub async fn read_whole(mut self, most: usize) -> Result<Bytes, String> {
+        let mut whole = BytesMut::new();
+        while let Some(piece) = poll_fn(|cx| self.poll_piece(cx)).await {
+            whole.extend_from_slice(&piece.map_err(|error| error.to_string())?);
+            if whole.len() > most {
+                return Err(format!("the answer has more than {most} bytes"));
+            }
+        }
+        Ok(whole.freeze())
     }
 
     fn poll_translated(

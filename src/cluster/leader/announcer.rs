@@ -2,7 +2,6 @@
 //! configured with, and the leader before, when it comes back, steps down.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,14 +87,8 @@ impl Announcer {
                 .headers_mut()
                 .insert(SIGNATURE, HeaderValue::from_str(&signature).map_err(|error| error.to_string())?);
         }
-        let (head, mut body) = client?.request(request).await.map_err(|error| error.to_string())?;
-        let mut answer = Vec::new();
-        while let Some(piece) = poll_fn(|cx| body.poll_piece(cx)).await {
-            answer.extend_from_slice(&piece.map_err(|error| error.to_string())?);
-            if answer.len() > ANSWER_BYTES_MAX {
-                return Err("its answer is too long".to_owned());
-            }
-        }
+        let (head, body) = client?.request(request).await.map_err(|error| error.to_string())?;
+        let answer = body.read_whole(ANSWER_BYTES_MAX).await?;
         if head.status != StatusCode::OK {
             return Err(format!("{}: {}", head.status, String::from_utf8_lossy(&answer)));
         }

@@ -38,7 +38,7 @@ impl<B: LeaderStore> Leader<B> {
             let number = self.store.next_node_number(highest).await?;
             let id: NodeId = parse("node_id", &format!("sp-{number}"))?;
             let is_known = self.registry.lock().knows(&id);
-            if !is_known && self.store.batches_taken(&id).await? == 0 {
+            if !is_known && self.store.batches_held(&id).await?.taken == 0 {
                 return Ok(id);
             }
         }

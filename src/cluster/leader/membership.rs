@@ -38,10 +38,9 @@ impl<B: LeaderStore> Leader<B> {
             // From this answer on totals wait for the node, so it must not be lost with the power of this machine.
             self.store.make_durable().await?;
         }
-        let held = self.store.batches_taken(&peer.id).await?;
         let batches = match &session {
             Some((new, known)) => self.store.begin_session(&peer.id, *new, known).await?,
-            None => held,
+            None => self.store.batches_held(&peer.id).await?.taken,
         };
         // The node learns of this number and owes again what came after it, which no fence must then hold against it.
         self.last_acknowledged(&peer.id).store(batches, Ordering::Release);

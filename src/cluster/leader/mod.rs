@@ -95,12 +95,6 @@ pub trait LeaderStore: Send + Sync + 'static {
     /// How many batches of a node were ever applied, and its last registration.
     fn batches_held(&self, node: &NodeId) -> impl Future<Output = Result<BatchesHeld, Failure>> + Send;
 
-    /// How many batches of a node were ever applied.
-    fn batches_taken(&self, node: &NodeId) -> impl Future<Output = Result<u64, Failure>> + Send {
-        let held = self.batches_held(node);
-        async { Ok(held.await?.taken) }
-    }
-
     /// A node registers as `new`, and batches of no other registration are taken from then on. `known` are those that it
     /// remembers. Answers how many of the batches that were acknowledged to it are surely held ([`surely_held`]), and the
     /// same again until it pushes.

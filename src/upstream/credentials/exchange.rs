@@ -1,10 +1,9 @@
 //! One request to whoever gives credentials, and its answer as a whole.
 
-use std::future::poll_fn;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Request, StatusCode};
 
 use crate::transport::{Client, Endpoint, Http2, Proxy};
@@ -62,15 +61,8 @@ impl Exchange {
         };
         let failed = |reason: String| format!("{host}: {reason}");
         let client = Client::new(&endpoint).map_err(failed)?;
-        let (head, mut body) = client.request(request).await.map_err(|error| failed(error.to_string()))?;
-        let mut whole = BytesMut::new();
-        while let Some(piece) = poll_fn(|cx| body.poll_piece(cx)).await {
-            whole.extend_from_slice(&piece.map_err(|error| failed(error.to_string()))?);
-            if whole.len() > ANSWER_MAX {
-                return Err(failed(format!("the answer has more than {ANSWER_MAX} bytes")));
-            }
-        }
-        Ok((head.status, whole.freeze()))
+        let (head, body) = client.request(request).await.map_err(|error| failed(error.to_string()))?;
+        Ok((head.status, body.read_whole(ANSWER_MAX).await.map_err(failed)?))
     }
 }
 

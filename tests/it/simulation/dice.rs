@@ -25,4 +25,17 @@ impl Dice {
     pub fn between(&mut self, from: u64, to: u64) -> u64 {
         from + (self.random() >> 8) % (to - from)
     }
+
+    /// The place of one of `weights`, each as often as it weighs.
+    pub fn weighted(&mut self, weights: &[u64]) -> usize {
+        let mut at = self.between(0, weights.iter().sum());
+        let chosen = weights.iter().position(|weight| match at.checked_sub(*weight) {
+            Some(left) => {
+                at = left;
+                false
+            }
+            None => true,
+        });
+        chosen.unwrap_or_default()
+    }
 }

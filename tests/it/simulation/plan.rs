@@ -57,22 +57,14 @@ impl Plan {
         };
         let followers = usize::try_from(followers).expect("small");
         let weights: Vec<u64> = (0..KINDS).map(|kind| weight(kind, &mut dice)).collect();
-        let whole: u64 = weights.iter().sum();
         let mut steps = Vec::new();
         let mut passed = Duration::ZERO;
         while passed < lasts {
             let pause = Duration::from_millis(dice.between(1, PAUSE_MILLIS));
             passed += pause;
-            let mut at = dice.between(0, whole);
-            let chosen = weights.iter().position(|weight| match at.checked_sub(*weight) {
-                Some(left) => {
-                    at = left;
-                    false
-                }
-                None => true,
-            });
+            let kind = dice.weighted(&weights);
             let n = usize::try_from(dice.between(0, followers as u64)).expect("small");
-            steps.push((pause, event(chosen.unwrap_or_default(), n, &mut dice)));
+            steps.push((pause, event(kind, n, &mut dice)));
         }
         Self { followers, steps }
     }

@@ -374,14 +374,12 @@ impl Process {
             }
             for other in &self.others {
                 let other = lock(other).clone().filter(|(owner, _)| *owner != self.owner);
-                if let Some((owner, other)) = other.filter(|(owner, _)| heard.insert(*owner)) {
+                if let Some((_, other)) = other.filter(|(owner, _)| heard.insert(*owner)) {
                     let request = v1::WatchBatchesRequest {
                         node_id: leader.id().to_string(),
                         ledger_id: leader.ledger().to_string(),
                     };
                     let batches = other.watch_batches(&request).expect("of the same ledger");
-                    drop(other);
-                    let _ = owner;
                     self.world.spawn(self.owner, self.clone().hear(batches, Arc::clone(&leader)));
                 }
             }

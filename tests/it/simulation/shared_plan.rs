@@ -65,24 +65,16 @@ impl Plan {
                 if RECOVERIES.contains(&kind) { drawn.max(*usual) } else { drawn }
             })
             .collect();
-        let whole: u64 = weights.iter().sum();
         let mut steps = Vec::new();
         let mut passed = Duration::ZERO;
         while passed < lasts {
             let pause = Duration::from_millis(dice.between(1, PAUSE_MILLIS));
             passed += pause;
-            let mut at = dice.between(0, whole);
-            let chosen = weights.iter().position(|weight| match at.checked_sub(*weight) {
-                Some(left) => {
-                    at = left;
-                    false
-                }
-                None => true,
-            });
+            let kind = dice.weighted(&weights);
             let follower = small(dice.between(0, followers as u64));
             let leader = small(dice.between(0, leaders as u64));
             let commits = small(dice.between(1, BEHIND_MAX + 1));
-            steps.push((pause, event(chosen.unwrap_or_default(), follower, leader, commits)));
+            steps.push((pause, event(kind, follower, leader, commits)));
         }
         Self { leaders, followers, steps }
     }

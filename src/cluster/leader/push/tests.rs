@@ -88,12 +88,8 @@ impl LeaderStore for MemoryStore {
         tokio::spawn(work);
     }
 
-    async fn batches_taken(&self, _node: &NodeId) -> Result<u64, Failure> {
-        Ok(*self.batches.lock())
-    }
-
-    async fn batches_held(&self, node: &NodeId) -> Result<BatchesHeld, Failure> {
-        Ok(BatchesHeld { taken: self.batches_taken(node).await?, session: None })
+    async fn batches_held(&self, _node: &NodeId) -> Result<BatchesHeld, Failure> {
+        Ok(BatchesHeld { taken: *self.batches.lock(), session: None })
     }
 
     async fn begin_session(
@@ -102,7 +98,7 @@ impl LeaderStore for MemoryStore {
         _new: SessionId,
         _known: &[KnownSession],
     ) -> Result<u64, Failure> {
-        self.batches_taken(node).await
+        Ok(self.batches_held(node).await?.taken)
     }
 
     async fn next_node_number(&self, above: u64) -> Result<u64, Failure> {
