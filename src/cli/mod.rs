@@ -10,7 +10,7 @@ mod export;
 mod group;
 mod key;
 mod limits;
-mod local_cluster;
+pub mod local_cluster;
 mod migrate;
 mod mock_provider;
 mod output;

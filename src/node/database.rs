@@ -2,9 +2,13 @@
 //! its own beside it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use super::supervisor::{Stage, Supervisor};
-use super::waiting::EarlyListener;
+use super::waiting::{EarlyListener, Reason};
+use crate::cluster::retry::Backoff;
 use crate::config::{self, Config, Database};
 use crate::domain::clock::{Clock as _, Timestamp};
 use crate::domain::plausible_clock::PlausibleClock;
@@ -12,6 +16,9 @@ use crate::store::{self, DatabaseLock, Location, MetaKey, MetaRepo, Sharing, Sto
 
 /// The file of a leader's own books, where its database is shared.
 pub(super) const SPOOL: &str = "spool.db";
+const MAY_BE_IN_USE: &str = "the database may be in use by another process: waiting for its lock";
+/// A server that stays away is logged again after so long.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
 /// The file of a node's database, where nothing else is configured.
 const EMBEDDED: &str = "sproxy.db";
 
@@ -31,23 +38,50 @@ impl Databases {
     }
 }
 
-/// Takes and opens the databases of a node that leads if it has no leader to follow. Whoever else may have them is waited
-/// for at the server: health is answered meanwhile.
+/// Takes and opens the databases of a node that leads if it has no leader to follow. A server that is away is waited for,
+/// and so is whoever else may have the database: health is answered meanwhile.
 pub(super) async fn open(config: &Config, entrance: &EarlyListener) -> Result<Databases, store::Error> {
     let location = location(config);
     let shares = matches!(location, Location::Postgres { .. }) && config.cluster.leader.is_none();
-    let taking = DatabaseLock::acquire(&location, if shares { Sharing::Shared } else { Sharing::Alone });
-    let lock = match location {
-        Location::Sqlite { .. } => taking.await?,
+    let sharing = if shares { Sharing::Shared } else { Sharing::Alone };
+    let spool = if shares { Some(open_spool(config).await?) } else { None };
+    let (lock, store) = match location {
+        Location::Sqlite { .. } => take(&location, sharing).await?,
         Location::Postgres { .. } => {
-            let reason = "the database may be in use by another process: waiting for its lock".to_owned();
-            Box::pin(entrance.while_waiting(reason, taking)).await?
+            let reason = Reason::new(MAY_BE_IN_USE);
+            let taking = take_when_there(&location, sharing, &reason);
+            Box::pin(entrance.while_waiting(reason.clone(), taking)).await?
         }
     };
-    let spool = if shares { Some(open_spool(config).await?) } else { None };
-    let store = Store::open(&location).await?;
     store.refuse_in_copy().await?;
     Ok(Databases { store, lock: Arc::new(lock), spool })
+}
+
+async fn take(location: &Location, sharing: Sharing) -> Result<(DatabaseLock, Store), store::Error> {
+    let lock = DatabaseLock::acquire(location, sharing).await?;
+    Ok((lock, Store::open(location).await?))
+}
+
+/// Tries again for as long as the server cannot be reached: it may start after this node, or be away just now.
+async fn take_when_there(
+    location: &Location,
+    sharing: Sharing,
+    reason: &Reason,
+) -> Result<(DatabaseLock, Store), store::Error> {
+    let (mut backoff, mut said) = (Backoff::new(), None::<Instant>);
+    loop {
+        let error = match take(location, sharing).await {
+            Err(error @ store::Error::Unavailable(_)) => error,
+            done => return done,
+        };
+        if said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+            tracing::warn!("{error}; waiting for it");
+            said = Some(Instant::now());
+        }
+        reason.change(format!("{error}; waiting for it"));
+        sleep(backoff.wait()).await;
+        reason.change(MAY_BE_IN_USE.to_owned());
+    }
 }
 
 /// The data directory is this process's alone, and so is what is in it.

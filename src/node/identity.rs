@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::leaders::Leaders;
-use super::waiting::EarlyListener;
+use super::waiting::{EarlyListener, Reason};
 use crate::cluster::{self, leader};
 use crate::config::{Config, Secret};
 use crate::domain::clock::Clock;
@@ -29,7 +29,8 @@ pub(super) async fn of_alone(
         (Some(text), _) => text,
         (None, None) => FIRST.to_owned(),
         (None, Some(link)) => {
-            let reason = format!("this node has no id yet: its leader at {link} has to give it one");
+            let reason =
+                Reason::new(format!("this node has no id yet: its leader at {link} has to give it one"));
             let registering = cluster::ask_for_id(link, addr, config.cluster.weight, store);
             return Ok(Box::pin(early_listener.while_waiting(reason, registering)).await?);
         }

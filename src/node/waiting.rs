@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,24 @@ use crate::inbound::{Limits, Shutdown};
 const SAID_AFTER: Duration = Duration::from_secs(1);
 /// How long answers that have begun may go on when the waiting is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// What a node waits for, which may change while it does.
+#[derive(Clone)]
+pub(super) struct Reason(Arc<Mutex<String>>);
+
+impl Reason {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
+        Self(Arc::new(Mutex::new(reason.into())))
+    }
+
+    pub(super) fn change(&self, reason: String) {
+        *self.0.lock() = reason;
+    }
+
+    fn now(&self) -> String {
+        self.0.lock().clone()
+    }
+}
 
 /// The node's HTTP socket and what every server on it needs: the one that answers until the node is built, and the node's
 /// own.
@@ -51,17 +70,17 @@ impl EarlyListener {
     }
 
     /// Runs `work`, and meanwhile answers at its port that the node waits, and for what.
-    pub(super) async fn while_waiting<T>(&self, reason: String, work: impl Future<Output = T>) -> T {
+    pub(super) async fn while_waiting<T>(&self, reason: Reason, work: impl Future<Output = T>) -> T {
         let (stop, give_up, connections) =
             (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let _closed_if_dropped = (stop.clone().drop_guard(), give_up.clone().drop_guard());
         let said = reason.clone();
-        let waiting = Arc::new(Waiting { reason: Arc::new(move || said.clone()), cors: self.cors.clone() });
+        let waiting = Arc::new(Waiting { reason: Arc::new(move || said.now()), cors: self.cors.clone() });
         let answering = listen::server(Arc::clone(&self.listener), self.tls.clone(), waiting, self.limits);
         let served = async {
             let say = async {
                 sleep(SAID_AFTER).await;
-                tracing::info!(http = %self.address, %reason, "not ready: only health is served");
+                tracing::info!(http = %self.address, reason = reason.now(), "not ready: only health is served");
             };
             let shutdown = Shutdown::abrupt(stop.clone(), give_up.clone());
             tokio::join!(answering.run(shutdown, connections.clone()), say);

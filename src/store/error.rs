@@ -12,6 +12,9 @@ pub enum Error {
     /// The database cannot do it now: locked, out of space, unreachable, shutting down. Trying again can help.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// There is no such database, or it does not let this node in: somebody has to change something.
+    #[error("the database refuses this node: {0}")]
+    Refused(String),
     /// The database rolled the transaction back in favour of another: nothing of it holds, and it can be repeated.
     #[error("the database gave way to another transaction: {0}")]
     RolledBack(String),
@@ -48,10 +51,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// True when the same call can succeed later without anyone changing it.
+    /// True when the same call can succeed later: nothing is wrong with the call itself.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::RolledBack(_))
+        matches!(self, Self::Unavailable(_) | Self::Refused(_) | Self::RolledBack(_))
     }
 
     /// The error for a user or group whose name has to be unique.
@@ -152,8 +155,10 @@ impl Error {
             return Self::RolledBack(said);
         }
         match code.get(..2).unwrap_or_default() {
-            // connection, wrong password, no such database, rolled back, resources, wrong state, operator, I/O
-            "08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58" => Self::Unavailable(said),
+            // wrong password, no such database
+            "28" | "3D" => Self::Refused(said),
+            // connection, rolled back, resources, wrong state, operator, I/O
+            "08" | "40" | "53" | "55" | "57" | "58" => Self::Unavailable(said),
             "XX" => Self::Damaged(said),
             _ => Self::Failed(said),
         }
@@ -182,7 +187,7 @@ impl From<Error> for Failure {
             Error::Value { .. } => {
                 Self::new(Kind::Internal, "a stored value cannot be read; see the node's log")
             }
-            Error::Unavailable(_) | Error::RolledBack(_) => {
+            Error::Unavailable(_) | Error::Refused(_) | Error::RolledBack(_) => {
                 Self::new(Kind::Unavailable, "the database is not available; try again")
                     .retry_after(std::time::Duration::from_secs(1))
             }

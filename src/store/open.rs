@@ -169,7 +169,7 @@ async fn refuse_foreign_file(path: &Path) -> Result<(), Error> {
 async fn postgres(url: &str) -> Result<Store, Error> {
     // The driver's own message could repeat the address, password included.
     let options = PgConnectOptions::from_str(url)
-        .map_err(|_| Error::Unavailable("store.url is not a postgres:// address".to_owned()))?
+        .map_err(|_| Error::Refused("store.url is not a postgres:// address".to_owned()))?
         .application_name("sproxy")
         .options([("idle_in_transaction_session_timeout", "60s")])
         .disable_statement_logging();

@@ -1,10 +1,10 @@
-//! What `demo` and `torture` are made of: child processes of this program, a private PostgreSQL, calls whose cost is
+//! What `demo`, `torture` and benches are made of: child processes of this program, a private PostgreSQL, calls whose cost is
 //! known beforehand, and the comparison of the books with what callers received.
 
-pub(super) mod books;
-pub(super) mod directory;
-pub(super) mod error;
-pub(super) mod plan;
+pub mod books;
+pub mod directory;
+pub mod error;
+pub mod plan;
 #[cfg(unix)]
-pub(super) mod postgres;
-pub(super) mod process;
+pub mod postgres;
+pub mod process;

@@ -155,6 +155,18 @@ impl Postgres {
         Ok(said.trim().to_owned())
     }
 
+    /// The number of the server's first process.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn id(&self) -> Result<u32, Error> {
+        let file = self.directory.join("data/postmaster.pid");
+        let text =
+            std::fs::read_to_string(&file).map_err(Error::io("reading the server's process number"))?;
+        let id = text.lines().next().and_then(|line| line.trim().parse().ok());
+        id.ok_or_else(|| Error::Node(format!("{} has no process number", file.display())))
+    }
+
     async fn run(&self, program: &str, arguments: &[&str]) -> Result<(), Error> {
         self.programs.output(program, &self.directory, arguments).await.map(drop)
     }

@@ -36,6 +36,11 @@ impl Process {
     /// Starts this program with `arguments`. Nothing of sproxy in the environment is passed on.
     pub fn spawn(arguments: &[&str], log: &Path) -> Result<Self, Error> {
         let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
+        Self::spawn_program(&program, arguments, log)
+    }
+
+    /// The same with another build of it.
+    pub fn spawn_program(program: &Path, arguments: &[&str], log: &Path) -> Result<Self, Error> {
         let opened = OpenOptions::new().create(true).append(true).open(log);
         let file = opened.map_err(Error::io(format!("opening {}", log.display())))?;
         let begin = file.metadata().map_err(Error::io("reading a log's length"))?.len();
@@ -57,13 +62,19 @@ impl Process {
     /// Starts and waits until it says where it listens.
     pub async fn start(arguments: &[&str], log: &Path) -> Result<(Self, Listening), Error> {
         let mut process = Self::spawn(arguments, log)?;
+        let listening = process.until_listening(arguments).await?;
+        Ok((process, listening))
+    }
+
+    /// Waits until it says where it listens.
+    pub async fn until_listening(&mut self, arguments: &[&str]) -> Result<Listening, Error> {
         let deadline = Instant::now() + START_MAX;
         loop {
-            if let Some(listening) = process.listening() {
-                return Ok((process, listening));
+            if let Some(listening) = self.listening() {
+                return Ok(listening);
             }
-            if process.ended().is_some() || Instant::now() > deadline {
-                let said = process.said();
+            if self.ended().is_some() || Instant::now() > deadline {
+                let said = self.said();
                 return Err(Error::Node(format!("`sproxy {}` did not start:\n{said}", arguments.join(" "))));
             }
             sleep(RETRY).await;
@@ -85,6 +96,11 @@ impl Process {
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         read().unwrap_or_else(|error| format!("{}: {error}", self.log.display()))
+    }
+
+    /// The number of the process while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// How it has ended, if it has.

@@ -107,7 +107,7 @@ impl Session {
         name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
         // The driver's own message could repeat the address, password included.
         let options = PgConnectOptions::from_str(url)
-            .map_err(|_| Error::Unavailable("store.url is not a postgres:// address".to_owned()))?
+            .map_err(|_| Error::Refused("store.url is not a postgres:// address".to_owned()))?
             .application_name(&name)
             .disable_statement_logging();
         let (connection, rival, is_without) = Default::default();

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
+use crate::harness::postgres::Postgres;
+use crate::harness::switch::Switch;
 use crate::harness::{Mock, Node, SPROXY, Setup, until};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -106,6 +108,46 @@ async fn a_port_that_is_taken_is_named_by_its_setting_and_a_directory_before_it(
     std::os::unix::fs::symlink(running.data_dir(), inside.path().join("data")).unwrap();
     let said = fails(&inside, &sections).await;
     assert!(said.contains("node.data_dir") && !said.contains("http.listen"), "{said}");
+}
+
+/// As where both are started at once, and PostgreSQL takes longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_postgresql_is_away_waits_for_it_and_says_so() {
+    let Some(server) = Postgres::shared() else { return };
+    let (mock, url) = (Mock::start().await, server.new_database());
+    let switch = Switch::to(&server.socket()).await;
+    switch.turn(None);
+    let setup = Setup::with_targets_at(&mock.url()).section("log", "level = \"info\"");
+    let leader = setup.section("store", &format!("url = \"{}\"", switch.url_of(&url))).start().await;
+    assert_eq!(get(&leader, "/healthz").await.0, 200);
+    until("it says what it waits for", async || {
+        let (status, readiness) = get(&leader, "/readyz").await;
+        assert_eq!(status, 503, "{readiness}");
+        let reason = readiness["reasons"][0].as_str().unwrap();
+        (reason.starts_with("the database is not available") && reason.ends_with("waiting for it"))
+            .then_some(())
+    })
+    .await;
+    let said = leader.log().lines().filter(|line| line.contains("waiting for it")).count();
+    assert!(said <= 2, "once, and as the reason of not being ready: {}", leader.log());
+    switch.turn(Some(&server.socket()));
+    until("it is ready", async || (get(&leader, "/readyz").await.0 == 200).then_some(())).await;
+    let key = leader.user_with_key("alice").await;
+    let body = json!({ "model": "claude", "max_tokens": 9, "messages": [] });
+    assert_eq!(leader.ask(&key, "/v1/messages", &[], &body).await.status, 200);
+}
+
+/// Waiting would not help.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_does_not_exist_is_not_waited_for() {
+    let Some(server) = Postgres::shared() else { return };
+    let (directory, url) = (tempfile::tempdir().unwrap(), server.new_database());
+    let (server_url, _) = url.rsplit_once('/').unwrap();
+    let sections = format!(
+        "[http]\nlisten = \"127.0.0.1:0\"\n[cluster]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = \"{server_url}/typo\""
+    );
+    let said = fails(&directory, &sections).await;
+    assert!(said.contains("the database refuses this node") && said.contains("typo"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

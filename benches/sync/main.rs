@@ -5,6 +5,10 @@
 //!
 //! `SPROXY_BENCH_RECORDS=1000000 cargo bench --bench sync`; by default 200,000 records. `SPROXY_BENCH_TRAFFIC` requests per
 //! second on each node (200). With `SPROXY_BENCH_POSTGRES` (an empty database's URL) the leader keeps its books there.
+//!
+//! `cargo bench --bench sync -- leaders` is how fast two followers' backlogs drain by one and by two leaders on one
+//! PostgreSQL, and `-- heartbeats` what 10, 100 and 1,000 nodes that do nothing but live ask of it. Both start a server of
+//! their own: its binaries have to be on the machine.
 
 #![allow(clippy::disallowed_methods, reason = "what a bench starts ends with it")]
 #![allow(
@@ -14,9 +18,13 @@
     reason = "a bench reports, and fails by panicking"
 )]
 
-use std::io::{BufRead, BufReader, Write};
+#[cfg(unix)]
+mod heartbeats;
+mod process;
+#[cfg(unix)]
+mod shared;
+
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -43,6 +51,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use process::Node;
+
 const BATCH: usize = 1_000;
 
 /// The allocator of the binary.
@@ -58,6 +68,10 @@ fn main() {
     match arguments.get(1).map(String::as_str) {
         Some("lead") => runtime.block_on(lead_until_asked(&arguments[2], &arguments[3])),
         Some("follow") => runtime.block_on(follow_until_asked(&arguments[2..])),
+        #[cfg(unix)]
+        Some("leaders") => runtime.block_on(shared::run(setting("SPROXY_BENCH_RECORDS", 200_000))),
+        #[cfg(unix)]
+        Some("heartbeats") => runtime.block_on(heartbeats::run()),
         _ => runtime.block_on(run()),
     }
 }
@@ -171,68 +185,6 @@ fn path(directory: &Path, name: &str) -> String {
 
 fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
-}
-
-/// A node: this program once more, that answers questions until its standard input ends.
-struct Node {
-    child: Child,
-    questions: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Node {
-    fn start(arguments: &[&str]) -> Self {
-        let program = std::env::current_exe().expect("this program");
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("starts");
-        let questions = child.stdin.take().expect("piped");
-        let answers = BufReader::new(child.stdout.take().expect("piped"));
-        Self { child, questions, answers }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("readable");
-        line.trim().to_owned()
-    }
-
-    fn ask(&mut self, question: &str) -> u64 {
-        writeln!(self.questions, "{question}").expect("it lives");
-        self.line().parse().expect("a number")
-    }
-
-    fn resident_megabytes(&self) -> u64 {
-        self.megabytes("VmRSS:")
-    }
-
-    /// Time on the processors so far; Linux counts it in hundredths of a second.
-    fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let behind_the_name = stat.rsplit(')').next().unwrap_or_default();
-        let (user, system) = (11, 12);
-        let ticks =
-            |at| behind_the_name.split_whitespace().nth(at).and_then(|ticks| ticks.parse::<u64>().ok());
-        Duration::from_millis((ticks(user).unwrap_or(0) + ticks(system).unwrap_or(0)) * 10)
-    }
-
-    /// The most that it ever had.
-    fn peak_megabytes(&self) -> u64 {
-        self.megabytes("VmHWM:")
-    }
-
-    fn megabytes(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
-        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1_024
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _gone_already = self.child.kill();
-        let _status = self.child.wait();
-    }
 }
 
 async fn lead_until_asked(books: &str, traffic: &str) {
