@@ -362,6 +362,7 @@ async fn start_follower(store: &Store, name: &str, leader: &str, stop: &Cancella
         quota: Quota::new(),
         clock,
         in_flight: Arc::new(|| 0),
+        spans: None,
     };
     let (_, tasks) = follower_service::start(id(name), deps).await.expect("follows");
     spawn(tasks, stop);

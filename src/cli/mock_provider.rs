@@ -107,7 +107,7 @@ impl MockProviderArgs {
 pub async fn run(args: MockProviderArgs) -> Result<(), Error> {
     // A harness reads the log for the address; a person looks at it.
     let format = if io::stderr().is_terminal() { Format::Text } else { Format::Json };
-    let _log = log::set_up("info", format).map_err(Error::Usage)?;
+    let _log = log::set_up("info", true, format).map_err(Error::Usage)?;
     let options = args.options().map_err(Error::Usage)?;
     let what = format!("listening on {}", args.listen);
     let listener = TcpListener::bind(args.listen).await.map_err(Error::io(what.clone()))?;

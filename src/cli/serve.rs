@@ -40,7 +40,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Error> {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     };
-    let log = log::set_up(&config.log.level, format).map_err(Error::Usage)?;
+    let log = log::set_up(&config.log.level, config.log.requests, format).map_err(Error::Usage)?;
     for warning in config::near_misses(&sources) {
         tracing::warn!("{warning}");
     }

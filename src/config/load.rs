@@ -12,7 +12,7 @@ use super::layers::{DEFAULTS, DEFAULTS_ORIGIN, Layers, Sources};
 use super::problems::Problems;
 use super::sections::Config;
 use super::table::{Reading, Table, text_of};
-use super::{cluster, models, node, prices, proxy, targets};
+use super::{cluster, models, node, prices, proxy, targets, telemetry};
 use crate::domain::secret::Secret;
 
 /// Reads and checks a configuration, with the environment of this process.
@@ -59,6 +59,7 @@ fn load_layers(layers: Layers, environment: &Environment) -> Result<Config, Prob
         usage: node::usage(&section("usage")),
         auth: node::auth(&section("auth")),
         log: node::log(&section("log")),
+        telemetry: telemetry::read(&section("telemetry")),
         targets: targets::read(&reading, settings.get("targets"), &upstream),
         upstream,
         models: models::read(&reading, settings.get("models")),

@@ -18,6 +18,7 @@ mod table;
 mod target_keys;
 mod target_platform;
 mod targets;
+mod telemetry;
 
 pub use environment::Environment;
 pub use layers::{DEFAULTS, Sources};
@@ -26,7 +27,8 @@ pub use problems::{Problem, Problems};
 pub use sections::{
     Auth, AuthConfig, ClusterConfig, ClusterTls, Config, CorsOrigins, Database, Durability, HangUp, Http2,
     HttpConfig, KeyConfig, LeaderUrls, LogConfig, LogFormat, MachineCredentials, ModelConfig, NodeConfig,
-    StoreConfig, Synchronous, TargetConfig, TlsFiles, UpstreamConfig, UsageConfig,
+    SpanConfig, SpanProtocol, StoreConfig, Synchronous, TargetConfig, TelemetryConfig, TlsFiles,
+    UpstreamConfig, UsageConfig,
 };
 pub use show::{defaults, json_of, show, show_sections};
 

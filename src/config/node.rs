@@ -100,7 +100,7 @@ pub(super) fn log(table: &Table<'_>) -> LogConfig {
         table.wrong("level", reason);
     }
     let format = table.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
-    LogConfig { level, format }
+    LogConfig { level, format, requests: table.flag("requests") }
 }
 
 /// Checks a filter. A single word has to be a level: taken for a module's name, as `EnvFilter` does, every typo would

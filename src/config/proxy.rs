@@ -21,7 +21,7 @@ pub(super) fn upstream(table: &Table<'_>, environment: &Environment) -> Upstream
         proxy: secret(table),
         no_proxy: given.unwrap_or_default(),
         max_attempts: table.size("max_attempts", 1, 16),
-        retry_ratio: table.ratio("retry_ratio"),
+        retry_ratio: table.ratio("retry_ratio", 10.0),
         retry_uncertain: table.flag("retry_uncertain"),
         max_wait: table.duration("max_wait", Duration::ZERO),
     }

@@ -24,6 +24,7 @@ pub struct Config {
     pub usage: UsageConfig,
     pub auth: AuthConfig,
     pub log: LogConfig,
+    pub telemetry: TelemetryConfig,
     /// Settings of all targets.
     pub upstream: UpstreamConfig,
     pub targets: Vec<TargetConfig>,
@@ -227,6 +228,36 @@ pub struct LogConfig {
     /// A level, or a filter per module.
     pub level: String,
     pub format: LogFormat,
+    /// Whether each call has a line when it is over.
+    pub requests: bool,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct TelemetryConfig {
+    /// Where spans go; `None`: nowhere.
+    pub spans: Option<SpanConfig>,
+    /// Whether `/metrics` tells usage by user, too.
+    pub user_metrics: bool,
+    /// Whether `/metrics` has OpenTelemetry's names for generative AI, too.
+    pub genai_metrics: bool,
+}
+
+/// A collector of spans, and how it is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanConfig {
+    /// `http://collector:4317`, for example. For HTTP with or without the path `/v1/traces`.
+    pub endpoint: String,
+    pub protocol: SpanProtocol,
+    /// The share of calls that have spans, where their callers have not decided: 0 to 1.
+    pub sample: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanProtocol {
+    Grpc,
+    /// Protobuf over HTTP.
+    Http,
 }
 
 /// What happens to an answer whose caller has hung up.

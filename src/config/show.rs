@@ -10,8 +10,8 @@ use super::problems::{Problem, Problems};
 use super::proxy::{NONE, shown};
 use super::sections::{
     AuthConfig, ClusterConfig, Config, CorsOrigins, Database, Durability, HangUp, Http2, HttpConfig,
-    KeyConfig, LeaderUrls, LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous, TargetConfig,
-    UpstreamConfig, UsageConfig,
+    KeyConfig, LeaderUrls, LogConfig, LogFormat, NodeConfig, SpanProtocol, StoreConfig, Synchronous,
+    TargetConfig, TelemetryConfig, UpstreamConfig, UsageConfig,
 };
 
 /// The commented defaults, the price list among them: a file that changes nothing until a line of it is changed.
@@ -31,6 +31,7 @@ pub fn show_sections(config: &Config) -> BTreeMap<String, String> {
         ("store", store(&config.store)),
         ("usage", usage(&config.usage)),
         ("auth", auth(&config.auth)),
+        ("telemetry", telemetry(&config.telemetry)),
     ];
     let settings = sections.into_iter().flat_map(|(section, settings)| {
         settings.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value))
@@ -57,6 +58,7 @@ pub fn show(config: &Config) -> String {
     section("usage", usage(&config.usage));
     section("auth", auth(&config.auth));
     section("log", log(&config.log));
+    section("telemetry", telemetry(&config.telemetry));
     section("upstream", upstream(&config.upstream));
     for one in &config.targets {
         section("[targets]", target(one));
@@ -174,7 +176,26 @@ fn log(log: &LogConfig) -> Settings {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     };
-    vec![("level", quoted(&log.level)), ("format", quoted(format))]
+    vec![("level", quoted(&log.level)), ("format", quoted(format)), ("requests", log.requests.to_string())]
+}
+
+fn telemetry(telemetry: &TelemetryConfig) -> Settings {
+    let TelemetryConfig { spans, user_metrics, genai_metrics } = telemetry;
+    let (endpoint, protocol, sample) = match spans {
+        Some(spans) => (spans.endpoint.as_str(), spans.protocol, spans.sample),
+        None => ("", SpanProtocol::Grpc, 1.0),
+    };
+    let protocol = match protocol {
+        SpanProtocol::Grpc => "grpc",
+        SpanProtocol::Http => "http",
+    };
+    vec![
+        ("otlp_endpoint", quoted(endpoint)),
+        ("otlp_protocol", quoted(protocol)),
+        ("sample", format!("{sample:?}")),
+        ("user_metrics", user_metrics.to_string()),
+        ("genai_metrics", genai_metrics.to_string()),
+    ]
 }
 
 fn upstream(upstream: &UpstreamConfig) -> Settings {

@@ -165,12 +165,12 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// A share between 0 and 10.
-    pub(super) fn ratio(&self, key: &str) -> f64 {
+    /// A share between 0 and `most`.
+    pub(super) fn ratio(&self, key: &str, most: f64) -> f64 {
         let text = self.text(key);
-        let ratio = text.trim().parse().ok().filter(|ratio| (0.0..=10.0).contains(ratio));
+        let ratio = text.trim().parse().ok().filter(|ratio| (0.0..=most).contains(ratio));
         ratio.unwrap_or_else(|| {
-            self.wrong(key, format!("`{text}` is not a number between 0 and 10, such as 0.1"));
+            self.wrong(key, format!("`{text}` is not a number between 0 and {most}, such as 0.1"));
             0.0
         })
     }

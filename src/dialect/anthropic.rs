@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::answer_names::{AnswerNames, Count, Event, Field, StepKind};
 use super::contents::{
-    Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, PathClass, PathModel,
+    Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, Operation, PathClass, PathModel,
     RequestNames, Unknown,
 };
 use super::path::{below, is_encoded, is_under, is_under_any, repeats_numbered_version};
@@ -61,6 +61,12 @@ impl Dialect for Anthropic {
             _ => PathClass::Inference,
         }
     }
+
+    fn operation(path: &str) -> Operation {
+        if path.ends_with("/complete") { Operation::TextCompletion } else { Operation::Chat }
+    }
+
+    const TELEMETRY_NAME: &'static str = "anthropic";
 
     /// `/v1/projects/P/locations/L/publishers/anthropic/models/NAME:rawPredict`, with no model in the body unless it is
     /// about counting its tokens.

@@ -29,6 +29,12 @@ pub(super) trait Dialect {
     /// The class of a path, which decides whether calls of it are billed.
     fn path_class(path: &str) -> PathClass;
 
+    /// What a call of a path that is billed does.
+    fn operation(path: &str) -> Operation;
+
+    /// What OpenTelemetry's conventions call the provider, where it serves its models itself.
+    const TELEMETRY_NAME: &'static str;
+
     fn path_model(path: &str) -> PathModel<'_>;
 
     /// What stands in front of a model's name where it is written as a resource's name (`models/`); a name without is in
@@ -132,6 +138,18 @@ pub(super) enum PathClass {
     Batch,
     /// Anything else: what is not known spends, so that a new path cannot be a way around the usage log.
     Inference,
+}
+
+/// What a call does, as far as measurements tell calls apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Goes on with a conversation.
+    Chat,
+    /// Goes on with a text.
+    TextCompletion,
+    /// Makes content of any kind: text, images, speech.
+    GenerateContent,
+    Embeddings,
 }
 
 /// The model that a path names, and how certain that is.

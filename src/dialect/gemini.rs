@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::answer_names::{AnswerNames, Count, Event, Field};
 use super::contents::{
-    Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, PathClass, PathModel,
+    Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, Operation, PathClass, PathModel,
     RequestNames, Unknown,
 };
 use super::openai;
@@ -74,6 +74,12 @@ impl Dialect for Gemini {
             _ => PathClass::Inference,
         }
     }
+
+    fn operation(path: &str) -> Operation {
+        if path.contains("mbedContent") { Operation::Embeddings } else { Operation::GenerateContent }
+    }
+
+    const TELEMETRY_NAME: &'static str = "gcp.gemini";
 
     /// `/v1beta/models/gemini-3-pro:generateContent` → `gemini-3-pro`; a tuned model is `tunedModels/NAME`.
     fn path_model(path: &str) -> PathModel<'_> {

@@ -55,7 +55,7 @@ use contents::{Claim, Dialect, RequestNames};
 
 pub use answer_names::{AnswerNames, Count, Event, Field, StepKind};
 pub use billing::Billing;
-pub use contents::{Call, DefaultAddress, DefaultTarget, KnownCall, Models, PathModel, Unknown};
+pub use contents::{Call, DefaultAddress, DefaultTarget, KnownCall, Models, Operation, PathModel, Unknown};
 pub use openai::usage_chunk;
 
 /// Dispatches to a dialect: `$item` with `$Dialect` being the provider's.
@@ -100,6 +100,18 @@ fn claim(provider: Provider, call: &Call<'_>) -> Claim {
 #[must_use]
 pub fn billing(provider: Provider, method: &Method, path: &str) -> Billing {
     of!(provider, D => Billing::of(method, path, D::path_class))
+}
+
+/// What a call of a path does, as the provider knows the path, without a query.
+#[must_use]
+pub fn operation(provider: Provider, path: &str) -> Operation {
+    of!(provider, D => D::operation(path))
+}
+
+/// What OpenTelemetry's conventions call the provider, where it serves its models itself.
+#[must_use]
+pub fn telemetry_name(provider: Provider) -> &'static str {
+    of!(provider, D => D::TELEMETRY_NAME)
 }
 
 /// The model that a path names, as the provider knows the path, without a query.

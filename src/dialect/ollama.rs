@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::answer_names::{AnswerNames, Count, Field};
 use super::contents::{
-    Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, PathClass, PathModel,
+    Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, Operation, PathClass, PathModel,
     RequestNames, Unknown,
 };
 use super::openai;
@@ -50,6 +50,17 @@ impl Dialect for Ollama {
             _ => PathClass::Inference,
         }
     }
+
+    fn operation(path: &str) -> Operation {
+        match path {
+            _ if path.starts_with("/v1/") => openai::operation(path),
+            _ if path.starts_with("/api/embed") => Operation::Embeddings,
+            "/api/generate" => Operation::TextCompletion,
+            _ => Operation::Chat,
+        }
+    }
+
+    const TELEMETRY_NAME: &'static str = "ollama";
 
     fn path_model(_path: &str) -> PathModel<'_> {
         PathModel::None

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::answer_names::{AnswerNames, Count, Event, Field};
 use super::contents::{
-    Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, PathClass, PathModel,
+    Call, Claim, DefaultAddress, DefaultTarget, Dialect, KnownCall, Models, Operation, PathClass, PathModel,
     RequestNames, Unknown,
 };
 use super::path::{below, is_encoded, is_under, is_under_any, repeats_numbered_version};
@@ -53,6 +53,12 @@ impl Dialect for Openai {
     fn path_class(path: &str) -> PathClass {
         path_class(path)
     }
+
+    fn operation(path: &str) -> Operation {
+        operation(path)
+    }
+
+    const TELEMETRY_NAME: &'static str = "openai";
 
     /// `/v1/models/NAME`, Azure's `/deployments/NAME/chat/completions`, and the `/v1/engines/NAME/completions` of old.
     fn path_model(path: &str) -> PathModel<'_> {
@@ -319,6 +325,15 @@ impl Dialect for Openai {
 
     fn has_usage_option(path: &str) -> bool {
         is_completions(path)
+    }
+}
+
+pub(super) fn operation(path: &str) -> Operation {
+    match path {
+        _ if path.ends_with("/embeddings") => Operation::Embeddings,
+        _ if path.ends_with("/chat/completions") || path.ends_with("/responses") => Operation::Chat,
+        _ if path.ends_with("/completions") => Operation::TextCompletion,
+        _ => Operation::GenerateContent,
     }
 }
 

@@ -42,4 +42,16 @@ impl Part {
             price: price.clone(),
         }
     }
+
+    #[must_use]
+    pub fn tokens(&self) -> Tokens {
+        Tokens {
+            input: self.input_tokens,
+            output: self.output_tokens,
+            cache_read: self.cache_read_tokens,
+            cache_write: self.cache_write_tokens,
+            cache_write_1h: self.cache_write_1h_tokens,
+            reasoning: self.reasoning_tokens,
+        }
+    }
 }

@@ -31,6 +31,7 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::{LedgerId, RequestId, UserId};
 use crate::domain::summary::Dismissed;
 use crate::store::{Error, Store, UsageRepo};
+use crate::telemetry::{Histogram, scrape};
 
 pub use apply_batch::AppliedBatch;
 pub use bounds::ClampedRecord;
@@ -49,6 +50,7 @@ pub const MARK_STEP: u32 = 2_000;
 pub struct Ledger {
     store: Store,
     queue: Arc<Queue>,
+    commit_seconds: Histogram,
 }
 
 impl Ledger {
@@ -62,8 +64,10 @@ impl Ledger {
         clock: Arc<dyn Clock>,
     ) -> (Self, UsageWriter) {
         let queue = Arc::new(Queue::new(config.queue, config.commit_timeout, clock));
-        let ledger = Self { store: store.clone(), queue: queue.clone() };
-        (ledger, UsageWriter::new(store, queue, config.batch, synced_at_once))
+        let commit_seconds = Histogram::default();
+        let ledger =
+            Self { store: store.clone(), queue: queue.clone(), commit_seconds: commit_seconds.clone() };
+        (ledger, UsageWriter::new(store, queue, config.batch, synced_at_once, commit_seconds))
     }
 
     /// Reserves room for one record of `user`, who has a share of the places ([`crate::domain::share`]). Never waits;
@@ -190,6 +194,8 @@ impl Ledger {
 
 impl Collector for Ledger {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "How long a transaction of the ledger took that was committed.";
+        scrape::histogram(&mut to, "sproxy_ledger_commit_seconds", help, &self.commit_seconds)?;
         self.stats().encode(&mut to)
     }
 }

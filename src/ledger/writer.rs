@@ -13,6 +13,7 @@ use crate::domain::usage::UsageRecord;
 use crate::ledger::emergency::Emergency;
 use crate::ledger::queue::{Batch, Queue};
 use crate::store::{Error, Store, UsageRepo};
+use crate::telemetry::Histogram;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
@@ -32,14 +33,21 @@ pub struct UsageWriter {
     queue: Arc<Queue>,
     batch: usize,
     synced: bool,
+    commit_seconds: Histogram,
     emergency: Option<Emergency>,
     /// Records in the emergency file that are not in the database.
     owed: usize,
 }
 
 impl UsageWriter {
-    pub(super) fn new(store: Store, queue: Arc<Queue>, batch: usize, synced: bool) -> Self {
-        Self { store, queue, batch: batch.max(1), synced, emergency: None, owed: 0 }
+    pub(super) fn new(
+        store: Store,
+        queue: Arc<Queue>,
+        batch: usize,
+        synced: bool,
+        commit_seconds: Histogram,
+    ) -> Self {
+        Self { store, queue, batch: batch.max(1), synced, commit_seconds, emergency: None, owed: 0 }
     }
 
     /// The writer with a file for what the database does not take, and what an earlier process `left` there.
@@ -206,9 +214,9 @@ impl UsageWriter {
     /// One transaction. A record that is there already, because an earlier attempt did commit, counts as committed.
     async fn commit(&self, batch: &Batch) -> Result<(), Error> {
         self.store.is_in_place()?;
-        let insert = UsageRepo::on(&self.store);
+        let (insert, began) = (UsageRepo::on(&self.store), Instant::now());
         match timeout(TRANSACTION_MAX, insert.insert_own_batch(&batch.records, self.synced)).await {
-            Ok(inserted) => inserted.map(drop),
+            Ok(inserted) => inserted.map(|_| self.commit_seconds.observe(began.elapsed())),
             Err(_) => Err(Error::Unavailable(format!("no answer within {TRANSACTION_MAX:?}"))),
         }
     }

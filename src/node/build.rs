@@ -22,6 +22,7 @@ use super::promotion::Promotions;
 use super::reload::Reloader;
 use super::role::Role;
 use super::supervisor::{Stage, Supervisor};
+use super::telemetry;
 use super::waiting::EarlyListener;
 use super::{LocalAddress, allocator, data_dir_lock, database, emergency, identity};
 use crate::accounts::Accounts;
@@ -50,6 +51,7 @@ use crate::proxy::{BodyMemory, Drainer, Gateway, Live, NoAccountsYet, Parts, Sta
 use crate::quota::Quota;
 use crate::store::{DatabaseLock, FileLock, Store};
 use crate::telemetry::log::Filter;
+use crate::telemetry::spans::Spans;
 use crate::upstream::{Configs, probe_all};
 
 /// A node that is ready to run: its sockets are bound, its tasks are started.
@@ -84,6 +86,8 @@ struct SharedParts {
     addr: String,
     /// `usage.retention`
     retention: Duration,
+    /// Whoever collects spans is told of calls and pushes.
+    spans: Option<Spans>,
 }
 
 impl Node {
@@ -106,7 +110,8 @@ impl Node {
         let mut supervisor = Supervisor::new();
         LocalAddress::new(http, config.http.tls.as_ref().map(|tls| tls.cert.as_path()))
             .write(&config.node.data_dir)?;
-        let (base, link, writer) = foundation(&config, &early_listener).await?;
+        let (mut base, link, writer) = foundation(&config, &early_listener).await?;
+        base.spans = telemetry::open_spans(&config.telemetry, &base.id, &mut supervisor)?;
         match (&link, &grpc_listener) {
             // It was promoted.
             (None, None) => {
@@ -214,6 +219,7 @@ async fn foundation(
         clock,
         addr,
         retention: config.usage.retention,
+        spans: None,
     };
     Ok((base, link, writer))
 }
@@ -234,6 +240,8 @@ async fn start_leader(
             sync_batch: config.cluster.sync_batch,
             in_flight: in_flight(&base.ledger),
             connect: leaders::connect(config)?,
+            spans: base.spans.clone(),
+            clock: Arc::clone(&base.clock),
         })),
     };
     let deps = cluster::leader::service::Dependencies {
@@ -291,6 +299,7 @@ async fn start_follower(
         quota: base.quota.clone(),
         clock: Arc::clone(&base.clock),
         in_flight: in_flight(&base.ledger),
+        spans: base.spans.clone(),
     };
     let (follower, tasks) = cluster::follower::service::start(base.id.clone(), deps).await?;
     run(supervisor, tasks);
@@ -356,6 +365,8 @@ fn build_dispatch(
         durability: config.usage.durability,
         clock: Arc::clone(&base.clock),
         node: base.id.clone(),
+        user_metrics: config.telemetry.user_metrics,
+        reports: telemetry::reports(&config.telemetry, base.spans.clone()),
         is_stale,
         no_accounts_yet,
     }));

@@ -10,6 +10,7 @@ use crate::ledger::Ledger;
 use crate::proxy::{Gateway, Live};
 use crate::quota::Quota;
 use crate::telemetry::log::LogMetrics;
+use crate::telemetry::process::ProcessMetrics;
 
 pub(super) fn registry(
     gateway: &Gateway,
@@ -25,6 +26,7 @@ pub(super) fn registry(
     quota.register_metrics(&mut registry);
     role.register_metrics(&mut registry);
     registry.register_collector(Box::new(LogMetrics));
+    registry.register_collector(Box::new(ProcessMetrics));
     registry.register_collector(Box::new(ledger.clone()));
     registry.register_collector(Box::new(Arc::clone(live)));
     registry

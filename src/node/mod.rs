@@ -20,6 +20,7 @@ mod reload;
 mod role;
 mod signals;
 mod supervisor;
+mod telemetry;
 mod waiting;
 
 use std::net::SocketAddr;

@@ -75,7 +75,7 @@ impl Reloader {
         // From here on nothing fails but the targets, which come first.
         self.live.replace(configs, new.prices.clone()).map_err(|error| invalid(&error.to_string()))?;
         tls.into_iter().for_each(NewTls::take_effect);
-        if let Err(reason) = self.filter.set(&new.log.level) {
+        if let Err(reason) = self.filter.set(&new.log.level, new.log.requests) {
             tracing::warn!(%reason, "log.level could not be changed");
         }
         let needs_restart = needs_restart(&in_effect, &new);
@@ -86,6 +86,7 @@ impl Reloader {
         in_effect.upstream = new.upstream;
         in_effect.prices = new.prices;
         in_effect.log.level = new.log.level;
+        in_effect.log.requests = new.log.requests;
         in_effect.files = new.files;
         in_effect.text = new.text;
         Ok(Reloaded { targets, needs_restart })

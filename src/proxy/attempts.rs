@@ -1,7 +1,7 @@
 //! The attempts of one call that failed before it was answered. They are in its record, whatever becomes of it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -20,6 +20,8 @@ struct Log {
     failed: Vec<FailedAttempt>,
     /// The candidate that is tried now, or was tried last.
     current: Option<Candidate>,
+    /// When the first attempt began.
+    first_begun: Option<Instant>,
     so_far: SoFar,
     caller_has_left: bool,
 }
@@ -51,7 +53,12 @@ impl Attempts {
     pub(super) fn begin(&self, candidate: &Candidate) {
         let mut log = self.0.lock();
         log.current = Some(candidate.clone());
+        log.first_begun.get_or_insert_with(Instant::now);
         log.so_far = SoFar::Sent;
+    }
+
+    pub(super) fn first_begun(&self) -> Option<Instant> {
+        self.0.lock().first_begun
     }
 
     pub(super) fn failed(&self, attempt: FailedAttempt) {

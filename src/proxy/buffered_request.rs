@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -46,6 +47,8 @@ pub(super) struct BufferedRequest {
     pub(super) hints: Hints,
     /// Which targets may take it.
     pub(super) query: TargetQuery,
+    /// How long its body was waited for.
+    pub(super) waited: Duration,
 }
 
 /// The body with usage asked for in its stream, for targets that are to be asked.
@@ -80,7 +83,9 @@ impl BufferedRequest {
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
+        let began = Instant::now();
         let (body, permit) = memory.read(body, user).await?;
+        let waited = began.elapsed();
         let readable = Readable::of(&body, &head.headers, memory.empty_permit(user)).await?;
         let peek = Peek::new(route, &head.headers, readable.peek(&body), readable.is_exact());
         let query = TargetQuery {
@@ -113,6 +118,7 @@ impl BufferedRequest {
             peek,
             hints,
             query,
+            waited,
         }))
     }
 

@@ -1,11 +1,8 @@
 //! What the data plane counts.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
@@ -13,15 +10,14 @@ use prometheus_client::registry::Registry;
 
 use crate::dialect::Unknown;
 use crate::domain::failure::Kind;
+use crate::domain::plain_name::plain_name;
 use crate::domain::provider::Provider;
 use crate::domain::usage::{Outcome, TokenSource, UsageRecord};
-use crate::telemetry::{CounterArray, Histogram};
+use crate::proxy::usage_metrics::UsageMetrics;
+use crate::telemetry::{CounterArray, Histogram, NamedCounters};
 
 /// Names that are told apart where callers choose them; the rest is `other`.
 const NAMES_MAX: usize = 32;
-const OTHER: &str = "other";
-/// Longest name in a label, bytes.
-const NAME_MAX: usize = 128;
 
 type Label = (&'static str, &'static str);
 
@@ -32,19 +28,15 @@ pub(super) struct Metrics {
     requests: CounterArray<[Label; 2]>,
     refused: CounterArray<[Label; 1]>,
     refusals_unbooked: Counter,
-    tokens: CounterArray<[Label; 1]>,
-    cost_nanousd: Counter,
+    usage: UsageMetrics,
     unmetered: Counter,
     estimated: Counter,
-    unpriced: NamedCounters,
-    dropped: NamedCounters,
+    unpriced: ByName,
+    dropped: ByName,
     duration: Histogram,
     first_byte: Histogram,
+    overhead: Histogram,
 }
-
-/// Indexes of `tokens`.
-const INPUT: usize = 0;
-const OUTPUT: usize = 1;
 
 /// The index of `requests`.
 fn request_index(provider: Provider, outcome: Outcome) -> usize {
@@ -52,8 +44,8 @@ fn request_index(provider: Provider, outcome: Outcome) -> usize {
 }
 
 impl Metrics {
-    /// Counters at zero.
-    pub(super) fn new() -> Self {
+    /// Counters at zero; with `users`, usage is counted by user, too.
+    pub(super) fn new(users: bool) -> Self {
         let requests = Provider::ALL.into_iter().flat_map(|provider| {
             Outcome::ALL
                 .iter()
@@ -63,14 +55,14 @@ impl Metrics {
             requests: CounterArray::new(requests).without_zeros(),
             refused: CounterArray::new(Kind::ALL.map(|kind| [("reason", kind.as_str())])),
             refusals_unbooked: Counter::default(),
-            tokens: CounterArray::new(["input", "output"].map(|class| [("class", class)])),
-            cost_nanousd: Counter::default(),
+            usage: UsageMetrics::new(users),
             unmetered: Counter::default(),
             estimated: Counter::default(),
-            unpriced: NamedCounters::of("model"),
-            dropped: NamedCounters::of("field"),
+            unpriced: ByName::of("model"),
+            dropped: ByName::of("field"),
             duration: Histogram::default(),
             first_byte: Histogram::default(),
+            overhead: Histogram::default(),
         }
     }
 
@@ -91,8 +83,7 @@ impl Metrics {
             "Refusals without a row: their user had many this minute, or the ledger had no room",
             self.refusals_unbooked.clone(),
         );
-        registry.register("sproxy_tokens", "Tokens in the books", self.tokens.clone());
-        registry.register("sproxy_cost_nanousd", "Cost in the books, in nano-USD", self.cost_nanousd.clone());
+        self.usage.register(registry);
         registry.register(
             "sproxy_unmetered",
             "Successful answers that the meter could not read; they are booked without tokens",
@@ -119,14 +110,23 @@ impl Metrics {
             "From a call's arrival to the first byte of its answer's body",
             self.first_byte.clone(),
         );
+        registry.register(
+            "sproxy_overhead_seconds",
+            "The gateway's own time of a call that was answered: from its arrival to its first attempt, without the wait \
+             for its body and for a target that cools down, and from the end of the upstream's answer to the commit",
+            self.overhead.clone(),
+        );
+    }
+
+    /// The end of an answer may go to its caller; the gateway itself took so long.
+    pub(super) fn released(&self, overhead: Duration) {
+        self.overhead.observe(overhead);
     }
 
     /// A call came to its end and is in the books.
     pub(super) fn settled(&self, record: &UsageRecord, readable: bool) {
         self.requests.inc(request_index(record.provider, record.outcome));
-        self.tokens.inc_by(INPUT, record.tokens.input);
-        self.tokens.inc_by(OUTPUT, record.tokens.output);
-        self.cost_nanousd.inc_by(u64::try_from(record.cost_nanousd).unwrap_or(0));
+        self.usage.settled(record);
         if !readable {
             self.unmetered.inc();
         }
@@ -137,7 +137,7 @@ impl Metrics {
             let parts = record.parts.iter().map(|part| (&*part.model, &part.price));
             let whole = record.parts.is_empty().then(|| (&*record.actual_model, &*record.price));
             let unknown = parts.chain(whole).filter(|(_, price)| price.is_default());
-            unknown.for_each(|(model, _)| self.unpriced.inc(model));
+            unknown.for_each(|(model, _)| self.unpriced.inc(plain_name(model)));
         }
         self.duration.observe(Duration::from_millis(record.duration_ms));
         if let Some(ttfb) = record.ttfb_ms {
@@ -169,31 +169,27 @@ impl Metrics {
     }
 }
 
-/// Counters by a name that callers choose, of a bounded number of names. Cheap to clone: clones count together.
+/// Counters by a name that callers choose.
 #[derive(Clone, Debug)]
-struct NamedCounters {
+struct ByName {
     label: &'static str,
-    counts: Arc<Mutex<BTreeMap<String, u64>>>,
+    counts: NamedCounters<1>,
 }
 
-impl NamedCounters {
+impl ByName {
     fn of(label: &'static str) -> Self {
-        Self { label, counts: Arc::default() }
+        Self { label, counts: NamedCounters::of_at_most(NAMES_MAX) }
     }
 
     fn inc(&self, name: &str) {
-        let mut counts = self.counts.lock();
-        let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
-        let name = if counts.len() < NAMES_MAX || counts.contains_key(name) { name } else { OTHER };
-        *counts.entry(name.to_owned()).or_default() += 1;
+        self.counts.add(name, [1]);
     }
 }
 
-impl EncodeMetric for NamedCounters {
+impl EncodeMetric for ByName {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let counts = self.counts.lock().clone();
-        counts.iter().try_for_each(|(name, count)| {
-            let labels = [(self.label, name.as_str())];
+        self.counts.now().iter().try_for_each(|(name, [count])| {
+            let labels = [(self.label, &**name)];
             encoder.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(count, None)
         })
     }
@@ -220,14 +216,14 @@ mod tests {
     #[test]
     fn what_is_counted_by_index_has_its_own_labels() {
         for kind in Kind::ALL {
-            let metrics = Metrics::new();
+            let metrics = Metrics::new(false);
             metrics.refused(kind);
             let counted = format!("\nsproxy_refused_total{{reason=\"{kind}\"}} 1\n", kind = kind.as_str());
             assert!(text(&metrics).contains(&counted), "{counted}");
         }
         for provider in Provider::ALL {
             for outcome in Outcome::ALL.iter().copied() {
-                let metrics = Metrics::new();
+                let metrics = Metrics::new(false);
                 metrics.requests.inc(request_index(provider, outcome));
                 let labels = format!("provider=\"{}\",outcome=\"{}\"", provider.as_str(), outcome.as_str());
                 let text = text(&metrics);
@@ -236,16 +232,5 @@ mod tests {
                 assert_eq!(samples, [format!("sproxy_requests_total{{{labels}}} 1")]);
             }
         }
-    }
-
-    #[test]
-    fn models_beyond_a_number_share_a_label() {
-        let models = NamedCounters::of("model");
-        for number in 0..100 {
-            models.inc(&format!("model-{number}"));
-        }
-        models.inc("model-0");
-        let models = models.counts.lock();
-        assert_eq!((models.len(), models["model-0"], models[OTHER]), (NAMES_MAX + 1, 2, 68));
     }
 }

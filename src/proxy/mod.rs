@@ -27,9 +27,11 @@ mod read_rest;
 mod readable_body;
 mod recorder;
 mod refusal_log;
+mod report;
 mod request_body;
 mod response_body;
 mod send;
+mod usage_metrics;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,8 +44,8 @@ use prometheus_client::registry::Registry;
 
 use crate::accounts::Accounts;
 use crate::config::Durability;
-use crate::dialect::Billing;
 use crate::dialect::route::Route;
+use crate::dialect::{self, Billing};
 use crate::domain::clock::{Clock, Moment};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{NodeId, RequestId};
@@ -64,6 +66,7 @@ use metrics::Metrics;
 use models::ModelLists;
 use recorder::{CallInfo, Recorder, RecorderContext};
 use refusal_log::RefusedCaller;
+pub use report::Reports;
 pub use request_body::BodyMemory;
 pub use response_body::Body;
 use send::{MeterConfig, send};
@@ -99,6 +102,10 @@ pub struct Parts {
     pub durability: Durability,
     pub clock: Arc<dyn Clock>,
     pub node: NodeId,
+    /// Whether usage is counted by user, too, in the metrics.
+    pub user_metrics: bool,
+    /// Who is told of calls that are over.
+    pub reports: Reports,
     /// `None`: calls are served however old the node's state is.
     pub is_stale: Option<StaleCheck>,
     /// `None`: the node always knows its users.
@@ -120,8 +127,12 @@ impl Gateway {
             drainer: parts.drainer,
             durability: parts.durability,
         };
-        let context =
-            Arc::new(RecorderContext { clock: parts.clock, metrics: Metrics::new(), node: parts.node });
+        let context = Arc::new(RecorderContext {
+            clock: parts.clock,
+            metrics: Metrics::new(parts.user_metrics),
+            reports: parts.reports,
+            node: parts.node,
+        });
         Self {
             accounts: parts.accounts,
             quota: parts.quota,
@@ -141,6 +152,7 @@ impl Gateway {
     /// Adds the data plane's metrics.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.context.metrics.register(registry);
+        self.context.reports.register(registry);
     }
 
     /// Answers one call on the data plane. `route` is what `dialect::route::find` made of its path.
@@ -221,7 +233,10 @@ impl Gateway {
         if route.billing == Billing::Inference && live.upstream.may_have_choice(&request.query) {
             request.read_conversation();
         }
+        let planning = Instant::now();
         let plan = plan(&live.upstream, &route, &request, &principal).await?;
+        // For a target that cools down; without that it takes no time to speak of.
+        request.waited += planning.elapsed();
         request.prepare_for(plan.current().target())?;
         if !plan.may_rewrite() {
             request.drop_copy();
@@ -266,7 +281,9 @@ impl Gateway {
             hints: std::mem::take(&mut request.hints),
             prices: Arc::clone(&live.prices),
             terms: request.peek.terms.clone(),
+            operation: dialect::operation(route.provider, route.path),
             started: now.steady,
+            waited: request.waited,
         };
         let estimate = request.peek.estimate;
         let mut recorder = Recorder::new(Arc::clone(&self.context), info, reservation, admission);

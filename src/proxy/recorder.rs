@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName};
 
-use crate::dialect::Unknown;
+use crate::cloud::hosting::Platform;
+use crate::dialect::{Operation, Unknown};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::price::PriceList;
@@ -14,18 +15,22 @@ use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
 use crate::domain::terms::Terms;
 use crate::domain::tokens::Estimate;
+use crate::domain::trace::TraceParent;
 use crate::domain::usage::{Outcome, Part, TokenSource, Tokens, UsageRecord};
 use crate::ledger::{ClampedRecord, Receipt, Reservation};
 use crate::metering::{MeterResult, Step};
 use crate::proxy::attempts::{Attempts, SoFar};
 use crate::proxy::metrics::Metrics;
+use crate::proxy::report::{CallFacts, Reports};
 use crate::quota::Admission;
+use crate::telemetry::genai;
 use crate::upstream::Candidate;
 
 /// The same for every call.
 pub(super) struct RecorderContext {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
+    pub(super) reports: Reports,
     pub(super) node: NodeId,
 }
 
@@ -39,7 +44,10 @@ pub(super) struct CallInfo {
     pub(super) prices: Arc<PriceList>,
     /// Such as a service tier or a batch discount, as the caller asked for it.
     pub(super) terms: Terms,
+    pub(super) operation: Operation,
     pub(super) started: Instant,
+    /// For its body, and for a target.
+    pub(super) waited: Duration,
 }
 
 /// A caller's own words about itself: kept as hints, bounded, never trusted.
@@ -49,6 +57,7 @@ pub(super) struct Hints {
     session_id: Option<String>,
     agent_id: Option<String>,
     client_request_id: Option<String>,
+    trace: Option<TraceParent>,
 }
 
 impl Hints {
@@ -57,6 +66,7 @@ impl Hints {
             session_id: hint(headers, &SESSION_ID),
             agent_id: hint(headers, &AGENT_ID),
             client_request_id: hint(headers, &CLIENT_REQUEST_ID),
+            trace: headers.get(TRACE_PARENT).and_then(|value| TraceParent::parse(value.to_str().ok()?)),
         }
     }
 }
@@ -65,6 +75,7 @@ impl Hints {
 const SESSION_ID: HeaderName = HeaderName::from_static("x-claude-code-session-id");
 const AGENT_ID: HeaderName = HeaderName::from_static("x-claude-code-agent-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 fn hint(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     const HINT_MAX: usize = 128;
@@ -77,6 +88,9 @@ pub(super) struct Recorder {
     context: Arc<RecorderContext>,
     /// None once it is settled. In a box: a recorder changes hands often on its way.
     pending: Option<Box<Pending>>,
+    /// Of an answered call that is settled and not released: the gateway's own time before the first attempt, and when
+    /// the upstream's answer ended.
+    unreleased: Option<(Duration, Instant)>,
 }
 
 struct Pending {
@@ -108,7 +122,7 @@ impl Recorder {
             ttfb: None,
             fallback: MeterResult::nothing(),
         };
-        Self { context, pending: Some(Box::new(pending)) }
+        Self { context, pending: Some(Box::new(pending)), unreleased: None }
     }
 
     /// Where the attempts of the call are noted.
@@ -172,13 +186,25 @@ impl Recorder {
     /// Hands the record to the ledger. Nothing can be refused here: the room was reserved before the call went out.
     pub(super) fn settle(&mut self, outcome: Outcome, result: MeterResult) -> Option<Receipt> {
         let pending = self.pending.take()?;
-        let readable = result.readable;
+        let ended = Instant::now();
+        self.unreleased = pending.own_time().map(|before| (before, ended));
+        let (readable, facts) = (result.readable, pending.facts());
         let (record, reservation, admission) = pending.into_record(&self.context, outcome, result);
         // Limits count what the ledger will hold.
         let record = ClampedRecord::from(record);
         self.context.metrics.settled(&record, readable);
+        self.context.reports.settled(&record, facts);
         admission.settle(record.tokens.total(), record.cost_nanousd, self.context.clock.now());
         Some(reservation.record(record))
+    }
+}
+
+impl Recorder {
+    /// The end of the answer may go to its caller.
+    pub(super) fn released(&mut self) {
+        if let Some((before, ended)) = self.unreleased.take() {
+            self.context.metrics.released(before + ended.elapsed());
+        }
     }
 }
 
@@ -186,13 +212,29 @@ impl Recorder {
 const STATUS_CLIENT_GONE: u16 = 499;
 
 impl Pending {
+    /// From the call's arrival to its first attempt, without what it waited for; none if nothing was sent.
+    fn own_time(&self) -> Option<Duration> {
+        let sent = self.attempts.first_begun()?;
+        Some(sent.saturating_duration_since(self.call.started).saturating_sub(self.call.waited))
+    }
+
+    fn facts(&self) -> CallFacts {
+        let platform = self.attempts.last().map_or(Platform::Provider, |last| last.target().platform());
+        CallFacts {
+            operation: self.call.operation,
+            provider: genai::provider_name(self.call.provider, platform),
+            parent: self.call.hints.trace,
+        }
+    }
+
     fn into_record(
         self: Box<Self>,
         context: &RecorderContext,
         outcome: Outcome,
         result: MeterResult,
     ) -> (UsageRecord, Reservation, Admission) {
-        let CallInfo { request_id, principal, provider, model, hints, prices, terms, started } = self.call;
+        let CallInfo { request_id, principal, provider, model, hints, prices, terms, started, .. } =
+            self.call;
         let last = self.attempts.last();
         let sent = last.as_ref().and_then(Candidate::other_model).unwrap_or(&model);
         let actual_model = match result.model {

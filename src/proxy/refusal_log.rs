@@ -9,6 +9,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::recorder::RecorderContext;
+use super::report;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{GroupId, RequestId, UserId};
 use crate::domain::price::PriceList;
@@ -113,6 +114,7 @@ pub(super) fn book(
         created_at: now,
     };
     context.metrics.refusal_logged(provider);
+    report::log(&record, None);
     drop(reservation.record(record));
 }
 

@@ -169,6 +169,9 @@ impl MeteredBody {
                     if let Err(error) = committed {
                         return Poll::Ready(Some(Err(error.into())));
                     }
+                    if let Some(stream) = &mut self.stream {
+                        stream.recorder.released();
+                    }
                     if let Some(last) = last {
                         return Poll::Ready(Some(Ok(last)));
                     }

@@ -21,6 +21,8 @@ use super::scrape;
 
 /// Silences what is logged at info and is of no use: each step of a new database. `level` may name it to enable it.
 const QUIET: &str = "sea_orm_migration=warn";
+/// The target of the lines that calls have when they are over.
+pub const CALLS: &str = "sproxy::call";
 /// Bytes that may wait to be written.
 const WAITING_MAX: usize = 8 << 20;
 /// How long the end of the process waits for what is still to be written.
@@ -52,12 +54,12 @@ impl Filter {
         Self(Arc::new(|_| Ok(())))
     }
 
-    /// Logs by another level, or filter per module, from now on.
+    /// Logs by another level, or filter per module, from now on; `requests` is whether each call has a line.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn set(&self, level: &str) -> Result<(), String> {
-        (self.0)(filter(level)?)
+    pub fn set(&self, level: &str, requests: bool) -> Result<(), String> {
+        (self.0)(filter(level, requests)?)
     }
 }
 
@@ -79,20 +81,21 @@ impl Log {
 /// # Errors
 /// When it cannot be read.
 pub fn check(level: &str) -> Result<(), String> {
-    filter(level).map(drop)
+    filter(level, true).map(drop)
 }
 
-fn filter(level: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|e| format!("log.level `{level}`: {e}"))
+fn filter(level: &str, requests: bool) -> Result<EnvFilter, String> {
+    let calls = if requests { String::new() } else { format!(",{CALLS}=off") };
+    EnvFilter::try_new(format!("{QUIET},{level}{calls}")).map_err(|e| format!("log.level `{level}`: {e}"))
 }
 
 /// Sets the log up for the whole process. `level` is a level (`info`), or a filter per module
-/// (`info,sproxy::cluster=debug`).
+/// (`info,sproxy::cluster=debug`); `requests` is whether each call has a line when it is over.
 ///
 /// # Errors
 /// When it has been set up before, the filter cannot be read, or the system gives no thread.
-pub fn set_up(level: &str, format: Format) -> Result<Log, String> {
-    let filter = filter(level)?;
+pub fn set_up(level: &str, requests: bool, format: Format) -> Result<Log, String> {
+    let filter = filter(level, requests)?;
     let lines = Lines::written_to(io::stderr()).map_err(|e| format!("the log has no thread: {e}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -234,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_refused_by_name() {
-        let refused = set_up("info,sproxy=loud", Format::Json).expect_err("no level");
+        let refused = set_up("info,sproxy=loud", true, Format::Json).expect_err("no level");
         assert!(refused.starts_with("log.level `info,sproxy=loud`: "), "{refused}");
     }
 

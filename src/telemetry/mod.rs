@@ -2,10 +2,18 @@
 //! counted: each part of the gateway names its metrics where it counts, and registers them when the node is put
 //! together.
 
+mod buckets;
 mod counter_array;
+pub mod genai;
 mod histogram;
 pub mod log;
+mod named_counters;
+pub mod process;
 pub mod scrape;
+mod span_data;
+pub mod spans;
 
 pub use counter_array::CounterArray;
 pub use histogram::Histogram;
+pub use named_counters::{NamedCounters, OTHER};
+pub use span_data::{CallSpan, CallSpanId, PushSpan};

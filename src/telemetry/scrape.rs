@@ -3,8 +3,12 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric, NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
+
+use super::Histogram;
 
 /// A gauge without labels.
 pub fn gauge(
@@ -20,6 +24,11 @@ pub fn gauge(
 pub fn counter(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     let mut encoder = to.encode_descriptor(name, help, None, MetricType::Counter)?;
     encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)
+}
+
+/// A histogram without labels.
+pub fn histogram(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, of: &Histogram) -> fmt::Result {
+    of.encode(to.encode_descriptor(name, help, None, MetricType::Histogram)?)
 }
 
 /// A gauge with a sample for each set of labels.

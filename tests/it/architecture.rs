@@ -36,7 +36,7 @@ const FLOORS: [(&str, u8); 23] = [
 ];
 
 /// Third-party paths, and the only places that may use them.
-const PLACES: [(&str, &[&str]); 29] = [
+const PLACES: [(&str, &[&str]); 33] = [
     ("argon2", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
     ("axum", &["http", "mock"]),
@@ -52,9 +52,14 @@ const PLACES: [(&str, &[&str]); 29] = [
     ("jsonwebtoken", &["crypto"]),
     ("libmimalloc_sys", &["node::allocator"]),
     ("migrations", &["store"]),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_otlp", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry"]),
+    ("procfs", &["telemetry"]),
     ("prost", &["wire", "cluster", "grpc"]),
     ("prost_types", &["wire", "cluster", "grpc"]),
-    ("reqwest", &["cli"]),
+    // What the exporter of spans speaks HTTP by.
+    ("reqwest", &["cli", "telemetry::spans"]),
     ("rpassword", &["cli"]),
     ("rusqlite", &["store"]),
     ("sea_orm", &["store"]),

@@ -22,4 +22,5 @@ mod proxy;
 mod quota;
 mod simulation;
 mod store;
+mod telemetry;
 mod transport;

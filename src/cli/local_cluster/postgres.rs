@@ -103,21 +103,25 @@ impl Postgres {
         Ok(Self { programs: programs.clone(), directory: directory.to_owned() })
     }
 
+    #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// Where it listens.
+    #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.directory.join(".s.PGSQL.5432")
     }
 
     /// How a node on this machine reaches the database by the server's own socket.
+    #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://{USER}@{}/{DATABASE}", self.host().replace('/', "%2F"))
     }
 
     /// How a node reaches the database by a port of this machine that leads to the server's socket.
+    #[must_use]
     pub fn url_by(port: u16) -> String {
         format!("postgres://{USER}@127.0.0.1:{port}/{DATABASE}")
     }

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use super::dice::Dice;
 use super::link::Mode;
 
@@ -51,6 +53,42 @@ pub(super) enum Event {
     },
 }
 
+/// Kinds of events, as they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    /// SIGKILL of a node
+    Kill,
+    /// SIGSTOP of a node
+    Pause,
+    /// SIGTERM of a node
+    Leave,
+    /// What links between nodes, and to the database, do
+    Link,
+    /// A synced node loses its disk
+    Disk,
+    /// The leader's SQLite is restored from a backup
+    Restore,
+    /// PostgreSQL is restarted or crashes
+    Restart,
+    /// PostgreSQL is away for a while
+    Stop,
+    /// PostgreSQL fails over to a standby that lags behind
+    Failover,
+}
+
+impl Kind {
+    /// Whether such events come at all.
+    pub(super) fn comes(self, shape: &Shape) -> bool {
+        match self {
+            Self::Kill | Self::Pause | Self::Leave => true,
+            Self::Link => !shape.links.is_empty(),
+            Self::Disk => shape.is_on_postgres || shape.nodes > shape.leaders,
+            Self::Restore => !shape.is_on_postgres,
+            Self::Restart | Self::Stop | Self::Failover => shape.is_on_postgres,
+        }
+    }
+}
+
 /// What there is for events to happen to.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
@@ -63,8 +101,32 @@ pub(super) struct Shape {
 }
 
 impl Event {
+    /// The next event of a kind that comes, and how long after the one before.
+    pub(super) fn draw_only(only: Option<Kind>, dice: &mut Dice, shape: &Shape) -> (Duration, Self) {
+        loop {
+            let (pause, event) = Self::draw(dice, shape);
+            if only.is_none_or(|kind| kind == event.asked_for_as()) {
+                return (pause, event);
+            }
+        }
+    }
+
+    fn asked_for_as(&self) -> Kind {
+        match self {
+            Self::Kill { .. } => Kind::Kill,
+            Self::Pause { .. } => Kind::Pause,
+            Self::Leave { .. } => Kind::Leave,
+            Self::Link { .. } => Kind::Link,
+            Self::LoseDisk { .. } => Kind::Disk,
+            Self::Restore { .. } => Kind::Restore,
+            Self::RestartDatabase { .. } => Kind::Restart,
+            Self::StopDatabase { .. } => Kind::Stop,
+            Self::FailOver { .. } => Kind::Failover,
+        }
+    }
+
     /// The next event, and how long after the one before.
-    pub(super) fn draw(dice: &mut Dice, shape: &Shape) -> (Duration, Self) {
+    fn draw(dice: &mut Dice, shape: &Shape) -> (Duration, Self) {
         let pause = dice.pause(0, 1_500);
         let node = dice.throw(shape.nodes);
         let (short, long) = (dice.pause(0, 3_000), dice.pause(200, 6_000));
@@ -155,6 +217,20 @@ mod tests {
             assert_eq!(plan(7, &shape), plan(7, &shape));
             assert_ne!(plan(7, &shape), plan(8, &shape));
         }
+    }
+
+    #[test]
+    fn one_kind_alone_comes_where_there_is_something_for_it() {
+        for shape in [shape(false), shape(true)] {
+            for kind in Kind::value_variants().iter().filter(|kind| kind.comes(&shape)) {
+                let mut dice = Dice::new(1);
+                for _ in 0..20 {
+                    let (_, event) = Event::draw_only(Some(*kind), &mut dice, &shape);
+                    assert_eq!(event.asked_for_as(), *kind);
+                }
+            }
+        }
+        assert!(!Kind::Failover.comes(&shape(false)) && !Kind::Restore.comes(&shape(true)));
     }
 
     #[test]

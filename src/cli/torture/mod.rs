@@ -26,7 +26,7 @@ use super::local_cluster::error::Error;
 use super::local_cluster::postgres::Programs;
 use cluster::Cluster;
 use dice::Dice;
-use event::Event;
+use event::{Event, Kind};
 use report::Report;
 use stage::Stage;
 
@@ -39,6 +39,9 @@ pub struct TortureArgs {
     /// How many events there are
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     events: Option<u64>,
+    /// Only events of one kind
+    #[arg(long, value_name = "KIND")]
+    only: Option<Kind>,
     /// Repeats the plan of another run: what happens, to what, how long. What the processes make of it differs
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -132,10 +135,14 @@ async fn play(stage: &mut Stage, args: &TortureArgs, seed: u64) -> Result<(), Er
     let minutes = args.minutes.or(if args.events.is_none() { Some(MINUTES) } else { None });
     let deadline = minutes.map(|minutes| Instant::now() + Duration::from_mins(minutes));
     let shape = stage.cluster.shape();
+    if let Some(only) = args.only.filter(|only| !only.comes(&shape)) {
+        let advice = if shape.is_on_postgres { "let one node lead, on SQLite" } else { "add --leaders 3" };
+        return Err(Error::Node(format!("there is nothing here for {only:?} to happen to: {advice}")));
+    }
     let mut dice = Dice::new(seed);
     let mut events = 0;
     while args.events.is_none_or(|most| events < most) && deadline.is_none_or(|end| Instant::now() < end) {
-        let (pause, event) = Event::draw(&mut dice, &shape);
+        let (pause, event) = Event::draw_only(args.only, &mut dice, &shape);
         stage.pass(pause).await?;
         stage.act(event).await?;
         events += 1;

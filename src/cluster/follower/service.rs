@@ -37,6 +37,7 @@ use crate::ledger::Ledger;
 use crate::quota::Quota;
 use crate::store::{MetaKey, MetaRepo, Store};
 use crate::telemetry::scrape::{gauge, gauges};
+use crate::telemetry::spans::Spans;
 
 mod watch;
 
@@ -70,6 +71,8 @@ pub struct Dependencies {
     pub clock: Arc<dyn Clock>,
     /// How many requests are being answered.
     pub in_flight: Arc<dyn Fn() -> u32 + Send + Sync>,
+    /// Who is told of pushes.
+    pub spans: Option<Spans>,
 }
 
 /// A follower's handle. Cheap to clone.
@@ -143,6 +146,7 @@ pub async fn start(id: NodeId, deps: Dependencies) -> Result<(FollowerService, V
         last_contact.and_then(|text| text.parse().ok()).unwrap_or_else(|| deps.clock.now().as_micros());
     let drained = MetaRepo::on(&deps.store).get(MetaKey::Drained).await?.is_some();
     let disk = FollowerDatabase::new(deps.store.clone(), deps.ledger.clone(), deps.accounts);
+    let metrics = FollowerMetrics::new(deps.spans, Arc::clone(&deps.clock));
     let inner = Arc::new(Inner {
         follower: Follower::new(identity, disk, deps.leaders, deps.sync_batch),
         id,
@@ -167,7 +171,7 @@ pub async fn start(id: NodeId, deps: Dependencies) -> Result<(FollowerService, V
         drained: AtomicBool::new(drained),
         leaving: AtomicBool::new(false),
         news: Notify::new(),
-        metrics: FollowerMetrics::default(),
+        metrics,
     });
     let [sync, heartbeats, watch, persisting, successors] = std::array::from_fn(|_| Arc::clone(&inner));
     let tasks = vec![
@@ -296,7 +300,9 @@ impl Inner {
         let mut is_away = false;
         while !stop.is_cancelled() {
             let had_session = self.follower.session().is_some();
+            let round = self.metrics.round();
             let Some(synced) = stop.run_until_cancelled(self.follower.sync_once()).await else { break };
+            self.metrics.pushed(round, || self.leader_name(), synced.as_ref().copied());
             let registered = !had_session && self.follower.session().is_some();
             if registered {
                 self.registered().await;
@@ -306,7 +312,6 @@ impl Inner {
                     if std::mem::take(&mut is_away) || registered {
                         tracing::info!(leader = %self.leader_name(), pushed = pushed.total(), "in touch with the leader");
                     }
-                    self.metrics.count(pushed);
                     retry.reset();
                     let due = next_push(&self.context.ledger, self.context.sync_interval);
                     let lost = sessions.wait_for(Option::is_none);
@@ -321,7 +326,6 @@ impl Inner {
                     }
                 }
                 Err(error) => {
-                    self.metrics.failures.inc();
                     if !std::mem::replace(&mut is_away, true) {
                         let leader = self.follower.leaders();
                         tracing::warn!(%leader, %error, "cannot push usage to the leader; it is kept and tried again");
@@ -336,7 +340,10 @@ impl Inner {
 
     async fn leave(&self) {
         let last = async {
-            self.metrics.count(self.follower.sync_once().await?);
+            let round = self.metrics.round();
+            let synced = self.follower.sync_once().await;
+            self.metrics.pushed(round, || self.leader_name(), synced.as_ref().copied());
+            synced?;
             self.follower.leave().await
         };
         match timeout(LEAVE_TIMEOUT, last).await {

@@ -346,7 +346,11 @@ impl Collector for LeaderService {
         let Some(through) = self.complete_through() else { return Ok(()) };
         let behind = self.inner.clock.now().since(through).as_secs_f64();
         let help = "How old the moment is up to which totals are complete.";
-        gauge(to, "sproxy_cluster_complete_behind_seconds", help, behind)
+        gauge(to, "sproxy_cluster_complete_behind_seconds", help, behind)?;
+        let help = "The moment up to which totals are complete, Unix time.";
+        #[allow(clippy::cast_precision_loss, reason = "microseconds are below 2^53")]
+        let through = through.as_micros() as f64 / 1e6;
+        gauge(to, "sproxy_cluster_complete_through_seconds", help, through)
     }
 }
 

@@ -24,10 +24,12 @@ use crate::cluster::leader::store::LeaderDatabase;
 use crate::cluster::registration::Registration;
 use crate::cluster::retry::Backoff;
 use crate::cluster::task::{Task, pause};
+use crate::domain::clock::Clock;
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
 use crate::ledger::Ledger;
 use crate::store::Store;
+use crate::telemetry::spans::Spans;
 
 /// What a spool is made of.
 pub struct Spool {
@@ -44,6 +46,9 @@ pub struct Spool {
     pub in_flight: Arc<dyn Fn() -> u32 + Send + Sync>,
     /// How the other leaders are asked.
     pub connect: Connect,
+    /// Who is told of pushes.
+    pub spans: Option<Spans>,
+    pub clock: Arc<dyn Clock>,
 }
 
 /// A spool at work.
@@ -80,13 +85,14 @@ impl Pusher {
             led_ledger: None,
         };
         let disk = FollowerDatabase::without_accounts(spool.store.clone(), spool.ledger.clone());
+        let metrics = FollowerMetrics::new(spool.spans.clone(), Arc::clone(&spool.clock));
         Ok(Self {
             follower: Follower::new(identity, disk, LocalClient(leader), spool.sync_batch),
             spool,
             drained: AtomicBool::new(is_drained),
             leaving: AtomicBool::new(false),
             news: Notify::new(),
-            metrics: FollowerMetrics::default(),
+            metrics,
         })
     }
 
@@ -133,7 +139,9 @@ impl Pusher {
         let mut is_away = false;
         while !stop.is_cancelled() {
             let had_session = self.follower.session().is_some();
+            let round = self.metrics.round();
             let Some(synced) = stop.run_until_cancelled(self.follower.sync_once()).await else { break };
+            self.metrics.pushed(round, shared_database, synced.as_ref().copied());
             if !had_session {
                 self.note_registration().await;
             }
@@ -142,13 +150,11 @@ impl Pusher {
                     if std::mem::take(&mut is_away) {
                         tracing::info!(pushed = pushed.total(), "the database takes usage again");
                     }
-                    self.metrics.count(pushed);
                     retry.reset();
                     let next = next_push(&self.spool.ledger, self.spool.sync_interval);
                     let _ = stop.run_until_cancelled(next).await;
                 }
                 Err(error) => {
-                    self.metrics.failures.inc();
                     if !std::mem::replace(&mut is_away, true) {
                         tracing::warn!(%error, "usage does not reach the database; it is kept here and tried again");
                     }
@@ -169,7 +175,10 @@ impl Pusher {
 
     async fn leave(&self) {
         let last = async {
-            self.metrics.count(self.follower.sync_once().await?);
+            let round = self.metrics.round();
+            let synced = self.follower.sync_once().await;
+            self.metrics.pushed(round, shared_database, synced.as_ref().copied());
+            synced?;
             self.follower.leave().await
         };
         match timeout(LEAVE_TIMEOUT, last).await {
@@ -203,4 +212,9 @@ impl Pusher {
             let _ = stop.run_until_cancelled(next).await;
         }
     }
+}
+
+/// Where a leader's own usage is pushed to.
+fn shared_database() -> String {
+    "the shared database".to_owned()
 }

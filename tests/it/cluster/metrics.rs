@@ -15,6 +15,7 @@ estimated_total counter
 first_byte_seconds histogram
 ledger_batches_total counter
 ledger_capacity gauge
+ledger_commit_seconds histogram
 ledger_committed_total counter
 ledger_failing gauge
 ledger_lost_total counter
@@ -25,6 +26,7 @@ ledger_taken gauge
 limit_refusals_total counter
 limit_subjects gauge
 log_failures_total counter
+overhead_seconds histogram
 price_unknown_total counter
 refusals_unbooked_total counter
 refused_total counter
@@ -44,6 +46,7 @@ upstream_attempts_total counter
 ";
 const OF_A_LEADER: &str = "\
 cluster_complete_behind_seconds gauge
+cluster_complete_through_seconds gauge
 cluster_peers gauge
 cluster_peers_active gauge
 cluster_term gauge
@@ -60,6 +63,7 @@ cluster_registered gauge
 cluster_registrations_total counter
 cluster_stale gauge
 cluster_term gauge
+cluster_unsynced_age_seconds gauge
 sync_accepted_total counter
 sync_duplicates_total counter
 sync_failures_total counter
@@ -95,8 +99,8 @@ async fn the_names_and_types_of_metrics_stay() {
         concat!("sproxy_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         "sproxy_refused_total{reason=\"unauthenticated\"} 0",
         "sproxy_limit_refusals_total{limit=\"rpm\"} 0",
-        "sproxy_tokens_total{class=\"input\"} 0",
-        "sproxy_tokens_total{class=\"output\"} 0",
+        "sproxy_ledger_commit_seconds_count 0",
+        "sproxy_overhead_seconds_count 0",
         "sproxy_target_healthy{target=\"anthropic\",provider=\"anthropic\"} 1",
         "sproxy_request_duration_seconds_bucket{le=\"0.00025\"} 0",
         "sproxy_request_duration_seconds_bucket{le=\"600\"} 0",
@@ -142,13 +146,37 @@ async fn prometheus_reads_the_same_in_both_formats() {
         assert!(open_metrics["content_type"].as_str().unwrap().starts_with("application/openmetrics-text"));
         let samples = |format: &Value| {
             let mut samples = format["samples"].as_object().unwrap().clone();
-            samples.retain(|name, _| !name.ends_with("_seconds{}"));
+            samples.retain(|name, _| !name.ends_with("_seconds{}") && !name.starts_with("process_"));
             samples
         };
         assert_eq!(samples(open_metrics), samples(text));
         let requests = r#"sproxy_requests_total{"outcome": "ok", "provider": "anthropic"}"#;
         assert_eq!(text["samples"][requests], json!(1.0), "{read}");
-        assert_eq!(text["samples"][r#"sproxy_tokens_total{"class": "input"}"#], json!(70.0), "{read}");
+        let of_model = r#""model": "claude-sonnet-4-5", "provider": "anthropic""#;
+        let tokens = |class: &str| {
+            &text["samples"][format!(r#"sproxy_tokens_total{{"class": "{class}", {of_model}}}"#)]
+        };
+        let counted = ["input", "cache_read", "cache_write", "output"].map(|class| tokens(class).as_f64());
+        let sum: f64 = counted.iter().flatten().sum();
+        let booked = &node.usage().await[0];
+        assert_eq!(json!(sum), json!(booked["total_tokens"].as_f64()), "{read}");
+        assert_eq!(tokens("input"), &json!(70.0), "{read}");
+        let cost = &text["samples"][format!("sproxy_cost_nanousd_total{{{of_model}}}")];
+        assert_eq!(cost.as_f64(), booked["cost_nanousd"].as_f64(), "{read}");
+        for histogram in ["sproxy_overhead_seconds", "sproxy_ledger_commit_seconds"] {
+            let count = text["samples"][format!("{histogram}_count{{}}")].as_f64();
+            assert!(count >= Some(1.0), "{histogram}: {read}");
+        }
+        assert_eq!(text["types"]["process_cpu_seconds"], json!("counter"));
+        for (name, least) in [
+            ("process_resident_memory_bytes", 1e6),
+            ("process_open_fds", 5.0),
+            ("process_max_fds", 64.0),
+            ("process_start_time_seconds", 1.7e9),
+        ] {
+            let value = open_metrics["samples"][format!("{name}{{}}")].as_f64();
+            assert!(value > Some(least), "{name}: {value:?}");
+        }
         assert_eq!(text["types"]["sproxy_requests"], json!("counter"));
         assert_eq!(open_metrics["types"]["sproxy_build"], json!("info"));
         assert_eq!(open_metrics["types"]["sproxy_first_byte_seconds"], json!("histogram"));
