@@ -49,7 +49,8 @@ pub const LANES: &[Lane] = &[
 
 impl Lane {
     /// The whole request, ready to be written.
-    pub fn request(&self, server: &Server) -> Vec<u8> {
+    /// As the `caller`th of the users whose turn it is.
+    pub fn request(&self, server: &Server, caller: usize) -> Vec<u8> {
         let model = self.model;
         let head = format!(
             r#"{{"model":"{model}","max_tokens":1024,"stream":{},"messages":[{{"role":"user","content":""#,
@@ -59,7 +60,8 @@ impl Lane {
         let filler = "a word or two ".repeat(self.body / 14 + 1);
         let filler = &filler[..self.body.saturating_sub(head.len() + tail.len())];
         let body = format!("{head}{filler}{tail}");
-        let credential = server.key.as_ref().map_or_else(String::new, |key| format!("x-api-key: {key}\r\n"));
+        let key = server.keys.get(caller % server.keys.len().max(1));
+        let credential = key.map_or_else(String::new, |key| format!("x-api-key: {key}\r\n"));
         format!(
             "POST {} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\nanthropic-version: 2023-06-01\r\n\
              mock-events: {}\r\nmock-delay-ms: {}\r\n{credential}content-length: {}\r\n\r\n{body}",
@@ -105,12 +107,13 @@ pub async fn open_streams(servers: &Servers) -> Vec<OpenStreams> {
 async fn open_streams_at(server: &Server) -> OpenStreams {
     let count = STREAMS_MAX.min(descriptors().saturating_sub(2_000) / 2);
     let slow = Lane { delay_ms: 3_000, events: 6, ..lane("open", 1_000, true, 1) };
-    let request = slow.request(server);
+    // One user alone may have only a share of the streams.
+    let requests = [0, 1].map(|caller| slow.request(server, caller));
     let before = server.rss_kb();
     let mut open = Vec::with_capacity(count);
-    for _ in 0..count {
+    for turn in 0..count {
         let mut socket = TcpStream::connect(server.address).await.expect("a connection");
-        socket.write_all(&request).await.expect("a request");
+        socket.write_all(&requests[turn % requests.len()]).await.expect("a request");
         open.push(socket);
     }
     let mut begun = Vec::with_capacity(count);

@@ -25,7 +25,7 @@ impl Load {
 }
 
 pub async fn run(server: &Server, lane: &Lane, duration: Duration) -> Load {
-    let request: std::sync::Arc<[u8]> = lane.request(server).into();
+    let request: std::sync::Arc<[u8]> = lane.request(server, 0).into();
     let started = Instant::now();
     let clients: Vec<_> = (0..lane.connections)
         .map(|_| tokio::spawn(client(server.address, request.clone(), started + duration)))

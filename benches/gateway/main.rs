@@ -5,7 +5,8 @@
 //! user + system of the gateway's processes from `/proc`.
 //!
 //! `cargo bench --bench gateway [-- --rounds 3 --seconds 3]` prints a table and writes `target/bench/gateway.json`.
-//! `--lane NAME` runs one lane; `--beside FILE` measures another build of sproxy in the same rounds.
+//! `--lane NAME` runs one lane, `--lane none` only what open streams take; `--beside FILE` measures another build of sproxy
+//! in the same rounds, `--telemetry` nodes that tell less and more of their calls than by default.
 
 #![allow(clippy::disallowed_methods, reason = "what a bench starts ends with it")]
 #![allow(
@@ -21,6 +22,7 @@
     reason = "figures are rounded anyway"
 )]
 
+mod collector;
 mod lanes;
 mod load;
 mod servers;
@@ -58,7 +60,10 @@ fn main() {
     let only: Option<String> = std::env::args().skip_while(|a| a != "--lane").nth(1);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let beside: Option<String> = std::env::args().skip_while(|a| a != "--beside").nth(1);
-    let servers = Servers::start(beside.as_deref());
+    let collector = std::env::args()
+        .any(|argument| argument == "--telemetry")
+        .then(|| runtime.block_on(collector::start()));
+    let servers = Servers::start(beside.as_deref(), collector);
     let mut rows = Vec::new();
     for lane in LANES.iter().filter(|lane| only.as_deref().is_none_or(|name| lane.name == name)) {
         rows.extend(measure(&runtime, &servers, lane, rounds, Duration::from_secs(seconds)));

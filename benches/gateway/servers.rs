@@ -13,7 +13,8 @@ use tempfile::TempDir;
 pub struct Server {
     pub name: &'static str,
     pub address: SocketAddr,
-    pub key: Option<String>,
+    /// Of a node's users.
+    pub keys: Vec<String>,
     /// Resident memory when it was ready, KB.
     pub idle_kb: u64,
     pid: u32,
@@ -39,8 +40,9 @@ impl Drop for Servers {
 impl Servers {
     /// Whatever starts here ends with the value, also when a later one does not start.
     ///
-    /// `beside` is another build of sproxy, to be measured in the same rounds.
-    pub fn start(beside: Option<&str>) -> Self {
+    /// `beside` is another build of sproxy, to be measured in the same rounds; `collector` an address for spans, with which
+    /// nodes that tell less and more than by default are measured, too.
+    pub fn start(beside: Option<&str>, collector: Option<SocketAddr>) -> Self {
         let mut servers =
             Self { all: Vec::new(), children: Vec::new(), directory: tempfile::tempdir().unwrap() };
         let mock = free_address();
@@ -54,11 +56,18 @@ impl Servers {
             println!("nginx is not installed: figures stand without a ratio");
         }
         for (name, durability) in [("sproxy committed", "committed"), ("sproxy buffered", "buffered")] {
-            servers.node(SPROXY, name, durability, mock);
+            servers.node(SPROXY, name, durability, "", mock);
+        }
+        if let Some(collector) = collector {
+            let more = format!("[telemetry]\notlp_endpoint = \"http://{collector}\"\n");
+            let all = format!("{more}user_metrics = true\ngenai_metrics = true\n");
+            servers.node(SPROXY, "without lines", "committed", "requests = false\n", mock);
+            servers.node(SPROXY, "with spans", "committed", &more, mock);
+            servers.node(SPROXY, "with all there is", "committed", &all, mock);
         }
         if let Some(binary) = beside {
-            servers.node(binary, "other committed", "committed", mock);
-            servers.node(binary, "other buffered", "buffered", mock);
+            servers.node(binary, "other committed", "committed", "", mock);
+            servers.node(binary, "other buffered", "buffered", "", mock);
         }
         servers
     }
@@ -79,13 +88,15 @@ impl Servers {
         self.all.push(Server::new("nginx", address, pid));
     }
 
-    fn node(&mut self, binary: &str, name: &'static str, durability: &str, mock: SocketAddr) {
+    /// `more` is what its configuration has beside `log.level`, and behind it. A line of the log for each call is part of
+    /// what is measured, as it is by default.
+    fn node(&mut self, binary: &str, name: &'static str, durability: &str, more: &str, mock: SocketAddr) {
         let (http, grpc) = (free_address(), free_address());
         let data = self.directory.path().join(name);
         let config = self.directory.path().join(format!("{name}.toml"));
         let text = format!(
             "[node]\nid = \"sp-1\"\ndata_dir = \"{}\"\n[http]\nlisten = \"{http}\"\n[cluster]\nlisten = \"{grpc}\"\n\
-             [usage]\ndurability = \"{durability}\"\n[log]\nlevel = \"warn\"\n\
+             [usage]\ndurability = \"{durability}\"\n[log]\nlevel = \"info\"\n{more}\
              [[targets]]\nname = \"a\"\nprovider = \"anthropic\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n\
              [[targets]]\nname = \"b\"\nprovider = \"anthropic\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n\
              models = [\"claude-haiku-4-5\"]\ntier = 1\n\
@@ -98,18 +109,24 @@ impl Servers {
             .args(["serve", "--config"])
             .arg(&config)
             .env("SPROXY_ADMIN_PASSWORD", "a password of the bench");
-        let pid = self.spawn(&mut serve);
+        let log = fs::File::create(self.directory.path().join(format!("{name}.log"))).unwrap();
+        let child = serve.stdout(Stdio::null()).stderr(log).spawn().expect("a process");
+        let pid = child.id();
+        self.children.push(child);
         await_ready(http);
         let ready = Server::new(name, http, pid);
         let server = format!("http://{http}");
-        let created = Command::new(binary)
-            .args(["key", "create", "--user", "admin", "--json", "--server", &server, "--data-dir"])
-            .arg(&data)
-            .output()
-            .unwrap();
-        let created: serde_json::Value = serde_json::from_slice(&created.stdout).expect("a key");
-        let key = created["key"].as_str().map(str::to_owned);
-        self.all.push(Server { key, ..ready });
+        let server = ["--server", &server, "--data-dir", data.to_str().expect("UTF-8"), "--json"];
+        let sproxy = |arguments: &[&str]| {
+            let done = Command::new(binary).args(arguments).args(server).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            serde_json::from_slice::<serde_json::Value>(&done.stdout).expect("JSON")
+        };
+        let key_of =
+            |user: &str| sproxy(&["key", "create", "--user", user])["key"].as_str().map(str::to_owned);
+        sproxy(&["user", "add", "alice"]);
+        let keys = ["admin", "alice"].iter().filter_map(|user| key_of(user)).collect();
+        self.all.push(Server { keys, ..ready });
     }
 }
 
@@ -160,7 +177,7 @@ fn await_ready(address: SocketAddr) {
 
 impl Server {
     fn new(name: &'static str, address: SocketAddr, pid: u32) -> Self {
-        let mut server = Self { name, address, key: None, idle_kb: 0, pid };
+        let mut server = Self { name, address, keys: Vec::new(), idle_kb: 0, pid };
         server.idle_kb = server.rss_kb();
         server
     }

@@ -4,6 +4,7 @@ mod backup;
 mod client;
 mod completions;
 mod config;
+mod confirm;
 mod demo;
 mod error;
 mod export;
@@ -20,6 +21,7 @@ mod pinned;
 mod price;
 mod promote;
 mod rejected;
+mod restore;
 mod serve;
 mod session;
 mod signing_key;
@@ -80,6 +82,7 @@ enum Command {
     Price(price::PriceArgs),
     /// A consistent copy of a running node's database
     Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
     /// Move a leader's data from SQLite to PostgreSQL, or back, while its nodes are stopped
     Migrate(migrate::MigrateArgs),
     /// Completions for a shell
@@ -134,6 +137,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::Usage(args) => runtime.block_on(usage::run(args)),
         Command::Price(args) => price::run(&args),
         Command::Backup(args) => runtime.block_on(backup::run(args)),
+        Command::Restore(args) => runtime.block_on(restore::run(args)),
         Command::Migrate(args) => runtime.block_on(migrate::run(args)),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }

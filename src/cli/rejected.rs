@@ -1,15 +1,11 @@
 //! `sproxy usage retry-rejected` and `dismiss-rejected`: what the leader refused of a follower's usage.
 
-use std::io::{self, BufRead, IsTerminal};
-
 use serde_json::Value;
 
 use super::client::{Client, Query};
+use super::confirm::confirm;
 use super::error::Error;
 use super::output::{Output, note};
-
-/// The longest line that is read as an answer.
-const LINE_MAX: u64 = 64;
 
 /// Offers it again.
 pub async fn retry(client: &Client, output: Output) -> Result<(), Error> {
@@ -36,8 +32,9 @@ pub async fn dismiss(client: &Client, output: Output, yes: bool, dry_run: bool) 
             let said = if found["dismissed"] == 0 { none_of(&found) } else { would };
             return output.done(&found, &said);
         }
-        if !confirm(&format!("Dismiss {}? They will be in no total, and there is no way back.", sum(&found)))?
-        {
+        let question =
+            format!("Dismiss {}? They will be in no total, and there is no way back.", sum(&found));
+        if !confirm(&question, "--yes dismisses them, --dry-run does not")? {
             note("nothing was dismissed");
             return Ok(());
         }
@@ -53,19 +50,6 @@ pub async fn dismiss(client: &Client, output: Output, yes: bool, dry_run: bool) 
 async fn post(client: &Client, dry_run: bool) -> Result<Value, Error> {
     let query: Query = [("dry_run", dry_run.to_string())].into_iter().collect();
     client.post_with(&["admin", "v1", "usage", "dismiss-rejected"], &query).await
-}
-
-/// Asks on the terminal whether to go on; anything but yes is no.
-fn confirm(question: &str) -> Result<bool, Error> {
-    if !io::stdin().is_terminal() {
-        let text = format!("{question} Nobody can be asked here: --yes dismisses them, --dry-run does not");
-        return Err(Error::Usage(text));
-    }
-    note(&format!("{question} [y/N]"));
-    let mut line = String::new();
-    let mut input = io::Read::take(io::stdin().lock(), LINE_MAX);
-    input.read_line(&mut line).map_err(Error::io("standard input"))?;
-    Ok(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 fn sum(answer: &Value) -> String {

@@ -58,6 +58,7 @@ fn load_layers(layers: Layers, environment: &Environment) -> Result<Config, Prob
         store: node::store(&section("store"), &section("node")),
         usage: node::usage(&section("usage")),
         auth: node::auth(&section("auth")),
+        backup: node::backup(&section("backup"), &section("node"), &section("store")),
         log: node::log(&section("log")),
         telemetry: telemetry::read(&section("telemetry")),
         targets: targets::read(&reading, settings.get("targets"), &upstream),

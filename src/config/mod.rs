@@ -25,9 +25,9 @@ pub use layers::{DEFAULTS, Sources};
 pub use load::{data_dir, listen, load, load_from, load_secrets_again, near_misses};
 pub use problems::{Problem, Problems};
 pub use sections::{
-    Auth, AuthConfig, ClusterConfig, ClusterTls, Config, CorsOrigins, Database, Durability, HangUp, Http2,
-    HttpConfig, KeyConfig, LeaderUrls, LogConfig, LogFormat, MachineCredentials, ModelConfig, NodeConfig,
-    SpanConfig, SpanProtocol, StoreConfig, Synchronous, TargetConfig, TelemetryConfig, TlsFiles,
+    Auth, AuthConfig, BackupConfig, ClusterConfig, ClusterTls, Config, CorsOrigins, Database, Durability,
+    HangUp, Http2, HttpConfig, KeyConfig, LeaderUrls, LogConfig, LogFormat, MachineCredentials, ModelConfig,
+    NodeConfig, SpanConfig, SpanProtocol, StoreConfig, Synchronous, TargetConfig, TelemetryConfig, TlsFiles,
     UpstreamConfig, UsageConfig,
 };
 pub use show::{defaults, json_of, show, show_sections};

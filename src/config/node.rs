@@ -8,8 +8,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::origins;
 use super::sections::{
-    AuthConfig, Database, Durability, HttpConfig, LogConfig, LogFormat, NodeConfig, StoreConfig, Synchronous,
-    UsageConfig,
+    AuthConfig, BackupConfig, Database, Durability, HttpConfig, LogConfig, LogFormat, NodeConfig,
+    StoreConfig, Synchronous, UsageConfig,
 };
 use super::table::Table;
 use crate::domain::ids::NodeId;
@@ -17,6 +17,9 @@ use crate::domain::network::{Network, NotANetwork};
 
 /// Bytes that request bodies may take at most, whatever is configured: 1 TiB.
 const BUFFERED_MAX: usize = 1 << 40;
+
+/// A copy reads all of the database.
+const EVERY_MIN: Duration = Duration::from_mins(1);
 
 pub(super) fn node(table: &Table<'_>) -> NodeConfig {
     let data_dir = table.text("data_dir");
@@ -72,6 +75,22 @@ fn database(table: &Table<'_>, node: &Table<'_>) -> Database {
         table.wrong(&given.key, "has to begin with postgres:// or sqlite:");
         Database::Sqlite(PathBuf::new())
     })
+}
+
+pub(super) fn backup(table: &Table<'_>, node: &Table<'_>, store: &Table<'_>) -> BackupConfig {
+    let every = table.duration("every", Duration::ZERO);
+    let every = (!every.is_zero()).then_some(every);
+    if every.is_some_and(|every| every < EVERY_MIN) {
+        table.wrong("every", format!("has to be at least {}, or 0s", humantime::format_duration(EVERY_MIN)));
+    }
+    if every.is_some() && matches!(database(store, node), Database::Postgres(_)) {
+        table.wrong("every", "copies a SQLite database, and store.url is PostgreSQL: back that up with pg_dump or by archiving its log");
+    }
+    let directory = match table.text("directory") {
+        text if text.is_empty() => PathBuf::from(node.text("data_dir")).join("backups"),
+        text => PathBuf::from(text),
+    };
+    BackupConfig { every, directory, keep: table.size("keep", 1, 100_000) }
 }
 
 pub(super) fn usage(table: &Table<'_>) -> UsageConfig {

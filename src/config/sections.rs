@@ -23,6 +23,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub usage: UsageConfig,
     pub auth: AuthConfig,
+    pub backup: BackupConfig,
     pub log: LogConfig,
     pub telemetry: TelemetryConfig,
     /// Settings of all targets.
@@ -230,6 +231,16 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// Whether each call has a line when it is over.
     pub requests: bool,
+}
+
+/// `[backup]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupConfig {
+    /// `None`: none is made by the clock.
+    pub every: Option<Duration>,
+    pub directory: PathBuf,
+    /// The newest so many stay.
+    pub keep: usize,
 }
 
 /// `[telemetry]`

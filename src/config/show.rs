@@ -9,9 +9,9 @@ use super::prices;
 use super::problems::{Problem, Problems};
 use super::proxy::{NONE, shown};
 use super::sections::{
-    AuthConfig, ClusterConfig, Config, CorsOrigins, Database, Durability, HangUp, Http2, HttpConfig,
-    KeyConfig, LeaderUrls, LogConfig, LogFormat, NodeConfig, SpanProtocol, StoreConfig, Synchronous,
-    TargetConfig, TelemetryConfig, UpstreamConfig, UsageConfig,
+    AuthConfig, BackupConfig, ClusterConfig, Config, CorsOrigins, Database, Durability, HangUp, Http2,
+    HttpConfig, KeyConfig, LeaderUrls, LogConfig, LogFormat, NodeConfig, SpanProtocol, StoreConfig,
+    Synchronous, TargetConfig, TelemetryConfig, UpstreamConfig, UsageConfig,
 };
 
 /// The commented defaults, the price list among them: a file that changes nothing until a line of it is changed.
@@ -31,6 +31,7 @@ pub fn show_sections(config: &Config) -> BTreeMap<String, String> {
         ("store", store(&config.store)),
         ("usage", usage(&config.usage)),
         ("auth", auth(&config.auth)),
+        ("backup", backup(&config.backup)),
         ("telemetry", telemetry(&config.telemetry)),
     ];
     let settings = sections.into_iter().flat_map(|(section, settings)| {
@@ -57,6 +58,7 @@ pub fn show(config: &Config) -> String {
     section("store", store(&config.store));
     section("usage", usage(&config.usage));
     section("auth", auth(&config.auth));
+    section("backup", backup(&config.backup));
     section("log", log(&config.log));
     section("telemetry", telemetry(&config.telemetry));
     section("upstream", upstream(&config.upstream));
@@ -177,6 +179,14 @@ fn log(log: &LogConfig) -> Settings {
         LogFormat::Json => "json",
     };
     vec![("level", quoted(&log.level)), ("format", quoted(format)), ("requests", log.requests.to_string())]
+}
+
+fn backup(backup: &BackupConfig) -> Settings {
+    vec![
+        ("every", duration(backup.every.unwrap_or_default())),
+        ("directory", quoted(&backup.directory.display().to_string())),
+        ("keep", backup.keep.to_string()),
+    ]
 }
 
 fn telemetry(telemetry: &TelemetryConfig) -> Settings {

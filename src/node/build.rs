@@ -4,14 +4,14 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::background;
+use super::backups::BackupMetrics;
 use super::body_memory;
 use super::error::Error;
 use super::first_start::open_accounts;
@@ -21,11 +21,11 @@ use super::metrics;
 use super::promotion::Promotions;
 use super::reload::Reloader;
 use super::role::Role;
+use super::shared_parts::SharedParts;
 use super::supervisor::{Stage, Supervisor};
 use super::telemetry;
 use super::waiting::EarlyListener;
-use super::{LocalAddress, allocator, data_dir_lock, database, emergency, identity};
-use crate::accounts::Accounts;
+use super::{LocalAddress, data_dir_lock, database, emergency, identity};
 use crate::cluster::leader::Spool;
 use crate::cluster::leader::service::Books;
 use crate::cluster::standing::Standing;
@@ -46,13 +46,12 @@ use crate::http::relay;
 use crate::http::stall::StallDetector;
 use crate::inbound::tls::Tls;
 use crate::inbound::{self, Shutdown};
-use crate::ledger::{Ledger, Retention, UsageWriter};
+use crate::ledger::{Ledger, UsageWriter};
 use crate::proxy::{BodyMemory, Drainer, Gateway, Live, NoAccountsYet, Parts, StaleCheck};
 use crate::quota::Quota;
-use crate::store::{DatabaseLock, FileLock, Store};
+use crate::store::{DatabaseLock, FileLock};
 use crate::telemetry::log::Filter;
-use crate::telemetry::spans::Spans;
-use crate::upstream::{Configs, probe_all};
+use crate::upstream::Configs;
 
 /// A node that is ready to run: its sockets are bound, its tasks are started.
 pub(super) struct Node {
@@ -66,28 +65,6 @@ pub(super) struct Node {
     pub(super) lock: Arc<DatabaseLock>,
     /// It leads from now on, or follows: it has to be built anew.
     pub(super) role_change: CancellationToken,
-}
-
-/// What every part of a node is built from.
-struct SharedParts {
-    id: NodeId,
-    store: Store,
-    /// Whether it leads by promotion. None: it shares `store` with other leaders.
-    standing: Option<Standing>,
-    /// This node's own books, if it shares `store` with other leaders.
-    spool: Option<Store>,
-    lock: Arc<DatabaseLock>,
-    accounts: Accounts,
-    quota: Quota,
-    ledger: Ledger,
-    live: Arc<Live>,
-    clock: Arc<dyn Clock>,
-    /// How others reach this node's HTTP side.
-    addr: String,
-    /// `usage.retention`
-    retention: Duration,
-    /// Whoever collects spans is told of calls and pushes.
-    spans: Option<Spans>,
 }
 
 impl Node {
@@ -145,7 +122,7 @@ impl Node {
             stop.cancelled().await;
         });
         supervisor.spawn(Stage::Ledger, "ledger writer", |stop| writer.run(stop));
-        background(&mut supervisor, &base);
+        background::start(&mut supervisor, &base, &config.backup);
         database::keep(&base.lock, &mut supervisor);
         let drained = TaskTracker::new();
         let (leaving, stop) = (supervisor.leaving(), supervisor.stop_of(Stage::Servers));
@@ -219,6 +196,7 @@ async fn foundation(
         clock,
         addr,
         retention: config.usage.retention,
+        backups: BackupMetrics::default(),
         spans: None,
     };
     Ok((base, link, writer))
@@ -372,7 +350,14 @@ fn build_dispatch(
     }));
     let role = Arc::new(role);
     let health = Arc::new(Health {
-        metrics: metrics::registry(&gateway, &base.quota, &base.ledger, &base.live, &role),
+        metrics: metrics::registry(
+            &gateway,
+            &base.quota,
+            &base.ledger,
+            &base.live,
+            &role,
+            config.backup.every.map(|_| &base.backups),
+        ),
         ledger: base.ledger.clone(),
         live: Arc::clone(&base.live),
         lock: Arc::clone(&base.lock),
@@ -435,61 +420,4 @@ pub(super) fn take_data_dir(data_dir: &Path) -> Result<FileLock, Error> {
     let made = std::fs::create_dir_all(data_dir);
     made.map_err(|e| Error::Unusable(format!("node.data_dir {}: {e}", data_dir.display())))?;
     data_dir_lock::take(data_dir).map_err(Error::Unusable)
-}
-
-/// Interval of target checks.
-const PROBE_EVERY: Duration = Duration::from_secs(10);
-/// Interval of housekeeping.
-const TIDY_EVERY: Duration = Duration::from_mins(1);
-
-fn background(supervisor: &mut Supervisor, base: &SharedParts) {
-    let live = Arc::clone(&base.live);
-    supervisor.spawn(Stage::Background, "target checks", |stop| {
-        let leaving = stop.clone();
-        repeat(PROBE_EVERY, stop, move || {
-            let (upstream, leaving) = (Arc::clone(&live.now().upstream), leaving.clone());
-            async move {
-                upstream.close_idle();
-                // Nobody wants to know any more when the node leaves, and a silent target must not hold it up.
-                let _unless_leaving = leaving.run_until_cancelled(probe_all(&upstream)).await;
-            }
-        })
-    });
-    supervisor.spawn(Stage::Background, "memory", |stop| {
-        repeat(allocator::INTERVAL, stop, || async { allocator::give_back() })
-    });
-    let accounts = base.accounts.clone();
-    supervisor.spawn(Stage::Background, "accounts upkeep", |stop| {
-        repeat(TIDY_EVERY, stop, move || {
-            let accounts = accounts.clone();
-            async move {
-                if let Err(error) = accounts.maintain().await {
-                    tracing::warn!(%error, "housekeeping of accounts failed; it is tried again");
-                }
-            }
-        })
-    });
-    let own = (base.spool.as_ref().unwrap_or(&base.store), Some(base.id.clone()));
-    let shared = base.spool.as_ref().map(|_| (&base.store, None));
-    for (store, own) in [own].into_iter().chain(shared) {
-        let (store, clock) = (store.clone(), Arc::clone(&base.clock));
-        let retention = Retention { store, keep: base.retention, own, clock };
-        supervisor.spawn(Stage::Background, "retention", |stop| retention.run(stop));
-    }
-}
-
-/// Does `work` now and then, and once more when it is asked to end.
-async fn repeat<F: Future<Output = ()>>(
-    every: Duration,
-    stop: CancellationToken,
-    mut work: impl FnMut() -> F,
-) {
-    let mut tick = interval(every);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => work().await,
-            () = stop.cancelled() => return work().await,
-        }
-    }
 }

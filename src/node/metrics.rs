@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::backups::BackupMetrics;
 use super::role::Role;
 use crate::ledger::Ledger;
 use crate::proxy::{Gateway, Live};
@@ -18,6 +19,7 @@ pub(super) fn registry(
     ledger: &Ledger,
     live: &Arc<Live>,
     role: &Role,
+    backups: Option<&BackupMetrics>,
 ) -> Registry {
     let mut registry = Registry::default();
     let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
@@ -29,5 +31,8 @@ pub(super) fn registry(
     registry.register_collector(Box::new(ProcessMetrics));
     registry.register_collector(Box::new(ledger.clone()));
     registry.register_collector(Box::new(Arc::clone(live)));
+    if let Some(backups) = backups {
+        registry.register_collector(Box::new(backups.clone()));
+    }
     registry
 }

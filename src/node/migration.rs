@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use super::build::take_data_dir;
 use super::database::{SPOOL, location_of};
 use super::error::Error;
+use super::set_aside::keep_aside;
 use crate::cluster::leader;
 use crate::config::{Config, Database};
-use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::NodeId;
 use crate::store::{
     self, CopyProgress, CopyStart, DatabaseCopy, DatabaseLock, Location, MetaKey, MetaRepo, PeerRepo,
@@ -103,7 +103,7 @@ async fn migrate_locked(
         Database::Sqlite(path) => path.clone(),
         Database::Postgres(_) => spool,
     };
-    Ok(Moved { sums, resumed, kept: keep_aside(&left)? })
+    Ok(Moved { sums, resumed, kept: keep_aside(&left, "moved")? })
 }
 
 fn refuse_wrong_pair(config: &Config, from: &Database, to: &Database) -> Result<(), Error> {
@@ -198,7 +198,7 @@ async fn open_spool(path: &Path, config: &Config) -> Result<Store, Error> {
 /// The node that had the SQLite database alone goes on under its name, whoever starts first on the new one.
 async fn make_spool(path: &Path, config: &Config, from: &Store, spooled: &Spooled) -> Result<(), Error> {
     if spooled.has_logs {
-        keep_aside(path)?;
+        keep_aside(path, "moved")?;
     }
     let store = open_spool(path, config).await?;
     for key in [MetaKey::NodeId, MetaKey::FormerNodeIds] {
@@ -233,31 +233,4 @@ async fn name_after(from: &Store, config: &Config, spooled: &Spooled) -> Result<
     }
     // This directory's node has never led there.
     Ok(Some(leader::new_name(from).await?))
-}
-
-/// Renames a file of SQLite that is not used any more, and what belongs to it. Nothing is there: nothing is to be done.
-fn keep_aside(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    if !path.is_file() {
-        return Ok(Vec::new());
-    }
-    let day = SystemClock.now().to_string().chars().take(10).collect::<String>();
-    let with = |suffix: &str, path: &Path| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let names = (1..).map(|number| match number {
-        1 => with(&format!(".moved-{day}"), path),
-        _ => with(&format!(".moved-{day}-{number}"), path),
-    });
-    let Some(kept) = names.into_iter().find(|name| !name.exists()) else { return Ok(Vec::new()) };
-    // What closing did not fold into the file. It goes first: a file without it would be older than it is.
-    for side in ["-wal", "-shm"] {
-        let (side_file, kept_side) = (with(side, path), with(side, &kept));
-        if side_file.is_file() {
-            std::fs::rename(side_file, kept_side)?;
-        }
-    }
-    std::fs::rename(path, &kept)?;
-    Ok(vec![kept])
 }

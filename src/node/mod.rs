@@ -1,6 +1,8 @@
 //! A node from its first to its last moment: bind → build → run → leave.
 
 pub mod allocator;
+mod background;
+mod backups;
 mod body_memory;
 mod build;
 mod data_dir_lock;
@@ -17,7 +19,10 @@ mod metrics;
 pub mod migration;
 mod promotion;
 mod reload;
+pub mod restore;
 mod role;
+mod set_aside;
+mod shared_parts;
 mod signals;
 mod supervisor;
 mod telemetry;

@@ -41,6 +41,7 @@ mod window;
 pub use batch::InsertedBatch;
 pub(super) use connections::Connections;
 pub use period_usage::{NodeFilter, UsedTotals};
+pub(in crate::store) use rollup::SUMS;
 pub(in crate::store) use sessions::held_in;
 pub use stats_page::{StatsCursor, StatsPage};
 

@@ -9,7 +9,7 @@ use crate::domain::usage::UsageRecord;
 use crate::store::columns::count;
 
 /// The columns that are summed, in the order of [`Sums::values`].
-pub(super) const SUMS: [&str; 10] = [
+pub(in crate::store) const SUMS: [&str; 10] = [
     "input_tokens",
     "output_tokens",
     "cache_read_tokens",

@@ -9,7 +9,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
-use crate::domain::ids::{LedgerId, RequestId};
+use crate::domain::ids::{LedgerId, NodeId, RequestId};
 use crate::domain::usage::{UsageLog, UsageRecord};
 use crate::store::usage::sqlite_sync::{LAST_BATCH, OWED};
 use crate::store::usage::{UsageRepo, acknowledged, row, sqlite_sync};
@@ -75,6 +75,21 @@ impl UsageRepo<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What `node` itself has made since `from`, behind `after`, oldest first, at most `limit`. Costs what it returns, and what
+    /// there is of other nodes meanwhile.
+    pub async fn list_of_node(
+        &self,
+        node: &NodeId,
+        from: Timestamp,
+        after: Option<SyncCursor>,
+        limit: usize,
+    ) -> Result<Vec<UsageRecord>, Error> {
+        let own = row::Entity::find()
+            .filter(row::Column::SourceNode.eq(node.as_str()))
+            .filter(row::Column::CreatedAt.gte(from.as_micros()));
+        page_of(own, after, limit, &self.0.reader).await
     }
 
     /// How many the leader has not acknowledged, those set aside not counted. Grows with that number.

@@ -49,7 +49,7 @@ use verdict::{Verdict, verdict};
 /// What every node here is set up with: things happen fast.
 const PACE: &str = "heartbeat_interval = \"300ms\"\nsync_interval = \"200ms\"";
 
-async fn leader(mock: &Mock) -> Node {
+pub async fn leader(mock: &Mock) -> Node {
     leader_setup(mock).start().await
 }
 
@@ -73,7 +73,7 @@ fn follower_of(mock: &Mock, leader: &str) -> Setup {
     quiet(Setup::with_targets_at(&mock.url()).section("cluster", PACE).section("cluster", &line))
 }
 
-async fn follower(mock: &Mock, leader: &Node, id: &str) -> Node {
+pub async fn follower(mock: &Mock, leader: &Node, id: &str) -> Node {
     let node = follower_setup(mock, leader).section("node", &format!("id = \"{id}\"")).start().await;
     ready(&node).await;
     node
@@ -91,7 +91,7 @@ fn quiet(setup: Setup) -> Setup {
 }
 
 /// Waits until a node may take traffic: a follower has heard of the users then.
-async fn ready(node: &Node) {
+pub async fn ready(node: &Node) {
     until("the node is ready", async || {
         let answer = node.http.get(node.url("/readyz")).send().await.ok()?;
         answer.status().is_success().then_some(())
@@ -99,7 +99,7 @@ async fn ready(node: &Node) {
     .await;
 }
 
-async fn ask(node: &Node, key: &str) -> Answer {
+pub async fn ask(node: &Node, key: &str) -> Answer {
     let body = json!({ "model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [{ "role": "user", "content": "Hi" }] });
     node.ask(key, "/v1/messages", &[("mock-input", "70"), ("mock-output", "30")], &body).await
 }
@@ -133,14 +133,14 @@ async fn peer(leader: &Node, id: &str) -> Option<Value> {
 type Received = Arc<Mutex<HashMap<String, (u64, u64)>>>;
 
 /// Clients that call one node after the other until they are stopped; failures are a killed node's, and nothing more.
-struct Traffic {
+pub struct Traffic {
     received: Received,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
 }
 
 impl Traffic {
-    fn on(nodes: &[&Node], key: &str, clients: usize) -> Self {
+    pub fn on(nodes: &[&Node], key: &str, clients: usize) -> Self {
         let (received, stop): (Received, _) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         let urls: Vec<String> = nodes.iter().map(|node| node.url("/v1/messages")).collect();
         let client = |n: usize| {
@@ -155,12 +155,12 @@ impl Traffic {
         self.received.lock().await.len()
     }
 
-    async fn more(&self, answers: usize) {
+    pub async fn more(&self, answers: usize) {
         let before = self.received().await;
         until("more answers", async || (self.received().await >= before + answers).then_some(())).await;
     }
 
-    async fn end(&mut self) -> HashMap<String, (u64, u64)> {
+    pub async fn end(&mut self) -> HashMap<String, (u64, u64)> {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients.drain(..) {
             client.await.unwrap();
@@ -194,7 +194,7 @@ async fn call(urls: Vec<String>, key: String, number: usize, received: Received,
 }
 
 /// Everything that was received is in the leader's ledger, once, with what it cost.
-async fn compare_books(leader: &Node, received: &HashMap<String, (u64, u64)>) {
+pub async fn compare_books(leader: &Node, received: &HashMap<String, (u64, u64)>) {
     let rows = until("every answer is booked", async || {
         let rows = leader.usage().await;
         verdict(&rows, received).lost.is_empty().then_some(rows)
@@ -204,14 +204,14 @@ async fn compare_books(leader: &Node, received: &HashMap<String, (u64, u64)>) {
 }
 
 /// A counter or gauge of a node.
-async fn metric(node: &Node, name: &str) -> u64 {
+pub async fn metric(node: &Node, name: &str) -> u64 {
     let text = node.call(Method::GET, "/metrics", None).await.text().await.unwrap();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
     value.unwrap_or_else(|| panic!("no metric {name}:\n{text}"))
 }
 
 /// Waits until nobody owes anything, then holds the leader's totals against its rows and the nodes' own totals.
-async fn settled(leader: &Node, nodes: &[&Node]) {
+pub async fn settled(leader: &Node, nodes: &[&Node]) {
     until("no peer owes anything", async || {
         let peers = leader.get("/admin/v1/peers").await;
         let owes = |peer: &Value| peer["is_active"] == json!(true) && peer["unsynced"] != json!(0);

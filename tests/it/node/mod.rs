@@ -1,5 +1,6 @@
 //! A node as a process: how it starts, dies, and shares its machine.
 
+mod backups;
 mod crash;
 mod deploy;
 mod one_process;

@@ -1,0 +1,39 @@
+//! What the parts of a node share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backups::BackupMetrics;
+use crate::accounts::Accounts;
+use crate::cluster::standing::Standing;
+use crate::domain::clock::Clock;
+use crate::domain::ids::NodeId;
+use crate::ledger::Ledger;
+use crate::proxy::Live;
+use crate::quota::Quota;
+use crate::store::{DatabaseLock, Store};
+use crate::telemetry::spans::Spans;
+
+/// What every part of a node is built from.
+pub(super) struct SharedParts {
+    pub(super) id: NodeId,
+    pub(super) store: Store,
+    /// Whether it leads by promotion. None: it shares `store` with other leaders.
+    pub(super) standing: Option<Standing>,
+    /// This node's own books, if it shares `store` with other leaders.
+    pub(super) spool: Option<Store>,
+    pub(super) lock: Arc<DatabaseLock>,
+    pub(super) accounts: Accounts,
+    pub(super) quota: Quota,
+    pub(super) ledger: Ledger,
+    pub(super) live: Arc<Live>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// How others reach this node's HTTP side.
+    pub(super) addr: String,
+    /// `usage.retention`
+    pub(super) retention: Duration,
+    /// Backups that are made by the clock.
+    pub(super) backups: BackupMetrics,
+    /// Whoever collects spans is told of calls and pushes.
+    pub(super) spans: Option<Spans>,
+}
