@@ -10,6 +10,7 @@ mod cli;
 mod cloud;
 mod cluster;
 mod config;
+mod deploy;
 mod fuzz_corpus;
 mod harness;
 mod http;

@@ -2,6 +2,5 @@
 
 mod backups;
 mod crash;
-mod deploy;
 mod one_process;
 mod reload;
