@@ -1,7 +1,11 @@
 //! What `deploy/` offers is taken by the tools that operators will use: Prometheus, Docker's compose, systemd, Helm.
 
+mod alerts;
+mod compose;
 mod examples;
 mod image;
+mod promql;
+mod queries;
 mod units;
 
 use std::path::{Path, PathBuf};
