@@ -1,6 +1,7 @@
 //! What `deploy/` offers is taken by the tools that operators will use: Prometheus, Docker's compose, systemd, Helm.
 
 mod alerts;
+mod chart;
 mod compose;
 mod examples;
 mod image;
