@@ -35,6 +35,7 @@ pub struct Totals {
 
 impl Totals {
     /// What these usage logs add up to.
+    #[must_use]
     pub fn of(rows: &[Row]) -> Self {
         Self {
             total_tokens: rows.iter().map(|row| row.input_tokens + row.output_tokens).sum(),
@@ -58,12 +59,14 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    #[must_use]
     pub fn is_clean(&self) -> bool {
         self.lost.is_empty() && self.double.is_empty() && self.wrong.is_empty()
     }
 }
 
 /// Compares.
+#[must_use]
 pub fn compare(received: &BTreeMap<RequestId, Received>, rows: &[Row]) -> Comparison {
     let mut books: HashMap<RequestId, (u64, Received)> = HashMap::with_capacity(rows.len());
     for row in rows {

@@ -19,6 +19,7 @@ impl Directory {
         Ok(Self { path, is_kept: false })
     }
 
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }

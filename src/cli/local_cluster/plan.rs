@@ -16,6 +16,7 @@ pub struct Plan {
 }
 
 impl Plan {
+    #[must_use]
     pub fn of(number: u64) -> Self {
         let dialects = Provider::ALL.len() as u64;
         let provider = Provider::ALL[usize::try_from(number % dialects).unwrap_or(0)];
@@ -46,6 +47,7 @@ impl Plan {
     }
 
     /// What the books have to say of its answer.
+    #[must_use]
     pub fn received(&self) -> Received {
         let (input, output) = if self.status == 200 { (self.input, self.output) } else { (0, 0) };
         Received { input, output, status: self.status }
@@ -53,6 +55,7 @@ impl Plan {
 
     /// What a stream's last event has in it; a caller that has read that has the whole answer, however the connection
     /// ends. None where no event says that it is the last.
+    #[must_use]
     pub fn last_event(&self) -> Option<&'static str> {
         match self.provider {
             _ if !self.stream || self.status != 200 => None,
@@ -63,6 +66,7 @@ impl Plan {
         }
     }
 
+    #[must_use]
     pub fn path_and_body(&self) -> (&'static str, Value) {
         let stream = self.stream;
         let said = json!([{ "role": "user", "content": "How much is the fish?" }]);
