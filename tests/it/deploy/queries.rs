@@ -20,8 +20,10 @@ use crate::harness::{Mock, Node, Setup, until};
 const CLUSTER: &str = "heartbeat_interval = \"300ms\"\nsync_interval = \"200ms\"";
 
 /// Metrics that are not there from the start.
-const LATE: [&str; 4] = [
+const LATE: [&str; 6] = [
     "sproxy_requests_total",
+    "sproxy_tokens_total",
+    "sproxy_cost_nanousd_total",
     "sproxy_price_unknown_total",
     "sproxy_dropped_fields_total",
     "sproxy_cluster_complete_behind_seconds",
