@@ -209,7 +209,7 @@ async fn nodes_under_traffic() -> (Node, Node, [Mock; 2], Traffic) {
         let quick = Setup::with_targets(&targets(&mock, &hosted)).section("upstream", "max_wait = \"0s\"");
         quick.section("cluster", CLUSTER).section("log", "level = \"warn,sproxy=info\"")
     };
-    let one = setup().start().await;
+    let one = setup().section("backup", "every = \"1h\"").start().await;
     let leader = format!("leader = \"http://{}\"", one.grpc.expect("a leader serves gRPC"));
     let two = setup().section("cluster", &leader).section("node", "id = \"sp-2\"").start().await;
     let key = one.user_with_key("alice").await;
