@@ -39,9 +39,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use error::Error;
 
+/// The version, and what it was built from.
+const VERSION: &str = env!("SPROXY_VERSION");
+
 /// An LLM gateway that a company runs itself
 #[derive(Debug, Parser)]
-#[command(name = "sproxy", version, propagate_version = true)]
+#[command(name = "sproxy", version = VERSION, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 64 wrong usage or configuration.")]
 struct Cli {
     #[command(subcommand)]

@@ -85,6 +85,9 @@ async fn exit_codes_tell_answers_failures_and_wrong_usage_apart() {
     for arguments in [&["--help"][..], &["--version"], &["user", "set", "--help"], &["completions", "bash"]] {
         assert!(!plain(arguments).await.done().is_empty(), "{arguments:?}");
     }
+    let version = plain(&["--version"]).await.done();
+    let begins = concat!("sproxy ", env!("CARGO_PKG_VERSION"), " (");
+    assert!(version.starts_with(begins) && version.trim_end().ends_with(')'), "{version}");
     let wrong = [
         &[][..],
         &["no-such-command"],

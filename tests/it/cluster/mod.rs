@@ -5,6 +5,7 @@ mod adoption;
 mod books;
 mod broken_off;
 mod chaos;
+mod compatible;
 mod complete;
 mod connections;
 mod copies;
