@@ -39,6 +39,7 @@ fn origin() -> String {
         Some(String::from_utf8_lossy(&done.stdout).trim().to_owned())
     };
     let Some(commit) = git(&["log", "-1", "--format=%h %cs"]) else { return "no commit".to_owned() };
-    let is_changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|said| !said.is_empty());
+    let is_changed =
+        git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|said| !said.is_empty());
     if is_changed { format!("{commit}, changed") } else { commit }
 }

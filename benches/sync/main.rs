@@ -33,6 +33,7 @@ use sproxy::accounts::{Accounts, Settings};
 use sproxy::cluster::Task;
 use sproxy::cluster::follower::client::leaders_at;
 use sproxy::cluster::follower::service as follower_service;
+use sproxy::cluster::leader::freshness::Freshness;
 use sproxy::cluster::leader::service::{self as leader_service, Books};
 use sproxy::cluster::standing::Standing;
 use sproxy::config::{AuthConfig, Durability, UsageConfig};
@@ -326,6 +327,7 @@ async fn start_leader(
         addr: "http://127.0.0.1:9000".to_owned(),
         weight: 50,
         heartbeat_interval: Duration::from_secs(5),
+        freshness: Freshness::new(None, false),
         store: store.clone(),
         standing: None,
         secret: None,

@@ -27,6 +27,7 @@ use super::telemetry;
 use super::waiting::EarlyListener;
 use super::{LocalAddress, data_dir_lock, database, emergency, identity};
 use crate::cluster::leader::Spool;
+use crate::cluster::leader::freshness::Freshness;
 use crate::cluster::leader::service::Books;
 use crate::cluster::standing::Standing;
 use crate::cluster::{self};
@@ -227,6 +228,7 @@ async fn start_leader(
         addr: base.addr.clone(),
         weight: config.cluster.weight,
         heartbeat_interval: config.cluster.heartbeat_interval,
+        freshness: Freshness::new(config.cluster.max_staleness, config.cluster.refuse_when_stale),
         store: base.store.clone(),
         standing: base.standing.clone(),
         secret: config.cluster.secret.as_ref().map(|secret| secret.expose().to_owned()),

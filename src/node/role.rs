@@ -144,10 +144,10 @@ impl Role {
         }
     }
 
-    /// Whether calls are to be refused because this follower's state is too old.
+    /// Whether calls are to be refused because what this node knows of users and limits is too old.
     pub(super) fn is_stale(&self) -> bool {
         match self {
-            Self::Leader(_) => false,
+            Self::Leader(leader) => leader.is_stale(),
             Self::Follower(follower) => follower.is_stale(),
         }
     }

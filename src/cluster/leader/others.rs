@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Accounts;
 use crate::cluster::follower::client::{GrpcLeaderClient, call_error};
 use crate::cluster::follower::leader_client::LeaderError;
+use crate::cluster::leader::freshness::Freshness;
 use crate::cluster::leader::store::LeaderDatabase;
 use crate::cluster::leader::{LastLook, Leader};
 use crate::cluster::retry::Backoff;
@@ -35,6 +36,7 @@ pub(super) struct Others {
     pub(super) accounts: Accounts,
     pub(super) store: Store,
     pub(super) connect: Connect,
+    pub(super) freshness: Arc<Freshness>,
 }
 
 impl Others {
@@ -72,6 +74,7 @@ impl Others {
     /// What another leader has changed holds here from the next request on; followers hear of it as of a change made here.
     async fn take_over_accounts(&self) -> Result<(), Failure> {
         let version = MetaRepo::on(&self.store).state_version().await?;
+        self.freshness.heard();
         if version > *self.accounts.versions().borrow() {
             self.accounts.reload().await?;
         }

@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Accounts;
 use crate::cluster::leader::Leader;
 use crate::cluster::leader::announcer::Announcer;
+use crate::cluster::leader::freshness::Freshness;
 use crate::cluster::leader::others::Others;
+use crate::cluster::leader::past::{distrust_departures, take_over_unsynced};
 use crate::cluster::leader::registry;
 use crate::cluster::leader::spool::{Pusher, Spool};
 use crate::cluster::leader::store::LeaderDatabase;
@@ -27,9 +29,9 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{InstanceId, LedgerId, NodeId};
 use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::StatsBy;
-use crate::ledger::{Ledger, MARK_STEP};
+use crate::ledger::Ledger;
 use crate::quota::Quota;
-use crate::store::{self, MetaKey, MetaRepo, PeerRepo, Store, UsageRepo, retried};
+use crate::store::{MetaRepo, PeerRepo, Store, UsageRepo};
 use crate::telemetry::scrape::gauge;
 
 /// Interval at which sums of usage are exchanged.
@@ -61,6 +63,8 @@ pub struct Dependencies {
     /// Its limits, filled with what this node alone has used.
     pub quota: Quota,
     pub clock: Arc<dyn Clock>,
+    /// How old what is known of the shared database may be.
+    pub freshness: Freshness,
 }
 
 /// Where a leader books its own usage.
@@ -93,6 +97,7 @@ struct Inner {
     leaving: AtomicBool,
     /// Up to here the leader's own ledger owes nothing; microseconds, looked up now and then.
     own_through: AtomicI64,
+    freshness: Arc<Freshness>,
 }
 
 enum OpenBooks {
@@ -130,6 +135,7 @@ pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Fai
         draining: AtomicBool::new(false),
         leaving: AtomicBool::new(false),
         own_through: AtomicI64::new(0),
+        freshness: Arc::new(deps.freshness),
         store: deps.store,
         books,
         accounts: deps.accounts,
@@ -166,53 +172,11 @@ pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Fai
             accounts: inner.accounts.clone(),
             store: inner.store.clone(),
             connect: pusher.connect(),
+            freshness: Arc::clone(&inner.freshness),
         };
         tasks.extend(Arc::new(others).tasks());
     }
     Ok((LeaderService { inner }, tasks))
-}
-
-/// A database that was a follower's: what it owed is the leader's own now, and is in its totals already. Should the node
-/// follow its leader again, it offers everything to it: that leader has seen nothing of what was booked meanwhile.
-async fn take_over_unsynced(store: &Store) -> Result<(), Failure> {
-    let (meta, usage) = (MetaRepo::on(store), UsageRepo::on(store));
-    let own = meta.ledger_id().await?.to_string();
-    if let Some(followed) = meta.get(MetaKey::LeaderLedgerId).await?.filter(|followed| *followed != own) {
-        // What that leader acknowledged is noted for the day it is followed again.
-        usage.mark_all_unsynced(followed.parse().ok(), MARK_STEP).await?;
-        meta.set(MetaKey::LeaderLedgerId, &own).await?;
-        // What that leader's admins wanted of a follower.
-        meta.unset(MetaKey::Drained).await?;
-    }
-    let kept = usage.mark_owed_as_own(MARK_STEP).await?;
-    if kept > 0 {
-        tracing::warn!(records = kept, "this node followed before: the usage that it holds is its own now");
-    }
-    Ok(())
-}
-
-/// A backup's copy is of an earlier time. A peer that had left by then with nothing owed may have come back since, and what
-/// was taken of it is not in the copy: totals wait for it, until it is heard of or forgotten.
-async fn distrust_departures(store: &Store) -> Result<(), Failure> {
-    if MetaRepo::on(store).get(MetaKey::IsCopy).await?.is_none() {
-        return Ok(());
-    }
-    Ok(retried(|| distrust_once(store)).await?)
-}
-
-async fn distrust_once(store: &Store) -> Result<(), store::Error> {
-    let tx = store.begin().await?;
-    let peers = PeerRepo::on(&tx);
-    for settled in peers.list().await?.into_iter().filter(Peer::has_settled) {
-        let Some(mut peer) = peers.get_for_update(&settled.id).await?.filter(Peer::has_settled) else {
-            continue;
-        };
-        tracing::warn!(peer = %peer.id, "this database is a backup's copy: totals wait for a node that had left by then");
-        peer.distrust_departure();
-        peers.upsert(&peer).await?;
-    }
-    MetaRepo::on(&tx).unset(MetaKey::IsCopy).await?;
-    tx.commit().await.map(drop)
 }
 
 impl LeaderService {
@@ -313,8 +277,14 @@ impl LeaderService {
             OpenBooks::Own(_) => {
                 self.inner.draining.load(Ordering::Relaxed).then(|| "the node is drained".to_owned())
             }
-            OpenBooks::Spool(pusher) => pusher.not_ready(),
+            OpenBooks::Spool(pusher) => pusher.not_ready().or_else(|| self.inner.freshness.not_ready()),
         }
+    }
+
+    /// Whether calls are to be refused, because what this leader knows of users and limits is too old.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(self.inner.books, OpenBooks::Spool(_)) && self.inner.freshness.refuses()
     }
 
     pub fn register_metrics(&self, registry: &mut Registry) {

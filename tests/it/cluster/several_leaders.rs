@@ -279,6 +279,37 @@ async fn a_leader_is_drained_by_way_of_another_and_stays_so_over_a_restart() {
     ready(&two).await;
 }
 
+/// Cut off from the database it serves by what it knows, for as long as that may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_has_not_heard_of_its_database_for_too_long_is_not_ready_and_refuses() {
+    let Some(server) = Postgres::shared() else { return };
+    let (mock, url) = (Mock::start().await, server.new_database());
+    let switch = Switch::to(&server.socket()).await;
+    let line = format!("url = \"{}\"", switch.url_of(&url));
+    let stale = "max_staleness = \"1s\"\nrefuse_when_stale = true";
+    let one = leader_setup(&mock).section("store", &line).section("cluster", stale).start().await;
+    ready(&one).await;
+    let key = one.user_with_key("alice").await;
+    assert_eq!(ask(&one, &key).await.status, 200);
+    switch.turn(None);
+    assert_eq!(ask(&one, &key).await.status, 200, "it knows who that is");
+    until("it says that it is stale", async || {
+        let answer = one.http.get(one.url("/readyz")).send().await.unwrap();
+        (answer.status() == 503 && answer.text().await.unwrap().contains("the database has been silent"))
+            .then_some(())
+    })
+    .await;
+    until("it refuses", async || (ask(&one, &key).await.status == 503).then_some(())).await;
+    switch.turn(Some(&server.socket()));
+    ready(&one).await;
+    until("it serves", async || (ask(&one, &key).await.status == 200).then_some(())).await;
+    until("what it answered meanwhile is in the books", async || {
+        let rows = one.usage().await;
+        (rows.iter().filter(|row| row["status_code"] == json!(200)).count() >= 3).then_some(())
+    })
+    .await;
+}
+
 /// As `CockroachDB` is, as far as PostgreSQL can be made so: no advisory locks, and transactions that meet are rolled back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaders_need_no_advisory_locks_and_bear_that_transactions_are_rolled_back() {
