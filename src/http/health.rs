@@ -1,6 +1,7 @@
 //! What the world around a node asks: is it alive, may it take traffic, how is it doing. No credential is asked for,
 //! and no name of a user, key or prompt is answered.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -9,7 +10,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
-use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ledger::Ledger;
 use crate::proxy::Live;
 use crate::store::DatabaseLock;
+use crate::telemetry::scrape::gauge;
 
 /// <https://prometheus.io/docs/specs/om/open_metrics_spec/>
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -25,6 +28,12 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub struct Health {
     /// What `/metrics` encodes.
     pub metrics: Registry,
+    pub readiness: Readiness,
+}
+
+/// What decides whether the node may take traffic. Cheap to clone.
+#[derive(Clone)]
+pub struct Readiness {
     pub ledger: Ledger,
     pub live: Arc<Live>,
     /// The lock on the database.
@@ -38,6 +47,38 @@ pub struct Health {
 pub trait ClusterHealth: Send + Sync {
     /// Why this node should get no traffic; `None` if it may.
     fn not_ready(&self) -> Option<String>;
+}
+
+impl Readiness {
+    /// Why the node should get no traffic; empty if it may.
+    fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.leaving.is_cancelled() {
+            reasons.push("the node is leaving".to_owned());
+        }
+        let ledger = self.ledger.stats();
+        if ledger.taken >= ledger.capacity {
+            reasons.push("the ledger is full".to_owned());
+        }
+        reasons.extend(self.ledger.write_failure().map(|why| format!("the ledger cannot be written: {why}")));
+        reasons.extend(self.lock.rival());
+        reasons.extend(self.live.now().upstream.not_usable());
+        reasons.extend(self.cluster.not_ready());
+        reasons
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Readiness")
+    }
+}
+
+impl Collector for Readiness {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Whether the node may take traffic, as /readyz says.";
+        gauge(&mut to, "sproxy_ready", help, u64::from(self.reasons().is_empty()))
+    }
 }
 
 pub fn router(health: Arc<Health>) -> Router {
@@ -59,18 +100,7 @@ pub async fn alive() -> Json<serde_json::Value> {
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()),
     responses((status = 200, description = "It may", body = Object), (status = 503, description = "It may not, with the reasons", body = Object)))]
 pub async fn ready(State(health): State<Arc<Health>>) -> Response {
-    let mut reasons = Vec::new();
-    if health.leaving.is_cancelled() {
-        reasons.push("the node is leaving".to_owned());
-    }
-    let ledger = health.ledger.stats();
-    if ledger.taken >= ledger.capacity {
-        reasons.push("the ledger is full".to_owned());
-    }
-    reasons.extend(health.ledger.write_failure().map(|why| format!("the ledger cannot be written: {why}")));
-    reasons.extend(health.lock.rival());
-    reasons.extend(health.live.now().upstream.not_usable());
-    reasons.extend(health.cluster.not_ready());
+    let reasons = health.readiness.reasons();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if reasons.is_empty() { "ready" } else { "not ready" };
     (status, Json(json!({ "status": word, "reasons": reasons }))).into_response()

@@ -41,7 +41,7 @@ use crate::http::callers::Callers;
 use crate::http::control::{self, ControlState};
 use crate::http::cors::Cors;
 use crate::http::dispatch::Dispatch;
-use crate::http::health::{self, Health};
+use crate::http::health::{self, Health, Readiness};
 use crate::http::listen;
 use crate::http::relay;
 use crate::http::stall::StallDetector;
@@ -351,21 +351,16 @@ fn build_dispatch(
         no_accounts_yet,
     }));
     let role = Arc::new(role);
-    let health = Arc::new(Health {
-        metrics: metrics::registry(
-            &gateway,
-            &base.quota,
-            &base.ledger,
-            &base.live,
-            &role,
-            config.backup.every.map(|_| &base.backups),
-        ),
+    let readiness = Readiness {
         ledger: base.ledger.clone(),
         live: Arc::clone(&base.live),
         lock: Arc::clone(&base.lock),
         leaving: supervisor.leaving(),
         cluster: Arc::clone(&role) as _,
-    });
+    };
+    let backups = config.backup.every.map(|_| &base.backups);
+    let metrics = metrics::registry(base, &gateway, &role, &readiness, backups);
+    let health = Arc::new(Health { metrics, readiness });
     let leads_at = leaders::url_if_promoted(&config);
     let callers = Arc::new(Callers {
         trusted: config.http.trusted_proxies,

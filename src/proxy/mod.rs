@@ -68,6 +68,7 @@ use recorder::{CallInfo, Recorder, RecorderContext};
 use refusal_log::RefusedCaller;
 pub use report::Reports;
 pub use request_body::BodyMemory;
+use request_body::BodyMemoryMetrics;
 pub use response_body::Body;
 use send::{MeterConfig, send};
 
@@ -153,6 +154,7 @@ impl Gateway {
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.context.metrics.register(registry);
         self.context.reports.register(registry);
+        registry.register_collector(Box::new(BodyMemoryMetrics(Arc::clone(&self.body_memory))));
     }
 
     /// Answers one call on the data plane. `route` is what `dialect::route::find` made of its path.

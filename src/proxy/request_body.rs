@@ -2,6 +2,7 @@
 //! call, but bounded per request and over all requests.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,12 +11,15 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::UserId;
 use crate::domain::share::{NoRoom, Rule, Shares};
+use crate::telemetry::scrape::gauge;
 
 /// How slowly a caller may send a body.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +44,20 @@ pub struct BodyMemory {
     policy: ReadPolicy,
     in_flight: Mutex<HashMap<u64, Arc<InFlightBody>>>,
     numbers: AtomicU64,
+}
+
+/// How much of it is taken.
+#[derive(Debug)]
+pub(super) struct BodyMemoryMetrics(pub(super) Arc<BodyMemory>);
+
+impl Collector for BodyMemoryMetrics {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        let shares = &self.0.shares;
+        let help = "Memory that request bodies hold.";
+        gauge(&mut to, "sproxy_body_memory_bytes", help, shares.taken() as u64)?;
+        let help = "Memory that request bodies may hold together.";
+        gauge(&mut to, "sproxy_body_memory_max_bytes", help, shares.total() as u64)
+    }
 }
 
 /// Memory that a body holds; dropping it gives the memory back.

@@ -8,6 +8,8 @@ use super::{follower, leader, metric, two_nodes_with_a_call_each};
 use crate::harness::{Mock, Node, python_with, run_script, until};
 
 const OF_EVERY_NODE: &str = "\
+body_memory_bytes gauge
+body_memory_max_bytes gauge
 build_info gauge
 cost_nanousd_total counter
 dropped_fields_total counter
@@ -28,6 +30,7 @@ limit_subjects gauge
 log_failures_total counter
 overhead_seconds histogram
 price_unknown_total counter
+ready gauge
 refusals_unbooked_total counter
 refused_total counter
 request_duration_seconds histogram
@@ -99,6 +102,8 @@ async fn the_names_and_types_of_metrics_stay() {
         concat!("sproxy_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         "sproxy_refused_total{reason=\"unauthenticated\"} 0",
         "sproxy_limit_refusals_total{limit=\"rpm\"} 0",
+        "sproxy_ready 1",
+        "sproxy_body_memory_bytes 0",
         "sproxy_ledger_commit_seconds_count 0",
         "sproxy_overhead_seconds_count 0",
         "sproxy_target_healthy{target=\"anthropic\",provider=\"anthropic\"} 1",
