@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -68,12 +69,25 @@ pub(super) struct Node {
     pub(super) role_change: CancellationToken,
 }
 
+/// Where a node listens that is being built: what was a free port stays the same if it has to begin again.
+#[derive(Default)]
+pub(super) struct Bound(Mutex<Option<(SocketAddr, Option<SocketAddr>)>>);
+
+impl Bound {
+    pub(super) fn keep(&self, config: &mut Config) {
+        let Some((http, grpc)) = *self.0.lock() else { return };
+        config.http.listen = http;
+        config.cluster.listen = grpc.unwrap_or(config.cluster.listen);
+    }
+}
+
 impl Node {
     pub(super) async fn build(
         config: Config,
         sources: Sources,
         filter: Filter,
         reloads: watch::Receiver<u32>,
+        bound: &Bound,
     ) -> Result<Self, Error> {
         let data_dir = take_data_dir(&config.node.data_dir)?;
         let listener = Arc::new(inbound::bind("http.listen", config.http.listen).await?);
@@ -85,6 +99,8 @@ impl Node {
             None => Some(inbound::bind("cluster.listen", config.cluster.listen).await?),
             Some(_) => None,
         };
+        let grpc = grpc_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        *bound.0.lock() = Some((http, grpc));
         let mut supervisor = Supervisor::new();
         LocalAddress::new(http, config.http.tls.as_ref().map(|tls| tls.cert.as_path()))
             .write(&config.node.data_dir)?;

@@ -2,7 +2,7 @@
 
 use super::supervisor::EndedEarly;
 use crate::accounts;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, Kind};
 use crate::grpc;
 use crate::store;
 
@@ -28,4 +28,17 @@ pub enum Error {
     Grpc(#[from] grpc::Error),
     #[error(transparent)]
     EndedEarly(EndedEarly),
+}
+
+impl Error {
+    /// Whether the database, or the leader, was not there, and may be soon.
+    pub(super) fn is_away(&self) -> bool {
+        match self {
+            Self::Store(error) | Self::Accounts(accounts::Error::Store(error)) => {
+                matches!(error, store::Error::Unavailable(_) | store::Error::RolledBack(_))
+            }
+            Self::Cluster(failure) => failure.kind == Kind::Unavailable,
+            _ => false,
+        }
+    }
 }

@@ -41,10 +41,14 @@ use tokio::time::sleep;
 
 use crate::config::{self, Config, Sources};
 use crate::telemetry::log::Filter;
-use build::Node;
+use build::{Bound, Node};
 use signals::Signals;
 use supervisor::Leave;
 
+/// A node whose database went away while it started begins again after so long.
+const START_AGAIN: Duration = Duration::from_millis(500);
+/// So often in a row; each time it waits for its database first, and finds it.
+const STARTS_AGAIN_MAX: u32 = 20;
 /// What has to let go of the database before a node begins anew in its other role may take so long.
 const RELEASE_MAX: Duration = Duration::from_secs(10);
 
@@ -59,12 +63,30 @@ pub async fn run(mut config: Config, sources: Sources, filter: Filter) -> Result
     let (signals, watching) = Signals::listen().map_err(Error::Signals)?;
     #[allow(clippy::disallowed_methods, reason = "ended below, when the node has left")]
     let watching = tokio::spawn(watching);
+    let mut starts_again = 0;
     let ended = loop {
-        let building = Node::build(config.clone(), sources.clone(), filter.clone(), signals.reloads());
-        let node = tokio::select! {
-            built = building => built?,
+        let bound = Bound::default();
+        let building =
+            Node::build(config.clone(), sources.clone(), filter.clone(), signals.reloads(), &bound);
+        let built = tokio::select! {
+            built = building => built,
             () = signals.asked(1) => return Ok(()),
         };
+        let node = match built {
+            Ok(node) => node,
+            // It was there when the node began.
+            Err(error) if error.is_away() && is_on_server(&config) && starts_again < STARTS_AGAIN_MAX => {
+                starts_again += 1;
+                tracing::warn!(%error, "the database went away while the node started: it starts again");
+                bound.keep(&mut config);
+                tokio::select! {
+                    () = sleep(START_AGAIN) => continue,
+                    () = signals.asked(1) => return Ok(()),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        starts_again = 0;
         tracing::info!(
             node = %node.id,
             http = %node.http,
@@ -111,4 +133,8 @@ pub async fn run(mut config: Config, sources: Sources, filter: Filter) -> Result
     };
     watching.abort();
     ended.map_err(Error::EndedEarly)
+}
+
+fn is_on_server(config: &Config) -> bool {
+    matches!(config.store.database, config::Database::Postgres(_))
 }

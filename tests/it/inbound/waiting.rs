@@ -137,6 +137,47 @@ async fn a_leader_whose_postgresql_is_away_waits_for_it_and_says_so() {
     assert_eq!(leader.ask(&key, "/v1/messages", &[], &body).await.status, 200);
 }
 
+/// Whenever that is: while it waits, takes its lock, reads accounts, registers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_postgresql_goes_away_while_it_starts_starts_again() {
+    let Some(server) = Postgres::shared() else { return };
+    let (mock, url) = (Mock::start().await, server.new_database());
+    let switch = Switch::to(&server.socket()).await;
+    let setup = Setup::with_targets_at(&mock.url()).section("log", "level = \"info\"");
+    let mut leader = setup.section("store", &format!("url = \"{}\"", switch.url_of(&url))).start().await;
+    let key = leader.user_with_key("alice").await;
+    // It says so when it opens the database; what it does then takes a moment.
+    let opened = |node: &Node| node.log().matches("seaql_migrations").count();
+    for life in 0..20 {
+        leader.kill().await;
+        switch.turn(None);
+        leader.restart().await;
+        let before = opened(&leader);
+        switch.turn(Some(&server.socket()));
+        until("it opens the database", async || (opened(&leader) > before).then_some(())).await;
+        // While it starts again it may not listen for a moment.
+        let ask = async || leader.http.get(leader.url("/healthz")).send().await.ok();
+        for _ in 0..life % 4 {
+            ask().await;
+        }
+        switch.turn(None);
+        ask().await;
+        switch.turn(Some(&server.socket()));
+        until("it is ready", async || {
+            let answer = leader.http.get(leader.url("/readyz")).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+        assert!(!leader.log().contains("could not go on"), "life {life}: {}", leader.log());
+        if leader.log().contains("it starts again") {
+            break;
+        }
+    }
+    let body = json!({ "model": "claude", "max_tokens": 9, "messages": [] });
+    assert_eq!(leader.ask(&key, "/v1/messages", &[], &body).await.status, 200);
+    assert!(leader.log().contains("it starts again"), "{}", leader.log());
+}
+
 /// Waiting would not help.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_does_not_exist_is_not_waited_for() {
