@@ -10,9 +10,10 @@
 //!
 //! | floor | modules | what for |
 //! |---|---|---|
-//! | 9 | [`cli`] | people at a terminal |
-//! | 8 | [`node`] | wiring, supervision, leaving |
-//! | 7 | [`http`], [`grpc`], [`mock`] | what listens; a fake provider |
+//! | 10 | [`cli`] | people at a terminal |
+//! | 9 | [`node`] | wiring, supervision, leaving |
+//! | 8 | [`http`], [`grpc`], [`mock`] | what listens; a fake provider |
+//! | 7 | [`alerts`] | looks at the flows, and tells operators what happens |
 //! | 6 | [`proxy`], [`cluster`] | the two flows: answer a request; keep the cluster's books |
 //! | 5 | [`accounts`], [`quota`], [`upstream`], [`ledger`] | the gateway's own rules |
 //! | 4 | [`config`], [`store`], [`metering`], [`transport`], [`inbound`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
@@ -57,9 +58,10 @@
 //! | a dialect is added | `src/dialect/mod.rs`: a file beside `src/dialect/openai.rs`, and what the compiler then asks for |
 //! | a node leaves | the order in `src/node/supervisor.rs`; what callers notice of it: `Shutdown` in `src/inbound/server.rs` |
 //! | an endpoint of the control plane (admin API, own data, logins) is added | its handler, which takes an `Admin` (`src/http/input.rs`) and notes changes in the audit log; `router` in `src/http/control.rs`, which says where it is answered; and `src/http/openapi.rs` |
-//! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/cluster/leader/metrics.rs` and the gauges in `src/cluster/leader/service.rs`, the same two files in `src/cluster/follower/`; put together in `src/node/metrics.rs` |
+//! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/alerts/metrics.rs`, `src/cluster/leader/metrics.rs` and the gauges in `src/cluster/leader/service.rs`, the same two files in `src/cluster/follower/`; put together in `src/node/metrics.rs` |
 //! | a column of a usage log is added | `src/store/usage/usage_columns.rs`, and `migrations` |
 //! | a leader's database moves to the other engine | the order of steps: `migrate` in `src/node/migration.rs`; the rows: `DatabaseCopy` in `src/store/copy/mod.rs`; who may be served meanwhile: `src/store/copy/marks.rs` |
+//! | an operator is told of something | found: `src/alerts/watch/conditions.rs`, `src/alerts/watch/limits.rs`, `src/alerts/watch/peers.rs`, `src/alerts/watch/seen.rs`, `src/alerts/watch/summary.rs`; raised: `Alerts::raise` in `src/alerts/service.rs`; sent: `src/alerts/deliver.rs`; a new kind: `EventKind` in `src/domain/alert.rs`, and what the compiler then asks for |
 //! | a setting is read | `src/config/sections.rs`, with its default in `src/config/defaults.toml` |
 //!
 //! # What holds everywhere
@@ -94,6 +96,8 @@ pub mod upstream;
 
 pub mod cluster;
 pub mod proxy;
+
+pub mod alerts;
 
 pub mod grpc;
 pub mod http;

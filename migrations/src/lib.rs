@@ -21,6 +21,7 @@ mod m20261128_000010_attempts;
 mod m20261129_000011_leaders;
 mod m20261129_000012_token_keys;
 mod m20261129_000013_sessions;
+mod m20261129_000014_alerts;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000011_leaders::Migration),
             Box::new(m20261129_000012_token_keys::Migration),
             Box::new(m20261129_000013_sessions::Migration),
+            Box::new(m20261129_000014_alerts::Migration),
         ]
     }
 }

@@ -183,6 +183,20 @@ impl Directory {
         self.tables.read().groups.get(&id).map(|group_entry| group_entry.name.clone())
     }
 
+    /// A user's name and what the user may use.
+    #[must_use]
+    pub fn user_allowance(&self, id: UserId) -> Option<(Arc<str>, Arc<Allowance>)> {
+        let tables = self.tables.read();
+        tables.users.get(&id).map(|user| (user.name.clone(), user.allowance.clone()))
+    }
+
+    /// A group's name and what its members may use together.
+    #[must_use]
+    pub fn group_allowance(&self, id: GroupId) -> Option<(Arc<str>, Arc<Allowance>)> {
+        let tables = self.tables.read();
+        tables.groups.get(&id).map(|group| (group.name.clone(), group.allowance.clone()))
+    }
+
     /// How many users, groups and keys there are.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {

@@ -47,6 +47,7 @@ use crate::crypto::token::{PublicKey, Signer};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::{GroupId, NodeId, UserId};
 use crate::domain::principal::Principal;
+use crate::domain::quota::Allowance;
 use crate::store::{AccountsChange, AccountsState, MetaRepo, Store, Tx};
 use authenticate::Authenticator;
 use directory::Directory;
@@ -179,6 +180,18 @@ impl Accounts {
     #[must_use]
     pub fn group_name(&self, id: GroupId) -> Option<Arc<str>> {
         self.inner.authenticator.directory.group_name(id)
+    }
+
+    /// The current name of a user, and what the user may use.
+    #[must_use]
+    pub fn user_allowance(&self, id: UserId) -> Option<(Arc<str>, Arc<Allowance>)> {
+        self.inner.authenticator.directory.user_allowance(id)
+    }
+
+    /// The current name of a group, and what its members may use together.
+    #[must_use]
+    pub fn group_allowance(&self, id: GroupId) -> Option<(Arc<str>, Arc<Allowance>)> {
+        self.inner.authenticator.directory.group_allowance(id)
     }
 
     /// How many users, groups and keys there are.

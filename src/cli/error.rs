@@ -48,6 +48,9 @@ pub enum Error {
         "the books are not right, or the cluster did not recover by itself; the report says what is wrong"
     )]
     TortureVerdict,
+    /// A test alert did not arrive everywhere; the table says where.
+    #[error("not every receiver has the test alert")]
+    NotDelivered,
     /// A file, a terminal or a socket.
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
@@ -75,6 +78,7 @@ impl Error {
             | Self::Verdict
             | Self::Torture(_)
             | Self::TortureVerdict
+            | Self::NotDelivered
             | Self::Io { .. }
             | Self::Output(_) => FAILED,
         }

@@ -1,5 +1,6 @@
 //! People at a terminal: one file per command. Results go to standard output, everything else to standard error.
 
+mod alert;
 mod backup;
 mod client;
 mod completions;
@@ -77,6 +78,8 @@ enum Command {
     Promote(promote::PromoteArgs),
     /// A node's upstream addresses
     Target(target::TargetArgs),
+    /// Who is told of what happens, and whether it arrives
+    Alert(alert::AlertArgs),
     /// Totals of tokens, requests and money
     Stats(stats::StatsArgs),
     /// Usage logs, one by one
@@ -136,6 +139,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::Peer(args) => runtime.block_on(peer::run(args)),
         Command::Promote(args) => runtime.block_on(promote::run(args)),
         Command::Target(args) => runtime.block_on(target::run(args)),
+        Command::Alert(args) => runtime.block_on(alert::run(args)),
         Command::Stats(args) => runtime.block_on(stats::run(args)),
         Command::Usage(args) => runtime.block_on(usage::run(args)),
         Command::Price(args) => price::run(&args),

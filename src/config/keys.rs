@@ -7,7 +7,7 @@ use figment::value::{Dict, Value};
 /// Settings that may also be given as `…_env` and `…_file`.
 const SECRETS: [(&str, &str); 3] = [("cluster", "secret"), ("store", "url"), ("upstream", "proxy")];
 /// Sections whose keys are not fixed: who reads them checks them.
-const OPEN: [&str; 3] = ["models", "prices", "targets"];
+const OPEN: [&str; 4] = ["alerts", "models", "prices", "targets"];
 
 /// The settings of each section.
 pub(super) struct Known(BTreeMap<String, BTreeSet<String>>);

@@ -12,7 +12,7 @@ use super::layers::{DEFAULTS, DEFAULTS_ORIGIN, Layers, Sources};
 use super::problems::Problems;
 use super::sections::Config;
 use super::table::{Reading, Table, text_of};
-use super::{cluster, models, node, prices, proxy, targets, telemetry};
+use super::{alerts, cluster, models, node, prices, proxy, targets, telemetry};
 use crate::domain::secret::Secret;
 
 /// Reads and checks a configuration, with the environment of this process.
@@ -62,6 +62,8 @@ fn load_layers(layers: Layers, environment: &Environment) -> Result<Config, Prob
         log: node::log(&section("log")),
         telemetry: telemetry::read(&section("telemetry")),
         targets: targets::read(&reading, settings.get("targets"), &upstream),
+        alerting: alerts::alerting(&section("alerting")),
+        alerts: alerts::read(&reading, settings.get("alerts"), &upstream),
         upstream,
         models: models::read(&reading, settings.get("models")),
         prices: prices::read(&reading, settings.get("prices")),

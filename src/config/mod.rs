@@ -1,6 +1,8 @@
 //! Configuration: commented defaults in the binary ← `sproxy.toml` ← environment ← flags. What is written is read and
 //! checked once; a [`Config`] cannot hold a wrong value.
 
+mod alert_sections;
+mod alerts;
 mod cluster;
 mod environment;
 mod keys;
@@ -20,6 +22,7 @@ mod target_platform;
 mod targets;
 mod telemetry;
 
+pub use alert_sections::{AlertConfig, AlertFormat, AlertingConfig};
 pub use environment::Environment;
 pub use layers::{DEFAULTS, Sources};
 pub use load::{data_dir, listen, load, load_from, load_secrets_again, near_misses};

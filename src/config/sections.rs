@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::alert_sections::{AlertConfig, AlertingConfig};
 use crate::cloud::credentials::CloudCredentials;
 use crate::cloud::hosting::Platform;
 use crate::domain::ids::NodeId;
@@ -32,6 +33,10 @@ pub struct Config {
     /// Names of the operator's own, and what stands behind them.
     pub models: Vec<ModelConfig>,
     pub prices: PriceList,
+    /// When those are told who want to know what happens.
+    pub alerting: AlertingConfig,
+    /// Who wants to know.
+    pub alerts: Vec<AlertConfig>,
     /// The configuration file as it was read, if there is one. There may be secrets in it.
     pub text: Option<Secret>,
     /// The files that settings name: secrets, certificates, authorities.

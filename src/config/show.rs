@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use super::alert_sections::{AlertConfig, AlertingConfig};
 use super::layers::DEFAULTS;
 use super::prices;
 use super::problems::{Problem, Problems};
@@ -62,6 +63,10 @@ pub fn show(config: &Config) -> String {
     section("log", log(&config.log));
     section("telemetry", telemetry(&config.telemetry));
     section("upstream", upstream(&config.upstream));
+    section("alerting", alerting(&config.alerting));
+    for one in &config.alerts {
+        section("[alerts]", alert(one));
+    }
     for one in &config.targets {
         section("[targets]", target(one));
     }
@@ -216,6 +221,31 @@ fn upstream(upstream: &UpstreamConfig) -> Settings {
         ("retry_ratio", upstream.retry_ratio.to_string()),
         ("retry_uncertain", upstream.retry_uncertain.to_string()),
         ("max_wait", duration(upstream.max_wait)),
+    ]
+}
+
+fn alerting(alerting: &AlertingConfig) -> Settings {
+    vec![
+        ("quota_soft", alerting.quota_soft.to_string()),
+        ("target_after", duration(alerting.target_after)),
+        ("ledger_after", duration(alerting.ledger_after)),
+        ("backlog_after", duration(alerting.backlog_after)),
+        ("backlog_count", alerting.backlog_count.to_string()),
+    ]
+}
+
+fn alert(alert: &AlertConfig) -> Settings {
+    let scheme = alert.url.expose().split("://").next().unwrap_or_default();
+    vec![
+        ("name", quoted(&alert.name)),
+        // What comes behind the host is a credential at most services.
+        ("url", quoted(&format!("{scheme}://{}/***", alert.host))),
+        ("secret", hidden(alert.secret.is_some())),
+        ("events", list(&alert.events)),
+        ("format", quoted(alert.format.as_str())),
+        ("timeout", duration(alert.timeout)),
+        ("proxy", quoted(&alert.proxy.as_ref().map_or(NONE.to_owned(), |proxy| shown(Some(proxy))))),
+        ("ca_file", path(alert.ca_file.as_ref())),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! Nouns and pure rules of the gateway: no I/O, no runtime, no database, no web framework.
 
+pub mod alert;
 pub mod attempt;
 pub mod clock;
 pub mod failure;

@@ -12,7 +12,7 @@ use crate::http::problem::{ApiResult, WriteErrors};
 use crate::http::reload::Reloaded;
 use crate::http::state::ControlState;
 
-/// Read this node's configuration again and take over targets, models, prices, the log's level, certificates and secrets,
+/// Read this node's configuration again and take over targets, models, prices, receivers of alerts, the log's level, certificates and secrets,
 /// all or nothing. Calls under way end on what they began with.
 #[utoipa::path(post, path = "/admin/v1/reload", tag = "node",
     responses((status = 200, description = "It is in effect", body = Reloaded), WriteErrors))]

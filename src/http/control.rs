@@ -14,8 +14,8 @@ use crate::cluster::leader::announcer::PATH;
 use crate::domain::failure::{Failure, Kind};
 use crate::http::problem::ApiError;
 use crate::http::{
-    audit, auth, backup, config, groups, keys, leadership, me, openapi, peers, signing_keys, stats, targets,
-    usage, usage_rejected, users,
+    alerts, audit, auth, backup, config, groups, keys, leadership, me, openapi, peers, signing_keys, stats,
+    targets, usage, usage_rejected, users,
 };
 
 pub use crate::http::state::{Cluster, ControlState, Promotion, Relay};
@@ -70,6 +70,9 @@ pub fn router(state: ControlState) -> Router {
         .route("/admin/v1/targets", here(get(targets::list)))
         .route("/admin/v1/targets/{name}/drain", here(post(targets::drain)))
         .route("/admin/v1/targets/{name}/undrain", here(post(targets::undrain)))
+        .route("/admin/v1/alerts", here(get(alerts::list)))
+        .route("/admin/v1/alerts/events", here(get(alerts::events)))
+        .route("/admin/v1/alerts/test", here(post(alerts::test)))
         .route("/admin/v1/reload", here(post(config::reload)))
         .route("/admin/v1/audit", here(get(audit::list)))
         .route(

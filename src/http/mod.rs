@@ -1,5 +1,6 @@
 //! The HTTP server: data plane, control plane, health and metrics on one port.
 
+mod alerts;
 mod audit;
 mod auth;
 mod backup;

@@ -7,8 +7,8 @@ use utoipa::{Modify, OpenApi as _};
 
 use crate::http::openapi_calls::Calls;
 use crate::http::{
-    audit, auth, backup, config, groups, health, keys, leadership, me, peers, problem, signing_keys, stats,
-    targets, usage, usage_rejected, users,
+    alerts, audit, auth, backup, config, groups, health, keys, leadership, me, peers, problem, signing_keys,
+    stats, targets, usage, usage_rejected, users,
 };
 
 /// Collects the documentation of the handlers.
@@ -29,7 +29,7 @@ use crate::http::{
         keys::list, keys::create, keys::revoke, signing_keys::list, signing_keys::rotate, leadership::show, leadership::promote,
         usage::list, usage_rejected::retry_rejected, usage_rejected::dismiss_rejected, stats::total, stats::users, stats::groups, stats::models, stats::nodes, stats::days,
         peers::list, peers::drain, peers::undrain, peers::forget,
-        targets::list, targets::drain, targets::undrain, config::reload,
+        targets::list, targets::drain, targets::undrain, alerts::list, alerts::events, alerts::test, config::reload,
         audit::list, backup::download, document,
         health::alive, health::ready, health::metrics,
     )

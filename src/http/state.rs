@@ -8,6 +8,7 @@ use axum::response::Response;
 use futures_util::future::BoxFuture;
 
 use crate::accounts::Accounts;
+use crate::alerts::Alerts;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::failure::Failure;
 use crate::domain::ids::NodeId;
@@ -30,6 +31,8 @@ pub struct ControlState {
     pub store: Store,
     /// This node's targets and prices.
     pub live: Arc<Live>,
+    /// Who is told of what happens.
+    pub alerts: Alerts,
     pub cluster: Arc<dyn Cluster>,
     pub promotion: Arc<dyn Promotion>,
     /// On a follower, relays a request to the leader. `None` on the leader.

@@ -26,7 +26,7 @@ use super::shared_parts::SharedParts;
 use super::supervisor::{Stage, Supervisor};
 use super::telemetry;
 use super::waiting::EarlyListener;
-use super::{LocalAddress, data_dir_lock, database, emergency, identity};
+use super::{LocalAddress, alerts, data_dir_lock, database, emergency, identity};
 use crate::cluster::leader::Spool;
 use crate::cluster::leader::freshness::Freshness;
 use crate::cluster::leader::service::Books;
@@ -125,7 +125,8 @@ impl Node {
             Some(_) => None,
         };
         let servers = early_listener.tls.iter().chain(&grpc_tls).cloned().collect();
-        let reloader = Reloader::new(sources, config.clone(), Arc::clone(&base.live), filter, servers);
+        let taking_over = (Arc::clone(&base.live), base.alerts.clone());
+        let reloader = Reloader::new(sources, config.clone(), taking_over, filter, servers);
         let reloading = Arc::clone(&reloader);
         supervisor.spawn(Stage::Background, "reload", |stop| reloading.run(reloads, stop));
         let role = match link {
@@ -193,6 +194,7 @@ async fn foundation(
     let configs = Configs { targets: &config.targets, models: &config.models, upstream: &config.upstream };
     let live = Live::new(configs, config.prices.clone(), Arc::clone(&clock))
         .map_err(|e| Error::Unusable(e.to_string()))?;
+    let alerts = alerts::open(config, &id, (&store, spool.as_ref()), &clock)?;
     if config.targets.is_empty() {
         let variables = Provider::ALL.map(|provider| default_target(provider).variable);
         tracing::warn!(
@@ -210,6 +212,7 @@ async fn foundation(
         quota,
         ledger,
         live,
+        alerts,
         clock,
         addr,
         retention: config.usage.retention,
@@ -366,6 +369,7 @@ fn build_dispatch(
         is_stale,
         no_accounts_yet,
     }));
+    alerts::start(base, gateway.sightings(), &role, supervisor);
     let role = Arc::new(role);
     let readiness = Readiness {
         ledger: base.ledger.clone(),
@@ -396,6 +400,7 @@ fn build_dispatch(
         quota: base.quota.clone(),
         store: base.store.clone(),
         live: Arc::clone(&base.live),
+        alerts: base.alerts.clone(),
         cluster: Arc::clone(&role) as _,
         promotion: Arc::new(Promotions {
             id: base.id.clone(),

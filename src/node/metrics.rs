@@ -27,6 +27,7 @@ pub(super) fn registry(
     base.quota.register_metrics(&mut registry);
     role.register_metrics(&mut registry);
     registry.register_collector(Box::new(readiness.clone()));
+    base.alerts.register_metrics(&mut registry);
     registry.register_collector(Box::new(LogMetrics));
     registry.register_collector(Box::new(ProcessMetrics));
     registry.register_collector(Box::new(base.ledger.clone()));

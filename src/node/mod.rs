@@ -1,5 +1,6 @@
 //! A node from its first to its last moment: bind → build → run → leave.
 
+mod alerts;
 pub mod allocator;
 mod background;
 mod backups;

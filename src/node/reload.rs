@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::fd_limit;
+use crate::alerts::Alerts;
 use crate::config::{self, Config, Secret, Sources};
 use crate::domain::failure::{Failure, Kind};
 use crate::http::reload::{Reload, Reloaded};
@@ -29,6 +30,7 @@ pub(super) struct Reloader {
     /// What is in effect. Held while another configuration is taken over: one at a time.
     config: Mutex<Config>,
     live: Arc<Live>,
+    alerts: Alerts,
     filter: Filter,
     /// The servers' files.
     tls: Vec<Arc<Tls>>,
@@ -47,11 +49,11 @@ impl Reloader {
     pub(super) fn new(
         sources: Sources,
         config: Config,
-        live: Arc<Live>,
+        (live, alerts): (Arc<Live>, Alerts),
         filter: Filter,
         tls: Vec<Arc<Tls>>,
     ) -> Arc<Self> {
-        Arc::new(Self { sources, config: Mutex::new(config), live, filter, tls })
+        Arc::new(Self { sources, config: Mutex::new(config), live, alerts, filter, tls })
     }
 
     /// Reads the configuration again, checks all of it, and only then takes it over.
@@ -72,8 +74,11 @@ impl Reloader {
             .collect::<Result<_, _>>()
             .map_err(|reason| invalid(&reason))?;
         let configs = Configs { targets: &new.targets, models: &new.models, upstream: &new.upstream };
+        let alerts = self.alerts.prepare(&new.alerts, &new.alerting);
+        let take_over_alerts = alerts.map_err(|error| invalid(&error.to_string()))?;
         // From here on nothing fails but the targets, which come first.
         self.live.replace(configs, new.prices.clone()).map_err(|error| invalid(&error.to_string()))?;
+        take_over_alerts();
         tls.into_iter().for_each(NewTls::take_effect);
         if let Err(reason) = self.filter.set(&new.log.level, new.log.requests) {
             tracing::warn!(%reason, "log.level could not be changed");
@@ -85,6 +90,8 @@ impl Reloader {
         in_effect.models = new.models;
         in_effect.upstream = new.upstream;
         in_effect.prices = new.prices;
+        in_effect.alerts = new.alerts;
+        in_effect.alerting = new.alerting;
         in_effect.log.level = new.log.level;
         in_effect.log.requests = new.log.requests;
         in_effect.files = new.files;

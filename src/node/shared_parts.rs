@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::backups::BackupMetrics;
 use crate::accounts::Accounts;
+use crate::alerts::Alerts;
 use crate::cluster::standing::Standing;
 use crate::domain::clock::Clock;
 use crate::domain::ids::NodeId;
@@ -27,6 +28,8 @@ pub(super) struct SharedParts {
     pub(super) quota: Quota,
     pub(super) ledger: Ledger,
     pub(super) live: Arc<Live>,
+    /// Who is told of what happens.
+    pub(super) alerts: Alerts,
     pub(super) clock: Arc<dyn Clock>,
     /// How others reach this node's HTTP side.
     pub(super) addr: String,

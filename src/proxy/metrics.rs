@@ -13,6 +13,7 @@ use crate::domain::failure::Kind;
 use crate::domain::plain_name::plain_name;
 use crate::domain::provider::Provider;
 use crate::domain::usage::{Outcome, TokenSource, UsageRecord};
+use crate::proxy::sightings::Sightings;
 use crate::proxy::usage_metrics::UsageMetrics;
 use crate::telemetry::{CounterArray, Histogram, NamedCounters};
 
@@ -36,6 +37,8 @@ pub(super) struct Metrics {
     duration: Histogram,
     first_byte: Histogram,
     overhead: Histogram,
+    /// What an operator is to be told of.
+    pub(super) sightings: Sightings,
 }
 
 /// The index of `requests`.
@@ -63,6 +66,7 @@ impl Metrics {
             duration: Histogram::default(),
             first_byte: Histogram::default(),
             overhead: Histogram::default(),
+            sightings: Sightings::default(),
         }
     }
 
@@ -129,6 +133,7 @@ impl Metrics {
         self.usage.settled(record);
         if !readable {
             self.unmetered.inc();
+            self.sightings.unmetered(&record.target, &record.actual_model);
         }
         if record.token_source == TokenSource::Estimated {
             self.estimated.inc();
@@ -137,7 +142,10 @@ impl Metrics {
             let parts = record.parts.iter().map(|part| (&*part.model, &part.price));
             let whole = record.parts.is_empty().then(|| (&*record.actual_model, &*record.price));
             let unknown = parts.chain(whole).filter(|(_, price)| price.is_default());
-            unknown.for_each(|(model, _)| self.unpriced.inc(plain_name(model)));
+            unknown.for_each(|(model, _)| {
+                self.unpriced.inc(plain_name(model));
+                self.sightings.unpriced(model);
+            });
         }
         self.duration.observe(Duration::from_millis(record.duration_ms));
         if let Some(ttfb) = record.ttfb_ms {

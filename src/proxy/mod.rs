@@ -31,6 +31,7 @@ mod report;
 mod request_body;
 mod response_body;
 mod send;
+mod sightings;
 mod usage_metrics;
 
 use std::sync::Arc;
@@ -71,6 +72,7 @@ pub use request_body::BodyMemory;
 use request_body::BodyMemoryMetrics;
 pub use response_body::Body;
 use send::{MeterConfig, send};
+pub use sightings::{Seen, Sightings};
 
 const X_SPROXY_REQUEST_ID: HeaderName = HeaderName::from_static("x-sproxy-request-id");
 const X_SPROXY_NODE: HeaderName = HeaderName::from_static("x-sproxy-node");
@@ -148,6 +150,12 @@ impl Gateway {
             no_accounts_yet: parts.no_accounts_yet,
             refused: refusal_log::RefusalLog::default(),
         }
+    }
+
+    /// What of its calls an operator is to be told of.
+    #[must_use]
+    pub fn sightings(&self) -> Sightings {
+        self.context.metrics.sightings.clone()
     }
 
     /// Adds the data plane's metrics.

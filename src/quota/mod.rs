@@ -218,6 +218,12 @@ impl Quota {
         }
     }
 
+    /// The users and groups that are counted.
+    #[must_use]
+    pub fn counted(&self) -> Vec<SubjectId> {
+        self.inner.counters.read().keys().copied().collect()
+    }
+
     /// How many users and groups are counted.
     #[must_use]
     pub fn subjects(&self) -> usize {

@@ -14,6 +14,7 @@
 //! No type of sea-orm leaves this module. Values are those of the domain: UUIDs, microseconds, nano-USD.
 
 mod accounts_state;
+mod alerts;
 mod api_keys;
 mod audit;
 mod backup;
@@ -45,6 +46,7 @@ use std::path::PathBuf;
 use sea_orm::{DatabaseConnection, DbBackend};
 
 pub use accounts_state::{AccountsChange, AccountsState, SignInNews};
+pub use alerts::{AlertEnd, AlertRepo, AlertRow};
 pub use api_keys::ApiKeyRepo;
 pub use audit::{AuditEntry, AuditRepo};
 pub use contents::Contents;

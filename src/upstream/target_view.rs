@@ -5,10 +5,12 @@ use std::time::Instant;
 use super::authorize::CloudSource;
 use super::cooldown::Cooling;
 use super::credentials::CredentialStatus;
+use super::failure::FailureReason;
 use super::health::HealthState;
 use super::key::Key;
 use super::target::Target;
 use crate::domain::clock::Timestamp;
+use crate::domain::plain_name::plain_name;
 use crate::domain::provider::Provider;
 
 /// A target, never its keys.
@@ -115,6 +117,37 @@ impl Target {
                 keys => keys.iter().map(|key| self.key_view(key, &cooling)).collect(),
             },
         }
+    }
+
+    /// Why it gets no calls, or none for a model, through its provider's fault and not by anybody's wish; in words that no
+    /// caller wrote, but for names of models that read like some. `None`: it gets calls.
+    #[must_use]
+    pub fn outage(&self) -> Option<String> {
+        if self.state.is_draining() || self.weight() == 0 {
+            return None;
+        }
+        let now = Instant::now();
+        let of_health = match self.health_state(now) {
+            HealthState::Healthy => None,
+            HealthState::Ejected(_) | HealthState::HalfOpen => {
+                Some("failed several times in a row".to_owned())
+            }
+            HealthState::Down => Some("does not answer its health_path".to_owned()),
+        };
+        of_health.or_else(|| self.cooling_outage(&self.state.cooldowns.cooling(now)))
+    }
+
+    fn cooling_outage(&self, cooling: &[Cooling]) -> Option<String> {
+        let wholly: Vec<&Cooling> = cooling.iter().filter(|one| one.model.is_none()).collect();
+        let is_out = |key: &Key| wholly.iter().any(|one| one.key.is_none_or(|id| id == key.id));
+        if let Some(first) = wholly.first()
+            && self.keys().iter().all(|key| is_out(key))
+        {
+            return Some(format!("none of its keys is used: {}", first.reason.as_str()));
+        }
+        let overloaded = cooling.iter().find(|one| one.reason == FailureReason::Overloaded)?;
+        let model = overloaded.model.as_deref().map(plain_name).filter(|model| !model.is_empty());
+        Some(model.map_or_else(|| "is overloaded".to_owned(), |model| format!("is overloaded for {model}")))
     }
 
     fn key_view(&self, key: &Key, cooling: &[Cooling]) -> KeyView {

@@ -9,7 +9,7 @@ use source::File;
 use sproxy::domain::provider::Provider;
 
 /// Each module and its floor; a module imports strictly lower floors.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 24] = [
     ("domain", 0),
     ("json", 0),
     ("crypto", 1),
@@ -28,11 +28,13 @@ const FLOORS: [(&str, u8); 23] = [
     ("upstream", 5),
     ("cluster", 6),
     ("proxy", 6),
-    ("grpc", 7),
-    ("http", 7),
-    ("mock", 7),
-    ("node", 8),
-    ("cli", 9),
+    // It looks at both flows, and neither waits for it.
+    ("alerts", 7),
+    ("grpc", 8),
+    ("http", 8),
+    ("mock", 8),
+    ("node", 9),
+    ("cli", 10),
 ];
 
 /// Third-party paths, and the only places that may use them.

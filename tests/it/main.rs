@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "what a test starts ends with its runtime")]
 
 mod accounts;
+mod alerts;
 mod architecture;
 mod cli;
 mod cloud;

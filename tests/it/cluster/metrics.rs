@@ -8,6 +8,9 @@ use super::{follower, leader, metric, two_nodes_with_a_call_each};
 use crate::harness::{Mock, Node, python_with, run_script, until};
 
 const OF_EVERY_NODE: &str = "\
+alert_deliveries_total counter
+alerts_total counter
+alerts_waiting gauge
 body_memory_bytes gauge
 body_memory_max_bytes gauge
 build_info gauge

@@ -13,6 +13,7 @@ mod process;
 mod provider;
 pub mod proxy;
 mod python;
+mod receiver;
 pub mod records;
 pub mod switch;
 
@@ -27,6 +28,7 @@ pub use link::{Link, Mode, Speaker};
 pub use process::{Process, SPROXY};
 pub use provider::Scripted;
 pub use python::{python_with, run_script};
+pub use receiver::{Delivery, Receiver, Reply};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use sproxy::domain::clock::Timestamp;
@@ -135,6 +137,13 @@ impl Setup {
     /// Replaces the `[[targets]]`.
     pub fn targets(mut self, targets: &str) -> Self {
         targets.clone_into(&mut self.targets);
+        self
+    }
+
+    /// Adds lines behind the `[[targets]]`, such as another list.
+    pub fn and_file(mut self, lines: &str) -> Self {
+        self.targets.push('\n');
+        self.targets.push_str(lines);
         self
     }
 

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use sproxy::accounts::{Accounts, LoginThrottleRules, Settings};
-use sproxy::config::UpstreamConfig;
+use sproxy::alerts::{Alerts, AlertsParts};
+use sproxy::config::{AlertingConfig, UpstreamConfig};
 use sproxy::domain::clock::{Clock, ManualClock, Moment, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::ids::NodeId;
@@ -174,7 +175,17 @@ impl Plane {
         for (user, used) in used.users {
             quota.restore(SubjectId::User(user), used, clock.now());
         }
+        let alerts = Alerts::open(AlertsParts {
+            node: "sp-1".parse().expect("an id"),
+            own: store.clone(),
+            shared: None,
+            receivers: &[],
+            alerting: &AlertingConfig::default(),
+            clock: clock.clone(),
+        })
+        .expect("no receivers");
         let state = ControlState {
+            alerts,
             accounts: accounts.clone(),
             quota: quota.clone(),
             store: store.clone(),

@@ -14,11 +14,11 @@ const LIBRARY: [&str; 3] = [
 ];
 
 /// How far the clock of a process is off, in a file that it looks at each time it asks.
-struct Offset(tempfile::TempDir);
+pub struct Offset(tempfile::TempDir);
 
 impl Offset {
     /// None: the library is not installed, and the test says so.
-    fn new() -> Option<(Self, &'static str)> {
+    pub fn new() -> Option<(Self, &'static str)> {
         let Some(library) = LIBRARY.into_iter().find(|path| Path::new(path).exists()) else {
             println!("skipped: libfaketime is not installed");
             return None;
@@ -32,13 +32,13 @@ impl Offset {
         self.0.path().join("offset")
     }
 
-    fn set(&self, offset: &str) {
+    pub fn set(&self, offset: &str) {
         let written = self.0.path().join("next");
         std::fs::write(&written, format!("{offset}\n")).unwrap();
         std::fs::rename(written, self.file()).unwrap();
     }
 
-    fn faked(&self, library: &str, setup: Setup) -> Setup {
+    pub fn faked(&self, library: &str, setup: Setup) -> Setup {
         setup
             .env("LD_PRELOAD", library)
             .env("FAKETIME_TIMESTAMP_FILE", &self.file().to_string_lossy())

@@ -1,5 +1,5 @@
 //! Limits, and what all share.
 
-mod clock;
+pub mod clock;
 mod limits;
 mod shares;
