@@ -1,11 +1,12 @@
 //! The lanes: what is asked, by how many, how often.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
-use crate::servers::{Server, Servers};
+use crate::servers::{Server, Servers, USERS};
 
 /// One kind of load.
 pub struct Lane {
@@ -107,13 +108,15 @@ pub async fn open_streams(servers: &Servers) -> Vec<OpenStreams> {
 async fn open_streams_at(server: &Server) -> OpenStreams {
     let count = STREAMS_MAX.min(descriptors().saturating_sub(2_000) / 2);
     let slow = Lane { delay_ms: 3_000, events: 6, ..lane("open", 1_000, true, 1) };
-    // One user alone may have only a share of the streams.
-    let requests = [0, 1].map(|caller| slow.request(server, caller));
+    // A user may have only a share of the streams, and few together not all of them.
+    let requests: Vec<_> = (0..USERS).map(|caller| slow.request(server, caller)).collect();
     let before = server.rss_kb();
     let mut open = Vec::with_capacity(count);
     for turn in 0..count {
-        let mut socket = TcpStream::connect(server.address).await.expect("a connection");
-        socket.write_all(&requests[turn % requests.len()]).await.expect("a request");
+        // As a user, an address may have only a share of the connections.
+        let caller = turn % requests.len();
+        let mut socket = connect_from(caller, server.address).await;
+        socket.write_all(&requests[caller]).await.expect("a request");
         open.push(socket);
     }
     let mut begun = Vec::with_capacity(count);
@@ -149,6 +152,14 @@ async fn open_streams_at(server: &Server) -> OpenStreams {
         open_mb: mb(loaded),
         after_mb: mb(server.rss_kb()),
     }
+}
+
+/// From an address of the machine that is the caller's own.
+async fn connect_from(caller: usize, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let own = Ipv4Addr::new(127, 0, 1, u8::try_from(caller + 1).unwrap_or(1));
+    socket.bind((own, 0).into()).expect("an address");
+    socket.connect(to).await.expect("a connection")
 }
 
 /// How many descriptors this process, and so each of its children, may have.

@@ -124,11 +124,17 @@ impl Servers {
         };
         let key_of =
             |user: &str| sproxy(&["key", "create", "--user", user])["key"].as_str().map(str::to_owned);
-        sproxy(&["user", "add", "alice"]);
-        let keys = ["admin", "alice"].iter().filter_map(|user| key_of(user)).collect();
+        let users: Vec<_> = (1..=USERS).map(|number| format!("user-{number}")).collect();
+        for user in &users {
+            sproxy(&["user", "add", user]);
+        }
+        let keys = users.iter().filter_map(|user| key_of(user)).collect();
         self.all.push(Server { keys, ..ready });
     }
 }
+
+/// Of each node.
+pub const USERS: usize = 10;
 
 const SPROXY: &str = env!("CARGO_BIN_EXE_sproxy");
 

@@ -9,7 +9,6 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::recorder::RecorderContext;
-use super::report;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{GroupId, RequestId, UserId};
 use crate::domain::price::PriceList;
@@ -17,6 +16,7 @@ use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
 use crate::domain::usage::{Outcome, TokenSource, Tokens, UsageRecord};
 use crate::ledger::Ledger;
+use crate::telemetry::log_call;
 
 /// Rows of one user in a minute.
 const ROWS_MAX: u32 = 60;
@@ -114,7 +114,7 @@ pub(super) fn book(
         created_at: now,
     };
     context.metrics.refusal_logged(provider);
-    report::log(&record, None);
+    log_call(&record, None);
     drop(reservation.record(record));
 }
 

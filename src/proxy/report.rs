@@ -10,9 +10,8 @@ use crate::domain::plain_name::plain_name;
 use crate::domain::trace::TraceParent;
 use crate::domain::usage::{Outcome, UsageRecord};
 use crate::telemetry::genai::{Called, Metrics};
-use crate::telemetry::log::CALLS;
 use crate::telemetry::spans::Spans;
-use crate::telemetry::{CallSpan, CallSpanId};
+use crate::telemetry::{CallSpan, CallSpanId, log_call};
 
 /// Who is told.
 #[derive(Debug, Default)]
@@ -47,7 +46,7 @@ impl Reports {
     pub(super) fn settled(&self, record: &UsageRecord, of: CallFacts) {
         let id = CallSpanId { request_id: record.request_id, parent: of.parent };
         let spans = self.spans.as_ref().filter(|spans| spans.samples(&id));
-        log(record, spans.map(|_| id.trace_id()));
+        log_call(record, spans.map(|_| id.trace_id()));
         if let Some(genai) = &self.genai {
             let error = if record.outcome == Outcome::Ok { "" } else { record.outcome.as_str() };
             let model = plain_name(&record.actual_model);
@@ -60,38 +59,4 @@ impl Reports {
             spans.call(Box::new(CallSpan { id, operation, provider, record: record.clone() }));
         }
     }
-}
-
-/// The line of a call.
-pub(super) fn log(record: &UsageRecord, trace_id: Option<u128>) {
-    if !tracing::enabled!(target: CALLS, tracing::Level::INFO) {
-        return;
-    }
-    let tokens = record.tokens;
-    tracing::info!(
-        target: CALLS,
-        request_id = %record.request_id,
-        user = &*record.user,
-        group = record.group.as_deref(),
-        provider = record.provider.as_str(),
-        model = plain_name(&record.model),
-        actual_model = plain_name(&record.actual_model),
-        target = &*record.target,
-        outcome = record.outcome.as_str(),
-        status = record.status_code,
-        stream = record.is_streaming,
-        duration_ms = record.duration_ms,
-        ttfb_ms = record.ttfb_ms,
-        input_tokens = tokens.input,
-        output_tokens = tokens.output,
-        cache_read_tokens = tokens.cache_read,
-        cache_write_tokens = tokens.cache_write.saturating_add(tokens.cache_write_1h),
-        reasoning_tokens = tokens.reasoning,
-        token_source = record.token_source.as_str(),
-        cost_nanousd = record.cost_nanousd,
-        attempts = record.attempts.len(),
-        session = record.session_id.as_deref().map(plain_name),
-        trace_id = trace_id.map(|id| format!("{id:032x}")),
-        "call"
-    );
 }

@@ -154,6 +154,10 @@ impl Error {
         if matches!(code, "40001" | "40P01") {
             return Self::RolledBack(said);
         }
+        // a table, or the type that comes with it: made by somebody else at this very moment
+        if matches!(code, "42P07" | "42710") {
+            return Self::Conflict(said);
+        }
         match code.get(..2).unwrap_or_default() {
             // wrong password, no such database
             "28" | "3D" => Self::Refused(said),

@@ -5,8 +5,8 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ const QUIET: &str = "sea_orm_migration=warn";
 pub const CALLS: &str = "sproxy::call";
 /// Bytes that may wait to be written.
 const WAITING_MAX: usize = 8 << 20;
+/// How long lines wait for more that have the time.
+const GATHER: Duration = Duration::from_millis(20);
 /// How long the end of the process waits for what is still to be written.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
@@ -114,6 +116,7 @@ pub fn set_up(level: &str, requests: bool, format: Format) -> Result<Log, String
         }
     };
     set.map_err(|e| e.to_string())?;
+    let _set_up_once = LINES.set((Arc::clone(&lines), format));
     Ok(Log(lines, reload))
 }
 
@@ -139,6 +142,16 @@ impl Collector for LogMetrics {
     }
 }
 
+/// Where lines go that are written as they are, and how they look; none before the log is set up.
+static LINES: OnceLock<(Arc<Lines>, Format)> = OnceLock::new();
+
+/// Writes a line that is made by hand, where a line for each call would cost too much to be made by `tracing`. It is given
+/// the format, and what it writes is a whole line. It may wait a moment for others to be written along with.
+pub(super) fn write_line(line: impl FnOnce(Format, &mut Vec<u8>)) {
+    let Some((lines, format)) = LINES.get() else { return };
+    lines.add_in_place(|bytes| line(*format, bytes));
+}
+
 /// Lines on their way to the thread that writes them.
 #[derive(Debug, Default)]
 struct Lines {
@@ -152,6 +165,8 @@ struct Waiting {
     lines: u64,
     /// The thread is writing what it took.
     is_writing: bool,
+    /// There is something that does not wait for more.
+    is_urgent: bool,
 }
 
 impl Lines {
@@ -171,7 +186,23 @@ impl Lines {
         }
         waiting.bytes.extend_from_slice(line);
         waiting.lines += 1;
+        waiting.is_urgent = true;
         if !waiting.is_writing {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Adds a line that may wait for others: waking a thread costs more than the line.
+    fn add_in_place(&self, line: impl FnOnce(&mut Vec<u8>)) {
+        let mut waiting = self.waiting.lock();
+        if waiting.bytes.len() > WAITING_MAX {
+            FAILURES.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let is_first = waiting.bytes.is_empty();
+        line(&mut waiting.bytes);
+        waiting.lines += 1;
+        if is_first && !waiting.is_writing {
             self.changed.notify_all();
         }
     }
@@ -186,7 +217,9 @@ impl Lines {
                     self.changed.notify_all();
                     self.changed.wait(&mut waiting);
                 }
-                waiting.is_writing = true;
+                let is_patient = |waiting: &mut Waiting| !waiting.is_urgent;
+                self.changed.wait_while_for(&mut waiting, is_patient, GATHER);
+                (waiting.is_writing, waiting.is_urgent) = (true, false);
                 std::mem::swap(&mut waiting.bytes, &mut bytes);
                 std::mem::take(&mut waiting.lines)
             };
@@ -201,6 +234,8 @@ impl Lines {
 impl Drop for Log {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting.lock();
+        waiting.is_urgent = true;
+        self.0.changed.notify_all();
         let unwritten = |waiting: &mut Waiting| waiting.is_writing || !waiting.bytes.is_empty();
         self.0.changed.wait_while_for(&mut waiting, unwritten, LAST_WAIT);
     }

@@ -3,6 +3,7 @@
 //! together.
 
 mod buckets;
+mod call_line;
 mod counter_array;
 pub mod genai;
 mod histogram;
@@ -13,6 +14,7 @@ pub mod scrape;
 mod span_data;
 pub mod spans;
 
+pub use call_line::log_call;
 pub use counter_array::CounterArray;
 pub use histogram::Histogram;
 pub use named_counters::{NamedCounters, OTHER};

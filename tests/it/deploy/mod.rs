@@ -5,6 +5,7 @@ mod chart;
 mod compose;
 mod examples;
 mod image;
+mod manual;
 mod promql;
 mod queries;
 mod units;

@@ -96,7 +96,10 @@ async fn every_row_has_a_span_and_its_attempts_are_below_it() {
     );
     let spans = collector.spans();
     assert_eq!(spans.len(), node.usage().await.len() + 1, "one for each row, and the attempt: {spans:?}");
-    assert_eq!(status(&node, "sproxy_spans_exported_total").await, spans.len() as u64);
+    until("they are counted once the collector has answered", async || {
+        (status(&node, "sproxy_spans_exported_total").await == spans.len() as u64).then_some(())
+    })
+    .await;
     assert_eq!(status(&node, "sproxy_spans_dropped_total").await, 0);
     let line = until("the line of the call", async || {
         node.log()
