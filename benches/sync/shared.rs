@@ -39,7 +39,7 @@ impl Leaders {
             let arguments = ["serve", "--config", config.to_str().expect("UTF-8")];
             let log = directory.join(format!("leader-{n}.log"));
             let mut process = Process::spawn_program(Path::new(SPROXY), &arguments, &log).expect("a process");
-            let listening = process.until_listening(&arguments).await.expect("a leader");
+            let listening = process.until_ready(&arguments).await.expect("a leader");
             all.push((process, listening));
         }
         Self { all, server }

@@ -297,7 +297,7 @@ impl UsageAccumulator {
     #[must_use]
     pub fn result(&self, end: End, body: BodyProgress) -> MeterResult {
         let complete = !body.nothing && (body.all || self.is_complete(end, body.whole));
-        let (own, source) = self.tokens(end, complete);
+        let (own, mut source) = self.tokens(end, complete);
         let mut model = self.model.clone();
         let (tokens, steps) = if self.steps.is_plain() {
             (own, Vec::new())
@@ -310,6 +310,9 @@ impl UsageAccumulator {
             let tokens = steps.iter().fold(Tokens::default(), |sum, step| sum.plus(step.tokens));
             (tokens, if steps.len() > 1 { steps } else { Vec::new() })
         };
+        if source == TokenSource::None && tokens.total() > 0 {
+            source = TokenSource::Reported;
+        }
         let recognised = source != TokenSource::None || self.error;
         MeterResult {
             tokens,
@@ -339,6 +342,11 @@ impl UsageAccumulator {
     fn tokens(&self, end: End, complete: bool) -> (Tokens, TokenSource) {
         let evidence = Evidence { prompt: self.estimate.input > 0, content: self.content > 0 };
         let reported = self.counts.reported(evidence);
+        // Counts that cannot be read do not make those of the steps untrue.
+        let sampled = self.steps.sampled();
+        if reported.says_nothing() && sampled.total() > 0 {
+            return (sampled, TokenSource::Reported);
+        }
         let deferred = self.estimate.is_deferred && !self.error;
         if reported.says_nothing() && self.content == 0 && !deferred {
             let spent = end == End::ClientGone || self.answered || self.counts.is_any();

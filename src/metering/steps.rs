@@ -84,15 +84,18 @@ impl Steps {
         self.seen.iter().filter(move |(kind, _)| *kind == wanted).map(|(_, step)| step)
     }
 
+    /// What the steps of the answer's own sampling come to.
+    #[must_use]
+    pub fn sampled(&self) -> Tokens {
+        self.of(Kind::Own).fold(Tokens::default(), |sum, step| sum.plus(step.tokens))
+    }
+
     /// What is billed of an answer whose own counts are `own`: one step, or several.
     #[must_use]
     pub fn billed(&self, own: Tokens) -> Vec<Step> {
         let either: Vec<_> = self.of(Kind::Either).filter(|step| step.tokens.output > 0).collect();
-        let sum = |steps: &mut dyn Iterator<Item = &Step>| {
-            steps.fold(Tokens::default(), |sum, step| sum.plus(step.tokens))
-        };
-        let served = sum(&mut either.iter().copied());
-        let sampled = sum(&mut self.of(Kind::Own));
+        let served = either.iter().fold(Tokens::default(), |sum, step| sum.plus(step.tokens));
+        let sampled = self.sampled();
         let alike = |tokens: Tokens| (tokens.input, tokens.output) == (own.input, own.output);
         let is_in = !alike(sampled) && own.input >= served.input && own.output >= served.output;
         let is_beside = alike(sampled);

@@ -59,18 +59,18 @@ impl Process {
         Ok(Self { child, log: log.to_owned(), begin })
     }
 
-    /// Starts and waits until it says where it listens.
+    /// Starts and waits until it is ready, and says where it listens.
     pub async fn start(arguments: &[&str], log: &Path) -> Result<(Self, Listening), Error> {
         let mut process = Self::spawn(arguments, log)?;
-        let listening = process.until_listening(arguments).await?;
+        let listening = process.until_ready(arguments).await?;
         Ok((process, listening))
     }
 
-    /// Waits until it says where it listens.
-    pub async fn until_listening(&mut self, arguments: &[&str]) -> Result<Listening, Error> {
+    /// Waits until it says that it is ready, and where it listens.
+    pub async fn until_ready(&mut self, arguments: &[&str]) -> Result<Listening, Error> {
         let deadline = Instant::now() + START_MAX;
         loop {
-            if let Some(listening) = self.listening() {
+            if let Some(listening) = self.said().lines().find_map(|line| listening(line, true)) {
                 return Ok(listening);
             }
             if self.ended().is_some() || Instant::now() > deadline {
@@ -81,9 +81,9 @@ impl Process {
         }
     }
 
-    /// Where it listens, once it has said so.
+    /// Where it listens, once it has said so; it may turn calls away at first.
     pub fn listening(&self) -> Option<Listening> {
-        self.said().lines().find_map(listening)
+        self.said().lines().find_map(|line| listening(line, false))
     }
 
     /// What it has logged.
@@ -123,9 +123,12 @@ impl Process {
     }
 }
 
-/// The addresses in the line that says that a process listens.
-fn listening(line: &str) -> Option<Listening> {
+/// The addresses in the line that says that a process listens, or that it is ready.
+fn listening(line: &str, is_ready: bool) -> Option<Listening> {
     let line: Value = serde_json::from_str(line).ok()?;
+    if is_ready && line["fields"]["message"] != "ready" {
+        return None;
+    }
     let address = |name: &str| line["fields"][name].as_str()?.parse().ok();
     Some(Listening { http: address("http")?, grpc: address("grpc") })
 }

@@ -70,6 +70,21 @@ async fn every_step_that_is_billed_is_booked_at_its_own_models_price() {
     assert_eq!(serde_json::from_str::<Value>(field("price")).unwrap()["output"], json!(15.0));
 }
 
+/// As fuzzing found it: the steps were billed, and the record said that nothing was known.
+#[tokio::test]
+async fn steps_are_booked_as_reported_also_where_the_answers_own_counts_cannot_be_read() {
+    let provider = Scripted::start().await;
+    let (node, key) = before(&provider).await;
+    let ask = json!({ "model": "claude-sonnet-4-6", "max_tokens": 9, "messages": [] });
+    let answer = json!({ "type": "message", "model": "claude-sonnet-4-6", "content": [], "stop_reason": "end_turn",
+        "usage": { "tokens_in": 9, "iterations": [
+            { "type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500 },
+            { "type": "message", "input_tokens": 23_000, "output_tokens": 1_000 }] } });
+    let booked = row(&provider, &node, &key, ("/v1/messages", &ask), &answer.to_string()).await;
+    assert_eq!(numbers(&booked)[..2], [203_000, 4_500], "{booked}");
+    assert_eq!(booked["token_source"], json!("reported"));
+}
+
 #[tokio::test]
 async fn a_model_is_priced_by_its_makers_name_and_one_that_is_not_known_is_pointed_out() {
     let provider = Scripted::start().await;
