@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -179,6 +179,8 @@ pub struct Leader<B> {
     /// This run: followers register with each, since its database may be an older one than that of the run before.
     instance: InstanceId,
     ledger: LedgerId,
+    /// How other nodes reach it, where several lead.
+    leads_at: OnceLock<String>,
     heartbeat: Duration,
     pub(super) store: B,
     pub(super) clock: Arc<dyn Clock>,
@@ -240,6 +242,7 @@ impl<B: LeaderStore> Leader<B> {
             metrics: LeaderMetrics::default(),
             id,
             instance,
+            leads_at: OnceLock::new(),
             heartbeat,
             store,
             clock,
@@ -275,7 +278,9 @@ impl<B: LeaderStore> Leader<B> {
     pub fn leaders(&self) -> Vec<v1::Leader> {
         let leading = self.peers().into_iter().filter(|peer| peer.is_active && !peer.draining);
         let leader = |peer: Peer| {
-            let address = peer.leads_at?;
+            // What the database has of this one may be where it was before.
+            let own = self.leads_at.get().filter(|_| peer.id == self.id);
+            let address = own.cloned().or(peer.leads_at)?;
             let (id, ledger_id) = (peer.id.to_string(), self.ledger.to_string());
             Some(v1::Leader { id, address, ledger_id, ..v1::Leader::default() })
         };
@@ -286,6 +291,11 @@ impl<B: LeaderStore> Leader<B> {
             ..v1::Leader::default()
         });
         leading.filter_map(leader).chain(promoted).collect()
+    }
+
+    /// Says once how other nodes reach it.
+    pub(super) fn set_leads_at(&self, address: &str) {
+        let _said_before = self.leads_at.set(address.to_owned());
     }
 
     /// Who holds [`Self::complete_through`] back.

@@ -121,6 +121,7 @@ pub async fn start(deps: Dependencies) -> Result<(LeaderService, Vec<Task>), Fai
     let books = match deps.books {
         Books::Own(ledger) => OpenBooks::Own(ledger),
         Books::Spool(spool) => {
+            leader.set_leads_at(&spool.leads_at);
             let (leader, addr) = (Arc::clone(&leader), deps.addr.clone());
             OpenBooks::Spool(Arc::new(
                 Pusher::open(*spool, leader, deps.id, addr, deps.weight, is_drained).await?,
