@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use http::StatusCode;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -126,7 +127,7 @@ impl Traffic {
                 return;
             }
             let plan = Plan::of(number);
-            if self.call(number, &plan).await.is_err() {
+            if !self.call(number, &plan).await.is_ok_and(|answered| answered) {
                 self.outcomes.lock().broken += 1;
                 // A killed node takes a moment to come back; whoever calls it meanwhile waits like a client would.
                 sleep(PAUSE * 5).await;
@@ -138,7 +139,8 @@ impl Traffic {
         }
     }
 
-    async fn call(&self, number: u64, plan: &Plan) -> Result<(), reqwest::Error> {
+    /// Whether it was answered, and not turned away by a node that has just been started again.
+    async fn call(&self, number: u64, plan: &Plan) -> Result<bool, reqwest::Error> {
         let (node, url) = {
             let nodes = self.nodes.lock();
             let at = usize::try_from(number / 100 + number).unwrap_or(0) % nodes.len().max(1);
@@ -148,6 +150,11 @@ impl Traffic {
         let request = plan.request(&self.http, &url, key);
         let begun = Instant::now();
         let answer = request.send().await?;
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE
+            && !answer.headers().contains_key("x-sproxy-target")
+        {
+            return Ok(false);
+        }
         let first_byte = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
         self.outcomes.lock().first_bytes_us.push(first_byte);
         let status = answer.status().as_u16();
@@ -156,7 +163,7 @@ impl Traffic {
             let mut pieces = answer.bytes_stream();
             pieces.next().await;
             self.outcomes.lock().hung_up += 1;
-            return Ok(());
+            return Ok(true);
         }
         answer.bytes().await?;
         let mut outcomes = self.outcomes.lock();
@@ -165,9 +172,9 @@ impl Traffic {
             outcomes.surprise.get_or_insert_with(|| {
                 format!("{} answered {status}, not {}", plan.path_and_body().0, plan.status)
             });
-            return Ok(());
+            return Ok(true);
         };
         outcomes.received.insert(id, plan.received());
-        Ok(())
+        Ok(true)
     }
 }
