@@ -14,9 +14,7 @@ use crate::dialect::{self, Operation};
 use crate::domain::provider::Provider;
 use crate::domain::tokens::Tokens;
 
-/// The version of the conventions; names are those of this one.
-pub const VERSION: &str = "1.42.0";
-/// Where the schema of that version is.
+/// The schema of the version of the conventions that the names here are of, as spans tell it.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.42.0";
 
 /// Attributes of a call's span. Never the content of a call: those are opt-in there, and not offered here.
