@@ -3,55 +3,93 @@
 //! Conventions: ids are UUIDs (16-byte blobs on SQLite), times are microseconds since the epoch in UTC, money is
 //! nano-USD, and both are 64-bit integers. An index exists only where a query of `sproxy::store` needs it; the
 //! comment beside it names the query.
+//!
+//! A migration only goes forward: who goes back to an older sproxy restores the backup of before. What was applied is kept
+//! in a table of the name and form that `sea-orm-migration` has; that crate itself would bring all of sea-orm's features.
 
-use sea_orm_migration::prelude::*;
-use sea_orm_migration::sea_orm::DatabaseTransaction;
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
 
-mod columns;
-mod m20261123_000001_accounts;
-mod m20261123_000002_usage;
-mod m20261123_000003_cluster;
-mod m20261123_000004_usage_by_time;
-mod m20261123_000005_batches;
-mod m20261128_000006_parts;
-mod m20261128_000007_floors;
-mod m20261128_000008_removed;
-mod m20261128_000009_dismissed;
-mod m20261128_000010_attempts;
-mod m20261129_000011_leaders;
-mod m20261129_000012_token_keys;
-mod m20261129_000013_sessions;
-mod m20261129_000014_alerts;
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr, Statement};
 
-/// Every migration, oldest first.
+mod schema;
+
+use schema::Schema;
+
+/// Declares migrations, oldest first: a module each, whose name is what the database remembers and whose `up` applies it.
+macro_rules! migrations {
+    ($($module:ident,)+) => {
+        $(mod $module;)+
+
+        const MIGRATIONS: &[Migration] = &[
+            $(Migration { name: stringify!($module), up: |schema| Box::pin($module::up(schema)) },)+
+        ];
+    };
+}
+
+migrations! {
+    m20261123_000001_accounts,
+    m20261123_000002_usage,
+    m20261123_000003_cluster,
+    m20261123_000004_usage_by_time,
+    m20261123_000005_batches,
+    m20261128_000006_parts,
+    m20261128_000007_floors,
+    m20261128_000008_removed,
+    m20261128_000009_dismissed,
+    m20261128_000010_attempts,
+    m20261129_000011_leaders,
+    m20261129_000012_token_keys,
+    m20261129_000013_sessions,
+    m20261129_000014_alerts,
+}
+
+type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), DbErr>> + Send + 'a>>;
+
+struct Migration {
+    name: &'static str,
+    up: for<'a> fn(&'a Schema<'a>) -> Applying<'a>,
+}
+
+/// Why the schema cannot be brought up to date.
 #[derive(Debug)]
-pub struct Migrator;
+pub enum Error {
+    /// What the database says.
+    Database(DbErr),
+    /// A migration was applied that is not known here: the database was written by a newer version.
+    Newer(String),
+}
 
-impl MigratorTrait for Migrator {
-    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
-            Box::new(m20261123_000001_accounts::Migration),
-            Box::new(m20261123_000002_usage::Migration),
-            Box::new(m20261123_000003_cluster::Migration),
-            Box::new(m20261123_000004_usage_by_time::Migration),
-            Box::new(m20261123_000005_batches::Migration),
-            Box::new(m20261128_000006_parts::Migration),
-            Box::new(m20261128_000007_floors::Migration),
-            Box::new(m20261128_000008_removed::Migration),
-            Box::new(m20261128_000009_dismissed::Migration),
-            Box::new(m20261128_000010_attempts::Migration),
-            Box::new(m20261129_000011_leaders::Migration),
-            Box::new(m20261129_000012_token_keys::Migration),
-            Box::new(m20261129_000013_sessions::Migration),
-            Box::new(m20261129_000014_alerts::Migration),
-        ]
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        Self::Database(error)
     }
 }
 
-/// Runs what is missing, inside `tx`: all of it or nothing.
+/// Runs what is missing, inside `tx`: all of it or nothing. `now` is in seconds since the epoch.
 ///
 /// # Errors
 /// What the database says, or that it was migrated by a newer version.
-pub async fn up(tx: &DatabaseTransaction) -> Result<(), DbErr> {
-    Migrator::up(tx, None).await
+pub async fn up(tx: &DatabaseTransaction, now: i64) -> Result<(), Error> {
+    let applied = applied(tx).await?;
+    if let Some(unknown) = applied.iter().find(|name| MIGRATIONS.iter().all(|known| known.name != **name)) {
+        return Err(Error::Newer(unknown.clone()));
+    }
+    let schema = Schema::of(tx);
+    for migration in MIGRATIONS.iter().filter(|migration| !applied.contains(migration.name)) {
+        (migration.up)(&schema).await?;
+        let note = "INSERT INTO seaql_migrations (version, applied_at) VALUES ($1, $2)";
+        let values = [migration.name.into(), now.into()];
+        tx.execute_raw(Statement::from_sql_and_values(tx.get_database_backend(), note, values)).await?;
+    }
+    Ok(())
+}
+
+async fn applied(tx: &DatabaseTransaction) -> Result<HashSet<String>, DbErr> {
+    let table = "CREATE TABLE IF NOT EXISTS seaql_migrations (version varchar NOT NULL PRIMARY KEY, \
+                 applied_at bigint NOT NULL)";
+    tx.execute_unprepared(table).await?;
+    let names = Statement::from_string(tx.get_database_backend(), "SELECT version FROM seaql_migrations");
+    tx.query_all_raw(names).await?.iter().map(|row| row.try_get_by_index(0)).collect()
 }

@@ -1,48 +1,35 @@
 //! Who may call: groups, users, API keys, refresh tokens, and the audit of every change to them.
 
-use sea_orm_migration::prelude::*;
+use sea_orm::DbErr;
+use sea_orm::sea_query::ColumnDef;
 
-use crate::columns::{
-    create_index, create_table, drop_tables, flag, integer, integer_or_none, text, text_or_none, uuid,
-    uuid_required,
-};
+use crate::schema::{Schema, flag, integer, integer_or_none, text, text_or_none};
 
-/// The migration.
-#[derive(Debug, DeriveMigrationName)]
-pub struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        groups(manager).await?;
-        users(manager).await?;
-        api_keys(manager).await?;
-        refresh_tokens(manager).await?;
-        audit(manager).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        drop_tables(manager, &["audit", "refresh_tokens", "api_keys", "users", "groups"]).await
-    }
+pub async fn up(schema: &Schema<'_>) -> Result<(), DbErr> {
+    groups(schema).await?;
+    users(schema).await?;
+    api_keys(schema).await?;
+    refresh_tokens(schema).await?;
+    audit(schema).await
 }
 
-async fn groups(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+async fn groups(schema: &Schema<'_>) -> Result<(), DbErr> {
     let columns = vec![
-        uuid_required(manager, "id"),
+        schema.uuid_required("id"),
         text("name"),
         text("limits"), // JSON of domain::group::Limits
         integer("created_at"),
         integer("updated_at"),
     ];
-    create_table(manager, "groups", columns, &["id"], false).await?;
-    create_index(manager, "groups", &["name"], true).await // by name; no two alike
+    schema.create_table("groups", columns, &["id"], false).await?;
+    schema.create_index("groups", &["name"], true).await // by name; no two alike
 }
 
-async fn users(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+async fn users(schema: &Schema<'_>) -> Result<(), DbErr> {
     let columns = vec![
-        uuid_required(manager, "id"),
+        schema.uuid_required("id"),
         text("name"),
-        uuid(manager, "group_id"),
+        schema.uuid("group_id"),
         text("role"),
         flag("active"),
         text_or_none("password_hash"),
@@ -52,15 +39,15 @@ async fn users(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         integer("updated_at"),
         integer_or_none("last_login_at"),
     ];
-    create_table(manager, "users", columns, &["id"], false).await?;
-    create_index(manager, "users", &["name"], true).await?; // by name; no two alike
-    create_index(manager, "users", &["group_id"], false).await // the members of a group
+    schema.create_table("users", columns, &["id"], false).await?;
+    schema.create_index("users", &["name"], true).await?; // by name; no two alike
+    schema.create_index("users", &["group_id"], false).await // the members of a group
 }
 
-async fn api_keys(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+async fn api_keys(schema: &Schema<'_>) -> Result<(), DbErr> {
     let columns = vec![
-        uuid_required(manager, "id"),
-        uuid_required(manager, "user_id"),
+        schema.uuid_required("id"),
+        schema.uuid_required("user_id"),
         text("name"),
         text("prefix"),
         ColumnDef::new("digest").binary_len(32).not_null().take(),
@@ -68,36 +55,36 @@ async fn api_keys(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         integer_or_none("last_used_at"),
         integer_or_none("expires_at"),
     ];
-    create_table(manager, "api_keys", columns, &["id"], false).await?;
-    create_index(manager, "api_keys", &["digest"], true).await?; // no two alike
-    create_index(manager, "api_keys", &["user_id"], false).await // a user's keys
+    schema.create_table("api_keys", columns, &["id"], false).await?;
+    schema.create_index("api_keys", &["digest"], true).await?; // no two alike
+    schema.create_index("api_keys", &["user_id"], false).await // a user's keys
 }
 
-async fn refresh_tokens(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+async fn refresh_tokens(schema: &Schema<'_>) -> Result<(), DbErr> {
     let columns = vec![
-        uuid_required(manager, "jti"),
-        uuid_required(manager, "family"),
-        uuid_required(manager, "user_id"),
+        schema.uuid_required("jti"),
+        schema.uuid_required("family"),
+        schema.uuid_required("user_id"),
         ColumnDef::new("digest").binary_len(32).not_null().take(),
         integer("created_at"),
         integer("expires_at"),
         integer_or_none("revoked_at"),
     ];
-    create_table(manager, "refresh_tokens", columns, &["jti"], false).await?;
-    create_index(manager, "refresh_tokens", &["family"], false).await?; // revoke a family
-    create_index(manager, "refresh_tokens", &["user_id"], false).await?; // revoke all of a user
-    create_index(manager, "refresh_tokens", &["expires_at"], false).await // delete what expired
+    schema.create_table("refresh_tokens", columns, &["jti"], false).await?;
+    schema.create_index("refresh_tokens", &["family"], false).await?; // revoke a family
+    schema.create_index("refresh_tokens", &["user_id"], false).await?; // revoke all of a user
+    schema.create_index("refresh_tokens", &["expires_at"], false).await // delete what expired
 }
 
-async fn audit(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+async fn audit(schema: &Schema<'_>) -> Result<(), DbErr> {
     let columns = vec![
-        uuid_required(manager, "id"),
+        schema.uuid_required("id"),
         integer("at"),
         text("actor"),
         text("action"),
         text("subject"),
         text("detail"),
     ];
-    create_table(manager, "audit", columns, &["id"], false).await?;
-    create_index(manager, "audit", &["at", "id"], false).await // pages, newest first
+    schema.create_table("audit", columns, &["id"], false).await?;
+    schema.create_index("audit", &["at", "id"], false).await // pages, newest first
 }

@@ -1,36 +1,23 @@
 //! Who used what: usage logs, and their sums per hour.
 
-use sea_orm_migration::prelude::*;
+use sea_orm::DbErr;
+use sea_orm::sea_query::ColumnDef;
 
-use crate::columns::{
-    create_index, create_table, drop_tables, flag, integer, integer_or_none, text, text_or_none, uuid,
-    uuid_required,
-};
+use crate::schema::{Schema, flag, integer, integer_or_none, text, text_or_none};
 
-/// The migration.
-#[derive(Debug, DeriveMigrationName)]
-pub struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        usage_logs(manager).await?;
-        usage_rollups(manager).await?;
-        usage_totals(manager).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        drop_tables(manager, &["usage_totals", "usage_rollups", "usage_logs"]).await
-    }
+pub async fn up(schema: &Schema<'_>) -> Result<(), DbErr> {
+    usage_logs(schema).await?;
+    usage_rollups(schema).await?;
+    usage_totals(schema).await
 }
 
 /// One row per request, on the node that served it and on the leader. No foreign keys: a log outlives its user.
-async fn usage_logs(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+async fn usage_logs(schema: &Schema<'_>) -> Result<(), DbErr> {
     let columns = vec![
-        uuid_required(manager, "request_id"),
-        uuid_required(manager, "user_id"),
+        schema.uuid_required("request_id"),
+        schema.uuid_required("user_id"),
         text("user_name"),
-        uuid(manager, "group_id"),
+        schema.uuid("group_id"),
         text_or_none("group_name"),
         text("model"),
         text("actual_model"),
@@ -59,29 +46,29 @@ async fn usage_logs(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         flag("synced"),
         text_or_none("set_aside"), // why the leader refused it
     ];
-    create_table(manager, "usage_logs", columns, &["request_id"], false).await?;
+    schema.create_table("usage_logs", columns, &["request_id"], false).await?;
     // pages newest first, the ragged edges of a window, retention
-    create_index(manager, "usage_logs", &["created_at", "request_id"], false).await?;
+    schema.create_index("usage_logs", &["created_at", "request_id"], false).await?;
     // the same for one user
-    create_index(manager, "usage_logs", &["user_id", "created_at", "request_id"], false).await?;
+    schema.create_index("usage_logs", &["user_id", "created_at", "request_id"], false).await?;
     // what the leader has not acknowledged, oldest first: on the leader empty, on a follower as long as its debt
     let owed = "CREATE INDEX index_usage_logs_owed ON usage_logs (created_at, request_id) \
                 WHERE NOT synced AND set_aside IS NULL";
-    manager.get_connection().execute_unprepared(owed).await?;
+    schema.run(owed).await?;
     // what the leader refused: normally empty
     let refused =
         "CREATE INDEX index_usage_logs_set_aside ON usage_logs (created_at) WHERE set_aside IS NOT NULL";
-    manager.get_connection().execute_unprepared(refused).await?;
+    schema.run(refused).await?;
     Ok(())
 }
 
 /// Usage logs added up per hour, user, group, model and node. `group_id` is the nil UUID where there is none,
 /// since a part of a key cannot be NULL.
-async fn usage_rollups(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+async fn usage_rollups(schema: &Schema<'_>) -> Result<(), DbErr> {
     let mut columns = vec![
         integer("hour"),
-        uuid_required(manager, "user_id"),
-        uuid_required(manager, "group_id"),
+        schema.uuid_required("user_id"),
+        schema.uuid_required("group_id"),
         text("model"),
         text("node"),
         text("user_name"),
@@ -89,16 +76,16 @@ async fn usage_rollups(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     ];
     columns.extend(sums());
     let key = ["hour", "user_id", "group_id", "model", "node"];
-    create_table(manager, "usage_rollups", columns, &key, true).await?;
-    create_index(manager, "usage_rollups", &["user_id", "hour"], false).await // one user's windows
+    schema.create_table("usage_rollups", columns, &key, true).await?;
+    schema.create_index("usage_rollups", &["user_id", "hour"], false).await // one user's windows
 }
 
 /// Usage logs added up per hour and node: a few rows per hour however many users there are, so that totals of the
 /// whole cluster cost the same with ten users and with a hundred thousand.
-async fn usage_totals(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+async fn usage_totals(schema: &Schema<'_>) -> Result<(), DbErr> {
     let mut columns = vec![integer("hour"), text("node")];
     columns.extend(sums());
-    create_table(manager, "usage_totals", columns, &["hour", "node"], true).await
+    schema.create_table("usage_totals", columns, &["hour", "node"], true).await
 }
 
 fn sums() -> Vec<ColumnDef> {

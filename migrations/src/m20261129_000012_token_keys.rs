@@ -3,57 +3,42 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sea_orm_migration::prelude::*;
-use sea_orm_migration::sea_orm::Statement;
+use sea_orm::sea_query::ColumnDef;
+use sea_orm::{ConnectionTrait as _, DbErr, Statement};
 
-use crate::columns::{create_index, create_table, drop_tables, integer, integer_or_none, text_or_none, uuid};
+use crate::schema::{Schema, integer, integer_or_none, text_or_none};
 
-/// The migration.
-#[derive(Debug, DeriveMigrationName)]
-pub struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // Public keys that verify access tokens. No node: another node's, which alone knows whose it is and since when.
-        // No time of retirement: somebody signs with it.
-        let columns = vec![
-            ColumnDef::new("public").binary_len(32).not_null().take(),
-            text_or_none("node"),
-            integer_or_none("created_at"),
-            integer_or_none("retired_at"),
-        ];
-        create_table(manager, "token_keys", columns, &["public"], true).await?;
-        take_over_keys(manager).await?;
-        // Sessions whose access tokens have not all expired, with the version of the state that was the first with it. No
-        // user: another node's, which alone knows.
-        let columns = vec![
-            uuid(manager, "session").not_null().take(),
-            uuid(manager, "user_id"),
-            integer("until"),
-            integer("version"),
-        ];
-        create_table(manager, "ended_sessions", columns, &["session"], true).await?;
-        create_index(manager, "ended_sessions", &["version"], false).await?; // those since a version
-        create_index(manager, "ended_sessions", &["until"], false).await?; // forget what has expired
-        create_index(manager, "ended_sessions", &["user_id"], false).await?; // how many of a user
-        // When the access token that was given out with it expires. None: an older sproxy did not note it.
-        let column = integer_or_none("access_until");
-        manager.alter_table(Table::alter().table("refresh_tokens").add_column(column).take()).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .alter_table(Table::alter().table("refresh_tokens").drop_column("access_until").take())
-            .await?;
-        drop_tables(manager, &["ended_sessions", "token_keys"]).await
-    }
+pub async fn up(schema: &Schema<'_>) -> Result<(), DbErr> {
+    // Public keys that verify access tokens. No node: another node's, which alone knows whose it is and since when.
+    // No time of retirement: somebody signs with it.
+    let columns = vec![
+        ColumnDef::new("public").binary_len(32).not_null().take(),
+        text_or_none("node"),
+        integer_or_none("created_at"),
+        integer_or_none("retired_at"),
+    ];
+    schema.create_table("token_keys", columns, &["public"], true).await?;
+    take_over_keys(schema).await?;
+    // Sessions whose access tokens have not all expired, with the version of the state that was the first with it. No
+    // user: another node's, which alone knows.
+    let columns = vec![
+        schema.uuid("session").not_null().take(),
+        schema.uuid("user_id"),
+        integer("until"),
+        integer("version"),
+    ];
+    schema.create_table("ended_sessions", columns, &["session"], true).await?;
+    schema.create_index("ended_sessions", &["version"], false).await?; // those since a version
+    schema.create_index("ended_sessions", &["until"], false).await?; // forget what has expired
+    schema.create_index("ended_sessions", &["user_id"], false).await?; // how many of a user
+    // When the access token that was given out with it expires. None: an older sproxy did not note it.
+    let column = integer_or_none("access_until");
+    schema.add_column("refresh_tokens", column).await
 }
 
 /// Keys of other leaders were a list in `meta`, Base64 with commas between.
-async fn take_over_keys(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-    let database = manager.get_connection();
-    let backend = manager.get_database_backend();
+async fn take_over_keys(schema: &Schema<'_>) -> Result<(), DbErr> {
+    let (database, backend) = (schema.database(), schema.backend());
     let listed = Statement::from_string(backend, "SELECT value FROM meta WHERE key = 'token_keys'");
     let Some(row) = database.query_one_raw(listed).await? else { return Ok(()) };
     let list: String = row.try_get_by_index(0)?;
@@ -61,5 +46,5 @@ async fn take_over_keys(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         let sql = "INSERT INTO token_keys (public) VALUES ($1) ON CONFLICT (public) DO NOTHING";
         database.execute_raw(Statement::from_sql_and_values(backend, sql, [key.into()])).await?;
     }
-    database.execute_unprepared("DELETE FROM meta WHERE key = 'token_keys'").await.map(drop)
+    schema.run("DELETE FROM meta WHERE key = 'token_keys'").await
 }

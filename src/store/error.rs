@@ -86,10 +86,18 @@ impl From<DbErr> for Error {
             | DbErr::Exec(RuntimeErr::SqlxError(inner))
             | DbErr::Query(RuntimeErr::SqlxError(inner)) => Self::of_driver(inner),
             DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Self::Unavailable(error.to_string()),
-            DbErr::Custom(text) if text.contains("has been applied but its file is missing") => {
-                Self::Foreign("the database was written by a newer sproxy: use that version".to_owned())
-            }
             _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<migrations::Error> for Error {
+    fn from(error: migrations::Error) -> Self {
+        match error {
+            migrations::Error::Database(error) => error.into(),
+            migrations::Error::Newer(migration) => Self::Foreign(format!(
+                "the database was written by a newer sproxy (it has {migration}): use that version"
+            )),
         }
     }
 }

@@ -12,6 +12,7 @@ use sea_orm::{
     SqlxSqliteConnector,
 };
 
+use crate::domain::clock::{Clock as _, SystemClock};
 use crate::store::database_files::DatabaseFiles;
 use crate::store::usage::Connections;
 use crate::store::write_lock::{BUSY_TIMEOUT, WriteLock};
@@ -199,7 +200,7 @@ async fn migrate(connection: &DatabaseConnection) -> Result<(), Error> {
         refuse_other_encodings(&tx).await?;
         warn_of_late_commits(&tx).await?;
     }
-    migrations::up(&tx).await?;
+    migrations::up(&tx, SystemClock.now().as_micros() / 1_000_000).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -19,8 +19,6 @@ use tracing_subscriber::fmt::time::UtcTime;
 
 use super::scrape;
 
-/// Silences what is logged at info and is of no use: each step of a new database. `level` may name it to enable it.
-const QUIET: &str = "sea_orm_migration=warn";
 /// The target of the lines that calls have when they are over.
 pub const CALLS: &str = "sproxy::call";
 /// Bytes that may wait to be written.
@@ -88,7 +86,7 @@ pub fn check(level: &str) -> Result<(), String> {
 
 fn filter(level: &str, requests: bool) -> Result<EnvFilter, String> {
     let calls = if requests { String::new() } else { format!(",{CALLS}=off") };
-    EnvFilter::try_new(format!("{QUIET},{level}{calls}")).map_err(|e| format!("log.level `{level}`: {e}"))
+    EnvFilter::try_new(format!("{level}{calls}")).map_err(|e| format!("log.level `{level}`: {e}"))
 }
 
 /// Sets the log up for the whole process. `level` is a level (`info`), or a filter per module
