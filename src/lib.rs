@@ -10,8 +10,9 @@
 //!
 //! | floor | modules | what for |
 //! |---|---|---|
-//! | 10 | [`cli`] | people at a terminal |
-//! | 9 | [`node`] | wiring, supervision, leaving |
+//! | 11 | [`cli`] | people at a terminal |
+//! | 10 | [`node`] | wiring, supervision, leaving |
+//! | 9 | [`ui`] | people at a browser |
 //! | 8 | [`http`], [`grpc`], [`mock`] | what listens; a fake provider |
 //! | 7 | [`alerts`] | looks at the flows, and tells operators what happens |
 //! | 6 | [`proxy`], [`cluster`] | the two flows: answer a request; keep the cluster's books |
@@ -58,6 +59,7 @@
 //! | a dialect is added | `src/dialect/mod.rs`: a file beside `src/dialect/openai.rs`, and what the compiler then asks for |
 //! | a node leaves | the order in `src/node/supervisor.rs`; what callers notice of it: `Shutdown` in `src/inbound/server.rs` |
 //! | an endpoint of the control plane (admin API, own data, logins) is added | its handler, which takes an `Admin` (`src/http/input.rs`) and notes changes in the audit log; `router` in `src/http/control.rs`, which says where it is answered; and `src/http/openapi.rs` |
+//! | a page is added | its function, below `src/ui`; `router` in `src/ui/mod.rs`; its place in the menu: `src/ui/shell.rs`; who may see it: `src/ui/permit.rs`. Who is signed in: `SignedIn` in `src/http/browser.rs`, kept by `src/accounts/browser_sessions.rs` |
 //! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/alerts/metrics.rs`, `src/cluster/leader/metrics.rs` and the gauges in `src/cluster/leader/service.rs`, the same two files in `src/cluster/follower/`; put together in `src/node/metrics.rs` |
 //! | a column of a usage log is added | `src/store/usage/usage_columns.rs`, and `migrations` |
 //! | a leader's database moves to the other engine | the order of steps: `migrate` in `src/node/migration.rs`; the rows: `DatabaseCopy` in `src/store/copy/mod.rs`; who may be served meanwhile: `src/store/copy/marks.rs` |
@@ -102,6 +104,8 @@ pub mod alerts;
 pub mod grpc;
 pub mod http;
 pub mod mock;
+
+pub mod ui;
 
 pub mod node;
 

@@ -28,7 +28,9 @@ impl From<&Principal> for Actor {
     fn from(principal: &Principal) -> Self {
         match principal.credential {
             Credential::LocalAdmin => Self("local-admin".to_owned()),
-            Credential::ApiKey(_) | Credential::AccessToken(_) => Self(format!("user {}", principal.user)),
+            Credential::ApiKey(_) | Credential::AccessToken(_) | Credential::Browser(_) => {
+                Self(format!("user {}", principal.user))
+            }
         }
     }
 }

@@ -37,6 +37,9 @@ pub enum Error {
     /// The refresh token is unknown, used before, revoked or expired.
     #[error("the refresh token is not valid: log in again")]
     WrongRefreshToken,
+    /// The browser's session is unknown, ended or too old.
+    #[error("you are signed out: sign in again")]
+    SignedOut,
     /// Too many failed logins; holds for the right password too, until the wait is over.
     #[error("too many failed logins: try again in {} s", .0.as_secs_f64().ceil())]
     TooManyLogins(Duration),
@@ -113,7 +116,8 @@ impl From<Error> for Failure {
             | Error::Expired { .. }
             | Error::Revoked
             | Error::WrongLogin
-            | Error::WrongRefreshToken => Self::new(Kind::Unauthenticated, message),
+            | Error::WrongRefreshToken
+            | Error::SignedOut => Self::new(Kind::Unauthenticated, message),
             Error::Disabled(_) => Self::new(Kind::Forbidden, message),
             Error::TooManyLogins(wait) => Self::new(Kind::RateLimited, message).retry_after(wait),
             Error::Busy(wait) => Self::new(Kind::Unavailable, message).retry_after(wait),

@@ -1,10 +1,10 @@
 //! What has to be done now and then: last uses written down, what is of no use any more removed.
 
-use crate::accounts::Accounts;
 use crate::accounts::error::Error;
+use crate::accounts::{Accounts, BROWSER_IDLE_MAX};
 use crate::domain::clock::{SKEW_MAX, Timestamp};
 use crate::domain::ids::KeyId;
-use crate::store::{ApiKeyRepo, EndedSessionRepo, RefreshTokenRepo};
+use crate::store::{ApiKeyRepo, BrowserSessionRepo, EndedSessionRepo, RefreshTokenRepo};
 
 /// The most rows written or removed in one transaction, so that the database's writer is never held for long.
 const ROWS_AT_ONCE: usize = 500;
@@ -29,6 +29,9 @@ impl Accounts {
         let (ended, expired) = (EndedSessionRepo::on(&self.inner.store), self.now().minus(SKEW_MAX));
         while ended.delete_expired(expired, most).await? == most {}
         while tokens.delete_expired(self.now(), most).await? == most {}
+        let (browsers, idle_since) =
+            (BrowserSessionRepo::on(&self.inner.store), self.now().minus(BROWSER_IDLE_MAX));
+        while browsers.delete_ended(self.now(), idle_since, most).await? == most {}
         while self.inner.store.forget_removed(REMOVED_MAX, most).await? == most {}
         Ok(())
     }

@@ -8,6 +8,7 @@
 mod audit;
 mod authenticate;
 mod bootstrap;
+mod browser_sessions;
 mod directory;
 mod error;
 mod groups;
@@ -32,6 +33,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 
 pub use audit::Actor;
 pub use bootstrap::FirstStart;
+pub use browser_sessions::{BROWSER_IDLE_MAX, BROWSER_SESSION_MAX, NewBrowserSession, SignIn};
 pub use error::Error;
 pub use groups::{GroupChange, NewGroup, RemovedGroup};
 pub use keys::{CreatedKey, NewKey};

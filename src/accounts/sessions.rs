@@ -1,4 +1,4 @@
-//! Sessions: a password for two tokens, a refresh token for the next two, and their end.
+//! Sessions of programs: a password for two tokens, a refresh token for the next two, and their end.
 //!
 //! A refresh token is good for one use. Using it again means that two parties have it, one of them a thief; nobody can
 //! tell which, so the whole family that descends from that login is revoked and both have to log in again.
@@ -25,7 +25,8 @@ use crate::domain::ids::{Jti, UserId};
 use crate::domain::share::client_prefix;
 use crate::domain::user::User;
 use crate::store::{
-    EndedSession, EndedSessionRepo, Executor, RefreshToken, RefreshTokenRepo, UserRepo, retried,
+    BrowserSessionRepo, EndedSession, EndedSessionRepo, Executor, RefreshToken, RefreshTokenRepo, UserRepo,
+    retried,
 };
 
 const REFRESH_PREFIX: &str = "sp-rt-";
@@ -57,6 +58,21 @@ impl Accounts {
     /// [`Error::WrongLogin`], [`Error::Disabled`] only with the right password, [`Error::TooManyLogins`],
     /// [`Error::Busy`], [`Error::NotLeader`].
     pub async fn login(&self, name: &str, password: String, from: IpAddr) -> Result<Session, Error> {
+        let user = &self.check_password(name, password, from).await?;
+        retried(|| async move {
+            let (change, user) = (self.change().await?, user.clone());
+            detached(async move { change.begin_session(&user).await }).await
+        })
+        .await
+    }
+
+    /// The user whose name and password these are.
+    pub(super) async fn check_password(
+        &self,
+        name: &str,
+        password: String,
+        from: IpAddr,
+    ) -> Result<User, Error> {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
@@ -77,12 +93,7 @@ impl Accounts {
             return Err(Error::WrongLogin);
         };
         self.inner.login_throttle.lock().succeeded(name, from, now);
-        let user = &user;
-        retried(|| async move {
-            let (change, user) = (self.change().await?, user.clone());
-            detached(async move { change.begin_session(&user).await }).await
-        })
-        .await
+        Ok(user)
     }
 
     /// Continues a session: the refresh token is spent, and two new tokens take its place.
@@ -146,12 +157,14 @@ impl Accounts {
 }
 
 impl Change {
-    /// Begins the session of `checked`, as it was when its password was found right: what has changed meanwhile holds.
-    async fn begin_session(self, checked: &User) -> Result<Session, Error> {
+    /// The user as it is now who was `checked` when the password was found right: what has changed meanwhile holds.
+    pub(super) async fn still(&self, checked: &User) -> Result<User, Error> {
         let user = UserRepo::on(&self.tx).get_by_id(checked.id).await?;
-        let Some(user) = user.filter(|user| user.password_hash == checked.password_hash) else {
-            return Err(Error::WrongLogin);
-        };
+        user.filter(|user| user.password_hash == checked.password_hash).ok_or(Error::WrongLogin)
+    }
+
+    async fn begin_session(self, checked: &User) -> Result<Session, Error> {
+        let user = self.still(checked).await?;
         if !user.active {
             return Err(Error::Disabled(user.name));
         }
@@ -213,13 +226,20 @@ impl Change {
         tracing::warn!(user = %before.name, "more than {ENDED_MAX} sessions were ended one by one: all the others are, too");
         let after =
             User { tokens_valid_from: self.after_all_tokens(&before).await?, updated_at: self.now, ..before };
-        let ended = RefreshTokenRepo::on(&self.tx).revoke_all_for_user(user, self.now).await?;
+        let ended = self.end_sign_ins_of(user).await?;
         UserRepo::on(&self.tx).update(&after).await?;
         EndedSessionRepo::on(&self.tx).remove_all_of(user).await?;
         let subject = format!("user {}", after.name);
         let detail = json!({"sessions_ended": ended});
         self.audit(&Actor::system(), "user.revoke", subject, Value::Null, detail).await?;
         self.settle(|authenticator| authenticator.directory.put_user(&after)).await
+    }
+
+    /// Ends every session of a user, of programs and of browsers: what is left are access tokens, until they are refused by
+    /// their date. How many there were.
+    pub(super) async fn end_sign_ins_of(&self, user: UserId) -> Result<u64, Error> {
+        let browsers = BrowserSessionRepo::on(&self.tx).delete_all_of(user).await?;
+        Ok(RefreshTokenRepo::on(&self.tx).revoke_all_for_user(user, self.now).await? + browsers)
     }
 
     async fn issue(&self, user: &User, family: Jti) -> Result<Session, Error> {

@@ -134,7 +134,7 @@ impl Accounts {
         if before.active && !after.active {
             // Enabling the user again must not bring old sessions back to life.
             after.tokens_valid_from = change.after_all_tokens(&before).await?;
-            RefreshTokenRepo::on(&change.tx).revoke_all_for_user(before.id, change.now).await?;
+            change.end_sign_ins_of(before.id).await?;
         }
         UserRepo::on(&change.tx).update(&after).await?;
         let action = match (before.active, after.active) {
@@ -161,7 +161,7 @@ impl Accounts {
             change.refuse_losing_last_admin().await?;
         }
         let keys = ApiKeyRepo::on(&change.tx).delete_all_of(user.id).await?;
-        let sessions = RefreshTokenRepo::on(&change.tx).revoke_all_for_user(user.id, change.now).await?;
+        let sessions = change.end_sign_ins_of(user.id).await?;
         UserRepo::on(&change.tx).delete(user.id).await?;
         let gone = json!({"keys": keys, "sessions": sessions});
         change.audit(actor, "user.remove", subject(&user), of_user(&user), gone).await?;
@@ -181,7 +181,7 @@ impl Accounts {
     }
 
     /// Ends every session of a user: access and refresh tokens are refused from the next request on. API keys stay.
-    /// The answer is how many refresh tokens were in force.
+    /// The answer is how many there were.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -212,7 +212,7 @@ impl Accounts {
         edit(&mut after);
         after.updated_at = change.now;
         after.tokens_valid_from = change.after_all_tokens(&before).await?;
-        let sessions = RefreshTokenRepo::on(&change.tx).revoke_all_for_user(before.id, change.now).await?;
+        let sessions = change.end_sign_ins_of(before.id).await?;
         UserRepo::on(&change.tx).update(&after).await?;
         change
             .audit(actor, action, subject(&before), Value::Null, json!({"sessions_ended": sessions}))

@@ -41,6 +41,7 @@ pub(super) fn http(table: &Table<'_>) -> HttpConfig {
         tls: table.tls_files(),
         trusted_proxies: trusted_proxies(table),
         cors_origins: origins::read(table, "cors_origins"),
+        public_url: origins::public_url(table, "public_url"),
         max_body_bytes,
         max_buffered_bytes: table.size("max_buffered_bytes", max_body_bytes, BUFFERED_MAX),
         max_connections: table.size("max_connections", 1, 10_000_000),

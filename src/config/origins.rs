@@ -1,5 +1,4 @@
-//! `http.cors_origins`: the origins of pages in browsers, each written as browsers send it, so that comparing is
-//! enough.
+//! `http.cors_origins` and `http.public_url`: origins, each written as browsers send it, so that comparing is enough.
 
 use url::{Origin, Url};
 
@@ -20,6 +19,19 @@ pub(super) fn read(table: &Table<'_>, key: &str) -> CorsOrigins {
         table.wrong(key, reason);
     }
     CorsOrigins::Only(entries)
+}
+
+/// The one origin by which browsers reach the cluster; none: nobody has said.
+pub(super) fn public_url(table: &Table<'_>, key: &str) -> Option<String> {
+    let text = table.optional(key)?;
+    let is_web = text.starts_with("https://") || text.starts_with("http://");
+    let sent = as_sent(&text).filter(|_| is_web);
+    match sent {
+        Some(sent) if sent == text => return Some(sent),
+        Some(sent) => table.wrong(key, format!("has no path, and no slash at its end: write `{sent}`")),
+        None => table.wrong(key, format!("`{text}` is no address such as https://llm.example.com")),
+    }
+    None
 }
 
 /// Checks that a text is an origin as browsers send it; the error says what to write.

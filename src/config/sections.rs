@@ -78,6 +78,8 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<Network>,
     /// Origins whose pages may call the data plane from browsers.
     pub cors_origins: CorsOrigins,
+    /// How browsers reach the cluster, such as `https://llm.example.com`; `None`: as the one that asks does.
+    pub public_url: Option<String>,
     /// Bytes of one request body.
     pub max_body_bytes: usize,
     /// Bytes of all request bodies held at once.

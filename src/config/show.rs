@@ -94,6 +94,7 @@ fn http(http: &HttpConfig) -> Settings {
         ("tls_key", path(http.tls.as_ref().map(|tls| &tls.key))),
         ("trusted_proxies", list(&http.trusted_proxies)),
         ("cors_origins", origins(&http.cors_origins)),
+        ("public_url", quoted(http.public_url.as_deref().unwrap_or(""))),
         ("max_body_bytes", http.max_body_bytes.to_string()),
         ("max_buffered_bytes", http.max_buffered_bytes.to_string()),
         ("max_connections", http.max_connections.to_string()),

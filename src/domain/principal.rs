@@ -12,6 +12,8 @@ pub enum Credential {
     ApiKey(KeyId),
     /// A signed, short-lived access token.
     AccessToken(Jti),
+    /// A session of a browser, for pages only.
+    Browser(Jti),
     /// The admin token in the node's own data directory.
     LocalAdmin,
 }

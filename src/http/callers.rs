@@ -19,6 +19,7 @@ use crate::domain::network::Network;
 /// The client that a follower relays a request for: address, time in microseconds, signature.
 const CALLER: HeaderName = HeaderName::from_static("x-sproxy-caller");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Tells a follower that the leader has ended this session.
 pub(super) const SESSION_ENDED: &str = "x-sproxy-session-ended";
 /// Marks a relayed request, so that two followers that take each other for the leader do not relay it for ever.
@@ -39,8 +40,7 @@ impl Callers {
     /// The address of the client that made a request.
     #[must_use]
     pub fn address(&self, headers: &HeaderMap, extensions: &Extensions) -> IpAddr {
-        let peer = extensions.get::<ConnectInfo<SocketAddr>>();
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip().to_canonical());
+        let peer = peer(extensions);
         self.relayed(headers, peer).unwrap_or_else(|| beyond_proxies(peer, headers, &self.trusted))
     }
 
@@ -51,6 +51,21 @@ impl Callers {
         if let Ok(value) = HeaderValue::from_str(&format!("{address};{now};{signature}")) {
             headers.insert(CALLER, value);
         }
+    }
+
+    /// Whether a follower has relayed a request, and is believed.
+    #[must_use]
+    pub fn is_relayed(&self, headers: &HeaderMap, extensions: &Extensions) -> bool {
+        self.relayed(headers, peer(extensions)).is_some()
+    }
+
+    /// Whether a proxy that is trusted says that it was asked over TLS.
+    #[must_use]
+    pub fn is_tls_beyond_proxies(&self, headers: &HeaderMap, extensions: &Extensions) -> bool {
+        let peer = peer(extensions);
+        let said = headers.get(X_FORWARDED_PROTO).and_then(|value| value.to_str().ok());
+        let is_tls = said.is_some_and(|said| said.trim().eq_ignore_ascii_case("https"));
+        is_tls && self.trusted.iter().any(|network| network.contains(peer))
     }
 
     fn relayed(&self, headers: &HeaderMap, peer: IpAddr) -> Option<IpAddr> {
@@ -68,6 +83,12 @@ impl Callers {
         };
         is_believed.then(|| address.to_canonical())
     }
+}
+
+/// The other end of the connection.
+fn peer(extensions: &Extensions) -> IpAddr {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip().to_canonical())
 }
 
 fn message(address: IpAddr, time: i64) -> Vec<u8> {

@@ -85,23 +85,26 @@ pub fn router(state: ControlState) -> Router {
 
 /// A route, and where each of its methods is answered. There is no other way into [`Routes`].
 #[derive(Default)]
-struct Located {
+pub struct Located {
     here: Option<MethodRouter<ControlState>>,
     leader: Option<MethodRouter<ControlState>>,
 }
 
 /// Answered by the node that is asked, with what it knows.
-fn here(methods: MethodRouter<ControlState>) -> Located {
+#[must_use]
+pub fn here(methods: MethodRouter<ControlState>) -> Located {
     Located { here: Some(methods), ..Located::default() }
 }
 
 /// Answered by the leader, whichever node is asked: logins, what is about the whole cluster, and changes to it.
-fn leader(methods: MethodRouter<ControlState>) -> Located {
+#[must_use]
+pub fn leader(methods: MethodRouter<ControlState>) -> Located {
     Located { leader: Some(methods), ..Located::default() }
 }
 
 impl Located {
-    fn and(self, other: Self) -> Self {
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
         let both = |one: Option<MethodRouter<ControlState>>, other| match (one, other) {
             (Some(one), Some(other)) => Some(one.merge(other)),
             (one, other) => one.or(other),
@@ -111,17 +114,19 @@ impl Located {
 }
 
 /// The routes so far.
-struct Routes {
+pub struct Routes {
     state: ControlState,
     router: Router<ControlState>,
 }
 
 impl Routes {
-    fn new(state: ControlState) -> Self {
+    #[must_use]
+    pub fn new(state: ControlState) -> Self {
         Self { state, router: Router::new() }
     }
 
-    fn route(mut self, path: &str, located: Located) -> Self {
+    #[must_use]
+    pub fn route(mut self, path: &str, located: Located) -> Self {
         let here = located
             .here
             .map(|methods| methods.route_layer(from_fn_with_state(self.state.clone(), answer_here)));
@@ -135,8 +140,13 @@ impl Routes {
     }
 
     fn done(self) -> Router {
+        let unknown = self.router.fallback(unknown);
+        Self { router: unknown, ..self }.without_fallback()
+    }
+
+    /// These routes alone, to be merged with others.
+    pub fn without_fallback(self) -> Router {
         self.router
-            .fallback(unknown)
             .method_not_allowed_fallback(async || ApiError::method_not_allowed())
             .with_state(self.state)
     }

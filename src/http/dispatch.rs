@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use tower::ServiceExt;
 
 use super::body::Body;
@@ -77,7 +77,10 @@ impl Dispatch {
     /// Answers requests that are not for the data plane.
     async fn off_data_plane(&self, head: Parts, body: RequestBody, caller: SocketAddr) -> Response<Body> {
         if head.uri.path() == "/" && matches!(head.method, Method::GET | Method::HEAD) {
-            return probe(&head.method);
+            return if wants_pages(&head) { to_pages() } else { probe(&head.method) };
+        }
+        if is_page(head.uri.path()) {
+            return self.control(Request::from_parts(head, body), caller).await;
         }
         if let Some((_, advice)) = route::meant(head.uri.path()) {
             return refuse(&head, Failure::new(Kind::NotFound, advice));
@@ -95,6 +98,25 @@ impl Dispatch {
             Err(never) => match never {},
         }
     }
+}
+
+/// Whether a path is one of the pages, whose names may be those of a provider's, too.
+pub(super) fn is_page(path: &str) -> bool {
+    path.strip_prefix("/ui").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether it is a person who looks what is here; programs do not ask for HTML.
+fn wants_pages(head: &Parts) -> bool {
+    let accepted = head.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    head.method == Method::GET
+        && accepted.flat_map(|value| value.split(',')).any(|range| range.trim().starts_with("text/html"))
+}
+
+fn to_pages() -> Response<Body> {
+    let mut response = Response::new(Body::Data(proxy::Body::from(String::new())));
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/ui/"));
+    response
 }
 
 /// Claude Code asks for the root before anything else, to see whether somebody is there.

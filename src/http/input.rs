@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
@@ -63,7 +64,7 @@ impl FromRequestParts<ControlState> for ClientAddr {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
-        Ok(Self(state.callers.address(&parts.headers, &parts.extensions)))
+        Ok(Self(state.sites.callers.address(&parts.headers, &parts.extensions)))
     }
 }
 
@@ -93,14 +94,7 @@ impl<T: DeserializeOwned> FromRequest<ControlState> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &ControlState) -> Result<Self, ApiError> {
-        let body = Limited::new(request.into_body(), BODY_MAX).collect().await.map_err(|reason| {
-            if reason.is::<LengthLimitError>() {
-                Failure::new(Kind::TooLarge, format!("the body is larger than {BODY_MAX} bytes"))
-            } else {
-                Failure::new(Kind::Invalid, "the body could not be read")
-            }
-        })?;
-        let body = body.to_bytes();
+        let body = whole(request).await?;
         // The parser would also take an array for an object, field by field.
         if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
             return Err(ApiError::invalid("the body has to be a JSON object"));
@@ -110,6 +104,21 @@ impl<T: DeserializeOwned> FromRequest<ControlState> for JsonBody<T> {
             .map(Self)
             .map_err(|reason| ApiError::invalid(format!("the body is not what is expected: {reason}")))
     }
+}
+
+/// All of a body, which may be [`BODY_MAX`] bytes.
+///
+/// # Errors
+/// 413 for a larger one, 400 for one that broke off.
+pub async fn whole(request: Request) -> Result<Bytes, ApiError> {
+    let body = Limited::new(request.into_body(), BODY_MAX).collect().await.map_err(|reason| {
+        if reason.is::<LengthLimitError>() {
+            Failure::new(Kind::TooLarge, format!("the body is larger than {BODY_MAX} bytes"))
+        } else {
+            Failure::new(Kind::Invalid, "the body could not be read")
+        }
+    })?;
+    Ok(body.to_bytes())
 }
 
 /// The credential of `authorization: Bearer`.

@@ -109,7 +109,7 @@ pub(super) async fn hear(
     headers: HeaderMap,
     body: Bytes,
 ) -> ApiResult<Response> {
-    let secret = state.callers.secret.as_deref();
+    let secret = state.sites.callers.secret.as_deref();
     let is_believed = match secret {
         Some(secret) => {
             let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());

@@ -160,6 +160,7 @@ pub async fn show(Caller(me): Caller) -> Json<MeView> {
     let (id, credential) = match me.credential {
         Credential::ApiKey(_) => (Some(me.user_id.0), "api_key"),
         Credential::AccessToken(_) => (Some(me.user_id.0), "access_token"),
+        Credential::Browser(_) => (Some(me.user_id.0), "browser"),
         Credential::LocalAdmin => (None, "local_admin"),
     };
     Json(MeView {
@@ -248,7 +249,7 @@ pub async fn revoke_key(
 /// The local admin token belongs to nobody, so it has neither usage nor keys.
 fn a_user(me: &Principal) -> Result<&Principal, Failure> {
     match me.credential {
-        Credential::ApiKey(_) | Credential::AccessToken(_) => Ok(me),
+        Credential::ApiKey(_) | Credential::AccessToken(_) | Credential::Browser(_) => Ok(me),
         Credential::LocalAdmin => Err(Failure::new(
             Kind::Forbidden,
             "the local admin token is no user: use a user's key or access token",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +16,7 @@ use crate::domain::failure::{Failure, Kind};
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// An error answer (RFC 9457).
+/// An error answer (RFC 9457). It is also an extension of the response, for whoever tells it in another form.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// Names the kind of problem and never changes: `urn:sproxy:problem:` and a word.
@@ -53,6 +54,12 @@ impl ApiError {
     /// A resource that does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
         Failure::new(Kind::NotFound, message).into()
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.failure.kind
     }
 
     /// A resource without that method: 405, which no kind of failure has.
@@ -156,6 +163,7 @@ impl IntoResponse for ApiError {
         let problem = Problem { kind, title, status: status.as_u16(), detail, retry_after };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut answer = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        answer.extensions_mut().insert(Arc::new(problem));
         let headers = answer.headers_mut();
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());

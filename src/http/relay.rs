@@ -14,10 +14,11 @@ use http::{HeaderValue, Request};
 use http_body::{Body as HttpBody, Frame};
 use parking_lot::Mutex;
 
-use super::callers::{Callers, RELAYED, SESSION_ENDED};
+use super::callers::{RELAYED, SESSION_ENDED};
 use super::control;
 use super::input::bearer;
 use super::problem::ApiError;
+use super::site::Sites;
 use crate::accounts::Accounts;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::Jti;
@@ -38,20 +39,20 @@ type Known = Option<(String, Arc<Client>)>;
 /// A relay to the present address of the leader. The admin token of this node's own data directory opens nothing
 /// there.
 #[must_use]
-pub fn to_leader(address: LeaderAddress, accounts: Accounts, callers: Arc<Callers>) -> control::Relay {
+pub fn to_leader(address: LeaderAddress, accounts: Accounts, sites: Arc<Sites>) -> control::Relay {
     let known: Arc<Mutex<Known>> = Arc::default();
     Arc::new(move |request| {
         let (address, known) = (Arc::clone(&address), Arc::clone(&known));
-        let (accounts, callers) = (accounts.clone(), Arc::clone(&callers));
+        let (accounts, sites) = (accounts.clone(), Arc::clone(&sites));
         let is_local_admin = bearer(request.headers()).is_some_and(|credential| {
-            let caller = accounts.authenticate_operator(credential, callers.clock.now());
+            let caller = accounts.authenticate_operator(credential, sites.callers.clock.now());
             caller.is_ok_and(|caller| matches!(caller.credential, Credential::LocalAdmin))
         });
         Box::pin(async move {
             if is_local_admin {
                 return ApiError::from(go_to_leader(address().as_deref())).into_response();
             }
-            match relay(request, &address, &known, &callers).await {
+            match relay(request, &address, &known, &sites).await {
                 Ok(response) => note_end(response, &accounts).await,
                 Err(failure) => ApiError::from(failure).into_response(),
             }
@@ -85,7 +86,7 @@ async fn relay(
     request: Request<Body>,
     address: &LeaderAddress,
     known: &Mutex<Known>,
-    callers: &Callers,
+    sites: &Sites,
 ) -> Result<Response, Failure> {
     if request.headers().contains_key(RELAYED) {
         return Err(Failure::new(
@@ -99,13 +100,15 @@ async fn relay(
         Failure::new(Kind::TooLarge, format!("a request to the leader has at most {BODY_MAX} bytes"))
     })?;
     // Logins are limited by where they come from.
-    let caller = callers.address(&head.headers, &head.extensions);
+    let caller = sites.callers.address(&head.headers, &head.extensions);
+    let site = sites.of(&head.uri, &head.headers, &head.extensions);
     let mut headers = head.headers;
     proxy::drop_hop_by_hop(&mut headers);
     for name in [HOST, CONTENT_LENGTH, EXPECT, PROXY_AUTHORIZATION] {
         headers.remove(name);
     }
-    callers.speak_for(caller, &mut headers);
+    sites.callers.speak_for(caller, &mut headers);
+    site.tell_leader(&mut headers);
     headers.insert(RELAYED, HeaderValue::from_static("1"));
     let mut outgoing = Request::new(body);
     *outgoing.method_mut() = head.method;

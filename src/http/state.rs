@@ -15,8 +15,8 @@ use crate::domain::ids::NodeId;
 use crate::domain::leadership::Leadership;
 use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::Dismissed;
-use crate::http::callers::Callers;
 use crate::http::reload::Reload;
+use crate::http::site::Sites;
 use crate::proxy::Live;
 use crate::quota::Quota;
 use crate::store::Store;
@@ -37,8 +37,8 @@ pub struct ControlState {
     pub promotion: Arc<dyn Promotion>,
     /// On a follower, relays a request to the leader. `None` on the leader.
     pub relay: Option<Relay>,
-    /// Determines the client's address of a request.
-    pub callers: Arc<Callers>,
+    /// Determines the client's address of a request, and where the client sees this cluster.
+    pub sites: Arc<Sites>,
     pub clock: Arc<dyn Clock>,
     pub node: NodeId,
     pub reload: Arc<dyn Reload>,

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::body::Body;
 use super::cors::{self, Cors};
+use super::dispatch::is_page;
 use super::listen::turned_away;
 use super::refusal::refuse;
 use crate::domain::failure::Failure;
@@ -20,6 +21,8 @@ use crate::inbound::{Handler, RequestBody};
 pub struct Waiting {
     /// What the node waits for.
     pub reason: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Tells people at a browser, instead of a problem for programs.
+    pub page: fn(&str, Failure) -> axum::response::Response,
     /// The origins whose pages may call.
     pub cors: Option<Arc<Cors>>,
 }
@@ -48,6 +51,7 @@ impl Waiting {
                 let text = json!({ "status": "not ready", "reasons": [reason] });
                 (StatusCode::SERVICE_UNAVAILABLE, Json(text)).into_response()
             }
+            path if is_page(path) => (self.page)(path, Failure::not_yet(reason)),
             _ => return refuse(head, Failure::not_yet(reason)),
         };
         answer.map(Body::Control)

@@ -39,12 +39,13 @@ use crate::domain::ids::NodeId;
 use crate::domain::provider::{Provider, one_of};
 use crate::grpc;
 use crate::http::callers::Callers;
-use crate::http::control::{self, ControlState};
+use crate::http::control::ControlState;
 use crate::http::cors::Cors;
 use crate::http::dispatch::Dispatch;
 use crate::http::health::{self, Health, Readiness};
 use crate::http::listen;
 use crate::http::relay;
+use crate::http::site::Sites;
 use crate::http::stall::StallDetector;
 use crate::inbound::tls::Tls;
 use crate::inbound::{self, Shutdown};
@@ -53,6 +54,7 @@ use crate::proxy::{BodyMemory, Drainer, Gateway, Live, NoAccountsYet, Parts, Sta
 use crate::quota::Quota;
 use crate::store::{DatabaseLock, FileLock};
 use crate::telemetry::log::Filter;
+use crate::ui;
 use crate::upstream::Configs;
 
 /// A node that is ready to run: its sockets are bound, its tasks are started.
@@ -382,20 +384,22 @@ fn build_dispatch(
     let metrics = metrics::registry(base, &gateway, &role, &readiness, backups);
     let health = Arc::new(Health { metrics, readiness });
     let leads_at = leaders::url_if_promoted(&config);
-    let callers = Arc::new(Callers {
+    let callers = Callers {
         trusted: config.http.trusted_proxies,
         secret: config.cluster.secret.as_ref().map(|secret| secret.expose().to_owned()),
         clock: Arc::clone(&base.clock),
-    });
+    };
+    let (is_tls, public_url) = (config.http.tls.is_some(), config.http.public_url);
+    let sites = Arc::new(Sites { callers, is_tls, public_url });
     let relay = match &*role {
         Role::Leader(_) => None,
         Role::Follower(follower) => {
             let follower = follower.clone();
             let address = Arc::new(move || follower.leader_addr());
-            Some(relay::to_leader(address, base.accounts.clone(), Arc::clone(&callers)))
+            Some(relay::to_leader(address, base.accounts.clone(), Arc::clone(&sites)))
         }
     };
-    let control = control::router(ControlState {
+    let control = ui::router(ControlState {
         accounts: base.accounts.clone(),
         quota: base.quota.clone(),
         store: base.store.clone(),
@@ -411,7 +415,7 @@ fn build_dispatch(
             role,
         }),
         relay,
-        callers,
+        sites,
         clock: Arc::clone(&base.clock),
         node: base.id.clone(),
         reload,

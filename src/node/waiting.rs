@@ -17,6 +17,7 @@ use crate::http::listen;
 use crate::http::waiting::Waiting;
 use crate::inbound::tls::Tls;
 use crate::inbound::{Limits, Shutdown};
+use crate::ui;
 
 /// The wait is logged after so long.
 const SAID_AFTER: Duration = Duration::from_secs(1);
@@ -75,7 +76,8 @@ impl EarlyListener {
             (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let _closed_if_dropped = (stop.clone().drop_guard(), give_up.clone().drop_guard());
         let said = reason.clone();
-        let waiting = Arc::new(Waiting { reason: Arc::new(move || said.now()), cors: self.cors.clone() });
+        let (reason_now, page) = (Arc::new(move || said.now()), ui::while_waiting);
+        let waiting = Arc::new(Waiting { reason: reason_now, page, cors: self.cors.clone() });
         let answering = listen::server(Arc::clone(&self.listener), self.tls.clone(), waiting, self.limits);
         let served = async {
             let say = async {

@@ -9,7 +9,7 @@ use source::File;
 use sproxy::domain::provider::Provider;
 
 /// Each module and its floor; a module imports strictly lower floors.
-const FLOORS: [(&str, u8); 24] = [
+const FLOORS: [(&str, u8); 25] = [
     ("domain", 0),
     ("json", 0),
     ("crypto", 1),
@@ -33,15 +33,16 @@ const FLOORS: [(&str, u8); 24] = [
     ("grpc", 8),
     ("http", 8),
     ("mock", 8),
-    ("node", 9),
-    ("cli", 10),
+    ("ui", 9),
+    ("node", 10),
+    ("cli", 11),
 ];
 
 /// Third-party paths, and the only places that may use them.
-const PLACES: [(&str, &[&str]); 33] = [
+const PLACES: [(&str, &[&str]); 34] = [
     ("argon2", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
-    ("axum", &["http", "mock"]),
+    ("axum", &["http", "mock", "ui"]),
     ("backoff", &["cluster::retry"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
@@ -53,6 +54,7 @@ const PLACES: [(&str, &[&str]); 33] = [
     ("indicatif", &["cli"]),
     ("jsonwebtoken", &["crypto"]),
     ("libmimalloc_sys", &["node::allocator"]),
+    ("maud", &["ui"]),
     ("migrations", &["store"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),
@@ -71,7 +73,7 @@ const PLACES: [(&str, &[&str]); 33] = [
     ("tonic::transport::Server", &["grpc"]),
     ("tonic_health", &["grpc"]),
     ("tonic_reflection", &["grpc"]),
-    ("url", &["config::origins"]),
+    ("url", &["config::origins", "ui"]),
     ("wide", &["json"]),
 ];
 

@@ -26,3 +26,4 @@ mod simulation;
 mod store;
 mod telemetry;
 mod transport;
+mod ui;

@@ -21,8 +21,8 @@ use crate::harness::databases::TestDatabase;
 use crate::harness::records::{at, node};
 use crate::harness::{Mock, Node, Setup, until};
 
-const PASSWORD: &str = "correct horse battery";
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub const PASSWORD: &str = "correct horse battery";
+pub const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Lifetime of access tokens.
 const TTL: Duration = Duration::from_hours(1);
 
@@ -37,7 +37,7 @@ fn settings(is_leader: bool) -> Settings {
 }
 
 /// The accounts of a leader, with its data directory and its clock.
-struct Leader {
+pub struct Leader {
     accounts: Accounts,
     clock: Arc<ManualClock>,
     directory: Arc<TempDir>,
@@ -53,7 +53,7 @@ impl Deref for Leader {
 
 impl Leader {
     /// A new leader, with the user `admin` if there was none.
-    async fn start(store: &Store, name: &str) -> Self {
+    pub async fn start(store: &Store, name: &str) -> Self {
         let directory = Arc::new(tempfile::tempdir().expect("a directory"));
         let started = Self::start_in(store, name, directory, settings(true)).await.expect("started");
         started.first_start(Some(PASSWORD.to_owned())).await.expect("a first start");
@@ -119,7 +119,7 @@ async fn pair_with(lines: &str) -> (Mock, Node, Node) {
 }
 
 /// Two leaders on one database.
-async fn two_leaders(db: &TestDatabase) -> (Leader, Leader) {
+pub async fn two_leaders(db: &TestDatabase) -> (Leader, Leader) {
     let one = Leader::start(&db.store, "sp-1").await;
     let two = Leader::start(&db.second_store().await, "sp-9").await;
     one.reload().await.expect("read");

@@ -290,6 +290,8 @@ on_both! {
         let database = sea_orm::Database::connect(db.url()).await.expect("a connection");
         let back = [
             "DELETE FROM seaql_migrations WHERE version >= 'm20261129_000012'".to_owned(),
+            "DROP INDEX index_usage_logs_errors".to_owned(),
+            "DROP TABLE browser_sessions".to_owned(),
             "DROP TABLE alert_outbox".to_owned(),
             "ALTER TABLE usage_batches DROP COLUMN resumes_after".to_owned(),
             "ALTER TABLE usage_batches DROP COLUMN session".to_owned(),

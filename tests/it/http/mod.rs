@@ -28,12 +28,14 @@ use sproxy::domain::peer::Peer;
 use sproxy::domain::price::{Entry, Price, PriceList, Source as PriceSource};
 use sproxy::domain::summary::Dismissed;
 use sproxy::http::callers::Callers;
-use sproxy::http::control::{Cluster, ControlState, Promotion, router};
+use sproxy::http::control::{Cluster, ControlState, Promotion};
 use sproxy::http::reload::{Reload, Reloaded};
+use sproxy::http::site::Sites;
 use sproxy::proxy::Live;
 use sproxy::quota::{Quota, SubjectId};
 use sproxy::store::usage::NodeFilter;
 use sproxy::store::{Location, Store, Synchronous, UsageRepo};
+use sproxy::ui::router;
 use sproxy::upstream::Configs;
 
 pub const ADMIN_PASSWORD: &str = "correct horse battery";
@@ -198,7 +200,11 @@ impl Plane {
             cluster: Arc::new(Alone(clock.now())),
             promotion: Arc::new(Alone(clock.now())),
             relay: None,
-            callers: Arc::new(Callers { trusted: Vec::new(), secret: None, clock: clock.clone() }),
+            sites: Arc::new(Sites {
+                callers: Callers { trusted: Vec::new(), secret: None, clock: clock.clone() },
+                is_tls: false,
+                public_url: None,
+            }),
             clock: clock.clone(),
             node: "sp-1".parse().expect("an id"),
             reload: Arc::new(NoConfiguration),

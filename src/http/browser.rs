@@ -1,0 +1,134 @@
+//! Browsers: who is signed in, by which cookie, and which pages may change anything.
+//!
+//! The cookie is looked for by the extractors of this file and by nothing else, so that what takes none of them takes no
+//! cookie: not the data plane, and not the API for programs.
+
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, Request, State};
+use axum::http::header::{COOKIE, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::accounts::{BROWSER_SESSION_MAX, NewBrowserSession};
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::principal::Principal;
+use crate::http::problem::ApiError;
+use crate::http::site::{SEC_FETCH_SITE, Site};
+use crate::http::state::ControlState;
+
+/// Browsers take a cookie of this name only over TLS, for this very host and all of its paths.
+const SECURE_COOKIE: &str = "__Host-sproxy";
+/// Over plain HTTP on the loopback, where browsers do not take the other everywhere.
+const PLAIN_COOKIE: &str = "sproxy";
+
+/// Who is signed in at the browser that asks.
+pub struct SignedIn(pub Principal);
+
+/// The token in the cookie of the browser that asks, whatever it is worth.
+pub struct SessionToken(pub Option<String>);
+
+/// Where the browser that asks sees this cluster.
+pub struct AskedAt(pub Site);
+
+impl FromRequestParts<ControlState> for AskedAt {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
+        Ok(Self(state.sites.of(&parts.uri, &parts.headers, &parts.extensions)))
+    }
+}
+
+impl FromRequestParts<ControlState> for SessionToken {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
+        let site = state.sites.of(&parts.uri, &parts.headers, &parts.extensions);
+        Ok(Self(token(&parts.headers, &site).map(str::to_owned)))
+    }
+}
+
+impl FromRequestParts<ControlState> for SignedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
+        let SessionToken(token) = SessionToken::from_request_parts(parts, state).await?;
+        let token = token.ok_or_else(|| Failure::new(Kind::Unauthenticated, "sign in first"))?;
+        Ok(Self(state.accounts.browser_session(&token).await?))
+    }
+}
+
+impl OptionalFromRequestParts<ControlState> for SignedIn {
+    type Rejection = ApiError;
+
+    /// None: nobody is signed in, or nobody any more.
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Option<Self>, ApiError> {
+        match <Self as FromRequestParts<ControlState>>::from_request_parts(parts, state).await {
+            Ok(signed_in) => Ok(Some(signed_in)),
+            Err(refused) if matches!(refused.kind(), Kind::Unauthenticated | Kind::Forbidden) => Ok(None),
+            Err(refused) => Err(refused),
+        }
+    }
+}
+
+/// The cookie that keeps a session. `None`: no browser would keep it, for the page came over plain HTTP from elsewhere.
+#[must_use]
+pub fn session_cookie(session: &NewBrowserSession, site: &Site) -> Option<HeaderValue> {
+    cookie(&session.token, BROWSER_SESSION_MAX.as_secs(), site)
+}
+
+/// The same, to be forgotten.
+#[must_use]
+pub fn no_session_cookie(site: &Site) -> Option<HeaderValue> {
+    cookie("", 0, site)
+}
+
+/// Whether a browser keeps a session's cookie of this site.
+#[must_use]
+pub fn keeps_sessions(site: &Site) -> bool {
+    site.is_tls() || site.is_loopback()
+}
+
+fn cookie(value: &str, seconds: u64, site: &Site) -> Option<HeaderValue> {
+    let (name, secure) = match (site.is_tls(), site.is_loopback()) {
+        (true, _) => (SECURE_COOKIE, "; Secure"),
+        (false, true) => (PLAIN_COOKIE, ""),
+        (false, false) => return None,
+    };
+    let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+    HeaderValue::from_str(&text).ok()
+}
+
+/// The session's token in a request. The plain cookie counts on the loopback alone: elsewhere anybody on the way, or on a
+/// neighbouring host, can set one.
+fn token<'h>(headers: &'h HeaderMap, site: &Site) -> Option<&'h str> {
+    let named = |name: &str| {
+        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let mut pairs =
+            cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.find(|(key, value)| *key == name && !value.is_empty()).map(|(_, value)| value)
+    };
+    let takes_plain = !site.is_tls() && site.is_loopback();
+    named(SECURE_COOKIE).or_else(|| named(PLAIN_COOKIE).filter(|_| takes_plain))
+}
+
+/// Refuses what changes something and does not come from a page of ours: a browser says so itself, and a page elsewhere
+/// cannot make it say otherwise.
+pub async fn own_pages_only(State(state): State<ControlState>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() || is_from_own_page(&state, &request) {
+        return next.run(request).await;
+    }
+    let text = "this has to come from a page of this gateway: open the page here, and send its form again";
+    ApiError::from(Failure::new(Kind::Forbidden, text)).into_response()
+}
+
+fn is_from_own_page(state: &ControlState, request: &Request) -> bool {
+    let headers = request.headers();
+    if let Some(site) = headers.get(SEC_FETCH_SITE) {
+        return site == "same-origin";
+    }
+    // A browser that is too old for it, or one that came over plain HTTP.
+    let Some(origin) = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) else { return false };
+    let site = state.sites.of(request.uri(), headers, request.extensions());
+    state.sites.is_own(origin, &site)
+}
