@@ -18,6 +18,9 @@ pub struct Totals {
     pub error_count: u64,
     /// Cost in nano-USD.
     pub cost_nanousd: i64,
+    /// Part of the input: read from providers' caches.
+    #[serde(default)]
+    pub cache_read_tokens: u64,
     /// Usage logs that were priced by the default of the price list, for want of a price of their own.
     #[serde(default)]
     pub default_priced_requests: u64,
@@ -32,6 +35,7 @@ impl Totals {
         self.request_count += other.request_count;
         self.error_count += other.error_count;
         self.cost_nanousd += other.cost_nanousd;
+        self.cache_read_tokens += other.cache_read_tokens;
         self.default_priced_requests += other.default_priced_requests;
     }
 }
@@ -93,6 +97,29 @@ pub struct StatRow {
     pub name: String,
     #[serde(flatten)]
     pub totals: Totals,
+}
+
+/// Totals of one UTC day and one of the keys that were asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayPart {
+    /// Its start.
+    pub day: Timestamp,
+    /// Which of the keys; `None`: all others.
+    pub part: Option<usize>,
+    pub totals: Totals,
+}
+
+/// A session of a client, as it names it itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSession {
+    pub id: String,
+    /// Its first call that is in the books.
+    pub first: Timestamp,
+    pub last: Timestamp,
+    pub request_count: u64,
+    pub total_tokens: u64,
+    /// Cost in nano-USD.
+    pub cost_nanousd: i64,
 }
 
 /// Totals of one user (`user_stats`).

@@ -173,6 +173,8 @@ pub struct UsageFilter {
     /// Only calls that asked for exactly this model.
     pub model: Option<String>,
     pub node: Option<String>,
+    /// Only calls that ended in an error.
+    pub errors: bool,
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,
 }

@@ -54,6 +54,7 @@ impl StatsService {
             },
             model: some(&asked.model),
             node: some(&asked.node),
+            errors: false,
             from: asked.from.map(moment::from_wire),
             to: asked.to.map(moment::from_wire),
         })

@@ -21,67 +21,67 @@ use crate::store::{AlertRepo, AlertRow};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AlertReceiverView {
     /// Its name.
-    name: String,
+    pub name: String,
     /// The host of its URL.
-    host: String,
+    pub host: String,
     /// `json`, `slack` or `teams`.
-    format: &'static str,
+    pub format: &'static str,
     /// What it is told.
-    events: Vec<String>,
+    pub events: Vec<String>,
     /// Whether what it is sent is signed.
-    signed: bool,
+    pub signed: bool,
     /// Events that it is still to be told.
-    waiting: u64,
+    pub waiting: u64,
     /// When it was last told one.
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    last_delivery_at: Option<Timestamp>,
+    pub last_delivery_at: Option<Timestamp>,
     /// When an event for it was last given up.
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    last_given_up_at: Option<Timestamp>,
+    pub last_given_up_at: Option<Timestamp>,
     /// Tries of this node that failed since the last that did not, and since the node started.
-    failures: u32,
+    pub failures: u32,
     /// Why the last of these failed.
     #[schema(required)]
-    last_error: Option<String>,
+    pub last_error: Option<String>,
     /// When it did.
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    last_error_at: Option<Timestamp>,
+    pub last_error_at: Option<Timestamp>,
     /// Nothing is sent to it until then; `null`: what waits is sent.
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    next_try_at: Option<Timestamp>,
+    pub next_try_at: Option<Timestamp>,
 }
 
 /// An event, and what became of it at one receiver.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AlertEventView {
     /// The event: the `id` in what is sent, and its `x-sproxy-delivery`.
-    id: Uuid,
+    pub id: Uuid,
     /// Who was, or is to be, told.
-    receiver: String,
+    pub receiver: String,
     /// Such as `quota.spent`.
-    event: String,
+    pub event: String,
     /// Whom or what it is about.
-    subject: String,
+    pub subject: String,
     /// Its line for people.
-    title: String,
+    pub title: String,
     /// The node that raised it.
-    node: String,
+    pub node: String,
     /// When.
     #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
+    pub created_at: Timestamp,
     /// `waiting`, `delivered` or `given_up`.
-    state: String,
+    pub state: String,
     /// How often it was tried.
-    attempts: u32,
+    pub attempts: u32,
     /// When that ended.
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    done_at: Option<Timestamp>,
+    pub done_at: Option<Timestamp>,
     /// The status of the last answer.
     #[schema(required)]
-    status: Option<u16>,
+    pub status: Option<u16>,
     /// Why the last try failed.
     #[schema(required)]
-    error: Option<String>,
+    pub error: Option<String>,
 }
 
 /// Which events, and which page of them.

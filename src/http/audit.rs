@@ -18,22 +18,22 @@ use crate::store::{AuditEntry, AuditRepo};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditView {
     /// The entry itself.
-    id: Uuid,
+    pub id: Uuid,
     /// When.
     #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
+    pub at: Timestamp,
     /// Who: `user NAME`, `local-admin` or `system`.
-    actor: String,
+    pub actor: String,
     /// What, such as `user.create`.
-    action: String,
+    pub action: String,
     /// To whom or what, by its name at the time.
-    subject: String,
+    pub subject: String,
     /// What was there before, of what changed; null: nothing.
     #[schema(required)]
-    before: Value,
+    pub before: Value,
     /// What is there since, of what changed; null: nothing.
     #[schema(required)]
-    after: Value,
+    pub after: Value,
 }
 
 impl From<AuditEntry> for AuditView {

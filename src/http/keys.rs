@@ -40,6 +40,7 @@ pub struct KeyView {
 
 impl KeyView {
     /// A key as the API shows it.
+    #[must_use]
     pub fn of(key: &ApiKey, accounts: &Accounts) -> Self {
         let user = accounts.user_name(key.user_id).map(|name| name.to_string()).unwrap_or_default();
         Self {
@@ -58,7 +59,7 @@ impl KeyView {
 #[derive(Serialize, ToSchema)]
 pub struct CreatedKeyView {
     /// The key itself: shown this once and kept nowhere.
-    key: String,
+    pub key: String,
     /// What is kept of it.
     #[serde(flatten)]
     kept: KeyView,
@@ -66,6 +67,7 @@ pub struct CreatedKeyView {
 
 impl CreatedKeyView {
     /// A new key as the API shows it, once.
+    #[must_use]
     pub fn of(created: &CreatedKey, accounts: &Accounts) -> Self {
         Self { key: created.text.clone(), kept: KeyView::of(&created.key, accounts) }
     }

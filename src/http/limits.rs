@@ -136,7 +136,7 @@ pub(super) fn nanousd(usd: f64) -> ApiResult<i64> {
 ///
 /// # Errors
 /// 400 with the field.
-pub(super) fn checked(change: LimitsChange) -> ApiResult<LimitsChange> {
+pub fn checked(change: LimitsChange) -> ApiResult<LimitsChange> {
     let counts = [
         ("daily_tokens", change.daily_tokens),
         ("monthly_tokens", change.monthly_tokens),

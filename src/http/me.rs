@@ -21,7 +21,7 @@ use crate::http::limits::{LimitsView, usd};
 use crate::http::paging::{List, PageParams, limit, place};
 use crate::http::problem::{ApiResult, ReadErrors, WriteErrors};
 use crate::http::state::ControlState;
-use crate::http::stats::TotalsView;
+use crate::http::sums::TotalsView;
 use crate::http::usage::UsageView;
 use crate::quota::{Status, SubjectId};
 use crate::store::{ApiKeyRepo, UsageRepo};
@@ -65,46 +65,51 @@ pub struct MyUsageView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MyQuotaView {
     /// Your own.
-    user: QuotaView,
+    pub user: QuotaView,
     /// Your group's, which the members share; null: no group.
     #[schema(required)]
-    group: Option<QuotaView>,
+    pub group: Option<QuotaView>,
 }
 
 /// Limits, what is used of them, and when they reset. A call is let through while what is used is below the limit.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct QuotaView {
     /// The user or the group.
-    name: String,
+    pub name: String,
     /// The limits; null is unlimited, 0 is nothing.
-    limits: LimitsView,
+    pub limits: LimitsView,
     /// What is used.
-    used: UsedView,
+    pub used: UsedView,
     /// When the day turns (UTC).
     #[schema(value_type = String, format = DateTime)]
-    day_resets_at: Timestamp,
+    pub day_resets_at: Timestamp,
     /// When the month turns (UTC).
     #[schema(value_type = String, format = DateTime)]
-    month_resets_at: Timestamp,
+    pub month_resets_at: Timestamp,
+    /// What is used of the USD of the month in nano-USD, and how many there are.
+    #[serde(skip)]
+    pub monthly_nanousd: (i64, Option<i64>),
 }
 
 /// What is used.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UsedView {
     /// Tokens of this UTC day, on all nodes.
-    daily_tokens: u64,
+    pub daily_tokens: u64,
     /// Tokens of this UTC month, on all nodes.
-    monthly_tokens: u64,
+    pub monthly_tokens: u64,
     /// USD of this UTC month, on all nodes.
     monthly_usd: f64,
     /// Requests of the last 60 seconds on this node; 0 without such a limit.
-    rpm: u32,
+    pub rpm: u32,
     /// Requests in flight on this node.
-    concurrent: u32,
+    pub concurrent: u32,
 }
 
 impl QuotaView {
-    fn new(name: &str, status: &Status) -> Self {
+    /// Of a user or a group.
+    #[must_use]
+    pub fn new(name: &str, status: &Status) -> Self {
         Self {
             name: name.to_owned(),
             limits: LimitsView::from(&status.limits),
@@ -117,6 +122,7 @@ impl QuotaView {
             },
             day_resets_at: status.day_resets_at,
             month_resets_at: status.month_resets_at,
+            monthly_nanousd: (status.used.monthly_nanousd, status.limits.monthly_nanousd),
         }
     }
 }
@@ -197,12 +203,20 @@ pub async fn usage(
 /// What may I still use?
 #[utoipa::path(get, path = "/me/quota", tag = "me", responses((status = 200, description = "Limits, and what is used of them", body = MyQuotaView), ReadErrors))]
 pub async fn quota(State(state): State<ControlState>, Caller(me): Caller) -> ApiResult<Json<MyQuotaView>> {
-    let (me, now) = (a_user(&me)?, Moment { at: state.clock.now(), steady: Instant::now() });
+    Ok(Json(quota_of(&state, &me)?))
+}
+
+/// What is used of somebody's limits.
+///
+/// # Errors
+/// 403 for the local admin, who has none.
+pub fn quota_of(state: &ControlState, me: &Principal) -> ApiResult<MyQuotaView> {
+    let (me, now) = (a_user(me)?, Moment { at: state.clock.now(), steady: Instant::now() });
     let user = state.quota.status(SubjectId::User(me.user_id), &me.allowance, now);
     let group = me.group.as_ref().zip(me.group_allowance.as_ref()).map(|((id, name), allowance)| {
         QuotaView::new(name, &state.quota.status(SubjectId::Group(*id), allowance, now))
     });
-    Ok(Json(MyQuotaView { user: QuotaView::new(&me.user, &user), group }))
+    Ok(MyQuotaView { user: QuotaView::new(&me.user, &user), group })
 }
 
 /// List my keys, newest first.
@@ -213,10 +227,22 @@ pub async fn list_keys(
     Caller(me): Caller,
     QueryParams(params): QueryParams<PageParams>,
 ) -> ApiResult<Json<List<KeyView>>> {
-    let me = a_user(&me)?;
-    let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
+    Ok(Json(keys_of(&state, &me, params.limit, params.cursor.as_deref()).await?))
+}
+
+/// A page of one's own keys.
+///
+/// # Errors
+/// 400 for a page that cannot be; what the database says.
+pub async fn keys_of(
+    state: &ControlState,
+    me: &Principal,
+    rows: Option<u32>,
+    cursor: Option<&str>,
+) -> ApiResult<List<KeyView>> {
+    let (me, limit, place) = (a_user(me)?, limit(rows)?, place(cursor)?);
     let page = ApiKeyRepo::on(&state.store).list(Some(me.user_id), limit, place).await?;
-    Ok(Json(List::of(page, |key| KeyView::of(&key, &state.accounts))))
+    Ok(List::of(page, |key| KeyView::of(&key, &state.accounts)))
 }
 
 /// Create a key for myself. The key itself is in this answer and nowhere else.
@@ -227,10 +253,18 @@ pub async fn create_key(
     Caller(me): Caller,
     JsonBody(input): JsonBody<MyNewKeyInput>,
 ) -> ApiResult<(StatusCode, Json<CreatedKeyView>)> {
-    let me = a_user(&me)?;
     let new = NewKey { name: input.name.unwrap_or_default(), expires_at: input.expires_at };
+    Ok((StatusCode::CREATED, Json(create_key_of(&state, &me, new).await?)))
+}
+
+/// Creates a key of one's own.
+///
+/// # Errors
+/// 400 for a label or an expiry that cannot be, 409 for one key too many.
+pub async fn create_key_of(state: &ControlState, me: &Principal, new: NewKey) -> ApiResult<CreatedKeyView> {
+    let me = a_user(me)?;
     let created = state.accounts.create_key(&Actor::from(me), &me.user_id.to_string(), new).await?;
-    Ok((StatusCode::CREATED, Json(CreatedKeyView::of(&created, &state.accounts))))
+    Ok(CreatedKeyView::of(&created, &state.accounts))
 }
 
 /// Revoke a key of mine: it is refused from the next request on.
@@ -241,9 +275,17 @@ pub async fn revoke_key(
     Caller(me): Caller,
     PathParam(id): PathParam<String>,
 ) -> ApiResult<StatusCode> {
-    let me = a_user(&me)?;
-    state.accounts.revoke_key(&Actor::from(me), &id, Some(me.user_id)).await?;
+    revoke_key_of(&state, &me, &id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Revokes a key of one's own.
+///
+/// # Errors
+/// 404 for any other.
+pub async fn revoke_key_of(state: &ControlState, me: &Principal, id: &str) -> ApiResult<()> {
+    let me = a_user(me)?;
+    Ok(state.accounts.revoke_key(&Actor::from(me), id, Some(me.user_id)).await?)
 }
 
 /// The local admin token belongs to nobody, so it has neither usage nor keys.

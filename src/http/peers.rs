@@ -21,46 +21,55 @@ use crate::http::state::ControlState;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PeerView {
     /// Its name.
-    id: String,
+    pub id: String,
     /// How clients reach it.
-    addr: String,
+    pub addr: String,
     /// Whether it leads. Leaders that share a database are several.
-    role: PeerRole,
+    pub role: PeerRole,
     /// The node that answers is a follower, and this is the leader that it follows.
-    followed: bool,
+    pub followed: bool,
     /// How other nodes reach it as one of several leaders.
     #[schema(required)]
-    leads_at: Option<String>,
+    pub leads_at: Option<String>,
     /// Its share of traffic relative to the others.
-    weight: u32,
+    pub weight: u32,
     /// Heard of within three heartbeats, and has not left.
-    is_active: bool,
+    pub is_active: bool,
     /// Should get no new traffic: an admin has drained it, or it is leaving.
-    draining: bool,
+    pub draining: bool,
     /// When it first registered.
     #[schema(value_type = String, format = DateTime)]
-    registered_at: Timestamp,
+    pub registered_at: Timestamp,
     /// When it was last heard of.
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    last_seen: Option<Timestamp>,
+    pub last_seen: Option<Timestamp>,
     /// Usage logs it still owes, by its own word.
-    unsynced: u64,
+    pub unsynced: u64,
     /// Up to here it owes nothing.
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    synced_through: Option<Timestamp>,
+    pub synced_through: Option<Timestamp>,
     /// Its sproxy version.
-    version: String,
+    pub version: String,
 }
 
 /// What a node is in the cluster.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum PeerRole {
+pub enum PeerRole {
     Leader,
     Follower,
 }
 
 impl PeerView {
+    /// Whether it leads, in a word.
+    #[must_use]
+    pub fn role_word(&self) -> &'static str {
+        match self.role {
+            PeerRole::Leader => "leader",
+            PeerRole::Follower => "follower",
+        }
+    }
+
     fn of(peer: Peer, state: &ControlState) -> Self {
         let is_present_leader = state.cluster.leader().is_some_and(|leader| leader == peer.id);
         let leads = is_present_leader || peer.leads_at.is_some();
@@ -86,8 +95,13 @@ impl PeerView {
 #[utoipa::path(get, path = "/admin/v1/peers", tag = "peers",
     responses((status = 200, description = "Every node", body = List<PeerView>), ReadErrors))]
 pub async fn list(State(state): State<ControlState>, _: Admin) -> ApiResult<Json<List<PeerView>>> {
-    let peers = state.cluster.peers().into_iter().map(|peer| PeerView::of(peer, &state));
-    Ok(Json(List::whole(peers.collect())))
+    Ok(Json(List::whole(all(&state))))
+}
+
+/// Every node of the cluster.
+#[must_use]
+pub fn all(state: &ControlState) -> Vec<PeerView> {
+    state.cluster.peers().into_iter().map(|peer| PeerView::of(peer, state)).collect()
 }
 
 /// Take a node out of traffic until it is undrained, restarts included: its `/readyz` says 503, and what still comes is served.
@@ -124,16 +138,29 @@ pub async fn forget(
     Admin(admin): Admin,
     PathParam(id): PathParam<String>,
 ) -> ApiResult<StatusCode> {
-    let id = parse(&id)?;
+    forget_one(&state, &admin, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Forgets a node.
+///
+/// # Errors
+/// 404; what the cluster says.
+pub async fn forget_one(state: &ControlState, admin: &Principal, id: &str) -> ApiResult<()> {
+    let id = parse(id)?;
     state.cluster.forget(&id).await?;
     state.accounts.retire_signing_keys_of(&id).await?;
     let subject = format!("peer {id}");
     let (before, after) = (json!({"id": id}), json!(null));
-    state.accounts.note(&Actor::from(&admin), "peer.forget", subject, before, after).await?;
-    Ok(StatusCode::NO_CONTENT)
+    state.accounts.note(&Actor::from(admin), "peer.forget", subject, before, after).await?;
+    Ok(())
 }
 
-async fn set_draining(
+/// Takes a node out of traffic, or gives it traffic again.
+///
+/// # Errors
+/// 404; what the database says.
+pub async fn set_draining(
     state: &ControlState,
     admin: &Principal,
     id: &str,

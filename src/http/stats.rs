@@ -7,78 +7,13 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
-use crate::domain::peer::Incomplete;
-use crate::domain::summary::{StatRow, StatsBy, Totals};
+use crate::domain::summary::{StatRow, StatsBy};
+use crate::domain::usage::UsageFilter;
 use crate::http::input::{Admin, QueryParams};
 use crate::http::paging::{List, limit};
-use crate::http::problem::{ApiError, ApiResult, ReadErrors};
+use crate::http::problem::{ApiResult, ReadErrors};
 use crate::http::state::ControlState;
-use crate::store::{StatsCursor, UsageRepo};
-
-/// Sums.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-pub struct TotalsView {
-    /// Input tokens.
-    pub total_input: u64,
-    /// Output tokens.
-    pub total_output: u64,
-    /// Both.
-    pub total_tokens: u64,
-    /// Usage logs.
-    pub request_count: u64,
-    /// Those that ended in an error.
-    pub error_count: u64,
-    /// Cost in nano-USD: 1 USD is 1,000,000,000.
-    pub cost_nanousd: i64,
-    /// Usage logs of models that the price list does not know, which cost its default.
-    pub default_priced_requests: u64,
-}
-
-impl From<Totals> for TotalsView {
-    fn from(totals: Totals) -> Self {
-        Self {
-            total_input: totals.total_input,
-            total_output: totals.total_output,
-            total_tokens: totals.total_tokens,
-            request_count: totals.request_count,
-            error_count: totals.error_count,
-            cost_nanousd: totals.cost_nanousd,
-            default_priced_requests: totals.default_priced_requests,
-        }
-    }
-}
-
-/// Sums of the whole cluster.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct StatsView {
-    /// The sums.
-    #[serde(flatten)]
-    totals: TotalsView,
-    /// Up to here every peer has said that it owes nothing: what the sums can be trusted for. A peer that died, is cut
-    /// off or has left owing something holds it back.
-    #[schema(value_type = Option<String>, format = DateTime, required)]
-    complete_through: Option<Timestamp>,
-    /// Who holds that back.
-    incomplete: Vec<IncompleteView>,
-}
-
-/// A node because of which sums are not known to be complete.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct IncompleteView {
-    /// The node.
-    node: String,
-    /// From here on some of its usage may be missing.
-    #[schema(value_type = String, format = DateTime)]
-    since: Timestamp,
-    /// How many usage logs it is known to owe.
-    unsynced: u64,
-}
-
-impl From<Incomplete> for IncompleteView {
-    fn from(incomplete: Incomplete) -> Self {
-        Self { node: incomplete.node.to_string(), since: incomplete.since, unsynced: incomplete.unsynced }
-    }
-}
+use crate::http::sums::{self, StatsView, TotalsView};
 
 /// Sums of one user.
 #[derive(Debug, Serialize, ToSchema)]
@@ -176,12 +111,8 @@ pub async fn total(
     _: Admin,
     QueryParams(params): QueryParams<WindowParams>,
 ) -> ApiResult<Json<StatsView>> {
-    // Asked before the sums: what is complete now is in them.
-    let complete_through = state.cluster.complete_through().await?;
-    let incomplete = state.cluster.incomplete().into_iter().map(IncompleteView::from).collect();
-    let (from, to) = window(params.from, params.to);
-    let totals = UsageRepo::on(&state.store).global_sum_tokens(from, to).await?;
-    Ok(Json(StatsView { totals: totals.into(), complete_through, incomplete }))
+    let filter = UsageFilter { from: params.from, to: params.to, ..UsageFilter::default() };
+    Ok(Json(sums::total_of(&state, &filter).await?))
 }
 
 /// Sums per user, the most tokens first.
@@ -254,16 +185,8 @@ async fn page<T>(
     params: &TopParams,
     view: impl FnMut(StatRow) -> T,
 ) -> ApiResult<Json<List<T>>> {
-    let window = window(params.from, params.to);
-    let after = params.cursor.as_deref().filter(|cursor| !cursor.is_empty());
-    let after = after.map(|cursor| StatsCursor::read(by, cursor)).transpose();
-    let after = after.map_err(|error| ApiError::invalid(error.to_string()))?;
-    let (usage, limit, now) = (UsageRepo::on(&state.store), limit(params.limit)?, state.clock.now());
-    let page = usage.stats_page(by, window, limit, after.as_ref(), now).await?;
-    let next_cursor = page.next.map(|cursor| cursor.to_string());
-    Ok(Json(List { items: page.items.into_iter().map(view).collect(), next_cursor }))
-}
-
-fn window(from: Option<Timestamp>, to: Option<Timestamp>) -> (Timestamp, Timestamp) {
-    (from.unwrap_or(Timestamp::MIN), to.unwrap_or(Timestamp::MAX))
+    let filter = UsageFilter { from: params.from, to: params.to, ..UsageFilter::default() };
+    let page = sums::rows_of(state, by, &filter, limit(params.limit)?, params.cursor.as_deref()).await?;
+    let items = page.items.into_iter().map(view).collect();
+    Ok(Json(List { items, next_cursor: page.next_cursor }))
 }

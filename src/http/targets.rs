@@ -22,77 +22,77 @@ use crate::upstream::{KeyView, TargetView};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UpstreamTargetView {
     /// Its name.
-    name: String,
+    pub name: String,
     /// Its dialect.
     #[schema(schema_with = schema::provider)]
-    provider: Provider,
+    pub provider: Provider,
     /// Its base URL.
-    url: String,
+    pub url: String,
     /// Targets of a lower tier are used first.
-    tier: u32,
+    pub tier: u32,
     /// Its share of calls relative to the others of its tier that serve the same model.
-    weight: u32,
+    pub weight: u32,
     /// Globs of the models it serves.
-    models: Vec<String>,
+    pub models: Vec<String>,
     /// Whether calls and checks find it up, and nothing of it cools down.
-    healthy: bool,
+    pub healthy: bool,
     /// When the last of what is left alone after failures gets calls again; `null` also if that is not known.
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    cooling_until: Option<Timestamp>,
+    pub cooling_until: Option<Timestamp>,
     /// Why it is not healthy, or gets no calls.
     #[schema(required)]
-    reason: Option<String>,
+    pub reason: Option<String>,
     /// Calls that went to it from this node, checks and lists of models among them.
-    attempts: u64,
+    pub attempts: u64,
     /// Of these, those that got no answer or one that says that the target cannot answer.
-    failures: u64,
+    pub failures: u64,
     /// What the last failure was.
     #[schema(required)]
-    last_error: Option<String>,
+    pub last_error: Option<String>,
     /// When it was.
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    last_error_at: Option<Timestamp>,
+    pub last_error_at: Option<Timestamp>,
     /// Whether it gets no new calls.
-    draining: bool,
+    pub draining: bool,
     /// Calls it is answering now, from this node.
-    in_flight: usize,
+    pub in_flight: usize,
     /// Of these, calls that wait for a stream of HTTP/2.
-    waiting: usize,
+    pub waiting: usize,
     /// Connections that speak HTTP/2.
-    http2_connections: usize,
+    pub http2_connections: usize,
     /// Whether it has a key.
-    has_key: bool,
+    pub has_key: bool,
     /// Of credentials of a cloud, which are exchanged while the node runs; `null` where there are none such.
     #[schema(required)]
-    credentials: Option<CredentialsView>,
+    pub credentials: Option<CredentialsView>,
     /// Its keys, where it has several. Never the keys themselves.
-    keys: Vec<TargetKeyView>,
+    pub keys: Vec<TargetKeyView>,
 }
 
 /// One of several keys of a target.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TargetKeyView {
     /// Its name.
-    name: String,
+    pub name: String,
     /// Its share of the target's calls.
-    weight: u32,
+    pub weight: u32,
     /// Whether nothing of it cools down.
-    healthy: bool,
+    pub healthy: bool,
     /// When the last of what cools down gets calls again; `null` also if that is not known.
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    cooling_until: Option<Timestamp>,
+    pub cooling_until: Option<Timestamp>,
     /// What cools down, and why.
     #[schema(required)]
-    reason: Option<String>,
+    pub reason: Option<String>,
     /// Calls it is used for now, from this node.
-    in_flight: usize,
+    pub in_flight: usize,
     /// Calls it was used for.
-    attempts: u64,
+    pub attempts: u64,
     /// Of these, failed attempts.
-    failures: u64,
+    pub failures: u64,
     /// Of credentials of a cloud, which are exchanged while the node runs; `null` where there are none such.
     #[schema(required)]
-    credentials: Option<CredentialsView>,
+    pub credentials: Option<CredentialsView>,
 }
 
 /// How credentials are that are exchanged while the node runs. Never the credentials themselves.
@@ -172,9 +172,14 @@ impl From<TargetView> for UpstreamTargetView {
 #[utoipa::path(get, path = "/admin/v1/targets", tag = "targets",
     responses((status = 200, description = "Every target of this node", body = List<UpstreamTargetView>), ReadErrors))]
 pub async fn list(State(state): State<ControlState>, _: Admin) -> ApiResult<Json<List<UpstreamTargetView>>> {
+    Ok(Json(List::whole(all(&state))))
+}
+
+/// Every target of this node.
+#[must_use]
+pub fn all(state: &ControlState) -> Vec<UpstreamTargetView> {
     let live = state.live.now();
-    let targets = live.upstream.targets().iter().map(|target| target.view().into());
-    Ok(Json(List::whole(targets.collect())))
+    live.upstream.targets().iter().map(|target| target.view().into()).collect()
 }
 
 /// Give a target no new calls from this node, until it is undrained or the node starts again.
@@ -201,7 +206,11 @@ pub async fn undrain(
     set_draining(&state, &admin, &name, false).await
 }
 
-async fn set_draining(
+/// Gives a target no new calls, or calls again.
+///
+/// # Errors
+/// 404; what the database says.
+pub async fn set_draining(
     state: &ControlState,
     admin: &Principal,
     name: &str,

@@ -15,12 +15,13 @@ use uuid::Uuid;
 
 use crate::accounts::Accounts;
 use crate::domain::clock::Timestamp;
+use crate::domain::ids::RequestId;
 use crate::domain::price::usd_text;
 use crate::domain::provider::Provider;
-use crate::domain::usage::{Outcome, TokenSource, UsageFilter, UsageLog};
+use crate::domain::usage::{Outcome, TokenSource, UsageFilter, UsageLog, UsageRecord};
 use crate::http::input::{Admin, QueryParams};
 use crate::http::paging::{List, limit, place};
-use crate::http::problem::{ApiResult, ReadErrors};
+use crate::http::problem::{ApiError, ApiResult, ReadErrors};
 use crate::http::schema;
 use crate::http::state::ControlState;
 use crate::http::usage_attempt::AttemptView;
@@ -35,17 +36,17 @@ const EXPORT_PIECE: usize = 1_000;
 pub struct UsageView {
     /// What is a value of its own.
     #[serde(flatten)]
-    row: UsageRow,
+    pub row: UsageRow,
     /// The model is not in the price list: it, or one of its parts, was priced by the list's default.
-    price_default: bool,
+    pub price_default: bool,
     /// The price that was used; of a record with parts, the answer's own.
-    price: PriceView,
+    pub price: PriceView,
     /// The steps that the provider bills one by one, where there is more than one; counts and cost are their sums.
-    parts: Vec<PartView>,
+    pub parts: Vec<PartView>,
     /// The leader refused it and an admin gave it up: it is owed no more, and no sum counts it.
-    dismissed: bool,
+    pub dismissed: bool,
     /// Attempts at targets that failed before the call was answered; what they cost is part of the cost.
-    attempts: Vec<AttemptView>,
+    pub attempts: Vec<AttemptView>,
 }
 
 /// The values of a usage log, in the order of the columns of a CSV export.
@@ -174,13 +175,16 @@ impl UsageView {
 #[into_params(parameter_in = Query)]
 pub struct UsageParams {
     /// Only this user's: a name of today, or an id, which also finds users that were removed.
-    user: Option<String>,
+    pub user: Option<String>,
     /// Only this group's, likewise.
     group: Option<String>,
     /// Only calls that asked for this model; `*` stands for anything, `?` for one character.
     model: Option<String>,
     /// Only calls that this node served.
     node: Option<String>,
+    /// `errors`: only calls that ended in an error.
+    #[param(pattern = "^(errors)?$")]
+    status: Option<String>,
     /// Not before this moment (RFC 3339, or a UTC day).
     #[param(value_type = Option<String>, format = DateTime)]
     from: Option<Timestamp>,
@@ -220,12 +224,20 @@ pub async fn list(
     _: Admin,
     QueryParams(params): QueryParams<UsageParams>,
 ) -> ApiResult<Response> {
-    let filter = filter(&state, &params).await?;
+    answer_to(state, &params).await
+}
+
+/// Usage logs, in the form that is asked for.
+///
+/// # Errors
+/// 400 and 404 for what cannot be asked for; what the database says.
+pub async fn answer_to(state: ControlState, params: &UsageParams) -> ApiResult<Response> {
+    let filter = filter(&state, params).await?;
     let from = place(params.cursor.as_deref())?;
     match params.format.unwrap_or_default() {
         Format::Json => {
-            let page = UsageRepo::on(&state.store).query(&filter, limit(params.limit)?, from).await?;
-            Ok(Json(List::of(page, |log| UsageView::of(log, &state.accounts))).into_response())
+            let page = page_of(&state, &filter, limit(params.limit)?, params.cursor.as_deref()).await?;
+            Ok(Json(page).into_response())
         }
         format => {
             let most = match params.limit {
@@ -237,23 +249,84 @@ pub async fn list(
     }
 }
 
+/// What a filter says by names.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Named<'n> {
+    /// By name or id.
+    pub user: Option<&'n str>,
+    /// By name or id.
+    pub group: Option<&'n str>,
+    /// A glob.
+    pub model: Option<&'n str>,
+    pub node: Option<&'n str>,
+}
+
+/// The same by ids.
+///
+/// # Errors
+/// 404 for who is not there.
+pub async fn filter_of(state: &ControlState, named: Named<'_>) -> ApiResult<UsageFilter> {
+    let user_id = match named.user {
+        None => None,
+        Some(user) => match user.parse() {
+            Ok(id) => Some(id),
+            Err(_) => Some(state.accounts.user(user).await?.id),
+        },
+    };
+    let group_id = match named.group {
+        None => None,
+        Some(group) => match group.parse() {
+            Ok(id) => Some(id),
+            Err(_) => Some(state.accounts.group(group).await?.id),
+        },
+    };
+    let (model, node) = (named.model.map(str::to_owned), named.node.map(str::to_owned));
+    Ok(UsageFilter { user_id, group_id, model, node, ..UsageFilter::default() })
+}
+
 async fn filter(state: &ControlState, params: &UsageParams) -> ApiResult<UsageFilter> {
-    let user_id = match &params.user {
-        None => None,
-        Some(named) => match named.parse() {
-            Ok(id) => Some(id),
-            Err(_) => Some(state.accounts.user(named).await?.id),
-        },
+    let errors = match params.status.as_deref() {
+        None | Some("") => false,
+        Some("errors") => true,
+        Some(_) => return Err(ApiError::invalid("status has to be errors")),
     };
-    let group_id = match &params.group {
-        None => None,
-        Some(named) => match named.parse() {
-            Ok(id) => Some(id),
-            Err(_) => Some(state.accounts.group(named).await?.id),
-        },
+    let named = Named {
+        user: params.user.as_deref(),
+        group: params.group.as_deref(),
+        model: params.model.as_deref(),
+        node: params.node.as_deref(),
     };
-    let (model, node) = (params.model.clone(), params.node.clone());
-    Ok(UsageFilter { user_id, group_id, model, node, from: params.from, to: params.to })
+    Ok(UsageFilter { errors, from: params.from, to: params.to, ..filter_of(state, named).await? })
+}
+
+/// A page of usage logs, newest first.
+///
+/// # Errors
+/// 400 for a cursor that no page gave; what the database says.
+pub async fn page_of(
+    state: &ControlState,
+    filter: &UsageFilter,
+    limit: usize,
+    cursor: Option<&str>,
+) -> ApiResult<List<UsageView>> {
+    let page = UsageRepo::on(&state.store).query(filter, limit, place(cursor)?).await?;
+    Ok(List::of(page, |log| UsageView::of(log, &state.accounts)))
+}
+
+/// One usage log, if `may_see` says so of its record: otherwise it is not there.
+///
+/// # Errors
+/// 404; what the database says.
+pub async fn one(
+    state: &ControlState,
+    id: &str,
+    may_see: impl FnOnce(&UsageRecord) -> bool,
+) -> ApiResult<UsageView> {
+    let missing = || ApiError::not_found(format!("no such call: {id}"));
+    let parsed: RequestId = id.parse().map_err(|_| missing())?;
+    let log = UsageRepo::on(&state.store).get(parsed).await?;
+    let log = log.filter(|log| may_see(&log.record)).ok_or_else(missing)?;
+    Ok(UsageView::of(log, &state.accounts))
 }
 
 /// Every row, piece by piece, as fast as the caller reads and no faster. An error of the database cuts the answer

@@ -9,23 +9,23 @@ use crate::domain::usage::Attempt;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AttemptView {
     /// The target's name.
-    target: String,
+    pub target: String,
     /// The name of the target's key; empty where it has only one.
-    key: String,
+    pub key: String,
     /// The model that was sent.
-    model: String,
+    pub model: String,
     /// Why it failed: `connect`, `rate_limited`, `overloaded`, `error_event`, `timeout`, …
-    reason: String,
+    pub reason: String,
     /// The HTTP status of the answer; `null`: there was no answer.
     #[schema(required)]
-    status_code: Option<u16>,
+    pub status_code: Option<u16>,
     /// From its beginning to its failure.
-    duration_ms: u64,
+    pub duration_ms: u64,
     /// What the provider reported that it used.
-    input_tokens: u64,
-    output_tokens: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
     /// Part of the cost of the call, in nano-USD.
-    cost_nanousd: i64,
+    pub cost_nanousd: i64,
 }
 
 impl From<Attempt> for AttemptView {

@@ -53,23 +53,23 @@ pub struct LongContextView {
 #[allow(clippy::struct_field_names, reason = "the names of the API")]
 pub struct PartView {
     /// Its model.
-    model: String,
+    pub model: String,
     /// Every input token of it.
-    input_tokens: u64,
+    pub input_tokens: u64,
     /// Every output token of it.
-    output_tokens: u64,
+    pub output_tokens: u64,
     /// Part of the input: read from the provider's cache.
-    cache_read_tokens: u64,
+    pub cache_read_tokens: u64,
     /// Part of the input: written to the provider's cache for 5 minutes.
-    cache_write_tokens: u64,
+    pub cache_write_tokens: u64,
     /// Part of the input: written to the provider's cache for 1 hour.
-    cache_write_1h_tokens: u64,
+    pub cache_write_1h_tokens: u64,
     /// Part of the output: spent on reasoning.
-    reasoning_tokens: u64,
+    pub reasoning_tokens: u64,
     /// What it cost, in nano-USD.
-    cost_nanousd: i64,
+    pub cost_nanousd: i64,
     /// The price that was used.
-    price: PriceView,
+    pub price: PriceView,
 }
 
 impl From<&Price> for PriceView {

@@ -53,6 +53,7 @@ pub struct UserView {
 
 impl UserView {
     /// A user as the API shows it.
+    #[must_use]
     pub fn of(user: &User, accounts: &Accounts) -> Self {
         Self {
             id: user.id.0,
@@ -126,15 +127,15 @@ pub struct PasswordInput {
 #[into_params(parameter_in = Query)]
 pub struct UserParams {
     /// Only members of this group, by id or name.
-    group: Option<String>,
+    pub group: Option<String>,
     /// Only active users, or only disabled ones.
-    active: Option<bool>,
+    pub active: Option<bool>,
     /// Rows of the page; 50 without it.
     #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
+    pub limit: Option<u32>,
     /// `next_cursor` of the page before.
     #[param(pattern = "^([0-9a-f]+-[0-9a-f]{32})?$")]
-    cursor: Option<String>,
+    pub cursor: Option<String>,
 }
 
 /// What went with a removed user.
@@ -167,6 +168,14 @@ pub async fn list(
     _: Admin,
     QueryParams(params): QueryParams<UserParams>,
 ) -> ApiResult<Json<List<UserView>>> {
+    Ok(Json(page_of(&state, &params).await?))
+}
+
+/// A page of users, newest first.
+///
+/// # Errors
+/// 400 for a page that cannot be, 404 for a group that is not there.
+pub async fn page_of(state: &ControlState, params: &UserParams) -> ApiResult<List<UserView>> {
     let group_id = match &params.group {
         Some(named) => Some(state.accounts.group(named).await?.id),
         None => None,
@@ -174,7 +183,7 @@ pub async fn list(
     let filter = UserFilter { group_id, active: params.active };
     let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
     let page = UserRepo::on(&state.store).list(&filter, limit, place).await?;
-    Ok(Json(List::of(page, |user| UserView::of(&user, &state.accounts))))
+    Ok(List::of(page, |user| UserView::of(&user, &state.accounts)))
 }
 
 /// Create a user.

@@ -1,7 +1,10 @@
 //! What a form sends.
 
 use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
+use maud::{Markup, html};
 use url::form_urlencoded;
 
 use crate::domain::failure::{Failure, Kind};
@@ -14,6 +17,13 @@ use crate::http::problem::ApiError;
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
+    /// A form that was not sent.
+    #[cfg(test)]
+    #[must_use]
+    pub fn of(fields: Vec<(String, String)>) -> Self {
+        Self(fields)
+    }
+
     /// What a field holds as it was typed; empty also if it is not there.
     #[must_use]
     pub fn raw(&self, name: &str) -> &str {
@@ -30,6 +40,42 @@ impl Form {
     #[must_use]
     pub fn filled(&self, name: &str) -> Option<&str> {
         Some(self.text(name)).filter(|text| !text.is_empty())
+    }
+}
+
+/// Why a form was not taken, for the page that shows it again.
+pub struct Refused {
+    status: StatusCode,
+    message: String,
+}
+
+impl Refused {
+    #[must_use]
+    pub fn of(error: &ApiError) -> Self {
+        Self { status: error.kind().http_status(), message: error.to_string() }
+    }
+
+    /// Of an error that whoever sent the form can mend.
+    ///
+    /// # Errors
+    /// Any other.
+    pub fn of_form(error: ApiError) -> Result<Self, ApiError> {
+        match error.kind() {
+            Kind::Invalid | Kind::Conflict | Kind::Forbidden => Ok(Self::of(&error)),
+            _ => Err(error),
+        }
+    }
+
+    #[must_use]
+    pub fn notice(&self) -> Markup {
+        html! { div.notice.bad role="alert" { p { strong { "Nothing was changed. " } (self.message) "." } } }
+    }
+
+    /// The page with the status of the refusal.
+    #[must_use]
+    pub fn on(&self, mut page: Response) -> Response {
+        *page.status_mut() = self.status;
+        page
     }
 }
 

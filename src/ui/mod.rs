@@ -5,14 +5,25 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "HTML is put together of HTML that is of no other use")]
 
+mod admin;
 mod answer;
 mod assets;
+mod breakdown;
+mod calls;
+mod chart;
+mod connect;
+mod expiry;
 mod form;
+mod format;
+mod keys;
+mod limits;
 mod next;
 mod notice;
 mod permit;
 mod shell;
 mod sign_in;
+mod span;
+mod sums;
 mod usage;
 
 use axum::Router;
@@ -36,6 +47,32 @@ pub fn router(state: ControlState) -> Router {
         .route("/ui/login", leader(get(sign_in::show).post(sign_in::sign_in)))
         .route("/ui/logout", leader(post(sign_in::sign_out)))
         .route("/ui/usage", leader(get(usage::show)))
+        .route("/ui/usage/calls", leader(get(usage::my_calls)))
+        .route("/ui/usage/calls/{id}", leader(get(usage::my_call)))
+        .route("/ui/keys", leader(get(keys::show).post(keys::create)))
+        .route("/ui/keys/{id}/revoke", leader(post(keys::revoke)))
+        .route("/ui/limits", leader(get(limits::show)))
+        .route("/ui/connect", leader(get(connect::show)))
+        .route("/ui/overview", leader(get(admin::overview::show)))
+        .route("/ui/all-usage", leader(get(admin::usage::show)))
+        .route("/ui/export", leader(get(admin::usage::export)))
+        .route("/ui/calls/{id}", leader(get(admin::usage::call)))
+        .route("/ui/users", leader(get(admin::users::show).post(admin::users::create)))
+        .route("/ui/users/{id}", leader(get(admin::users::one).post(admin::users::change)))
+        .route("/ui/users/{id}/keys", leader(post(admin::keys::create)))
+        .route("/ui/users/{id}/{what}", leader(post(admin::users::act)))
+        .route("/ui/groups", leader(get(admin::groups::show).post(admin::groups::create)))
+        .route("/ui/groups/{id}", leader(get(admin::groups::one).post(admin::groups::change)))
+        .route("/ui/groups/{id}/remove", leader(post(admin::groups::remove)))
+        .route("/ui/all-keys", leader(get(admin::keys::show)))
+        .route("/ui/all-keys/{id}/revoke", leader(post(admin::keys::revoke)))
+        .route("/ui/models", leader(get(admin::models::show)))
+        .route("/ui/targets", leader(get(admin::nodes::targets)))
+        .route("/ui/targets/{name}/{what}", leader(post(admin::nodes::act_on_target)))
+        .route("/ui/peers", leader(get(admin::nodes::peers)))
+        .route("/ui/peers/{id}/{what}", leader(post(admin::nodes::act_on_peer)))
+        .route("/ui/alerts", leader(get(admin::alerts::show)))
+        .route("/ui/audit", leader(get(admin::audit::show)))
         .route("/ui/{*rest}", leader(get(nothing_there).post(nothing_there)))
         .without_fallback()
         .layer(from_fn_with_state(state.clone(), own_pages_only))

@@ -26,6 +26,19 @@ macro_rules! places {
 
 places! {
     MY_USAGE = "/ui/usage", "Usage", Own;
+    MY_KEYS = "/ui/keys", "Keys", Own;
+    MY_LIMITS = "/ui/limits", "Limits", Own;
+    CONNECT = "/ui/connect", "Connect", Own;
+    OVERVIEW = "/ui/overview", "Overview", Gateway;
+    ALL_USAGE = "/ui/all-usage", "Usage", Gateway;
+    USERS = "/ui/users", "Users", Gateway;
+    GROUPS = "/ui/groups", "Groups", Gateway;
+    ALL_KEYS = "/ui/all-keys", "Keys", Gateway;
+    MODELS = "/ui/models", "Models and prices", Gateway;
+    TARGETS = "/ui/targets", "Targets", Gateway;
+    PEERS = "/ui/peers", "Nodes", Gateway;
+    ALERTS = "/ui/alerts", "Alerts", Gateway;
+    AUDIT = "/ui/audit", "Audit", Gateway;
 }
 
 /// A page in the frame.

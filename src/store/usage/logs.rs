@@ -13,6 +13,8 @@ use crate::domain::usage::{UsageFilter, UsageLog};
 use crate::store::usage::{UsageRepo, row};
 use crate::store::{Cursor, Error, Page, page};
 
+/// Logs that `UsageRecord::is_error` is true of; the index over them has the same words.
+pub(super) const ERRORS: &str = "outcome NOT IN ('ok', 'client_gone')";
 const HOUR: Duration = Duration::from_hours(1);
 
 impl UsageRepo<'_> {
@@ -26,8 +28,10 @@ impl UsageRepo<'_> {
         limit: usize,
         from: Option<Cursor>,
     ) -> Result<Page<UsageLog>, Error> {
-        let logs = if *filter == (UsageFilter { from: filter.from, to: filter.to, ..UsageFilter::default() })
-        {
+        let logs = if filter.errors {
+            // They have an index of their own.
+            self.newest(filter, limit, from).await?
+        } else if *filter == (UsageFilter { from: filter.from, to: filter.to, ..UsageFilter::default() }) {
             self.newest(filter, limit, from).await?
         } else {
             self.hour_by_hour(filter, limit, from).await?
@@ -90,6 +94,9 @@ impl UsageRepo<'_> {
         if let Some(node) = &filter.node {
             select = select.filter(row::Column::SourceNode.eq(node));
         }
+        if filter.errors {
+            select = select.filter(Expr::cust(ERRORS));
+        }
         if let Some(from) = filter.from {
             select = select.filter(row::Column::CreatedAt.gte(from.as_micros()));
         }
@@ -147,7 +154,7 @@ impl UsageRepo<'_> {
 
 /// A model's name with `*` (anything) or `?` (one character) as the database matches it: operator and pattern. `None`
 /// if it is a plain name. Both databases tell upper case from lower.
-fn pattern(model: &str, backend: DbBackend) -> Option<(&'static str, String)> {
+pub(super) fn pattern(model: &str, backend: DbBackend) -> Option<(&'static str, String)> {
     if !model.contains(['*', '?']) {
         return None;
     }

@@ -21,6 +21,7 @@ mod acknowledged;
 mod batch;
 mod binding;
 mod connections;
+mod filtered;
 mod insert;
 mod logs;
 mod period_usage;
@@ -40,6 +41,7 @@ mod window;
 
 pub use batch::InsertedBatch;
 pub(super) use connections::Connections;
+pub use filtered::Took;
 pub use period_usage::{NodeFilter, UsedTotals};
 pub(in crate::store) use rollup::SUMS;
 pub(in crate::store) use sessions::held_in;

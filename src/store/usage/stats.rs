@@ -12,13 +12,14 @@ use crate::store::usage::window::{Sums, Window};
 use crate::store::{Error, columns};
 
 /// The start of a row's UTC day.
-const DAY: &str = "at - at % 86400000000";
+pub(super) const DAY: &str = "at - at % 86400000000";
 /// PostgreSQL adds 64-bit integers up to `numeric`; the cast makes both databases answer with 64 bits, or fail.
-const ADDED_UP: &str = "CAST(COALESCE(SUM(input_tokens), 0) AS BIGINT) AS input, \
+pub(super) const ADDED_UP: &str = "CAST(COALESCE(SUM(input_tokens), 0) AS BIGINT) AS input, \
                         CAST(COALESCE(SUM(output_tokens), 0) AS BIGINT) AS output, \
                         CAST(COALESCE(SUM(request_count), 0) AS BIGINT) AS requests, \
                         CAST(COALESCE(SUM(error_count), 0) AS BIGINT) AS errors, \
                         CAST(COALESCE(SUM(cost_nanousd), 0) AS BIGINT) AS cost, \
+                        CAST(COALESCE(SUM(cache_read_tokens), 0) AS BIGINT) AS cache_read, \
                         CAST(COALESCE(SUM(default_priced_count), 0) AS BIGINT) AS default_priced";
 
 impl UsageRepo<'_> {
@@ -96,21 +97,11 @@ impl UsageRepo<'_> {
         }
         let mut values = vec![];
         let rows = window.rows(tables_for(by), "", &mut values);
-        let key = match by {
-            StatsBy::User => "user_id",
-            StatsBy::Group => "group_id",
-            StatsBy::Model => "model",
-            StatsBy::Node => "node",
-            StatsBy::Day => DAY,
-        };
+        let key = key_of(by);
         let beyond = after.map_or_else(String::new, |cursor| beyond(key, cursor, &mut values));
         values.push(columns::count(limit as u64).into());
         let limit = values.len();
-        let order = if by == StatsBy::Day {
-            format!("{key} DESC")
-        } else {
-            format!("SUM(input_tokens + output_tokens) DESC, {key}")
-        };
+        let order = order_of(by);
         let sums = |last_name: &str| {
             format!(
                 "SELECT {key} AS key, {last_name}{ADDED_UP} FROM ({rows}) AS r GROUP BY {key}{beyond} \
@@ -147,8 +138,27 @@ impl UsageRepo<'_> {
     }
 }
 
+/// What sums are grouped by.
+pub(super) fn key_of(by: StatsBy) -> &'static str {
+    match by {
+        StatsBy::User => "user_id",
+        StatsBy::Group => "group_id",
+        StatsBy::Model => "model",
+        StatsBy::Node => "node",
+        StatsBy::Day => DAY,
+    }
+}
+
+pub(super) fn order_of(by: StatsBy) -> String {
+    let key = key_of(by);
+    match by {
+        StatsBy::Day => format!("{key} DESC"),
+        _ => format!("SUM(input_tokens + output_tokens) DESC, {key}"),
+    }
+}
+
 /// Only what comes after a cursor, in the order of the list. Appends its parameters to `values`.
-fn beyond(key: &str, cursor: &StatsCursor, values: &mut Vec<Value>) -> String {
+pub(super) fn beyond(key: &str, cursor: &StatsCursor, values: &mut Vec<Value>) -> String {
     let place: Value = match &cursor.place {
         PagePosition::Id(id) => (*id).into(),
         PagePosition::Word(word) => word.clone().into(),
@@ -164,7 +174,7 @@ fn beyond(key: &str, cursor: &StatsCursor, values: &mut Vec<Value>) -> String {
 }
 
 /// With the name that each has now, or had last when it is gone.
-fn named(table: &str, sums: &str) -> String {
+pub(super) fn named(table: &str, sums: &str) -> String {
     format!(
         "SELECT t.*, COALESCE((SELECT name FROM {table} WHERE id = t.key), t.last_name) AS name FROM ({sums}) AS t"
     )
@@ -177,7 +187,7 @@ fn tables_for(by: StatsBy) -> Sums {
     }
 }
 
-fn added_up(row: &QueryResult) -> Result<Totals, Error> {
+pub(super) fn added_up(row: &QueryResult) -> Result<Totals, Error> {
     let number = |column: &str| row.try_get::<i64>("", column);
     let (input, output) = (columns::counted(number("input")?), columns::counted(number("output")?));
     Ok(Totals {
@@ -187,11 +197,12 @@ fn added_up(row: &QueryResult) -> Result<Totals, Error> {
         request_count: columns::counted(number("requests")?),
         error_count: columns::counted(number("errors")?),
         default_priced_requests: columns::counted(number("default_priced")?),
+        cache_read_tokens: columns::counted(number("cache_read")?),
         cost_nanousd: number("cost")?,
     })
 }
 
-fn stat_row(by: StatsBy, row: &QueryResult) -> Result<StatRow, Error> {
+pub(super) fn stat_row(by: StatsBy, row: &QueryResult) -> Result<StatRow, Error> {
     let (key, name) = match by {
         StatsBy::User | StatsBy::Group => {
             let id = row.try_get::<Uuid>("", "key")?;

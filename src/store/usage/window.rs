@@ -7,11 +7,11 @@ use crate::domain::clock::Timestamp;
 
 const HOUR: i64 = 3_600 * 1_000_000;
 /// What is added up, as the tables of sums have it.
-const SUMMED: &str = "input_tokens, output_tokens, request_count, error_count, cost_nanousd, \
+const SUMMED: &str = "input_tokens, output_tokens, cache_read_tokens, request_count, error_count, cost_nanousd, \
                       default_priced_count";
 /// The same of one log. Which outcomes are errors is the rule of `UsageRecord::is_error`, and what is priced by default
 /// that of `UsageRecord::is_default_priced`; a test holds them together.
-const COUNTED: &str = "input_tokens, output_tokens, 1 AS request_count, \
+const COUNTED: &str = "input_tokens, output_tokens, cache_read_tokens, 1 AS request_count, \
                        CASE WHEN outcome IN ('ok', 'client_gone') THEN 0 ELSE 1 END AS error_count, cost_nanousd, \
                        CASE WHEN input_tokens + output_tokens > 0 AND (price LIKE '%\"glob\":\"default\"%' \
                        OR parts LIKE '%\"glob\":\"default\"%') THEN 1 ELSE 0 END AS default_priced_count";
@@ -41,6 +41,11 @@ impl Window {
         Self { from, to, hours: (first < last).then_some((first, last)) }
     }
 
+    /// The same window with nothing taken from sums.
+    pub(super) fn without_sums(self) -> Self {
+        Self { hours: None, ..self }
+    }
+
     /// True when no log can lie in it.
     pub(super) fn is_empty(self) -> bool {
         self.from >= self.to
@@ -55,7 +60,7 @@ impl Window {
         [first, second].into_iter().filter(|(from, to)| from < to)
     }
 
-    /// A query whose rows are those of the sums inside the window and of the logs at its edges. Columns: the five of
+    /// A query whose rows are those of the sums inside the window and of the logs at its edges. Columns: those of
     /// [`SUMMED`], then `at` and `node`, and from [`Sums::Rollups`] also `user_id, group_id, model, user_name,
     /// group_name`. `and` restricts the rows further. Appends its parameters to `values`.
     ///

@@ -78,6 +78,7 @@ pub fn sum<'r>(records: impl IntoIterator<Item = &'r UsageRecord>) -> Totals {
             request_count: 1,
             error_count: u64::from(record.is_error()),
             cost_nanousd: record.cost_nanousd,
+            cache_read_tokens: record.tokens.cache_read,
             default_priced_requests: u64::from(record.is_default_priced()),
         });
     }

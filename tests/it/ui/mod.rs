@@ -1,6 +1,8 @@
 //! Pages as a browser gets them: over a socket, with a cookie, and nothing else.
 
+mod browser;
 mod door;
+mod pages;
 mod sessions;
 
 use reqwest::header::HeaderMap;

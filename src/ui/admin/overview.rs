@@ -1,0 +1,115 @@
+//! What the whole gateway has used, and how it is.
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use crate::domain::summary::StatsBy;
+use crate::domain::usage::UsageFilter;
+use crate::http::control::ControlState;
+use crate::http::input::QueryParams;
+use crate::http::problem::ApiResult;
+use crate::http::sums::{self as figures, LatencyView};
+use crate::http::{peers, targets};
+use crate::ui::breakdown::{self, Measure};
+use crate::ui::permit::Overseer;
+use crate::ui::shell::{self, Page};
+use crate::ui::span::{Span, SpanParams, link};
+use crate::ui::{format, sums};
+
+const PATH: &str = "/ui/overview";
+const TOP: usize = 8;
+
+/// What the address says.
+#[derive(Debug, Default, Deserialize)]
+pub struct Asked {
+    #[serde(flatten)]
+    span: SpanParams,
+    measure: Option<String>,
+}
+
+/// The overview.
+pub async fn show(
+    State(state): State<ControlState>,
+    Overseer(who): Overseer,
+    QueryParams(asked): QueryParams<Asked>,
+) -> ApiResult<Response> {
+    let now = state.clock.now();
+    let span = Span::read(&asked.span, "7d", now)?;
+    let measure = Measure::read(asked.measure.as_deref());
+    let filter = UsageFilter { from: span.from, to: span.to, ..UsageFilter::default() };
+    let total = figures::total_of(&state, &filter).await?;
+    let models = figures::rows_of(&state, StatsBy::Model, &filter, TOP, None).await?;
+    let users = figures::rows_of(&state, StatsBy::User, &filter, TOP, None).await?;
+    let groups = figures::rows_of(&state, StatsBy::Group, &filter, TOP, None).await?;
+    let chart = breakdown::days(&state, &filter, StatsBy::Model, &models.items, measure, now).await?;
+    let latency = figures::latency_of(&state, &filter).await?;
+    let rows =
+        |more: &[(&'static str, String)]| link("/ui/all-usage", &[span.params(), more.to_vec()].concat());
+    let by = |by: &str| vec![("by", by.to_owned())];
+    let more = |word: &'static str| Some(html! { footer { a href=(rows(&by(word))) { "All of them" } } });
+    let content = html! {
+        (shell::heading("Overview", html! { "What everybody's calls have used and cost." },
+            span.presets(PATH, &[("measure", measure.word().to_owned())])))
+        (health(&state))
+        (sums::figures(&total, &rows(&[]), &rows(&[("status", "errors".to_owned())])))
+        (sums::scope(&total, &span))
+        @if total.totals.request_count == 0 {
+            div.card { div.empty { strong { "No calls in this time" }
+                p { "Create a user and a key, then " a href="/ui/connect" { "connect a client" } "; or choose a longer time above." } } }
+        } @else {
+            section.card aria-labelledby="by-day" {
+                header { h2 id="by-day" { (measure.heading()) " per day, by model" }
+                    span.more { (measure.links(PATH, &span.params())) } }
+                div.inside { (chart) }
+            }
+            @if let Some(latency) = latency { (latencies(&latency)) }
+            section.card { (sums::table("Users", "User", &users, &total.totals, more("user"), |row| {
+                (row.name.clone(), rows(&[("user", row.key.clone())]))
+            })) }
+            section.card { (sums::table("Groups", "Group", &groups, &total.totals, more("group"), |row| {
+                let to = if row.key.is_empty() { String::new() } else { rows(&[("group", row.key.clone())]) };
+                (row.name.clone(), to)
+            })) }
+            section.card { (sums::table("Models", "Model", &models, &total.totals, more("model"), |row| {
+                (row.name.clone(), rows(&[("model", row.key.clone())]))
+            })) }
+        }
+    };
+    Ok(Page { place: shell::OVERVIEW, title: "Overview", content }.answer(&who))
+}
+
+/// What needs somebody to look at it.
+fn health(state: &ControlState) -> Markup {
+    let peers = peers::all(state);
+    let away: Vec<&str> = peers.iter().filter(|peer| !peer.is_active).map(|peer| peer.id.as_str()).collect();
+    let targets = targets::all(state);
+    let down: Vec<&str> =
+        targets.iter().filter(|target| !target.healthy).map(|target| target.name.as_str()).collect();
+    html! {
+        @if targets.is_empty() {
+            div.notice.warn { p { strong { "No target is configured. " } "Every call is told that no target serves its model: write "
+                code { "[[targets]]" } " into sproxy.toml, or set a provider's key, such as " code { "ANTHROPIC_API_KEY" } "." } }
+        }
+        @if !down.is_empty() {
+            div.notice.warn { p { strong { "Targets in trouble: " } (down.join(", ")) ". " a href="/ui/targets" { "What is wrong" } } }
+        }
+        @if !away.is_empty() {
+            div.notice.warn { p { strong { "Nodes that are not heard of: " } (away.join(", ")) ". " a href="/ui/peers" { "What they owe" } } }
+        }
+    }
+}
+
+fn latencies(latency: &LatencyView) -> Markup {
+    let first = |value: Option<u64>| value.map_or_else(|| "–".to_owned(), format::duration_ms);
+    html! {
+        dl.figures aria-label="Latency" {
+            div { dt { "First byte, median" } dd { (first(latency.ttfb_p50_ms)) } }
+            div { dt { "First byte, 95 %" } dd { (first(latency.ttfb_p95_ms)) } }
+            div { dt { "Whole answer, median" } dd { (format::duration_ms(latency.duration_p50_ms)) } }
+            div { dt { "Whole answer, 95 %" } dd { (format::duration_ms(latency.duration_p95_ms))
+                small { "of the latest " (format::count(latency.calls)) " complete answers" } } }
+        }
+    }
+}
