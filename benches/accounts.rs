@@ -13,6 +13,7 @@
     reason = "a benchmark prints figures for people, and fails by panicking"
 )]
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -145,6 +146,7 @@ fn user(number: usize, group: GroupId, now: Timestamp) -> User {
         name: format!("user-{number}"),
         group_id: Some(group),
         role: Role::User,
+        manages: BTreeSet::new(),
         active: true,
         password_hash: None,
         limits: Limits { daily_tokens: Some(1_000_000), ..Limits::default() },

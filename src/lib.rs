@@ -60,10 +60,14 @@
 //! | a node leaves | the order in `src/node/supervisor.rs`; what callers notice of it: `Shutdown` in `src/inbound/server.rs` |
 //! | an endpoint of the control plane (admin API, own data, logins) is added | its handler, which takes an `Admin` (`src/http/input.rs`) and notes changes in the audit log; `router` in `src/http/control.rs`, which says where it is answered; and `src/http/openapi.rs` |
 //! | a page is added | its function, below `src/ui`; `router` in `src/ui/mod.rs`; its place in the menu: `src/ui/shell.rs`; who may see it: `src/ui/permit.rs`. Who is signed in: `SignedIn` in `src/http/browser.rs`, kept by `src/accounts/browser_sessions.rs` |
+//! | a program is signed in by somebody at a browser | `src/http/oauth.rs`, `src/accounts/device_login.rs`; the page: `src/ui/device.rs` |
 //! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/alerts/metrics.rs`, `src/cluster/leader/metrics.rs` and the gauges in `src/cluster/leader/service.rs`, the same two files in `src/cluster/follower/`; put together in `src/node/metrics.rs` |
 //! | a column of a usage log is added | `src/store/usage/usage_columns.rs`, and `migrations` |
 //! | a leader's database moves to the other engine | the order of steps: `migrate` in `src/node/migration.rs`; the rows: `DatabaseCopy` in `src/store/copy/mod.rs`; who may be served meanwhile: `src/store/copy/marks.rs` |
 //! | an operator is told of something | found: `src/alerts/watch/conditions.rs`, `src/alerts/watch/limits.rs`, `src/alerts/watch/peers.rs`, `src/alerts/watch/seen.rs`, `src/alerts/watch/summary.rs`; raised: `Alerts::raise` in `src/alerts/service.rs`; sent: `src/alerts/deliver.rs`; a new kind: `EventKind` in `src/domain/alert.rs`, and what the compiler then asks for |
+//! | a person's session on a laptop is kept and refreshed | `Login` in `src/cli/logins/mod.rs`; its file and lock: `SessionFile` in `src/cli/logins/saved.rs`; the server's side: `refresh_idempotently` in `src/accounts/sessions.rs` |
+//! | a client's settings are written, and taken back | which files and values: `src/cli/connect/clients.rs`; the way back: `Managed` in `src/cli/connect/managed.rs` |
+//! | the agent on a laptop passes a call on | `Forwarder` in `src/cli/agent/forward.rs`; who may call: `src/cli/agent/guard.rs`; where to: `Nodes` in `src/cli/agent/nodes.rs` |
 //! | a setting is read | `src/config/sections.rs`, with its default in `src/config/defaults.toml` |
 //!
 //! # What holds everywhere

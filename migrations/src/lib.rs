@@ -43,7 +43,9 @@ migrations! {
     m20261129_000012_token_keys,
     m20261129_000013_sessions,
     m20261129_000014_alerts,
+    m20261130_000015_roles,
     m20261130_000016_browser_sessions,
+    m20261130_000017_device_logins,
 }
 
 type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), DbErr>> + Send + 'a>>;

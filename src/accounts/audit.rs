@@ -1,6 +1,8 @@
 //! The audit log: who changed what, from what to what. Never a secret: users appear here without their password hash,
 //! keys without their digest.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -8,30 +10,46 @@ use crate::accounts::error::Error;
 use crate::accounts::{Accounts, Change};
 use crate::domain::clock::Timestamp;
 use crate::domain::group::{Group, Limits};
+use crate::domain::ids::{GroupId, UserId};
 use crate::domain::principal::{Credential, Principal};
 use crate::domain::user::{ApiKey, User};
 use crate::store::{AuditEntry, AuditRepo};
 
-/// Who makes a change, as the audit log names them.
+/// Who makes a change, as the audit log names them, and as what they may be told to make it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Actor(String);
+pub struct Actor {
+    name: String,
+    /// What they have proved themselves with.
+    credential: Option<&'static str>,
+    /// Where they are.
+    address: Option<IpAddr>,
+    /// The user whose rights they have; `None`: whoever has the machine, who may do everything.
+    pub(super) user: Option<UserId>,
+}
 
 impl Actor {
     /// The gateway itself, at its first start.
     #[must_use]
     pub fn system() -> Self {
-        Self("system".to_owned())
+        Self { name: "system".to_owned(), credential: None, address: None, user: None }
+    }
+
+    /// The same, calling from `address`.
+    #[must_use]
+    pub fn at(self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self }
     }
 }
 
 impl From<&Principal> for Actor {
     fn from(principal: &Principal) -> Self {
-        match principal.credential {
-            Credential::LocalAdmin => Self("local-admin".to_owned()),
+        let (name, user) = match principal.credential {
+            Credential::LocalAdmin => ("local-admin".to_owned(), None),
             Credential::ApiKey(_) | Credential::AccessToken(_) | Credential::Browser(_) => {
-                Self(format!("user {}", principal.user))
+                (format!("user {}", principal.user), Some(principal.user_id))
             }
-        }
+        };
+        Self { name, credential: Some(principal.credential.kind()), address: None, user }
     }
 }
 
@@ -80,7 +98,9 @@ fn entry(
     AuditEntry {
         id: Uuid::now_v7(),
         at,
-        actor: actor.0.clone(),
+        actor: actor.name.clone(),
+        credential: actor.credential.map(str::to_owned),
+        address: actor.address.map(|address| address.to_string()),
         action: action.to_owned(),
         subject,
         detail: json!({"before": before, "after": after}).to_string(),
@@ -88,7 +108,7 @@ fn entry(
 }
 
 /// Of two objects, only what differs; of anything else, both whole.
-fn difference(before: Value, after: Value) -> (Value, Value) {
+pub(super) fn difference(before: Value, after: Value) -> (Value, Value) {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => {
             let differs = |a: &Map<String, Value>, b: &Map<String, Value>| {
@@ -101,12 +121,16 @@ fn difference(before: Value, after: Value) -> (Value, Value) {
     }
 }
 
-/// Never the password hash.
-pub(super) fn of_user(user: &User) -> Value {
+/// Never the password hash. Groups by the names that they have now.
+pub(super) fn of_user(user: &User, accounts: &Accounts) -> Value {
+    let name =
+        |id: &GroupId| accounts.group_name(*id).map_or_else(|| id.to_string(), |name| name.to_string());
     let mut fields = of_limits(&user.limits);
     fields.insert("name".into(), json!(user.name));
     fields.insert("group_id".into(), json!(user.group_id));
+    fields.insert("group".into(), json!(user.group_id.as_ref().map(name)));
     fields.insert("role".into(), json!(user.role));
+    fields.insert("manages".into(), json!(user.manages.iter().map(name).collect::<Vec<_>>()));
     fields.insert("active".into(), json!(user.active));
     fields.insert("has_password".into(), json!(user.password_hash.is_some()));
     Value::Object(fields)

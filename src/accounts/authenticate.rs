@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
@@ -158,12 +159,14 @@ fn local_admin() -> Principal {
         allowance: Allowance::default().into(),
         group_allowance: None,
         role: Role::Admin,
+        manages: Arc::new([]),
         credential: Credential::LocalAdmin,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
@@ -183,6 +186,7 @@ mod tests {
             name: name.to_owned(),
             group_id: None,
             role: Role::User,
+            manages: BTreeSet::new(),
             active: true,
             password_hash: None,
             limits: Limits::default(),

@@ -18,6 +18,7 @@ use crate::accounts::{Accounts, Inner, Settings, private_file};
 use crate::crypto::password::Hasher;
 use crate::crypto::secret_text::{self, CHARS_FOR_256_BITS};
 use crate::domain::clock::Clock;
+use crate::domain::user::Role;
 use crate::store::Store;
 
 /// The file of the local admin token, in the data directory.
@@ -55,6 +56,7 @@ impl Accounts {
             settings,
             hasher: Hasher::new(settings.login_threads, settings.login_queue, settings.after_hashing),
             login_throttle: Mutex::new(LoginThrottle::new(settings.login_throttle)),
+            code_throttle: Mutex::new(LoginThrottle::new(settings.login_throttle)),
             signer: ArcSwapOption::empty(),
             signing: tokio::sync::Mutex::default(),
             changing: Arc::default(),
@@ -74,7 +76,7 @@ impl Accounts {
         }
         let generated = if password.is_none() { Some(secret_text::random(PASSWORD_CHARS)?) } else { None };
         let password = password.or_else(|| generated.clone());
-        let admin = NewUser { name: "admin".to_owned(), password, is_admin: true, ..NewUser::default() };
+        let admin = NewUser { name: "admin".to_owned(), password, role: Role::Admin, ..NewUser::default() };
         if self.create_first_user(&Actor::system(), admin).await?.is_some() {
             return Ok(Some(FirstStart { generated_password: generated }));
         }

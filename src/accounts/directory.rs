@@ -50,6 +50,7 @@ struct UserEntry {
     name: Arc<str>,
     group: Option<GroupId>,
     role: Role,
+    manages: Arc<[GroupId]>,
     active: bool,
     allowance: Arc<Allowance>,
     tokens_valid_from: Timestamp,
@@ -256,6 +257,7 @@ impl Tables {
             allowance: user_entry.allowance.clone(),
             group_allowance: group_entry.map(|group_entry| group_entry.allowance.clone()),
             role: user_entry.role,
+            manages: user_entry.manages.clone(),
             credential,
         })
     }
@@ -302,6 +304,7 @@ impl UserEntry {
             name: user.name.as_str().into(),
             group: user.group_id,
             role: user.role,
+            manages: user.manages.iter().copied().collect(),
             active: user.active,
             allowance: compiled(&user.limits),
             tokens_valid_from: user.tokens_valid_from,

@@ -6,6 +6,7 @@ use crate::crypto::secret_text::NoRandomness;
 use crate::crypto::{password, token};
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::permission::RoleNeeded;
 use crate::store;
 
 /// About what a full queue of passwords takes.
@@ -43,9 +44,18 @@ pub enum Error {
     /// Too many failed logins; holds for the right password too, until the wait is over.
     #[error("too many failed logins: try again in {} s", .0.as_secs_f64().ceil())]
     TooManyLogins(Duration),
+    /// Too many wrong codes of programs that wait.
+    #[error("too many wrong codes: try again in {} s", .0.as_secs_f64().ceil())]
+    TooManyCodes(Duration),
+    /// More programs wait to be let in than this gateway takes on at a time, of one address or of all.
+    #[error("too many programs wait to be signed in: finish or forget some, or try again in a minute")]
+    TooManyDevices,
     /// More passwords wait to be checked than this node takes on at a time.
     #[error("too many logins at the moment: try again in {} s", .0.as_secs())]
     Busy(Duration),
+    /// The role of whoever asks is not enough.
+    #[error(transparent)]
+    RoleNeeded(#[from] RoleNeeded),
     /// What was asked for cannot be.
     #[error("{0}")]
     Invalid(String),
@@ -119,7 +129,13 @@ impl From<Error> for Failure {
             | Error::WrongRefreshToken
             | Error::SignedOut => Self::new(Kind::Unauthenticated, message),
             Error::Disabled(_) => Self::new(Kind::Forbidden, message),
-            Error::TooManyLogins(wait) => Self::new(Kind::RateLimited, message).retry_after(wait),
+            Error::RoleNeeded(needed) => needed.into(),
+            Error::TooManyLogins(wait) | Error::TooManyCodes(wait) => {
+                Self::new(Kind::RateLimited, message).retry_after(wait)
+            }
+            Error::TooManyDevices => {
+                Self::new(Kind::RateLimited, message).retry_after(Duration::from_mins(1))
+            }
             Error::Busy(wait) => Self::new(Kind::Unavailable, message).retry_after(wait),
             Error::Invalid(_) => Self::new(Kind::Invalid, message),
             Error::NotFound { .. } => Self::new(Kind::NotFound, message),

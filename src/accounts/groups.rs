@@ -1,5 +1,7 @@
 //! Changes to groups.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::accounts::audit::{Actor, of_group};
@@ -8,7 +10,8 @@ use crate::accounts::error::Error;
 use crate::accounts::limits::LimitsChange;
 use crate::accounts::{Accounts, Change, names};
 use crate::domain::group::{Group, Limits};
-use crate::domain::ids::GroupId;
+use crate::domain::ids::{GroupId, UserId};
+use crate::domain::permission::Scope;
 use crate::domain::user::User;
 use crate::store::{Executor, GroupRepo, UserRepo, retried};
 
@@ -49,6 +52,7 @@ impl Accounts {
 
     async fn create_group_once(&self, actor: &Actor, name: String, limits: Limits) -> Result<Group, Error> {
         let change = self.change().await?;
+        change.demand_admin(actor, "making a group").await?;
         change.refuse_taken_group(&name).await?;
         let (created_at, updated_at) = (change.now, change.now);
         let group = Group { id: GroupId::new(), name, limits, created_at, updated_at };
@@ -80,6 +84,7 @@ impl Accounts {
         wanted: GroupChange,
     ) -> Result<Group, Error> {
         let change = self.change().await?;
+        change.demand_admin(actor, "changing a group").await?;
         let before = change.group(named).await?;
         let mut after = Group { updated_at: change.now, ..before.clone() };
         if let Some(name) = wanted.name.filter(|name| *name != before.name) {
@@ -107,6 +112,7 @@ impl Accounts {
         force: bool,
     ) -> Result<RemovedGroup, Error> {
         let change = self.change().await?;
+        change.demand_admin(actor, "removing a group").await?;
         let group = change.group(named).await?;
         let members = UserRepo::on(&change.tx).list_by_group(group.id).await?;
         if !members.is_empty() && !force {
@@ -116,11 +122,13 @@ impl Accounts {
                 members.len()
             )));
         }
+        let managers = UserRepo::on(&change.tx).list_by_managed(group.id).await?;
         GroupRepo::on(&change.tx).delete(group.id, force).await?;
-        let left: Vec<User> = members.into_iter().map(|user| User { group_id: None, ..user }).collect();
-        let gone = json!({"members_left": left.iter().map(|user| &user.name).collect::<Vec<_>>()});
+        let listed = |users: &[User]| users.iter().map(|user| user.name.clone()).collect::<Vec<_>>();
+        let gone = json!({"members_left": listed(&members), "managers": listed(&managers)});
+        let count = u64::try_from(members.len()).unwrap_or(u64::MAX);
+        let left = left_by(group.id, members, managers);
         change.audit(actor, "group.remove", subject(&group), of_group(&group), gone).await?;
-        let members = u64::try_from(left.len()).unwrap_or(u64::MAX);
         let follow = |directory: &Directory, (group, left): &(Group, Vec<User>)| {
             for user in left {
                 directory.put_user(user);
@@ -128,7 +136,7 @@ impl Accounts {
             directory.remove_group(group.id);
         };
         let (group, _) = change.commit((group, left), follow).await?;
-        Ok(RemovedGroup { group, members })
+        Ok(RemovedGroup { group, members: count })
     }
 
     /// A group, by id or name.
@@ -138,6 +146,27 @@ impl Accounts {
     pub async fn group(&self, named: &str) -> Result<Group, Error> {
         group(&self.inner.store, named).await
     }
+
+    /// A group that `scope` reaches, by id or name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also for one that it does not reach.
+    pub async fn group_within(&self, scope: &Scope, named: &str) -> Result<Group, Error> {
+        let group = self.group(named).await?;
+        let missing = || Error::NotFound { what: "group", name: named.to_owned() };
+        scope.covers(Some(group.id)).then_some(group).ok_or_else(missing)
+    }
+}
+
+/// The members and the managers of a group that is gone, each once: a manager may be a member.
+fn left_by(group: GroupId, members: Vec<User>, managers: Vec<User>) -> Vec<User> {
+    let mut left: BTreeMap<UserId, User> =
+        members.into_iter().chain(managers).map(|user| (user.id, user)).collect();
+    for user in left.values_mut() {
+        user.group_id = user.group_id.filter(|id| *id != group);
+        user.manages.remove(&group);
+    }
+    left.into_values().collect()
 }
 
 impl Change {

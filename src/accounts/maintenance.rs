@@ -4,7 +4,7 @@ use crate::accounts::error::Error;
 use crate::accounts::{Accounts, BROWSER_IDLE_MAX};
 use crate::domain::clock::{SKEW_MAX, Timestamp};
 use crate::domain::ids::KeyId;
-use crate::store::{ApiKeyRepo, BrowserSessionRepo, EndedSessionRepo, RefreshTokenRepo};
+use crate::store::{ApiKeyRepo, BrowserSessionRepo, DeviceLoginRepo, EndedSessionRepo, RefreshTokenRepo};
 
 /// The most rows written or removed in one transaction, so that the database's writer is never held for long.
 const ROWS_AT_ONCE: usize = 500;
@@ -32,6 +32,8 @@ impl Accounts {
         let (browsers, idle_since) =
             (BrowserSessionRepo::on(&self.inner.store), self.now().minus(BROWSER_IDLE_MAX));
         while browsers.delete_ended(self.now(), idle_since, most).await? == most {}
+        let devices = DeviceLoginRepo::on(&self.inner.store);
+        while devices.delete_expired(self.now(), most).await? == most {}
         while self.inner.store.forget_removed(REMOVED_MAX, most).await? == most {}
         Ok(())
     }

@@ -7,11 +7,14 @@
 
 mod audit;
 mod authenticate;
+mod authority;
 mod bootstrap;
 mod browser_sessions;
+mod device_login;
 mod directory;
 mod error;
 mod groups;
+mod import;
 mod keys;
 mod limits;
 mod login_throttle;
@@ -34,9 +37,11 @@ use tokio::sync::{OwnedMutexGuard, watch};
 pub use audit::Actor;
 pub use bootstrap::FirstStart;
 pub use browser_sessions::{BROWSER_IDLE_MAX, BROWSER_SESSION_MAX, NewBrowserSession, SignIn};
+pub use device_login::{DEVICE_LOGIN_MAX, DEVICE_POLL, DeviceRefusal, NewDeviceLogin, WaitingDevice};
 pub use error::Error;
 pub use groups::{GroupChange, NewGroup, RemovedGroup};
-pub use keys::{CreatedKey, NewKey};
+pub use import::{ImportOptions, ImportOutcome, ImportRow, Imported, ImportedRow, RefusedRow};
+pub use keys::{CreatedKey, NewKey, ReissuedKey};
 pub use limits::LimitsChange;
 pub use login_throttle::Rules as LoginThrottleRules;
 pub use sessions::Session;
@@ -105,6 +110,8 @@ struct Inner {
     settings: Settings,
     hasher: Hasher,
     login_throttle: Mutex<LoginThrottle>,
+    /// The same for codes of programs that wait, by the user who types them.
+    code_throttle: Mutex<LoginThrottle>,
     signer: ArcSwapOption<Signer>,
     /// Where the key is kept that this node signs with. Held while it is replaced.
     signing: tokio::sync::Mutex<Option<KeyPlace>>,

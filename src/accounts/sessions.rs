@@ -3,6 +3,10 @@
 //! A refresh token is good for one use. Using it again means that two parties have it, one of them a thief; nobody can
 //! tell which, so the whole family that descends from that login is revoked and both have to log in again.
 //!
+//! An answer may be lost on its way, or with the process that asked, before the new tokens are written down. Whoever asks
+//! with an idempotency key, which it has written down before, may ask with both again and gets the next two tokens, until
+//! one of them has been used: to have the token alone, as a thief has it, is not enough.
+//!
 //! An access token is checked by every node alone, so the end of a session is a change of the replicated state: the session
 //! is in it until the last of its access tokens has expired, and an hour longer, for clocks differ. What that takes is
 //! bounded by the passwords that leaders can check in that time, for a session begins with one, and for one user by
@@ -30,6 +34,9 @@ use crate::store::{
 };
 
 const REFRESH_PREFIX: &str = "sp-rt-";
+
+/// Lost answers in a row that a session survives.
+const REPEATS_MAX: usize = 8;
 
 /// Ended sessions of one user that are remembered one by one.
 const ENDED_MAX: u64 = 10_000;
@@ -102,6 +109,18 @@ impl Accounts {
     /// [`Error::WrongRefreshToken`], also for one that was used before, which ends its session;
     /// [`Error::Disabled`], [`Error::NotLeader`].
     pub async fn refresh(&self, refresh_token: &str) -> Result<Session, Error> {
+        self.refresh_by(refresh_token, None).await
+    }
+
+    /// The same, which may be repeated with the same key as long as none of its answers' refresh tokens has been used.
+    ///
+    /// # Errors
+    /// See [`Accounts::refresh`].
+    pub async fn refresh_idempotently(&self, refresh_token: &str, key: &str) -> Result<Session, Error> {
+        self.refresh_by(refresh_token, Some(key)).await
+    }
+
+    async fn refresh_by(&self, refresh_token: &str, key: Option<&str>) -> Result<Session, Error> {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
@@ -109,7 +128,8 @@ impl Accounts {
         known(&self.inner.store, refresh_token).await?;
         retried(|| async {
             let (change, token) = (self.change().await?, refresh_token.to_owned());
-            detached(async move { change.exchange(&token).await }).await
+            let key = key.map(str::to_owned);
+            detached(async move { change.exchange(&token, key.as_deref()).await }).await
         })
         .await
     }
@@ -168,14 +188,17 @@ impl Change {
         if !user.active {
             return Err(Error::Disabled(user.name));
         }
-        let session = self.issue(&user, Jti::new()).await?;
+        let session = self.issue(&user, Jti::new(), Jti::new()).await?;
         UserRepo::on(&self.tx).set_last_login(user.id, self.now).await?;
         self.settle(|_| ()).await?;
         Ok(session)
     }
 
-    async fn exchange(self, refresh_token: &str) -> Result<Session, Error> {
-        let known = known(&self.tx, refresh_token).await?;
+    async fn exchange(self, refresh_token: &str, key: Option<&str>) -> Result<Session, Error> {
+        let mut known = known(&self.tx, refresh_token).await?;
+        if let Some(key) = key {
+            known = self.last_for(known, key).await?;
+        }
         if known.expires_at <= self.now {
             return Err(Error::WrongRefreshToken);
         }
@@ -191,9 +214,24 @@ impl Change {
         if !user.active {
             return Err(Error::Disabled(user.name));
         }
-        let session = self.issue(&user, known.family).await?;
+        let next = key.map_or_else(Jti::new, |key| successor(known.jti, key));
+        let session = self.issue(&user, known.family, next).await?;
         self.settle(|_| ()).await?;
         Ok(session)
+    }
+
+    /// The token that was issued last for `shown` and this key; `shown` itself if none was.
+    async fn last_for(&self, shown: RefreshToken, key: &str) -> Result<RefreshToken, Error> {
+        let mut last = shown;
+        for _ in 0..REPEATS_MAX {
+            if last.revoked_at.is_none() {
+                break;
+            }
+            let next = RefreshTokenRepo::on(&self.tx).get_by_jti(successor(last.jti, key)).await?;
+            let Some(next) = next.filter(|next| next.family == last.family) else { break };
+            last = next;
+        }
+        Ok(last)
     }
 
     /// Ends the session that `known` is of; returns how many of its refresh tokens were still valid.
@@ -242,10 +280,10 @@ impl Change {
         Ok(RefreshTokenRepo::on(&self.tx).revoke_all_for_user(user, self.now).await? + browsers)
     }
 
-    async fn issue(&self, user: &User, family: Jti) -> Result<Session, Error> {
+    /// Two tokens of a session, new or of a refresh token that was just spent; `jti` is the refresh token's.
+    pub(super) async fn issue(&self, user: &User, family: Jti, jti: Jti) -> Result<Session, Error> {
         let (settings, now) = (&self.accounts.inner.settings, self.now);
         let signer = self.accounts.inner.signer.load_full().ok_or(Error::NotLeader)?;
-        let jti = Jti::new();
         let refresh_token =
             format!("{REFRESH_PREFIX}{}-{}", jti.0.simple(), secret_text::random(CHARS_FOR_256_BITS)?);
         let expires_at = now.plus(settings.access_token_ttl);
@@ -266,6 +304,14 @@ impl Change {
         let access_token = signer.sign(&claims)?;
         Ok(Session { access_token, refresh_token, expires_in: settings.access_token_ttl })
     }
+}
+
+/// The name of the refresh token that is issued for another one and a key. Only who has the key can tell it.
+fn successor(of: Jti, key: &str) -> Jti {
+    let digest = sha256(&[&b"refresh"[..], of.0.as_bytes(), key.as_bytes()].concat());
+    let mut name = [0; 16];
+    name.copy_from_slice(&digest[..16]);
+    Jti(uuid::Builder::from_random_bytes(name).into_uuid())
 }
 
 async fn known<G: Executor>(executor: &G, refresh_token: &str) -> Result<RefreshToken, Error> {

@@ -143,6 +143,7 @@ impl Accounts {
         let (before, after) = (detail(old.public()), detail(public));
         retried(|| async {
             let change = self.change().await?;
+            change.demand_admin(actor, "replacing a signing key").await?;
             TokenKeyRepo::on(&change.tx).register(&public.0, node, change.now).await?;
             let subject = format!("signing key of {node}");
             change.audit(actor, action, subject, before.clone(), after.clone()).await?;

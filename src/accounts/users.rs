@@ -1,22 +1,28 @@
 //! Changes to users.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::accounts::audit::{Actor, of_user};
+use crate::accounts::authority::Authority;
 use crate::accounts::directory::Directory;
 use crate::accounts::error::Error;
 use crate::accounts::limits::LimitsChange;
 use crate::accounts::{Accounts, Change, names};
 use crate::domain::clock::Timestamp;
-use crate::domain::group::Limits;
+use crate::domain::group::{Group, Limits};
 use crate::domain::ids::{GroupId, UserId};
+use crate::domain::permission::Scope;
 use crate::domain::user::{Role, User};
-use crate::store::{ApiKeyRepo, Executor, RefreshTokenRepo, UserRepo, retried};
+use crate::store::{ApiKeyRepo, Executor, GroupRepo, RefreshTokenRepo, UserRepo, retried};
 
 /// The shortest password (NIST SP 800-63B).
 const PASSWORD_MIN: usize = 8;
 /// Longer passwords are no safer and cost more to hash.
 const PASSWORD_MAX: usize = 256;
+/// The most groups of one manager.
+const MANAGED_MAX: usize = 1_000;
 
 /// A user to be created.
 #[derive(Clone, Default)]
@@ -27,20 +33,23 @@ pub struct NewUser {
     pub password: Option<String>,
     /// The group, by id or name.
     pub group: Option<String>,
-    /// Whether the user is an admin.
-    pub is_admin: bool,
+    pub role: Role,
+    /// The groups that a manager manages, by id or name.
+    pub manages: Vec<String>,
     /// The user's own limits.
     pub limits: LimitsChange,
 }
 
 /// A user to be created that can be, as far as that can be said without the database.
 #[derive(Clone)]
-struct CheckedUser {
-    name: String,
-    group: Option<String>,
-    role: Role,
-    limits: Limits,
-    password_hash: Option<String>,
+pub(super) struct CheckedUser {
+    pub name: String,
+    pub group: Option<String>,
+    pub role: Role,
+    pub manages: Vec<String>,
+    pub active: bool,
+    pub limits: Limits,
+    pub password_hash: Option<String>,
 }
 
 /// What to change of a user; `None` leaves it as it is.
@@ -50,6 +59,8 @@ pub struct UserChange {
     /// Another group, by id or name, or `None` to leave the group.
     pub group: Option<Option<String>>,
     pub role: Option<Role>,
+    /// The groups that a manager manages, by id or name: these, and no others. Of another role than manager none are left.
+    pub manages: Option<Vec<String>>,
     /// False: refused from the next request on, and every session ends.
     pub active: Option<bool>,
     pub limits: LimitsChange,
@@ -96,8 +107,8 @@ impl Accounts {
             Some(password) => Some(self.hash(password).await?),
             None => None,
         };
-        let role = if new.is_admin { Role::Admin } else { Role::User };
-        Ok(CheckedUser { name: new.name, group: new.group, role, limits, password_hash })
+        let NewUser { name, group, role, manages, .. } = new;
+        Ok(CheckedUser { name, group, role, manages, active: true, limits, password_hash })
     }
 
     /// Changes a user, named by id or name.
@@ -114,35 +125,11 @@ impl Accounts {
 
     async fn change_user_once(&self, actor: &Actor, named: &str, wanted: UserChange) -> Result<User, Error> {
         let change = self.change().await?;
+        let authority = change.authority(actor).await?;
         let before = user(&change.tx, named).await?;
-        let mut after = User { updated_at: change.now, ..before.clone() };
-        if let Some(name) = wanted.name.filter(|name| *name != before.name) {
-            change.refuse_taken_name(&name).await?;
-            after.name = name;
-        }
-        after.group_id = match wanted.group {
-            None => before.group_id,
-            Some(None) => None,
-            Some(Some(named)) => Some(change.group_to_join(&named).await?),
-        };
-        after.role = wanted.role.unwrap_or(before.role);
-        after.active = wanted.active.unwrap_or(before.active);
-        after.limits = wanted.limits.apply(&before.limits)?;
-        if is_usable_admin(&before) && !is_usable_admin(&after) {
-            change.refuse_losing_last_admin().await?;
-        }
-        if before.active && !after.active {
-            // Enabling the user again must not bring old sessions back to life.
-            after.tokens_valid_from = change.after_all_tokens(&before).await?;
-            change.end_sign_ins_of(before.id).await?;
-        }
-        UserRepo::on(&change.tx).update(&after).await?;
-        let action = match (before.active, after.active) {
-            (true, false) => "user.disable",
-            (false, true) => "user.enable",
-            _ => "user.change",
-        };
-        change.audit(actor, action, subject(&before), of_user(&before), of_user(&after)).await?;
+        authority.demand_change_of(&before, named)?;
+        let after = change.edited(&authority, &before, wanted).await?;
+        let after = change.write_user(actor, &before, after).await?;
         change.commit(after, Directory::put_user).await
     }
 
@@ -156,6 +143,7 @@ impl Accounts {
 
     async fn remove_user_once(&self, actor: &Actor, named: &str) -> Result<RemovedUser, Error> {
         let change = self.change().await?;
+        change.demand_admin(actor, "removing anybody").await?;
         let user = user(&change.tx, named).await?;
         if is_usable_admin(&user) {
             change.refuse_losing_last_admin().await?;
@@ -164,7 +152,7 @@ impl Accounts {
         let sessions = change.end_sign_ins_of(user.id).await?;
         UserRepo::on(&change.tx).delete(user.id).await?;
         let gone = json!({"keys": keys, "sessions": sessions});
-        change.audit(actor, "user.remove", subject(&user), of_user(&user), gone).await?;
+        change.audit(actor, "user.remove", subject(&user), of_user(&user, self), gone).await?;
         let user = change.commit(user, |directory, user| directory.remove_user(user.id)).await?;
         Ok(RemovedUser { user, keys, sessions })
     }
@@ -208,6 +196,7 @@ impl Accounts {
     ) -> Result<u64, Error> {
         let change = self.change().await?;
         let before = user(&change.tx, named).await?;
+        change.authority(actor).await?.demand_change_of(&before, named)?;
         let mut after = before.clone();
         edit(&mut after);
         after.updated_at = change.now;
@@ -229,7 +218,17 @@ impl Accounts {
         user(&self.inner.store, named).await
     }
 
-    async fn hash(&self, password: String) -> Result<String, Error> {
+    /// A user that `scope` reaches, by id or name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also for one whom it does not reach.
+    pub async fn user_within(&self, scope: &Scope, named: &str) -> Result<User, Error> {
+        let user = self.user(named).await?;
+        let missing = || Error::NotFound { what: "user", name: named.to_owned() };
+        scope.covers(user.group_id).then_some(user).ok_or_else(missing)
+    }
+
+    pub(super) async fn hash(&self, password: String) -> Result<String, Error> {
         let length = password.chars().count();
         if !(PASSWORD_MIN..=PASSWORD_MAX).contains(&length) {
             let message = format!("password: use {PASSWORD_MIN} to {PASSWORD_MAX} characters");
@@ -247,17 +246,102 @@ impl Change {
         Ok(self.now.max(issued).plus(std::time::Duration::from_micros(1)))
     }
 
+    /// What a user is to become.
+    pub(super) async fn edited(
+        &self,
+        authority: &Authority,
+        before: &User,
+        wanted: UserChange,
+    ) -> Result<User, Error> {
+        let mut after = User { updated_at: self.now, ..before.clone() };
+        if let Some(name) = wanted.name.filter(|name| *name != before.name) {
+            self.refuse_taken_name(&name).await?;
+            after.name = name;
+        }
+        let group = match wanted.group {
+            None => self.group_of(before).await?,
+            Some(None) => None,
+            Some(Some(named)) => Some(self.group_to_join(authority, &named).await?),
+        };
+        after.group_id = group.as_ref().map(|group| group.id);
+        if after.group_id.is_none() && before.group_id.is_some() {
+            authority.demand_admin("taking anybody out of all groups")?;
+        }
+        after.role = wanted.role.unwrap_or(before.role);
+        after.manages = match wanted.manages {
+            Some(named) => self.groups_to_manage(after.role, &named).await?,
+            None if after.role == Role::Manager => before.manages.clone(),
+            None => BTreeSet::new(),
+        };
+        if (after.role, &after.manages) != (before.role, &before.manages) {
+            authority.demand_admin("giving a role")?;
+        }
+        after.active = wanted.active.unwrap_or(before.active);
+        after.limits = wanted.limits.apply(&before.limits)?;
+        let moved = after.group_id != before.group_id;
+        let held = if moved { &Limits::default() } else { &before.limits };
+        authority.demand_limits(held, &after.limits, group.as_ref())?;
+        if is_usable_admin(before) && !is_usable_admin(&after) {
+            self.refuse_losing_last_admin().await?;
+        }
+        Ok(after)
+    }
+
+    /// Writes what [`Change::edited`] gave, with its entry in the audit log.
+    pub(super) async fn write_user(
+        &self,
+        actor: &Actor,
+        before: &User,
+        mut after: User,
+    ) -> Result<User, Error> {
+        if before.active && !after.active {
+            // Enabling the user again must not bring old sessions back to life.
+            after.tokens_valid_from = self.after_all_tokens(before).await?;
+            self.end_sign_ins_of(before.id).await?;
+        }
+        UserRepo::on(&self.tx).update(&after).await?;
+        let action = match (before.active, after.active) {
+            (true, false) => "user.disable",
+            (false, true) => "user.enable",
+            _ => "user.change",
+        };
+        let (was, is) = (of_user(before, &self.accounts), of_user(&after, &self.accounts));
+        self.audit(actor, action, subject(before), was, is).await?;
+        Ok(after)
+    }
+
     async fn create_user(self, actor: &Actor, new: CheckedUser) -> Result<User, Error> {
-        let group_id = match &new.group {
-            Some(named) => Some(self.group_to_join(named).await?),
+        let authority = self.authority(actor).await?;
+        let user = self.add_user(actor, &authority, new).await?;
+        self.commit(user, Directory::put_user).await
+    }
+
+    /// Writes a new user, with the entry in the audit log.
+    pub(super) async fn add_user(
+        &self,
+        actor: &Actor,
+        authority: &Authority,
+        new: CheckedUser,
+    ) -> Result<User, Error> {
+        let group = match &new.group {
+            Some(named) => Some(self.group_to_join(authority, named).await?),
             None => None,
         };
+        if group.is_none() {
+            authority.demand_admin("making a user who is in no group that you manage")?;
+        }
+        if new.role != Role::User {
+            authority.demand_admin("giving a role")?;
+        }
+        authority.demand_limits(&Limits::default(), &new.limits, group.as_ref())?;
+        let manages = self.groups_to_manage(new.role, &new.manages).await?;
         let user = User {
             id: UserId::new(),
             name: new.name,
-            group_id,
+            group_id: group.map(|group| group.id),
             role: new.role,
-            active: true,
+            manages,
+            active: new.active,
             password_hash: new.password_hash,
             limits: new.limits,
             tokens_valid_from: self.now,
@@ -267,16 +351,51 @@ impl Change {
         };
         self.refuse_taken_name(&user.name).await?;
         UserRepo::on(&self.tx).create(&user).await?;
-        self.audit(actor, "user.create", subject(&user), Value::Null, of_user(&user)).await?;
-        self.commit(user, Directory::put_user).await
+        self.audit(actor, "user.create", subject(&user), Value::Null, of_user(&user, &self.accounts)).await?;
+        Ok(user)
+    }
+
+    async fn group_of(&self, user: &User) -> Result<Option<Group>, Error> {
+        match user.group_id {
+            Some(id) => Ok(GroupRepo::on(&self.tx).get_by_id(id).await?),
+            None => Ok(None),
+        }
+    }
+
+    async fn group_to_join(&self, authority: &Authority, named: &str) -> Result<Group, Error> {
+        match self.given_group("group", named).await {
+            Err(error @ Error::Invalid(_)) => {
+                authority.demand_group(None, named)?;
+                Err(error)
+            }
+            found => {
+                let group = found?;
+                authority.demand_group(Some(&group), named)?;
+                Ok(group)
+            }
+        }
+    }
+
+    /// The groups that are given to somebody of this role.
+    async fn groups_to_manage(&self, role: Role, named: &[String]) -> Result<BTreeSet<GroupId>, Error> {
+        if role != Role::Manager && !named.is_empty() {
+            return Err(Error::Invalid(format!("manages: only the role manager manages groups, not {role}")));
+        }
+        if named.len() > MANAGED_MAX {
+            return Err(Error::Invalid(format!("manages: at most {MANAGED_MAX} groups")));
+        }
+        let mut groups = BTreeSet::new();
+        for named in named {
+            groups.insert(self.given_group("manages", named).await?.id);
+        }
+        Ok(groups)
     }
 
     /// A group that does not exist is a mistake in the request here, not a resource that is missing.
-    async fn group_to_join(&self, named: &str) -> Result<GroupId, Error> {
+    async fn given_group(&self, field: &str, named: &str) -> Result<Group, Error> {
         match self.group(named).await {
-            Ok(group) => Ok(group.id),
-            Err(Error::NotFound { .. }) => Err(Error::Invalid(format!("group: there is no group {named}"))),
-            Err(error) => Err(error),
+            Err(Error::NotFound { .. }) => Err(Error::Invalid(format!("{field}: there is no group {named}"))),
+            found => found,
         }
     }
 

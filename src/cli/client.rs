@@ -1,20 +1,17 @@
 //! The control plane over HTTP: asks, follows pages, and turns every refusal into one sentence that says what to do.
 
-use std::time::Duration;
-
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::error::Error;
+use super::http_client::{self, unreachable};
+use super::logins::Login;
 use super::{output, pinned};
 
 use crate::config::Secret;
 use crate::node::LocalAddress;
 
-/// To a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two pieces of an answer; a whole one may take as long as it has something to say.
-const READ_TIMEOUT: Duration = Duration::from_mins(1);
 /// Rows of one page, where many are read.
 const PAGE: usize = 500;
 /// The largest answer that is read as one piece.
@@ -24,7 +21,15 @@ const ANSWER_MAX: usize = 64 << 20;
 pub struct Client {
     http: reqwest::Client,
     server: Url,
-    token: Secret,
+    credential: Credential,
+}
+
+/// What a client proves itself with.
+enum Credential {
+    /// A key, a token, or nothing.
+    Fixed(Secret),
+    /// Whatever the login has at the moment.
+    Login(Login),
 }
 
 /// The rows of a list, or the first of them.
@@ -52,7 +57,18 @@ impl Client {
     /// # Errors
     /// [`Error::Usage`] when `server` is no `http` or `https` URL.
     pub fn new(server: &str, token: Secret) -> Result<Self, Error> {
-        Self::build(server, token, |http| if is_local(server) { http.no_proxy() } else { http })
+        Self::build(server, Credential::Fixed(token), http_client::builder(server))
+    }
+
+    /// A client of the server that somebody has signed in to.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when its CA file cannot be used.
+    pub fn of_login(login: Login) -> Result<Self, Error> {
+        let server = login.server().to_owned();
+        let ca_file = login.standing()?.ca_file;
+        let http = http_client::trusting(http_client::builder(&server), ca_file.as_deref())?;
+        Self::build(&server, Credential::Login(login), http)
     }
 
     /// A client of the node on this machine.
@@ -61,29 +77,19 @@ impl Client {
     /// [`Error::Usage`] when its certificate cannot be read.
     pub fn of_local(node: &LocalAddress, token: Secret) -> Result<Self, Error> {
         let tls = node.tls_cert.as_deref().map(pinned::trusting_only).transpose().map_err(Error::Usage)?;
-        Self::build(&node.url(), token, |http| match tls {
-            Some(tls) => http.no_proxy().tls_backend_preconfigured(tls),
-            None => http.no_proxy(),
-        })
+        let server = node.url();
+        let http = http_client::builder(&server).no_proxy();
+        let http = match tls {
+            Some(tls) => http.tls_backend_preconfigured(tls),
+            None => http,
+        };
+        Self::build(&server, Credential::Fixed(token), http)
     }
 
-    fn build(
-        server: &str,
-        token: Secret,
-        set: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
-    ) -> Result<Self, Error> {
-        let wrong = || Error::Usage(format!("--server `{server}` is no URL such as http://127.0.0.1:9000"));
-        let url =
-            Url::parse(server).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let url = url.ok_or_else(wrong)?;
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            // A redirect would carry the token to an address that nobody named.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("sproxy/", env!("CARGO_PKG_VERSION")));
-        let http = set(http).build().map_err(|reason| unreachable(server, &reason))?;
-        Ok(Self { http, server: url, token })
+    fn build(server: &str, credential: Credential, http: ClientBuilder) -> Result<Self, Error> {
+        let url = http_client::parse(server)?;
+        let http = http.build().map_err(|reason| unreachable(server, &reason))?;
+        Ok(Self { http, server: url, credential })
     }
 
     /// `GET`, a JSON answer.
@@ -102,12 +108,41 @@ impl Client {
         self.json(self.send(Method::POST, path, &Query::new(), body).await?).await
     }
 
+    /// A call of a provider's API, whichever it is of.
+    ///
+    /// # Errors
+    /// See [`Client::get`].
+    pub async fn call(&self, path: &[&str], body: &Value) -> Result<Value, Error> {
+        self.json(self.send(Method::POST, path, &Query::new(), Some(body)).await?).await
+    }
+
+    /// The address of the node.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        self.server.as_str().trim_end_matches('/')
+    }
+
     /// `POST` with a query and without a body.
     ///
     /// # Errors
     /// See [`Client::get`].
     pub async fn post_with(&self, path: &[&str], query: &Query) -> Result<Value, Error> {
         self.json(self.send(Method::POST, path, query, None).await?).await
+    }
+
+    /// `POST` of a file.
+    ///
+    /// # Errors
+    /// See [`Client::get`].
+    pub async fn post_file(
+        &self,
+        path: &[&str],
+        query: &Query,
+        media_type: &str,
+        file: Vec<u8>,
+    ) -> Result<Value, Error> {
+        let request = self.request(Method::POST, path, query).await?.header(CONTENT_TYPE, media_type);
+        self.json(self.answer(request.body(file)).await?).await
     }
 
     /// `PATCH`.
@@ -181,15 +216,30 @@ impl Client {
         query: &Query,
         body: Option<&Value>,
     ) -> Result<Response, Error> {
+        let mut request = self.request(method, path, query).await?;
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.answer(request).await
+    }
+
+    async fn request(&self, method: Method, path: &[&str], query: &Query) -> Result<RequestBuilder, Error> {
         let mut url = self.server.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             // Names go in as one segment each, whatever characters they have.
             segments.pop_if_empty().extend(path);
         }
-        let mut request = self.http.request(method, url).bearer_auth(self.token.expose()).query(query);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
+        let token = match &self.credential {
+            Credential::Fixed(token) => token.clone(),
+            Credential::Login(login) => login.access_token().await?,
+        };
+        let request = self.http.request(method, url).bearer_auth(token.expose()).query(query);
+        // Anthropic's API takes no call without one; nobody else looks at it.
+        let is_anthropic = path == ["v1", "messages"];
+        Ok(if is_anthropic { request.header("anthropic-version", "2023-06-01") } else { request })
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Response, Error> {
         let answer = request.send().await.map_err(|reason| unreachable(self.server.as_str(), &reason))?;
         if answer.status().is_success() { Ok(answer) } else { Err(self.refusal(answer).await) }
     }
@@ -226,10 +276,13 @@ impl Client {
         let said = ["detail", "title"].iter().find_map(|field| problem.get(*field)?.as_str());
         let said = said.map_or_else(|| format!("{} answered {status}", self.server), str::to_owned);
         let hint = match status {
+            StatusCode::UNAUTHORIZED if matches!(self.credential, Credential::Login(_)) => {
+                "; sign in again with `sproxy login`"
+            }
             StatusCode::UNAUTHORIZED => {
                 "; use --server and --token (or SPROXY_TOKEN), or on the leader's machine --data-dir with its data directory"
             }
-            StatusCode::FORBIDDEN => "; use the credential of an admin",
+            StatusCode::FORBIDDEN => "; use the credential of somebody who may",
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
                 "; try again in a moment, or ask the leader with --server"
             }
@@ -256,36 +309,5 @@ impl Stream {
     /// [`Error::Unreachable`] when the answer breaks off.
     pub async fn piece(&mut self) -> Result<Option<bytes::Bytes>, Error> {
         self.answer.chunk().await.map_err(|reason| unreachable(&self.server, &reason))
-    }
-}
-
-fn unreachable(server: &str, reason: &reqwest::Error) -> Error {
-    // The innermost cause is the one that people know: connection refused, name not known.
-    let mut cause: &dyn std::error::Error = reason;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    Error::Unreachable { server: server.trim_end_matches('/').to_owned(), reason: cause.to_string() }
-}
-
-/// Whether `server` is this machine's loopback.
-pub(super) fn is_local(server: &str) -> bool {
-    let Ok(url) = Url::parse(server) else { return false };
-    let host = url.host_str().unwrap_or("").trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_local;
-
-    #[test]
-    fn only_loopback_is_local() {
-        for server in ["http://127.0.0.1:9000", "http://localhost", "https://[::1]:9000"] {
-            assert!(is_local(server), "{server}");
-        }
-        for server in ["http://sp-1:9000", "http://10.0.0.1", "http://localhost.example.com", "nonsense"] {
-            assert!(!is_local(server), "{server}");
-        }
     }
 }

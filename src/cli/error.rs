@@ -51,6 +51,9 @@ pub enum Error {
     /// A test alert did not arrive everywhere; the table says where.
     #[error("not every receiver has the test alert")]
     NotDelivered,
+    /// The doctor has found something; its lines say what.
+    #[error("something stands between you and the gateway; the lines above say what to do")]
+    NotHealthy,
     /// A file, a terminal or a socket.
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
@@ -79,6 +82,7 @@ impl Error {
             | Self::Torture(_)
             | Self::TortureVerdict
             | Self::NotDelivered
+            | Self::NotHealthy
             | Self::Io { .. }
             | Self::Output(_) => FAILED,
         }

@@ -1,5 +1,7 @@
 //! `sproxy key`: the API keys that callers prove themselves with.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -37,6 +39,14 @@ enum Action {
         /// Only this user's: name or id
         #[arg(long)]
         user: Option<String>,
+    },
+    /// Make a key that takes the place of another and print it; the old one works a while longer
+    Reissue {
+        /// The old key's id, as listed
+        id: String,
+        /// How long the old key works besides the new one; 0: not at all
+        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = overlap)]
+        overlap: Duration,
     },
     /// Refuse a key from its next use on
     Revoke {
@@ -77,11 +87,31 @@ pub async fn run(args: KeyArgs) -> Result<(), Error> {
             ];
             output.list(&keys, &columns)
         }
+        Action::Reissue { id, overlap } => {
+            let query: Query = vec![("overlap_seconds", overlap.as_secs().to_string())];
+            let made = client.post_with(&["admin", "v1", KEYS, &id, "reissue"], &query).await?;
+            if output.is_json() {
+                return output.done(&made, "");
+            }
+            let said = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let (user, end) = (said(&made["user"]), said(&made["replaces"]["expires_at"]));
+            note(&format!(
+                "a new key of {user}, shown only this once; the old one is refused from {end} on:"
+            ));
+            print(&said(&made["key"]))
+        }
         Action::Revoke { id } => {
             let answer = client.delete(&["admin", "v1", KEYS, &id]).await?;
             output.done(&answer, &format!("key {id} is revoked: refused from its next use on"))
         }
     }
+}
+
+fn overlap(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|_| "a duration such as 24h, 30m or 0".to_owned())
 }
 
 /// A moment, or a duration from now on.

@@ -1,18 +1,29 @@
 //! People at a terminal: one file per command. Results go to standard output, everything else to standard error.
 
+mod agent;
+mod agent_key;
 mod alert;
+mod audit;
 mod backup;
 mod client;
 mod completions;
 mod config;
 mod confirm;
+mod connect;
 mod demo;
+mod doctor;
 mod error;
 mod export;
 mod group;
+mod http_client;
+mod import;
 mod key;
 mod limits;
 pub mod local_cluster;
+mod login;
+mod logins;
+mod logout;
+mod me;
 mod migrate;
 mod mock_provider;
 mod output;
@@ -28,11 +39,13 @@ mod session;
 mod signing_key;
 mod stats;
 mod target;
+mod token;
 #[cfg(unix)]
 mod torture;
 mod usage;
 mod user;
 mod when;
+mod whole_file;
 
 use std::process::ExitCode;
 
@@ -65,12 +78,22 @@ enum Command {
     MockProvider(mock_provider::MockProviderArgs),
     /// Check a configuration, show the effective one, print the commented defaults, reload
     Config(config::ConfigArgs),
+    /// Sign in to a gateway and stay signed in on this machine
+    Login(login::LoginArgs),
+    /// Sign out
+    Logout(logout::LogoutArgs),
+    Token(token::TokenArgs),
+    Connect(connect::ConnectArgs),
+    Me(me::MeArgs),
+    Doctor(doctor::DoctorArgs),
+    Agent(agent::AgentArgs),
     /// People and services that may call
     User(user::UserArgs),
     /// Users who share limits
     Group(group::GroupArgs),
     /// API keys that callers prove themselves with
     Key(key::KeyArgs),
+    Audit(audit::AuditArgs),
     /// Keys that leaders sign access tokens with
     SigningKey(signing_key::SigningKeyArgs),
     /// The nodes of the cluster
@@ -132,9 +155,17 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::Serve(args) => runtime.block_on(serve::run(args)),
         Command::MockProvider(args) => runtime.block_on(mock_provider::run(args)),
         Command::Config(args) => runtime.block_on(config::run(args)),
+        Command::Login(args) => runtime.block_on(login::run(args)),
+        Command::Logout(args) => runtime.block_on(logout::run(args)),
+        Command::Token(args) => runtime.block_on(token::run(args)),
+        Command::Connect(args) => connect::run(&args),
+        Command::Me(args) => runtime.block_on(me::run(args)),
+        Command::Doctor(args) => runtime.block_on(doctor::run(args)),
+        Command::Agent(args) => runtime.block_on(agent::run(args)),
         Command::User(args) => runtime.block_on(user::run(args)),
         Command::Group(args) => runtime.block_on(group::run(args)),
         Command::Key(args) => runtime.block_on(key::run(args)),
+        Command::Audit(args) => runtime.block_on(audit::run(args)),
         Command::SigningKey(args) => runtime.block_on(signing_key::run(args)),
         Command::Peer(args) => runtime.block_on(peer::run(args)),
         Command::Promote(args) => runtime.block_on(promote::run(args)),

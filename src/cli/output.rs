@@ -206,7 +206,7 @@ fn printable(text: &str) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-fn grouped(digits: &str) -> String {
+pub fn grouped(digits: &str) -> String {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |rest| ("-", rest));
     let mut text = sign.to_owned();
     for (at, digit) in digits.chars().enumerate() {
@@ -219,7 +219,7 @@ fn grouped(digits: &str) -> String {
 }
 
 /// `2026-11-28T06:28:04.4888Z` as `2026-11-28 06:28:04Z`; whatever is no time stays.
-fn to_the_second(text: &str) -> String {
+pub fn to_the_second(text: &str) -> String {
     let Some((day, time)) = text.strip_suffix('Z').and_then(|text| text.split_once('T')) else {
         return text.to_owned();
     };
@@ -243,7 +243,7 @@ fn decimals_of(nanousd: i64) -> usize {
 }
 
 /// Nano-USD as USD: exact, with `decimals` or as many more as it takes.
-fn usd_with(nanousd: i64, decimals: usize) -> String {
+pub fn usd_with(nanousd: i64, decimals: usize) -> String {
     let sign = if nanousd < 0 { "-" } else { "" };
     let (whole, rest) = (nanousd.unsigned_abs() / 1_000_000_000, nanousd.unsigned_abs() % 1_000_000_000);
     let rest = format!("{rest:09}");

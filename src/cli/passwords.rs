@@ -23,6 +23,18 @@ pub fn ask(user: &str) -> Result<String, Error> {
     given(password)
 }
 
+/// Asks for the password that a user has.
+///
+/// # Errors
+/// [`Error::Usage`] when nothing was given.
+pub fn ask_present(user: &str, server: &str) -> Result<String, Error> {
+    if !io::stdin().is_terminal() {
+        return from_stdin();
+    }
+    let prompt = format!("Password of {user} at {server}: ");
+    given(rpassword::prompt_password(prompt).map_err(Error::io("the terminal"))?)
+}
+
 /// Reads a password from the first line of standard input.
 ///
 /// # Errors

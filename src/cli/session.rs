@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::client::{Client, is_local};
+use super::client::Client;
 use super::error::Error;
+use super::http_client::is_local;
+use super::logins::Login;
 use super::output::Output;
 use crate::config::{self, Secret};
 use crate::node::{self, LocalAddress};
@@ -38,7 +40,8 @@ fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
 }
 
 impl Session {
-    /// A client that talks to the node.
+    /// A client that talks to the node. What is given goes first, then the local admin token of this machine's node, then
+    /// the login of whoever has signed in.
     ///
     /// # Errors
     /// [`Error::Usage`] for a server that is no URL, when there is nothing to prove oneself with, or when a local admin
@@ -52,9 +55,20 @@ impl Session {
             (Some(token), None) => Client::of_local(&expected_at(&directory), token),
             (None, Some(server)) if self.data_dir.is_none() && !is_local(server) => {
                 Client::new(server, Secret::new(""))?;
-                Err(Error::Usage(format!("nothing to prove yourself to {server} with: {GIVE}")))
+                match Login::find(Some(server))? {
+                    Some(login) => Client::of_login(login),
+                    None => Err(Error::Usage(format!(
+                        "nothing to prove yourself to {server} with: sign in with `sproxy login --server {server}`, or {GIVE}"
+                    ))),
+                }
             }
-            (None, server) => of_directory(&directory, server),
+            (None, server) => match of_directory(&directory, server) {
+                Err(reason) if self.data_dir.is_none() => {
+                    // Where there is no place for logins there is none.
+                    Login::find(server).ok().flatten().map_or(Err(reason), Client::of_login)
+                }
+                found => found,
+            },
         }
     }
 

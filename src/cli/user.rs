@@ -5,10 +5,12 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Client, Query};
 use super::error::Error;
+use super::import::{self, ImportArgs};
 use super::limits::{self, LimitFlags};
 use super::output::{Column, Output, shell_quoted, text, time, yes_no};
 use super::passwords;
 use super::session::Session;
+use crate::domain::user::Role;
 
 /// `sproxy user …`
 #[derive(Debug, Args)]
@@ -22,15 +24,18 @@ pub struct UserArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make a user; without a password they can use API keys but not log in
+    #[command(alias = "create")]
     Add {
         /// The new user's name
         name: String,
         /// The group whose limits they share
         #[arg(long, value_name = "GROUP")]
         group: Option<String>,
-        /// May do everything on the control plane
-        #[arg(long)]
+        /// May do everything on the control plane: the same as --role admin
+        #[arg(long, conflicts_with = "role")]
         admin: bool,
+        #[command(flatten)]
+        role: RoleFlags,
         /// Set a password: the first line of standard input
         #[arg(long)]
         password_stdin: bool,
@@ -46,6 +51,7 @@ enum Action {
     },
     /// Change a user; what is not named stays as it is
     Set(Change),
+    Import(ImportArgs),
     /// Refuse a user everywhere, from their next request on
     Disable {
         /// Name or id
@@ -86,14 +92,38 @@ struct Change {
     /// Take them out of their group
     #[arg(long)]
     no_group: bool,
-    /// May do everything on the control plane
-    #[arg(long, conflicts_with = "no_admin")]
+    /// May do everything on the control plane: the same as --role admin
+    #[arg(long, conflicts_with_all = ["no_admin", "role"])]
     admin: bool,
-    /// May only see to their own keys, usage and quota
-    #[arg(long)]
+    /// May only see to their own keys, usage and quota: the same as --role user
+    #[arg(long, conflicts_with = "role")]
     no_admin: bool,
     #[command(flatten)]
+    role: RoleFlags,
+    #[command(flatten)]
     limits: LimitFlags,
+}
+
+/// What somebody may do on the control plane.
+#[derive(Debug, Args)]
+struct RoleFlags {
+    /// What they may do on the control plane: admin (everything), auditor (reads everything, changes nothing), manager (of the
+    /// members of --manages) or user (their own keys, usage and quota)
+    #[arg(long, value_name = "ROLE")]
+    role: Option<Role>,
+    /// A group whose members a manager manages; may be repeated. On `set` these and no others, `--manages ''` none
+    #[arg(long, value_name = "GROUP")]
+    manages: Vec<String>,
+}
+
+impl RoleFlags {
+    fn add_to(&self, body: &mut Map<String, Value>) {
+        body.extend(self.role.map(|role| ("role".to_owned(), json!(role))));
+        if !self.manages.is_empty() {
+            let groups: Vec<&String> = self.manages.iter().filter(|group| !group.is_empty()).collect();
+            body.insert("manages".to_owned(), json!(groups));
+        }
+    }
 }
 
 const USERS: &str = "users";
@@ -109,10 +139,11 @@ const LIST: [Column; 6] = [
 pub async fn run(args: UserArgs) -> Result<(), Error> {
     let (client, output) = (args.session.client()?, args.session.output());
     match args.action {
-        Action::Add { name, group, admin, password_stdin, limits } => {
+        Action::Add { name, group, admin, role, password_stdin, limits } => {
             let mut body = Map::from_iter([("name".to_owned(), json!(name))]);
             body.extend(group.map(|group| ("group".to_owned(), json!(group))));
             body.extend(admin.then(|| ("role".to_owned(), json!("admin"))));
+            role.add_to(&mut body);
             if password_stdin {
                 body.insert("password".to_owned(), json!(passwords::from_stdin()?));
             }
@@ -133,9 +164,12 @@ pub async fn run(args: UserArgs) -> Result<(), Error> {
         Action::Show { name } => {
             let user = client.get(&["admin", "v1", USERS, &name], &Query::new()).await?;
             let mut columns = vec![text("id", "id")];
-            columns.extend(LIST.iter().chain(&limits::COLUMNS));
+            columns.extend(LIST);
+            columns.push(text("manages", "manages"));
+            columns.extend(limits::COLUMNS);
             output.one(&user, &columns)
         }
+        Action::Import(args) => import::run(&client, output, args).await,
         Action::Set(change) => {
             let body = change.body()?;
             let user = client.patch(&["admin", "v1", USERS, &change.name], &body).await?;
@@ -173,6 +207,7 @@ impl Change {
         body.extend(self.no_group.then(|| ("group".to_owned(), Value::Null)));
         body.extend(self.admin.then(|| ("role".to_owned(), json!("admin"))));
         body.extend(self.no_admin.then(|| ("role".to_owned(), json!("user"))));
+        self.role.add_to(&mut body);
         self.limits.add_to(&mut body);
         if body.is_empty() {
             return Err(Error::Usage("nothing to change: say what, see `sproxy user set --help`".to_owned()));

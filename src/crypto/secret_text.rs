@@ -17,14 +17,22 @@ pub struct NoRandomness(#[from] getrandom::Error);
 /// # Errors
 /// [`NoRandomness`].
 pub fn random(count: usize) -> Result<String, NoRandomness> {
-    // 248 is the largest multiple of 62 in a byte; what lies above would favour the first letters.
-    const FAIR: u8 = 248;
+    random_of(ALPHABET, count)
+}
+
+/// `count` characters of an alphabet of ASCII, each equally likely.
+///
+/// # Errors
+/// [`NoRandomness`].
+pub fn random_of<const N: usize>(alphabet: &[u8; N], count: usize) -> Result<String, NoRandomness> {
+    // What lies above the largest multiple of N in a byte would favour the first letters.
+    let fair = 256 - 256 % N;
     let mut text = String::with_capacity(count);
     let mut bytes = [0_u8; 64];
     while text.len() < count {
         getrandom::fill(&mut bytes)?;
-        let fair = bytes.iter().filter(|byte| **byte < FAIR).map(|byte| letter(u32::from(*byte)));
-        text.extend(fair.take(count - text.len()));
+        let fair = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < fair);
+        text.extend(fair.map(|byte| char::from(alphabet[byte % N])).take(count - text.len()));
     }
     Ok(text)
 }
@@ -47,8 +55,4 @@ pub fn sha256(credential: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest(&SHA256, credential).as_ref());
     out
-}
-
-fn letter(value: u32) -> char {
-    char::from(ALPHABET[(value % 62) as usize])
 }

@@ -17,10 +17,17 @@ pub struct Route<'r> {
     pub lists_models: bool,
 }
 
+/// Where Claude Code sends its own OTLP once it has signed in at a gateway.
+const CLIENT_TELEMETRY: [&str; 3] = ["/v1/metrics", "/v1/logs", "/v1/traces"];
+
 /// The meaning of a request on the data plane; none if it is not on it.
 #[must_use]
 pub fn find<'r>(method: &Method, path: &'r str, headers: &HeaderMap) -> Option<Route<'r>> {
     if path.strip_prefix("/v1").is_some_and(is_versioned) {
+        return None;
+    }
+    // What a client reports of its users is for no provider, although everybody's `/v1` is.
+    if CLIENT_TELEMETRY.contains(&path) {
         return None;
     }
     let call = Call { method, path, headers };

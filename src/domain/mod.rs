@@ -13,6 +13,7 @@ pub mod model_name;
 pub mod network;
 pub mod part;
 pub mod peer;
+pub mod permission;
 pub mod plain_name;
 pub mod plausible_clock;
 pub mod price;

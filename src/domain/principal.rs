@@ -18,6 +18,19 @@ pub enum Credential {
     LocalAdmin,
 }
 
+impl Credential {
+    /// The word for its kind in the API and the audit log.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::ApiKey(_) => "api_key",
+            Self::AccessToken(_) => "access_token",
+            Self::Browser(_) => "browser",
+            Self::LocalAdmin => "local_admin",
+        }
+    }
+}
+
 /// An authenticated caller. Cheap to clone: the names are shared with the accounts snapshot.
 #[derive(Clone, Debug)]
 pub struct Principal {
@@ -32,6 +45,8 @@ pub struct Principal {
     pub group_allowance: Option<Arc<Allowance>>,
     /// What the caller may do on the control plane.
     pub role: Role,
+    /// The groups whose members a manager manages; of any other role none.
+    pub manages: Arc<[GroupId]>,
     pub credential: Credential,
 }
 

@@ -170,6 +170,8 @@ pub struct UsageLog {
 pub struct UsageFilter {
     pub user_id: Option<UserId>,
     pub group_id: Option<GroupId>,
+    /// Only calls of members of one of these groups, as of the time of the call.
+    pub within: Option<Vec<GroupId>>,
     /// Only calls that asked for exactly this model.
     pub model: Option<String>,
     pub node: Option<String>,

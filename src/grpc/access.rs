@@ -1,4 +1,4 @@
-//! Who may call: nodes by the cluster's secret, readers of statistics by that or as an admin.
+//! Who may call: nodes by the cluster's secret, readers of statistics by that or by a role that reads the whole cluster.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tonic::metadata::MetadataMap;
 use crate::accounts::Accounts;
 use crate::domain::clock::Clock;
 use crate::domain::failure::{Failure, Kind};
-use crate::domain::user::Role;
+use crate::domain::permission::Permission;
 use crate::grpc::status::status;
 
 /// Checks that a caller may call.
@@ -23,7 +23,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Access by `secret`, and for statistics by the credentials of admins.
+    /// Access by `secret`, and for statistics by the credentials of admins and auditors.
     #[must_use]
     pub fn new(secret: Option<&str>, accounts: Accounts, clock: Arc<dyn Clock>) -> Self {
         Self { secret: secret.map(Arc::from), accounts, clock }
@@ -58,20 +58,14 @@ impl Access {
     #[allow(clippy::result_large_err, reason = "tonic's handlers return a Status")]
     fn reads(&self, headers: &HeaderMap) -> Result<(), Status> {
         let Some(credential) = bearer(headers) else {
-            let text =
-                "authorization: Bearer with the cluster's secret or an admin's token or key is required";
+            let text = "authorization: Bearer with the cluster's secret or an admin's or auditor's token or key is required";
             return Err(status(Failure::new(Kind::Unauthenticated, text)));
         };
         if self.is_secret(credential) {
             return Ok(());
         }
         let caller = self.accounts.authenticate_operator(credential, self.clock.now()).map_err(status)?;
-        match caller.role {
-            Role::Admin => Ok(()),
-            Role::User => {
-                Err(status(Failure::new(Kind::Forbidden, "statistics of the cluster are for admins")))
-            }
-        }
+        Permission::ReadCluster.of(&caller).map(|_| ()).map_err(status)
     }
 
     fn is_secret(&self, offered: &str) -> bool {

@@ -52,6 +52,7 @@ impl StatsService {
                 Some(group) => Some(self.group(&group).await?),
                 None => None,
             },
+            within: None,
             model: some(&asked.model),
             node: some(&asked.node),
             errors: false,
@@ -104,7 +105,7 @@ impl Stats for StatsService {
         let after = after.map(|cursor| StatsCursor::read(StatsBy::User, cursor)).transpose();
         let after = after.map_err(|error| status(Failure::new(Kind::Invalid, error.to_string())))?;
         let (usage, now) = (UsageRepo::on(&self.store), self.clock.now());
-        let page = usage.stats_page(StatsBy::User, window, limit, after.as_ref(), now).await;
+        let page = usage.stats_page(StatsBy::User, None, window, limit, after.as_ref(), now).await;
         let page = page.map_err(status)?;
         let next_cursor = page.next.map_or_else(String::new, |cursor| cursor.to_string());
         let items = page.items.iter().map(user_row_to_wire).collect();

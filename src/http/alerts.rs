@@ -11,7 +11,7 @@ use crate::accounts::Actor;
 use crate::alerts::{ReceiverView, Tested};
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
-use crate::http::input::{Admin, JsonBody, QueryParams};
+use crate::http::input::{Admin, ClusterReader, JsonBody, QueryParams};
 use crate::http::paging::{List, limit, place};
 use crate::http::problem::{ApiError, ApiResult, ReadErrors, WriteErrors};
 use crate::http::state::ControlState;
@@ -186,7 +186,10 @@ impl From<Tested> for AlertTestResult {
 /// List this node's receivers of alerts, in the order of the configuration.
 #[utoipa::path(get, path = "/admin/v1/alerts", tag = "alerts",
     responses((status = 200, description = "Every receiver of this node", body = List<AlertReceiverView>), ReadErrors))]
-pub async fn list(State(state): State<ControlState>, _: Admin) -> ApiResult<Json<List<AlertReceiverView>>> {
+pub async fn list(
+    State(state): State<ControlState>,
+    _: ClusterReader,
+) -> ApiResult<Json<List<AlertReceiverView>>> {
     let receivers = state.alerts.receivers().await?;
     Ok(Json(List::whole(receivers.into_iter().map(Into::into).collect())))
 }
@@ -196,7 +199,7 @@ pub async fn list(State(state): State<ControlState>, _: Admin) -> ApiResult<Json
     responses((status = 200, description = "One page of events", body = List<AlertEventView>), ReadErrors))]
 pub async fn events(
     State(state): State<ControlState>,
-    _: Admin,
+    _: ClusterReader,
     QueryParams(params): QueryParams<AlertEventsParams>,
 ) -> ApiResult<Json<List<AlertEventView>>> {
     let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);

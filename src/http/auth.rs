@@ -8,10 +8,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::accounts::Session;
+use crate::domain::failure::{Failure, Kind};
 use crate::http::callers::{RELAYED, SESSION_ENDED};
 use crate::http::input::{ClientAddr, JsonBody};
 use crate::http::problem::{ApiResult, AuthErrors};
 use crate::http::state::ControlState;
+
+/// How long an idempotency key may be: long enough not to be guessed.
+const KEY_CHARS: std::ops::RangeInclusive<usize> = 22..=128;
 
 /// A name and a password.
 #[derive(Deserialize, ToSchema)]
@@ -25,11 +29,23 @@ pub struct LoginInput {
     password: String,
 }
 
-/// A refresh token.
+/// A refresh token, to be continued.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshInput {
     /// Good for one use.
+    refresh_token: String,
+    /// A random text of your own. With it, the same call may be repeated when its answer was lost, until a refresh token of
+    /// one of its answers has been used.
+    #[serde(default)]
+    #[schema(min_length = 22, max_length = 128)]
+    idempotency_key: Option<String>,
+}
+
+/// A refresh token whose session is to end.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogoutInput {
     refresh_token: String,
 }
 
@@ -81,17 +97,27 @@ pub async fn refresh(
     State(state): State<ControlState>,
     JsonBody(input): JsonBody<RefreshInput>,
 ) -> ApiResult<Json<SessionView>> {
-    Ok(Json(state.accounts.refresh(&input.refresh_token).await?.into()))
+    let session = match input.idempotency_key.as_deref() {
+        None => state.accounts.refresh(&input.refresh_token).await?,
+        Some(key) if KEY_CHARS.contains(&key.len()) => {
+            state.accounts.refresh_idempotently(&input.refresh_token, key).await?
+        }
+        Some(_) => {
+            let text = "idempotency_key has to be a random text of 22 to 128 characters";
+            return Err(Failure::new(Kind::Invalid, text).into());
+        }
+    };
+    Ok(Json(session.into()))
 }
 
 /// End a session: its refresh token is refused, and its access tokens, on every node that is in touch with its leader
 /// within a moment.
-#[utoipa::path(post, path = "/auth/logout", tag = "auth", request_body = RefreshInput, security(()),
+#[utoipa::path(post, path = "/auth/logout", tag = "auth", request_body = LogoutInput, security(()),
     responses((status = 204, description = "Ended, or over before"), AuthErrors))]
 pub async fn logout(
     State(state): State<ControlState>,
     headers: HeaderMap,
-    JsonBody(input): JsonBody<RefreshInput>,
+    JsonBody(input): JsonBody<LogoutInput>,
 ) -> ApiResult<Response> {
     let session = state.accounts.logout(&input.refresh_token).await?;
     let mut answer = StatusCode::NO_CONTENT.into_response();

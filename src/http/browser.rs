@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::accounts::{BROWSER_SESSION_MAX, NewBrowserSession};
 use crate::domain::failure::{Failure, Kind};
-use crate::domain::principal::Principal;
+use crate::http::input::Caller;
 use crate::http::problem::ApiError;
 use crate::http::site::{SEC_FETCH_SITE, Site};
 use crate::http::state::ControlState;
@@ -23,7 +23,7 @@ const SECURE_COOKIE: &str = "__Host-sproxy";
 const PLAIN_COOKIE: &str = "sproxy";
 
 /// Who is signed in at the browser that asks.
-pub struct SignedIn(pub Principal);
+pub struct SignedIn(pub Caller);
 
 /// The token in the cookie of the browser that asks, whatever it is worth.
 pub struct SessionToken(pub Option<String>);
@@ -54,7 +54,9 @@ impl FromRequestParts<ControlState> for SignedIn {
     async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
         let SessionToken(token) = SessionToken::from_request_parts(parts, state).await?;
         let token = token.ok_or_else(|| Failure::new(Kind::Unauthenticated, "sign in first"))?;
-        Ok(Self(state.accounts.browser_session(&token).await?))
+        let principal = state.accounts.browser_session(&token).await?;
+        let address = state.sites.callers.address(&parts.headers, &parts.extensions);
+        Ok(Self(Caller { principal, address }))
     }
 }
 

@@ -14,8 +14,8 @@ use crate::cluster::leader::announcer::PATH;
 use crate::domain::failure::{Failure, Kind};
 use crate::http::problem::ApiError;
 use crate::http::{
-    alerts, audit, auth, backup, config, groups, keys, leadership, me, openapi, peers, signing_keys, stats,
-    targets, usage, usage_rejected, users,
+    alerts, audit, auth, backup, client_telemetry, config, groups, import, keys, leadership, me, oauth,
+    openapi, peers, signing_keys, stats, targets, usage, usage_rejected, users,
 };
 
 pub use crate::http::state::{Cluster, ControlState, Promotion, Relay};
@@ -30,12 +30,21 @@ pub fn router(state: ControlState) -> Router {
         .route("/auth/login", leader(post(auth::login)))
         .route("/auth/refresh", leader(post(auth::refresh)))
         .route("/auth/logout", leader(post(auth::logout)))
+        .route("/.well-known/oauth-authorization-server", here(get(oauth::metadata)))
+        .route("/oauth/device_authorization", leader(post(oauth::device_authorization)))
+        .route("/oauth/token", leader(post(oauth::token)))
+        .route("/v1/metrics", here(post(client_telemetry::take)))
+        .route("/v1/logs", here(post(client_telemetry::take)))
+        .route("/v1/traces", here(post(client_telemetry::take)))
         .route("/me", here(get(me::show)))
         .route("/me/usage", here(get(me::usage)))
         .route("/me/quota", here(get(me::quota)))
+        .route("/me/nodes", here(get(me::nodes)))
         .route("/me/keys", here(get(me::list_keys)).and(leader(post(me::create_key))))
         .route("/me/keys/{id}", leader(delete(me::revoke_key)))
+        .route("/me/keys/{id}/reissue", leader(post(me::reissue_key)))
         .route("/admin/v1/users", here(get(users::list)).and(leader(post(users::create))))
+        .route("/admin/v1/users/import", leader(post(import::import)))
         .route(
             "/admin/v1/users/{id}",
             here(get(users::show)).and(leader(patch(users::change).delete(users::remove))),
@@ -49,6 +58,7 @@ pub fn router(state: ControlState) -> Router {
         )
         .route("/admin/v1/keys", here(get(keys::list)).and(leader(post(keys::create))))
         .route("/admin/v1/keys/{id}", leader(delete(keys::revoke)))
+        .route("/admin/v1/keys/{id}/reissue", leader(post(keys::reissue)))
         .route("/admin/v1/signing-keys", leader(get(signing_keys::list)))
         .route("/admin/v1/signing-keys/rotate", leader(post(signing_keys::rotate)))
         .route("/admin/v1/usage", here(get(usage::list)))

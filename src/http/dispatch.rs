@@ -102,7 +102,7 @@ impl Dispatch {
 
 /// Whether a path is one of the pages, whose names may be those of a provider's, too.
 pub(super) fn is_page(path: &str) -> bool {
-    path.strip_prefix("/ui").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path == "/device" || path.strip_prefix("/ui").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether it is a person who looks what is here; programs do not ask for HTML.

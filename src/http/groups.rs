@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::accounts::{Actor, GroupChange, NewGroup};
 use crate::domain::clock::Timestamp;
 use crate::domain::group::Group;
-use crate::http::input::{Admin, JsonBody, PathParam, QueryParams};
+use crate::http::input::{Admin, JsonBody, PathParam, PeopleReader, QueryParams};
 use crate::http::limits::{LimitsView, input_with_limits};
 use crate::http::paging::{List, PageParams, limit, place};
 use crate::http::problem::{ApiResult, ReadErrors, WriteErrors};
@@ -89,16 +89,16 @@ pub struct RemovedGroupView {
     usage_kept: bool,
 }
 
-/// List groups, newest first.
+/// List groups, newest first: all, or those that one manages.
 #[utoipa::path(get, path = "/admin/v1/groups", tag = "groups", params(PageParams),
     responses((status = 200, description = "One page of groups", body = List<GroupView>), ReadErrors))]
 pub async fn list(
     State(state): State<ControlState>,
-    _: Admin,
+    PeopleReader(scope): PeopleReader,
     QueryParams(params): QueryParams<PageParams>,
 ) -> ApiResult<Json<List<GroupView>>> {
     let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
-    let page = GroupRepo::on(&state.store).list(limit, place).await?;
+    let page = GroupRepo::on(&state.store).list(scope.groups(), limit, place).await?;
     Ok(Json(List::of(page, |group| GroupView::from(&group))))
 }
 
@@ -121,10 +121,10 @@ pub async fn create(
     responses((status = 200, description = "The group", body = GroupView), ReadErrors))]
 pub async fn show(
     State(state): State<ControlState>,
-    _: Admin,
+    PeopleReader(scope): PeopleReader,
     PathParam(named): PathParam<String>,
 ) -> ApiResult<Json<GroupView>> {
-    Ok(Json(GroupView::from(&state.accounts.group(&named).await?)))
+    Ok(Json(GroupView::from(&state.accounts.group_within(&scope, &named).await?)))
 }
 
 /// Change a group's name or limits. They hold from the next request on.

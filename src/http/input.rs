@@ -2,6 +2,7 @@
 //! here with a problem that says why, so that handlers only see what is right.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -10,23 +11,41 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
+use crate::accounts::Actor;
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::permission::{Permission, Scope};
 use crate::domain::principal::Principal;
-use crate::domain::user::Role;
 use crate::http::problem::ApiError;
 use crate::http::state::ControlState;
 
 /// The largest body of a control-plane request; the largest sensible one is a user with a few hundred globs.
 const BODY_MAX: usize = 256 * 1024;
+/// The largest file; a follower relays no larger request.
+const FILE_MAX: usize = 1024 * 1024;
 
 /// The authenticated caller, whoever it is.
-pub struct Caller(pub Principal);
+pub struct Caller {
+    pub principal: Principal,
+    pub address: IpAddr,
+}
 
 /// The authenticated caller, who is an admin.
-pub struct Admin(pub Principal);
+pub struct Admin(pub Caller);
+
+/// Somebody may read what is about the whole cluster.
+pub struct ClusterReader;
+
+/// Somebody may read about people, and about whom.
+pub struct PeopleReader(pub Scope);
+
+/// The authenticated caller, who may change people; which of them is checked when they are changed.
+pub struct PeopleManager(pub Caller);
 
 /// The client's address, from trusted sources only.
 pub struct ClientAddr(pub IpAddr);
+
+/// The body as it is, a file.
+pub struct FileBody(pub Bytes);
 
 /// One segment of the path.
 pub struct PathParam<T>(pub T);
@@ -44,19 +63,65 @@ impl FromRequestParts<ControlState> for Caller {
         let credential = bearer(&parts.headers).ok_or_else(|| {
             Failure::new(Kind::Unauthenticated, "send `authorization: Bearer KEY-or-access-token`")
         })?;
-        Ok(Self(state.accounts.authenticate_operator(credential, state.clock.now())?))
+        let principal = state.accounts.authenticate_operator(credential, state.clock.now())?;
+        Ok(Self { principal, address: state.sites.callers.address(&parts.headers, &parts.extensions) })
     }
+}
+
+impl Deref for Caller {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+impl From<&Caller> for Actor {
+    fn from(caller: &Caller) -> Self {
+        Self::from(&caller.principal).at(caller.address)
+    }
+}
+
+/// The caller, if their role has a permission, and whom they reach with it.
+async fn permitted(
+    parts: &mut Parts,
+    state: &ControlState,
+    permission: Permission,
+) -> Result<(Caller, Scope), ApiError> {
+    let caller = Caller::from_request_parts(parts, state).await?;
+    let scope = permission.of(&caller)?;
+    Ok((caller, scope))
 }
 
 impl FromRequestParts<ControlState> for Admin {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
-        let Caller(principal) = Caller::from_request_parts(parts, state).await?;
-        match principal.role {
-            Role::Admin => Ok(Self(principal)),
-            Role::User => Err(Failure::new(Kind::Forbidden, "this is for admins only").into()),
-        }
+        permitted(parts, state, Permission::Administer).await.map(|(caller, _)| Self(caller))
+    }
+}
+
+impl FromRequestParts<ControlState> for ClusterReader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
+        permitted(parts, state, Permission::ReadCluster).await.map(|_| Self)
+    }
+}
+
+impl FromRequestParts<ControlState> for PeopleReader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
+        permitted(parts, state, Permission::ReadPeople).await.map(|(_, scope)| Self(scope))
+    }
+}
+
+impl FromRequestParts<ControlState> for PeopleManager {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, ApiError> {
+        permitted(parts, state, Permission::ManagePeople).await.map(|(caller, _)| Self(caller))
     }
 }
 
@@ -106,19 +171,31 @@ impl<T: DeserializeOwned> FromRequest<ControlState> for JsonBody<T> {
     }
 }
 
-/// All of a body, which may be [`BODY_MAX`] bytes.
+/// All of a body, which may be a few hundred thousand bytes.
 ///
 /// # Errors
 /// 413 for a larger one, 400 for one that broke off.
 pub async fn whole(request: Request) -> Result<Bytes, ApiError> {
-    let body = Limited::new(request.into_body(), BODY_MAX).collect().await.map_err(|reason| {
+    whole_up_to(BODY_MAX, request).await
+}
+
+async fn whole_up_to(bytes_max: usize, request: Request) -> Result<Bytes, ApiError> {
+    let body = Limited::new(request.into_body(), bytes_max).collect().await.map_err(|reason| {
         if reason.is::<LengthLimitError>() {
-            Failure::new(Kind::TooLarge, format!("the body is larger than {BODY_MAX} bytes"))
+            Failure::new(Kind::TooLarge, format!("the body is larger than {bytes_max} bytes"))
         } else {
             Failure::new(Kind::Invalid, "the body could not be read")
         }
     })?;
     Ok(body.to_bytes())
+}
+
+impl FromRequest<ControlState> for FileBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &ControlState) -> Result<Self, ApiError> {
+        whole_up_to(FILE_MAX, request).await.map(Self)
+    }
 }
 
 /// The credential of `authorization: Bearer`.

@@ -1,5 +1,7 @@
 //! `/admin/v1/keys`: everybody's API keys.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -7,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::accounts::{Accounts, Actor, CreatedKey, NewKey};
+use crate::accounts::{Accounts, Actor, CreatedKey, NewKey, ReissuedKey};
 use crate::domain::clock::Timestamp;
 use crate::domain::user::ApiKey;
-use crate::http::input::{Admin, JsonBody, PathParam, QueryParams};
+use crate::http::input::{JsonBody, PathParam, PeopleManager, PeopleReader, QueryParams};
 use crate::http::paging::{List, limit, place};
 use crate::http::problem::{ApiResult, ReadErrors, WriteErrors};
 use crate::http::state::ControlState;
@@ -73,6 +75,45 @@ impl CreatedKeyView {
     }
 }
 
+/// A key that takes the place of another one.
+#[derive(Serialize, ToSchema)]
+pub struct ReissuedKeyView {
+    /// The new key.
+    #[serde(flatten)]
+    new: CreatedKeyView,
+    /// The old one: when it is refused from is its `expires_at`.
+    replaces: KeyView,
+}
+
+impl ReissuedKeyView {
+    /// Both keys as the API shows them.
+    #[must_use]
+    pub fn of(reissued: &ReissuedKey, accounts: &Accounts) -> Self {
+        Self {
+            new: CreatedKeyView::of(&reissued.new, accounts),
+            replaces: KeyView::of(&reissued.old, accounts),
+        }
+    }
+}
+
+/// How a key is reissued.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReissueParams {
+    /// For how long the old key works besides the new one, in seconds; a day without it, 0: not at all. It is refused before
+    /// if it would have expired by then.
+    #[param(minimum = 0, maximum = 2_592_000)]
+    overlap_seconds: Option<u64>,
+}
+
+impl ReissueParams {
+    /// For how long both keys work.
+    pub fn overlap(&self) -> Duration {
+        self.overlap_seconds.map_or(Duration::from_hours(24), Duration::from_secs)
+    }
+}
+
 /// A key to be created for somebody.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -104,20 +145,20 @@ pub struct KeyParams {
     cursor: Option<String>,
 }
 
-/// List keys, newest first.
+/// List keys, newest first: everybody's, or those of members of the groups that one manages.
 #[utoipa::path(get, path = "/admin/v1/keys", tag = "keys", params(KeyParams),
     responses((status = 200, description = "One page of keys", body = List<KeyView>), ReadErrors))]
 pub async fn list(
     State(state): State<ControlState>,
-    _: Admin,
+    PeopleReader(scope): PeopleReader,
     QueryParams(params): QueryParams<KeyParams>,
 ) -> ApiResult<Json<List<KeyView>>> {
     let user = match &params.user {
-        Some(named) => Some(state.accounts.user(named).await?.id),
+        Some(named) => Some(state.accounts.user_within(&scope, named).await?.id),
         None => None,
     };
     let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
-    let page = ApiKeyRepo::on(&state.store).list(user, limit, place).await?;
+    let page = ApiKeyRepo::on(&state.store).list(user, scope.groups(), limit, place).await?;
     Ok(Json(List::of(page, |key| KeyView::of(&key, &state.accounts))))
 }
 
@@ -126,11 +167,11 @@ pub async fn list(
     responses((status = 201, description = "The new key", body = CreatedKeyView), WriteErrors))]
 pub async fn create(
     State(state): State<ControlState>,
-    Admin(admin): Admin,
+    PeopleManager(caller): PeopleManager,
     JsonBody(input): JsonBody<NewKeyInput>,
 ) -> ApiResult<(StatusCode, Json<CreatedKeyView>)> {
     let new = NewKey { name: input.name.unwrap_or_default(), expires_at: input.expires_at };
-    let created = state.accounts.create_key(&Actor::from(&admin), &input.user, new).await?;
+    let created = state.accounts.create_key(&Actor::from(&caller), &input.user, new).await?;
     Ok((StatusCode::CREATED, Json(CreatedKeyView::of(&created, &state.accounts))))
 }
 
@@ -139,9 +180,24 @@ pub async fn create(
     responses((status = 204, description = "Revoked"), WriteErrors))]
 pub async fn revoke(
     State(state): State<ControlState>,
-    Admin(admin): Admin,
+    PeopleManager(caller): PeopleManager,
     PathParam(id): PathParam<String>,
 ) -> ApiResult<StatusCode> {
-    state.accounts.revoke_key(&Actor::from(&admin), &id, None).await?;
+    state.accounts.revoke_key(&Actor::from(&caller), &id, None).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Reissue a key: make another one of the same user and label, valid for as long as that was made for, and have the old one
+/// expire after an overlap. The new key itself is in this answer and nowhere else.
+#[utoipa::path(post, path = "/admin/v1/keys/{id}/reissue", tag = "keys",
+    params(("id" = String, Path, description = "Id"), ReissueParams),
+    responses((status = 201, description = "The new key", body = ReissuedKeyView), WriteErrors))]
+pub async fn reissue(
+    State(state): State<ControlState>,
+    PeopleManager(caller): PeopleManager,
+    PathParam(id): PathParam<String>,
+    QueryParams(params): QueryParams<ReissueParams>,
+) -> ApiResult<(StatusCode, Json<ReissuedKeyView>)> {
+    let reissued = state.accounts.reissue_key(&Actor::from(&caller), &id, params.overlap(), None).await?;
+    Ok((StatusCode::CREATED, Json(ReissuedKeyView::of(&reissued, &state.accounts))))
 }

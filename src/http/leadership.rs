@@ -16,7 +16,7 @@ use crate::accounts::Actor;
 use crate::cluster::standing::{SIGNATURE, is_signed, sign};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::leadership::Leadership;
-use crate::http::input::{Admin, QueryParams};
+use crate::http::input::{Admin, ClusterReader, QueryParams};
 use crate::http::problem::{ApiError, ApiResult, ReadErrors, WriteErrors};
 use crate::http::state::ControlState;
 
@@ -76,7 +76,7 @@ fn view(state: &ControlState, known: Option<Leadership>) -> LeadershipView {
 /// Say who leads, as the node that is asked knows it.
 #[utoipa::path(get, path = "/admin/v1/leadership", tag = "peers",
     responses((status = 200, description = "Who leads", body = LeadershipView), ReadErrors))]
-pub async fn show(State(state): State<ControlState>, _: Admin) -> Json<LeadershipView> {
+pub async fn show(State(state): State<ControlState>, _: ClusterReader) -> Json<LeadershipView> {
     Json(view(&state, state.promotion.known()))
 }
 

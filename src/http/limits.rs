@@ -132,6 +132,17 @@ pub(super) fn nanousd(usd: f64) -> ApiResult<i64> {
     }
 }
 
+/// USD as people write them, `200` or `12.50`, as nano-USD, exactly. `None`: no amount that a budget can be.
+pub(super) fn nanousd_of_decimal(text: &str) -> Option<i64> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || decimals.len() > 9 || text.ends_with('.') || !digits(whole) || !digits(decimals) {
+        return None;
+    }
+    let nanousd: i64 = format!("{whole}{decimals:0<9}").parse().ok()?;
+    (nanousd <= 1_000_000_000 * 1_000_000_000).then_some(nanousd)
+}
+
 /// Refuses counts that cannot be.
 ///
 /// # Errors

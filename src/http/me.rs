@@ -12,11 +12,12 @@ use uuid::Uuid;
 use crate::accounts::{Actor, NewKey};
 use crate::domain::clock::{Moment, Timestamp};
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::peer::Peer;
 use crate::domain::principal::{Credential, Principal};
 use crate::domain::usage::UsageFilter;
 use crate::domain::user::Role;
 use crate::http::input::{Caller, JsonBody, PathParam, QueryParams};
-use crate::http::keys::{CreatedKeyView, KeyView};
+use crate::http::keys::{CreatedKeyView, KeyView, ReissueParams, ReissuedKeyView};
 use crate::http::limits::{LimitsView, usd};
 use crate::http::paging::{List, PageParams, limit, place};
 use crate::http::problem::{ApiResult, ReadErrors, WriteErrors};
@@ -35,8 +36,10 @@ pub struct MeView {
     /// Your name.
     name: String,
     /// What you may do here.
-    #[schema(value_type = String, pattern = "^(admin|user)$")]
+    #[schema(value_type = String, pattern = "^(admin|auditor|manager|user)$")]
     role: Role,
+    /// The groups that you manage, by name.
+    manages: Vec<String>,
     /// The group whose limits you share.
     #[schema(required)]
     group: Option<String>,
@@ -89,6 +92,19 @@ pub struct QuotaView {
     /// What is used of the USD of the month in nano-USD, and how many there are.
     #[serde(skip)]
     pub monthly_nanousd: (i64, Option<i64>),
+}
+
+/// A node that takes calls.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MyNodeView {
+    /// Its name.
+    id: String,
+    /// How clients reach it.
+    addr: String,
+    /// Its share of traffic relative to the others.
+    weight: u32,
+    /// Its sproxy version.
+    version: String,
 }
 
 /// What is used.
@@ -162,19 +178,15 @@ pub struct MyNewKeyInput {
 
 /// Who am I?
 #[utoipa::path(get, path = "/me", tag = "me", responses((status = 200, description = "You", body = MeView), ReadErrors))]
-pub async fn show(Caller(me): Caller) -> Json<MeView> {
-    let (id, credential) = match me.credential {
-        Credential::ApiKey(_) => (Some(me.user_id.0), "api_key"),
-        Credential::AccessToken(_) => (Some(me.user_id.0), "access_token"),
-        Credential::Browser(_) => (Some(me.user_id.0), "browser"),
-        Credential::LocalAdmin => (None, "local_admin"),
-    };
+pub async fn show(State(state): State<ControlState>, me: Caller) -> Json<MeView> {
+    let manages = me.manages.iter().filter_map(|id| state.accounts.group_name(*id));
     Json(MeView {
-        id,
+        id: (me.credential != Credential::LocalAdmin).then_some(me.user_id.0),
         name: me.user.to_string(),
         role: me.role,
+        manages: manages.map(|name| name.to_string()).collect(),
         group: me.group.as_ref().map(|(_, name)| name.to_string()),
-        credential,
+        credential: me.credential.kind(),
         limits: LimitsView::from(me.allowance.limits()),
         group_limits: me.group_allowance.as_ref().map(|group| LimitsView::from(group.limits())),
     })
@@ -185,7 +197,7 @@ pub async fn show(Caller(me): Caller) -> Json<MeView> {
     responses((status = 200, description = "Sums, and one page of usage logs", body = MyUsageView), ReadErrors))]
 pub async fn usage(
     State(state): State<ControlState>,
-    Caller(me): Caller,
+    me: Caller,
     QueryParams(params): QueryParams<MyUsageParams>,
 ) -> ApiResult<Json<MyUsageView>> {
     let me = a_user(&me)?;
@@ -202,7 +214,7 @@ pub async fn usage(
 
 /// What may I still use?
 #[utoipa::path(get, path = "/me/quota", tag = "me", responses((status = 200, description = "Limits, and what is used of them", body = MyQuotaView), ReadErrors))]
-pub async fn quota(State(state): State<ControlState>, Caller(me): Caller) -> ApiResult<Json<MyQuotaView>> {
+pub async fn quota(State(state): State<ControlState>, me: Caller) -> ApiResult<Json<MyQuotaView>> {
     Ok(Json(quota_of(&state, &me)?))
 }
 
@@ -219,12 +231,25 @@ pub fn quota_of(state: &ControlState, me: &Principal) -> ApiResult<MyQuotaView> 
     Ok(MyQuotaView { user: QuotaView::new(&me.user, &user), group })
 }
 
+/// Where may I call? The nodes that take traffic: alive, and not draining.
+#[utoipa::path(get, path = "/me/nodes", tag = "me", responses((status = 200, description = "Every such node", body = List<MyNodeView>), ReadErrors))]
+pub async fn nodes(State(state): State<ControlState>, _: Caller) -> Json<List<MyNodeView>> {
+    let peers = state.cluster.peers().into_iter().filter(|peer| peer.is_active && !peer.draining);
+    let view = |peer: Peer| MyNodeView {
+        id: peer.id.to_string(),
+        addr: peer.addr,
+        weight: peer.weight,
+        version: peer.version,
+    };
+    Json(List::whole(peers.map(view).collect()))
+}
+
 /// List my keys, newest first.
 #[utoipa::path(get, path = "/me/keys", tag = "me", params(PageParams),
     responses((status = 200, description = "One page of keys", body = List<KeyView>), ReadErrors))]
 pub async fn list_keys(
     State(state): State<ControlState>,
-    Caller(me): Caller,
+    me: Caller,
     QueryParams(params): QueryParams<PageParams>,
 ) -> ApiResult<Json<List<KeyView>>> {
     Ok(Json(keys_of(&state, &me, params.limit, params.cursor.as_deref()).await?))
@@ -241,7 +266,7 @@ pub async fn keys_of(
     cursor: Option<&str>,
 ) -> ApiResult<List<KeyView>> {
     let (me, limit, place) = (a_user(me)?, limit(rows)?, place(cursor)?);
-    let page = ApiKeyRepo::on(&state.store).list(Some(me.user_id), limit, place).await?;
+    let page = ApiKeyRepo::on(&state.store).list(Some(me.user_id), None, limit, place).await?;
     Ok(List::of(page, |key| KeyView::of(&key, &state.accounts)))
 }
 
@@ -250,7 +275,7 @@ pub async fn keys_of(
     responses((status = 201, description = "The new key", body = CreatedKeyView), WriteErrors))]
 pub async fn create_key(
     State(state): State<ControlState>,
-    Caller(me): Caller,
+    me: Caller,
     JsonBody(input): JsonBody<MyNewKeyInput>,
 ) -> ApiResult<(StatusCode, Json<CreatedKeyView>)> {
     let new = NewKey { name: input.name.unwrap_or_default(), expires_at: input.expires_at };
@@ -261,9 +286,9 @@ pub async fn create_key(
 ///
 /// # Errors
 /// 400 for a label or an expiry that cannot be, 409 for one key too many.
-pub async fn create_key_of(state: &ControlState, me: &Principal, new: NewKey) -> ApiResult<CreatedKeyView> {
-    let me = a_user(me)?;
-    let created = state.accounts.create_key(&Actor::from(me), &me.user_id.to_string(), new).await?;
+pub async fn create_key_of(state: &ControlState, me: &Caller, new: NewKey) -> ApiResult<CreatedKeyView> {
+    let user = a_user(me)?.user_id;
+    let created = state.accounts.create_key(&Actor::from(me), &user.to_string(), new).await?;
     Ok(CreatedKeyView::of(&created, &state.accounts))
 }
 
@@ -272,7 +297,7 @@ pub async fn create_key_of(state: &ControlState, me: &Principal, new: NewKey) ->
     responses((status = 204, description = "Revoked"), WriteErrors))]
 pub async fn revoke_key(
     State(state): State<ControlState>,
-    Caller(me): Caller,
+    me: Caller,
     PathParam(id): PathParam<String>,
 ) -> ApiResult<StatusCode> {
     revoke_key_of(&state, &me, &id).await?;
@@ -283,9 +308,25 @@ pub async fn revoke_key(
 ///
 /// # Errors
 /// 404 for any other.
-pub async fn revoke_key_of(state: &ControlState, me: &Principal, id: &str) -> ApiResult<()> {
-    let me = a_user(me)?;
-    Ok(state.accounts.revoke_key(&Actor::from(me), id, Some(me.user_id)).await?)
+pub async fn revoke_key_of(state: &ControlState, me: &Caller, id: &str) -> ApiResult<()> {
+    let owner = a_user(me)?.user_id;
+    Ok(state.accounts.revoke_key(&Actor::from(me), id, Some(owner)).await?)
+}
+
+/// Reissue a key of mine: make another one of the same label, valid for as long as that was made for, and have the old one
+/// expire after an overlap. The new key itself is in this answer and nowhere else.
+#[utoipa::path(post, path = "/me/keys/{id}/reissue", tag = "me",
+    params(("id" = String, Path, description = "Id"), ReissueParams),
+    responses((status = 201, description = "The new key", body = ReissuedKeyView), WriteErrors))]
+pub async fn reissue_key(
+    State(state): State<ControlState>,
+    me: Caller,
+    PathParam(id): PathParam<String>,
+    QueryParams(params): QueryParams<ReissueParams>,
+) -> ApiResult<(StatusCode, Json<ReissuedKeyView>)> {
+    let owner = Some(a_user(&me)?.user_id);
+    let reissued = state.accounts.reissue_key(&Actor::from(&me), &id, params.overlap(), owner).await?;
+    Ok((StatusCode::CREATED, Json(ReissuedKeyView::of(&reissued, &state.accounts))))
 }
 
 /// The local admin token belongs to nobody, so it has neither usage nor keys.

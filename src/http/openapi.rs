@@ -7,8 +7,8 @@ use utoipa::{Modify, OpenApi as _};
 
 use crate::http::openapi_calls::Calls;
 use crate::http::{
-    alerts, audit, auth, backup, config, groups, health, keys, leadership, me, peers, problem, signing_keys,
-    stats, targets, usage, usage_rejected, users,
+    alerts, audit, auth, backup, config, groups, health, import, keys, leadership, me, peers, problem,
+    signing_keys, stats, targets, usage, usage_rejected, users,
 };
 
 /// Collects the documentation of the handlers.
@@ -23,10 +23,10 @@ use crate::http::{
     components(schemas(problem::Problem)),
     paths(
         auth::login, auth::refresh, auth::logout,
-        me::show, me::usage, me::quota, me::list_keys, me::create_key, me::revoke_key,
-        users::list, users::create, users::show, users::change, users::remove, users::set_password, users::revoke,
+        me::show, me::usage, me::quota, me::nodes, me::list_keys, me::create_key, me::revoke_key, me::reissue_key,
+        users::list, users::create, import::import, users::show, users::change, users::remove, users::set_password, users::revoke,
         groups::list, groups::create, groups::show, groups::change, groups::remove,
-        keys::list, keys::create, keys::revoke, signing_keys::list, signing_keys::rotate, leadership::show, leadership::promote,
+        keys::list, keys::create, keys::revoke, keys::reissue, signing_keys::list, signing_keys::rotate, leadership::show, leadership::promote,
         usage::list, usage_rejected::retry_rejected, usage_rejected::dismiss_rejected, stats::total, stats::users, stats::groups, stats::models, stats::nodes, stats::days,
         peers::list, peers::drain, peers::undrain, peers::forget,
         targets::list, targets::drain, targets::undrain, alerts::list, alerts::events, alerts::test, config::reload,

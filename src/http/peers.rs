@@ -11,8 +11,7 @@ use crate::accounts::Actor;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::NodeId;
 use crate::domain::peer::Peer;
-use crate::domain::principal::Principal;
-use crate::http::input::{Admin, PathParam};
+use crate::http::input::{Admin, Caller, ClusterReader, PathParam};
 use crate::http::paging::List;
 use crate::http::problem::{ApiError, ApiResult, ReadErrors, WriteErrors};
 use crate::http::state::ControlState;
@@ -94,7 +93,7 @@ impl PeerView {
 /// List the nodes of the cluster.
 #[utoipa::path(get, path = "/admin/v1/peers", tag = "peers",
     responses((status = 200, description = "Every node", body = List<PeerView>), ReadErrors))]
-pub async fn list(State(state): State<ControlState>, _: Admin) -> ApiResult<Json<List<PeerView>>> {
+pub async fn list(State(state): State<ControlState>, _: ClusterReader) -> ApiResult<Json<List<PeerView>>> {
     Ok(Json(List::whole(all(&state))))
 }
 
@@ -146,7 +145,7 @@ pub async fn forget(
 ///
 /// # Errors
 /// 404; what the cluster says.
-pub async fn forget_one(state: &ControlState, admin: &Principal, id: &str) -> ApiResult<()> {
+pub async fn forget_one(state: &ControlState, admin: &Caller, id: &str) -> ApiResult<()> {
     let id = parse(id)?;
     state.cluster.forget(&id).await?;
     state.accounts.retire_signing_keys_of(&id).await?;
@@ -162,7 +161,7 @@ pub async fn forget_one(state: &ControlState, admin: &Principal, id: &str) -> Ap
 /// 404; what the database says.
 pub async fn set_draining(
     state: &ControlState,
-    admin: &Principal,
+    admin: &Caller,
     id: &str,
     draining: bool,
 ) -> ApiResult<Json<PeerView>> {

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::accounts::{Actor, SigningKey};
 use crate::domain::clock::Timestamp;
-use crate::http::input::{Admin, QueryParams};
+use crate::http::input::{Admin, ClusterReader, QueryParams};
 use crate::http::paging::List;
 use crate::http::problem::{ApiResult, ReadErrors, WriteErrors};
 use crate::http::state::ControlState;
@@ -50,7 +50,10 @@ pub struct RotateParams {
 /// List the keys that access tokens are accepted of, newest first.
 #[utoipa::path(get, path = "/admin/v1/signing-keys", tag = "signing keys",
     responses((status = 200, description = "Every key", body = List<SigningKeyView>), ReadErrors))]
-pub async fn list(State(state): State<ControlState>, _: Admin) -> ApiResult<Json<List<SigningKeyView>>> {
+pub async fn list(
+    State(state): State<ControlState>,
+    _: ClusterReader,
+) -> ApiResult<Json<List<SigningKeyView>>> {
     let keys = state.accounts.signing_keys().await?;
     Ok(Json(List::whole(keys.into_iter().map(SigningKeyView::from).collect())))
 }

@@ -1,4 +1,4 @@
-//! `/admin/v1/stats`: sums over usage logs, of the whole cluster.
+//! `/admin/v1/stats`: sums over usage logs, of the whole cluster; for managers, of what was booked on their groups.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,9 +7,10 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
+use crate::domain::permission::Scope;
 use crate::domain::summary::{StatRow, StatsBy};
 use crate::domain::usage::UsageFilter;
-use crate::http::input::{Admin, QueryParams};
+use crate::http::input::{PeopleReader, QueryParams};
 use crate::http::paging::{List, limit};
 use crate::http::problem::{ApiResult, ReadErrors};
 use crate::http::state::ControlState;
@@ -108,10 +109,10 @@ pub struct TopParams {
     responses((status = 200, description = "The sums", body = StatsView), ReadErrors))]
 pub async fn total(
     State(state): State<ControlState>,
-    _: Admin,
+    PeopleReader(scope): PeopleReader,
     QueryParams(params): QueryParams<WindowParams>,
 ) -> ApiResult<Json<StatsView>> {
-    let filter = UsageFilter { from: params.from, to: params.to, ..UsageFilter::default() };
+    let filter = within(&scope, params.from, params.to);
     Ok(Json(sums::total_of(&state, &filter).await?))
 }
 
@@ -120,11 +121,11 @@ pub async fn total(
     responses((status = 200, description = "One page of sums", body = List<UserStatsView>), ReadErrors))]
 pub async fn users(
     State(state): State<ControlState>,
-    _: Admin,
+    PeopleReader(scope): PeopleReader,
     QueryParams(params): QueryParams<TopParams>,
 ) -> ApiResult<Json<List<UserStatsView>>> {
     let view = |row: StatRow| UserStatsView { user_id: row.key, user: row.name, totals: row.totals.into() };
-    page(&state, StatsBy::User, &params, view).await
+    page(&state, &scope, StatsBy::User, &params, view).await
 }
 
 /// Sums per group, the most tokens first.
@@ -132,7 +133,7 @@ pub async fn users(
     responses((status = 200, description = "One page of sums", body = List<GroupStatsView>), ReadErrors))]
 pub async fn groups(
     State(state): State<ControlState>,
-    _: Admin,
+    PeopleReader(scope): PeopleReader,
     QueryParams(params): QueryParams<TopParams>,
 ) -> ApiResult<Json<List<GroupStatsView>>> {
     let view = |row: StatRow| GroupStatsView {
@@ -140,7 +141,7 @@ pub async fn groups(
         group: Some(row.name).filter(|_| !row.key.is_empty()),
         totals: row.totals.into(),
     };
-    page(&state, StatsBy::Group, &params, view).await
+    page(&state, &scope, StatsBy::Group, &params, view).await
 }
 
 /// Sums per model, the most tokens first.
@@ -148,11 +149,11 @@ pub async fn groups(
     responses((status = 200, description = "One page of sums", body = List<ModelStatsView>), ReadErrors))]
 pub async fn models(
     State(state): State<ControlState>,
-    _: Admin,
+    PeopleReader(scope): PeopleReader,
     QueryParams(params): QueryParams<TopParams>,
 ) -> ApiResult<Json<List<ModelStatsView>>> {
     let view = |row: StatRow| ModelStatsView { model: row.key, totals: row.totals.into() };
-    page(&state, StatsBy::Model, &params, view).await
+    page(&state, &scope, StatsBy::Model, &params, view).await
 }
 
 /// Sums per node, the most tokens first.
@@ -160,11 +161,11 @@ pub async fn models(
     responses((status = 200, description = "One page of sums", body = List<NodeStatsView>), ReadErrors))]
 pub async fn nodes(
     State(state): State<ControlState>,
-    _: Admin,
+    PeopleReader(scope): PeopleReader,
     QueryParams(params): QueryParams<TopParams>,
 ) -> ApiResult<Json<List<NodeStatsView>>> {
     let view = |row: StatRow| NodeStatsView { node: row.key, totals: row.totals.into() };
-    page(&state, StatsBy::Node, &params, view).await
+    page(&state, &scope, StatsBy::Node, &params, view).await
 }
 
 /// Sums per UTC day, the latest first.
@@ -172,21 +173,27 @@ pub async fn nodes(
     responses((status = 200, description = "One page of sums", body = List<DayStatsView>), ReadErrors))]
 pub async fn days(
     State(state): State<ControlState>,
-    _: Admin,
+    PeopleReader(scope): PeopleReader,
     QueryParams(params): QueryParams<TopParams>,
 ) -> ApiResult<Json<List<DayStatsView>>> {
     let view = |row: StatRow| DayStatsView { day: row.key, totals: row.totals.into() };
-    page(&state, StatsBy::Day, &params, view).await
+    page(&state, &scope, StatsBy::Day, &params, view).await
 }
 
 async fn page<T>(
     state: &ControlState,
+    scope: &Scope,
     by: StatsBy,
     params: &TopParams,
     view: impl FnMut(StatRow) -> T,
 ) -> ApiResult<Json<List<T>>> {
-    let filter = UsageFilter { from: params.from, to: params.to, ..UsageFilter::default() };
+    let filter = within(scope, params.from, params.to);
     let page = sums::rows_of(state, by, &filter, limit(params.limit)?, params.cursor.as_deref()).await?;
     let items = page.items.into_iter().map(view).collect();
     Ok(Json(List { items, next_cursor: page.next_cursor }))
+}
+
+/// A window of what a scope reaches.
+fn within(scope: &Scope, from: Option<Timestamp>, to: Option<Timestamp>) -> UsageFilter {
+    UsageFilter { within: scope.groups().map(<[_]>::to_vec), from, to, ..UsageFilter::default() }
 }

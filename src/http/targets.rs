@@ -8,9 +8,8 @@ use utoipa::ToSchema;
 
 use crate::accounts::Actor;
 use crate::domain::clock::Timestamp;
-use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
-use crate::http::input::{Admin, PathParam};
+use crate::http::input::{Admin, Caller, ClusterReader, PathParam};
 use crate::http::paging::List;
 use crate::http::problem::{ApiError, ApiResult, ReadErrors, WriteErrors};
 use crate::http::schema;
@@ -171,7 +170,10 @@ impl From<TargetView> for UpstreamTargetView {
 /// List this node's targets, in the order of the configuration.
 #[utoipa::path(get, path = "/admin/v1/targets", tag = "targets",
     responses((status = 200, description = "Every target of this node", body = List<UpstreamTargetView>), ReadErrors))]
-pub async fn list(State(state): State<ControlState>, _: Admin) -> ApiResult<Json<List<UpstreamTargetView>>> {
+pub async fn list(
+    State(state): State<ControlState>,
+    _: ClusterReader,
+) -> ApiResult<Json<List<UpstreamTargetView>>> {
     Ok(Json(List::whole(all(&state))))
 }
 
@@ -212,7 +214,7 @@ pub async fn undrain(
 /// 404; what the database says.
 pub async fn set_draining(
     state: &ControlState,
-    admin: &Principal,
+    admin: &Caller,
     name: &str,
     draining: bool,
 ) -> ApiResult<Json<UpstreamTargetView>> {

@@ -16,10 +16,11 @@ use uuid::Uuid;
 use crate::accounts::Accounts;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::RequestId;
+use crate::domain::permission::Scope;
 use crate::domain::price::usd_text;
 use crate::domain::provider::Provider;
 use crate::domain::usage::{Outcome, TokenSource, UsageFilter, UsageLog, UsageRecord};
-use crate::http::input::{Admin, QueryParams};
+use crate::http::input::{PeopleReader, QueryParams};
 use crate::http::paging::{List, limit, place};
 use crate::http::problem::{ApiError, ApiResult, ReadErrors};
 use crate::http::schema;
@@ -215,24 +216,24 @@ pub enum Format {
     Csv,
 }
 
-/// List usage logs, newest first.
+/// List usage logs, newest first: all, or those that were booked on the groups that one manages.
 #[utoipa::path(get, path = "/admin/v1/usage", tag = "usage", params(UsageParams),
     responses((status = 200, description = "One page of usage logs, or every row", content((List<UsageView> = "application/json"), (String = "application/jsonl"),
         (String = "text/csv"))), ReadErrors))]
 pub async fn list(
     State(state): State<ControlState>,
-    _: Admin,
+    PeopleReader(scope): PeopleReader,
     QueryParams(params): QueryParams<UsageParams>,
 ) -> ApiResult<Response> {
-    answer_to(state, &params).await
+    answer_to(state, &scope, &params).await
 }
 
-/// Usage logs, in the form that is asked for.
+/// Usage logs within a scope, in the form that is asked for.
 ///
 /// # Errors
 /// 400 and 404 for what cannot be asked for; what the database says.
-pub async fn answer_to(state: ControlState, params: &UsageParams) -> ApiResult<Response> {
-    let filter = filter(&state, params).await?;
+pub async fn answer_to(state: ControlState, scope: &Scope, params: &UsageParams) -> ApiResult<Response> {
+    let filter = filter(&state, scope, params).await?;
     let from = place(params.cursor.as_deref())?;
     match params.format.unwrap_or_default() {
         Format::Json => {
@@ -261,30 +262,31 @@ pub struct Named<'n> {
     pub node: Option<&'n str>,
 }
 
-/// The same by ids.
+/// The same by ids, of what a scope reaches.
 ///
 /// # Errors
 /// 404 for who is not there.
-pub async fn filter_of(state: &ControlState, named: Named<'_>) -> ApiResult<UsageFilter> {
+pub async fn filter_of(state: &ControlState, scope: &Scope, named: Named<'_>) -> ApiResult<UsageFilter> {
     let user_id = match named.user {
         None => None,
         Some(user) => match user.parse() {
             Ok(id) => Some(id),
-            Err(_) => Some(state.accounts.user(user).await?.id),
+            Err(_) => Some(state.accounts.user_within(scope, user).await?.id),
         },
     };
     let group_id = match named.group {
         None => None,
         Some(group) => match group.parse() {
             Ok(id) => Some(id),
-            Err(_) => Some(state.accounts.group(group).await?.id),
+            Err(_) => Some(state.accounts.group_within(scope, group).await?.id),
         },
     };
     let (model, node) = (named.model.map(str::to_owned), named.node.map(str::to_owned));
-    Ok(UsageFilter { user_id, group_id, model, node, ..UsageFilter::default() })
+    let within = scope.groups().map(<[_]>::to_vec);
+    Ok(UsageFilter { user_id, group_id, within, model, node, ..UsageFilter::default() })
 }
 
-async fn filter(state: &ControlState, params: &UsageParams) -> ApiResult<UsageFilter> {
+async fn filter(state: &ControlState, scope: &Scope, params: &UsageParams) -> ApiResult<UsageFilter> {
     let errors = match params.status.as_deref() {
         None | Some("") => false,
         Some("errors") => true,
@@ -296,7 +298,7 @@ async fn filter(state: &ControlState, params: &UsageParams) -> ApiResult<UsageFi
         model: params.model.as_deref(),
         node: params.node.as_deref(),
     };
-    Ok(UsageFilter { errors, from: params.from, to: params.to, ..filter_of(state, named).await? })
+    Ok(UsageFilter { errors, from: params.from, to: params.to, ..filter_of(state, scope, named).await? })
 }
 
 /// A page of usage logs, newest first.

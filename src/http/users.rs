@@ -1,5 +1,7 @@
 //! `/admin/v1/users`: people and services that may call.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,8 +11,10 @@ use uuid::Uuid;
 
 use crate::accounts::{Accounts, Actor, NewUser, UserChange};
 use crate::domain::clock::Timestamp;
+use crate::domain::ids::GroupId;
+use crate::domain::permission::Scope;
 use crate::domain::user::{Role, User};
-use crate::http::input::{Admin, JsonBody, PathParam, QueryParams};
+use crate::http::input::{Admin, JsonBody, PathParam, PeopleManager, PeopleReader, QueryParams};
 use crate::http::limits::{LimitsView, input_with_limits};
 use crate::http::paging::{List, limit, place};
 use crate::http::problem::{ApiResult, ReadErrors, WriteErrors};
@@ -31,8 +35,10 @@ pub struct UserView {
     #[schema(required)]
     pub group_id: Option<Uuid>,
     /// What the user may do here.
-    #[schema(value_type = String, pattern = "^(admin|user)$")]
+    #[schema(value_type = String, pattern = "^(admin|auditor|manager|user)$")]
     pub role: Role,
+    /// The groups whose members a manager manages, by name; of any other role none.
+    pub manages: Vec<String>,
     /// False: refused everywhere.
     pub active: bool,
     /// Whether the user can log in; API keys work in any case.
@@ -61,6 +67,7 @@ impl UserView {
             group: user.group_id.and_then(|id| accounts.group_name(id)).map(|name| name.to_string()),
             group_id: user.group_id.map(|id| id.0),
             role: user.role,
+            manages: names_of(&user.manages, accounts),
             active: user.active,
             has_password: user.password_hash.is_some(),
             limits: LimitsView::from(&user.limits),
@@ -84,10 +91,14 @@ input_with_limits! {
         /// The group, by id or name.
         #[serde(default)]
         group: Option<String>,
-        /// `admin` or `user`, the default.
+        /// `admin`; `auditor`, who reads everything that is no secret; `manager` of the members of `manages`; or `user`, the
+        /// default.
         #[serde(default)]
-        #[schema(value_type = Option<String>, pattern = "^(admin|user)$")]
+        #[schema(value_type = Option<String>, pattern = "^(admin|auditor|manager|user)$")]
         role: Option<Role>,
+        /// The groups whose members a manager manages, by id or name.
+        #[serde(default)]
+        manages: Option<Vec<String>>,
     }
 }
 
@@ -102,10 +113,14 @@ input_with_limits! {
         #[serde(default, deserialize_with = "crate::http::limits::given")]
         #[schema(value_type = Option<String>)]
         group: Option<Option<String>>,
-        /// `admin` or `user`.
+        /// `admin`, `auditor`, `manager` or `user`.
         #[serde(default)]
-        #[schema(value_type = Option<String>, pattern = "^(admin|user)$")]
+        #[schema(value_type = Option<String>, pattern = "^(admin|auditor|manager|user)$")]
         role: Option<Role>,
+        /// The groups whose members a manager manages, by id or name: these, and no others. Whoever gets another role manages
+        /// none.
+        #[serde(default)]
+        manages: Option<Vec<String>>,
         /// False: refused from the next request on, sessions end. True: let in again.
         #[serde(default)]
         active: Option<bool>,
@@ -160,44 +175,53 @@ pub struct RevokedView {
     sessions_ended: u64,
 }
 
-/// List users, newest first.
+fn names_of(groups: &BTreeSet<GroupId>, accounts: &Accounts) -> Vec<String> {
+    let names = groups.iter().filter_map(|id| accounts.group_name(*id));
+    let mut names: Vec<String> = names.map(|name| name.to_string()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// List users, newest first: all, or those in the groups that one manages.
 #[utoipa::path(get, path = "/admin/v1/users", tag = "users", params(UserParams),
     responses((status = 200, description = "One page of users", body = List<UserView>), ReadErrors))]
 pub async fn list(
     State(state): State<ControlState>,
-    _: Admin,
+    PeopleReader(scope): PeopleReader,
     QueryParams(params): QueryParams<UserParams>,
 ) -> ApiResult<Json<List<UserView>>> {
-    Ok(Json(page_of(&state, &params).await?))
+    Ok(Json(page_of(&state, &scope, &params).await?))
 }
 
-/// A page of users, newest first.
+/// A page of the users whom a scope reaches, newest first.
 ///
 /// # Errors
 /// 400 for a page that cannot be, 404 for a group that is not there.
-pub async fn page_of(state: &ControlState, params: &UserParams) -> ApiResult<List<UserView>> {
+pub async fn page_of(state: &ControlState, scope: &Scope, params: &UserParams) -> ApiResult<List<UserView>> {
     let group_id = match &params.group {
-        Some(named) => Some(state.accounts.group(named).await?.id),
+        Some(named) => Some(state.accounts.group_within(scope, named).await?.id),
         None => None,
     };
-    let filter = UserFilter { group_id, active: params.active };
+    let within = scope.groups().map(<[_]>::to_vec);
+    let filter = UserFilter { group_id, within, active: params.active };
     let (limit, place) = (limit(params.limit)?, place(params.cursor.as_deref())?);
     let page = UserRepo::on(&state.store).list(&filter, limit, place).await?;
     Ok(List::of(page, |user| UserView::of(&user, &state.accounts)))
 }
 
-/// Create a user.
+/// Create a user. Managers create users in the groups that they manage, with limits that are not above those of the group.
 #[utoipa::path(post, path = "/admin/v1/users", tag = "users", request_body = NewUserInput,
     responses((status = 201, description = "The new user", body = UserView), WriteErrors))]
 pub async fn create(
     State(state): State<ControlState>,
-    Admin(admin): Admin,
+    PeopleManager(caller): PeopleManager,
     JsonBody(input): JsonBody<NewUserInput>,
 ) -> ApiResult<(StatusCode, Json<UserView>)> {
     let limits = input.limits()?;
-    let is_admin = input.role == Some(Role::Admin);
-    let new = NewUser { name: input.name, password: input.password, group: input.group, is_admin, limits };
-    let user = state.accounts.create_user(&Actor::from(&admin), new).await?;
+    let (role, manages) = (input.role.unwrap_or_default(), input.manages.unwrap_or_default());
+    let NewUserInput { name, password, group, .. } = input;
+    let new = NewUser { name, password, group, role, manages, limits };
+    let user = state.accounts.create_user(&Actor::from(&caller), new).await?;
     Ok((StatusCode::CREATED, Json(UserView::of(&user, &state.accounts))))
 }
 
@@ -206,27 +230,28 @@ pub async fn create(
     responses((status = 200, description = "The user", body = UserView), ReadErrors))]
 pub async fn show(
     State(state): State<ControlState>,
-    _: Admin,
+    PeopleReader(scope): PeopleReader,
     PathParam(named): PathParam<String>,
 ) -> ApiResult<Json<UserView>> {
-    let user = state.accounts.user(&named).await?;
+    let user = state.accounts.user_within(&scope, &named).await?;
     Ok(Json(UserView::of(&user, &state.accounts)))
 }
 
-/// Change a user: name, group, role, limits; disable or enable.
+/// Change a user: name, group, role, limits; disable or enable. Managers change members of their groups who are no more than
+/// users, but not their role; they move them between groups that they manage, and set no limit above that of the group.
 #[utoipa::path(patch, path = "/admin/v1/users/{id}", tag = "users", request_body = UserChangeInput,
     params(("id" = String, Path, description = "Id or name")),
     responses((status = 200, description = "The user", body = UserView), WriteErrors))]
 pub async fn change(
     State(state): State<ControlState>,
-    Admin(admin): Admin,
+    PeopleManager(caller): PeopleManager,
     PathParam(named): PathParam<String>,
     JsonBody(input): JsonBody<UserChangeInput>,
 ) -> ApiResult<Json<UserView>> {
     let limits = input.limits()?;
-    let wanted =
-        UserChange { name: input.name, group: input.group, role: input.role, active: input.active, limits };
-    let user = state.accounts.change_user(&Actor::from(&admin), &named, wanted).await?;
+    let UserChangeInput { name, group, role, manages, active, .. } = input;
+    let wanted = UserChange { name, group, role, manages, active, limits };
+    let user = state.accounts.change_user(&Actor::from(&caller), &named, wanted).await?;
     Ok(Json(UserView::of(&user, &state.accounts)))
 }
 
@@ -255,11 +280,11 @@ pub async fn remove(
     responses((status = 204, description = "Set"), WriteErrors))]
 pub async fn set_password(
     State(state): State<ControlState>,
-    Admin(admin): Admin,
+    PeopleManager(caller): PeopleManager,
     PathParam(named): PathParam<String>,
     JsonBody(input): JsonBody<PasswordInput>,
 ) -> ApiResult<StatusCode> {
-    state.accounts.set_password(&Actor::from(&admin), &named, input.password).await?;
+    state.accounts.set_password(&Actor::from(&caller), &named, input.password).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -269,9 +294,9 @@ pub async fn set_password(
     responses((status = 200, description = "What was revoked", body = RevokedView), WriteErrors))]
 pub async fn revoke(
     State(state): State<ControlState>,
-    Admin(admin): Admin,
+    PeopleManager(caller): PeopleManager,
     PathParam(named): PathParam<String>,
 ) -> ApiResult<Json<RevokedView>> {
-    let sessions_ended = state.accounts.revoke_sessions(&Actor::from(&admin), &named).await?;
+    let sessions_ended = state.accounts.revoke_sessions(&Actor::from(&caller), &named).await?;
     Ok(Json(RevokedView { sessions_ended }))
 }

@@ -1,6 +1,6 @@
 //! Limits as a caller meets them.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use super::*;
@@ -33,6 +33,7 @@ fn caller(user: Limits, group: Option<Limits>) -> Principal {
         allowance: allowance(user),
         group_allowance: group.map(allowance),
         role: Role::User,
+        manages: Arc::new([]),
         credential: Credential::ApiKey(KeyId::new()),
     }
 }

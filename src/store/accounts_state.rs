@@ -13,7 +13,8 @@ use crate::domain::ids::{GroupId, KeyId, UserId};
 use crate::domain::user::{ApiKey, User};
 use crate::store::{
     ApiKeyRepo, EndedSession, EndedSessionRepo, Error, GroupRepo, MetaKey, MetaRepo, Store, TokenKey,
-    TokenKeyRepo, Tx, UserRepo, api_keys, ended_sessions, groups, removed, retried, token_keys, users,
+    TokenKeyRepo, Tx, UserRepo, api_keys, ended_sessions, groups, managers, removed, retried, token_keys,
+    users,
 };
 
 /// Rows per statement when many are written or removed at once.
@@ -188,16 +189,19 @@ impl Store {
         token_keys::replace(&tx, &keys).await?;
         ended_sessions::add_all(&tx, &change.ended_sessions).await?;
         let rows = change.groups.iter().map(groups::to_row).collect::<Result<Vec<_>, _>>()?;
-        let removed = change.removed_groups.iter().map(|id| id.0).collect();
+        let removed: Vec<Uuid> = change.removed_groups.iter().map(|id| id.0).collect();
+        managers::remove_groups(&tx, &removed).await?;
         let parked = |id: &Uuid| (groups::row::Column::Name, parking_name(id));
         let step = Change::step(rows, removed, |row| row.id);
         step.apply(tx.inner(), groups::row::Column::Id, parked).await?;
 
         let rows = change.users.iter().map(users::to_row).collect::<Result<Vec<_>, _>>()?;
-        let removed = change.removed_users.iter().map(|id| id.0).collect();
+        let removed: Vec<Uuid> = change.removed_users.iter().map(|id| id.0).collect();
+        managers::remove_users(&tx, &removed).await?;
         let parked = |id: &Uuid| (users::row::Column::Name, parking_name(id));
         let step = Change::step(rows, removed, |row| row.id);
         step.apply(tx.inner(), users::row::Column::Id, parked).await?;
+        managers::write(&tx, &change.users).await?;
 
         let rows = change.keys.iter().map(api_keys::to_row).collect();
         let removed = change.removed_keys.iter().map(|id| id.0).collect();
@@ -221,6 +225,7 @@ async fn replace(tx: Tx, state: &AccountsState, notes: &[(MetaKey, String)]) -> 
     let change = Change::between(wanted, users::row::Entity::find().all(tx.inner()).await?, |row| row.id);
     let parked = |id: &Uuid| (users::row::Column::Name, parking_name(id));
     change.apply(tx.inner(), users::row::Column::Id, parked).await?;
+    managers::replace(&tx, &state.users).await?;
 
     let wanted = state.keys.iter().map(api_keys::to_row).collect();
     let change = Change::between(wanted, api_keys::row::Entity::find().all(tx.inner()).await?, |row| row.id);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::Query;
 use sea_orm::{ExprTrait as _, IntoActiveModel, QueryOrder};
 
 use crate::domain::clock::Timestamp;
-use crate::domain::ids::{KeyId, UserId};
+use crate::domain::ids::{GroupId, KeyId, UserId};
 use crate::domain::user::ApiKey;
 use crate::store::retry::retried_on;
 use crate::store::{Cursor, Error, Executor, Page, Tx, columns, page, removed};
@@ -59,16 +60,26 @@ impl<'a, G: Executor> ApiKeyRepo<'a, G> {
         rows.into_iter().map(from_row).collect()
     }
 
-    /// A page of keys, of one user or of everybody, newest first. Reads and sorts the table: for people.
+    /// A page of keys, of one user or of everybody, or of the members of the groups `within`, newest first. Reads and sorts the
+    /// table: for people.
     pub async fn list(
         &self,
         user: Option<UserId>,
+        within: Option<&[GroupId]>,
         limit: usize,
         from: Option<Cursor>,
     ) -> Result<Page<ApiKey>, Error> {
         let mut select = row::Entity::find();
         if let Some(user) = user {
             select = select.filter(row::Column::UserId.eq(user.0));
+        }
+        if let Some(groups) = within {
+            let members = Query::select()
+                .column("id")
+                .from("users")
+                .and_where(Expr::col("group_id").is_in(groups.iter().map(|group| group.0)))
+                .to_owned();
+            select = select.filter(row::Column::UserId.in_subquery(members));
         }
         let place = (row::Column::CreatedAt, row::Column::Id);
         let rows = page::newest_first(select, place, limit, from).all(&self.0.reads()).await?;
@@ -119,6 +130,14 @@ impl ApiKeyRepo<'_, Tx> {
         self.0.touches_accounts();
         row::Entity::insert(to_row(key).into_active_model()).exec_without_returning(self.0.inner()).await?;
         Ok(())
+    }
+
+    /// Has a key expire at another time. Returns false when there is no such key.
+    pub async fn set_expiry(&self, id: KeyId, at: Timestamp) -> Result<bool, Error> {
+        self.0.touches_accounts();
+        let set = row::Entity::update_many().col_expr(row::Column::ExpiresAt, Expr::value(at.as_micros()));
+        let done = set.filter(row::Column::Id.eq(id.0)).exec(self.0.inner()).await?;
+        Ok(done.rows_affected > 0)
     }
 
     /// Removes a key. Returns false when there is no such key.

@@ -7,7 +7,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::group::Group;
 use crate::domain::ids::GroupId;
 use crate::store::users::row as user_row;
-use crate::store::{Cursor, Error, Executor, Page, Tx, columns, page, removed};
+use crate::store::{Cursor, Error, Executor, Page, Tx, columns, managers, page, removed};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -48,10 +48,20 @@ impl<'a, G: Executor> GroupRepo<'a, G> {
         found.map(from_row).transpose()
     }
 
-    /// A page of groups, newest first. Reads and sorts the table: for people, not for the way of a request.
-    pub async fn list(&self, limit: usize, from: Option<Cursor>) -> Result<Page<Group>, Error> {
+    /// A page of groups, of all or of those `within`, newest first. Reads and sorts the table: for people, not for the way of
+    /// a request.
+    pub async fn list(
+        &self,
+        within: Option<&[GroupId]>,
+        limit: usize,
+        from: Option<Cursor>,
+    ) -> Result<Page<Group>, Error> {
+        let mut select = row::Entity::find();
+        if let Some(groups) = within {
+            select = select.filter(row::Column::Id.is_in(groups.iter().map(|group| group.0)));
+        }
         let place = (row::Column::CreatedAt, row::Column::Id);
-        let rows = page::newest_first(row::Entity::find(), place, limit, from).all(&self.0.reads()).await?;
+        let rows = page::newest_first(select, place, limit, from).all(&self.0.reads()).await?;
         let groups = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::cut(groups, limit, |group| Cursor { at: group.created_at, id: group.id.0 }))
     }
@@ -87,7 +97,7 @@ impl GroupRepo<'_, Tx> {
         Ok(done.rows_affected > 0)
     }
 
-    /// Removes a group that has no members. With `ungroup`, members become users without a group first. Returns
+    /// Removes a group that has no members, and nobody manages it then. With `ungroup`, members become users without a group first. Returns
     /// false when there is no such group.
     ///
     /// # Errors
@@ -106,6 +116,7 @@ impl GroupRepo<'_, Tx> {
             }
         }
         removed::note(self.0, "groups", "id", id.0).await?;
+        managers::remove_groups(self.0, &[id.0]).await?;
         Ok(row::Entity::delete_by_id(id.0).exec(self.0.inner()).await?.rows_affected > 0)
     }
 }

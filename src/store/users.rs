@@ -1,4 +1,7 @@
-//! Table `users`.
+//! Table `users`. What leaders of an older sproxy on the same database know of a role is in `role`, the rest in
+//! `exact_role` and `group_managers`.
+
+use std::collections::BTreeSet;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::{ActiveValue::Set, IntoActiveModel, QueryOrder};
@@ -6,7 +9,7 @@ use sea_orm::{ActiveValue::Set, IntoActiveModel, QueryOrder};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::user::{Role, User};
-use crate::store::{Cursor, Error, Executor, Page, Tx, columns, page, removed};
+use crate::store::{Cursor, Error, Executor, Page, Tx, columns, managers, page, removed};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -26,6 +29,7 @@ pub(super) mod row {
         pub created_at: i64,
         pub updated_at: i64,
         pub last_login_at: Option<i64>,
+        pub exact_role: Option<String>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -38,6 +42,8 @@ pub(super) mod row {
 #[derive(Clone, Debug, Default)]
 pub struct UserFilter {
     pub group_id: Option<GroupId>,
+    /// Only members of one of these groups.
+    pub within: Option<Vec<GroupId>>,
     /// Only users who may call, or only those who may not.
     pub active: Option<bool>,
 }
@@ -52,13 +58,12 @@ impl<'a, G: Executor> UserRepo<'a, G> {
     }
 
     pub async fn get_by_id(&self, id: UserId) -> Result<Option<User>, Error> {
-        row::Entity::find_by_id(id.0).one(&self.0.reads()).await?.map(from_row).transpose()
+        self.one(row::Entity::find_by_id(id.0)).await
     }
 
     /// The user with exactly this name.
     pub async fn get_by_name(&self, name: &str) -> Result<Option<User>, Error> {
-        let found = row::Entity::find().filter(row::Column::Name.eq(name)).one(&self.0.reads()).await?;
-        found.map(from_row).transpose()
+        self.one(row::Entity::find().filter(row::Column::Name.eq(name))).await
     }
 
     /// A page of users, newest first. Reads and sorts the table: for people, not for the way of a request.
@@ -72,26 +77,33 @@ impl<'a, G: Executor> UserRepo<'a, G> {
         if let Some(group) = filter.group_id {
             select = select.filter(row::Column::GroupId.eq(group.0));
         }
+        if let Some(groups) = &filter.within {
+            select = select.filter(row::Column::GroupId.is_in(groups.iter().map(|group| group.0)));
+        }
         if let Some(active) = filter.active {
             select = select.filter(row::Column::Active.eq(active));
         }
         let place = (row::Column::CreatedAt, row::Column::Id);
-        let rows = page::newest_first(select, place, limit, from).all(&self.0.reads()).await?;
-        let users = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+        let users = self.of(page::newest_first(select, place, limit, from)).await?;
         Ok(Page::cut(users, limit, |user| Cursor { at: user.created_at, id: user.id.0 }))
     }
 
     /// Every user, by name. For the snapshot in memory; grows with the number of users.
     pub async fn all(&self) -> Result<Vec<User>, Error> {
-        let rows = row::Entity::find().order_by_asc(row::Column::Name).all(&self.0.reads()).await?;
-        rows.into_iter().map(from_row).collect()
+        self.of(row::Entity::find().order_by_asc(row::Column::Name)).await
     }
 
     /// The members of a group, by name.
     pub async fn list_by_group(&self, group: GroupId) -> Result<Vec<User>, Error> {
         let members = row::Entity::find().filter(row::Column::GroupId.eq(group.0));
-        let rows = members.order_by_asc(row::Column::Name).all(&self.0.reads()).await?;
-        rows.into_iter().map(from_row).collect()
+        self.of(members.order_by_asc(row::Column::Name)).await
+    }
+
+    /// The managers of a group, by name.
+    pub async fn list_by_managed(&self, group: GroupId) -> Result<Vec<User>, Error> {
+        let managers = managers::of_group(self.0.reads(), group).await?;
+        let users = row::Entity::find().filter(row::Column::Id.is_in(managers));
+        self.of(users.order_by_asc(row::Column::Name)).await
     }
 
     /// How many users there are.
@@ -111,6 +123,27 @@ impl<'a, G: Executor> UserRepo<'a, G> {
         set.filter(row::Column::Id.eq(id.0)).exec(&*self.0.writes().await?).await?;
         Ok(())
     }
+
+    async fn one(&self, select: Select<row::Entity>) -> Result<Option<User>, Error> {
+        let found = select.one(&self.0.reads()).await?;
+        Ok(self.read(found.into_iter().collect()).await?.pop())
+    }
+
+    async fn of(&self, select: Select<row::Entity>) -> Result<Vec<User>, Error> {
+        let rows = select.all(&self.0.reads()).await?;
+        self.read(rows).await
+    }
+
+    async fn read(&self, rows: Vec<row::Model>) -> Result<Vec<User>, Error> {
+        let mut users = rows.into_iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+        let managers: Vec<Uuid> =
+            users.iter().filter(|user| user.role == Role::Manager).map(|user| user.id.0).collect();
+        let mut managed = managers::of(self.0.reads(), &managers).await?;
+        for user in &mut users {
+            user.manages = managed.remove(&user.id.0).unwrap_or_default();
+        }
+        Ok(users)
+    }
 }
 
 impl UserRepo<'_, Tx> {
@@ -122,7 +155,7 @@ impl UserRepo<'_, Tx> {
         self.0.touches_accounts();
         let insert = row::Entity::insert(to_row(user)?.into_active_model());
         insert.exec_without_returning(self.0.inner()).await.map_err(taken(&user.name))?;
-        Ok(())
+        managers::write(self.0, std::slice::from_ref(user)).await
     }
 
     /// Overwrites everything about the user with this id, except when they last logged in. Returns false when there
@@ -137,6 +170,9 @@ impl UserRepo<'_, Tx> {
         row.id = Set(user.id.0);
         let update = row::Entity::update_many().set(row).filter(row::Column::Id.eq(user.id.0));
         let done = update.exec(self.0.inner()).await.map_err(taken(&user.name))?;
+        if done.rows_affected > 0 {
+            managers::write(self.0, std::slice::from_ref(user)).await?;
+        }
         Ok(done.rows_affected > 0)
     }
 
@@ -153,6 +189,7 @@ impl UserRepo<'_, Tx> {
             .filter(super::refresh_tokens::row::Column::UserId.eq(id.0))
             .exec(self.0.inner())
             .await?;
+        managers::remove_users(self.0, &[id.0]).await?;
         Ok(row::Entity::delete_by_id(id.0).exec(self.0.inner()).await?.rows_affected > 0)
     }
 }
@@ -166,7 +203,7 @@ pub(super) fn to_row(user: &User) -> Result<row::Model, Error> {
         id: user.id.0,
         name: user.name.clone(),
         group_id: user.group_id.map(|id| id.0),
-        role: user.role.as_str().to_owned(),
+        role: user.role.for_older().as_str().to_owned(),
         active: user.active,
         password_hash: user.password_hash.clone(),
         limits: columns::to_json("users.limits", &user.limits)?,
@@ -174,13 +211,17 @@ pub(super) fn to_row(user: &User) -> Result<row::Model, Error> {
         created_at: user.created_at.as_micros(),
         updated_at: user.updated_at.as_micros(),
         last_login_at: columns::micros(user.last_login_at),
+        exact_role: user.role.exact().map(str::to_owned),
     })
 }
 
+/// All but the groups that they manage, which are in a table of their own.
 fn from_row(row: row::Model) -> Result<User, Error> {
+    let role = row.role.parse().map_err(|error| Error::unreadable("users.role", error))?;
     Ok(User {
         id: UserId(row.id),
-        role: row.role.parse().map_err(|error| Error::unreadable("users.role", error))?,
+        role: Role::of_kept(role, row.exact_role.as_deref()),
+        manages: BTreeSet::new(),
         limits: columns::from_json("users.limits", &row.limits)?,
         name: row.name,
         group_id: row.group_id.map(GroupId),

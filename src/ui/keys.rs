@@ -7,10 +7,9 @@ use serde::Deserialize;
 
 use crate::accounts::NewKey;
 use crate::domain::failure::Kind;
-use crate::domain::principal::Principal;
 use crate::http::browser::{AskedAt, SignedIn};
 use crate::http::control::ControlState;
-use crate::http::input::{PathParam, QueryParams};
+use crate::http::input::{Caller, PathParam, QueryParams};
 use crate::http::keys::{CreatedKeyView, KeyView};
 use crate::http::me;
 use crate::http::paging::List;
@@ -41,7 +40,7 @@ pub async fn show(
 
 async fn page(
     state: &ControlState,
-    me: &Principal,
+    me: &Caller,
     asked: &Asked,
     form: &Form,
     refused: Option<Refused>,

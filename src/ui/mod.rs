@@ -12,6 +12,7 @@ mod breakdown;
 mod calls;
 mod chart;
 mod connect;
+mod device;
 mod expiry;
 mod form;
 mod format;
@@ -73,6 +74,7 @@ pub fn router(state: ControlState) -> Router {
         .route("/ui/peers/{id}/{what}", leader(post(admin::nodes::act_on_peer)))
         .route("/ui/alerts", leader(get(admin::alerts::show)))
         .route("/ui/audit", leader(get(admin::audit::show)))
+        .route("/device", leader(get(device::show).post(device::decide)))
         .route("/ui/{*rest}", leader(get(nothing_there).post(nothing_there)))
         .without_fallback()
         .layer(from_fn_with_state(state.clone(), own_pages_only))

@@ -29,16 +29,16 @@ places! {
     MY_KEYS = "/ui/keys", "Keys", Own;
     MY_LIMITS = "/ui/limits", "Limits", Own;
     CONNECT = "/ui/connect", "Connect", Own;
-    OVERVIEW = "/ui/overview", "Overview", Gateway;
-    ALL_USAGE = "/ui/all-usage", "Usage", Gateway;
-    USERS = "/ui/users", "Users", Gateway;
-    GROUPS = "/ui/groups", "Groups", Gateway;
-    ALL_KEYS = "/ui/all-keys", "Keys", Gateway;
-    MODELS = "/ui/models", "Models and prices", Gateway;
-    TARGETS = "/ui/targets", "Targets", Gateway;
-    PEERS = "/ui/peers", "Nodes", Gateway;
-    ALERTS = "/ui/alerts", "Alerts", Gateway;
-    AUDIT = "/ui/audit", "Audit", Gateway;
+    OVERVIEW = "/ui/overview", "Overview", People;
+    ALL_USAGE = "/ui/all-usage", "Usage", People;
+    USERS = "/ui/users", "Users", People;
+    GROUPS = "/ui/groups", "Groups", People;
+    ALL_KEYS = "/ui/all-keys", "Keys", People;
+    MODELS = "/ui/models", "Models and prices", Cluster;
+    TARGETS = "/ui/targets", "Targets", Cluster;
+    PEERS = "/ui/peers", "Nodes", Cluster;
+    ALERTS = "/ui/alerts", "Alerts", Cluster;
+    AUDIT = "/ui/audit", "Audit", Cluster;
 }
 
 /// A page in the frame.
@@ -74,7 +74,7 @@ impl Page<'_> {
 
 fn links(me: &Principal, here: Place) -> Markup {
     html! {
-        @for (area, heading) in [(Area::Own, "You"), (Area::Gateway, "Gateway")] {
+        @for (area, heading) in [(Area::Own, "You"), (Area::People, "People"), (Area::Cluster, "Gateway")] {
             @if permit::may_see(me, area) {
                 h2 { (heading) }
                 ul {

@@ -1,7 +1,7 @@
 //! Users, groups, limits and API keys on the wire.
 
 use crate::domain::group::{Group, Limits};
-use crate::domain::user::{ApiKey, User};
+use crate::domain::user::{ApiKey, Role, User};
 use crate::wire::malformed::{Malformed, parse, parse_some};
 use crate::wire::{moment, v1};
 
@@ -12,7 +12,7 @@ pub fn user_to_wire(user: &User) -> v1::User {
         id: user.id.to_string(),
         name: user.name.clone(),
         group_id: user.group_id.map(|id| id.to_string()).unwrap_or_default(),
-        role: user.role.as_str().to_owned(),
+        role: user.role.for_older().as_str().to_owned(),
         active: user.active,
         password_hash: user.password_hash.clone(),
         limits: Some(limits_to_wire(&user.limits)),
@@ -20,6 +20,8 @@ pub fn user_to_wire(user: &User) -> v1::User {
         created_at: Some(moment::to_wire(user.created_at)),
         updated_at: Some(moment::to_wire(user.updated_at)),
         last_login_at: user.last_login_at.map(moment::to_wire),
+        exact_role: user.role.exact().unwrap_or_default().to_owned(),
+        manages: user.manages.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -28,11 +30,15 @@ pub fn user_to_wire(user: &User) -> v1::User {
 /// # Errors
 /// [`Malformed`] with the first field that is not valid.
 pub fn user_from_wire(user: v1::User) -> Result<User, Malformed> {
+    let role = Role::of_kept(parse("role", &user.role)?, Some(&user.exact_role));
+    // What a role of tomorrow manages is not for the weaker one that it is taken for.
+    let manages = user.manages.iter().filter(|_| role == Role::Manager);
     Ok(User {
         id: parse("id", &user.id)?,
         name: user.name,
         group_id: parse_some("group_id", &user.group_id)?,
-        role: parse("role", &user.role)?,
+        role,
+        manages: manages.map(|group| parse("manages", group)).collect::<Result<_, _>>()?,
         active: user.active,
         password_hash: user.password_hash,
         limits: limits_from_wire(user.limits.ok_or_else(|| Malformed::missing("limits"))?),
@@ -129,7 +135,6 @@ mod tests {
     use super::*;
     use crate::domain::clock::Timestamp;
     use crate::domain::ids::{GroupId, KeyId, UserId};
-    use crate::domain::user::Role;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_micros(second * 1_000_000 + 7)
@@ -153,7 +158,8 @@ mod tests {
             id: UserId::new(),
             name: "alice".to_owned(),
             group_id: Some(GroupId::new()),
-            role: Role::Admin,
+            role: Role::Manager,
+            manages: [GroupId::new(), GroupId::new()].into(),
             active: true,
             password_hash: Some("$argon2id$".to_owned()),
             limits: limits(),
@@ -182,6 +188,52 @@ mod tests {
             expires_at: None,
         };
         assert_eq!(key_from_wire(key_to_wire(&key)).expect("readable"), key);
+    }
+
+    fn user(role: Role, manages: &[GroupId]) -> User {
+        User {
+            id: UserId::new(),
+            name: "alice".to_owned(),
+            group_id: None,
+            role,
+            manages: manages.iter().copied().collect(),
+            active: true,
+            password_hash: None,
+            limits: Limits::default(),
+            tokens_valid_from: at(1),
+            created_at: at(2),
+            updated_at: at(3),
+            last_login_at: None,
+        }
+    }
+
+    #[test]
+    fn a_node_that_knows_only_admins_and_users_reads_every_role_and_none_as_more_than_it_is() {
+        for (role, as_old) in
+            [(Role::Admin, "admin"), (Role::Auditor, "user"), (Role::Manager, "user"), (Role::User, "user")]
+        {
+            let group = GroupId::new();
+            let managed = if role == Role::Manager { vec![group] } else { Vec::new() };
+            let sent = user(role, &managed);
+            let said = user_to_wire(&sent);
+            assert_eq!(said.role, as_old, "{role}");
+            assert_eq!(user_from_wire(said.clone()).expect("readable"), sent);
+            // As it comes back from such a node.
+            let from_old = v1::User { exact_role: String::new(), manages: Vec::new(), ..said };
+            let read = user_from_wire(from_old).expect("readable");
+            assert_eq!((read.role, read.manages.len()), (role.for_older(), 0));
+        }
+    }
+
+    #[test]
+    fn a_role_of_tomorrow_is_taken_for_the_weaker_one_beside_it() {
+        let said = v1::User {
+            exact_role: "operator".to_owned(),
+            manages: vec!["of another kind".to_owned()],
+            ..user_to_wire(&user(Role::User, &[]))
+        };
+        let read = user_from_wire(said).expect("readable");
+        assert_eq!((read.role, read.manages.len()), (Role::User, 0));
     }
 
     #[test]

@@ -39,7 +39,7 @@ const FLOORS: [(&str, u8); 25] = [
 ];
 
 /// Third-party paths, and the only places that may use them.
-const PLACES: [(&str, &[&str]); 34] = [
+const PLACES: [(&str, &[&str]); 35] = [
     ("argon2", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
     ("axum", &["http", "mock", "ui"]),
@@ -68,17 +68,20 @@ const PLACES: [(&str, &[&str]); 34] = [
     ("rusqlite", &["store"]),
     ("sea_orm", &["store"]),
     ("sqlx", &["store"]),
+    ("toml_edit", &["cli::connect"]),
     ("tonic::transport::Channel", &["cluster"]),
     ("tonic::transport::Endpoint", &["cluster"]),
     ("tonic::transport::Server", &["grpc"]),
     ("tonic_health", &["grpc"]),
     ("tonic_reflection", &["grpc"]),
-    ("url", &["config::origins", "ui"]),
+    ("url", &["config::origins", "http::oauth", "ui"]),
     ("wide", &["json"]),
 ];
 
-/// Who tells providers apart beside `dialect`: what names them, what imitates them and what imitates their clients.
-const KNOW_PROVIDERS: [&str; 4] = ["dialect", "domain::provider", "mock", "cli::local_cluster"];
+/// Who tells providers apart beside `dialect`: what names them, what imitates them, what imitates their clients and what
+/// writes the settings of those.
+const KNOW_PROVIDERS: [&str; 5] =
+    ["dialect", "domain::provider", "mock", "cli::local_cluster", "cli::connect::clients"];
 
 /// The longest that a file may be.
 const LINES_MAX: usize = 500;

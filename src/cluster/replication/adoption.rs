@@ -139,10 +139,12 @@ fn merge(first: &State, second: &State) -> State {
         if users.claim(&user.name, user.id, user.id.0, &mut state.removed) {
             let group_id = user.group_id.map(|id| groups.resolve(id));
             let group_id = group_id.filter(|id| state.groups.contains_key(id));
-            state.users.insert(user.id, User { group_id, ..user });
+            let manages = user.manages.iter().map(|id| groups.resolve(*id));
+            let manages = manages.filter(|id| state.groups.contains_key(id)).collect();
+            state.users.insert(user.id, User { group_id, manages, ..user });
         }
     }
-    for key in union(&first.keys, &second.keys, |one, _| one.clone()) {
+    for key in union(&first.keys, &second.keys, sooner) {
         let user_id = users.resolve(key.user_id);
         if state.users.contains_key(&user_id) && !state.removed.contains(&key.id.0) {
             state.keys.insert(key.id, ApiKey { user_id, ..key });
@@ -156,6 +158,12 @@ fn newer(one: &User, other: &User) -> User {
     let tokens_valid_from = one.tokens_valid_from.max(other.tokens_valid_from);
     let newer = if other.updated_at > one.updated_at { other } else { one };
     User { tokens_valid_from, ..newer.clone() }
+}
+
+/// A key ends when either side says: one that was reissued does so earlier than it would have.
+fn sooner(one: &ApiKey, other: &ApiKey) -> ApiKey {
+    let expires_at = one.expires_at.into_iter().chain(other.expires_at).min();
+    ApiKey { expires_at, ..one.clone() }
 }
 
 /// What is in either, the first's before what only the second has.

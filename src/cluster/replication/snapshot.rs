@@ -338,6 +338,7 @@ mod tests {
                 name: name.clone(),
                 group_id: Some(group_id),
                 role: Role::User,
+                manages: BTreeSet::new(),
                 active: true,
                 password_hash: None,
                 limits,

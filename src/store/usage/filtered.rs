@@ -11,11 +11,11 @@ use crate::domain::ids::UserId;
 use crate::domain::summary::{ClientSession, DayPart, StatRow, StatsBy, Totals};
 use crate::domain::usage::UsageFilter;
 use crate::store::usage::UsageRepo;
-use crate::store::usage::logs::{ERRORS, pattern};
+use crate::store::usage::logs::ERRORS;
 use crate::store::usage::stats::{ADDED_UP, DAY, added_up, beyond, key_of, named, order_of, stat_row};
 use crate::store::usage::stats_page::{StatsCursor, StatsPage};
-use crate::store::usage::window::{Sums, Window};
-use crate::store::{Error, columns};
+use crate::store::usage::window::{Sums, Window, in_groups};
+use crate::store::{Error, columns, glob};
 
 /// How long a call took, and until its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,8 +185,8 @@ impl UsageRepo<'_> {
             return None;
         }
         let (mut values, mut and): (Vec<Value>, _) = (Vec::new(), String::new());
-        let glob = filter.model.as_deref().and_then(|model| pattern(model, self.0.backend()));
-        let (same_model, model) = match glob {
+        let model_glob = filter.model.as_deref().and_then(|model| glob::pattern(model, self.0.backend()));
+        let (same_model, model) = match model_glob {
             Some((operator, glob)) => (operator, Some(glob)),
             None => ("=", filter.model.clone()),
         };
@@ -200,6 +200,9 @@ impl UsageRepo<'_> {
                 values.push(value);
                 let _ = write!(and, " AND {column} {operator} ${}", values.len());
             }
+        }
+        if let Some(groups) = &filter.within {
+            and.push_str(&in_groups(groups, &mut values));
         }
         let sums = if by_people || !and.is_empty() { Sums::Rollups } else { Sums::Totals };
         let rows = if filter.errors {

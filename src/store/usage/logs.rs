@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, DbBackend, EntityTrait as _, QueryFilter as _, QueryResult, Value,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryResult, Value,
 };
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::RequestId;
 use crate::domain::usage::{UsageFilter, UsageLog};
+use crate::store::usage::window::in_groups;
 use crate::store::usage::{UsageRepo, row};
-use crate::store::{Cursor, Error, Page, page};
+use crate::store::{Cursor, Error, Page, glob, page};
 
 /// Logs that `UsageRecord::is_error` is true of; the index over them has the same words.
 pub(super) const ERRORS: &str = "outcome NOT IN ('ok', 'client_gone')";
@@ -84,12 +85,11 @@ impl UsageRepo<'_> {
         if let Some(group) = filter.group_id {
             select = select.filter(row::Column::GroupId.eq(group.0));
         }
+        if let Some(groups) = &filter.within {
+            select = select.filter(row::Column::GroupId.is_in(groups.iter().map(|group| group.0)));
+        }
         if let Some(model) = &filter.model {
-            select = select.filter(match pattern(model, self.0.backend()) {
-                None => row::Column::Model.eq(model),
-                Some((_, glob)) if self.0.backend() == DbBackend::Postgres => row::Column::Model.like(glob),
-                Some((_, glob)) => Expr::cust_with_values("\"usage_logs\".\"model\" GLOB ?", [glob]),
-            });
+            select = select.filter(glob::matches(row::Column::Model, model, self.0.backend()));
         }
         if let Some(node) = &filter.node {
             select = select.filter(row::Column::SourceNode.eq(node));
@@ -116,8 +116,8 @@ impl UsageRepo<'_> {
         before: Timestamp,
     ) -> Result<Option<Timestamp>, Error> {
         let mut values = vec![oldest.as_micros().into(), before.as_micros().into()];
-        let glob = filter.model.as_deref().and_then(|model| pattern(model, self.0.backend()));
-        let (same_model, model) = match glob {
+        let model_glob = filter.model.as_deref().and_then(|model| glob::pattern(model, self.0.backend()));
+        let (same_model, model) = match model_glob {
             Some((operator, glob)) => (operator, Some(glob)),
             None => ("=", filter.model.clone()),
         };
@@ -134,7 +134,9 @@ impl UsageRepo<'_> {
                 conditions.push(format!("{column} {operator} ${}", values.len()));
             }
         }
-        let conditions = conditions.join(" AND ");
+        let within =
+            filter.within.as_deref().map_or_else(String::new, |groups| in_groups(groups, &mut values));
+        let conditions = conditions.join(" AND ") + &within;
         let sql = format!("SELECT hour FROM usage_rollups WHERE {conditions} ORDER BY hour DESC LIMIT 1");
         let found = self.0.reader.query_one_raw(self.statement(&sql, values)).await?;
         moment(found)
@@ -150,27 +152,6 @@ impl UsageRepo<'_> {
     pub async fn get(&self, id: RequestId) -> Result<Option<UsageLog>, Error> {
         row::Entity::find_by_id(id.0).one(&self.0.reader).await?.map(UsageLog::try_from).transpose()
     }
-}
-
-/// A model's name with `*` (anything) or `?` (one character) as the database matches it: operator and pattern. `None`
-/// if it is a plain name. Both databases tell upper case from lower.
-pub(super) fn pattern(model: &str, backend: DbBackend) -> Option<(&'static str, String)> {
-    if !model.contains(['*', '?']) {
-        return None;
-    }
-    if backend != DbBackend::Postgres {
-        return Some(("GLOB", model.replace('[', "[[]")));
-    }
-    let mut like = String::with_capacity(model.len());
-    for c in model.chars() {
-        match c {
-            '*' => like.push('%'),
-            '?' => like.push('_'),
-            '%' | '_' | '\\' => like.extend(['\\', c]),
-            c => like.push(c),
-        }
-    }
-    Some(("LIKE", like))
 }
 
 fn moment(row: Option<QueryResult>) -> Result<Option<Timestamp>, Error> {

@@ -4,11 +4,11 @@ use sea_orm::{ConnectionTrait as _, QueryResult, Statement, Value};
 use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
-use crate::domain::ids::UserId;
+use crate::domain::ids::{GroupId, UserId};
 use crate::domain::summary::{StatRow, StatsBy, Totals, UserStatRow};
 use crate::store::usage::UsageRepo;
 use crate::store::usage::stats_page::{PagePosition, StatsCursor, StatsPage};
-use crate::store::usage::window::{Sums, Window};
+use crate::store::usage::window::{Sums, Window, in_groups};
 use crate::store::{Error, columns};
 
 /// The start of a row's UTC day.
@@ -26,6 +26,19 @@ impl UsageRepo<'_> {
     /// What all logs of `[from, to)` add up to. Grows with hours × nodes.
     pub async fn global_sum_tokens(&self, from: Timestamp, to: Timestamp) -> Result<Totals, Error> {
         self.totals(Window::new(from, to), Sums::Totals, "", vec![]).await
+    }
+
+    /// What the logs of `[from, to)` of members of these groups, as of their time, add up to. Grows with the rollups in the
+    /// window.
+    pub async fn sum_of_groups(
+        &self,
+        groups: &[GroupId],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Totals, Error> {
+        let mut values = vec![];
+        let and = in_groups(groups, &mut values);
+        self.totals(Window::new(from, to), Sums::Rollups, &and, values).await
     }
 
     /// What one user's logs of `[from, to)` add up to. Grows with hours × the models and nodes that the user used.
@@ -59,10 +72,11 @@ impl UsageRepo<'_> {
         to: Timestamp,
         limit: usize,
     ) -> Result<Vec<StatRow>, Error> {
-        self.stat_rows(by, Window::new(from, to), limit, None).await
+        self.stat_rows(by, None, Window::new(from, to), limit, None).await
     }
 
-    /// A page of [`UsageRepo::stats_by`], of up to `limit` rows.
+    /// A page of [`UsageRepo::stats_by`], of up to `limit` rows; of everybody, or of members of the groups `within`, as of the
+    /// time of their calls.
     ///
     /// Sums grow while calls are booked, and would change places between two pages. So a list that goes on beyond its
     /// first page is of the calls made before that page, all pages alike: every key is on one page, once. A call that a
@@ -70,24 +84,26 @@ impl UsageRepo<'_> {
     pub async fn stats_page(
         &self,
         by: StatsBy,
+        within: Option<&[GroupId]>,
         (from, to): (Timestamp, Timestamp),
         limit: usize,
         after: Option<&StatsCursor>,
         now: Timestamp,
     ) -> Result<StatsPage, Error> {
         let to = after.map_or(to, |cursor| cursor.until.min(to));
-        let rows = self.stat_rows(by, Window::new(from, to), limit.saturating_add(1), after).await?;
+        let rows = self.stat_rows(by, within, Window::new(from, to), limit.saturating_add(1), after).await?;
         // Days keep their places.
         if rows.len() <= limit || to <= now || now <= from || by == StatsBy::Day {
             return Ok(StatsPage::cut(by, rows, limit, to));
         }
-        let rows = self.stat_rows(by, Window::new(from, now), limit.saturating_add(1), after).await?;
+        let rows = self.stat_rows(by, within, Window::new(from, now), limit.saturating_add(1), after).await?;
         Ok(StatsPage::cut(by, rows, limit, now))
     }
 
     async fn stat_rows(
         &self,
         by: StatsBy,
+        within: Option<&[GroupId]>,
         window: Window,
         limit: usize,
         after: Option<&StatsCursor>,
@@ -96,7 +112,9 @@ impl UsageRepo<'_> {
             return Ok(Vec::new());
         }
         let mut values = vec![];
-        let rows = window.rows(tables_for(by), "", &mut values);
+        let and = within.map(|groups| in_groups(groups, &mut values));
+        let table = if and.is_some() { Sums::Rollups } else { tables_for(by) };
+        let rows = window.rows(table, &and.unwrap_or_default(), &mut values);
         let key = key_of(by);
         let beyond = after.map_or_else(String::new, |cursor| beyond(key, cursor, &mut values));
         values.push(columns::count(limit as u64).into());

@@ -4,6 +4,7 @@ use sea_orm::Value;
 use uuid::Uuid;
 
 use crate::domain::clock::Timestamp;
+use crate::domain::ids::GroupId;
 
 const HOUR: i64 = 3_600 * 1_000_000;
 /// What is added up, as the tables of sums have it.
@@ -103,6 +104,16 @@ impl Window {
         }
         parts.join(" UNION ALL ")
     }
+}
+
+/// ` AND …`: only rows of these groups, for [`Window::rows`] of [`Sums::Rollups`]. Appends its parameters to `values`.
+pub(super) fn in_groups(groups: &[GroupId], values: &mut Vec<Value>) -> String {
+    let mut list = Vec::new();
+    for group in groups {
+        values.push(group.0.into());
+        list.push(format!("${}", values.len()));
+    }
+    if list.is_empty() { " AND 1 = 0".to_owned() } else { format!(" AND group_id IN ({})", list.join(", ")) }
 }
 
 #[cfg(test)]

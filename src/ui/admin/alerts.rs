@@ -12,7 +12,7 @@ use crate::http::paging::{List, place};
 use crate::http::problem::ApiResult;
 use crate::store::AlertRepo;
 use crate::ui::format;
-use crate::ui::permit::Overseer;
+use crate::ui::permit::ClusterReader;
 use crate::ui::shell::{self, Page};
 use crate::ui::span::link;
 
@@ -28,7 +28,7 @@ pub struct Asked {
 /// Alerts.
 pub async fn show(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    ClusterReader(who): ClusterReader,
     QueryParams(asked): QueryParams<Asked>,
 ) -> ApiResult<Response> {
     let receivers = state.alerts.receivers().await?.into_iter().map(AlertReceiverView::from);

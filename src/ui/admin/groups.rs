@@ -7,17 +7,17 @@ use serde::Deserialize;
 
 use crate::accounts::{Actor, GroupChange, NewGroup};
 use crate::domain::group::Limits;
-use crate::domain::principal::Principal;
+use crate::domain::permission::Scope;
 use crate::http::control::ControlState;
 use crate::http::groups::GroupView;
-use crate::http::input::{PathParam, QueryParams};
+use crate::http::input::{Caller, PathParam, QueryParams};
 use crate::http::paging::{List, place};
 use crate::http::problem::ApiResult;
 use crate::store::{GroupRepo, UserRepo};
 use crate::ui::admin::{limits_form, quota_of_group};
 use crate::ui::form::{Form, Refused};
 use crate::ui::format;
-use crate::ui::permit::Overseer;
+use crate::ui::permit::{self, Admin, PeopleReader};
 use crate::ui::shell::{self, Page};
 use crate::ui::sign_in::redirect;
 use crate::ui::span::link;
@@ -35,33 +35,34 @@ pub struct Asked {
 /// The list.
 pub async fn show(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleReader { who, scope }: PeopleReader,
     QueryParams(asked): QueryParams<Asked>,
 ) -> ApiResult<Response> {
-    list(&state, &who, &asked, &Form::default(), None).await
+    list(&state, (&who, &scope), &asked, &Form::default(), None).await
 }
 
 async fn list(
     state: &ControlState,
-    who: &Principal,
+    (who, scope): (&Caller, &Scope),
     asked: &Asked,
     form: &Form,
     refused: Option<Refused>,
 ) -> ApiResult<Response> {
-    let page = GroupRepo::on(&state.store).list(ROWS, place(asked.cursor.as_deref())?).await?;
+    let page =
+        GroupRepo::on(&state.store).list(scope.groups(), ROWS, place(asked.cursor.as_deref())?).await?;
     let groups = List::of(page, |group| GroupView::from(&group));
     let content = html! {
         (shell::heading("Groups", html! { "Users who share limits, and whose usage is added up." }, html! {}))
         (shell::done(asked.done.as_deref()))
         @if let Some(refused) = &refused { (refused.notice()) }
-        details.card open[refused.is_some()] {
+        @if permit::may_administer(who) { details.card open[refused.is_some()] {
             summary { "Create a group" }
             div.inside { form method="post" action=(PATH) { div.fields {
                 div.field { label for="name" { "Name" } input id="name" name="name" value=(form.text("name")) required maxlength="128" autocomplete="off"; }
                 (limits_form::fields(&Limits::default(), Some(form)))
                 div.wide { button.primary type="submit" { "Create the group" } }
             } } }
-        }
+        } }
         section.card {
             @if groups.items.is_empty() { div.empty { strong { "No groups yet" } p { "Create one above, then put users into it." } } } @else {
                 div.scroll tabindex="0" { table {
@@ -87,11 +88,7 @@ async fn list(
 }
 
 /// Creates one.
-pub async fn create(
-    State(state): State<ControlState>,
-    Overseer(who): Overseer,
-    form: Form,
-) -> ApiResult<Response> {
+pub async fn create(State(state): State<ControlState>, Admin(who): Admin, form: Form) -> ApiResult<Response> {
     let made = async {
         let new = NewGroup { name: form.text("name").to_owned(), limits: limits_form::read(&form)? };
         Ok(state.accounts.create_group(&Actor::from(&who), new).await?)
@@ -100,7 +97,7 @@ pub async fn create(
         Ok(group) => Ok(redirect(&format!("{PATH}/{}?done=group-created", group.id))),
         Err(error) => {
             let refused = Refused::of_form(error)?;
-            list(&state, &who, &Asked::default(), &form, Some(refused)).await
+            list(&state, (&who, &Scope::Everybody), &Asked::default(), &form, Some(refused)).await
         }
     }
 }
@@ -108,21 +105,21 @@ pub async fn create(
 /// One group.
 pub async fn one(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleReader { who, scope }: PeopleReader,
     PathParam(id): PathParam<String>,
     QueryParams(asked): QueryParams<Asked>,
 ) -> ApiResult<Response> {
-    page(&state, &who, &id, asked.done.as_deref(), None).await
+    page(&state, (&who, &scope), &id, asked.done.as_deref(), None).await
 }
 
 async fn page(
     state: &ControlState,
-    who: &Principal,
+    (who, scope): (&Caller, &Scope),
     id: &str,
     done: Option<&str>,
     sent: Option<(&Form, Refused)>,
 ) -> ApiResult<Response> {
-    let group = state.accounts.group(id).await?;
+    let group = state.accounts.group_within(scope, id).await?;
     let members = UserRepo::on(&state.store).list_by_group(group.id).await?;
     let (path, form) = (format!("{PATH}/{}", group.id), sent.as_ref().map(|(form, _)| *form));
     let usage = link("/ui/all-usage", &[("group", group.id.to_string())]);
@@ -132,6 +129,7 @@ async fn page(
         (shell::done(done))
         @if let Some((_, refused)) = &sent { (refused.notice()) }
         (quota_of_group(state, &group))
+        @if permit::may_administer(who) {
         section.card aria-labelledby="change" {
             header { h2 id="change" { "Change" } }
             div.inside { form method="post" action=(path) { div.fields {
@@ -139,6 +137,7 @@ async fn page(
                 (limits_form::fields(&group.limits, form))
                 div.wide { button.primary type="submit" { "Save" } }
             } } }
+        }
         }
         section.card {
             @if members.is_empty() { div.empty { strong { "Nobody is in it" } p { a href="/ui/users" { "Users" } " are put into a group on their own page." } } } @else {
@@ -153,6 +152,7 @@ async fn page(
                 } }
             }
         }
+        @if permit::may_administer(who) {
         section.card { div.inside { div.row {
             form method="post" action=(format!("{path}/remove")) {
                 @if !members.is_empty() { input type="hidden" name="force" value="yes"; }
@@ -160,6 +160,7 @@ async fn page(
             }
             span.hint { "What it has used stays in the books." }
         } } }
+        }
     };
     let page = Page { place: shell::GROUPS, title: &group.name, content }.answer(who);
     Ok(match sent {
@@ -171,7 +172,7 @@ async fn page(
 /// Changes one.
 pub async fn change(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    Admin(who): Admin,
     PathParam(id): PathParam<String>,
     form: Form,
 ) -> ApiResult<Response> {
@@ -184,7 +185,7 @@ pub async fn change(
         Ok(group) => Ok(redirect(&format!("{PATH}/{}?done=saved", group.id))),
         Err(error) => {
             let refused = Refused::of_form(error)?;
-            page(&state, &who, &id, None, Some((&form, refused))).await
+            page(&state, (&who, &Scope::Everybody), &id, None, Some((&form, refused))).await
         }
     }
 }
@@ -192,7 +193,7 @@ pub async fn change(
 /// Removes one.
 pub async fn remove(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    Admin(who): Admin,
     PathParam(id): PathParam<String>,
     form: Form,
 ) -> ApiResult<Response> {

@@ -15,7 +15,7 @@ use crate::http::paging::{List, place};
 use crate::http::problem::ApiResult;
 use crate::store::ApiKeyRepo;
 use crate::ui::form::Form;
-use crate::ui::permit::Overseer;
+use crate::ui::permit::{self, PeopleManager, PeopleReader};
 use crate::ui::shell::{self, Page};
 use crate::ui::sign_in::redirect;
 use crate::ui::span::link;
@@ -35,15 +35,17 @@ pub struct Asked {
 /// The list.
 pub async fn show(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleReader { who, scope }: PeopleReader,
     QueryParams(asked): QueryParams<Asked>,
 ) -> ApiResult<Response> {
     let named = asked.user.as_deref().map(str::trim).filter(|user| !user.is_empty());
     let user = match named {
-        Some(named) => Some(state.accounts.user(named).await?.id),
+        Some(named) => Some(state.accounts.user_within(&scope, named).await?.id),
         None => None,
     };
-    let page = ApiKeyRepo::on(&state.store).list(user, ROWS, place(asked.cursor.as_deref())?).await?;
+    let page = ApiKeyRepo::on(&state.store)
+        .list(user, scope.groups(), ROWS, place(asked.cursor.as_deref())?)
+        .await?;
     let keys = List::of(page, |key| KeyView::of(&key, &state.accounts));
     let content = html! {
         (shell::heading("Keys", html! { "Everybody's. A key is created on its user's own page." }, html! {}))
@@ -53,7 +55,7 @@ pub async fn show(
             div.row { button.primary type="submit" { "Find" } a.button href=(PATH) { "Reset" } }
         }
         section.card {
-            (table(&keys.items, &state, PATH))
+            (table(&keys.items, &state, PATH, permit::may_manage(&who)))
             @if let Some(next) = &keys.next_cursor {
                 nav.pager aria-label="Pages of keys" {
                     a href=(link(PATH, &[("user", named.unwrap_or_default().to_owned()), ("cursor", next.clone())])) rel="next" { "Older" } }
@@ -63,7 +65,7 @@ pub async fn show(
     Ok(Page { place: shell::ALL_KEYS, title: "Keys", content }.answer(&who))
 }
 
-fn table(keys: &[KeyView], state: &ControlState, back: &str) -> Markup {
+fn table(keys: &[KeyView], state: &ControlState, back: &str, may_revoke: bool) -> Markup {
     let now = state.clock.now();
     html! {
         @if keys.is_empty() { div.empty { strong { "No keys" } p { "Without a key nobody calls." } } } @else {
@@ -78,11 +80,11 @@ fn table(keys: &[KeyView], state: &ControlState, back: &str) -> Markup {
                     td { (format::minute(key.created_at)) }
                     td { (format::minute_or(key.last_used_at, "never")) }
                     td { (expiry::shown(key.expires_at, now)) }
-                    td.tight { form method="post" action=(format!("{PATH}/{}/revoke", key.id)) {
+                    td.tight { @if may_revoke { form method="post" action=(format!("{PATH}/{}/revoke", key.id)) {
                         input type="hidden" name="back" value=(back);
                         button.quiet.danger type="submit" data-ask=(format!("Revoke {} of {}? What uses it is refused from the next call on.", key.prefix, key.user))
                             aria-label=(format!("Revoke {} of {}", key.prefix, key.user)) { "Revoke" }
-                    } }
+                    } } }
                 } } }
             } }
         }
@@ -90,20 +92,25 @@ fn table(keys: &[KeyView], state: &ControlState, back: &str) -> Markup {
 }
 
 /// A user's keys, on the user's page, with a form for another.
-pub(super) async fn of_user(state: &ControlState, user: &User, path: &str) -> ApiResult<Markup> {
-    let page = ApiKeyRepo::on(&state.store).list(Some(user.id), ROWS, None).await?;
+pub(super) async fn of_user(
+    state: &ControlState,
+    user: &User,
+    path: &str,
+    may_manage: bool,
+) -> ApiResult<Markup> {
+    let page = ApiKeyRepo::on(&state.store).list(Some(user.id), None, ROWS, None).await?;
     let keys = List::of(page, |key| KeyView::of(&key, &state.accounts));
     Ok(html! {
         section.card {
-            (table(&keys.items, state, path))
+            (table(&keys.items, state, path, may_manage))
             @if keys.next_cursor.is_some() { footer { a href=(link(PATH, &[("user", user.id.to_string())])) { "All keys of " (user.name) } } }
-            details { summary { "Create a key for " (user.name) }
+            @if may_manage { details { summary { "Create a key for " (user.name) }
                 div.inside { form method="post" action=(format!("{path}/keys")) { div.fields {
                     div.field { label for="key-name" { "Name of the key" } input id="key-name" name="name" maxlength="128" placeholder="laptop" autocomplete="off"; }
                     (expiry::field(""))
                     div.wide { button.primary type="submit" { "Create the key" } }
                 } } }
-            }
+            } }
         }
     })
 }
@@ -111,7 +118,7 @@ pub(super) async fn of_user(state: &ControlState, user: &User, path: &str) -> Ap
 /// Creates a key for somebody, and shows it this once.
 pub async fn create(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleManager { who, .. }: PeopleManager,
     AskedAt(site): AskedAt,
     PathParam(id): PathParam<String>,
     form: Form,
@@ -133,7 +140,7 @@ pub async fn create(
 /// Revokes a key.
 pub async fn revoke(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleManager { who, .. }: PeopleManager,
     PathParam(id): PathParam<String>,
     form: Form,
 ) -> ApiResult<Response> {

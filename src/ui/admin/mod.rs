@@ -17,6 +17,7 @@ use maud::{Markup, html};
 
 use crate::domain::clock::Moment;
 use crate::domain::group::Group;
+use crate::domain::permission::Scope;
 use crate::domain::quota::Allowance;
 use crate::domain::user::User;
 use crate::http::control::ControlState;
@@ -30,8 +31,13 @@ use crate::ui::limits;
 const CHOICES_MAX: usize = 500;
 
 /// A choice of groups.
-async fn group_choice(state: &ControlState, id: &str, chosen: Option<&str>) -> ApiResult<Markup> {
-    let groups = GroupRepo::on(&state.store).list(CHOICES_MAX, None).await?;
+async fn group_choice(
+    state: &ControlState,
+    scope: &Scope,
+    id: &str,
+    chosen: Option<&str>,
+) -> ApiResult<Markup> {
+    let groups = GroupRepo::on(&state.store).list(scope.groups(), CHOICES_MAX, None).await?;
     let mut names: Vec<String> = groups.items.into_iter().map(|group| group.name).collect();
     names.sort_unstable();
     Ok(html! {

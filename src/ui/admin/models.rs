@@ -11,14 +11,17 @@ use crate::http::control::ControlState;
 use crate::http::problem::ApiResult;
 use crate::http::sums;
 use crate::ui::format;
-use crate::ui::permit::Overseer;
+use crate::ui::permit::ClusterReader;
 use crate::ui::shell::{self, Page};
 use crate::ui::span::{Span, SpanParams, link};
 
 const ROWS: usize = 100;
 
 /// Models and prices.
-pub async fn show(State(state): State<ControlState>, Overseer(who): Overseer) -> ApiResult<Response> {
+pub async fn show(
+    State(state): State<ControlState>,
+    ClusterReader(who): ClusterReader,
+) -> ApiResult<Response> {
     let span = Span::read(&SpanParams::default(), "30d", state.clock.now())?;
     let filter = UsageFilter { from: span.from, to: span.to, ..UsageFilter::default() };
     let used = sums::rows_of(&state, StatsBy::Model, &filter, ROWS, None).await?;

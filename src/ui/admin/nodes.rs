@@ -14,7 +14,7 @@ use crate::http::problem::{ApiError, ApiResult};
 use crate::http::sums as figures;
 use crate::http::targets::{self, UpstreamTargetView};
 use crate::ui::format;
-use crate::ui::permit::Overseer;
+use crate::ui::permit::{Admin, ClusterReader};
 use crate::ui::shell::{self, Page};
 use crate::ui::sign_in::redirect;
 use crate::ui::span::link;
@@ -28,7 +28,7 @@ pub struct Asked {
 /// The targets of the node that answers.
 pub async fn targets(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    ClusterReader(who): ClusterReader,
     QueryParams(asked): QueryParams<Asked>,
 ) -> Response {
     let (targets, now) = (targets::all(&state), state.clock.now());
@@ -86,7 +86,7 @@ fn segment(before: &str, name: &str) -> String {
 /// Drains a target, or gives it calls again.
 pub async fn act_on_target(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    Admin(who): Admin,
     PathParam((name, what)): PathParam<(String, String)>,
 ) -> ApiResult<Response> {
     drop(targets::set_draining(&state, &who, &name, drains(&what)?).await?);
@@ -104,7 +104,7 @@ fn drains(what: &str) -> ApiResult<bool> {
 /// The nodes of the cluster, and what their totals can be trusted for.
 pub async fn peers(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    ClusterReader(who): ClusterReader,
     QueryParams(asked): QueryParams<Asked>,
 ) -> ApiResult<Response> {
     let peers = peers::all(&state);
@@ -162,7 +162,7 @@ fn peer_line(peer: &PeerView) -> Markup {
 /// Drains a node, gives it traffic again, or forgets it.
 pub async fn act_on_peer(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    Admin(who): Admin,
     PathParam((id, what)): PathParam<(String, String)>,
 ) -> ApiResult<Response> {
     if what == "forget" {

@@ -13,7 +13,7 @@ use crate::http::problem::ApiResult;
 use crate::http::sums::{self as figures, LatencyView};
 use crate::http::{peers, targets};
 use crate::ui::breakdown::{self, Measure};
-use crate::ui::permit::Overseer;
+use crate::ui::permit::{self, Area, PeopleReader};
 use crate::ui::shell::{self, Page};
 use crate::ui::span::{Span, SpanParams, link};
 use crate::ui::{format, sums};
@@ -32,19 +32,23 @@ pub struct Asked {
 /// The overview.
 pub async fn show(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleReader { who, scope }: PeopleReader,
     QueryParams(asked): QueryParams<Asked>,
 ) -> ApiResult<Response> {
     let now = state.clock.now();
     let span = Span::read(&asked.span, "7d", now)?;
     let measure = Measure::read(asked.measure.as_deref());
-    let filter = UsageFilter { from: span.from, to: span.to, ..UsageFilter::default() };
+    let within = scope.groups().map(<[_]>::to_vec);
+    let filter = UsageFilter { within, from: span.from, to: span.to, ..UsageFilter::default() };
     let total = figures::total_of(&state, &filter).await?;
     let models = figures::rows_of(&state, StatsBy::Model, &filter, TOP, None).await?;
     let users = figures::rows_of(&state, StatsBy::User, &filter, TOP, None).await?;
     let groups = figures::rows_of(&state, StatsBy::Group, &filter, TOP, None).await?;
     let chart = breakdown::days(&state, &filter, StatsBy::Model, &models.items, measure, now).await?;
-    let latency = figures::latency_of(&state, &filter).await?;
+    let latency = match scope.groups() {
+        None => figures::latency_of(&state, &filter).await?,
+        Some(_) => None,
+    };
     let rows =
         |more: &[(&'static str, String)]| link("/ui/all-usage", &[span.params(), more.to_vec()].concat());
     let by = |by: &str| vec![("by", by.to_owned())];
@@ -52,7 +56,7 @@ pub async fn show(
     let content = html! {
         (shell::heading("Overview", html! { "What everybody's calls have used and cost." },
             span.presets(PATH, &[("measure", measure.word().to_owned())])))
-        (health(&state))
+        @if permit::may_see(&who, Area::Cluster) { (health(&state)) }
         (sums::figures(&total, &rows(&[]), &rows(&[("status", "errors".to_owned())])))
         (sums::scope(&total, &span))
         @if total.totals.request_count == 0 {

@@ -12,7 +12,7 @@ use crate::http::problem::ApiResult;
 use crate::http::{sums as figures, usage};
 use crate::ui::breakdown::{self, Measure};
 use crate::ui::calls::{self, Asked};
-use crate::ui::permit::Overseer;
+use crate::ui::permit::PeopleReader;
 use crate::ui::shell::{self, Page};
 use crate::ui::span::{Span, link};
 use crate::ui::sums;
@@ -30,14 +30,14 @@ const BY: [(&str, &str, StatsBy); 5] = [
 /// Everybody's usage.
 pub async fn show(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleReader { who, scope }: PeopleReader,
     QueryParams(asked): QueryParams<Asked>,
 ) -> ApiResult<Response> {
     let now = state.clock.now();
     let span = Span::read(&asked.span, "7d", now)?;
     let names =
         usage::Named { user: asked.user(), group: asked.group(), model: asked.model(), node: asked.node() };
-    let filter = usage::filter_of(&state, names).await?;
+    let filter = usage::filter_of(&state, &scope, names).await?;
     let filter = UsageFilter { errors: asked.errors(), from: span.from, to: span.to, ..filter };
     let chosen = BY.into_iter().find(|(word, ..)| asked.by.as_deref() == Some(*word));
     let measure = Measure::read(asked.measure.as_deref());
@@ -150,10 +150,10 @@ fn exports(asked: &Asked, span: &Span) -> Markup {
 /// Every call that fits, as a file: what the API exports.
 pub async fn export(
     State(state): State<ControlState>,
-    _: Overseer,
+    PeopleReader { scope, .. }: PeopleReader,
     QueryParams(params): QueryParams<usage::UsageParams>,
 ) -> ApiResult<Response> {
-    let mut answer = usage::answer_to(state, &params).await?;
+    let mut answer = usage::answer_to(state, &scope, &params).await?;
     let name = axum::http::HeaderValue::from_static("attachment; filename=\"usage\"");
     answer.headers_mut().insert(axum::http::header::CONTENT_DISPOSITION, name);
     Ok(answer)
@@ -162,10 +162,10 @@ pub async fn export(
 /// One call.
 pub async fn call(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleReader { who, scope }: PeopleReader,
     PathParam(id): PathParam<String>,
 ) -> ApiResult<Response> {
-    let view = usage::one(&state, &id, |_| true).await?;
+    let view = usage::one(&state, &id, |record| scope.covers(record.group_id)).await?;
     let content = html! {
         (shell::heading("A call", html! { a href=(PATH) { "All usage" } }, html! {}))
         (calls::whole(&view))

@@ -7,16 +7,16 @@ use serde::Deserialize;
 
 use crate::accounts::{Actor, NewUser, UserChange};
 use crate::domain::group::Limits;
-use crate::domain::principal::Principal;
+use crate::domain::permission::Scope;
 use crate::domain::user::{Role, User};
 use crate::http::control::ControlState;
-use crate::http::input::{PathParam, QueryParams};
+use crate::http::input::{Caller, PathParam, QueryParams};
 use crate::http::problem::ApiResult;
 use crate::http::users::{self, UserParams, UserView};
 use crate::ui::admin::{group_choice, keys, limits_form, quota_of_user};
 use crate::ui::form::{Form, Refused};
 use crate::ui::format;
-use crate::ui::permit::{self, Overseer};
+use crate::ui::permit::{self, PeopleManager, PeopleReader};
 use crate::ui::shell::{self, Page};
 use crate::ui::sign_in::redirect;
 use crate::ui::span::link;
@@ -37,19 +37,19 @@ pub struct Asked {
 /// The list.
 pub async fn show(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleReader { who, scope }: PeopleReader,
     QueryParams(asked): QueryParams<Asked>,
 ) -> ApiResult<Response> {
     if let Some(name) = asked.name.as_deref().map(str::trim).filter(|name| !name.is_empty()) {
-        let user = state.accounts.user(name).await?;
+        let user = state.accounts.user_within(&scope, name).await?;
         return Ok(redirect(&format!("{PATH}/{}", user.id)));
     }
-    list(&state, &who, &asked, &Form::default(), None).await
+    list(&state, (&who, &scope), &asked, &Form::default(), None).await
 }
 
 async fn list(
     state: &ControlState,
-    who: &Principal,
+    (who, scope): (&Caller, &Scope),
     asked: &Asked,
     form: &Form,
     refused: Option<Refused>,
@@ -58,7 +58,7 @@ async fn list(
     let active = asked.active.as_deref().and_then(|active| active.parse().ok());
     let params =
         UserParams { group: text(&asked.group), active, limit: Some(ROWS), cursor: text(&asked.cursor) };
-    let users = users::page_of(state, &params).await?;
+    let users = users::page_of(state, scope, &params).await?;
     let keep = [
         ("group", asked.group.clone().unwrap_or_default()),
         ("active", asked.active.clone().unwrap_or_default()),
@@ -67,21 +67,22 @@ async fn list(
         (shell::heading("Users", html! { "People and services that may call. Each has keys of their own." }, html! {}))
         (shell::done(asked.done.as_deref()))
         @if let Some(refused) = &refused { (refused.notice()) }
-        details.card open[refused.is_some()] {
+        @if permit::may_manage(who) { details.card open[refused.is_some()] {
             summary { "Create a user" }
             div.inside { form method="post" action=(PATH) { div.fields {
                 div.field { label for="new-name" { "Name" } input id="new-name" name="name" value=(form.text("name")) required maxlength="128" autocomplete="off"; }
                 div.field { label for="new-password" { "Password" } input id="new-password" name="password" type="password" minlength="8" maxlength="256" autocomplete="new-password";
                     p.hint { "Without one they use keys, and cannot sign in." } }
-                (group_choice(state, "new-group", form.filled("group")).await?)
+                (group_choice(state, scope, "new-group", form.filled("group")).await?)
                 (role_choice("new-role", form.filled("role").and_then(|role| role.parse().ok()).unwrap_or(Role::User)))
+                (manages("new-manages", form.text("manages")))
                 (limits_form::fields(&Limits::default(), Some(form)))
                 div.wide { button.primary type="submit" { "Create the user" } }
             } } }
-        }
+        } }
         form.card.filters method="get" action=(PATH) role="search" aria-label="Find users" {
             div.field { label for="find" { "Name, exactly" } input id="find" name="name" autocomplete="off" spellcheck="false"; }
-            (group_choice(state, "in-group", asked.group.as_deref()).await?)
+            (group_choice(state, scope, "in-group", asked.group.as_deref()).await?)
             div.field { label for="active" { "Status" } select id="active" name="active" {
                 option value="" { "All" }
                 option value="true" selected[active == Some(true)] { "Active" }
@@ -125,17 +126,30 @@ fn status(user: &UserView) -> Markup {
     }
 }
 
+/// The groups of a manager, as they are typed.
+fn names(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+fn manages(id: &str, value: &str) -> Markup {
+    html! {
+        div.field { label for=(id) { "Manages" }
+            input id=(id) name="manages" value=(value) autocomplete="off";
+            p.hint { "Groups of a manager, separated by commas." } }
+    }
+}
+
 fn role_choice(id: &str, chosen: Role) -> Markup {
     html! {
         div.field { label for=(id) { "Role" }
-            select id=(id) name="role" { @for role in permit::ROLES { option value=(role.as_str()) selected[role == chosen] { (role.as_str()) } } } }
+            select id=(id) name="role" { @for role in Role::ALL { option value=(role.as_str()) selected[role == chosen] { (role.as_str()) } } } }
     }
 }
 
 /// Creates one.
 pub async fn create(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleManager { who, scope }: PeopleManager,
     form: Form,
 ) -> ApiResult<Response> {
     let made = async {
@@ -143,7 +157,8 @@ pub async fn create(
             name: form.text("name").to_owned(),
             password: Some(form.raw("password")).filter(|password| !password.is_empty()).map(str::to_owned),
             group: form.filled("group").map(str::to_owned),
-            is_admin: form.text("role") == Role::Admin.as_str(),
+            role: form.filled("role").and_then(|role| role.parse().ok()).unwrap_or_default(),
+            manages: names(form.text("manages")),
             limits: limits_form::read(&form)?,
         };
         Ok(state.accounts.create_user(&Actor::from(&who), new).await?)
@@ -151,7 +166,7 @@ pub async fn create(
     match made.await {
         Ok(user) => Ok(redirect(&format!("{PATH}/{}?done=user-created", user.id))),
         Err(error) => match Refused::of_form(error) {
-            Ok(refused) => list(&state, &who, &Asked::default(), &form, Some(refused)).await,
+            Ok(refused) => list(&state, (&who, &scope), &Asked::default(), &form, Some(refused)).await,
             Err(error) => Err(error),
         },
     }
@@ -160,21 +175,21 @@ pub async fn create(
 /// One user.
 pub async fn one(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleReader { who, scope }: PeopleReader,
     PathParam(id): PathParam<String>,
     QueryParams(asked): QueryParams<Asked>,
 ) -> ApiResult<Response> {
-    page(&state, &who, &id, asked.done.as_deref(), None).await
+    page(&state, (&who, &scope), &id, asked.done.as_deref(), None).await
 }
 
 async fn page(
     state: &ControlState,
-    who: &Principal,
+    (who, scope): (&Caller, &Scope),
     id: &str,
     done: Option<&str>,
     sent: Option<(&Form, Refused)>,
 ) -> ApiResult<Response> {
-    let user = state.accounts.user(id).await?;
+    let user = state.accounts.user_within(scope, id).await?;
     let view = UserView::of(&user, &state.accounts);
     let path = format!("{PATH}/{}", user.id);
     let form = sent.as_ref().map(|(form, _)| *form);
@@ -185,18 +200,21 @@ async fn page(
         (shell::done(done))
         @if let Some((_, refused)) = &sent { (refused.notice()) }
         (quota_of_user(state, &user))
+        @if permit::may_manage(who) {
         section.card aria-labelledby="change" {
             header { h2 id="change" { "Change" } }
             div.inside { form method="post" action=(path) { div.fields {
                 div.field { label for="name" { "Name" } input id="name" name="name" value=(form.map_or(user.name.as_str(), |form| form.text("name"))) required maxlength="128" autocomplete="off"; }
-                (group_choice(state, "group", view.group.as_deref()).await?)
+                (group_choice(state, scope, "group", view.group.as_deref()).await?)
                 (role_choice("role", view.role))
+                (manages("manages", &view.manages.join(", ")))
                 (limits_form::fields(&user.limits, form))
                 div.wide { button.primary type="submit" { "Save" } }
             } } }
         }
-        (keys::of_user(state, &user, &path).await?)
-        (doors(&user, &path))
+        }
+        (keys::of_user(state, &user, &path, permit::may_manage(who)).await?)
+        @if permit::may_manage(who) { (doors(&user, &path)) }
     };
     let page = Page { place: shell::USERS, title: &user.name, content }.answer(who);
     Ok(match sent {
@@ -234,15 +252,18 @@ fn doors(user: &User, path: &str) -> Markup {
 /// Changes one.
 pub async fn change(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleManager { who, scope }: PeopleManager,
     PathParam(id): PathParam<String>,
     form: Form,
 ) -> ApiResult<Response> {
     let changed = async {
+        let before = state.accounts.user_within(&scope, &id).await?;
+        let managed = UserView::of(&before, &state.accounts).manages;
         let wanted = UserChange {
             name: form.filled("name").map(str::to_owned),
             group: Some(form.filled("group").map(str::to_owned)),
-            role: form.filled("role").and_then(|role| role.parse().ok()),
+            role: form.filled("role").and_then(|role| role.parse().ok()).filter(|role| *role != before.role),
+            manages: Some(names(form.text("manages"))).filter(|names| *names != managed),
             active: None,
             limits: limits_form::read(&form)?,
         };
@@ -251,7 +272,7 @@ pub async fn change(
     match changed.await {
         Ok(user) => Ok(redirect(&format!("{PATH}/{}?done=saved", user.id))),
         Err(error) => match Refused::of_form(error) {
-            Ok(refused) => page(&state, &who, &id, None, Some((&form, refused))).await,
+            Ok(refused) => page(&state, (&who, &scope), &id, None, Some((&form, refused))).await,
             Err(error) => Err(error),
         },
     }
@@ -260,7 +281,7 @@ pub async fn change(
 /// What one button does: `disable`, `enable`, `revoke`, `remove`, or `password`.
 pub async fn act(
     State(state): State<ControlState>,
-    Overseer(who): Overseer,
+    PeopleManager { who, scope }: PeopleManager,
     PathParam((id, what)): PathParam<(String, String)>,
     form: Form,
 ) -> ApiResult<Response> {
@@ -282,7 +303,7 @@ pub async fn act(
     match done.map_err(Into::into) {
         Ok(done) => Ok(redirect(&format!("{PATH}/{id}?done={done}"))),
         Err(error) => match Refused::of_form(error) {
-            Ok(refused) => page(&state, &who, &id, None, Some((&Form::default(), refused))).await,
+            Ok(refused) => page(&state, (&who, &scope), &id, None, Some((&Form::default(), refused))).await,
             Err(error) => Err(error),
         },
     }

@@ -79,6 +79,37 @@ on_both! {
         assert!([&first, &second].into_iter().all(|session| !one.accepts(session) && !two.accepts(session)));
     }
 
+    /// Who has lost the answer asks once more, with the key that it has written down before.
+    async fn a_refresh_with_a_key_may_be_repeated_until_its_token_is_used(db: TestDatabase) {
+        let (one, two) = two_leaders(&db).await;
+        let (mine, others) = ("my key of this refresh 0123456789", "a key of somebody else 0123456789");
+        let first = one.signs_in().await;
+        let lost = one.refresh_idempotently(&first.refresh_token, mine).await.expect("renewed");
+        let lost_again = two.refresh_idempotently(&first.refresh_token, mine).await.expect("repeated");
+        let second = one.refresh_idempotently(&first.refresh_token, mine).await.expect("and again");
+        assert!(lost.refresh_token != second.refresh_token && lost_again.refresh_token != second.refresh_token);
+        assert!(one.accepts(&second) && two.accepts(&second));
+
+        // The session goes on from the last answer, and the token that it came for is as spent as any.
+        let third = two.refresh_idempotently(&second.refresh_token, "the key of the next one 0123").await;
+        let third = third.expect("renewed");
+        let late = one.refresh_idempotently(&first.refresh_token, mine).await;
+        assert!(matches!(late, Err(Error::WrongRefreshToken)), "{late:?}");
+        assert!(one.refresh(&third.refresh_token).await.is_err(), "its session is over");
+
+        // A thief has the token alone: with another key, or with none.
+        for key in [Some(others), None] {
+            let first = one.signs_in().await;
+            let second = one.refresh_idempotently(&first.refresh_token, mine).await.expect("renewed");
+            let stolen = match key {
+                Some(key) => two.refresh_idempotently(&first.refresh_token, key).await,
+                None => two.refresh(&first.refresh_token).await,
+            };
+            assert!(matches!(stolen, Err(Error::WrongRefreshToken)), "{stolen:?}");
+            assert!(one.refresh(&second.refresh_token).await.is_err(), "its session is over");
+        }
+    }
+
     /// To the time of its own clock, which is behind, the other's tokens are of later.
     async fn a_leader_whose_clock_is_behind_ends_what_one_has_begun_that_is_ahead(db: TestDatabase) {
         let (one, two) = two_leaders(&db).await;

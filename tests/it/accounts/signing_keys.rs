@@ -14,7 +14,7 @@ use sproxy::crypto::token::{Claims, Signer, new_private_key};
 use sproxy::domain::clock::{Clock as _, ManualClock};
 use sproxy::domain::ids::{Jti, NodeId};
 use sproxy::domain::peer::Peer;
-use sproxy::store::{AuditRepo, MetaKey, MetaRepo, PeerRepo, Store, UserRepo};
+use sproxy::store::{AuditFilter, AuditRepo, MetaKey, MetaRepo, PeerRepo, Store, UserRepo};
 
 use super::{HERE, Leader, PASSWORD, TTL, pair, settings, two_leaders};
 use crate::harness::databases::{TestDatabase, on_both};
@@ -140,7 +140,7 @@ on_both! {
         let again = one.again(&db.store, "sp-1").await;
         assert_eq!(kid(&again.signs_in().await), new.id, "it is in the file");
         assert_eq!(mode(&one.key_file()), 0o600);
-        let audit = AuditRepo::on(&db.store).page(10, None).await.expect("listed").items;
+        let audit = AuditRepo::on(&db.store).page(&AuditFilter::default(), 10, None).await.expect("listed").items;
         let entry = audit.iter().find(|entry| entry.action == "signing_key.rotate").expect("an entry");
         assert_eq!(entry.subject, "signing key of sp-1");
         assert!(entry.detail.contains(&new.fingerprint) && entry.detail.contains(&kid(&before)), "{}", entry.detail);
@@ -291,7 +291,12 @@ on_both! {
         let back = [
             "DELETE FROM seaql_migrations WHERE version >= 'm20261129_000012'".to_owned(),
             "DROP INDEX index_usage_logs_errors".to_owned(),
+            "DROP TABLE device_logins".to_owned(),
             "DROP TABLE browser_sessions".to_owned(),
+            "DROP TABLE group_managers".to_owned(),
+            "ALTER TABLE users DROP COLUMN exact_role".to_owned(),
+            "ALTER TABLE audit DROP COLUMN credential".to_owned(),
+            "ALTER TABLE audit DROP COLUMN address".to_owned(),
             "DROP TABLE alert_outbox".to_owned(),
             "ALTER TABLE usage_batches DROP COLUMN resumes_after".to_owned(),
             "ALTER TABLE usage_batches DROP COLUMN session".to_owned(),

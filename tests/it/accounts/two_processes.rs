@@ -133,7 +133,7 @@ on_all! {
     async fn two_that_take_an_admin_away_at_once_leave_one(db: TestDatabase) {
         let (one, two) = two(&db).await;
         let actor = actor();
-        let other = NewUser { is_admin: true, ..new("other") };
+        let other = NewUser { role: Role::Admin, ..new("other") };
         one.create_user(&actor, other).await.expect("new");
         let two_of_them = open(&db.second_store().await, "sp-9").await;
         for round in 0..20 {

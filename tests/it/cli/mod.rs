@@ -1,6 +1,12 @@
 //! The command line as people and scripts meet it: what it prints, where, and with which exit code.
 
+mod agent;
+mod connect;
 mod demo;
+mod doctor;
+mod login;
+mod people;
+pub mod person;
 mod prices;
 mod torture;
 

@@ -26,8 +26,8 @@ use tonic::server::{NamedService, StreamingService};
 use tonic::transport::{Channel, Server, server::TcpIncoming};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Traffic, ask, compare_books, follower_of, leader, ready, settled};
-use crate::harness::{Mock, until};
+use super::{Traffic, ask, compare_books, follower, follower_of, leader, ready, settled};
+use crate::harness::{Mock, Node, until};
 
 /// The messages before several leaders, terms and registrations were told on the wire.
 const OLD: &[u8] = include_bytes!("../../fixtures/wire/2026-11-23.binpb");
@@ -108,6 +108,56 @@ async fn a_node_of_today_and_one_that_knows_only_what_once_was_keep_one_set_of_b
     })
     .await;
     assert!(old.dropped() > 100, "there was something that it does not know: {}", old.dropped());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_knows_only_admins_and_users_takes_the_others_for_users_and_one_of_today_knows_them() {
+    let mock = Mock::start().await;
+    let one = leader(&mock).await;
+    let old = OldWire::to(one.grpc.unwrap()).await;
+    let setup = follower_of(&mock, &format!("http://{}", old.address)).section("node", "id = \"sp-2\"");
+    let (two, three) = (setup.start().await, follower(&mock, &one, "sp-3").await);
+    ready(&two).await;
+    one.post("/admin/v1/groups", json!({ "name": "devs" })).await;
+    for user in [
+        json!({ "name": "dora", "group": "devs" }),
+        json!({ "name": "mia", "role": "manager", "manages": ["devs"] }),
+        json!({ "name": "ada", "role": "auditor" }),
+    ] {
+        one.post("/admin/v1/users", user).await;
+    }
+    let (manager, auditor) = (one.key_of("mia").await, one.key_of("ada").await);
+    let get = async |node: &Node, key: &str, path: &str| {
+        let answer = node.http.get(node.url(path)).bearer_auth(key).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<serde_json::Value>().await.unwrap())
+    };
+    for node in [&two, &three] {
+        until("the follower knows the keys", async || {
+            (ask(node, &manager).await.status == 200 && ask(node, &auditor).await.status == 200).then_some(())
+        })
+        .await;
+    }
+    let (status, seen) = get(&three, &manager, "/admin/v1/users").await;
+    assert_eq!(
+        (status, seen["items"].as_array().unwrap().len(), &seen["items"][0]["name"]),
+        (200, 1, &json!("dora"))
+    );
+    assert_eq!(get(&three, &auditor, "/admin/v1/peers").await.0, 200);
+    for (key, path) in [(&manager, "/admin/v1/users"), (&auditor, "/admin/v1/peers")] {
+        let (status, problem) = get(&two, key, path).await;
+        assert_eq!(status, 403);
+        assert!(problem["detail"].as_str().unwrap().ends_with("yours is user"), "{problem}");
+    }
+    // What the leader is asked for, it decides.
+    assert_eq!(get(&two, &manager, "/admin/v1/stats").await.0, 200);
+    let demoted =
+        one.call(reqwest::Method::PATCH, "/admin/v1/users/mia", Some(json!({ "role": "user" }))).await;
+    assert!(demoted.status().is_success());
+    until("the follower hears of it", async || {
+        (get(&three, &manager, "/admin/v1/users").await.0 == 403).then_some(())
+    })
+    .await;
 }
 
 /// A link between a follower and its leader that carries only what the old messages have.

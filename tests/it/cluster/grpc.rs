@@ -63,7 +63,7 @@ async fn push_bytes(channel: &Channel, request: Request<Vec<u8>>) -> Code {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_secret_there_is_nothing_and_statistics_are_for_admins() {
+async fn without_the_secret_there_is_nothing_and_statistics_are_for_admins_and_auditors() {
     let mock = Mock::start().await;
     let secret = format!("secret = \"{SECRET}\"");
     let setup = Setup::with_targets_at(&mock.url()).section("cluster", PACE).section("cluster", &secret);
@@ -71,6 +71,9 @@ async fn without_the_secret_there_is_nothing_and_statistics_are_for_admins() {
     let key = one.user_with_key("alice").await;
     one.post("/admin/v1/users", json!({ "name": "root", "role": "admin" })).await;
     let admin = one.key_of("root").await;
+    one.post("/admin/v1/users", json!({ "name": "ada", "role": "auditor" })).await;
+    one.post("/admin/v1/users", json!({ "name": "mia", "role": "manager" })).await;
+    let (auditor, manager) = (one.key_of("ada").await, one.key_of("mia").await);
     assert_eq!(ask(&one, &key).await.status, 200);
     let channel = channel(&one).await;
     let mut cluster = ClusterClient::new(channel.clone());
@@ -92,7 +95,9 @@ async fn without_the_secret_there_is_nothing_and_statistics_are_for_admins() {
     let all = v1::GetGlobalStatsRequest::default();
     assert_eq!(stats.get_global_stats(all).await.unwrap_err().code(), Code::Unauthenticated);
     assert_eq!(stats.get_global_stats(with(&key, all)).await.unwrap_err().code(), Code::PermissionDenied);
-    for credential in [SECRET, &admin, &one.admin_token()] {
+    let refused = stats.get_global_stats(with(&manager, all)).await.unwrap_err();
+    assert_eq!(refused.message(), "this needs the role admin or auditor; yours is manager");
+    for credential in [SECRET, &admin, &auditor, &one.admin_token()] {
         let sum = stats.get_global_stats(with(credential, all)).await.unwrap().into_inner();
         assert_eq!((sum.request_count, sum.total_tokens), (1, 100));
     }

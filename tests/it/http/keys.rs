@@ -76,3 +76,63 @@ async fn keys_and_people_are_the_same_after_a_restart() {
         plane.get("/admin/v1/users").await.expect(200)["items"].as_array().expect("rows").clone();
     assert_eq!(names.len(), 2, "no second admin");
 }
+
+#[tokio::test]
+async fn a_reissued_key_works_beside_the_old_one_for_the_overlap_and_never_longer_than_that_would_have() {
+    let plane = Plane::start().await;
+    plane.post("/admin/v1/users", json!({"name": "alice"})).await.expect(201);
+    let expiry = json!({"user": "alice", "name": "laptop", "expires_at": "2026-12-22T10:00:00Z"});
+    let old = plane.post("/admin/v1/keys", expiry).await.expect(201);
+    let reissue = |id: &Value, query: &str| {
+        let path = format!("/admin/v1/keys/{}/reissue{query}", id.as_str().expect("an id"));
+        let plane = &plane;
+        async move { plane.post(&path, Value::Null).await }
+    };
+    plane.clock.advance(Duration::from_hours(29 * 24 + 12));
+    let new = reissue(&old["id"], "?overlap_seconds=3600").await.expect(201);
+    assert_eq!((&new["user"], &new["name"]), (&json!("alice"), &json!("laptop")));
+    assert_eq!(new["expires_at"], "2027-01-20T22:00:00Z", "30 days, as the old one");
+    assert_eq!(
+        (&new["replaces"]["id"], &new["replaces"]["expires_at"]),
+        (&old["id"], &json!("2026-12-21T23:00:00Z"))
+    );
+    let works =
+        async |key: &Value| plane.call("GET", "/me", key["key"].as_str().expect("a key"), None).await.status;
+    assert_eq!((works(&old).await, works(&new).await), (200, 200));
+    plane.clock.advance(Duration::from_hours(1));
+    assert_eq!((works(&old).await, works(&new).await), (401, 200));
+    reissue(&old["id"], "").await.problem(409, "conflict");
+
+    // A day, where the old one has not less to live, or not at all.
+    plane.clock.advance(Duration::from_hours(30 * 24 - 2));
+    let last = reissue(&new["id"], "").await.expect(201);
+    assert_eq!(last["replaces"]["expires_at"], new["expires_at"], "its life is not extended");
+    let at_once = reissue(&last["id"], "?overlap_seconds=0").await.expect(201);
+    assert_eq!((works(&last).await, works(&at_once).await), (401, 200));
+    reissue(&at_once["id"], "?overlap_seconds=2592001").await.problem(400, "invalid");
+    reissue(&json!("nonsense"), "").await.problem(404, "not-found");
+
+    let entry = &plane.get("/admin/v1/audit?limit=1").await;
+    assert!(!entry.text.contains(at_once["key"].as_str().expect("a key")));
+    let entry = entry.json()["items"][0].clone();
+    assert_eq!((&entry["action"], &entry["after"]["new"]["id"]), (&json!("key.reissue"), &at_once["id"]));
+}
+
+#[tokio::test]
+async fn users_reissue_their_own_keys_even_the_one_they_ask_with_and_nobody_elses() {
+    let plane = Plane::start().await;
+    let (alice, bob) = (plane.user_with_key("alice").await, plane.user_with_key("bob").await);
+    let keys = plane.call("GET", "/me/keys", &alice, None).await.expect(200);
+    let path = format!("/me/keys/{}/reissue", keys["items"][0]["id"].as_str().expect("an id"));
+    plane.call("POST", &path, &bob, None).await.problem(404, "not-found");
+    let new = plane.call("POST", &path, &alice, None).await.expect(201);
+    assert_eq!(
+        (&new["expires_at"], &new["replaces"]["expires_at"]),
+        (&Value::Null, &json!("2026-11-23T10:00:00Z"))
+    );
+    for key in [&alice, new["key"].as_str().expect("a key")] {
+        plane.call("GET", "/me", key, None).await.expect(200);
+    }
+    plane.clock.advance(Duration::from_hours(24));
+    plane.call("GET", "/me", &alice, None).await.problem(401, "unauthenticated");
+}

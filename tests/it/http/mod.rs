@@ -4,11 +4,14 @@
 mod backup;
 mod browsers;
 mod canary;
+mod import;
 mod keys;
 mod lists;
 mod login;
+mod managed_usage;
 mod people;
 mod quota;
+mod roles;
 mod usage;
 
 use std::net::SocketAddr;

@@ -9,8 +9,8 @@ use sproxy::domain::ids::{Jti, KeyId, UserId};
 use sproxy::domain::summary::StatsBy;
 use sproxy::domain::user::{ApiKey, Role, User};
 use sproxy::store::{
-    AccountsChange, AccountsState, ApiKeyRepo, AuditEntry, AuditRepo, Error, GroupRepo, MetaKey, MetaRepo,
-    RefreshToken, RefreshTokenRepo, Store, UsageRepo, UserFilter, UserRepo,
+    AccountsChange, AccountsState, ApiKeyRepo, AuditEntry, AuditFilter, AuditRepo, Error, GroupRepo, MetaKey,
+    MetaRepo, RefreshToken, RefreshTokenRepo, Store, UsageRepo, UserFilter, UserRepo,
 };
 use uuid::Uuid;
 
@@ -27,6 +27,7 @@ fn named_user(number: u128, name: &str) -> User {
         name: name.to_owned(),
         group_id: None,
         role: Role::User,
+        manages: BTreeSet::new(),
         active: true,
         password_hash: Some("$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA".to_owned()),
         limits: Limits {
@@ -79,6 +80,40 @@ on_both! {
         assert_eq!(users.get_by_name("alice").await.expect("read"), Some(alice()));
         assert_eq!(users.get_by_name("Alice").await.expect("read"), None, "names are exact");
         assert_eq!(users.get_by_id(user(2)).await.expect("read"), None);
+    }
+
+    async fn every_role_comes_back_with_the_groups_that_it_manages(db: TestDatabase) {
+        let manager = User { role: Role::Manager, manages: [group(1), group(2)].into(), ..alice() };
+        let auditor = User { role: Role::Auditor, ..named_user(2, "bob") };
+        let tx = db.store.begin().await.expect("a transaction");
+        for (number, name) in [(1, "devs"), (2, "ops")] {
+            GroupRepo::on(&tx).create(&named_group(number, name)).await.expect("created");
+        }
+        UserRepo::on(&tx).create(&manager).await.expect("created");
+        UserRepo::on(&tx).create(&auditor).await.expect("created");
+        tx.commit().await.expect("committed");
+        let users = UserRepo::on(&db.store);
+        assert_eq!(users.all().await.expect("read"), [manager.clone(), auditor]);
+        assert_eq!(users.list_by_managed(group(2)).await.expect("read"), std::slice::from_ref(&manager));
+
+        let tx = db.store.begin().await.expect("a transaction");
+        assert!(GroupRepo::on(&tx).delete(group(2), false).await.expect("removed"));
+        tx.commit().await.expect("committed");
+        let left = User { manages: [group(1)].into(), ..manager.clone() };
+        assert_eq!(users.get_by_id(user(1)).await.expect("read"), Some(left.clone()));
+
+        // As a follower takes it over: whole, and step by step.
+        let state = |version, users: Vec<User>, groups| AccountsState { version, users, groups, ..AccountsState::default() };
+        let whole = state(7, vec![manager.clone()], vec![named_group(1, "devs"), named_group(2, "ops")]);
+        db.store.replace_accounts(&whole, &[]).await.expect("replaced");
+        assert_eq!(users.all().await.expect("read"), std::slice::from_ref(&manager));
+        let step = AccountsChange { version: 8, users: vec![left.clone()], removed_groups: vec![group(2)], ..AccountsChange::default() };
+        db.store.change_accounts(&step, &[]).await.expect("changed");
+        assert_eq!(users.all().await.expect("read"), [left]);
+        let demoted = state(9, vec![alice()], vec![named_group(1, "devs")]);
+        db.store.replace_accounts(&demoted, &[]).await.expect("replaced");
+        assert_eq!(users.all().await.expect("read"), [alice()]);
+        assert_eq!(users.list_by_managed(group(1)).await.expect("read"), []);
     }
 
     async fn two_users_of_one_name_are_a_conflict_that_names_it(db: TestDatabase) {
@@ -148,7 +183,7 @@ on_both! {
             assert!(UserRepo::on(&tx).get_by_id(user(1)).await.expect("read").is_some(), "it sees its own changes");
         }
         assert_eq!(UserRepo::on(&db.store).count().await.expect("a count"), 0);
-        assert!(AuditRepo::on(&db.store).page(10, None).await.expect("a page").items.is_empty());
+        assert!(AuditRepo::on(&db.store).page(&AuditFilter::default(), 10, None).await.expect("a page").items.is_empty());
         add(&db.store, &alice()).await;
     }
 
@@ -278,7 +313,7 @@ on_both! {
         }
         let (mut seen, mut cursor) = (Vec::new(), None);
         loop {
-            let page = audit.page(5, cursor).await.expect("a page");
+            let page = audit.page(&AuditFilter::default(), 5, cursor).await.expect("a page");
             seen.extend(page.items);
             cursor = page.next;
             if cursor.is_none() {
@@ -416,5 +451,7 @@ fn entry(number: u64) -> AuditEntry {
         action: "user.create".to_owned(),
         subject: format!("user-{number}"),
         detail: "role user".to_owned(),
+        credential: number.is_multiple_of(2).then(|| "api_key".to_owned()),
+        address: number.is_multiple_of(3).then(|| "192.0.2.7".to_owned()),
     }
 }

@@ -165,7 +165,7 @@ on_both! {
                 let (mut rows, mut after) = (Vec::new(), None);
                 loop {
                     // Only a list that goes on is cut at the time of its first page.
-                    let page = usage.stats_page(by, (from, to), 2, after.as_ref(), now).await.expect("a page");
+                    let page = usage.stats_page(by, None, (from, to), 2, after.as_ref(), now).await.expect("a page");
                     rows.extend(page.items);
                     after = page.next;
                     if after.is_none() {

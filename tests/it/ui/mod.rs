@@ -1,6 +1,7 @@
 //! Pages as a browser gets them: over a socket, with a cookie, and nothing else.
 
 mod browser;
+mod device;
 mod door;
 mod pages;
 mod sessions;

@@ -126,6 +126,7 @@ fn user(name: &str, group: &Group) -> User {
         name: name.to_owned(),
         group_id: Some(group.id),
         role: Role::User,
+        manages: BTreeSet::new(),
         active: true,
         password_hash: None,
         limits: Limits::default(),
