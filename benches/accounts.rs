@@ -154,6 +154,8 @@ fn user(number: usize, group: GroupId, now: Timestamp) -> User {
         created_at: now,
         updated_at: now,
         last_login_at: None,
+        identity: None,
+        external_id: None,
     }
 }
 

@@ -46,6 +46,7 @@ migrations! {
     m20261130_000015_roles,
     m20261130_000016_browser_sessions,
     m20261130_000017_device_logins,
+    m20261201_000018_identities,
 }
 
 type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), DbErr>> + Send + 'a>>;

@@ -34,6 +34,12 @@ impl Actor {
         Self { name: "system".to_owned(), credential: None, address: None, user: None }
     }
 
+    /// An identity provider, by what it says of somebody.
+    #[must_use]
+    pub fn provider() -> Self {
+        Self { name: "identity provider".to_owned(), ..Self::system() }
+    }
+
     /// The same, calling from `address`.
     #[must_use]
     pub fn at(self, address: IpAddr) -> Self {

@@ -194,6 +194,8 @@ mod tests {
             created_at: now(),
             updated_at: now(),
             last_login_at: None,
+            identity: None,
+            external_id: None,
         }
     }
 

@@ -23,7 +23,7 @@ impl Change {
     /// [`Error::UnknownCredential`] and [`Error::Disabled`] for one who was removed or disabled meanwhile.
     pub(super) async fn authority(&self, actor: &Actor) -> Result<Authority, Error> {
         let Some(id) = actor.user else {
-            return Ok(Authority { role: Role::Admin, scope: Scope::Everybody });
+            return Ok(Authority::everything());
         };
         let user = UserRepo::on(&self.tx).get_by_id(id).await?.ok_or(Error::UnknownCredential)?;
         if !user.active {
@@ -40,6 +40,11 @@ impl Change {
 }
 
 impl Authority {
+    /// That of whoever has the machine.
+    pub(super) fn everything() -> Self {
+        Self { role: Role::Admin, scope: Scope::Everybody }
+    }
+
     pub(super) fn is_admin(&self) -> bool {
         self.role == Role::Admin
     }

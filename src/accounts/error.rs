@@ -41,6 +41,9 @@ pub enum Error {
     /// The browser's session is unknown, ended or too old.
     #[error("you are signed out: sign in again")]
     SignedOut,
+    /// The identity provider vouches for somebody who is no user here, and makes nobody one.
+    #[error("there is no user {0} here: an admin adds one")]
+    NoUser(String),
     /// Too many failed logins; holds for the right password too, until the wait is over.
     #[error("too many failed logins: try again in {} s", .0.as_secs_f64().ceil())]
     TooManyLogins(Duration),
@@ -128,7 +131,7 @@ impl From<Error> for Failure {
             | Error::WrongLogin
             | Error::WrongRefreshToken
             | Error::SignedOut => Self::new(Kind::Unauthenticated, message),
-            Error::Disabled(_) => Self::new(Kind::Forbidden, message),
+            Error::Disabled(_) | Error::NoUser(_) => Self::new(Kind::Forbidden, message),
             Error::RoleNeeded(needed) => needed.into(),
             Error::TooManyLogins(wait) | Error::TooManyCodes(wait) => {
                 Self::new(Kind::RateLimited, message).retry_after(wait)

@@ -316,6 +316,8 @@ impl Import<'_> {
             active: row.active.unwrap_or(true),
             limits: row.limits.clone().apply(&Limits::default())?,
             password_hash: password.map(|password| password.hash.clone()),
+            identity: None,
+            external_id: None,
         };
         let user = self.change.add_user(self.actor, &self.authority, new).await?;
         let key = if self.options.keys { Some(self.make_key(&user).await?) } else { None };

@@ -14,7 +14,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::group::{Group, Limits};
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::permission::Scope;
-use crate::domain::user::{Role, User};
+use crate::domain::user::{Identity, Role, User};
 use crate::store::{ApiKeyRepo, Executor, GroupRepo, RefreshTokenRepo, UserRepo, retried};
 
 /// The shortest password (NIST SP 800-63B).
@@ -50,6 +50,8 @@ pub(super) struct CheckedUser {
     pub active: bool,
     pub limits: Limits,
     pub password_hash: Option<String>,
+    pub identity: Option<Identity>,
+    pub external_id: Option<String>,
 }
 
 /// What to change of a user; `None` leaves it as it is.
@@ -108,7 +110,8 @@ impl Accounts {
             None => None,
         };
         let NewUser { name, group, role, manages, .. } = new;
-        Ok(CheckedUser { name, group, role, manages, active: true, limits, password_hash })
+        let (identity, external_id) = (None, None);
+        Ok(CheckedUser { name, group, role, manages, active: true, limits, password_hash, identity, external_id })
     }
 
     /// Changes a user, named by id or name.
@@ -348,6 +351,8 @@ impl Change {
             created_at: self.now,
             updated_at: self.now,
             last_login_at: None,
+            identity: new.identity,
+            external_id: new.external_id,
         };
         self.refuse_taken_name(&user.name).await?;
         UserRepo::on(&self.tx).create(&user).await?;

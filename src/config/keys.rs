@@ -9,6 +9,9 @@ const SECRETS: [(&str, &str); 3] = [("cluster", "secret"), ("store", "url"), ("u
 /// Sections whose keys are not fixed: who reads them checks them.
 const OPEN: [&str; 4] = ["alerts", "models", "prices", "targets"];
 
+/// Tables within sections, whose keys whoever reads them checks.
+const NESTED: [(&str, &str); 1] = [("auth", "oidc")];
+
 /// The settings of each section.
 pub(super) struct Known(BTreeMap<String, BTreeSet<String>>);
 
@@ -23,6 +26,9 @@ impl Known {
         for (section, secret) in SECRETS {
             let settings = known.entry(section.to_owned()).or_default();
             settings.extend(["env", "file"].map(|way| format!("{secret}_{way}")));
+        }
+        for (section, table) in NESTED {
+            known.entry(section.to_owned()).or_default().insert(table.to_owned());
         }
         Self(known)
     }

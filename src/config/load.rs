@@ -57,7 +57,7 @@ fn load_layers(layers: Layers, environment: &Environment) -> Result<Config, Prob
         cluster: cluster::read(&section("cluster")),
         store: node::store(&section("store"), &section("node")),
         usage: node::usage(&section("usage")),
-        auth: node::auth(&section("auth")),
+        auth: node::auth(&section("auth"), &reading, &upstream),
         backup: node::backup(&section("backup"), &section("node"), &section("store")),
         log: node::log(&section("log")),
         telemetry: telemetry::read(&section("telemetry")),

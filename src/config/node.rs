@@ -6,12 +6,12 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::origins;
+use super::{oidc, origins};
 use super::sections::{
     AuthConfig, BackupConfig, Database, Durability, HttpConfig, LogConfig, LogFormat, NodeConfig,
-    StoreConfig, Synchronous, UsageConfig,
+    StoreConfig, Synchronous, UpstreamConfig, UsageConfig,
 };
-use super::table::Table;
+use super::table::{Reading, Table};
 use crate::domain::ids::NodeId;
 use crate::domain::network::{Network, NotANetwork};
 
@@ -105,8 +105,9 @@ pub(super) fn usage(table: &Table<'_>) -> UsageConfig {
     }
 }
 
-pub(super) fn auth(table: &Table<'_>) -> AuthConfig {
+pub(super) fn auth(table: &Table<'_>, reading: &Reading<'_>, upstream: &UpstreamConfig) -> AuthConfig {
     AuthConfig {
+        oidc: oidc::read(table.value("oidc"), reading, upstream),
         access_token_ttl: table.duration("access_token_ttl", Duration::from_secs(1)),
         refresh_token_ttl: table.duration("refresh_token_ttl", Duration::from_secs(1)),
         login_threads: table.size("login_threads", 1, 64),

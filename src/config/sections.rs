@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::alert_sections::{AlertConfig, AlertingConfig};
+use super::oidc::OidcConfig;
 use crate::cloud::credentials::CloudCredentials;
 use crate::cloud::hosting::Platform;
 use crate::domain::ids::NodeId;
@@ -219,6 +220,8 @@ pub struct AuthConfig {
     pub login_threads: usize,
     /// Logins that may wait for it.
     pub login_queue: usize,
+    /// The identity provider at which people sign in, if there is one.
+    pub oidc: Option<OidcConfig>,
 }
 
 /// How the log is written.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::alert_sections::{AlertConfig, AlertingConfig};
 use super::layers::DEFAULTS;
+use super::oidc::OidcConfig;
 use super::prices;
 use super::problems::{Problem, Problems};
 use super::proxy::{NONE, shown};
@@ -171,11 +172,36 @@ fn usage(usage: &UsageConfig) -> Settings {
 }
 
 fn auth(auth: &AuthConfig) -> Settings {
-    vec![
+    let mut settings = vec![
         ("access_token_ttl", duration(auth.access_token_ttl)),
         ("refresh_token_ttl", duration(auth.refresh_token_ttl)),
         ("login_threads", auth.login_threads.to_string()),
         ("login_queue", auth.login_queue.to_string()),
+    ];
+    settings.extend(auth.oidc.as_ref().map(oidc).unwrap_or_default());
+    settings
+}
+
+/// In the table of what it belongs to: `oidc.issuer`.
+fn oidc(oidc: &OidcConfig) -> Settings {
+    let groups = oidc.groups.iter().map(|(theirs, ours)| format!("{} = {}", quoted(theirs), quoted(ours)));
+    vec![
+        ("oidc.issuer", quoted(&oidc.issuer)),
+        ("oidc.client_id", quoted(&oidc.client_id)),
+        ("oidc.client_secret", hidden(true)),
+        ("oidc.name", quoted(&oidc.name)),
+        ("oidc.scopes", list(&oidc.scopes)),
+        ("oidc.username_claim", quoted(&oidc.username_claim)),
+        ("oidc.groups_claim", quoted(&oidc.groups_claim)),
+        ("oidc.groups", format!("{{ {} }}", groups.collect::<Vec<_>>().join(", "))),
+        ("oidc.admin_groups", list(&oidc.admin_groups)),
+        ("oidc.allowed_groups", list(&oidc.allowed_groups)),
+        ("oidc.create_users", oidc.create_users.to_string()),
+        ("oidc.link_by_name", oidc.link_by_name.to_string()),
+        ("oidc.when_refused", quoted(oidc.when_refused.as_str())),
+        ("oidc.check_interval", duration(oidc.check_interval)),
+        ("oidc.proxy", shown(oidc.proxy.as_ref())),
+        ("oidc.ca_file", path(oidc.ca_file.as_ref())),
     ]
 }
 

@@ -3,7 +3,9 @@
 pub mod api_key;
 pub mod assertion;
 pub mod digest;
+pub mod jwt;
 pub mod mac;
 pub mod password;
+pub mod sealed;
 pub mod secret_text;
 pub mod token;

@@ -108,6 +108,24 @@ pub struct User {
     pub updated_at: Timestamp,
     /// When the user last logged in with a password.
     pub last_login_at: Option<Timestamp>,
+    /// Who the user is at an identity provider, if they sign in there.
+    pub identity: Option<Identity>,
+    /// The id by which the directory that provisions users (SCIM) knows the user.
+    pub external_id: Option<String>,
+}
+
+/// Somebody as an identity provider knows them. Nobody else of that provider has ever the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The provider: an issuer's URL, or [`Identity::LDAP`].
+    pub issuer: String,
+    /// Never changes, whatever becomes of names and addresses.
+    pub subject: String,
+}
+
+impl Identity {
+    /// The issuer of whoever is known by an entry of the LDAP directory.
+    pub const LDAP: &str = "ldap";
 }
 
 /// An API key as it is kept: its digest, never the key.

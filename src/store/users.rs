@@ -8,8 +8,8 @@ use sea_orm::{ActiveValue::Set, IntoActiveModel, QueryOrder};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, UserId};
-use crate::domain::user::{Role, User};
-use crate::store::{Cursor, Error, Executor, Page, Tx, columns, managers, page, removed};
+use crate::domain::user::{Identity, Role, User};
+use crate::store::{Cursor, Error, Executor, Page, ProviderSessionRepo, Tx, columns, managers, page, removed};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -30,6 +30,9 @@ pub(super) mod row {
         pub updated_at: i64,
         pub last_login_at: Option<i64>,
         pub exact_role: Option<String>,
+        pub identity_issuer: Option<String>,
+        pub identity_subject: Option<String>,
+        pub external_id: Option<String>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -64,6 +67,14 @@ impl<'a, G: Executor> UserRepo<'a, G> {
     /// The user with exactly this name.
     pub async fn get_by_name(&self, name: &str) -> Result<Option<User>, Error> {
         self.one(row::Entity::find().filter(row::Column::Name.eq(name))).await
+    }
+
+    /// The user whom an identity provider knows so. (Leaders that were apart may have made two: the one made first.)
+    pub async fn get_by_identity(&self, identity: &Identity) -> Result<Option<User>, Error> {
+        let same = row::Entity::find()
+            .filter(row::Column::IdentityIssuer.eq(&identity.issuer))
+            .filter(row::Column::IdentitySubject.eq(&identity.subject));
+        self.one(same.order_by_asc(row::Column::CreatedAt)).await
     }
 
     /// A page of users, newest first. Reads and sorts the table: for people, not for the way of a request.
@@ -190,6 +201,7 @@ impl UserRepo<'_, Tx> {
             .exec(self.0.inner())
             .await?;
         managers::remove_users(self.0, &[id.0]).await?;
+        ProviderSessionRepo::on(self.0).forget(id).await?;
         Ok(row::Entity::delete_by_id(id.0).exec(self.0.inner()).await?.rows_affected > 0)
     }
 }
@@ -212,6 +224,9 @@ pub(super) fn to_row(user: &User) -> Result<row::Model, Error> {
         updated_at: user.updated_at.as_micros(),
         last_login_at: columns::micros(user.last_login_at),
         exact_role: user.role.exact().map(str::to_owned),
+        identity_issuer: user.identity.as_ref().map(|identity| identity.issuer.clone()),
+        identity_subject: user.identity.as_ref().map(|identity| identity.subject.clone()),
+        external_id: user.external_id.clone(),
     })
 }
 
@@ -231,5 +246,7 @@ fn from_row(row: row::Model) -> Result<User, Error> {
         created_at: Timestamp::from_micros(row.created_at),
         updated_at: Timestamp::from_micros(row.updated_at),
         last_login_at: columns::moment(row.last_login_at),
+        identity: row.identity_issuer.zip(row.identity_subject).map(|(issuer, subject)| Identity { issuer, subject }),
+        external_id: row.external_id,
     })
 }

@@ -9,6 +9,7 @@ mod client;
 mod connect;
 mod early_answer;
 mod error;
+mod exchange;
 mod http1;
 mod http2;
 mod idle_timeout;
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub use body::{BodyError, ResponseBody, Translate};
 pub use client::{Client, ClientStats};
 pub use error::Error;
+pub use exchange::{Exchange, refusal};
 pub use proxy::Proxy;
 
 /// The destination of a [`Client`], and its limits.

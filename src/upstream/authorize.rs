@@ -6,12 +6,13 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 
-use super::credentials::{CredentialSource, CredentialStatus, Exchange, aws_source, gcp_source};
+use super::credentials::{CredentialSource, CredentialStatus, aws_source, gcp_source};
 use crate::cloud::aws_credentials::AwsCredentials;
 use crate::cloud::credentials::CloudCredentials;
 use crate::cloud::gcp::AccessToken;
 use crate::cloud::sigv4::{Signer, UnsignedRequest};
 use crate::domain::clock::Clock;
+use crate::transport::Exchange;
 
 /// The project that pays for a person's calls.
 const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");

@@ -9,12 +9,12 @@ use http::{HeaderName, HeaderValue};
 use prometheus_client::metrics::counter::Counter;
 
 use super::authorize::CloudSource;
-use super::credentials::Exchange;
 use crate::cloud::credentials::CloudCredentials;
 use crate::config::{Auth, KeyConfig, Secret, TargetConfig};
 use crate::dialect;
 use crate::domain::clock::Clock;
 use crate::domain::provider::Provider;
+use crate::transport::Exchange;
 
 /// A key, or that a target has none.
 pub(super) struct Key {

@@ -8,7 +8,6 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use http::{HeaderValue, Uri};
 
 use super::authorize::SigningScope;
-use super::credentials::Exchange;
 use super::error::BadTarget;
 use super::health::HealthState;
 use super::key::Key;
@@ -19,7 +18,7 @@ use crate::config::{Auth, HangUp, Http2, TargetConfig};
 use crate::dialect::{self, Unknown};
 use crate::domain::clock::Clock;
 use crate::domain::provider::Provider;
-use crate::transport::{self, Endpoint, Proxy};
+use crate::transport::{self, Endpoint, Exchange, Proxy};
 
 /// One upstream address.
 pub struct Target {

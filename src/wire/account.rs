@@ -1,7 +1,7 @@
 //! Users, groups, limits and API keys on the wire.
 
 use crate::domain::group::{Group, Limits};
-use crate::domain::user::{ApiKey, Role, User};
+use crate::domain::user::{ApiKey, Identity, Role, User};
 use crate::wire::malformed::{Malformed, parse, parse_some};
 use crate::wire::{moment, v1};
 
@@ -22,6 +22,9 @@ pub fn user_to_wire(user: &User) -> v1::User {
         last_login_at: user.last_login_at.map(moment::to_wire),
         exact_role: user.role.exact().unwrap_or_default().to_owned(),
         manages: user.manages.iter().map(ToString::to_string).collect(),
+        identity_issuer: user.identity.as_ref().map(|identity| identity.issuer.clone()).unwrap_or_default(),
+        identity_subject: user.identity.as_ref().map(|identity| identity.subject.clone()).unwrap_or_default(),
+        external_id: user.external_id.clone().unwrap_or_default(),
     }
 }
 
@@ -46,7 +49,13 @@ pub fn user_from_wire(user: v1::User) -> Result<User, Malformed> {
         created_at: moment::required("created_at", user.created_at)?,
         updated_at: moment::required("updated_at", user.updated_at)?,
         last_login_at: user.last_login_at.map(moment::from_wire),
+        identity: identity_from_wire(user.identity_issuer, user.identity_subject),
+        external_id: Some(user.external_id).filter(|id| !id.is_empty()),
     })
+}
+
+fn identity_from_wire(issuer: String, subject: String) -> Option<Identity> {
+    (!issuer.is_empty() && !subject.is_empty()).then_some(Identity { issuer, subject })
 }
 
 #[must_use]
@@ -167,6 +176,8 @@ mod tests {
             created_at: at(2),
             updated_at: at(3),
             last_login_at: Some(at(4)),
+            identity: identity_from_wire("https://login.example".to_owned(), "248289761001".to_owned()),
+            external_id: Some("701984".to_owned()),
         };
         assert_eq!(user_from_wire(user_to_wire(&user)).expect("readable"), user);
         let group = Group {
@@ -204,6 +215,8 @@ mod tests {
             created_at: at(2),
             updated_at: at(3),
             last_login_at: None,
+            identity: None,
+            external_id: None,
         }
     }
 

@@ -9,7 +9,7 @@ use source::File;
 use sproxy::domain::provider::Provider;
 
 /// Each module and its floor; a module imports strictly lower floors.
-const FLOORS: [(&str, u8); 25] = [
+const FLOORS: [(&str, u8); 26] = [
     ("domain", 0),
     ("json", 0),
     ("crypto", 1),
@@ -27,6 +27,7 @@ const FLOORS: [(&str, u8); 25] = [
     ("quota", 5),
     ("upstream", 5),
     ("cluster", 6),
+    ("oidc", 6),
     ("proxy", 6),
     // It looks at both flows, and neither waits for it.
     ("alerts", 7),
@@ -74,7 +75,7 @@ const PLACES: [(&str, &[&str]); 35] = [
     ("tonic::transport::Server", &["grpc"]),
     ("tonic_health", &["grpc"]),
     ("tonic_reflection", &["grpc"]),
-    ("url", &["config::origins", "http::oauth", "ui"]),
+    ("url", &["config::origins", "http::oauth", "oidc::provider", "ui"]),
     ("wide", &["json"]),
 ];
 

@@ -346,6 +346,8 @@ mod tests {
                 created_at: at,
                 updated_at: at,
                 last_login_at: None,
+                identity: None,
+                external_id: None,
             };
             state.users.insert(user_id, user);
             let key = ApiKey {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 
-use super::exchange::{Exchange, refusal};
 use super::source::{CredentialSource, Lease};
 use crate::cloud::aws_credentials::{
     AwsCredentials, AwsSource, Container, ContainerToken, Instance, WebIdentity, read_json, read_sts,
 };
 use crate::domain::clock::Clock;
+use crate::transport::{Exchange, refusal};
 
 /// Agents give out new ones at least five minutes before the old ones end, AWS's own clients ask ten to fifteen minutes
 /// before.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::exchange::{Exchange, refusal};
 use super::source::{CredentialSource, Lease};
 use crate::cloud::gcp::{AccessToken, GcpCredentials, read_token};
 use crate::domain::clock::Clock;
+use crate::transport::{Exchange, refusal};
 
 /// The machine's own server gives out the same token until five minutes before its end; asking earlier than that brings
 /// nothing new.

@@ -2,11 +2,9 @@
 //! What is asked for, and where, is [`cloud`](crate::cloud)'s.
 
 mod aws;
-mod exchange;
 mod gcp;
 mod source;
 
 pub use aws::aws_source;
-pub use exchange::Exchange;
 pub use gcp::gcp_source;
 pub use source::{CredentialSource, CredentialStatus, Lease, Unavailable};

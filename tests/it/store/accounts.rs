@@ -39,6 +39,8 @@ fn named_user(number: u128, name: &str) -> User {
         created_at: at("2026-11-02"),
         updated_at: at("2026-11-03"),
         last_login_at: None,
+        identity: None,
+        external_id: None,
     }
 }
 

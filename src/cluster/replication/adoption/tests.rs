@@ -134,6 +134,8 @@ fn user(name: &str, group: &Group) -> User {
         created_at: at(1),
         updated_at: at(1),
         last_login_at: None,
+        identity: None,
+        external_id: None,
     }
 }
 

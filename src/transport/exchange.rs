@@ -1,4 +1,4 @@
-//! One request to whoever gives credentials, and its answer as a whole.
+//! One request, and its answer as a whole: to whoever gives credentials, and to identity providers.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 
-use crate::transport::{Client, Endpoint, Http2, Proxy};
+use super::{Client, Endpoint, Http2, Proxy};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// More than any answer with credentials has.
+/// More than any answer of this kind has.
 const ANSWER_MAX: usize = 256 * 1024;
 
-/// How issuers of credentials are reached.
+/// How such servers are reached.
 #[derive(Clone, Debug, Default)]
 pub struct Exchange {
     /// For those on the Internet; those of the machine are asked directly.
@@ -27,7 +27,7 @@ impl Exchange {
     ///
     /// # Errors
     /// In words; nothing of the request is in them.
-    pub(super) async fn send(&self, request: Request<Bytes>) -> Result<(StatusCode, Bytes), String> {
+    pub async fn send(&self, request: Request<Bytes>) -> Result<(StatusCode, Bytes), String> {
         self.send_by(request, self.proxy.clone()).await
     }
 
@@ -35,7 +35,7 @@ impl Exchange {
     ///
     /// # Errors
     /// As [`Self::send`] says.
-    pub(super) async fn send_directly(&self, request: Request<Bytes>) -> Result<(StatusCode, Bytes), String> {
+    pub async fn send_directly(&self, request: Request<Bytes>) -> Result<(StatusCode, Bytes), String> {
         self.send_by(request, None).await
     }
 
@@ -66,7 +66,8 @@ impl Exchange {
     }
 }
 
-/// Why an answer with that status has no credentials: what its body says, where that is more than the status.
-pub(super) fn refusal(status: StatusCode, told: &str) -> String {
+/// Why an answer with that status has not what was asked for: what its body says, where that is more than the status.
+#[must_use]
+pub fn refusal(status: StatusCode, told: &str) -> String {
     if status.is_success() { told.to_owned() } else { format!("answered {status}: {told}") }
 }

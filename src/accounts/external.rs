@@ -1,0 +1,252 @@
+//! People whom an identity provider vouches for: which users they are here, and what the provider says of them.
+//!
+//! A person is known by who they are at the provider ([`Identity`]), never by a name or an address, which may be somebody
+//! else's tomorrow. A name that is taken here is not taken over.
+
+use serde_json::{Value, json};
+
+use crate::accounts::audit::{Actor, of_user};
+use crate::accounts::authority::Authority;
+use crate::accounts::directory::Directory;
+use crate::accounts::error::Error;
+use crate::accounts::users::{CheckedUser, UserChange};
+use crate::accounts::{Accounts, Change, names};
+use crate::domain::clock::Timestamp;
+use crate::domain::group::Limits;
+use crate::domain::ids::UserId;
+use crate::domain::user::{Identity, Role, User};
+use crate::store::{ProviderSession, ProviderSessionRepo, UserRepo, retried};
+
+/// Somebody at an identity provider, and what it says of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalPerson {
+    pub identity: Identity,
+    /// What a new user is called.
+    pub name: String,
+    /// The group that they are in, by name, or `None` for no group. `None` of all: the provider does not decide it.
+    pub group: Option<Option<String>>,
+    /// Whether they are an admin. `None`: the provider does not decide it.
+    pub is_admin: Option<bool>,
+}
+
+/// What becomes of people whom nobody has seen here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExternalRules {
+    /// They become users.
+    pub create: bool,
+    /// A user of their name who is at no provider yet is theirs: for companies that had users before. Whoever gives names
+    /// at the provider is then trusted with every user here.
+    pub link_by_name: bool,
+}
+
+/// What a user's refusal by the provider leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Sessions end; keys work on.
+    SignOut,
+    /// Nothing works until the provider lets them in again.
+    Disable,
+}
+
+impl Accounts {
+    /// The user whom an identity provider knows so.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn user_of(&self, identity: &Identity) -> Result<Option<User>, Error> {
+        Ok(UserRepo::on(&self.inner.store).get_by_identity(identity).await?)
+    }
+
+    /// What is kept of a user's session at the provider.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn provider_session(&self, user: UserId) -> Result<Option<ProviderSession>, Error> {
+        Ok(ProviderSessionRepo::on(&self.inner.store).get(user).await?)
+    }
+
+    /// Sessions about which the provider was not asked since `before`, at most `most`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn provider_sessions_due(
+        &self,
+        before: Timestamp,
+        most: u64,
+    ) -> Result<Vec<ProviderSession>, Error> {
+        Ok(ProviderSessionRepo::on(&self.inner.store).due(before, most).await?)
+    }
+
+    /// Keeps the provider's tokens of a user, encrypted, in place of any before.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn keep_provider_session(&self, user: UserId, tokens: Vec<u8>) -> Result<(), Error> {
+        let session = ProviderSession { user_id: user, tokens, asked_at: self.now() };
+        Ok(ProviderSessionRepo::on(&self.inner.store).keep(&session).await?)
+    }
+
+    /// Notes that the provider is asked about a user now. False: another leader does.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn begin_asking(&self, session: &ProviderSession) -> Result<bool, Error> {
+        Ok(ProviderSessionRepo::on(&self.inner.store).begin_asking(session, self.now()).await?)
+    }
+
+    /// The user that a person is, who has just proved it: found, linked or made, and brought up to date.
+    ///
+    /// # Errors
+    /// [`Error::NoUser`] if nobody is made, [`Error::Conflict`] for a name that is taken, [`Error::Invalid`] for one that
+    /// cannot be used or a group that does not exist, [`Error::Disabled`], [`Error::NotLeader`].
+    pub async fn external_user(&self, person: &ExternalPerson, rules: ExternalRules) -> Result<User, Error> {
+        retried(|| async move { self.change().await?.external_user(person, rules).await }).await
+    }
+
+    /// Brings a user up to date with what the provider says; who is no user of that identity any more is left alone.
+    ///
+    /// # Errors
+    /// As of [`Accounts::external_user`].
+    pub async fn update_external_user(&self, user: UserId, person: &ExternalPerson) -> Result<(), Error> {
+        retried(|| async move {
+            let change = self.change().await?;
+            let found = UserRepo::on(&change.tx).get_by_id(user).await?;
+            match found.filter(|user| user.identity.as_ref() == Some(&person.identity)) {
+                Some(user) => change.update_external(user, person).await.map(drop),
+                None => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// The provider does not let a user in any more.
+    ///
+    /// # Errors
+    /// The database's, [`Error::NotLeader`].
+    pub async fn external_user_refused(
+        &self,
+        user: UserId,
+        refused: Refused,
+        reason: &str,
+    ) -> Result<(), Error> {
+        retried(|| async move {
+            let change = self.change().await?;
+            match UserRepo::on(&change.tx).get_by_id(user).await? {
+                Some(user) => change.refused(user, refused, reason).await,
+                None => Ok(()),
+            }
+        })
+        .await
+    }
+}
+
+impl Change {
+    async fn external_user(self, person: &ExternalPerson, rules: ExternalRules) -> Result<User, Error> {
+        let users = UserRepo::on(&self.tx);
+        if let Some(user) = users.get_by_identity(&person.identity).await? {
+            return self.update_external(user, person).await;
+        }
+        names::check("user", &person.name)?;
+        let Some(namesake) = users.get_by_name(&person.name).await? else {
+            if rules.create {
+                return self.create_external(person).await;
+            }
+            return Err(Error::NoUser(person.name.clone()));
+        };
+        // A directory that provisions users has made this one for whoever has this name at the company's provider.
+        let is_theirs = namesake.external_id.is_some() || rules.link_by_name;
+        if namesake.identity.is_some() || !is_theirs {
+            let text = format!(
+                "there is a user {} here already, who is not you as far as this gateway knows: an admin renames or removes that \
+                 one, or lets the gateway link users by name",
+                person.name
+            );
+            return Err(Error::Conflict(text));
+        }
+        let linked = User { identity: Some(person.identity.clone()), ..namesake };
+        let identity = json!({"issuer": person.identity.issuer, "subject": person.identity.subject});
+        self.audit(&Actor::provider(), "user.link", format!("user {}", linked.name), Value::Null, identity)
+            .await?;
+        UserRepo::on(&self.tx).update(&User { updated_at: self.now, ..linked.clone() }).await?;
+        self.update_external(linked, person).await
+    }
+
+    async fn create_external(self, person: &ExternalPerson) -> Result<User, Error> {
+        let new = CheckedUser {
+            name: person.name.clone(),
+            group: person.group.clone().flatten(),
+            role: if person.is_admin == Some(true) { Role::Admin } else { Role::User },
+            manages: Vec::new(),
+            active: true,
+            limits: Limits::default(),
+            password_hash: None,
+            identity: Some(person.identity.clone()),
+            external_id: None,
+        };
+        let user = self.add_user(&Actor::provider(), &Authority::everything(), new).await?;
+        self.commit(user, Directory::put_user).await
+    }
+
+    /// What the provider says of a user is written, if it is anything new.
+    async fn update_external(self, before: User, person: &ExternalPerson) -> Result<User, Error> {
+        let was_refused = ProviderSessionRepo::on(&self.tx).let_in(before.id).await?;
+        if !before.active && !was_refused {
+            return Err(Error::Disabled(before.name));
+        }
+        let role = match person.is_admin {
+            Some(true) => Role::Admin,
+            Some(false) if before.role == Role::Admin => Role::User,
+            _ => before.role,
+        };
+        let wanted = UserChange {
+            group: person.group.clone(),
+            role: Some(role),
+            active: Some(true),
+            ..UserChange::default()
+        };
+        let everything = Authority::everything();
+        let after = match self.edited(&everything, &before, wanted.clone()).await {
+            // Nobody could administer any more: that is not for a provider to decide.
+            Err(Error::Conflict(_)) if role != before.role => {
+                tracing::warn!(user = %before.name, "the last admin stays one, whatever the identity provider says");
+                self.edited(&everything, &before, UserChange { role: None, ..wanted }).await?
+            }
+            edited => edited?,
+        };
+        let is_linked = UserRepo::on(&self.tx).get_by_id(before.id).await?;
+        let is_new = is_linked.is_none_or(|kept| User { updated_at: kept.updated_at, ..after.clone() } != kept);
+        if !is_new && !was_refused {
+            // A link that was just written, or nothing at all.
+            return self.commit(before, Directory::put_user).await;
+        }
+        let after = self.write_user(&Actor::provider(), &before, after).await?;
+        self.commit(after, Directory::put_user).await
+    }
+
+    async fn refused(self, before: User, refused: Refused, reason: &str) -> Result<(), Error> {
+        let (actor, subject) = (Actor::provider(), format!("user {}", before.name));
+        let why = json!({"reason": reason});
+        let mut after = before.clone();
+        after.updated_at = self.now;
+        after.tokens_valid_from = self.after_all_tokens(&before).await?;
+        let ended = self.end_sign_ins_of(before.id).await?;
+        let sessions = ProviderSessionRepo::on(&self.tx);
+        let is_last = before.role == Role::Admin && UserRepo::on(&self.tx).count_active_admins().await? <= 1;
+        if refused == Refused::Disable && before.active && !is_last {
+            after.active = false;
+            sessions.refuse(before.id, self.now).await?;
+            UserRepo::on(&self.tx).update(&after).await?;
+            let is = of_user(&after, &self.accounts);
+            self.audit(&actor, "user.disable", subject.clone(), of_user(&before, &self.accounts), is).await?;
+        } else {
+            if is_last && refused == Refused::Disable {
+                tracing::warn!(user = %before.name, "the last admin is not disabled, whatever the identity provider says");
+            }
+            sessions.forget(before.id).await?;
+            UserRepo::on(&self.tx).update(&after).await?;
+        }
+        let is = json!({"sessions_ended": ended, "reason": why["reason"]});
+        self.audit(&actor, "user.refused", subject, Value::Null, is).await?;
+        self.commit(after, Directory::put_user).await.map(drop)
+    }
+}
