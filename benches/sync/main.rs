@@ -298,8 +298,13 @@ fn id(text: &str) -> NodeId {
 async fn parts(store: &Store, is_leader: bool) -> (Ledger, Accounts, Arc<dyn Clock>, Writer) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let hour = Duration::from_hours(1);
-    let auth =
-        AuthConfig { access_token_ttl: hour, refresh_token_ttl: hour, login_threads: 1, login_queue: 1 };
+    let auth = AuthConfig {
+        access_token_ttl: hour,
+        refresh_token_ttl: hour,
+        login_threads: 1,
+        login_queue: 1,
+        oidc: None,
+    };
     let settings = Settings::new(&auth, is_leader);
     let accounts = Accounts::open(store.clone(), settings, Arc::clone(&clock)).await.expect("accounts");
     let usage = UsageConfig {

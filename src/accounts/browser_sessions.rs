@@ -43,6 +43,14 @@ impl SignIn {
     }
 }
 
+/// A session that has just ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedBrowserSession {
+    pub user: UserId,
+    /// How it had begun, as [`SignIn::as_str`] says.
+    pub how: String,
+}
+
 /// A session that has just begun. This is the only time its token can be seen.
 pub struct NewBrowserSession {
     pub id: Jti,
@@ -136,18 +144,22 @@ impl Accounts {
         Ok(principal)
     }
 
-    /// Ends the session with this token. One that is over is no error.
+    /// Ends the session with this token. `None`: there was none, or it was over.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::NotLeader`].
-    pub async fn end_browser_session(&self, token: &str) -> Result<(), Error> {
+    pub async fn end_browser_session(&self, token: &str) -> Result<Option<EndedBrowserSession>, Error> {
         if !self.inner.settings.is_leader {
             return Err(Error::NotLeader);
         }
-        if token.len() <= TOKEN_MAX {
-            BrowserSessionRepo::on(&self.inner.store).delete_by_digest(&sha256(token.as_bytes())).await?;
+        if token.len() > TOKEN_MAX {
+            return Ok(None);
         }
-        Ok(())
+        let (sessions, digest) = (BrowserSessionRepo::on(&self.inner.store), sha256(token.as_bytes()));
+        let session = sessions.get_by_digest(&digest).await?;
+        let ended = sessions.delete_by_digest(&digest).await?;
+        let session = session.filter(|_| ended);
+        Ok(session.map(|session| EndedBrowserSession { user: session.user_id, how: session.method }))
     }
 }
 

@@ -214,7 +214,8 @@ impl Change {
             edited => edited?,
         };
         let is_linked = UserRepo::on(&self.tx).get_by_id(before.id).await?;
-        let is_new = is_linked.is_none_or(|kept| User { updated_at: kept.updated_at, ..after.clone() } != kept);
+        let is_new =
+            is_linked.is_none_or(|kept| User { updated_at: kept.updated_at, ..after.clone() } != kept);
         if !is_new && !was_refused {
             // A link that was just written, or nothing at all.
             return self.commit(before, Directory::put_user).await;

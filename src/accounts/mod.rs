@@ -37,7 +37,9 @@ use tokio::sync::{OwnedMutexGuard, watch};
 
 pub use audit::Actor;
 pub use bootstrap::FirstStart;
-pub use browser_sessions::{BROWSER_IDLE_MAX, BROWSER_SESSION_MAX, NewBrowserSession, SignIn};
+pub use browser_sessions::{
+    BROWSER_IDLE_MAX, BROWSER_SESSION_MAX, EndedBrowserSession, NewBrowserSession, SignIn,
+};
 pub use device_login::{DEVICE_LOGIN_MAX, DEVICE_POLL, DeviceRefusal, NewDeviceLogin, WaitingDevice};
 pub use error::Error;
 pub use external::{ExternalPerson, ExternalRules, Refused};

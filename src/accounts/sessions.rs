@@ -134,6 +134,18 @@ impl Accounts {
         .await
     }
 
+    /// Whose refresh token this is. `None`: nobody's, as far as is known here.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn user_of_refresh_token(&self, refresh_token: &str) -> Result<Option<UserId>, Error> {
+        match known(&self.inner.store, refresh_token).await {
+            Ok(known) => Ok(Some(known.user_id)),
+            Err(Error::WrongRefreshToken) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Ends a session: its refresh token is refused, and its access tokens, here at once and on every other node as soon as
     /// it hears of it. (A follower that has relayed this is told by [`Accounts::session_ended`].) A token that is not valid
     /// any more is no error: the session is over. Which session it was, if the token is known.

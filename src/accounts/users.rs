@@ -111,7 +111,17 @@ impl Accounts {
         };
         let NewUser { name, group, role, manages, .. } = new;
         let (identity, external_id) = (None, None);
-        Ok(CheckedUser { name, group, role, manages, active: true, limits, password_hash, identity, external_id })
+        Ok(CheckedUser {
+            name,
+            group,
+            role,
+            manages,
+            active: true,
+            limits,
+            password_hash,
+            identity,
+            external_id,
+        })
     }
 
     /// Changes a user, named by id or name.

@@ -11,6 +11,7 @@ mod load;
 mod models;
 mod node;
 mod oidc;
+mod oidc_section;
 mod origins;
 pub mod prices;
 mod problems;
@@ -27,7 +28,7 @@ pub use alert_sections::{AlertConfig, AlertFormat, AlertingConfig};
 pub use environment::Environment;
 pub use layers::{DEFAULTS, Sources};
 pub use load::{data_dir, listen, load, load_from, load_secrets_again, near_misses};
-pub use oidc::{OidcConfig, WhenRefused};
+pub use oidc_section::{OidcConfig, WhenRefused};
 pub use problems::{Problem, Problems};
 pub use sections::{
     Auth, AuthConfig, BackupConfig, ClusterConfig, ClusterTls, Config, CorsOrigins, Database, Durability,

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::{oidc, origins};
 use super::sections::{
     AuthConfig, BackupConfig, Database, Durability, HttpConfig, LogConfig, LogFormat, NodeConfig,
     StoreConfig, Synchronous, UpstreamConfig, UsageConfig,
 };
 use super::table::{Reading, Table};
+use super::{oidc, origins};
 use crate::domain::ids::NodeId;
 use crate::domain::network::{Network, NotANetwork};
 

@@ -1,12 +1,12 @@
 //! `[auth.oidc]`: the identity provider at which people sign in.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::value::{Dict, Tag, Value};
 use http::Uri;
 
+use super::oidc_section::{OidcConfig, WhenRefused};
 use super::proxy;
 use super::sections::UpstreamConfig;
 use super::table::{Reading, Table, text_of};
@@ -35,52 +35,6 @@ const OWN: [&str; 6] =
 /// The shortest time between two questions about one person.
 const CHECK_MIN: Duration = Duration::from_mins(1);
 const OPENID: &str = "openid";
-
-/// What becomes of somebody whom the provider does not let in any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenRefused {
-    /// Sessions end; API keys work on.
-    SignOut,
-    /// Nothing works until the provider lets them in again.
-    Disable,
-}
-
-impl WhenRefused {
-    const ALL: [(&str, Self); 2] = [("sign-out", Self::SignOut), ("disable", Self::Disable)];
-
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(_, one)| *one == self).map_or("", |(name, _)| name)
-    }
-}
-
-/// `[auth.oidc]`
-#[derive(Clone, Debug)]
-pub struct OidcConfig {
-    /// The provider's URL, as it says it itself.
-    pub issuer: String,
-    pub client_id: String,
-    pub client_secret: Secret,
-    /// What people call it.
-    pub name: String,
-    pub scopes: Vec<String>,
-    /// The claim that new users are called by.
-    pub username_claim: String,
-    pub groups_claim: String,
-    /// The provider's groups, and ours. Empty: it does not decide who is in which.
-    pub groups: BTreeMap<String, String>,
-    /// Those of the provider's groups whose members are admins. Empty: it does not decide who is one.
-    pub admin_groups: Vec<String>,
-    /// Those whose members may sign in. Empty: everybody whom the provider lets in.
-    pub allowed_groups: Vec<String>,
-    pub create_users: bool,
-    pub link_by_name: bool,
-    pub when_refused: WhenRefused,
-    /// How often the provider is asked about a person.
-    pub check_interval: Duration,
-    pub proxy: Option<Secret>,
-    pub ca_file: Option<PathBuf>,
-}
 
 pub(super) fn read(
     written: Option<&Value>,
@@ -157,7 +111,10 @@ fn client_secret(table: &Table<'_>) -> Option<Secret> {
     match table.secret("client_secret") {
         Ok(Some(given)) => Some(given.secret),
         Ok(None) => {
-            table.wrong("client_secret", "has to be set, as client_secret, client_secret_env or client_secret_file");
+            table.wrong(
+                "client_secret",
+                "has to be set, as client_secret, client_secret_env or client_secret_file",
+            );
             None
         }
         Err(_) => None,
@@ -169,7 +126,8 @@ fn scopes(table: &Table<'_>) -> Vec<String> {
     if !scopes.iter().any(|scope| scope == OPENID) {
         table.wrong("scopes", "lacks \"openid\", without which a provider says nothing of anybody");
     }
-    if let Some(at) = scopes.iter().position(|scope| scope.is_empty() || scope.contains(char::is_whitespace)) {
+    if let Some(at) = scopes.iter().position(|scope| scope.is_empty() || scope.contains(char::is_whitespace))
+    {
         table.wrong_at("scopes", at, "is no single word");
     }
     scopes
@@ -188,7 +146,11 @@ fn groups(table: &Table<'_>, reading: &Reading<'_>, tag: Tag) -> BTreeMap<String
     let named = entries.iter().filter_map(|(theirs, ours)| match text_of(ours) {
         Some(ours) if !ours.is_empty() => Some((theirs.clone(), ours)),
         _ => {
-            reading.wrong(&format!("{path}.{theirs}"), ours.tag(), "has to be the name of a group of this gateway");
+            reading.wrong(
+                &format!("{path}.{theirs}"),
+                ours.tag(),
+                "has to be the name of a group of this gateway",
+            );
             None
         }
     });

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::alert_sections::{AlertConfig, AlertingConfig};
-use super::oidc::OidcConfig;
+use super::oidc_section::OidcConfig;
 use crate::cloud::credentials::CloudCredentials;
 use crate::cloud::hosting::Platform;
 use crate::domain::ids::NodeId;

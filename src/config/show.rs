@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::alert_sections::{AlertConfig, AlertingConfig};
 use super::layers::DEFAULTS;
-use super::oidc::OidcConfig;
+use super::oidc_section::OidcConfig;
 use super::prices;
 use super::problems::{Problem, Problems};
 use super::proxy::{NONE, shown};

@@ -60,7 +60,9 @@ impl Keys {
             return Err(Error::NotAToken);
         }
         let header = decode_header(token).map_err(|error| match error.kind() {
-            ErrorKind::Json(_) | ErrorKind::InvalidAlgorithmName => Error::Algorithm("something unknown".to_owned()),
+            ErrorKind::Json(_) | ErrorKind::InvalidAlgorithmName => {
+                Error::Algorithm("something unknown".to_owned())
+            }
             _ => Error::NotAToken,
         })?;
         if !ALGORITHMS.contains(&header.alg) {

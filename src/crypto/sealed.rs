@@ -26,9 +26,8 @@ pub fn seal(secret: &[u8], purpose: &str, text: &[u8]) -> Result<Vec<u8>, NotSea
     let mut sealed = text.to_vec();
     let key = RandomizedNonceKey::new(&AES_256_GCM, &mac::tag(secret, purpose.as_bytes()));
     let key = key.map_err(|_| NotSealed)?;
-    let nonce = key
-        .seal_in_place_append_tag(Aad::from(purpose.as_bytes()), &mut sealed)
-        .map_err(|_| NotSealed)?;
+    let nonce =
+        key.seal_in_place_append_tag(Aad::from(purpose.as_bytes()), &mut sealed).map_err(|_| NotSealed)?;
     Ok([nonce.as_ref().as_slice(), &sealed].concat())
 }
 
@@ -41,8 +40,7 @@ pub fn open(secret: &[u8], purpose: &str, sealed: &[u8]) -> Result<Vec<u8>, NotO
     let key = RandomizedNonceKey::new(&AES_256_GCM, &mac::tag(secret, purpose.as_bytes()));
     let (key, mut text) = (key.map_err(|_| NotOurs)?, text.to_vec());
     let nonce = Nonce::from(nonce);
-    let opened =
-        key.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut text).map_err(|_| NotOurs)?;
+    let opened = key.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut text).map_err(|_| NotOurs)?;
     Ok(opened.to_vec())
 }
 

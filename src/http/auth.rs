@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::accounts::Session;
+use crate::accounts::{Error, Session};
 use crate::domain::failure::{Failure, Kind};
 use crate::http::callers::{RELAYED, SESSION_ENDED};
 use crate::http::input::{ClientAddr, JsonBody};
@@ -97,6 +97,7 @@ pub async fn refresh(
     State(state): State<ControlState>,
     JsonBody(input): JsonBody<RefreshInput>,
 ) -> ApiResult<Json<SessionView>> {
+    check_at_provider(&state, &input.refresh_token).await?;
     let session = match input.idempotency_key.as_deref() {
         None => state.accounts.refresh(&input.refresh_token).await?,
         Some(key) if KEY_CHARS.contains(&key.len()) => {
@@ -108,6 +109,15 @@ pub async fn refresh(
         }
     };
     Ok(Json(session.into()))
+}
+
+/// Before a session goes on, the identity provider at which it may have begun is asked whether its user may still sign in.
+pub async fn check_at_provider(state: &ControlState, refresh_token: &str) -> Result<(), Error> {
+    let Some(oidc) = &state.oidc else { return Ok(()) };
+    if let Some(user) = state.accounts.user_of_refresh_token(refresh_token).await? {
+        oidc.check(user).await;
+    }
+    Ok(())
 }
 
 /// End a session: its refresh token is refused, and its access tokens, on every node that is in touch with its leader

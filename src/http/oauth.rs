@@ -11,7 +11,7 @@ use url::form_urlencoded;
 
 use crate::accounts::{DEVICE_LOGIN_MAX, DEVICE_POLL, DeviceRefusal, Error};
 use crate::domain::failure::{Failure, Kind};
-use crate::http::auth::SessionView;
+use crate::http::auth::{self, SessionView};
 use crate::http::browser::AskedAt;
 use crate::http::input::{ClientAddr, whole};
 use crate::http::state::ControlState;
@@ -57,7 +57,11 @@ pub async fn token(State(state): State<ControlState>, request: Request) -> Resul
     let fields = Fields::of(request).await?;
     let session = match fields.get("grant_type") {
         Some(DEVICE_GRANT) => state.accounts.redeem_device_code(fields.required("device_code")?).await?,
-        Some(REFRESH_GRANT) => state.accounts.refresh(fields.required("refresh_token")?).await?,
+        Some(REFRESH_GRANT) => {
+            let token = fields.required("refresh_token")?;
+            auth::check_at_provider(&state, token).await?;
+            state.accounts.refresh(token).await?
+        }
         Some(_) => {
             let text = format!("grant_type has to be {DEVICE_GRANT} or {REFRESH_GRANT}");
             return Err(Refusal::bad("unsupported_grant_type", text));

@@ -47,6 +47,18 @@ pub(super) fn start(supervisor: &mut Supervisor, base: &SharedParts, backup: &Ba
             }
         })
     });
+    if let Some(oidc) = base.oidc.clone() {
+        supervisor.spawn(Stage::Background, "checks at the identity provider", |stop| {
+            let leaving = stop.clone();
+            repeat(TIDY_EVERY, stop, move || {
+                let (oidc, leaving) = (Arc::clone(&oidc), leaving.clone());
+                async move {
+                    // Whoever was not asked about is the next time, here or at another leader.
+                    let _unless_leaving = leaving.run_until_cancelled(Box::pin(oidc.check_due())).await;
+                }
+            })
+        });
+    }
     if let Some(every) = backup.every {
         let backups = Backups {
             store: base.store.clone(),

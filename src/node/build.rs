@@ -50,6 +50,7 @@ use crate::http::stall::StallDetector;
 use crate::inbound::tls::Tls;
 use crate::inbound::{self, Shutdown};
 use crate::ledger::{Ledger, UsageWriter};
+use crate::oidc::Oidc;
 use crate::proxy::{BodyMemory, Drainer, Gateway, Live, NoAccountsYet, Parts, StaleCheck};
 use crate::quota::Quota;
 use crate::store::{DatabaseLock, FileLock};
@@ -204,6 +205,14 @@ async fn foundation(
             one_of(&variables)
         );
     }
+    let oidc = match &config.auth.oidc {
+        Some(oidc) if link.is_none() => {
+            let oidc = Oidc::new(oidc.clone(), accounts.clone(), Arc::clone(&clock));
+            Some(Arc::new(oidc.map_err(|reason| Error::Unusable(format!("auth.oidc: {reason}")))?))
+        }
+        // The leader's pages are what people see.
+        _ => None,
+    };
     let base = SharedParts {
         id,
         store,
@@ -211,6 +220,7 @@ async fn foundation(
         spool,
         lock,
         accounts,
+        oidc,
         quota,
         ledger,
         live,
@@ -406,6 +416,7 @@ fn build_dispatch(
         live: Arc::clone(&base.live),
         alerts: base.alerts.clone(),
         cluster: Arc::clone(&role) as _,
+        oidc: base.oidc.clone(),
         promotion: Arc::new(Promotions {
             id: base.id.clone(),
             standing: base.standing.clone(),

@@ -10,6 +10,7 @@ use crate::cluster::standing::Standing;
 use crate::domain::clock::Clock;
 use crate::domain::ids::NodeId;
 use crate::ledger::Ledger;
+use crate::oidc::Oidc;
 use crate::proxy::Live;
 use crate::quota::Quota;
 use crate::store::{DatabaseLock, Store};
@@ -25,6 +26,8 @@ pub(super) struct SharedParts {
     pub(super) spool: Option<Store>,
     pub(super) lock: Arc<DatabaseLock>,
     pub(super) accounts: Accounts,
+    /// The identity provider at which people sign in; a leader's.
+    pub(super) oidc: Option<Arc<Oidc>>,
     pub(super) quota: Quota,
     pub(super) ledger: Ledger,
     pub(super) live: Arc<Live>,

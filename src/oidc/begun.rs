@@ -40,7 +40,8 @@ impl Begun {
     /// `None` for a cookie that is none of ours.
     #[must_use]
     pub fn of_cookie(text: &str) -> Option<Self> {
-        let is_ours = |part: &&str| part.len() == CHARS_FOR_256_BITS && part.bytes().all(|b| b.is_ascii_alphanumeric());
+        let is_ours =
+            |part: &&str| part.len() == CHARS_FOR_256_BITS && part.bytes().all(|b| b.is_ascii_alphanumeric());
         let parts: Vec<&str> = text.split('.').filter(is_ours).collect();
         let [state, nonce, verifier] = parts.as_slice() else { return None };
         let [state, nonce, verifier] = [state, nonce, verifier].map(|part| (*part).to_owned());

@@ -14,7 +14,8 @@ const SUBJECT_MAX: usize = 255;
 pub(super) fn has_all(config: &OidcConfig, claims: &Map<String, Value>) -> bool {
     let needs_groups =
         !config.groups.is_empty() || !config.admin_groups.is_empty() || !config.allowed_groups.is_empty();
-    let has_groups = !needs_groups || find(claims, &config.groups_claim).is_some() || has_too_many(config, claims);
+    let has_groups =
+        !needs_groups || find(claims, &config.groups_claim).is_some() || has_too_many(config, claims);
     has_groups && find(claims, &config.username_claim).is_some()
 }
 
@@ -114,13 +115,14 @@ mod tests {
         }
     }
 
-    fn claims(value: Value) -> Map<String, Value> {
+    fn claims(value: &Value) -> Map<String, Value> {
         value.as_object().expect("an object").clone()
     }
 
     #[test]
     fn a_name_is_what_was_configured_or_a_verified_address() {
-        let name = |config: &OidcConfig, value: Value| person(config, &claims(value)).map(|person| person.name);
+        let name =
+            |config: &OidcConfig, value: Value| person(config, &claims(&value)).map(|person| person.name);
         let mut config = config();
         let alice = json!({"sub": "1", "preferred_username": " alice ", "email": "a@example.com"});
         assert_eq!(name(&config, alice.clone()).expect("a name"), "alice");
@@ -146,7 +148,8 @@ mod tests {
     #[test]
     fn groups_decide_what_they_were_told_to_and_nothing_else() {
         let mut config = config();
-        let alice = |groups: Value| claims(json!({"sub": "1", "preferred_username": "alice", "groups": groups}));
+        let alice =
+            |groups: Value| claims(&json!({"sub": "1", "preferred_username": "alice", "groups": groups}));
         let of = |config: &OidcConfig, groups: Value| {
             person(config, &alice(groups)).map(|person| (person.group, person.is_admin))
         };
@@ -165,17 +168,18 @@ mod tests {
         }
         config.groups_claim = "realm_access.roles".to_owned();
         let nested = json!({"sub": "1", "preferred_username": "alice", "realm_access": {"roles": ["devs"]}});
-        assert!(person(&config, &claims(nested)).is_ok());
+        assert!(person(&config, &claims(&nested)).is_ok());
     }
 
     #[test]
     fn groups_that_are_left_out_because_there_are_many_are_not_taken_for_none() {
         let mut config = config();
         config.admin_groups = vec!["root".to_owned()];
-        let many = claims(json!({"sub": "1", "preferred_username": "alice", "_claim_names": {"groups": "src1"}}));
+        let many =
+            claims(&json!({"sub": "1", "preferred_username": "alice", "_claim_names": {"groups": "src1"}}));
         assert!(has_all(&config, &many), "nobody else has them either");
         assert!(matches!(person(&config, &many), Err(Error::Wrong(_))));
-        let none = claims(json!({"sub": "1", "preferred_username": "alice"}));
+        let none = claims(&json!({"sub": "1", "preferred_username": "alice"}));
         assert!(!has_all(&config, &none));
         config.admin_groups.clear();
         assert!(has_all(&config, &none));

@@ -30,7 +30,8 @@ pub enum Error {
 impl Error {
     /// The provider's error, in its own words as far as they can be shown.
     pub(super) fn refused(error: &str, description: Option<&str>) -> Self {
-        let said = description.map_or_else(|| error.to_owned(), |description| format!("{error}: {description}"));
+        let said =
+            description.map_or_else(|| error.to_owned(), |description| format!("{error}: {description}"));
         Self::Refused(said.chars().filter(|letter| !letter.is_control()).take(SAID_MAX).collect())
     }
 

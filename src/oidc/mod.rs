@@ -124,7 +124,8 @@ impl Oidc {
         let id_claims = self.provider.id_claims(id_token, Some(&begun.nonce)).await?;
         let claims = self.claims(id_claims, &granted).await?;
         let person = claims::person(&self.config, &claims)?;
-        let rules = ExternalRules { create: self.config.create_users, link_by_name: self.config.link_by_name };
+        let rules =
+            ExternalRules { create: self.config.create_users, link_by_name: self.config.link_by_name };
         let user = self.accounts.external_user(&person, rules).await?;
         self.keep(user.id, granted.into()).await?;
         Ok(self.accounts.begin_browser_session(user.id, SignIn::Oidc, from).await?)
@@ -192,7 +193,9 @@ impl Oidc {
     /// Asks about one user; whoever else is about to leaves it to this.
     async fn ask(&self, session: ProviderSession) {
         let user = session.user_id;
-        let Some(Tokens { refresh_token: Some(refresh_token), id_token }) = self.open(&session) else { return };
+        let Some(Tokens { refresh_token: Some(refresh_token), id_token }) = self.open(&session) else {
+            return;
+        };
         match self.accounts.begin_asking(&session).await {
             Ok(true) => {}
             Ok(false) => return,
@@ -202,14 +205,18 @@ impl Oidc {
             }
         }
         let outcome = match self.provider.refresh(&refresh_token).await {
-            Ok(granted) => self.confirmed(user, granted, Tokens { refresh_token: Some(refresh_token), id_token }).await,
+            Ok(granted) => {
+                self.confirmed(user, granted, Tokens { refresh_token: Some(refresh_token), id_token }).await
+            }
             Err(error) => Err(error),
         };
         match outcome {
             Ok(()) => {}
             Err(error) if error.is_refusal() => self.refuse(user, &error).await,
             // It may be down; who is signed in stays so until the session ends.
-            Err(error) => tracing::warn!(%user, %error, "the identity provider was asked about a user in vain"),
+            Err(error) => {
+                tracing::warn!(%user, %error, "the identity provider was asked about a user in vain");
+            }
         }
     }
 
@@ -238,7 +245,11 @@ impl Oidc {
     }
 
     /// What the ID token says, and where that is not all that is needed, what the provider says when it is asked.
-    async fn claims(&self, id_claims: Map<String, Value>, granted: &Granted) -> Result<Map<String, Value>, Error> {
+    async fn claims(
+        &self,
+        id_claims: Map<String, Value>,
+        granted: &Granted,
+    ) -> Result<Map<String, Value>, Error> {
         if !id_claims.is_empty() && claims::has_all(&self.config, &id_claims) {
             return Ok(id_claims);
         }
@@ -254,7 +265,8 @@ impl Oidc {
     }
 
     async fn keep(&self, user: UserId, tokens: Tokens) -> Result<(), Error> {
-        let sealed = tokens.seal(&self.config.client_secret).map_err(|error| Error::Wrong(error.to_string()))?;
+        let sealed =
+            tokens.seal(&self.config.client_secret).map_err(|error| Error::Wrong(error.to_string()))?;
         Ok(self.accounts.keep_provider_session(user, sealed).await?)
     }
 

@@ -46,6 +46,7 @@ pub(super) struct Metadata {
 }
 
 /// What a provider gives for a code or a refresh token.
+#[allow(clippy::struct_field_names, reason = "so they are called in the answer")]
 #[derive(Clone, Deserialize)]
 pub(super) struct Granted {
     pub(super) access_token: String,
@@ -162,11 +163,10 @@ impl Provider {
         let offers = |method: &str| methods.iter().any(|offered| offered == method);
         // Every provider knows the first (RFC 6749, section 2.3.1), some but the second.
         let by_body = !offers("client_secret_basic") && offers("client_secret_post");
-        let mut form = Serializer::new(String::new());
-        form.extend_pairs(fields);
+        let mut fields = fields.to_vec();
         let mut request = Request::new(Bytes::new());
         if by_body {
-            form.append_pair("client_id", id).append_pair("client_secret", secret);
+            fields.extend([("client_id", id), ("client_secret", secret)]);
         } else {
             let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
             let pair = STANDARD.encode(format!("{}:{}", encoded(id), encoded(secret)));
@@ -176,7 +176,7 @@ impl Provider {
         *request.uri_mut() = uri(&metadata.token_endpoint)?;
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
         request.headers_mut().insert(CONTENT_TYPE, form_type);
-        *request.body_mut() = form.finish().into();
+        *request.body_mut() = Serializer::new(String::new()).extend_pairs(fields).finish().into();
         let (status, body) = self.send(request).await?;
         if status.is_success() {
             return serde_json::from_slice(&body)
@@ -207,7 +207,11 @@ impl Provider {
 
     /// What an ID token says, which has to be of this provider, for this gateway and, where a nonce is asked for, of this
     /// very sign-in (OpenID Connect Core 1.0, sections 3.1.3.7 and 12.2).
-    pub(super) async fn id_claims(&self, token: &str, nonce: Option<&str>) -> Result<Map<String, Value>, Error> {
+    pub(super) async fn id_claims(
+        &self,
+        token: &str,
+        nonce: Option<&str>,
+    ) -> Result<Map<String, Value>, Error> {
         let claims = self.claims(token).await?;
         let wrong = |what: &str| Err(Error::Wrong(format!("the ID token {what}")));
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
@@ -314,7 +318,10 @@ pub(super) fn with_query(url: &str, fields: &[(&str, &str)]) -> String {
 /// A time in whole or broken seconds since the epoch.
 fn seconds(claims: &Map<String, Value>, name: &str) -> Option<Timestamp> {
     let value = claims.get(name)?;
-    #[allow(clippy::cast_possible_truncation, reason = "a broken second is of no interest, and `as` keeps within bounds")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "a broken second is of no interest, and `as` keeps within bounds"
+    )]
     let seconds = value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))?;
     Some(Timestamp::from_micros(seconds.saturating_mul(1_000_000)))
 }
@@ -324,7 +331,8 @@ fn uri(url: &str) -> Result<Uri, Error> {
 }
 
 fn header(text: &str) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::from_str(text).map_err(|_| Error::Wrong("its token has odd letters".to_owned()))?;
+    let mut value =
+        HeaderValue::from_str(text).map_err(|_| Error::Wrong("its token has odd letters".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
 }

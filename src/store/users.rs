@@ -9,7 +9,9 @@ use sea_orm::{ActiveValue::Set, IntoActiveModel, QueryOrder};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::user::{Identity, Role, User};
-use crate::store::{Cursor, Error, Executor, Page, ProviderSessionRepo, Tx, columns, managers, page, removed};
+use crate::store::{
+    Cursor, Error, Executor, Page, ProviderSessionRepo, Tx, columns, managers, page, removed,
+};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -246,7 +248,10 @@ fn from_row(row: row::Model) -> Result<User, Error> {
         created_at: Timestamp::from_micros(row.created_at),
         updated_at: Timestamp::from_micros(row.updated_at),
         last_login_at: columns::moment(row.last_login_at),
-        identity: row.identity_issuer.zip(row.identity_subject).map(|(issuer, subject)| Identity { issuer, subject }),
+        identity: row
+            .identity_issuer
+            .zip(row.identity_subject)
+            .map(|(issuer, subject)| Identity { issuer, subject }),
         external_id: row.external_id,
     })
 }

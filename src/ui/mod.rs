@@ -20,9 +20,11 @@ mod keys;
 mod limits;
 mod next;
 mod notice;
+mod oidc;
 mod permit;
 mod shell;
 mod sign_in;
+mod sign_out;
 mod span;
 mod sums;
 mod usage;
@@ -46,7 +48,7 @@ pub fn router(state: ControlState) -> Router {
         .route("/ui", leader(get(start)))
         .route("/ui/", leader(get(start)))
         .route("/ui/login", leader(get(sign_in::show).post(sign_in::sign_in)))
-        .route("/ui/logout", leader(post(sign_in::sign_out)))
+        .route("/ui/logout", leader(post(sign_out::sign_out)))
         .route("/ui/usage", leader(get(usage::show)))
         .route("/ui/usage/calls", leader(get(usage::my_calls)))
         .route("/ui/usage/calls/{id}", leader(get(usage::my_call)))
@@ -74,12 +76,18 @@ pub fn router(state: ControlState) -> Router {
         .route("/ui/peers/{id}/{what}", leader(post(admin::nodes::act_on_peer)))
         .route("/ui/alerts", leader(get(admin::alerts::show)))
         .route("/ui/audit", leader(get(admin::audit::show)))
+        .route("/auth/oidc/login", leader(get(oidc::begin)))
+        .route("/auth/oidc/callback", leader(get(oidc::finish)))
         .route("/device", leader(get(device::show).post(device::decide)))
         .route("/ui/{*rest}", leader(get(nothing_there).post(nothing_there)))
         .without_fallback()
         .layer(from_fn_with_state(state.clone(), own_pages_only))
         .layer(from_fn(answer::for_browsers));
-    control::router(state).merge(pages)
+    // Not a page: the provider itself calls it, without a browser.
+    let called = Routes::new(state.clone())
+        .route("/auth/oidc/backchannel-logout", leader(post(oidc::logged_out)))
+        .without_fallback();
+    control::router(state).merge(pages).merge(called)
 }
 
 /// Everybody begins with what is their own.

@@ -8,13 +8,15 @@ const PAGES: [&str; 2] = ["/ui", "/device"];
 /// The sign-in page, that goes on to `wanted` if that is one of ours.
 #[must_use]
 pub fn sign_in_and_then(wanted: &str) -> String {
-    match own(Some(wanted)).filter(|wanted| *wanted != START) {
-        Some(wanted) => {
-            let mut query = form_urlencoded::Serializer::new(String::new());
-            format!("/ui/login?{}", query.append_pair("next", wanted).finish())
-        }
-        None => "/ui/login".to_owned(),
-    }
+    with("/ui/login", own(Some(wanted)).filter(|wanted| *wanted != START))
+}
+
+/// `path`, told to go on to `wanted`.
+#[must_use]
+pub fn with(path: &str, wanted: Option<&str>) -> String {
+    let Some(wanted) = wanted else { return path.to_owned() };
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    format!("{path}?{}", query.append_pair("next", wanted).finish())
 }
 
 /// Where everybody begins.

@@ -1,4 +1,4 @@
-//! The door: signing in, and out.
+//! The door: signing in.
 
 use axum::extract::{Query, State};
 use axum::http::header::{LOCATION, RETRY_AFTER, SET_COOKIE};
@@ -27,6 +27,7 @@ pub struct Arrival {
 
 /// The sign-in page.
 pub async fn show(
+    State(state): State<ControlState>,
     AskedAt(site): AskedAt,
     signed_in: Option<SignedIn>,
     Query(arrival): Query<Arrival>,
@@ -36,7 +37,7 @@ pub async fn show(
         return redirect(wanted.unwrap_or(next::START));
     }
     let said = shell::done(arrival.done.as_deref());
-    shell::bare("Sign in", door(&site, "", wanted, &said)).into_response()
+    shell::bare("Sign in", door(&state, &site, "", wanted, &said)).into_response()
 }
 
 /// Signs in by name and password. Whoever was signed in at this browser before is not any more.
@@ -49,35 +50,22 @@ pub async fn sign_in(
 ) -> ApiResult<Response> {
     let wanted = next::own(form.filled("next"));
     if !browser::keeps_sessions(&site) {
-        return Ok((StatusCode::FORBIDDEN, shell::bare("Sign in", door(&site, "", wanted, &html! {})))
+        return Ok((
+            StatusCode::FORBIDDEN,
+            shell::bare("Sign in", door(&state, &site, "", wanted, &html! {})),
+        )
             .into_response());
     }
     let name = form.text("username");
     let session = match state.accounts.sign_in(name, form.raw("password").to_owned(), address).await {
         Ok(session) => session,
-        Err(error) => return Ok(refused(error.into(), &site, name, wanted)),
+        Err(error) => return Ok(refused_as(name, error.into(), &state, &site, wanted)),
     };
     if let Some(before) = before {
         state.accounts.end_browser_session(&before).await?;
     }
     let mut answer = redirect(wanted.unwrap_or(next::START));
     if let Some(cookie) = browser::session_cookie(&session, &site) {
-        answer.headers_mut().append(SET_COOKIE, cookie);
-    }
-    Ok(answer)
-}
-
-/// Signs out.
-pub async fn sign_out(
-    State(state): State<ControlState>,
-    AskedAt(site): AskedAt,
-    SessionToken(token): SessionToken,
-) -> ApiResult<Response> {
-    if let Some(token) = token {
-        state.accounts.end_browser_session(&token).await?;
-    }
-    let mut answer = redirect("/ui/login?done=signed-out");
-    if let Some(cookie) = browser::no_session_cookie(&site) {
         answer.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(answer)
@@ -90,7 +78,18 @@ pub fn redirect(to: &str) -> Response {
     (StatusCode::SEE_OTHER, [(LOCATION, to)]).into_response()
 }
 
-fn refused(failure: Failure, site: &Site, name: &str, wanted: Option<&str>) -> Response {
+/// The sign-in page with why nobody is signed in.
+pub fn refused(failure: Failure, state: &ControlState, site: &Site, wanted: Option<&str>) -> Response {
+    refused_as("", failure, state, site, wanted)
+}
+
+fn refused_as(
+    name: &str,
+    failure: Failure,
+    state: &ControlState,
+    site: &Site,
+    wanted: Option<&str>,
+) -> Response {
     let status = failure.kind.http_status();
     let message = match status {
         StatusCode::INTERNAL_SERVER_ERROR => {
@@ -100,7 +99,7 @@ fn refused(failure: Failure, site: &Site, name: &str, wanted: Option<&str>) -> R
         _ => failure.message,
     };
     let said = html! { div.notice.bad role="alert" { p { "You are not signed in: " (message) } } };
-    let mut answer = (status, shell::bare("Sign in", door(site, name, wanted, &said))).into_response();
+    let mut answer = (status, shell::bare("Sign in", door(state, site, name, wanted, &said))).into_response();
     if let Some(wait) = failure.retry_after {
         let seconds = wait.as_millis().div_ceil(1_000).max(1);
         if let Ok(seconds) = u64::try_from(seconds) {
@@ -110,24 +109,29 @@ fn refused(failure: Failure, site: &Site, name: &str, wanted: Option<&str>) -> R
     answer
 }
 
-fn door(site: &Site, name: &str, wanted: Option<&str>, said: &Markup) -> Markup {
+fn door(state: &ControlState, site: &Site, name: &str, wanted: Option<&str>, said: &Markup) -> Markup {
+    let oidc = state.oidc.as_deref();
     html! {
         h1 { "Sign in" }
         (said)
         @if browser::keeps_sessions(site) {
+            @if let Some(oidc) = oidc {
+                p { a.button.primary.wide href=(next::with("/auth/oidc/login", wanted)) { "Sign in with " (oidc.name()) } }
+                p.muted.or { "or with a password of this gateway" }
+            }
             form method="post" action="/ui/login" {
                 @if let Some(wanted) = wanted { input type="hidden" name="next" value=(wanted); }
                 div.field {
                     label for="username" { "Name" }
                     input id="username" name="username" value=(name) autocomplete="username" autocapitalize="none"
-                        spellcheck="false" maxlength="128" required autofocus[name.is_empty()];
+                        spellcheck="false" maxlength="128" required autofocus[name.is_empty() && oidc.is_none()];
                 }
                 div.field {
                     label for="password" { "Password" }
                     input id="password" name="password" type="password" autocomplete="current-password"
                         maxlength="256" required autofocus[!name.is_empty()];
                 }
-                button.primary type="submit" { "Sign in" }
+                button class=[oidc.is_none().then_some("primary")] type="submit" { "Sign in" }
             }
             p.muted.small {
                 "No password, or forgotten? An admin of the gateway sets one: "

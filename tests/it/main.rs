@@ -20,6 +20,7 @@ mod ledger;
 mod metering;
 mod mock;
 mod node;
+mod oidc;
 mod proxy;
 mod quota;
 mod simulation;

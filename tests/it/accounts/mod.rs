@@ -32,6 +32,7 @@ fn settings(is_leader: bool) -> Settings {
         refresh_token_ttl: Duration::from_hours(24),
         login_threads: 1,
         login_queue: 8,
+        oidc: None,
     };
     Settings { key_announcement: Duration::ZERO, ..Settings::new(&auth, is_leader) }
 }

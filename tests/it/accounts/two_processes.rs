@@ -31,6 +31,7 @@ async fn open(store: &Store, node: &str) -> Accounts {
         refresh_token_ttl: Duration::from_hours(24),
         login_threads: 1,
         login_queue: 8,
+        oidc: None,
     };
     let settings = Settings::new(&auth, true);
     let accounts = Accounts::open(store.clone(), settings, Arc::new(SystemClock)).await.expect("accounts");

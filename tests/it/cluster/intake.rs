@@ -66,5 +66,11 @@ fn usage() -> UsageConfig {
 
 fn auth() -> AuthConfig {
     let hour = Duration::from_hours(1);
-    AuthConfig { access_token_ttl: hour, refresh_token_ttl: hour, login_threads: 1, login_queue: 1 }
+    AuthConfig {
+        access_token_ttl: hour,
+        refresh_token_ttl: hour,
+        login_threads: 1,
+        login_queue: 1,
+        oidc: None,
+    }
 }

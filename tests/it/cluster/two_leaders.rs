@@ -37,6 +37,7 @@ impl Process {
             refresh_token_ttl: Duration::from_hours(24),
             login_threads: 1,
             login_queue: 1,
+            oidc: None,
         };
         let settings = Settings::new(&auth, true);
         let accounts = Accounts::open(store.clone(), settings, clock.clone()).await.expect("accounts");

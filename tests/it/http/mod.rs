@@ -22,8 +22,8 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use sproxy::accounts::{Accounts, LoginThrottleRules, Settings};
 use sproxy::alerts::{Alerts, AlertsParts};
-use sproxy::config::{AlertingConfig, UpstreamConfig};
-use sproxy::domain::clock::{Clock, ManualClock, Moment, Timestamp};
+use sproxy::config::{AlertingConfig, OidcConfig, UpstreamConfig};
+use sproxy::domain::clock::{Clock, ManualClock, Moment, SystemClock, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::ids::NodeId;
 use sproxy::domain::leadership::Leadership;
@@ -34,6 +34,7 @@ use sproxy::http::callers::Callers;
 use sproxy::http::control::{Cluster, ControlState, Promotion};
 use sproxy::http::reload::{Reload, Reloaded};
 use sproxy::http::site::Sites;
+use sproxy::oidc::Oidc;
 use sproxy::proxy::Live;
 use sproxy::quota::{Quota, SubjectId};
 use sproxy::store::usage::NodeFilter;
@@ -157,10 +158,25 @@ impl Plane {
 
     /// A plane on what an earlier one left in `dir`.
     pub async fn start_in(dir: tempfile::TempDir, now: &str) -> Self {
+        Self::start_with(dir, now.parse().expect("a time"), None).await.0
+    }
+
+    /// A plane where people sign in at an identity provider, which has the time of this machine.
+    pub async fn with_provider(config: OidcConfig) -> (Self, Arc<Oidc>) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (plane, oidc) = Self::start_with(dir, SystemClock.now(), Some(config)).await;
+        (plane, oidc.expect("a provider"))
+    }
+
+    async fn start_with(
+        dir: tempfile::TempDir,
+        now: Timestamp,
+        config: Option<OidcConfig>,
+    ) -> (Self, Option<Arc<Oidc>>) {
         let path = dir.path().join("sproxy.db");
         let location = Location::Sqlite { path, synchronous: Synchronous::Normal };
         let store = Store::open(&location).await.expect("a database");
-        let clock = Arc::new(ManualClock::new(now.parse().expect("a time")));
+        let clock = Arc::new(ManualClock::new(now));
         let settings = Settings {
             access_token_ttl: Duration::from_hours(1),
             refresh_token_ttl: Duration::from_hours(24),
@@ -189,6 +205,8 @@ impl Plane {
             clock: clock.clone(),
         })
         .expect("no receivers");
+        let oidc = config
+            .map(|config| Arc::new(Oidc::new(config, accounts.clone(), clock.clone()).expect("no proxy")));
         let state = ControlState {
             alerts,
             accounts: accounts.clone(),
@@ -202,6 +220,7 @@ impl Plane {
             .expect("no targets"),
             cluster: Arc::new(Alone(clock.now())),
             promotion: Arc::new(Alone(clock.now())),
+            oidc: oidc.clone(),
             relay: None,
             sites: Arc::new(Sites {
                 callers: Callers { trusted: Vec::new(), secret: None, clock: clock.clone() },
@@ -219,7 +238,7 @@ impl Plane {
         tokio::spawn(async move { axum::serve(listener, app).await });
         let admin = std::fs::read_to_string(dir.path().join("admin.token")).expect("a token");
         let (admin, client) = (admin.trim().to_owned(), reqwest::Client::new());
-        Self { url, store, accounts, quota, clock, dir, admin, client }
+        (Self { url, store, accounts, quota, clock, dir, admin, client }, oidc)
     }
 
     /// A request with a credential and a body.
