@@ -3,37 +3,15 @@
 // node check.mjs URL NAME PASSWORD [DIRECTORY FOR PICTURES]
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
+import { open } from "./page.mjs";
 
 const [base, name, password, pictures] = process.argv.slice(2);
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const problems = [];
-const profile = await mkdtemp(join(tmpdir(), "sproxy-pages-"));
-const browser = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.SPROXY_CHROMIUM || "/usr/bin/chromium",
-  headless: true,
-  bypassCSP: false,
-  args: [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-  ],
-});
-const page = await browser.newPage();
-let where = "";
-const wrong = (what) => problems.push(`${where}: ${what}`);
-page.on("console", (message) => {
-  if (["error", "warning"].includes(message.type()) && !/favicon/.test(message.text())) wrong(`console: ${message.text()}`);
-});
-page.on("pageerror", (error) => wrong(`script: ${error.message}`));
-page.on("response", (response) => {
-  if (response.status() >= 400) wrong(`${response.status()} ${response.url()}`);
-});
+const { browser, page, problems, at, wrong, close } = await open();
 
 async function look(path, theme, width) {
-  where = `${path} ${theme} ${width}`;
+  at(`${path} ${theme} ${width}`);
   await page.setViewportSize({ width, height: width < 500 ? 844 : 900 });
   await page.emulateMedia({ colorScheme: theme });
   await page.goto(base + path, { waitUntil: "load" });
@@ -56,10 +34,10 @@ async function look(path, theme, width) {
   }
 }
 
-where = "signing in";
+at("signing in");
 await page.goto(`${base}/ui/`, { waitUntil: "load" });
 for (const theme of ["light", "dark"]) for (const width of [1280, 390]) await look("/ui/login", theme, width);
-where = "signing in";
+at("signing in");
 await page.fill("#username", name);
 await page.fill("#password", password);
 await Promise.all([page.waitForURL("**/ui/usage"), page.click("button[type=submit]")]);
@@ -75,10 +53,9 @@ for (const path of [...paths, ...more]) {
   for (const theme of ["light", "dark"]) for (const width of [1280, 390]) await look(path, theme, width);
 }
 // What a page says of sums is what the API says; the caller compares.
-where = "sums";
+at("sums");
 await page.goto(`${base}/ui/overview?span=90d`);
 const totals = {};
 for (const id of ["cost", "tokens", "requests", "errors"]) totals[id] = await page.getAttribute(`#total-${id} data`, "value");
-await browser.close();
-await rm(profile, { recursive: true, force: true });
+await close();
 process.stdout.write(`${JSON.stringify({ paths: [...paths, ...more], problems, totals })}\n`);

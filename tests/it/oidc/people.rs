@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Browser, Provider, joined};
 use crate::harness::{Mock, Node, until};
+use crate::ui::{browser_is_here, look};
 
 async fn stage(more: &str) -> Option<(Provider, Node, Mock)> {
     let provider = Provider::start("provider.mjs", 1).await?;
@@ -197,4 +198,15 @@ async fn who_signs_out_at_the_provider_is_signed_out_here() {
         assert_eq!(told.status(), 400);
     }
     assert!(browser.is_in(&node.url("")).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_browser_goes_there_and_back_and_out_again() {
+    if !browser_is_here() {
+        return;
+    }
+    let Some((provider, node, _mock)) = stage("").await else { return };
+    provider.tell("/control/person", json!({"name": "alice", "sub": "1"})).await;
+    let said = look("oidc.mjs", &[&node.url(""), "alice"]).await;
+    assert_eq!(said["problems"], json!([]), "{said:#}");
 }

@@ -16,7 +16,7 @@ fn root() -> &'static Path {
 }
 
 /// False, with a note, on a machine without a browser, without Node.js, or without what `npm ci` brings.
-fn is_here() -> bool {
+pub fn is_here() -> bool {
     let has_node = std::process::Command::new("node").arg("--version").stdout(Stdio::null()).status();
     let missing = [
         ("chromium", std::env::var_os("SPROXY_CHROMIUM").is_some() || Path::new(CHROMIUM).exists()),
@@ -31,6 +31,16 @@ fn is_here() -> bool {
     assert!(!required, "not on this machine: {}", missing.join(", "));
     println!("skipped, for it is not on this machine: {}", missing.join(", "));
     false
+}
+
+/// What a script of `tests/ui` has to say; pictures go to where `SPROXY_PAGES_PICTURES` says.
+pub async fn look(script: &str, arguments: &[&str]) -> Value {
+    let pictures = std::env::var("SPROXY_PAGES_PICTURES").unwrap_or_default();
+    let mut check = Command::new("node");
+    check.arg(script).args(arguments).arg(&pictures).current_dir(root().join("tests/ui"));
+    let done = check.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
+    let (said, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    serde_json::from_str(said.trim()).unwrap_or_else(|error| panic!("{error}: {said} {errors}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,14 +77,7 @@ async fn every_page_is_fit_to_be_seen_in_both_themes_wide_and_narrow() {
         (node.get("/admin/v1/stats").await["request_count"] == json!(calls)).then_some(())
     })
     .await;
-    let pictures = std::env::var("SPROXY_PAGES_PICTURES").unwrap_or_default();
-    let mut check = Command::new("node");
-    check.arg("check.mjs").current_dir(root().join("tests/ui"));
-    check.args([node.url("").as_str(), "admin", "correct horse battery", &pictures]);
-    let done = check.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
-    let (said, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    let said: Value =
-        serde_json::from_str(said.trim()).unwrap_or_else(|error| panic!("{error}: {said} {errors}"));
+    let said = look("check.mjs", &[&node.url(""), "admin", "correct horse battery"]).await;
     assert_eq!(said["problems"], json!([]), "{said:#}");
     assert!(said["paths"].as_array().unwrap().len() > 15, "{said}");
     let stats = node.get("/admin/v1/stats").await;

@@ -6,6 +6,7 @@ mod door;
 mod pages;
 mod sessions;
 
+pub use browser::{is_here as browser_is_here, look};
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use sproxy::domain::clock::Clock as _;
