@@ -101,6 +101,7 @@ pub mod quota;
 pub mod upstream;
 
 pub mod cluster;
+pub mod ldap;
 pub mod oidc;
 pub mod proxy;
 

@@ -304,6 +304,7 @@ async fn parts(store: &Store, is_leader: bool) -> (Ledger, Accounts, Arc<dyn Clo
         login_threads: 1,
         login_queue: 1,
         oidc: None,
+        ldap: None,
     };
     let settings = Settings::new(&auth, is_leader);
     let accounts = Accounts::open(store.clone(), settings, Arc::clone(&clock)).await.expect("accounts");

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -55,6 +55,7 @@ impl Accounts {
             clock,
             settings,
             hasher: Hasher::new(settings.login_threads, settings.login_queue, settings.after_hashing),
+            password_directory: OnceLock::new(),
             login_throttle: Mutex::new(LoginThrottle::new(settings.login_throttle)),
             code_throttle: Mutex::new(LoginThrottle::new(settings.login_throttle)),
             signer: ArcSwapOption::empty(),

@@ -44,6 +44,9 @@ pub enum Error {
     /// The identity provider vouches for somebody who is no user here, and makes nobody one.
     #[error("there is no user {0} here: an admin adds one")]
     NoUser(String),
+    /// The directory that knows the passwords of others than this gateway does not answer.
+    #[error("the directory of passwords cannot be reached: try again in a moment")]
+    DirectoryAway,
     /// Too many failed logins; holds for the right password too, until the wait is over.
     #[error("too many failed logins: try again in {} s", .0.as_secs_f64().ceil())]
     TooManyLogins(Duration),
@@ -144,7 +147,9 @@ impl From<Error> for Failure {
             Error::NotFound { .. } => Self::new(Kind::NotFound, message),
             Error::Conflict(_) => Self::new(Kind::Conflict, message),
             Error::NotLeader => Self::new(Kind::Unavailable, message),
-            Error::FellBack => Self::new(Kind::Unavailable, message).retry_after(BUSY_WAIT),
+            Error::FellBack | Error::DirectoryAway => {
+                Self::new(Kind::Unavailable, message).retry_after(BUSY_WAIT)
+            }
             Error::Store(error) => error.into(),
             Error::Randomness(_)
             | Error::SigningKey(_)

@@ -3,6 +3,9 @@
 //! A person is known by who they are at the provider ([`Identity`]), never by a name or an address, which may be somebody
 //! else's tomorrow. A name that is taken here is not taken over.
 
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use crate::accounts::audit::{Actor, of_user};
@@ -11,6 +14,7 @@ use crate::accounts::directory::Directory;
 use crate::accounts::error::Error;
 use crate::accounts::users::{CheckedUser, UserChange};
 use crate::accounts::{Accounts, Change, names};
+use crate::config::WhenRefused;
 use crate::domain::clock::Timestamp;
 use crate::domain::group::Limits;
 use crate::domain::ids::UserId;
@@ -39,6 +43,15 @@ pub struct ExternalRules {
     pub link_by_name: bool,
 }
 
+impl From<WhenRefused> for Refused {
+    fn from(when: WhenRefused) -> Self {
+        match when {
+            WhenRefused::SignOut => Self::SignOut,
+            WhenRefused::Disable => Self::Disable,
+        }
+    }
+}
+
 /// What a user's refusal by the provider leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -48,7 +61,43 @@ pub enum Refused {
     Disable,
 }
 
+/// A directory whose passwords are good here, too.
+pub trait PasswordDirectory: Send + Sync {
+    /// Who somebody is whose name and password these are. `None`: nobody, or the password is wrong.
+    ///
+    /// # Errors
+    /// In words: the directory does not say.
+    fn check<'a>(
+        &'a self,
+        name: &'a str,
+        password: &'a str,
+    ) -> BoxFuture<'a, Result<Option<ExternalPerson>, String>>;
+
+    /// What becomes of people whom nobody has seen here.
+    fn rules(&self) -> ExternalRules;
+}
+
 impl Accounts {
+    /// Asks a directory about whoever has no password here. Once, before anybody signs in.
+    pub fn set_password_directory(&self, directory: Arc<dyn PasswordDirectory>) {
+        // The first one stays.
+        let _set_before = self.inner.password_directory.set(directory);
+    }
+
+    /// The user whom a directory lets in with this password. `None`: nobody, or there is no directory.
+    pub(super) async fn user_of_directory(&self, name: &str, password: &str) -> Result<Option<User>, Error> {
+        let Some(directory) = self.inner.password_directory.get() else { return Ok(None) };
+        let found = directory.check(name, password).await.map_err(|reason| {
+            tracing::warn!(%reason, "the directory of passwords does not answer");
+            Error::DirectoryAway
+        });
+        let Some(person) = found? else { return Ok(None) };
+        let user = self.external_user(&person, directory.rules()).await?;
+        // There are no tokens; from now on it is asked about again.
+        self.keep_provider_session(user.id, Vec::new()).await?;
+        Ok(Some(user))
+    }
+
     /// The user whom an identity provider knows so.
     ///
     /// # Errors
@@ -65,7 +114,8 @@ impl Accounts {
         Ok(ProviderSessionRepo::on(&self.inner.store).get(user).await?)
     }
 
-    /// Sessions about which the provider was not asked since `before`, at most `most`.
+    /// Sessions about which the provider was not asked since `before`, at most `most`: those with tokens of it, or those
+    /// without.
     ///
     /// # Errors
     /// The database's.
@@ -73,8 +123,9 @@ impl Accounts {
         &self,
         before: Timestamp,
         most: u64,
+        with_tokens: bool,
     ) -> Result<Vec<ProviderSession>, Error> {
-        Ok(ProviderSessionRepo::on(&self.inner.store).due(before, most).await?)
+        Ok(ProviderSessionRepo::on(&self.inner.store).due(before, most, with_tokens).await?)
     }
 
     /// Keeps the provider's tokens of a user, encrypted, in place of any before.

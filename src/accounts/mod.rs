@@ -28,7 +28,7 @@ mod users;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -42,7 +42,7 @@ pub use browser_sessions::{
 };
 pub use device_login::{DEVICE_LOGIN_MAX, DEVICE_POLL, DeviceRefusal, NewDeviceLogin, WaitingDevice};
 pub use error::Error;
-pub use external::{ExternalPerson, ExternalRules, Refused};
+pub use external::{ExternalPerson, ExternalRules, PasswordDirectory, Refused};
 pub use groups::{GroupChange, NewGroup, RemovedGroup};
 pub use import::{ImportOptions, ImportOutcome, ImportRow, Imported, ImportedRow, RefusedRow};
 pub use keys::{CreatedKey, NewKey, ReissuedKey};
@@ -113,6 +113,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     settings: Settings,
     hasher: Hasher,
+    /// Asked about whoever has no password here.
+    password_directory: OnceLock<Arc<dyn PasswordDirectory>>,
     login_throttle: Mutex<LoginThrottle>,
     /// The same for codes of programs that wait, by the user who types them.
     code_throttle: Mutex<LoginThrottle>,

@@ -92,9 +92,23 @@ impl Accounts {
             name => UserRepo::on(&self.inner.store).get_by_name(name).await?,
         };
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
-        let right = self.inner.hasher.check(password, hash, from).await?;
+        let user = match hash {
+            // Whoever has no password here may have one elsewhere.
+            None if !name.is_empty() => {
+                let user = self.user_of_directory(name, &password).await?;
+                if user.is_none() {
+                    // It takes as long as a wrong password.
+                    self.inner.hasher.check(password, None, from).await?;
+                }
+                user
+            }
+            hash => {
+                let right = self.inner.hasher.check(password, hash, from).await?;
+                user.filter(|_| right)
+            }
+        };
         let now = self.now();
-        let Some(user) = user.filter(|_| right) else {
+        let Some(user) = user else {
             tracing::info!(%from, "a login failed");
             self.inner.login_throttle.lock().failed(name, from, now).map_err(Error::TooManyLogins)?;
             return Err(Error::WrongLogin);

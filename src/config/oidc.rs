@@ -1,15 +1,14 @@
 //! `[auth.oidc]`: the identity provider at which people sign in.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use figment::value::{Dict, Tag, Value};
+use figment::value::{Dict, Value};
 use http::Uri;
 
 use super::oidc_section::{OidcConfig, WhenRefused};
-use super::proxy;
 use super::sections::UpstreamConfig;
-use super::table::{Reading, Table, text_of};
+use super::table::{Reading, Table};
+use super::{group_mapping, proxy};
 use crate::domain::secret::Secret;
 
 /// Defaults; `defaults.toml` documents the same.
@@ -33,7 +32,7 @@ ca_file = ""
 const OWN: [&str; 6] =
     ["client_secret", "client_secret_env", "client_secret_file", "groups", "proxy_env", "proxy_file"];
 /// The shortest time between two questions about one person.
-const CHECK_MIN: Duration = Duration::from_mins(1);
+pub(super) const CHECK_MIN: Duration = Duration::from_mins(1);
 const OPENID: &str = "openid";
 
 pub(super) fn read(
@@ -71,9 +70,7 @@ pub(super) fn read(
         scopes,
         username_claim: table.required("username_claim", "has to be set, such as to \"email\""),
         groups_claim: table.required("groups_claim", "has to be set, such as to \"groups\""),
-        groups: groups(&table, reading, tag),
-        admin_groups: table.list("admin_groups"),
-        allowed_groups: table.list("allowed_groups"),
+        mapping: group_mapping::read(&table, reading, tag),
         create_users: table.flag("create_users"),
         link_by_name: table.flag("link_by_name"),
         when_refused: table.choice("when_refused", &WhenRefused::ALL),
@@ -131,30 +128,6 @@ fn scopes(table: &Table<'_>) -> Vec<String> {
         table.wrong_at("scopes", at, "is no single word");
     }
     scopes
-}
-
-fn groups(table: &Table<'_>, reading: &Reading<'_>, tag: Tag) -> BTreeMap<String, String> {
-    let path = table.path("groups");
-    let entries = match table.value("groups") {
-        None => return BTreeMap::new(),
-        Some(Value::Dict(_, entries)) => entries,
-        Some(_) => {
-            reading.wrong(&path, tag, "has to be a table such as { \"llm-devs\" = \"devs\" }");
-            return BTreeMap::new();
-        }
-    };
-    let named = entries.iter().filter_map(|(theirs, ours)| match text_of(ours) {
-        Some(ours) if !ours.is_empty() => Some((theirs.clone(), ours)),
-        _ => {
-            reading.wrong(
-                &format!("{path}.{theirs}"),
-                ours.tag(),
-                "has to be the name of a group of this gateway",
-            );
-            None
-        }
-    });
-    named.collect()
 }
 
 #[cfg(test)]

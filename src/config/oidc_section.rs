@@ -1,9 +1,9 @@
 //! What `[auth.oidc]` holds once it has been read.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::group_mapping::GroupMapping;
 use crate::domain::secret::Secret;
 
 /// What becomes of somebody whom the provider does not let in any more.
@@ -37,12 +37,8 @@ pub struct OidcConfig {
     /// The claim that new users are called by.
     pub username_claim: String,
     pub groups_claim: String,
-    /// The provider's groups, and ours. Empty: it does not decide who is in which.
-    pub groups: BTreeMap<String, String>,
-    /// Those of the provider's groups whose members are admins. Empty: it does not decide who is one.
-    pub admin_groups: Vec<String>,
-    /// Those whose members may sign in. Empty: everybody whom the provider lets in.
-    pub allowed_groups: Vec<String>,
+    /// What the provider's groups mean here.
+    pub mapping: GroupMapping,
     pub create_users: bool,
     pub link_by_name: bool,
     pub when_refused: WhenRefused,

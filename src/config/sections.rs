@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::alert_sections::{AlertConfig, AlertingConfig};
+use super::ldap_section::LdapConfig;
 use super::oidc_section::OidcConfig;
 use crate::cloud::credentials::CloudCredentials;
 use crate::cloud::hosting::Platform;
@@ -222,6 +223,8 @@ pub struct AuthConfig {
     pub login_queue: usize,
     /// The identity provider at which people sign in, if there is one.
     pub oidc: Option<OidcConfig>,
+    /// The directory whose passwords are good here, too, if there is one.
+    pub ldap: Option<LdapConfig>,
 }
 
 /// How the log is written.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::alert_sections::{AlertConfig, AlertingConfig};
 use super::layers::DEFAULTS;
+use super::ldap_section::LdapConfig;
 use super::oidc_section::OidcConfig;
 use super::prices;
 use super::problems::{Problem, Problems};
@@ -15,6 +16,7 @@ use super::sections::{
     HttpConfig, KeyConfig, LeaderUrls, LogConfig, LogFormat, NodeConfig, SpanProtocol, StoreConfig,
     Synchronous, TargetConfig, TelemetryConfig, UpstreamConfig, UsageConfig,
 };
+use crate::domain::group_mapping::GroupMapping;
 
 /// The commented defaults, the price list among them: a file that changes nothing until a line of it is changed.
 #[must_use]
@@ -179,12 +181,40 @@ fn auth(auth: &AuthConfig) -> Settings {
         ("login_queue", auth.login_queue.to_string()),
     ];
     settings.extend(auth.oidc.as_ref().map(oidc).unwrap_or_default());
+    settings.extend(auth.ldap.as_ref().map(ldap).unwrap_or_default());
     settings
+}
+
+fn groups(mapping: &GroupMapping) -> String {
+    let groups = mapping.groups.iter().map(|(theirs, ours)| format!("{} = {}", quoted(theirs), quoted(ours)));
+    format!("{{ {} }}", groups.collect::<Vec<_>>().join(", "))
+}
+
+fn ldap(ldap: &LdapConfig) -> Settings {
+    vec![
+        ("ldap.url", quoted(&ldap.url)),
+        ("ldap.start_tls", ldap.start_tls.to_string()),
+        ("ldap.bind_dn", quoted(&ldap.bind_dn)),
+        ("ldap.bind_password", hidden(ldap.bind_password.is_some())),
+        ("ldap.base_dn", quoted(&ldap.base_dn)),
+        ("ldap.user_filter", quoted(&ldap.user_filter)),
+        ("ldap.username_attribute", quoted(&ldap.username_attribute)),
+        ("ldap.id_attribute", quoted(&ldap.id_attribute)),
+        ("ldap.groups_attribute", quoted(&ldap.groups_attribute)),
+        ("ldap.groups", groups(&ldap.mapping)),
+        ("ldap.admin_groups", list(&ldap.mapping.admin_groups)),
+        ("ldap.allowed_groups", list(&ldap.mapping.allowed_groups)),
+        ("ldap.create_users", ldap.create_users.to_string()),
+        ("ldap.link_by_name", ldap.link_by_name.to_string()),
+        ("ldap.when_refused", quoted(ldap.when_refused.as_str())),
+        ("ldap.check_interval", duration(ldap.check_interval)),
+        ("ldap.timeout", duration(ldap.timeout)),
+        ("ldap.ca_file", path(ldap.ca_file.as_ref())),
+    ]
 }
 
 /// In the table of what it belongs to: `oidc.issuer`.
 fn oidc(oidc: &OidcConfig) -> Settings {
-    let groups = oidc.groups.iter().map(|(theirs, ours)| format!("{} = {}", quoted(theirs), quoted(ours)));
     vec![
         ("oidc.issuer", quoted(&oidc.issuer)),
         ("oidc.client_id", quoted(&oidc.client_id)),
@@ -193,9 +223,9 @@ fn oidc(oidc: &OidcConfig) -> Settings {
         ("oidc.scopes", list(&oidc.scopes)),
         ("oidc.username_claim", quoted(&oidc.username_claim)),
         ("oidc.groups_claim", quoted(&oidc.groups_claim)),
-        ("oidc.groups", format!("{{ {} }}", groups.collect::<Vec<_>>().join(", "))),
-        ("oidc.admin_groups", list(&oidc.admin_groups)),
-        ("oidc.allowed_groups", list(&oidc.allowed_groups)),
+        ("oidc.groups", groups(&oidc.mapping)),
+        ("oidc.admin_groups", list(&oidc.mapping.admin_groups)),
+        ("oidc.allowed_groups", list(&oidc.mapping.allowed_groups)),
         ("oidc.create_users", oidc.create_users.to_string()),
         ("oidc.link_by_name", oidc.link_by_name.to_string()),
         ("oidc.when_refused", quoted(oidc.when_refused.as_str())),

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod failure;
 pub mod fence;
 pub mod group;
+pub mod group_mapping;
 pub mod ids;
 pub mod leader_url;
 pub mod leadership;

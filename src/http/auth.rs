@@ -111,11 +111,17 @@ pub async fn refresh(
     Ok(Json(session.into()))
 }
 
-/// Before a session goes on, the identity provider at which it may have begun is asked whether its user may still sign in.
+/// Before a session goes on, whoever let its user in is asked whether they still would: an identity provider, or a directory.
 pub async fn check_at_provider(state: &ControlState, refresh_token: &str) -> Result<(), Error> {
-    let Some(oidc) = &state.oidc else { return Ok(()) };
-    if let Some(user) = state.accounts.user_of_refresh_token(refresh_token).await? {
+    if state.oidc.is_none() && state.ldap.is_none() {
+        return Ok(());
+    }
+    let Some(user) = state.accounts.user_of_refresh_token(refresh_token).await? else { return Ok(()) };
+    if let Some(oidc) = &state.oidc {
         oidc.check(user).await;
+    }
+    if let Some(ldap) = &state.ldap {
+        ldap.check(&state.accounts, user).await;
     }
     Ok(())
 }

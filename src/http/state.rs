@@ -17,6 +17,7 @@ use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::Dismissed;
 use crate::http::reload::Reload;
 use crate::http::site::Sites;
+use crate::ldap::Ldap;
 use crate::oidc::Oidc;
 use crate::proxy::Live;
 use crate::quota::Quota;
@@ -38,6 +39,8 @@ pub struct ControlState {
     pub promotion: Arc<dyn Promotion>,
     /// The identity provider at which people sign in, if there is one.
     pub oidc: Option<Arc<Oidc>>,
+    /// The directory whose passwords are good here, too, if there is one.
+    pub ldap: Option<Arc<Ldap>>,
     /// On a follower, relays a request to the leader. `None` on the leader.
     pub relay: Option<Relay>,
     /// Determines the client's address of a request, and where the client sees this cluster.

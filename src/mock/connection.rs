@@ -1,6 +1,7 @@
 //! One connection of the mock: what was answered on it, and how it ends if it shall not end well.
 
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -94,11 +95,14 @@ impl Connection {
         self.reader.wake();
     }
 
-    fn flushed(&self) {
+    /// What was written is out. True: nothing more is to come.
+    fn flushed(&self) -> bool {
         let had_answers = !std::mem::take(&mut *self.unflushed.lock()).is_empty();
-        if had_answers && self.closes_after_answer.load(Ordering::Acquire) {
+        let is_over = had_answers && self.closes_after_answer.load(Ordering::Acquire);
+        if is_over {
             self.is_over.store(true, Ordering::Release);
         }
+        is_over
     }
 
     fn check_aborted(&self) -> io::Result<()> {
@@ -147,6 +151,15 @@ impl Wire {
             self.inserted.drain(..written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Has the end of an answer, behind which the connection closes, leave together with the end of the connection: whoever
+    /// has read the answer would otherwise send the next request while this process waits for its turn to close.
+    fn hold_last_bytes(&self) {
+        #[cfg(target_os = "linux")]
+        if self.connection.closes_after_answer.load(Ordering::Acquire) {
+            let _sent_apart = SockRef::from(&self.stream).set_tcp_cork(true);
+        }
     }
 
     /// Whether a request that is about to come is not to be read. Those to the mock itself always are.
@@ -219,6 +232,7 @@ impl AsyncWrite for Wire {
         self.connection.check_aborted()?;
         ready!(self.poll_insert(cx))?;
         self.is_between_frames = false;
+        self.hold_last_bytes();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -228,8 +242,8 @@ impl AsyncWrite for Wire {
         self.is_between_frames = true;
         ready!(self.poll_insert(cx))?;
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if matches!(flushed, Poll::Ready(Ok(()))) {
-            self.connection.flushed();
+        if matches!(flushed, Poll::Ready(Ok(()))) && self.connection.flushed() {
+            let _gone = SockRef::from(&self.stream).shutdown(Shutdown::Write);
         }
         flushed
     }
@@ -246,6 +260,7 @@ impl AsyncWrite for Wire {
         self.connection.check_aborted()?;
         ready!(self.poll_insert(cx))?;
         self.is_between_frames = false;
+        self.hold_last_bytes();
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 

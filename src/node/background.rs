@@ -59,6 +59,19 @@ pub(super) fn start(supervisor: &mut Supervisor, base: &SharedParts, backup: &Ba
             })
         });
     }
+    if let Some(ldap) = base.ldap.clone() {
+        let accounts = base.accounts.clone();
+        supervisor.spawn(Stage::Background, "checks in the directory", |stop| {
+            let leaving = stop.clone();
+            repeat(TIDY_EVERY, stop, move || {
+                let (ldap, accounts, leaving) = (Arc::clone(&ldap), accounts.clone(), leaving.clone());
+                async move {
+                    let checked = Box::pin(ldap.check_due(&accounts));
+                    let _unless_leaving = leaving.run_until_cancelled(checked).await;
+                }
+            })
+        });
+    }
     if let Some(every) = backup.every {
         let backups = Backups {
             store: base.store.clone(),

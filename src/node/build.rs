@@ -49,6 +49,7 @@ use crate::http::site::Sites;
 use crate::http::stall::StallDetector;
 use crate::inbound::tls::Tls;
 use crate::inbound::{self, Shutdown};
+use crate::ldap::Ldap;
 use crate::ledger::{Ledger, UsageWriter};
 use crate::oidc::Oidc;
 use crate::proxy::{BodyMemory, Drainer, Gateway, Live, NoAccountsYet, Parts, StaleCheck};
@@ -213,6 +214,15 @@ async fn foundation(
         // The leader's pages are what people see.
         _ => None,
     };
+    let ldap = match &config.auth.ldap {
+        Some(ldap) if link.is_none() => {
+            let ldap = Ldap::new(ldap.clone(), Arc::clone(&clock));
+            let ldap = Arc::new(ldap.map_err(|reason| Error::Unusable(format!("auth.ldap: {reason}")))?);
+            accounts.set_password_directory(Arc::clone(&ldap) as _);
+            Some(ldap)
+        }
+        _ => None,
+    };
     let base = SharedParts {
         id,
         store,
@@ -221,6 +231,7 @@ async fn foundation(
         lock,
         accounts,
         oidc,
+        ldap,
         quota,
         ledger,
         live,
@@ -417,6 +428,7 @@ fn build_dispatch(
         alerts: base.alerts.clone(),
         cluster: Arc::clone(&role) as _,
         oidc: base.oidc.clone(),
+        ldap: base.ldap.clone(),
         promotion: Arc::new(Promotions {
             id: base.id.clone(),
             standing: base.standing.clone(),

@@ -9,6 +9,7 @@ use crate::alerts::Alerts;
 use crate::cluster::standing::Standing;
 use crate::domain::clock::Clock;
 use crate::domain::ids::NodeId;
+use crate::ldap::Ldap;
 use crate::ledger::Ledger;
 use crate::oidc::Oidc;
 use crate::proxy::Live;
@@ -28,6 +29,8 @@ pub(super) struct SharedParts {
     pub(super) accounts: Accounts,
     /// The identity provider at which people sign in; a leader's.
     pub(super) oidc: Option<Arc<Oidc>>,
+    /// The directory whose passwords are good here, too; a leader's.
+    pub(super) ldap: Option<Arc<Ldap>>,
     pub(super) quota: Quota,
     pub(super) ledger: Ledger,
     pub(super) live: Arc<Live>,

@@ -12,8 +12,7 @@ const SUBJECT_MAX: usize = 255;
 
 /// Whether all is there that is asked of a person.
 pub(super) fn has_all(config: &OidcConfig, claims: &Map<String, Value>) -> bool {
-    let needs_groups =
-        !config.groups.is_empty() || !config.admin_groups.is_empty() || !config.allowed_groups.is_empty();
+    let needs_groups = config.mapping.is_used();
     let has_groups =
         !needs_groups || find(claims, &config.groups_claim).is_some() || has_too_many(config, claims);
     has_groups && find(claims, &config.username_claim).is_some()
@@ -26,17 +25,16 @@ pub(super) fn person(config: &OidcConfig, claims: &Map<String, Value>) -> Result
         return Err(Error::Wrong("it does not say who somebody is (`sub`)".to_owned()));
     }
     let groups = groups(config, claims)?;
-    let is_in = |wanted: &[String]| wanted.iter().any(|group| groups.contains(&group.as_str()));
-    if !config.allowed_groups.is_empty() && !is_in(&config.allowed_groups) {
-        let text = "you are in none of the groups that this gateway is for: ask whoever runs it".to_owned();
-        return Err(Error::NotAllowed(text));
-    }
-    let ours = config.groups.iter().find(|(theirs, _)| groups.contains(&theirs.as_str()));
+    let mapped = config.mapping.judge(&groups, |one, other| one == other).ok_or_else(|| {
+        Error::NotAllowed(
+            "you are in none of the groups that this gateway is for: ask whoever runs it".to_owned(),
+        )
+    })?;
     Ok(ExternalPerson {
         identity: Identity { issuer: config.issuer.clone(), subject: subject.to_owned() },
         name: name(config, claims)?,
-        group: (!config.groups.is_empty()).then(|| ours.map(|(_, ours)| ours.clone())),
-        is_admin: (!config.admin_groups.is_empty()).then(|| is_in(&config.admin_groups)),
+        group: mapped.group,
+        is_admin: mapped.is_admin,
     })
 }
 
@@ -92,6 +90,7 @@ mod tests {
 
     use super::*;
     use crate::config::WhenRefused;
+    use crate::domain::group_mapping::GroupMapping;
     use crate::domain::secret::Secret;
 
     fn config() -> OidcConfig {
@@ -103,9 +102,7 @@ mod tests {
             scopes: vec!["openid".to_owned()],
             username_claim: "preferred_username".to_owned(),
             groups_claim: "groups".to_owned(),
-            groups: BTreeMap::new(),
-            admin_groups: Vec::new(),
-            allowed_groups: Vec::new(),
+            mapping: GroupMapping::default(),
             create_users: true,
             link_by_name: false,
             when_refused: WhenRefused::SignOut,
@@ -154,14 +151,15 @@ mod tests {
             person(config, &alice(groups)).map(|person| (person.group, person.is_admin))
         };
         assert_eq!(of(&config, json!(["devs", "root"])).expect("let in"), (None, None));
-        config.groups = BTreeMap::from(["b", "devs"].map(|name| (name.to_owned(), format!("our {name}"))));
-        config.admin_groups = vec!["root".to_owned()];
+        config.mapping.groups =
+            BTreeMap::from(["b", "devs"].map(|name| (name.to_owned(), format!("our {name}"))));
+        config.mapping.admin_groups = vec!["root".to_owned()];
         let ours = |name: &str| Some(Some(name.to_owned()));
         assert_eq!(of(&config, json!(["x", "devs", "b"])).expect("let in"), (ours("our b"), Some(false)));
         assert_eq!(of(&config, json!("devs")).expect("let in"), (ours("our devs"), Some(false)));
         assert_eq!(of(&config, json!(["root", 7])).expect("let in"), (Some(None), Some(true)));
         assert_eq!(of(&config, json!(null)).expect("let in"), (Some(None), Some(false)));
-        config.allowed_groups = vec!["devs".to_owned()];
+        config.mapping.allowed_groups = vec!["devs".to_owned()];
         assert!(of(&config, json!(["devs"])).is_ok());
         for groups in [json!([]), json!(["b"]), json!({"devs": true})] {
             assert!(matches!(of(&config, groups.clone()), Err(Error::NotAllowed(_))), "{groups}");
@@ -174,14 +172,14 @@ mod tests {
     #[test]
     fn groups_that_are_left_out_because_there_are_many_are_not_taken_for_none() {
         let mut config = config();
-        config.admin_groups = vec!["root".to_owned()];
+        config.mapping.admin_groups = vec!["root".to_owned()];
         let many =
             claims(&json!({"sub": "1", "preferred_username": "alice", "_claim_names": {"groups": "src1"}}));
         assert!(has_all(&config, &many), "nobody else has them either");
         assert!(matches!(person(&config, &many), Err(Error::Wrong(_))));
         let none = claims(&json!({"sub": "1", "preferred_username": "alice"}));
         assert!(!has_all(&config, &none));
-        config.admin_groups.clear();
+        config.mapping.admin_groups.clear();
         assert!(has_all(&config, &none));
     }
 }

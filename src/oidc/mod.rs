@@ -22,8 +22,8 @@ use serde_json::{Map, Value};
 pub use begun::Begun;
 pub use error::Error;
 
-use crate::accounts::{Accounts, Actor, ExternalRules, NewBrowserSession, Refused, SignIn};
-use crate::config::{OidcConfig, WhenRefused};
+use crate::accounts::{Accounts, Actor, ExternalRules, NewBrowserSession, SignIn};
+use crate::config::OidcConfig;
 use crate::domain::clock::Clock;
 use crate::domain::ids::UserId;
 use crate::domain::user::Identity;
@@ -180,7 +180,7 @@ impl Oidc {
     /// Asks the provider about those about whom it was not asked for long; a few at a time. The caller ticks it.
     pub async fn check_due(&self) {
         let before = self.clock.now().minus(self.config.check_interval);
-        match self.accounts.provider_sessions_due(before, ROUND).await {
+        match self.accounts.provider_sessions_due(before, ROUND, true).await {
             Ok(due) => {
                 for session in due {
                     self.ask(session).await;
@@ -193,9 +193,6 @@ impl Oidc {
     /// Asks about one user; whoever else is about to leaves it to this.
     async fn ask(&self, session: ProviderSession) {
         let user = session.user_id;
-        let Some(Tokens { refresh_token: Some(refresh_token), id_token }) = self.open(&session) else {
-            return;
-        };
         match self.accounts.begin_asking(&session).await {
             Ok(true) => {}
             Ok(false) => return,
@@ -204,6 +201,10 @@ impl Oidc {
                 return;
             }
         }
+        // Without a token for it there is nothing to ask before the person signs in again.
+        let Some(Tokens { refresh_token: Some(refresh_token), id_token }) = self.open(&session) else {
+            return;
+        };
         let outcome = match self.provider.refresh(&refresh_token).await {
             Ok(granted) => {
                 self.confirmed(user, granted, Tokens { refresh_token: Some(refresh_token), id_token }).await
@@ -226,7 +227,7 @@ impl Oidc {
             None => Map::new(),
         };
         // First of all: the token before may be good for nothing any more.
-        let tokens = Tokens::from(Granted { ..granted.clone() }).or(before);
+        let tokens = Tokens::from(granted.clone()).or(before);
         self.keep(user, tokens).await?;
         let claims = self.claims(id_claims, &granted).await?;
         let person = claims::person(&self.config, &claims)?;
@@ -234,10 +235,7 @@ impl Oidc {
     }
 
     async fn refuse(&self, user: UserId, error: &Error) {
-        let refused = match self.config.when_refused {
-            WhenRefused::SignOut => Refused::SignOut,
-            WhenRefused::Disable => Refused::Disable,
-        };
+        let refused = self.config.when_refused.into();
         let done = self.accounts.external_user_refused(user, refused, &error.to_string()).await;
         if let Err(error) = done {
             tracing::warn!(%user, %error, "the identity provider does not let a user in any more, and that could not be noted");

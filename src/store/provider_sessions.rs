@@ -30,7 +30,7 @@ mod row {
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProviderSession {
     pub user_id: UserId,
-    /// The provider's tokens, encrypted.
+    /// The provider's tokens, encrypted. Empty: it gives none, as a directory does not.
     pub tokens: Vec<u8>,
     /// When the provider was asked last, or is being asked.
     pub asked_at: Timestamp,
@@ -73,11 +73,18 @@ impl<'a, G: Executor> ProviderSessionRepo<'a, G> {
         Ok(row::Entity::find_by_id(user.0).one(&self.0.reads()).await?.and_then(from_row))
     }
 
-    /// At most `most` sessions about which the provider was not asked since `before`, the longest first.
-    pub async fn due(&self, before: Timestamp, most: u64) -> Result<Vec<ProviderSession>, Error> {
+    /// At most `most` sessions about which the provider was not asked since `before`, the longest first: of those that have
+    /// tokens, or of those that have none.
+    pub async fn due(
+        &self,
+        before: Timestamp,
+        most: u64,
+        with_tokens: bool,
+    ) -> Result<Vec<ProviderSession>, Error> {
+        let (tokens, none) = (row::Column::Tokens, Vec::<u8>::new());
         let due = row::Entity::find()
             .filter(row::Column::AskedAt.lte(before.as_micros()))
-            .filter(row::Column::Tokens.is_not_null())
+            .filter(if with_tokens { tokens.ne(none) } else { tokens.eq(none) })
             .order_by_asc(row::Column::AskedAt)
             .limit(most);
         Ok(due.all(&self.0.reads()).await?.into_iter().filter_map(from_row).collect())

@@ -98,11 +98,11 @@ impl Dialer {
     }
 }
 
-fn tls(
-    host: &str,
-    http2: Http2,
-    ca_file: Option<&Path>,
-) -> Result<(TlsConnector, ServerName<'static>), String> {
+/// How other servers are recognised: by the public authorities, and those in a file.
+///
+/// # Errors
+/// In words: the file cannot be read, or holds something else.
+pub fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = ca_file {
         let unreadable = |e: &dyn std::fmt::Display| format!("CA file {}: {e}", path.display());
@@ -112,11 +112,19 @@ fn tls(
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?
         .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_no_client_auth())
+}
+
+fn tls(
+    host: &str,
+    http2: Http2,
+    ca_file: Option<&Path>,
+) -> Result<(TlsConnector, ServerName<'static>), String> {
+    let mut config = tls_config(ca_file)?;
     config.alpn_protocols = match http2 {
         Http2::No => vec![b"http/1.1".to_vec()],
         Http2::Offered => vec![b"h2".to_vec(), b"http/1.1".to_vec()],

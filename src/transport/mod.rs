@@ -21,6 +21,7 @@ use std::time::Duration;
 
 pub use body::{BodyError, ResponseBody, Translate};
 pub use client::{Client, ClientStats};
+pub use connect::tls_config;
 pub use error::Error;
 pub use exchange::{Exchange, refusal};
 pub use proxy::Proxy;

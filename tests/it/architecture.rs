@@ -9,7 +9,7 @@ use source::File;
 use sproxy::domain::provider::Provider;
 
 /// Each module and its floor; a module imports strictly lower floors.
-const FLOORS: [(&str, u8); 26] = [
+const FLOORS: [(&str, u8); 27] = [
     ("domain", 0),
     ("json", 0),
     ("crypto", 1),
@@ -27,6 +27,7 @@ const FLOORS: [(&str, u8); 26] = [
     ("quota", 5),
     ("upstream", 5),
     ("cluster", 6),
+    ("ldap", 6),
     ("oidc", 6),
     ("proxy", 6),
     // It looks at both flows, and neither waits for it.
@@ -40,7 +41,7 @@ const FLOORS: [(&str, u8); 26] = [
 ];
 
 /// Third-party paths, and the only places that may use them.
-const PLACES: [(&str, &[&str]); 35] = [
+const PLACES: [(&str, &[&str]); 36] = [
     ("argon2", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
     ("axum", &["http", "mock", "ui"]),
@@ -54,6 +55,7 @@ const PLACES: [(&str, &[&str]); 35] = [
     ("hyper_util::client", &["transport"]),
     ("indicatif", &["cli"]),
     ("jsonwebtoken", &["crypto"]),
+    ("ldap3", &["ldap"]),
     ("libmimalloc_sys", &["node::allocator"]),
     ("maud", &["ui"]),
     ("migrations", &["store"]),

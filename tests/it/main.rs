@@ -16,6 +16,7 @@ mod fuzz_corpus;
 mod harness;
 mod http;
 mod inbound;
+mod ldap;
 mod ledger;
 mod metering;
 mod mock;

@@ -33,6 +33,7 @@ fn settings(is_leader: bool) -> Settings {
         login_threads: 1,
         login_queue: 8,
         oidc: None,
+        ldap: None,
     };
     Settings { key_announcement: Duration::ZERO, ..Settings::new(&auth, is_leader) }
 }

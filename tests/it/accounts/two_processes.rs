@@ -32,6 +32,7 @@ async fn open(store: &Store, node: &str) -> Accounts {
         login_threads: 1,
         login_queue: 8,
         oidc: None,
+        ldap: None,
     };
     let settings = Settings::new(&auth, true);
     let accounts = Accounts::open(store.clone(), settings, Arc::new(SystemClock)).await.expect("accounts");

@@ -72,5 +72,6 @@ fn auth() -> AuthConfig {
         login_threads: 1,
         login_queue: 1,
         oidc: None,
+        ldap: None,
     }
 }

@@ -38,6 +38,7 @@ impl Process {
             login_threads: 1,
             login_queue: 1,
             oidc: None,
+            ldap: None,
         };
         let settings = Settings::new(&auth, true);
         let accounts = Accounts::open(store.clone(), settings, clock.clone()).await.expect("accounts");

@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use sproxy::accounts::{Accounts, LoginThrottleRules, Settings};
 use sproxy::alerts::{Alerts, AlertsParts};
-use sproxy::config::{AlertingConfig, OidcConfig, UpstreamConfig};
+use sproxy::config::{AlertingConfig, LdapConfig, OidcConfig, UpstreamConfig};
 use sproxy::domain::clock::{Clock, ManualClock, Moment, SystemClock, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::ids::NodeId;
@@ -34,6 +34,7 @@ use sproxy::http::callers::Callers;
 use sproxy::http::control::{Cluster, ControlState, Promotion};
 use sproxy::http::reload::{Reload, Reloaded};
 use sproxy::http::site::Sites;
+use sproxy::ldap::Ldap;
 use sproxy::oidc::Oidc;
 use sproxy::proxy::Live;
 use sproxy::quota::{Quota, SubjectId};
@@ -158,21 +159,29 @@ impl Plane {
 
     /// A plane on what an earlier one left in `dir`.
     pub async fn start_in(dir: tempfile::TempDir, now: &str) -> Self {
-        Self::start_with(dir, now.parse().expect("a time"), None).await.0
+        Self::start_with(dir, now.parse().expect("a time"), None, None).await.0
     }
 
     /// A plane where people sign in at an identity provider, which has the time of this machine.
     pub async fn with_provider(config: OidcConfig) -> (Self, Arc<Oidc>) {
         let dir = tempfile::tempdir().expect("a directory");
-        let (plane, oidc) = Self::start_with(dir, SystemClock.now(), Some(config)).await;
+        let (plane, oidc, _) = Self::start_with(dir, SystemClock.now(), Some(config), None).await;
         (plane, oidc.expect("a provider"))
+    }
+
+    /// A plane where passwords of a directory are good, too.
+    pub async fn with_directory(config: LdapConfig) -> (Self, Arc<Ldap>) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (plane, _, ldap) = Self::start_with(dir, SystemClock.now(), None, Some(config)).await;
+        (plane, ldap.expect("a directory"))
     }
 
     async fn start_with(
         dir: tempfile::TempDir,
         now: Timestamp,
-        config: Option<OidcConfig>,
-    ) -> (Self, Option<Arc<Oidc>>) {
+        oidc: Option<OidcConfig>,
+        ldap: Option<LdapConfig>,
+    ) -> (Self, Option<Arc<Oidc>>, Option<Arc<Ldap>>) {
         let path = dir.path().join("sproxy.db");
         let location = Location::Sqlite { path, synchronous: Synchronous::Normal };
         let store = Store::open(&location).await.expect("a database");
@@ -205,8 +214,12 @@ impl Plane {
             clock: clock.clone(),
         })
         .expect("no receivers");
-        let oidc = config
+        let oidc = oidc
             .map(|config| Arc::new(Oidc::new(config, accounts.clone(), clock.clone()).expect("no proxy")));
+        let ldap = ldap.map(|config| Arc::new(Ldap::new(config, clock.clone()).expect("no file")));
+        if let Some(ldap) = &ldap {
+            accounts.set_password_directory(ldap.clone());
+        }
         let state = ControlState {
             alerts,
             accounts: accounts.clone(),
@@ -221,6 +234,7 @@ impl Plane {
             cluster: Arc::new(Alone(clock.now())),
             promotion: Arc::new(Alone(clock.now())),
             oidc: oidc.clone(),
+            ldap: ldap.clone(),
             relay: None,
             sites: Arc::new(Sites {
                 callers: Callers { trusted: Vec::new(), secret: None, clock: clock.clone() },
@@ -238,7 +252,7 @@ impl Plane {
         tokio::spawn(async move { axum::serve(listener, app).await });
         let admin = std::fs::read_to_string(dir.path().join("admin.token")).expect("a token");
         let (admin, client) = (admin.trim().to_owned(), reqwest::Client::new());
-        (Self { url, store, accounts, quota, clock, dir, admin, client }, oidc)
+        (Self { url, store, accounts, quota, clock, dir, admin, client }, oidc, ldap)
     }
 
     /// A request with a credential and a body.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sproxy::config::{OidcConfig, Secret, WhenRefused};
 use sproxy::domain::clock::Clock as _;
+use sproxy::domain::group_mapping::GroupMapping;
 use sproxy::oidc::Oidc;
 
 use super::{Browser, Provider, SECRET};
@@ -33,9 +34,10 @@ impl Stage {
             scopes: ["openid", "profile", "email"].map(str::to_owned).to_vec(),
             username_claim: "preferred_username".to_owned(),
             groups_claim: "groups".to_owned(),
-            groups: BTreeMap::from([("llm-devs".to_owned(), "devs".to_owned())]),
-            admin_groups: Vec::new(),
-            allowed_groups: Vec::new(),
+            mapping: GroupMapping {
+                groups: BTreeMap::from([("llm-devs".to_owned(), "devs".to_owned())]),
+                ..GroupMapping::default()
+            },
             create_users: true,
             link_by_name: false,
             when_refused,

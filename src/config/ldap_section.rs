@@ -1,0 +1,39 @@
+//! What `[auth.ldap]` holds once it has been read.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::oidc_section::WhenRefused;
+use crate::domain::group_mapping::GroupMapping;
+use crate::domain::secret::Secret;
+
+/// `[auth.ldap]`
+#[derive(Clone, Debug)]
+pub struct LdapConfig {
+    /// `ldaps://…`, or `ldap://…` with `start_tls` or on this machine.
+    pub url: String,
+    pub start_tls: bool,
+    /// Who looks people up. Empty: anybody may.
+    pub bind_dn: String,
+    pub bind_password: Option<Secret>,
+    /// Below which people are.
+    pub base_dn: String,
+    /// Who of them may sign in; `{username}` stands for what was typed.
+    pub user_filter: String,
+    /// What new users are called.
+    pub username_attribute: String,
+    /// What never changes of an entry.
+    pub id_attribute: String,
+    /// The names of the groups that an entry is a member of.
+    pub groups_attribute: String,
+    /// What the directory's groups mean here.
+    pub mapping: GroupMapping,
+    pub create_users: bool,
+    pub link_by_name: bool,
+    pub when_refused: WhenRefused,
+    /// How often the directory is asked about a person.
+    pub check_interval: Duration,
+    /// How long a question may take.
+    pub timeout: Duration,
+    pub ca_file: Option<PathBuf>,
+}
