@@ -23,8 +23,7 @@ at("signing out");
 await page.click("text=Sign out");
 // The provider asks whether that is meant, and sends the browser back.
 await page.waitForSelector("form#op\\.logoutForm", { state: "attached" });
-await page.click("button[name=logout]");
-await page.waitForURL("**/ui/login?done=signed-out");
+await Promise.all([page.waitForURL((url) => url.search === "?done=signed-out"), page.click("button[name=logout]")]);
 await picture("out");
 await page.goto(`${base}/ui/usage`);
 if (!page.url().includes("/ui/login")) wrong("somebody is signed in still");
