@@ -23,6 +23,9 @@
 //! | 1 | [`crypto`] | cryptography |
 //! | 0 | [`domain`], [`json`] | nouns and pure rules; JSON, whatever it says |
 //!
+//! Floors 0 to 5 are a crate of their own, `sproxy_foundation`, whose root is `src/foundation.rs`: cargo compiles the two
+//! crates side by side. Everywhere else its modules are named as if they were here, in `crate`.
+//!
 //! # A request, as a straight line
 //!
 //! A server reads the head and finds the route → the principal comes from memory ([`accounts`]) → what is asked is read
@@ -78,27 +81,10 @@
 //! - The time is an argument or a [`domain::clock::Clock`].
 //! - No secret is in a log, an error, an answer or a `Debug` form.
 
-pub mod domain;
-pub mod json;
-
-pub mod crypto;
-
-pub mod cloud;
-
-pub mod dialect;
-
-pub mod config;
-pub mod inbound;
-pub mod metering;
-pub mod store;
-pub mod telemetry;
-pub mod transport;
-pub mod wire;
-
-pub mod accounts;
-pub mod ledger;
-pub mod quota;
-pub mod upstream;
+pub use sproxy_foundation::{
+    accounts, cloud, config, crypto, dialect, domain, inbound, json, ledger, metering, quota, store,
+    telemetry, transport, upstream, wire,
+};
 
 pub mod cluster;
 pub mod ldap;

@@ -104,7 +104,8 @@ impl Signer<'_> {
     }
 
     /// The value of `authorization` for a request of which these headers are signed, `x-amz-date` among them with `time`.
-    pub(crate) fn authorization(
+    #[must_use]
+    pub fn authorization(
         &self,
         request: &UnsignedRequest<'_>,
         headers: &[(&str, &[u8])],

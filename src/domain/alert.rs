@@ -1,5 +1,5 @@
 //! What an operator is told of by itself: kinds of events, and whom or what they are about. Who is told, and how, is
-//! [`crate::alerts`]'.
+//! `alerts`'.
 
 use std::fmt;
 use std::str::FromStr;

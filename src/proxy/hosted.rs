@@ -14,7 +14,7 @@ use crate::upstream::UpstreamResponse;
 pub(super) async fn as_own(mut response: UpstreamResponse, answer: HostedAnswer) -> UpstreamResponse {
     let status = response.head.status;
     if let Some(events) = answer.events(status, &response.head.headers) {
-        response.body.translate_by(Box::new(events));
+        response.body.translate_by(Box::new(OwnEvents(events)));
         set_kind(&mut response.head.headers, "text/event-stream; charset=utf-8");
     } else if answer.is_read_whole(status) {
         let (text, error) = read_rest(&mut response.body).await;
@@ -36,12 +36,15 @@ fn set_kind(headers: &mut HeaderMap, kind: &'static str) {
     headers.remove(CONTENT_LENGTH);
 }
 
-impl Translate for AnthropicEvents {
+/// The host's frames as the events of the provider.
+struct OwnEvents(AnthropicEvents);
+
+impl Translate for OwnEvents {
     fn push(&mut self, bytes: &[u8], made: &mut BytesMut) -> Result<(), String> {
-        Self::push(self, bytes, made).map_err(|error| error.to_string())
+        self.0.push(bytes, made).map_err(|error| error.to_string())
     }
 
     fn finish(&self) -> Result<(), String> {
-        Self::finish(self).map_err(|error| error.to_string())
+        self.0.finish().map_err(|error| error.to_string())
     }
 }

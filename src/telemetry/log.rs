@@ -85,8 +85,12 @@ pub fn check(level: &str) -> Result<(), String> {
 }
 
 fn filter(level: &str, requests: bool) -> Result<EnvFilter, String> {
-    let calls = if requests { String::new() } else { format!(",{CALLS}=off") };
-    EnvFilter::try_new(format!("{level}{calls}")).map_err(|e| format!("log.level `{level}`: {e}"))
+    let mut directives = vec![level.to_owned()];
+    // In which of the two crates a module is, an operator need not know.
+    let modules = level.split(',').filter_map(|directive| directive.trim().strip_prefix("sproxy::"));
+    directives.extend(modules.map(|module| format!("{}::{module}", env!("CARGO_CRATE_NAME"))));
+    directives.extend((!requests).then(|| format!("{CALLS}=off")));
+    EnvFilter::try_new(directives.join(",")).map_err(|e| format!("log.level `{level}`: {e}"))
 }
 
 /// Sets the log up for the whole process. `level` is a level (`info`), or a filter per module
@@ -272,6 +276,16 @@ mod tests {
     fn a_filter_that_cannot_be_read_is_refused_by_name() {
         let refused = set_up("info,sproxy=loud", true, Format::Json).expect_err("no level");
         assert!(refused.starts_with("log.level `info,sproxy=loud`: "), "{refused}");
+    }
+
+    #[test]
+    fn a_module_is_filtered_by_one_name_whichever_crate_it_is_in() {
+        let filter = filter("warn,sproxy::telemetry=debug,sproxy::call=off", true).unwrap();
+        let _set =
+            tracing::subscriber::set_default(tracing_subscriber::fmt().with_env_filter(filter).finish());
+        assert!(tracing::enabled!(tracing::Level::DEBUG));
+        assert!(!tracing::enabled!(target: "sproxy::cluster", tracing::Level::INFO));
+        assert!(!tracing::enabled!(target: CALLS, tracing::Level::WARN));
     }
 
     /// Blocks until it is released.

@@ -50,3 +50,17 @@ fn the_build_context_lets_in_what_is_copied_and_nothing_else() {
     assert!(ignored.lines().any(|line| line == "*"), "{ignored}");
     assert_eq!(let_in, copied());
 }
+
+/// A profile inherits what another says of single packages, and what it says of all does not undo that.
+#[test]
+fn what_a_newcomer_builds_unoptimised_is_optimised_in_what_is_shipped_and_measured() {
+    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let profiles = &manifest.parse::<toml::Table>().unwrap()["profile"];
+    let packages = |profile: &str| profiles[profile]["package"].as_table().unwrap();
+    let unoptimised: Vec<&String> = packages("release").keys().collect();
+    let optimised: Vec<&String> = packages("dist").keys().collect();
+    assert_eq!(unoptimised, optimised);
+    let own = &profiles["dist"]["opt-level"];
+    assert!(packages("dist").values().all(|package| &package["opt-level"] == own), "{own}");
+    assert_eq!(profiles["bench"]["inherits"].as_str(), Some("dist"));
+}
