@@ -143,8 +143,10 @@ fn documented(kinds: &[Kind]) -> BTreeMap<String, RefOr<utoipa::openapi::Respons
     kinds.iter().map(|kind| (kind.http_status().as_str().to_owned(), problem(*kind).into())).collect()
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    /// What whoever asked is told. What is wrong here itself goes to the log alone.
+    #[must_use]
+    pub fn into_problem(self) -> Problem {
         let Self { failure, status } = self;
         let (kind, title) = if status == StatusCode::METHOD_NOT_ALLOWED {
             ("urn:sproxy:problem:method-not-allowed", "Method not allowed")
@@ -160,7 +162,15 @@ impl IntoResponse for ApiError {
         };
         let retry_after = failure.retry_after.map(|wait| wait.as_millis().div_ceil(1_000).max(1));
         let retry_after = retry_after.and_then(|seconds| u64::try_from(seconds).ok());
-        let problem = Problem { kind, title, status: status.as_u16(), detail, retry_after };
+        Problem { kind, title, status: status.as_u16(), detail, retry_after }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, kind) = (self.status, self.failure.kind);
+        let problem = self.into_problem();
+        let retry_after = problem.retry_after;
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut answer = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         answer.extensions_mut().insert(Arc::new(problem));
@@ -168,7 +178,7 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if failure.kind == Kind::Unauthenticated {
+        if kind == Kind::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         answer

@@ -5,12 +5,13 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use crate::domain::clock::Timestamp;
 use crate::domain::summary::StatsBy;
 use crate::domain::usage::UsageFilter;
 use crate::http::control::ControlState;
 use crate::http::input::QueryParams;
 use crate::http::problem::ApiResult;
-use crate::http::sums::{self as figures, LatencyView};
+use crate::http::sums::{self as figures, LatencyView, TotalsView};
 use crate::http::{peers, targets};
 use crate::ui::breakdown::{self, Measure};
 use crate::ui::permit::{self, Area, PeopleReader};
@@ -41,47 +42,76 @@ pub async fn show(
     let within = scope.groups().map(<[_]>::to_vec);
     let filter = UsageFilter { within, from: span.from, to: span.to, ..UsageFilter::default() };
     let total = figures::total_of(&state, &filter).await?;
-    let models = figures::rows_of(&state, StatsBy::Model, &filter, TOP, None).await?;
-    let users = figures::rows_of(&state, StatsBy::User, &filter, TOP, None).await?;
-    let groups = figures::rows_of(&state, StatsBy::Group, &filter, TOP, None).await?;
-    let chart = breakdown::days(&state, &filter, StatsBy::Model, &models.items, measure, now).await?;
-    let latency = match scope.groups() {
-        None => figures::latency_of(&state, &filter).await?,
-        Some(_) => None,
-    };
-    let rows =
-        |more: &[(&'static str, String)]| link("/ui/all-usage", &[span.params(), more.to_vec()].concat());
-    let by = |by: &str| vec![("by", by.to_owned())];
-    let more = |word: &'static str| Some(html! { footer { a href=(rows(&by(word))) { "All of them" } } });
+    let rows = link("/ui/all-usage", &span.params());
+    let errors = link("/ui/all-usage", &[span.params(), vec![("status", "errors".to_owned())]].concat());
     let content = html! {
         (shell::heading("Overview", html! { "What everybody's calls have used and cost." },
             span.presets(PATH, &[("measure", measure.word().to_owned())])))
         @if permit::may_see(&who, Area::Cluster) { (health(&state)) }
-        (sums::figures(&total, &rows(&[]), &rows(&[("status", "errors".to_owned())])))
+        (sums::figures(&total, &rows, &errors))
         (sums::scope(&total, &span))
         @if total.totals.request_count == 0 {
             div.card { div.empty { strong { "No calls in this time" }
                 p { "Create a user and a key, then " a href="/ui/connect" { "connect a client" } "; or choose a longer time above." } } }
-        } @else {
-            section.card aria-labelledby="by-day" {
-                header { h2 id="by-day" { (measure.heading()) " per day, by model" }
-                    span.more { (measure.links(PATH, &span.params())) } }
-                div.inside { (chart) }
-            }
-            @if let Some(latency) = latency { (latencies(&latency)) }
-            section.card { (sums::table("Users", "User", &users, &total.totals, more("user"), |row| {
-                (row.name.clone(), rows(&[("user", row.key.clone())]))
-            })) }
-            section.card { (sums::table("Groups", "Group", &groups, &total.totals, more("group"), |row| {
-                let to = if row.key.is_empty() { String::new() } else { rows(&[("group", row.key.clone())]) };
-                (row.name.clone(), to)
-            })) }
-            section.card { (sums::table("Models", "Model", &models, &total.totals, more("model"), |row| {
-                (row.name.clone(), rows(&[("model", row.key.clone())]))
-            })) }
         }
     };
-    Ok(Page { place: shell::OVERVIEW, title: "Overview", content }.answer(&who))
+    let page = Page { place: shell::OVERVIEW, title: "Overview", content };
+    if total.totals.request_count == 0 {
+        return Ok(page.answer(&who));
+    }
+    let latencies = scope.groups().is_none();
+    let asked = Details { span, filter, measure, total: total.totals, latencies };
+    Ok(page.answer_in_parts(&who, async move { details(&state, &asked, now).await }))
+}
+
+/// What the rest of the page is about.
+struct Details {
+    span: Span,
+    filter: UsageFilter,
+    measure: Measure,
+    total: TotalsView,
+    /// Whether to tell what calls take.
+    latencies: bool,
+}
+
+/// What everything below the figures takes longer for.
+async fn details(state: &ControlState, asked: &Details, now: Timestamp) -> ApiResult<Markup> {
+    let Details { span, filter, measure, total, latencies: tells_latencies } = asked;
+    let latency =
+        async { if *tells_latencies { figures::latency_of(state, filter).await } else { Ok(None) } };
+    let by_model = async {
+        let models = figures::rows_of(state, StatsBy::Model, filter, TOP, None).await?;
+        let chart = breakdown::days(state, filter, StatsBy::Model, &models.items, *measure, now).await?;
+        Ok((models, chart))
+    };
+    let ((models, chart), users, groups, latency) = tokio::try_join!(
+        by_model,
+        figures::rows_of(state, StatsBy::User, filter, TOP, None),
+        figures::rows_of(state, StatsBy::Group, filter, TOP, None),
+        latency,
+    )?;
+    let rows =
+        |more: &[(&'static str, String)]| link("/ui/all-usage", &[span.params(), more.to_vec()].concat());
+    let by = |by: &str| vec![("by", by.to_owned())];
+    let more = |word: &'static str| Some(html! { footer { a href=(rows(&by(word))) { "All of them" } } });
+    Ok(html! {
+        section.card aria-labelledby="by-day" {
+            header { h2 id="by-day" { (measure.heading()) " per day, by model" }
+                span.more { (measure.links(PATH, &span.params())) } }
+            div.inside { (chart) }
+        }
+        @if let Some(latency) = latency { (latency_figures(&latency)) }
+        section.card { (sums::table("Users", "User", &users, total, more("user"), |row| {
+            (row.name.clone(), rows(&[("user", row.key.clone())]))
+        })) }
+        section.card { (sums::table("Groups", "Group", &groups, total, more("group"), |row| {
+            let to = if row.key.is_empty() { String::new() } else { rows(&[("group", row.key.clone())]) };
+            (row.name.clone(), to)
+        })) }
+        section.card { (sums::table("Models", "Model", &models, total, more("model"), |row| {
+            (row.name.clone(), rows(&[("model", row.key.clone())]))
+        })) }
+    })
 }
 
 /// What needs somebody to look at it.
@@ -105,7 +135,7 @@ fn health(state: &ControlState) -> Markup {
     }
 }
 
-fn latencies(latency: &LatencyView) -> Markup {
+fn latency_figures(latency: &LatencyView) -> Markup {
     let first = |value: Option<u64>| value.map_or_else(|| "–".to_owned(), format::duration_ms);
     html! {
         dl.figures aria-label="Latency" {

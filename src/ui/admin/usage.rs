@@ -9,6 +9,7 @@ use crate::domain::usage::UsageFilter;
 use crate::http::control::ControlState;
 use crate::http::input::{PathParam, QueryParams};
 use crate::http::problem::ApiResult;
+use crate::http::sums::TotalsView;
 use crate::http::{sums as figures, usage};
 use crate::ui::breakdown::{self, Measure};
 use crate::ui::calls::{self, Asked};
@@ -40,44 +41,10 @@ pub async fn show(
     let filter = usage::filter_of(&state, &scope, names).await?;
     let filter = UsageFilter { errors: asked.errors(), from: span.from, to: span.to, ..filter };
     let chosen = BY.into_iter().find(|(word, ..)| asked.by.as_deref() == Some(*word));
-    let measure = Measure::read(asked.measure.as_deref());
     let total = figures::total_of(&state, &filter).await?;
     let params = asked.params(&span);
     let with = |more: Vec<(&'static str, String)>| link(PATH, &replaced(&params, more));
     let errors = with(vec![("status", "errors".to_owned())]);
-    let body = match chosen {
-        None => {
-            let page = usage::page_of(&state, &filter, calls::ROWS, asked.cursor()).await?;
-            html! { section.card {
-                (calls::table("Calls", &page.items, calls::Columns::Everybody))
-                (calls::pager(PATH, &asked, &span, page.next_cursor.as_deref()))
-            } }
-        }
-        Some((word, heading, by)) => {
-            let rows = figures::rows_of(&state, by, &filter, ROWS, asked.cursor()).await?;
-            let keep = [params.clone(), vec![("by", word.to_owned())]].concat();
-            let pager = rows.next_cursor.as_ref().map(|cursor| {
-                let next = link(PATH, &[keep.clone(), vec![("cursor", cursor.clone())]].concat());
-                html! { nav.pager aria-label="Pages of sums" { a href=(next) rel="next" { "Next " (ROWS) } } }
-            });
-            let chart = breakdown::days(
-                &state,
-                &filter,
-                if by == StatsBy::Day { StatsBy::Model } else { by },
-                &rows.items,
-                measure,
-                now,
-            )
-            .await?;
-            html! {
-                section.card aria-labelledby="by-day" {
-                    header { h2 id="by-day" { (measure.heading()) " per day" } span.more { (measure.links(PATH, &keep)) } }
-                    div.inside { (chart) }
-                }
-                section.card { (sums::table(&format!("By {word}"), heading, &rows, &total.totals, pager, |row| named(row, by, &with))) }
-            }
-        }
-    };
     let content = html! {
         (shell::heading("Usage", html! { "Every sum leads to its calls. The address of this page keeps what you have chosen." }, exports(&asked, &span)))
         (calls::filters(PATH, &asked, &span, html! {
@@ -91,9 +58,49 @@ pub async fn show(
             (span.presets(PATH, &replaced(&without_time(&params), chosen.iter().map(|(word, ..)| ("by", (*word).to_owned())).collect())))
             (grouping(&params, chosen.map(|(word, ..)| word)))
         }
-        (body)
     };
-    Ok(Page { place: shell::ALL_USAGE, title: "Usage", content }.answer(&who))
+    let page = Page { place: shell::ALL_USAGE, title: "Usage", content };
+    Ok(page.answer_in_parts(&who, async move {
+        match chosen {
+            None => {
+                let page = usage::page_of(&state, &filter, calls::ROWS, asked.cursor()).await?;
+                Ok(html! { section.card {
+                    (calls::table("Calls", &page.items, calls::Columns::Everybody))
+                    (calls::pager(PATH, &asked, &span, page.next_cursor.as_deref()))
+                } })
+            }
+            Some(by) => grouped(&state, &filter, &asked, &span, by, &total.totals).await,
+        }
+    }))
+}
+
+/// Sums by what was chosen, and a chart of their days.
+async fn grouped(
+    state: &ControlState,
+    filter: &UsageFilter,
+    asked: &Asked,
+    span: &Span,
+    (word, heading, by): (&'static str, &'static str, StatsBy),
+    total: &TotalsView,
+) -> ApiResult<Markup> {
+    let (now, params) = (state.clock.now(), asked.params(span));
+    let measure = Measure::read(asked.measure.as_deref());
+    let with = |more: Vec<(&'static str, String)>| link(PATH, &replaced(&params, more));
+    let rows = figures::rows_of(state, by, filter, ROWS, asked.cursor()).await?;
+    let keep = [params.clone(), vec![("by", word.to_owned())]].concat();
+    let pager = rows.next_cursor.as_ref().map(|cursor| {
+        let next = link(PATH, &[keep.clone(), vec![("cursor", cursor.clone())]].concat());
+        html! { nav.pager aria-label="Pages of sums" { a href=(next) rel="next" { "Next " (ROWS) } } }
+    });
+    let charted = if by == StatsBy::Day { StatsBy::Model } else { by };
+    let chart = breakdown::days(state, filter, charted, &rows.items, measure, now).await?;
+    Ok(html! {
+        section.card aria-labelledby="by-day" {
+            header { h2 id="by-day" { (measure.heading()) " per day" } span.more { (measure.links(PATH, &keep)) } }
+            div.inside { (chart) }
+        }
+        section.card { (sums::table(&format!("By {word}"), heading, &rows, total, pager, |row| named(row, by, &with))) }
+    })
 }
 
 /// What an address says, with some of it said otherwise.
