@@ -64,6 +64,7 @@
 //! | an endpoint of the control plane (admin API, own data, logins) is added | its handler, which takes an `Admin` (`src/http/input.rs`) and notes changes in the audit log; `router` in `src/http/control.rs`, which says where it is answered; and `src/http/openapi.rs` |
 //! | a page is added | its function, below `src/ui`; `router` in `src/ui/mod.rs`; its place in the menu: `src/ui/shell.rs`; who may see it: `src/ui/permit.rs`. Who is signed in: `SignedIn` in `src/http/browser.rs`, kept by `src/accounts/browser_sessions.rs` |
 //! | a program is signed in by somebody at a browser | `src/http/oauth.rs`, `src/accounts/device_login.rs`; the page: `src/ui/device.rs` |
+//! | a company's directory makes and disables users (SCIM) | routes and the token: `router` in `src/http/scim/mod.rs`; what is sent, as changes: `read` in `src/http/scim/patch.rs`; made: `src/accounts/provision.rs` |
 //! | a metric is defined | where it is counted: `src/proxy/metrics.rs`, `src/ledger/stats.rs`, `src/quota/mod.rs`, `src/upstream/metrics.rs`, `src/alerts/metrics.rs`, `src/cluster/leader/metrics.rs` and the gauges in `src/cluster/leader/service.rs`, the same two files in `src/cluster/follower/`; put together in `src/node/metrics.rs` |
 //! | a column of a usage log is added | `src/store/usage/usage_columns.rs`, and `migrations` |
 //! | a leader's database moves to the other engine | the order of steps: `migrate` in `src/node/migration.rs`; the rows: `DatabaseCopy` in `src/store/copy/mod.rs`; who may be served meanwhile: `src/store/copy/marks.rs` |

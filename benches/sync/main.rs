@@ -305,6 +305,7 @@ async fn parts(store: &Store, is_leader: bool) -> (Ledger, Accounts, Arc<dyn Clo
         login_queue: 1,
         oidc: None,
         ldap: None,
+        scim: None,
     };
     let settings = Settings::new(&auth, is_leader);
     let accounts = Accounts::open(store.clone(), settings, Arc::clone(&clock)).await.expect("accounts");

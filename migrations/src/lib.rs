@@ -47,6 +47,7 @@ migrations! {
     m20261130_000016_browser_sessions,
     m20261130_000017_device_logins,
     m20261201_000018_identities,
+    m20261201_000019_provisioning,
 }
 
 type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), DbErr>> + Send + 'a>>;

@@ -40,6 +40,12 @@ impl Actor {
         Self { name: "identity provider".to_owned(), ..Self::system() }
     }
 
+    /// The directory that provisions people (SCIM).
+    #[must_use]
+    pub fn provisioner() -> Self {
+        Self { name: "scim".to_owned(), credential: Some("scim_token"), ..Self::system() }
+    }
+
     /// The same, calling from `address`.
     #[must_use]
     pub fn at(self, address: IpAddr) -> Self {
@@ -139,6 +145,9 @@ pub(super) fn of_user(user: &User, accounts: &Accounts) -> Value {
     fields.insert("manages".into(), json!(user.manages.iter().map(name).collect::<Vec<_>>()));
     fields.insert("active".into(), json!(user.active));
     fields.insert("has_password".into(), json!(user.password_hash.is_some()));
+    if let Some(external_id) = &user.external_id {
+        fields.insert("external_id".into(), json!(external_id));
+    }
     Value::Object(fields)
 }
 

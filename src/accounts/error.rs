@@ -76,6 +76,9 @@ pub enum Error {
     /// It exists already, or its state does not permit this.
     #[error("{0}")]
     Conflict(String),
+    /// Nobody could administer any more.
+    #[error("this is the last active admin: make somebody else admin first")]
+    LastAdmin,
     /// Only the leader can do this.
     #[error("this node is a follower and cannot sign access tokens")]
     NotLeader,
@@ -145,7 +148,7 @@ impl From<Error> for Failure {
             Error::Busy(wait) => Self::new(Kind::Unavailable, message).retry_after(wait),
             Error::Invalid(_) => Self::new(Kind::Invalid, message),
             Error::NotFound { .. } => Self::new(Kind::NotFound, message),
-            Error::Conflict(_) => Self::new(Kind::Conflict, message),
+            Error::Conflict(_) | Error::LastAdmin => Self::new(Kind::Conflict, message),
             Error::NotLeader => Self::new(Kind::Unavailable, message),
             Error::FellBack | Error::DirectoryAway => {
                 Self::new(Kind::Unavailable, message).retry_after(BUSY_WAIT)

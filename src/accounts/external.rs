@@ -258,7 +258,7 @@ impl Change {
         let everything = Authority::everything();
         let after = match self.edited(&everything, &before, wanted.clone()).await {
             // Nobody could administer any more: that is not for a provider to decide.
-            Err(Error::Conflict(_)) if role != before.role => {
+            Err(Error::LastAdmin) if role != before.role => {
                 tracing::warn!(user = %before.name, "the last admin stays one, whatever the identity provider says");
                 self.edited(&everything, &before, UserChange { role: None, ..wanted }).await?
             }

@@ -174,7 +174,7 @@ impl Change {
         group(&self.tx, named).await
     }
 
-    async fn refuse_taken_group(&self, name: &str) -> Result<(), Error> {
+    pub(super) async fn refuse_taken_group(&self, name: &str) -> Result<(), Error> {
         match GroupRepo::on(&self.tx).get_by_name(name).await? {
             Some(_) => Err(Error::Conflict(format!("group {name} exists already"))),
             None => Ok(()),

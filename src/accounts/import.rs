@@ -243,6 +243,7 @@ impl Import<'_> {
             Err(
                 error @ (Error::Invalid(_)
                 | Error::Conflict(_)
+                | Error::LastAdmin
                 | Error::NotFound { .. }
                 | Error::RoleNeeded(_)),
             ) => Ok(refused_row(row.line, &row.name, error.to_string())),

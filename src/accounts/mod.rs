@@ -22,6 +22,7 @@ mod login_throttle;
 mod maintenance;
 mod names;
 mod private_file;
+mod provision;
 mod sessions;
 mod signing_key;
 mod users;
@@ -48,6 +49,9 @@ pub use import::{ImportOptions, ImportOutcome, ImportRow, Imported, ImportedRow,
 pub use keys::{CreatedKey, NewKey, ReissuedKey};
 pub use limits::LimitsChange;
 pub use login_throttle::Rules as LoginThrottleRules;
+pub use provision::{
+    MembersChange, ProvisionedGroup, ProvisionedGroupChange, ProvisionedUser, ProvisionedUserChange,
+};
 pub use sessions::Session;
 pub use signing_key::SigningKey;
 pub use users::{NewUser, RemovedUser, UserChange};

@@ -15,7 +15,7 @@ use crate::domain::group::{Group, Limits};
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::permission::Scope;
 use crate::domain::user::{Identity, Role, User};
-use crate::store::{ApiKeyRepo, Executor, GroupRepo, RefreshTokenRepo, UserRepo, retried};
+use crate::store::{ApiKeyRepo, Executor, GroupRepo, ProvisioningRepo, RefreshTokenRepo, UserRepo, retried};
 
 /// The shortest password (NIST SP 800-63B).
 const PASSWORD_MIN: usize = 8;
@@ -312,6 +312,9 @@ impl Change {
             after.tokens_valid_from = self.after_all_tokens(before).await?;
             self.end_sign_ins_of(before.id).await?;
         }
+        if !before.active && after.active {
+            ProvisioningRepo::on(&self.tx).forget_user(before.id).await?;
+        }
         UserRepo::on(&self.tx).update(&after).await?;
         let action = match (before.active, after.active) {
             (true, false) => "user.disable",
@@ -414,7 +417,7 @@ impl Change {
         }
     }
 
-    async fn refuse_taken_name(&self, name: &str) -> Result<(), Error> {
+    pub(super) async fn refuse_taken_name(&self, name: &str) -> Result<(), Error> {
         match UserRepo::on(&self.tx).get_by_name(name).await? {
             Some(_) => Err(Error::Conflict(format!("user {name} exists already"))),
             None => Ok(()),
@@ -425,7 +428,7 @@ impl Change {
         if UserRepo::on(&self.tx).count_active_admins().await? > 1 {
             return Ok(());
         }
-        Err(Error::Conflict("this is the last active admin: make somebody else admin first".to_owned()))
+        Err(Error::LastAdmin)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::domain::clock::Timestamp;
 pub struct AuditArgs {
     #[command(flatten)]
     session: Session,
-    /// Only by this actor: a user's name, local-admin or system; `*` stands for anything
+    /// Only by this actor: a user's name, local-admin, scim or system; `*` stands for anything
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
     /// Only these, such as user.create or 'key.*'

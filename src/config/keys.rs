@@ -10,7 +10,7 @@ const SECRETS: [(&str, &str); 3] = [("cluster", "secret"), ("store", "url"), ("u
 const OPEN: [&str; 4] = ["alerts", "models", "prices", "targets"];
 
 /// Tables within sections, whose keys whoever reads them checks.
-const NESTED: [(&str, &str); 2] = [("auth", "ldap"), ("auth", "oidc")];
+const NESTED: [(&str, &str); 3] = [("auth", "ldap"), ("auth", "oidc"), ("auth", "scim")];
 
 /// The settings of each section.
 pub(super) struct Known(BTreeMap<String, BTreeSet<String>>);

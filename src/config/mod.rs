@@ -19,6 +19,7 @@ mod origins;
 pub mod prices;
 mod problems;
 mod proxy;
+mod scim;
 mod sections;
 mod show;
 mod table;
@@ -37,8 +38,8 @@ pub use problems::{Problem, Problems};
 pub use sections::{
     Auth, AuthConfig, BackupConfig, ClusterConfig, ClusterTls, Config, CorsOrigins, Database, Durability,
     HangUp, Http2, HttpConfig, KeyConfig, LeaderUrls, LogConfig, LogFormat, MachineCredentials, ModelConfig,
-    NodeConfig, SpanConfig, SpanProtocol, StoreConfig, Synchronous, TargetConfig, TelemetryConfig, TlsFiles,
-    UpstreamConfig, UsageConfig,
+    NodeConfig, ScimConfig, SpanConfig, SpanProtocol, StoreConfig, Synchronous, TargetConfig,
+    TelemetryConfig, TlsFiles, UpstreamConfig, UsageConfig,
 };
 pub use show::{defaults, json_of, show, show_sections};
 

@@ -11,7 +11,7 @@ use super::sections::{
     StoreConfig, Synchronous, UpstreamConfig, UsageConfig,
 };
 use super::table::{Reading, Table};
-use super::{ldap, oidc, origins};
+use super::{ldap, oidc, origins, scim};
 use crate::domain::ids::NodeId;
 use crate::domain::network::{Network, NotANetwork};
 
@@ -109,6 +109,7 @@ pub(super) fn auth(table: &Table<'_>, reading: &Reading<'_>, upstream: &Upstream
     AuthConfig {
         oidc: oidc::read(table.value("oidc"), reading, upstream),
         ldap: ldap::read(table.value("ldap"), reading),
+        scim: scim::read(table.value("scim"), reading),
         access_token_ttl: table.duration("access_token_ttl", Duration::from_secs(1)),
         refresh_token_ttl: table.duration("refresh_token_ttl", Duration::from_secs(1)),
         login_threads: table.size("login_threads", 1, 64),

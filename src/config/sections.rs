@@ -225,6 +225,15 @@ pub struct AuthConfig {
     pub oidc: Option<OidcConfig>,
     /// The directory whose passwords are good here, too, if there is one.
     pub ldap: Option<LdapConfig>,
+    /// The directory that says who may call, if there is one.
+    pub scim: Option<ScimConfig>,
+}
+
+/// `[auth.scim]`
+#[derive(Clone, Debug)]
+pub struct ScimConfig {
+    /// What the directory proves itself with.
+    pub token: Secret,
 }
 
 /// How the log is written.

@@ -182,6 +182,7 @@ fn auth(auth: &AuthConfig) -> Settings {
     ];
     settings.extend(auth.oidc.as_ref().map(oidc).unwrap_or_default());
     settings.extend(auth.ldap.as_ref().map(ldap).unwrap_or_default());
+    settings.extend(auth.scim.as_ref().map(|_| ("scim.token", hidden(true))));
     settings
 }
 

@@ -22,10 +22,10 @@ pub struct AuditView {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// Who: `user NAME`, `local-admin` or `system`.
+    /// Who: `user NAME`, `local-admin`, `scim` or `system`.
     pub actor: String,
-    /// What they proved themselves with: `api_key`, `access_token` or `local_admin`; null: with nothing, or an older version did
-    /// not note it.
+    /// What they proved themselves with: `api_key`, `access_token`, `local_admin` or `scim_token`; null: with nothing, or an older
+    /// version did not note it.
     #[schema(required)]
     pub credential: Option<String>,
     /// Where they called from; null: it is not known.
@@ -58,7 +58,7 @@ impl From<AuditEntry> for AuditView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AuditParams {
-    /// Only by this actor: `user NAME`, or the name alone; `local-admin`; `system`. `*` stands for anything, `?` for one
+    /// Only by this actor: `user NAME`, or the name alone; `local-admin`; `scim`; `system`. `*` stands for anything, `?` for one
     /// character.
     actor: Option<String>,
     /// Only these, such as `user.create` or `key.*`.

@@ -4,28 +4,26 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::{delete, get, patch, post};
 use tokio::sync::Semaphore;
 
 use crate::cluster::leader::announcer::PATH;
-use crate::domain::failure::{Failure, Kind};
 use crate::http::problem::ApiError;
+use crate::http::routes::local;
 use crate::http::{
     alerts, audit, auth, backup, client_telemetry, config, groups, import, keys, leadership, me, oauth,
-    openapi, peers, signing_keys, stats, targets, usage, usage_rejected, users,
+    openapi, peers, scim, signing_keys, stats, targets, usage, usage_rejected, users,
 };
 
+pub use crate::http::routes::{Routes, here, leader};
 pub use crate::http::state::{Cluster, ControlState, Promotion, Relay};
-
-/// Marks an answer that covers this node only, not the cluster.
-const SCOPE: HeaderName = HeaderName::from_static("x-sproxy-scope");
 
 /// Every route of the control plane.
 pub fn router(state: ControlState) -> Router {
     let backups = Arc::new(Semaphore::new(1));
+    let provisioning = scim::router(state.clone());
     Routes::new(state)
         .route("/auth/login", leader(post(auth::login)))
         .route("/auth/refresh", leader(post(auth::refresh)))
@@ -90,101 +88,8 @@ pub fn router(state: ControlState) -> Router {
             here(get(move |state, admin| backup::download(state, admin, backups.clone()))),
         )
         .route("/admin/v1/openapi.json", here(get(openapi::document)))
-        .done()
-}
-
-/// A route, and where each of its methods is answered. There is no other way into [`Routes`].
-#[derive(Default)]
-pub struct Located {
-    here: Option<MethodRouter<ControlState>>,
-    leader: Option<MethodRouter<ControlState>>,
-}
-
-/// Answered by the node that is asked, with what it knows.
-#[must_use]
-pub fn here(methods: MethodRouter<ControlState>) -> Located {
-    Located { here: Some(methods), ..Located::default() }
-}
-
-/// Answered by the leader, whichever node is asked: logins, what is about the whole cluster, and changes to it.
-#[must_use]
-pub fn leader(methods: MethodRouter<ControlState>) -> Located {
-    Located { leader: Some(methods), ..Located::default() }
-}
-
-impl Located {
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        let both = |one: Option<MethodRouter<ControlState>>, other| match (one, other) {
-            (Some(one), Some(other)) => Some(one.merge(other)),
-            (one, other) => one.or(other),
-        };
-        Self { here: both(self.here, other.here), leader: both(self.leader, other.leader) }
-    }
-}
-
-/// The routes so far.
-pub struct Routes {
-    state: ControlState,
-    router: Router<ControlState>,
-}
-
-impl Routes {
-    #[must_use]
-    pub fn new(state: ControlState) -> Self {
-        Self { state, router: Router::new() }
-    }
-
-    #[must_use]
-    pub fn route(mut self, path: &str, located: Located) -> Self {
-        let here = located
-            .here
-            .map(|methods| methods.route_layer(from_fn_with_state(self.state.clone(), answer_here)));
-        let leader = located
-            .leader
-            .map(|methods| methods.route_layer(from_fn_with_state(self.state.clone(), answer_by_leader)));
-        for methods in here.into_iter().chain(leader) {
-            self.router = self.router.route(path, methods);
-        }
-        self
-    }
-
-    fn done(self) -> Router {
-        let unknown = self.router.fallback(unknown);
-        Self { router: unknown, ..self }.without_fallback()
-    }
-
-    /// These routes alone, to be merged with others.
-    pub fn without_fallback(self) -> Router {
-        self.router
-            .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-            .with_state(self.state)
-    }
-}
-
-/// Answers locally; a follower marks the answer as its local view.
-async fn answer_here(State(state): State<ControlState>, request: Request, next: Next) -> Response {
-    let answer = next.run(request).await;
-    if state.relay.is_none() {
-        return answer;
-    }
-    let not_yet = (answer.status() == StatusCode::UNAUTHORIZED).then(|| state.cluster.no_accounts_yet());
-    local(match not_yet.flatten() {
-        Some(reason) => ApiError::from(Failure::not_yet(reason)).into_response(),
-        None => answer,
-    })
-}
-
-/// Answers on the leader; a follower relays the call.
-async fn answer_by_leader(State(state): State<ControlState>, request: Request, next: Next) -> Response {
-    let changes = !request.method().is_safe();
-    match &state.relay {
-        Some(relay) => relay(request).await,
-        None => match state.promotion.superseded().filter(|_| changes) {
-            Some(reason) => ApiError::from(Failure::new(Kind::Unavailable, reason)).into_response(),
-            None => next.run(request).await,
-        },
-    }
+        .with_fallback(unknown)
+        .merge(provisioning)
 }
 
 /// A change that this node does not know may be one that its leader, of a newer version, does.
@@ -196,9 +101,4 @@ async fn unknown(State(state): State<ControlState>, request: Request) -> Respons
         Some(_) => local(not_found()),
         None => not_found(),
     }
-}
-
-fn local(mut answer: Response) -> Response {
-    answer.headers_mut().insert(SCOPE, HeaderValue::from_static("local"));
-    answer
 }

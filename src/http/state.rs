@@ -16,6 +16,7 @@ use crate::domain::leadership::Leadership;
 use crate::domain::peer::{Incomplete, Peer};
 use crate::domain::summary::Dismissed;
 use crate::http::reload::Reload;
+use crate::http::scim::token::ScimToken;
 use crate::http::site::Sites;
 use crate::ldap::Ldap;
 use crate::oidc::Oidc;
@@ -50,6 +51,8 @@ pub struct ControlState {
     pub reload: Arc<dyn Reload>,
     /// Where backups are written before they are sent.
     pub data_dir: PathBuf,
+    /// What a directory that provisions people proves itself with. `None`: nobody provisions anybody.
+    pub scim: Option<ScimToken>,
 }
 
 /// Who leads by promotion, as this node knows it, and how that changes.

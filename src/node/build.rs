@@ -45,6 +45,7 @@ use crate::http::dispatch::Dispatch;
 use crate::http::health::{self, Health, Readiness};
 use crate::http::listen;
 use crate::http::relay;
+use crate::http::scim::token::ScimToken;
 use crate::http::site::Sites;
 use crate::http::stall::StallDetector;
 use crate::inbound::tls::Tls;
@@ -443,6 +444,7 @@ fn build_dispatch(
         node: base.id.clone(),
         reload,
         data_dir: config.node.data_dir,
+        scim: config.auth.scim.as_ref().map(|scim| ScimToken::new(&scim.token)),
     });
     let routes = health::router(health).merge(control);
     let stall_detector = StallDetector::new(config.http.stall_timeout);

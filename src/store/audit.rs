@@ -35,9 +35,9 @@ pub struct AuditEntry {
     /// UUIDv7.
     pub id: Uuid,
     pub at: Timestamp,
-    /// Who did it: `user NAME`, `local-admin` or `system`.
+    /// Who did it: `user NAME`, `local-admin`, `scim` or `system`.
     pub actor: String,
-    /// What they proved themselves with: `api_key`, `access_token`, `local_admin`. `None`: with nothing, or an older sproxy
+    /// What they proved themselves with: `api_key`, `access_token`, `local_admin`, `scim_token`. `None`: with nothing, or an older sproxy
     /// did not note it.
     pub credential: Option<String>,
     /// Where from, where that is known.

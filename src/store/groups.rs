@@ -7,7 +7,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::group::Group;
 use crate::domain::ids::GroupId;
 use crate::store::users::row as user_row;
-use crate::store::{Cursor, Error, Executor, Page, Tx, columns, managers, page, removed};
+use crate::store::{Cursor, Error, Executor, Page, Tx, columns, managers, page, provisioned_groups, removed};
 
 pub(super) mod row {
     use sea_orm::entity::prelude::*;
@@ -117,6 +117,7 @@ impl GroupRepo<'_, Tx> {
         }
         removed::note(self.0, "groups", "id", id.0).await?;
         managers::remove_groups(self.0, &[id.0]).await?;
+        provisioned_groups::set(self.0, id, None).await?;
         Ok(row::Entity::delete_by_id(id.0).exec(self.0.inner()).await?.rows_affected > 0)
     }
 }
@@ -135,7 +136,7 @@ pub(super) fn to_row(group: &Group) -> Result<row::Model, Error> {
     })
 }
 
-fn from_row(row: row::Model) -> Result<Group, Error> {
+pub(super) fn from_row(row: row::Model) -> Result<Group, Error> {
     Ok(Group {
         id: GroupId(row.id),
         limits: columns::from_json("groups.limits", &row.limits)?,

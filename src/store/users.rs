@@ -10,7 +10,8 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::user::{Identity, Role, User};
 use crate::store::{
-    Cursor, Error, Executor, Page, ProviderSessionRepo, Tx, columns, managers, page, removed,
+    Cursor, Error, Executor, Page, ProviderSessionRepo, Tx, columns, deprovisioned_users, managers, page,
+    removed,
 };
 
 pub(super) mod row {
@@ -142,7 +143,7 @@ impl<'a, G: Executor> UserRepo<'a, G> {
         Ok(self.read(found.into_iter().collect()).await?.pop())
     }
 
-    async fn of(&self, select: Select<row::Entity>) -> Result<Vec<User>, Error> {
+    pub(super) async fn of(&self, select: Select<row::Entity>) -> Result<Vec<User>, Error> {
         let rows = select.all(&self.0.reads()).await?;
         self.read(rows).await
     }
@@ -204,6 +205,7 @@ impl UserRepo<'_, Tx> {
             .await?;
         managers::remove_users(self.0, &[id.0]).await?;
         ProviderSessionRepo::on(self.0).forget(id).await?;
+        deprovisioned_users::forget(self.0, id).await?;
         Ok(row::Entity::delete_by_id(id.0).exec(self.0.inner()).await?.rows_affected > 0)
     }
 }

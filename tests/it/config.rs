@@ -165,6 +165,29 @@ fn a_node_that_can_be_reached_from_elsewhere_needs_the_clusters_secret() {
     loaded("[cluster]\nlisten = \"[::1]:9001\"\nleader = \"http://localhost:9001\"\n", &[]);
 }
 
+#[test]
+fn a_directory_that_provisions_people_has_a_token_that_nobody_guesses() {
+    assert!(loaded("", &[]).auth.scim.is_none());
+    let by_env = "[auth.scim]\ntoken_env = \"OURS\"\n";
+    let config = loaded(by_env, &[("OURS", SECRET)]);
+    assert_eq!(config.auth.scim.as_ref().expect("a section").token.expose(), SECRET);
+    assert!(!format!("{config:?}{}", config::show(&config)).contains(SECRET));
+    assert!(config::show(&config).contains("scim.token = \"***\""));
+    let spaced = format!("{SECRET} x");
+    for (lines, ours, expected) in [
+        (by_env, "too-short", "auth.scim.token_env"),
+        (by_env, spaced.as_str(), "auth.scim.token_env"),
+        ("[auth.scim]\n", "", "auth.scim.token"),
+        ("[auth]\nscim = true\n", "", "auth.scim"),
+    ] {
+        let (key, _, reason) = problem(lines, &[("OURS", ours)]);
+        assert_eq!(key, expected);
+        assert!(ours.is_empty() || !reason.contains(ours), "{reason}");
+    }
+    let misspelt = format!("[auth.scim]\ntoken = \"{SECRET}\"\ntokn = 5\n");
+    assert_eq!(problem(&misspelt, &[]).0, "auth.scim.tokn");
+}
+
 fn leaders(lines: &str, environment: &[(&str, &str)]) -> Vec<String> {
     let config = loaded(&format!("[cluster]\n{lines}\n"), environment);
     config.cluster.leader.iter().flat_map(|urls| urls.iter().map(ToString::to_string)).collect()

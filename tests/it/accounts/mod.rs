@@ -34,6 +34,7 @@ fn settings(is_leader: bool) -> Settings {
         login_queue: 8,
         oidc: None,
         ldap: None,
+        scim: None,
     };
     Settings { key_announcement: Duration::ZERO, ..Settings::new(&auth, is_leader) }
 }

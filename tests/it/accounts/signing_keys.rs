@@ -290,6 +290,8 @@ on_both! {
         let database = sea_orm::Database::connect(db.url()).await.expect("a connection");
         let back = [
             "DELETE FROM seaql_migrations WHERE version >= 'm20261129_000012'".to_owned(),
+            "DROP TABLE provisioned_groups".to_owned(),
+            "DROP TABLE deprovisioned_users".to_owned(),
             "DROP TABLE provider_sessions".to_owned(),
             "DROP INDEX index_users_external_id".to_owned(),
             "DROP INDEX index_users_identity_issuer_identity_subject".to_owned(),

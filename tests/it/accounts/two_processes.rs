@@ -33,6 +33,7 @@ async fn open(store: &Store, node: &str) -> Accounts {
         login_queue: 8,
         oidc: None,
         ldap: None,
+        scim: None,
     };
     let settings = Settings::new(&auth, true);
     let accounts = Accounts::open(store.clone(), settings, Arc::new(SystemClock)).await.expect("accounts");

@@ -73,5 +73,6 @@ fn auth() -> AuthConfig {
         login_queue: 1,
         oidc: None,
         ldap: None,
+        scim: None,
     }
 }

@@ -28,6 +28,7 @@ mod pushes;
 mod reflection;
 mod restore;
 mod rolling;
+mod scim;
 mod several_leaders;
 mod shares;
 mod silence;

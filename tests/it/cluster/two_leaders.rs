@@ -39,6 +39,7 @@ impl Process {
             login_queue: 1,
             oidc: None,
             ldap: None,
+            scim: None,
         };
         let settings = Settings::new(&auth, true);
         let accounts = Accounts::open(store.clone(), settings, clock.clone()).await.expect("accounts");

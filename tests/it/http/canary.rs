@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use super::Plane;
+use super::{Plane, SCIM_TOKEN};
 
 /// A log that a test can read.
 #[derive(Clone, Default)]
@@ -59,6 +59,9 @@ async fn no_secret_is_in_a_log_an_error_an_audit_row_or_a_database_file() {
         .post("/admin/v1/users/alice/password", json!({"password": "canary-second-password-2b"}))
         .await
         .text;
+    let provisioned = json!({"userName": "bob", "password": "canary-scim-password-5d"});
+    said += &plane.call("POST", "/scim/v2/Users", SCIM_TOKEN, Some(provisioned.clone())).await.text;
+    said += &plane.call("POST", "/scim/v2/Users", &SCIM_TOKEN[1..], Some(provisioned)).await.text;
     for path in ["/admin/v1/users", "/admin/v1/keys", "/admin/v1/audit", "/admin/v1/users/alice", "/me/quota"]
     {
         said += &plane.get(path).await.text;
@@ -75,8 +78,19 @@ async fn no_secret_is_in_a_log_an_error_an_audit_row_or_a_database_file() {
     }
     let files = String::from_utf8_lossy(&files).into_owned();
     let signature = access.rsplit('.').next().expect("a signature").to_owned();
-    let hidden =
-        [password, wrong, "canary-second-password-2b", &key, &key[15..], &refresh, &signature, &plane.admin];
+    let scim = &SCIM_TOKEN[1..];
+    let hidden = [
+        password,
+        wrong,
+        scim,
+        "canary-scim-password-5d",
+        "canary-second-password-2b",
+        &key,
+        &key[15..],
+        &refresh,
+        &signature,
+        &plane.admin,
+    ];
     for secret in hidden {
         let shown = &secret[..6.min(secret.len())];
         assert!(!said.contains(secret), "an answer tells {shown}…");

@@ -12,6 +12,7 @@ mod managed_usage;
 mod people;
 mod quota;
 mod roles;
+mod scim;
 mod usage;
 
 use std::net::SocketAddr;
@@ -29,10 +30,12 @@ use sproxy::domain::ids::NodeId;
 use sproxy::domain::leadership::Leadership;
 use sproxy::domain::peer::Peer;
 use sproxy::domain::price::{Entry, Price, PriceList, Source as PriceSource};
+use sproxy::domain::secret::Secret;
 use sproxy::domain::summary::Dismissed;
 use sproxy::http::callers::Callers;
 use sproxy::http::control::{Cluster, ControlState, Promotion};
 use sproxy::http::reload::{Reload, Reloaded};
+use sproxy::http::scim::token::ScimToken;
 use sproxy::http::site::Sites;
 use sproxy::ldap::Ldap;
 use sproxy::oidc::Oidc;
@@ -44,6 +47,8 @@ use sproxy::ui::router;
 use sproxy::upstream::Configs;
 
 pub const ADMIN_PASSWORD: &str = "correct horse battery";
+/// What a directory that provisions people has.
+pub const SCIM_TOKEN: &str = "canary-scim-token-0123456789abcdef0123";
 pub const START: &str = "2026-11-22T10:00:00Z";
 
 /// Prices of a node that has no targets.
@@ -245,6 +250,7 @@ impl Plane {
             node: "sp-1".parse().expect("an id"),
             reload: Arc::new(NoConfiguration),
             data_dir: dir.path().to_owned(),
+            scim: Some(ScimToken::new(&Secret::new(SCIM_TOKEN))),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));

@@ -21,7 +21,7 @@ fn alice() -> User {
     named_user(1, "alice")
 }
 
-fn named_user(number: u128, name: &str) -> User {
+pub(super) fn named_user(number: u128, name: &str) -> User {
     User {
         id: user(number),
         name: name.to_owned(),
@@ -44,7 +44,7 @@ fn named_user(number: u128, name: &str) -> User {
     }
 }
 
-fn named_group(number: u128, name: &str) -> Group {
+pub(super) fn named_group(number: u128, name: &str) -> Group {
     Group {
         id: group(number),
         name: name.to_owned(),

@@ -60,6 +60,7 @@ fn fill(file: &Path, tables: &[String]) {
                     _ if !required && number == 2 => Value::Null,
                     "blob(16)" => Value::Blob(vec![filler; 16]),
                     "blob(32)" => Value::Blob(vec![filler; 32]),
+                    "blob" => Value::Blob(vec![filler; 5]),
                     // A follower's log, of which a leader has none.
                     "boolean" => Value::Integer(i64::from(name == "synced" || number == 1)),
                     "bigint" | "integer" => {

@@ -5,5 +5,6 @@ mod concurrent;
 mod copy;
 mod floor;
 mod open;
+mod provisioning;
 mod sync;
 mod usage;
