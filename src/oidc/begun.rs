@@ -76,6 +76,6 @@ mod tests {
     fn a_challenge_is_that_of_the_rfc() {
         let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_owned();
         let begun = Begun { state: String::new(), nonce: String::new(), verifier };
-        assert_eq!(begun.challenge(), "E9Melhoa2OwvFrEMTJguCMeMn1vV8n3VYn_9Uuy0bfU");
+        assert_eq!(begun.challenge(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
     }
 }
