@@ -11,7 +11,7 @@ use crate::accounts::Actor;
 use crate::alerts::{ReceiverView, Tested};
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
-use crate::http::input::{Admin, ClusterReader, JsonBody, QueryParams};
+use crate::http::input::{Admin, Caller, ClusterReader, JsonBody, QueryParams};
 use crate::http::paging::{List, limit, place};
 use crate::http::problem::{ApiError, ApiResult, ReadErrors, WriteErrors};
 use crate::http::state::ControlState;
@@ -114,11 +114,11 @@ pub struct AlertTest {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AlertTestResult {
     /// Its name.
-    name: String,
+    pub name: String,
     /// The host of its URL.
     host: String,
     /// Whether it has the event.
-    delivered: bool,
+    pub delivered: bool,
     /// The status of its answer.
     #[schema(required)]
     status: Option<u16>,
@@ -126,7 +126,7 @@ pub struct AlertTestResult {
     duration_ms: u64,
     /// Why it failed.
     #[schema(required)]
-    error: Option<String>,
+    pub error: Option<String>,
 }
 
 impl From<ReceiverView> for AlertReceiverView {
@@ -220,9 +220,21 @@ pub async fn test(
     Admin(admin): Admin,
     JsonBody(asked): JsonBody<AlertTest>,
 ) -> ApiResult<Json<List<AlertTestResult>>> {
-    let tested = state.alerts.test(asked.name.as_deref()).await;
+    Ok(Json(List::whole(send_tests(&state, &admin, asked.name.as_deref()).await?)))
+}
+
+/// Sends a test event to all receivers of this node, or to one: for the API and for pages alike.
+///
+/// # Errors
+/// 404 and 409 when there is nobody to send it to; the database's.
+pub async fn send_tests(
+    state: &ControlState,
+    admin: &Caller,
+    name: Option<&str>,
+) -> ApiResult<Vec<AlertTestResult>> {
+    let tested = state.alerts.test(name).await;
     if tested.is_empty() {
-        return Err(match asked.name {
+        return Err(match name {
             Some(name) => {
                 ApiError::not_found(format!("no such receiver of alerts on {}: {name}", state.node))
             }
@@ -238,6 +250,6 @@ pub async fn test(
         results.iter().map(|one| json!({"name": one.name, "delivered": one.delivered})).collect::<Vec<_>>()
     );
     let subject = format!("alerts of {}", state.node);
-    state.accounts.note(&Actor::from(&admin), "alert.test", subject, json!(null), after).await?;
-    Ok(Json(List::whole(results)))
+    state.accounts.note(&Actor::from(admin), "alert.test", subject, json!(null), after).await?;
+    Ok(results)
 }

@@ -75,6 +75,7 @@ pub fn router(state: ControlState) -> Router {
         .route("/ui/peers", leader(get(admin::nodes::peers)))
         .route("/ui/peers/{id}/{what}", leader(post(admin::nodes::act_on_peer)))
         .route("/ui/alerts", leader(get(admin::alerts::show)))
+        .route("/ui/alerts/test", leader(post(admin::alerts::test)))
         .route("/ui/audit", leader(get(admin::audit::show)))
         .route("/auth/oidc/login", leader(get(oidc::begin)))
         .route("/auth/oidc/callback", leader(get(oidc::finish)))

@@ -2,21 +2,23 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use maud::html;
+use maud::{Markup, html};
 use serde::Deserialize;
 
-use crate::http::alerts::{AlertEventView, AlertReceiverView};
+use crate::http::alerts::{self, AlertEventView, AlertReceiverView};
 use crate::http::control::ControlState;
-use crate::http::input::QueryParams;
+use crate::http::input::{Caller, QueryParams};
 use crate::http::paging::{List, place};
 use crate::http::problem::ApiResult;
 use crate::store::AlertRepo;
 use crate::ui::format;
-use crate::ui::permit::ClusterReader;
+use crate::ui::permit::{self, Admin, ClusterReader};
 use crate::ui::shell::{self, Page};
 use crate::ui::span::link;
 
 const PATH: &str = "/ui/alerts";
+/// Where a test is asked for.
+const TEST: &str = "/ui/alerts/test";
 const ROWS: usize = 50;
 
 /// What the address says.
@@ -31,13 +33,40 @@ pub async fn show(
     ClusterReader(who): ClusterReader,
     QueryParams(asked): QueryParams<Asked>,
 ) -> ApiResult<Response> {
+    page(&state, &who, asked.cursor.as_deref(), &html! {}).await
+}
+
+/// Sends a test event to every receiver, and says what came of it.
+pub async fn test(State(state): State<ControlState>, Admin(who): Admin) -> ApiResult<Response> {
+    let results = alerts::send_tests(&state, &who, None).await?;
+    let told = html! { @for one in &results {
+        @if one.delivered {
+            div.notice.good role="status" { p { (one.name) " has taken the test event." } }
+        } @else {
+            div.notice.bad role="alert" { p { (one.name) " has not taken the test event: " (one.error.as_deref().unwrap_or("it did not say why")) "." } }
+        }
+    } };
+    page(&state, &who, None, &told).await
+}
+
+async fn page(
+    state: &ControlState,
+    who: &Caller,
+    cursor: Option<&str>,
+    told: &Markup,
+) -> ApiResult<Response> {
     let receivers = state.alerts.receivers().await?.into_iter().map(AlertReceiverView::from);
     let receivers: Vec<AlertReceiverView> = receivers.collect();
-    let place = place(asked.cursor.as_deref())?;
+    let place = place(cursor)?;
     let page = AlertRepo::on(state.alerts.store_of(true)).page(ROWS, place).await?;
     let events = List::of(page, AlertEventView::from);
     let content = html! {
-        (shell::heading("Alerts", html! { "Who is told of what happens, and what they were told." }, html! {}))
+        (shell::heading("Alerts", html! { "Who is told of what happens, and what they were told." }, html! {
+            @if !receivers.is_empty() && permit::may_administer(who) {
+                form method="post" action=(TEST) { button type="submit" { "Send a test" } }
+            }
+        }))
+        (told)
         section.card {
             @if receivers.is_empty() { div.empty { strong { "Nobody is told anything" } p { "Write " code { "[[alerts]]" } " with a " code { "url" } " into sproxy.toml; then " code { "sproxy alert test" } "." } } } @else {
                 div.scroll tabindex="0" { table {
@@ -70,5 +99,5 @@ pub async fn show(
             }
         }
     };
-    Ok(Page { place: shell::ALERTS, title: "Alerts", content }.answer(&who))
+    Ok(Page { place: shell::ALERTS, title: "Alerts", content }.answer(who))
 }

@@ -14,7 +14,7 @@ use crate::http::problem::{ApiError, ApiResult};
 use crate::http::sums as figures;
 use crate::http::targets::{self, UpstreamTargetView};
 use crate::ui::format;
-use crate::ui::permit::{Admin, ClusterReader};
+use crate::ui::permit::{self, Admin, ClusterReader};
 use crate::ui::shell::{self, Page};
 use crate::ui::sign_in::redirect;
 use crate::ui::span::link;
@@ -32,6 +32,7 @@ pub async fn targets(
     QueryParams(asked): QueryParams<Asked>,
 ) -> Response {
     let (targets, now) = (targets::all(&state), state.clock.now());
+    let may_act = permit::may_administer(&who);
     let content = html! {
         (shell::heading("Targets", html! { "Where " (state.node) " sends calls, and how it finds them. Other nodes have their own view: " code { "sproxy target list --server" } "." }, html! {}))
         (shell::done(asked.done.as_deref()))
@@ -44,7 +45,7 @@ pub async fn targets(
                     caption { "Targets" }
                     thead { tr { th scope="col" { "Name" } th scope="col" { "Dialect" } th scope="col" { "Tier, weight" } th scope="col" { "Models" } th scope="col" { "Health" }
                         th.num scope="col" { "Attempts" } th.num scope="col" { "Failures" } th.num scope="col" { "In flight" } th.tight scope="col" { span.hidden { "Drain" } } } }
-                    tbody { @for target in &targets { (target_line(target, now)) } }
+                    tbody { @for target in &targets { (target_line(target, now, may_act)) } }
                 } }
             }
         }
@@ -52,7 +53,7 @@ pub async fn targets(
     Page { place: shell::TARGETS, title: "Targets", content }.answer(&who)
 }
 
-fn target_line(target: &UpstreamTargetView, now: Timestamp) -> Markup {
+fn target_line(target: &UpstreamTargetView, now: Timestamp, may_act: bool) -> Markup {
     let (name, verb) = (&target.name, if target.draining { "undrain" } else { "drain" });
     html! {
         tr {
@@ -71,8 +72,8 @@ fn target_line(target: &UpstreamTargetView, now: Timestamp) -> Markup {
                 }
             }
             td.num { (format::count(target.attempts)) } td.num { (format::count(target.failures)) } td.num { (target.in_flight) }
-            td.tight { form method="post" action=(format!("{}/{verb}", segment("/ui/targets/", name))) {
-                button.quiet type="submit" aria-label=(format!("{verb} {name}")) { @if target.draining { "Undrain" } @else { "Drain" } } } }
+            td.tight { @if may_act { form method="post" action=(format!("{}/{verb}", segment("/ui/targets/", name))) {
+                button.quiet type="submit" aria-label=(format!("{verb} {name}")) { @if target.draining { "Undrain" } @else { "Drain" } } } } }
         }
     }
 }
@@ -107,7 +108,7 @@ pub async fn peers(
     ClusterReader(who): ClusterReader,
     QueryParams(asked): QueryParams<Asked>,
 ) -> ApiResult<Response> {
-    let peers = peers::all(&state);
+    let (peers, may_act) = (peers::all(&state), permit::may_administer(&who));
     let today = state.clock.now().day_start();
     let filter = UsageFilter { from: Some(today), ..UsageFilter::default() };
     let total = figures::total_of(&state, &filter).await?;
@@ -125,7 +126,7 @@ pub async fn peers(
                     caption { "Nodes" }
                     thead { tr { th scope="col" { "Name" } th scope="col" { "Role" } th scope="col" { "State" } th scope="col" { "Last seen (UTC)" } th.num scope="col" { "Owes" }
                         th scope="col" { "Owes nothing up to" } th.num scope="col" { "Weight" } th scope="col" { "Version" } th.tight scope="col" { span.hidden { "Change" } } } }
-                    tbody { @for peer in &peers { (peer_line(peer)) } }
+                    tbody { @for peer in &peers { (peer_line(peer, may_act)) } }
                 } }
             }
         }
@@ -137,7 +138,7 @@ fn owing(incomplete: &[figures::IncompleteView]) -> Markup {
     html! { @for node in incomplete { p { strong { (node.node) } " may have more, from " (format::minute(node.since)) " on; it is known to owe " (format::count(node.unsynced)) " calls." } } }
 }
 
-fn peer_line(peer: &PeerView) -> Markup {
+fn peer_line(peer: &PeerView, may_act: bool) -> Markup {
     let (id, verb) = (&peer.id, if peer.draining { "undrain" } else { "drain" });
     html! {
         tr {
@@ -148,13 +149,13 @@ fn peer_line(peer: &PeerView) -> Markup {
             td.num { (format::count(peer.unsynced)) }
             td { (format::minute_or(peer.synced_through, "not known")) }
             td.num { (peer.weight) } td { (peer.version) }
-            td.tight {
+            td.tight { @if may_act {
                 form method="post" action=(format!("/ui/peers/{id}/{verb}")) { button.quiet type="submit" aria-label=(format!("{verb} {id}")) { @if peer.draining { "Undrain" } @else { "Drain" } } }
                 @if !peer.is_active {
                     form method="post" action=(format!("/ui/peers/{id}/forget")) {
                         button.quiet.danger type="submit" data-ask=(format!("Forget {id}? Totals wait for it no more, though it owes {} calls by its own word.", peer.unsynced)) aria-label=(format!("Forget {id}")) { "Forget" } }
                 }
-            }
+            } }
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Browser, user};
-use crate::harness::{Mock, Node, Setup, until};
+use crate::harness::{Mock, Node, Receiver, Reply, Setup, until};
 use crate::http::{ADMIN_PASSWORD, Plane};
 
 const SCRIPT: &str = "<script>alert(1)<b>";
@@ -288,4 +288,38 @@ async fn limits_are_shown_with_what_is_used_and_when_they_begin_anew() {
     for text in ["$0.00 of $50.00", "0 of 1,000", "in 14 h", "2026-11-23 00:00", "in 8 days", "claude-*"] {
         assert!(page.contains(text), "{text}: {page}");
     }
+}
+
+#[tokio::test]
+async fn auditors_are_offered_nothing_that_they_may_not_do_and_admins_try_alerts_by_a_button() {
+    let (mock, receiver) = (Mock::start().await, Receiver::start().await);
+    let file = format!("[[alerts]]\nname = \"hook\"\nurl = \"{}\"\n", receiver.url());
+    let node = Setup::with_targets_at(&mock.url()).and_file(&file).start().await;
+    let body = json!({"name": "ada", "password": "a long password", "role": "auditor"});
+    node.post("/admin/v1/users", body).await;
+    let mut ada = Browser::of(&node.url(""), "ada", "a long password").await;
+    let mut admin = Browser::of(&node.url(""), "admin", ADMIN_PASSWORD).await;
+    for path in [
+        "/ui/targets",
+        "/ui/peers",
+        "/ui/alerts",
+        "/ui/users",
+        "/ui/groups",
+        "/ui/all-keys",
+        "/ui/users/admin",
+    ] {
+        let (hers, theirs) = (ada.get(path).await.page(200), admin.get(path).await.page(200));
+        // Signing out, and the filters of lists.
+        let changes = |page: &str| page.matches("method=\"post\"").count() - 1;
+        assert_eq!(changes(&hers), 0, "{path}: {hers}");
+        assert!(changes(&theirs) > 0 || path == "/ui/all-keys", "{path}: {theirs}");
+    }
+    ada.submit("/ui/alerts/test", &[]).await.page(403);
+    assert!(receiver.deliveries().is_empty());
+    let page = admin.submit("/ui/alerts/test", &[]).await.page(200);
+    assert!(page.contains("hook has taken the test event"), "{page}");
+    assert_eq!(receiver.deliveries().len(), 1);
+    receiver.reply([Reply::Status(500)]);
+    let page = admin.submit("/ui/alerts/test", &[]).await.page(200);
+    assert!(page.contains("hook has not taken the test event") && page.contains("500"), "{page}");
 }
