@@ -15,7 +15,10 @@ use crate::domain::group::{Group, Limits};
 use crate::domain::ids::{GroupId, UserId};
 use crate::domain::permission::Scope;
 use crate::domain::user::{Identity, Role, User};
-use crate::store::{ApiKeyRepo, Executor, GroupRepo, ProvisioningRepo, RefreshTokenRepo, UserRepo, retried};
+use crate::store::{
+    ApiKeyRepo, Executor, GroupRepo, ProviderSessionRepo, ProvisioningRepo, RefreshTokenRepo, UserRepo,
+    retried,
+};
 
 /// The shortest password (NIST SP 800-63B).
 const PASSWORD_MIN: usize = 8;
@@ -141,6 +144,10 @@ impl Accounts {
         let authority = change.authority(actor).await?;
         let before = user(&change.tx, named).await?;
         authority.demand_change_of(&before, named)?;
+        if wanted.active == Some(false) {
+            // Nobody is let in by an identity provider, who had refused them for a while, whom somebody here refuses.
+            ProviderSessionRepo::on(&change.tx).forget(before.id).await?;
+        }
         let after = change.edited(&authority, &before, wanted).await?;
         let after = change.write_user(actor, &before, after).await?;
         change.commit(after, Directory::put_user).await

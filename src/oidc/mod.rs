@@ -151,6 +151,7 @@ impl Oidc {
     /// [`Error::Wrong`] for a token that is none of the provider's.
     pub async fn logged_out(&self, logout_token: &str) -> Result<(), Error> {
         let claims = self.provider.claims(logout_token).await?;
+        self.provider.demand_unexpired(&claims)?;
         let is_event = claims.get("events").is_some_and(|events| events.get(LOGOUT_EVENT).is_some());
         if !is_event || claims.contains_key("nonce") {
             return Err(Error::Wrong("this is no logout token".to_owned()));

@@ -10,7 +10,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::Error;
@@ -24,6 +24,10 @@ use crate::transport::{Exchange, Proxy};
 const FRESH: Duration = Duration::from_hours(1);
 /// Between two looks for a key that nobody knows: whoever sends tokens does not decide how often the provider is asked.
 const KEYS_AGAIN: Duration = Duration::from_mins(1);
+/// Between two attempts to reach a provider that cannot be: whoever wants to sign in meanwhile is told so at once.
+const METADATA_AGAIN: Duration = Duration::from_secs(5);
+/// Questions to it at a time; whoever comes beyond them waits.
+const AT_ONCE: usize = 16;
 /// What clocks may differ by.
 const SKEW: Duration = Duration::from_mins(1);
 /// The grant was used, revoked or has expired, or its person may not sign in any more (RFC 6749, section 5.2).
@@ -73,7 +77,10 @@ pub(super) struct Provider {
     client_secret: Secret,
     exchange: Exchange,
     clock: Arc<dyn Clock>,
+    places: Semaphore,
     metadata: Mutex<Option<Fetched<Metadata>>>,
+    /// When it was tried in vain to find out what the provider says of itself, and why.
+    in_vain: Mutex<Option<(Timestamp, String)>>,
     keys: Mutex<Option<Fetched<Keys>>>,
 }
 
@@ -86,7 +93,9 @@ impl Provider {
             client_secret: config.client_secret.clone(),
             exchange: Exchange { proxy, ca_file: config.ca_file.clone() },
             clock,
+            places: Semaphore::new(AT_ONCE),
             metadata: Mutex::default(),
+            in_vain: Mutex::default(),
             keys: Mutex::default(),
         })
     }
@@ -98,7 +107,19 @@ impl Provider {
         if let Some(fetched) = known.as_ref().filter(|fetched| now < fetched.at.plus(FRESH)) {
             return Ok(Arc::clone(&fetched.what));
         }
-        match self.fetch_metadata().await {
+        let mut in_vain = self.in_vain.lock().await;
+        let lately = in_vain.as_ref().filter(|(at, _)| now < at.plus(METADATA_AGAIN));
+        let lately = lately.map(|(_, reason)| reason.clone());
+        let fetched = match &lately {
+            Some(reason) => Err(Error::Unreachable(reason.clone())),
+            None => self.fetch_metadata().await,
+        };
+        match &fetched {
+            Err(Error::Unreachable(reason)) if lately.is_none() => *in_vain = Some((now, reason.clone())),
+            Err(_) => {}
+            Ok(_) => *in_vain = None,
+        }
+        match fetched {
             Ok(metadata) => {
                 let what = Arc::new(metadata);
                 *known = Some(Fetched { what: Arc::clone(&what), at: now });
@@ -221,14 +242,20 @@ impl Provider {
         {
             return wrong("was made for another application");
         }
-        let expires_at = seconds(&claims, "exp");
-        if expires_at.is_none_or(|at| at.plus(SKEW) <= self.clock.now()) {
-            return wrong("has expired");
-        }
+        self.demand_unexpired(&claims)?;
         if nonce.is_some() && text("nonce") != nonce {
             return wrong("is of another sign-in");
         }
         Ok(claims)
+    }
+
+    /// Refuses what a token says whose time is over.
+    pub(super) fn demand_unexpired(&self, claims: &Map<String, Value>) -> Result<(), Error> {
+        let now = self.clock.now();
+        if seconds(claims, "exp").is_none_or(|at| at.plus(SKEW) <= now) {
+            return Err(Error::Wrong("its token has expired".to_owned()));
+        }
+        Ok(())
     }
 
     /// What a signed token says that has to be of this provider, for this gateway, and made by now.
@@ -304,6 +331,7 @@ impl Provider {
 
     async fn send(&self, mut request: Request<Bytes>) -> Result<(StatusCode, Bytes), Error> {
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let _place = self.places.acquire().await.map_err(|error| Error::Unreachable(error.to_string()))?;
         self.exchange.send(request).await.map_err(Error::Unreachable)
     }
 }

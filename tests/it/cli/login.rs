@@ -9,10 +9,12 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use super::person::Person;
+use super::person::{PASSWORD, Person};
 use super::{node_and_mock, on};
 use crate::harness::{Link, Mode, Node, until};
+use crate::ui::Browser;
 
 /// Whether a node takes a token, and whose it is.
 async fn name_of(node: &Node, token: &str) -> Option<String> {
@@ -234,4 +236,28 @@ async fn a_device_that_is_refused_or_too_late_is_told_so() {
         assert!(refused.contains(said), "{refused}");
         alice.run(&["token"]).await.refused(1);
     }
+}
+
+#[tokio::test]
+async fn a_node_signs_in_a_command_line_by_way_of_somebody_at_its_pages() {
+    let (node, _mock) = node_and_mock().await;
+    let alice = Person::known_to(&node, "alice").await;
+    let server = node.url("");
+    for (decision, code) in [("deny", 1), ("approve", 0)] {
+        let mut login = alice.spawn(&["login", "--server", &server, "--no-browser"]);
+        let mut said = BufReader::new(login.stderr.take().expect("a standard error")).lines();
+        let shown = loop {
+            let line = said.next_line().await.expect("readable").expect("a code before the end");
+            if line.starts_with("    ") {
+                break line.trim().to_owned();
+            }
+        };
+        let mut browser = Browser::of(&server, "alice", PASSWORD).await;
+        let page = browser.get(&format!("/device?user_code={shown}")).await.page(200);
+        assert!(page.contains("sproxy-cli"), "{page}");
+        browser.submit("/device", &[("user_code", &shown), ("decision", decision)]).await;
+        assert_eq!(login.wait().await.expect("ended").code(), Some(code), "{decision}");
+    }
+    let token = alice.run(&["token"]).await.done();
+    assert_eq!(name_of(&node, &token).await.as_deref(), Some("alice"));
 }

@@ -157,14 +157,25 @@ async fn where_that_is_wanted_keys_stop_too_without_anybody_renewing_anything_un
     assert_eq!(stage.user().await["active"], false);
     let (base, mut browser) = (stage.plane.url.clone(), Browser::new());
     assert_eq!(browser.sign_in(&base, "alice").await.0, 403);
+    // An admin who says the same means it, whatever the provider says later.
+    let active = |active: bool| Some(json!({"active": active}));
+    let patch = async |active| {
+        stage.plane.call("PATCH", "/admin/v1/users/alice", &stage.plane.admin, active).await.expect(200)
+    };
+    patch(active(false)).await;
+    stage.alice(json!({"groups": ["llm-devs"]})).await;
+    assert_eq!(Browser::new().sign_in(&base, "alice").await.0, 403);
+    patch(active(true)).await;
+    assert_eq!(Browser::new().sign_in(&base, "alice").await.0, 200);
+    stage.alice(json!({"groups": ["llm-devs"], "disabled": true})).await;
+    stage.later(INTERVAL);
+    stage.oidc.check_due().await;
+    assert_eq!(me(&stage).await, 403);
     stage.alice(json!({"groups": ["llm-devs"]})).await;
     assert_eq!(Browser::new().sign_in(&base, "alice").await.0, 200);
     assert_eq!(me(&stage).await, 200);
     // Whom an admin has disabled the provider does not let in.
-    stage
-        .plane
-        .call("PATCH", "/admin/v1/users/alice", &stage.plane.admin, Some(json!({"active": false})))
-        .await;
+    patch(active(false)).await;
     let (status, page) = Browser::new().sign_in(&base, "alice").await;
     assert!(status == 403 && page.contains("is disabled"), "{status} {page}");
     assert_eq!(me(&stage).await, 403);
