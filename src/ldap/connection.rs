@@ -1,5 +1,6 @@
 //! One connection to the directory.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use ldap3::{Ldap as Handle, LdapConnAsync, LdapConnSettings, Scope, SearchEntry, SearchOptions};
@@ -37,13 +38,16 @@ pub(super) async fn with<T>(
         answer
     };
     // Whoever asks drives the connection: there is no task that outlives the question.
-    tokio::select! {
+    let mut asked = pin!(asked);
+    let ended = tokio::select! {
         biased;
-        answer = asked => answer,
-        ended = connection.drive() => Err(match ended {
-            Ok(()) => "the connection was closed".to_owned(),
-            Err(error) => error.to_string(),
-        }),
+        answer = &mut asked => return answer,
+        ended = connection.drive() => ended,
+    };
+    // The answer may be there although the connection has ended since; and what still waits for one is told so.
+    match (asked.await, ended) {
+        (Err(_), Err(error)) => Err(error.to_string()),
+        (answer, _) => answer,
     }
 }
 
