@@ -111,7 +111,7 @@ pub fn table(caption: &str, rows: &[UsageView], columns: Columns) -> Markup {
                 caption { (caption) }
                 thead { tr {
                     th scope="col" { "Ended (UTC)" }
-                    @if everybody { th scope="col" { "User" } th scope="col" { "Group" } }
+                    @if everybody { th scope="col" { "User, group" } }
                     th scope="col" { "Model" } th scope="col" { "Target" }
                     th scope="col" { "Status" } th.num scope="col" { "Input" } th.num scope="col" { "Output" }
                     th.num scope="col" { "Cost" } th.num scope="col" { "Took" }
@@ -128,7 +128,7 @@ fn line(view: &UsageView, everybody: bool, decimals: usize) -> Markup {
     html! {
         tr {
             th scope="row" { a href=(format!("{path}{}", row.request_id)) { (format::second(row.created_at)) } }
-            @if everybody { td { (row.user) } td { (row.group.as_deref().unwrap_or("–")) } }
+            @if everybody { td { (row.user) @if let Some(group) = &row.group { div.hint { (group) } } } }
             td { (model(&row.model)) @if row.actual_model != row.model && !row.actual_model.is_empty() {
                 " " span.muted { "→ " (row.actual_model) } } }
             td { @if row.target.is_empty() { span.muted { "none" } } @else { (row.target) }

@@ -117,7 +117,7 @@ fn door(state: &ControlState, site: &Site, name: &str, wanted: Option<&str>, sai
         @if browser::keeps_sessions(site) {
             @if let Some(oidc) = oidc {
                 p { a.button.primary.wide href=(next::with("/auth/oidc/login", wanted)) { "Sign in with " (oidc.name()) } }
-                p.muted.or { "or with a password of this gateway" }
+                p.muted { "or with " (whose_password(state)) }
             }
             form method="post" action="/ui/login" {
                 @if let Some(wanted) = wanted { input type="hidden" name="next" value=(wanted); }
@@ -134,8 +134,8 @@ fn door(state: &ControlState, site: &Site, name: &str, wanted: Option<&str>, sai
                 button class=[oidc.is_none().then_some("primary")] type="submit" { "Sign in" }
             }
             p.muted.small {
-                "No password, or forgotten? An admin of the gateway sets one: "
-                code { "sproxy user passwd NAME" } "."
+                @if state.ldap.is_some() { "Your company's name and password do. " } @else { "No password, or forgotten? " }
+                "An admin of the gateway sets one: " code { "sproxy user passwd NAME" } "."
             }
         } @else {
             div.notice.warn role="alert" {
@@ -147,4 +147,8 @@ fn door(state: &ControlState, site: &Site, name: &str, wanted: Option<&str>, sai
             }
         }
     }
+}
+
+fn whose_password(state: &ControlState) -> &'static str {
+    if state.ldap.is_some() { "your company's password" } else { "a password of this gateway" }
 }

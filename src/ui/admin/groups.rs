@@ -124,7 +124,7 @@ async fn page(
     let (path, form) = (format!("{PATH}/{}", group.id), sent.as_ref().map(|(form, _)| *form));
     let usage = link("/ui/all-usage", &[("group", group.id.to_string())]);
     let content = html! {
-        (shell::heading(&group.name, html! { a href=(PATH) { "Groups" } " · " (format::count(members.len() as u64)) " members" },
+        (shell::heading(&group.name, html! { a href=(PATH) { "Groups" } " · " (format::count(members.len() as u64)) @if members.len() == 1 { " member" } @else { " members" } },
             html! { a.button href=(usage) { "Usage" } }))
         (shell::done(done))
         @if let Some((_, refused)) = &sent { (refused.notice()) }

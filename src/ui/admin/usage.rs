@@ -13,6 +13,7 @@ use crate::http::sums::TotalsView;
 use crate::http::{sums as figures, usage};
 use crate::ui::breakdown::{self, Measure};
 use crate::ui::calls::{self, Asked};
+use crate::ui::chart;
 use crate::ui::permit::PeopleReader;
 use crate::ui::shell::{self, Page};
 use crate::ui::span::{Span, link};
@@ -92,8 +93,13 @@ async fn grouped(
         let next = link(PATH, &[keep.clone(), vec![("cursor", cursor.clone())]].concat());
         html! { nav.pager aria-label="Pages of sums" { a href=(next) rel="next" { "Next " (ROWS) } } }
     });
-    let charted = if by == StatsBy::Day { StatsBy::Model } else { by };
-    let chart = breakdown::days(state, filter, charted, &rows.items, measure, now).await?;
+    // Days by days would say nothing.
+    let chart = if by == StatsBy::Day {
+        let models = figures::rows_of(state, StatsBy::Model, filter, chart::COLOURS, None).await?;
+        breakdown::days(state, filter, StatsBy::Model, &models.items, measure, now).await?
+    } else {
+        breakdown::days(state, filter, by, &rows.items, measure, now).await?
+    };
     Ok(html! {
         section.card aria-labelledby="by-day" {
             header { h2 id="by-day" { (measure.heading()) " per day" } span.more { (measure.links(PATH, &keep)) } }

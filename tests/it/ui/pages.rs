@@ -77,9 +77,19 @@ async fn sums_are_those_of_the_api_and_names_are_text() {
         ("node=sp-7", 0),
         ("from=2020-01-01&to=2020-02-01", 0),
     ] {
+        let rows = node.get(&format!("/admin/v1/usage?{query}")).await;
+        let rows = rows["items"].as_array().unwrap();
+        let sum = |field: &str| rows.iter().map(|row| row[field].as_u64().unwrap()).sum::<u64>().to_string();
         for by in ["", "&by=user", "&by=group", "&by=model", "&by=node", "&by=day"] {
             let page = admin.get(&format!("/ui/all-usage?{query}{by}")).await.page(200);
             assert_eq!(figure(&page, "requests"), requests.to_string(), "{query}{by}");
+            assert_eq!(figure(&page, "tokens"), sum("total_tokens"), "{query}{by}");
+            assert_eq!(figure(&page, "cost"), sum("cost_nanousd"), "{query}{by}");
+            assert!(!page.contains("could not be read"), "{query}{by}: {page}");
+            // Days are made up of models, or of what else they are asked by.
+            let key = page.split("class=\"key\"").nth(1).unwrap_or_default();
+            let has_models = by != "&by=day" || requests == 0 || key.contains("claude-sonnet-4-5");
+            assert!(has_models || query.contains("errors"), "{query}{by}: {page}");
             let links = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
             for link in links.filter(|link| link.starts_with("/ui/all-usage?") && by == "&by=user") {
                 let shown = admin.get(&link.replace("&amp;", "&")).await;
