@@ -97,10 +97,7 @@ fn receiver(table: &Table<'_>, reading: &Reading<'_>, upstream: &UpstreamConfig)
     let (events, secret) = (events(table), secret(table));
     let name = name(table);
     let format = table.choice("format", &AlertFormat::ALL);
-    let timeout = table.duration("timeout", Duration::from_millis(100));
-    if timeout > TIMEOUT_MAX {
-        table.wrong("timeout", format!("has to be at most {}", humantime::format_duration(TIMEOUT_MAX)));
-    }
+    let timeout = table.duration_within("timeout", Duration::from_millis(100), TIMEOUT_MAX);
     let ca_file = table.file("ca_file");
     let (url, host) = url(table)?;
     Some(AlertConfig {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use figment::value::{Dict, Value};
+use figment::value::{Tag, Value};
 use http::Uri;
 
-use super::ldap_section::LdapConfig;
+use super::ldap_section::{LdapConfig, USERNAME};
+use super::nested::Nested;
 use super::oidc::CHECK_MIN;
 use super::oidc_section::WhenRefused;
 use super::table::{Reading, Table};
@@ -30,27 +31,18 @@ check_interval = "15m"
 timeout = "5s"
 ca_file = ""
 "#;
-/// Settings without a default.
-const OWN: [&str; 4] = ["bind_password", "bind_password_env", "bind_password_file", "groups"];
-/// What stands for the name that was typed.
-pub(super) const USERNAME: &str = "{username}";
+const NESTED: Nested = Nested {
+    path: "auth.ldap",
+    defaults: DEFAULTS,
+    own: &["bind_password", "bind_password_env", "bind_password_file", "groups"],
+};
 const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 
 pub(super) fn read(written: Option<&Value>, reading: &Reading<'_>) -> Option<LdapConfig> {
-    let path = "auth.ldap";
-    let (tag, written) = match written? {
-        Value::Dict(tag, written) => (*tag, written),
-        other => {
-            reading.wrong(path, other.tag(), "has to be a table: write [auth.ldap]");
-            return None;
-        }
-    };
-    let defaults: Dict = toml::from_str(DEFAULTS).unwrap_or_default();
-    let known: Vec<&str> = OWN.into_iter().chain(defaults.keys().map(String::as_str)).collect();
-    let mut settings = defaults.clone();
-    settings.extend(written.clone());
-    let table = Table::new(reading, path, &settings, tag);
-    table.check_keys(&known);
+    NESTED.read(written, reading, |table, tag| Some(section(table, reading, tag)))
+}
+
+fn section(table: &Table<'_>, reading: &Reading<'_>, tag: Tag) -> LdapConfig {
     let start_tls = table.flag("start_tls");
     let bind_dn = table.text("bind_dn");
     let bind_password = table.secret("bind_password").ok().flatten().map(|given| given.secret);
@@ -60,28 +52,25 @@ pub(super) fn read(written: Option<&Value>, reading: &Reading<'_>) -> Option<Lda
             "has to be set beside bind_dn, and only then: without both, anybody may look people up",
         );
     }
-    let timeout = table.duration("timeout", Duration::from_millis(100));
-    if timeout > TIMEOUT_MAX {
-        table.wrong("timeout", format!("has to be at most {}", humantime::format_duration(TIMEOUT_MAX)));
-    }
-    Some(LdapConfig {
-        url: url(&table, start_tls),
+    let timeout = table.duration_within("timeout", Duration::from_millis(100), TIMEOUT_MAX);
+    LdapConfig {
+        url: url(table, start_tls),
         start_tls,
         bind_dn,
         bind_password,
         base_dn: table.required("base_dn", "has to be set, such as to \"ou=people,dc=example,dc=com\""),
-        user_filter: user_filter(&table),
+        user_filter: user_filter(table),
         username_attribute: table.required("username_attribute", "has to be set, such as to \"uid\""),
         id_attribute: table.required("id_attribute", "has to be set, such as to \"entryUUID\""),
         groups_attribute: table.required("groups_attribute", "has to be set, such as to \"memberOf\""),
-        mapping: group_mapping::read(&table, reading, tag),
+        mapping: group_mapping::read(table, reading, tag),
         create_users: table.flag("create_users"),
         link_by_name: table.flag("link_by_name"),
         when_refused: table.choice("when_refused", &WhenRefused::ALL),
         check_interval: table.duration("check_interval", CHECK_MIN),
         timeout,
         ca_file: table.file("ca_file"),
-    })
+    }
 }
 
 /// The directory's address. Passwords are sent there, so it goes over TLS.
@@ -120,22 +109,10 @@ fn user_filter(table: &Table<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layers;
-    use super::*;
+    use super::NESTED;
 
     #[test]
     fn people_are_told_every_key_and_default() {
-        let told = layers::DEFAULTS.split_once("# [auth.ldap]\n").expect("the section").1;
-        let told = told.split_once("\n\n").map_or(told, |(told, _)| told);
-        let told: Vec<&str> = told.lines().map(|line| line.trim_start_matches("# ")).collect();
-        let told: Dict = toml::from_str(&told.join("\n")).expect("TOML once it is no comment");
-        let defaults: Dict = toml::from_str(DEFAULTS).expect("TOML");
-        for (key, value) in &defaults {
-            let is_example = ["url", "bind_dn", "base_dn"].contains(&key.as_str());
-            assert!(told.get(key) == Some(value) || is_example && told.contains_key(key), "{key}");
-        }
-        for key in told.keys() {
-            assert!(defaults.contains_key(key) || OWN.contains(&key.as_str()), "{key}");
-        }
+        NESTED.assert_told(&["url", "bind_dn", "base_dn"]);
     }
 }

@@ -7,6 +7,9 @@ use super::oidc_section::WhenRefused;
 use crate::domain::group_mapping::GroupMapping;
 use crate::domain::secret::Secret;
 
+/// What stands for the name that was typed.
+pub(super) const USERNAME: &str = "{username}";
+
 /// `[auth.ldap]`
 #[derive(Clone, Debug)]
 pub struct LdapConfig {
@@ -36,4 +39,12 @@ pub struct LdapConfig {
     /// How long a question may take.
     pub timeout: Duration,
     pub ca_file: Option<PathBuf>,
+}
+
+impl LdapConfig {
+    /// The filter of people for whoever has typed `name`, which is escaped.
+    #[must_use]
+    pub fn filter_for(&self, name: &str) -> String {
+        self.user_filter.replace(USERNAME, name)
+    }
 }

@@ -12,6 +12,7 @@ mod ldap;
 mod ldap_section;
 mod load;
 mod models;
+mod nested;
 mod node;
 mod oidc;
 mod oidc_section;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use figment::value::{Dict, Value};
+use figment::value::{Tag, Value};
 use http::Uri;
 
+use super::nested::Nested;
 use super::oidc_section::{OidcConfig, WhenRefused};
 use super::sections::UpstreamConfig;
 use super::table::{Reading, Table};
@@ -28,9 +29,11 @@ check_interval = "15m"
 proxy = ""
 ca_file = ""
 "#;
-/// Settings without a default.
-const OWN: [&str; 6] =
-    ["client_secret", "client_secret_env", "client_secret_file", "groups", "proxy_env", "proxy_file"];
+const NESTED: Nested = Nested {
+    path: "auth.oidc",
+    defaults: DEFAULTS,
+    own: &["client_secret", "client_secret_env", "client_secret_file", "groups", "proxy_env", "proxy_file"],
+};
 /// The shortest time between two questions about one person.
 pub(super) const CHECK_MIN: Duration = Duration::from_mins(1);
 const OPENID: &str = "openid";
@@ -40,28 +43,24 @@ pub(super) fn read(
     reading: &Reading<'_>,
     upstream: &UpstreamConfig,
 ) -> Option<OidcConfig> {
-    let path = "auth.oidc";
-    let (tag, written) = match written? {
-        Value::Dict(tag, written) => (*tag, written),
-        other => {
-            reading.wrong(path, other.tag(), "has to be a table: write [auth.oidc]");
-            return None;
-        }
-    };
-    let defaults: Dict = toml::from_str(DEFAULTS).unwrap_or_default();
-    let known: Vec<&str> = OWN.into_iter().chain(defaults.keys().map(String::as_str)).collect();
-    let mut settings = defaults.clone();
-    settings.extend(written.clone());
-    let table = Table::new(reading, path, &settings, tag);
-    table.check_keys(&known);
-    let issuer = issuer(&table);
+    NESTED.read(written, reading, |table, tag| section(table, reading, upstream, tag))
+}
+
+/// None: it has no secret, which has been noted.
+fn section(
+    table: &Table<'_>,
+    reading: &Reading<'_>,
+    upstream: &UpstreamConfig,
+    tag: Tag,
+) -> Option<OidcConfig> {
+    let issuer = issuer(table);
     let client_id = table.required("client_id", "has to be set: the provider gives one to each application");
-    let client_secret = client_secret(&table);
-    let scopes = scopes(&table);
+    let client_secret = client_secret(table);
+    let scopes = scopes(table);
     let check_interval = table.duration("check_interval", CHECK_MIN);
     let host = issuer.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default();
     Some(OidcConfig {
-        proxy: proxy::of_target(&table, reading, upstream, &issuer),
+        proxy: proxy::of_target(table, reading, upstream, &issuer),
         ca_file: table.file("ca_file"),
         name: table.optional("name").unwrap_or(host),
         issuer,
@@ -70,7 +69,7 @@ pub(super) fn read(
         scopes,
         username_claim: table.required("username_claim", "has to be set, such as to \"email\""),
         groups_claim: table.required("groups_claim", "has to be set, such as to \"groups\""),
-        mapping: group_mapping::read(&table, reading, tag),
+        mapping: group_mapping::read(table, reading, tag),
         create_users: table.flag("create_users"),
         link_by_name: table.flag("link_by_name"),
         when_refused: table.choice("when_refused", &WhenRefused::ALL),
@@ -92,15 +91,10 @@ fn issuer(table: &Table<'_>) -> String {
     if uri.query().is_some() || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         table.wrong("issuer", "has neither a query nor a user in it");
     }
-    if uri.scheme_str() == Some("http") && !proxy::is_loopback(bare(uri.host().unwrap_or_default())) {
+    if uri.scheme_str() == Some("http") && !proxy::is_loopback(uri.host().unwrap_or_default()) {
         table.wrong("issuer", "has to begin with https://: http is for a provider on this machine alone");
     }
     text
-}
-
-/// A host without the brackets of an address of IPv6.
-fn bare(host: &str) -> &str {
-    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// None, with a problem that has been noted, where there is none: it also encrypts what is kept of people's sessions.
@@ -132,22 +126,10 @@ fn scopes(table: &Table<'_>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layers;
-    use super::*;
+    use super::NESTED;
 
     #[test]
     fn people_are_told_every_key_and_default() {
-        let told = layers::DEFAULTS.split_once("# [auth.oidc]\n").expect("the section").1;
-        let told = told.split_once("\n\n").map_or(told, |(told, _)| told);
-        let told: Vec<&str> = told.lines().map(|line| line.trim_start_matches("# ")).collect();
-        let told: Dict = toml::from_str(&told.join("\n")).expect("TOML once it is no comment");
-        let defaults: Dict = toml::from_str(DEFAULTS).expect("TOML");
-        for (key, value) in &defaults {
-            let is_example = ["issuer", "client_id", "name"].contains(&key.as_str());
-            assert!(told.get(key) == Some(value) || is_example && told.contains_key(key), "{key}");
-        }
-        for key in told.keys() {
-            assert!(defaults.contains_key(key) || OWN.contains(&key.as_str()), "{key}");
-        }
+        NESTED.assert_told(&["issuer", "client_id", "name"]);
     }
 }

@@ -88,7 +88,9 @@ pub(super) fn shown(proxy: Option<&Secret>) -> String {
     }
 }
 
+/// Whether a host is this machine; an address of IPv6 with or without its brackets.
 pub(super) fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 

@@ -197,6 +197,15 @@ impl<'a> Table<'a> {
         least
     }
 
+    /// A duration of at most `most`.
+    pub(super) fn duration_within(&self, key: &str, least: Duration, most: Duration) -> Duration {
+        let duration = self.duration(key, least);
+        if duration > most {
+            self.wrong(key, format!("has to be at most {}", humantime::format_duration(most)));
+        }
+        duration
+    }
+
     pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> T {
         let text = self.text(key);
         choices.iter().find(|(name, _)| *name == text).map_or_else(
