@@ -12,7 +12,7 @@ use crate::accounts::audit::{Actor, of_user};
 use crate::accounts::authority::Authority;
 use crate::accounts::directory::Directory;
 use crate::accounts::error::Error;
-use crate::accounts::users::{CheckedUser, UserChange};
+use crate::accounts::users::{CheckedUser, UserChange, is_usable_admin};
 use crate::accounts::{Accounts, Change, names};
 use crate::config::WhenRefused;
 use crate::domain::clock::Timestamp;
@@ -214,12 +214,10 @@ impl Change {
             );
             return Err(Error::Conflict(text));
         }
-        let linked = User { identity: Some(person.identity.clone()), ..namesake };
         let identity = json!({"issuer": person.identity.issuer, "subject": person.identity.subject});
-        self.audit(&Actor::provider(), "user.link", format!("user {}", linked.name), Value::Null, identity)
-            .await?;
-        UserRepo::on(&self.tx).update(&User { updated_at: self.now, ..linked.clone() }).await?;
-        self.update_external(linked, person).await
+        let subject = format!("user {}", namesake.name);
+        self.audit(&Actor::provider(), "user.link", subject, Value::Null, identity).await?;
+        self.update_external(namesake, person).await
     }
 
     async fn create_external(self, person: &ExternalPerson) -> Result<User, Error> {
@@ -238,7 +236,7 @@ impl Change {
         self.commit(user, Directory::put_user).await
     }
 
-    /// What the provider says of a user is written, if it is anything new.
+    /// What the provider says of a user, and who they are there, is written, if it is anything new.
     async fn update_external(self, before: User, person: &ExternalPerson) -> Result<User, Error> {
         let was_refused = ProviderSessionRepo::on(&self.tx).let_in(before.id).await?;
         if !before.active && !was_refused {
@@ -256,7 +254,7 @@ impl Change {
             ..UserChange::default()
         };
         let everything = Authority::everything();
-        let after = match self.edited(&everything, &before, wanted.clone()).await {
+        let mut after = match self.edited(&everything, &before, wanted.clone()).await {
             // Nobody could administer any more: that is not for a provider to decide.
             Err(Error::LastAdmin) if role != before.role => {
                 tracing::warn!(user = %before.name, "the last admin stays one, whatever the identity provider says");
@@ -264,11 +262,8 @@ impl Change {
             }
             edited => edited?,
         };
-        let is_linked = UserRepo::on(&self.tx).get_by_id(before.id).await?;
-        let is_new =
-            is_linked.is_none_or(|kept| User { updated_at: kept.updated_at, ..after.clone() } != kept);
-        if !is_new && !was_refused {
-            // A link that was just written, or nothing at all.
+        after.identity = Some(person.identity.clone());
+        if (User { updated_at: before.updated_at, ..after.clone() }) == before {
             return self.commit(before, Directory::put_user).await;
         }
         let after = self.write_user(&Actor::provider(), &before, after).await?;
@@ -277,28 +272,35 @@ impl Change {
 
     async fn refused(self, before: User, refused: Refused, reason: &str) -> Result<(), Error> {
         let (actor, subject) = (Actor::provider(), format!("user {}", before.name));
-        let why = json!({"reason": reason});
-        let mut after = before.clone();
-        after.updated_at = self.now;
+        let mut after = User { updated_at: self.now, ..before.clone() };
         after.tokens_valid_from = self.after_all_tokens(&before).await?;
         let ended = self.end_sign_ins_of(before.id).await?;
         let sessions = ProviderSessionRepo::on(&self.tx);
-        let is_last = before.role == Role::Admin && UserRepo::on(&self.tx).count_active_admins().await? <= 1;
-        if refused == Refused::Disable && before.active && !is_last {
+        if refused == Refused::Disable && before.active && self.can_do_without(&before).await? {
             after.active = false;
             sessions.refuse(before.id, self.now).await?;
-            UserRepo::on(&self.tx).update(&after).await?;
-            let is = of_user(&after, &self.accounts);
-            self.audit(&actor, "user.disable", subject.clone(), of_user(&before, &self.accounts), is).await?;
+            let (was, is) = (of_user(&before, &self.accounts), of_user(&after, &self.accounts));
+            self.audit(&actor, "user.disable", subject.clone(), was, is).await?;
         } else {
-            if is_last && refused == Refused::Disable {
-                tracing::warn!(user = %before.name, "the last admin is not disabled, whatever the identity provider says");
-            }
             sessions.forget(before.id).await?;
-            UserRepo::on(&self.tx).update(&after).await?;
         }
-        let is = json!({"sessions_ended": ended, "reason": why["reason"]});
+        UserRepo::on(&self.tx).update(&after).await?;
+        let is = json!({"sessions_ended": ended, "reason": reason});
         self.audit(&actor, "user.refused", subject, Value::Null, is).await?;
         self.commit(after, Directory::put_user).await.map(drop)
+    }
+
+    /// Whether somebody could still administer without this user.
+    async fn can_do_without(&self, user: &User) -> Result<bool, Error> {
+        if !is_usable_admin(user) {
+            return Ok(true);
+        }
+        match self.refuse_losing_last_admin().await {
+            Err(Error::LastAdmin) => {
+                tracing::warn!(user = %user.name, "the last admin is not disabled, whatever the identity provider says");
+                Ok(false)
+            }
+            allowed => allowed.map(|()| true),
+        }
     }
 }

@@ -431,7 +431,7 @@ impl Change {
         }
     }
 
-    async fn refuse_losing_last_admin(&self) -> Result<(), Error> {
+    pub(super) async fn refuse_losing_last_admin(&self) -> Result<(), Error> {
         if UserRepo::on(&self.tx).count_active_admins().await? > 1 {
             return Ok(());
         }
@@ -450,7 +450,7 @@ pub(super) async fn user<G: Executor>(executor: &G, named: &str) -> Result<User,
     found.ok_or_else(|| Error::NotFound { what: "user", name: named.to_owned() })
 }
 
-fn is_usable_admin(user: &User) -> bool {
+pub(super) fn is_usable_admin(user: &User) -> bool {
     user.role == Role::Admin && user.active
 }
 

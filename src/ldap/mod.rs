@@ -34,7 +34,6 @@ const ASKED_LATELY: Duration = Duration::from_mins(1);
 const ROUND: u64 = 50;
 /// In a filter for one who is known already: by whatever name.
 const ANY_NAME: &str = "*";
-const USERNAME: &str = "{username}";
 
 /// A directory.
 pub struct Ldap {
@@ -100,14 +99,14 @@ impl Ldap {
 
     async fn confirm(&self, accounts: &Accounts, session: &ProviderSession) -> Result<(), String> {
         let text = |error: crate::accounts::Error| error.to_string();
-        let user = accounts.user(&session.user_id.to_string()).await.map_err(text)?;
-        let identity = user.identity.filter(|identity| identity.issuer == entry::ISSUER);
-        let Some(identity) = identity else { return Ok(()) };
         if !accounts.begin_asking(session).await.map_err(text)? {
             return Ok(());
         }
+        let user = accounts.user(&session.user_id.to_string()).await.map_err(text)?;
+        let identity = user.identity.filter(|identity| identity.issuer == entry::ISSUER);
+        let Some(identity) = identity else { return Ok(()) };
         let id = entry::filter_of(&self.config.id_attribute, &identity.subject);
-        let filter = format!("(&{id}{})", self.config.user_filter.replace(USERNAME, ANY_NAME));
+        let filter = format!("(&{id}{})", self.config.filter_for(ANY_NAME));
         let found = self.ask(async |connection| connection.find(&self.config, &filter).await).await?;
         let refusal = match found {
             None => "the directory does not have them any more, or does not let them in",
@@ -139,7 +138,7 @@ impl Ldap {
         if name.is_empty() || password.is_empty() {
             return Ok(None);
         }
-        let filter = self.config.user_filter.replace(USERNAME, &ldap_escape(name));
+        let filter = self.config.filter_for(&ldap_escape(name));
         let entry = self
             .ask(async |connection| {
                 let Some(entry) = connection.find(&self.config, &filter).await? else { return Ok(None) };

@@ -71,6 +71,14 @@ struct Fetched<T> {
     at: Timestamp,
 }
 
+/// What a provider has said of itself.
+#[derive(Default)]
+struct KnownMetadata {
+    fetched: Option<Fetched<Metadata>>,
+    /// When it was asked in vain, and why.
+    in_vain: Option<(Timestamp, String)>,
+}
+
 pub(super) struct Provider {
     issuer: String,
     client_id: String,
@@ -78,9 +86,7 @@ pub(super) struct Provider {
     exchange: Exchange,
     clock: Arc<dyn Clock>,
     places: Semaphore,
-    metadata: Mutex<Option<Fetched<Metadata>>>,
-    /// When it was tried in vain to find out what the provider says of itself, and why.
-    in_vain: Mutex<Option<(Timestamp, String)>>,
+    metadata: Mutex<KnownMetadata>,
     keys: Mutex<Option<Fetched<Keys>>>,
 }
 
@@ -95,7 +101,6 @@ impl Provider {
             clock,
             places: Semaphore::new(AT_ONCE),
             metadata: Mutex::default(),
-            in_vain: Mutex::default(),
             keys: Mutex::default(),
         })
     }
@@ -104,29 +109,28 @@ impl Provider {
     pub(super) async fn metadata(&self) -> Result<Arc<Metadata>, Error> {
         let mut known = self.metadata.lock().await;
         let now = self.clock.now();
-        if let Some(fetched) = known.as_ref().filter(|fetched| now < fetched.at.plus(FRESH)) {
+        if let Some(fetched) = known.fetched.as_ref().filter(|fetched| now < fetched.at.plus(FRESH)) {
             return Ok(Arc::clone(&fetched.what));
         }
-        let mut in_vain = self.in_vain.lock().await;
-        let lately = in_vain.as_ref().filter(|(at, _)| now < at.plus(METADATA_AGAIN));
-        let lately = lately.map(|(_, reason)| reason.clone());
-        let fetched = match &lately {
-            Some(reason) => Err(Error::Unreachable(reason.clone())),
-            None => self.fetch_metadata().await,
+        let lately = known.in_vain.as_ref().filter(|(at, _)| now < at.plus(METADATA_AGAIN));
+        let failed = match lately {
+            Some((_, reason)) => Error::Unreachable(reason.clone()),
+            None => match self.fetch_metadata().await {
+                Ok(metadata) => {
+                    let what = Arc::new(metadata);
+                    let fetched = Some(Fetched { what: Arc::clone(&what), at: now });
+                    *known = KnownMetadata { fetched, in_vain: None };
+                    return Ok(what);
+                }
+                Err(error) => {
+                    if let Error::Unreachable(reason) = &error {
+                        known.in_vain = Some((now, reason.clone()));
+                    }
+                    error
+                }
+            },
         };
-        match &fetched {
-            Err(Error::Unreachable(reason)) if lately.is_none() => *in_vain = Some((now, reason.clone())),
-            Err(_) => {}
-            Ok(_) => *in_vain = None,
-        }
-        match fetched {
-            Ok(metadata) => {
-                let what = Arc::new(metadata);
-                *known = Some(Fetched { what: Arc::clone(&what), at: now });
-                Ok(what)
-            }
-            Err(error) => known.as_ref().map(|fetched| Arc::clone(&fetched.what)).ok_or(error),
-        }
+        known.fetched.as_ref().map(|fetched| Arc::clone(&fetched.what)).ok_or(failed)
     }
 
     async fn fetch_metadata(&self) -> Result<Metadata, Error> {
@@ -236,10 +240,9 @@ impl Provider {
         let claims = self.claims(token).await?;
         let wrong = |what: &str| Err(Error::Wrong(format!("the ID token {what}")));
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
-        let (several, azp) = (claims.get("aud").is_some_and(Value::is_array), text("azp"));
-        if azp.is_some_and(|azp| azp != self.client_id)
-            || several && azp.is_none() && claims["aud"].as_array().is_some_and(|aud| aud.len() > 1)
-        {
+        let audiences = claims.get("aud").and_then(Value::as_array).map_or(1, Vec::len);
+        // With several, it has to say which of them it was made for.
+        if text("azp").map_or(audiences > 1, |azp| azp != self.client_id) {
             return wrong("was made for another application");
         }
         self.demand_unexpired(&claims)?;

@@ -54,18 +54,13 @@ impl<'a, G: Executor> ProviderSessionRepo<'a, G> {
 
     /// Keeps the tokens that the provider gave, in place of any before. Whoever was refused before is let in.
     pub async fn keep(&self, session: &ProviderSession) -> Result<(), Error> {
-        let row = row::Model {
+        self.put(row::Model {
             user_id: session.user_id.0,
             tokens: Some(session.tokens.clone()),
             asked_at: session.asked_at.as_micros(),
             refused_at: None,
-        };
-        let in_place = OnConflict::column(row::Column::UserId)
-            .update_columns([row::Column::Tokens, row::Column::AskedAt, row::Column::RefusedAt])
-            .to_owned();
-        let insert = row::Entity::insert(row.into_active_model()).on_conflict(in_place);
-        insert.exec_without_returning(&*self.0.writes().await?).await?;
-        Ok(())
+        })
+        .await
     }
 
     /// The user's session, if the provider gave tokens.
@@ -102,18 +97,13 @@ impl<'a, G: Executor> ProviderSessionRepo<'a, G> {
 
     /// The user was disabled because the provider refuses them; it is not asked again.
     pub async fn refuse(&self, user: UserId, now: Timestamp) -> Result<(), Error> {
-        let row = row::Model {
+        self.put(row::Model {
             user_id: user.0,
             tokens: None,
             asked_at: now.as_micros(),
             refused_at: Some(now.as_micros()),
-        };
-        let in_place = OnConflict::column(row::Column::UserId)
-            .update_columns([row::Column::Tokens, row::Column::AskedAt, row::Column::RefusedAt])
-            .to_owned();
-        let insert = row::Entity::insert(row.into_active_model()).on_conflict(in_place);
-        insert.exec_without_returning(&*self.0.writes().await?).await?;
-        Ok(())
+        })
+        .await
     }
 
     /// Lets in again whom the provider refused. True: they had been refused.
@@ -122,6 +112,15 @@ impl<'a, G: Executor> ProviderSessionRepo<'a, G> {
             .filter(row::Column::UserId.eq(user.0))
             .filter(row::Column::RefusedAt.is_not_null());
         Ok(delete.exec(&*self.0.writes().await?).await?.rows_affected > 0)
+    }
+
+    async fn put(&self, row: row::Model) -> Result<(), Error> {
+        let in_place = OnConflict::column(row::Column::UserId)
+            .update_columns([row::Column::Tokens, row::Column::AskedAt, row::Column::RefusedAt])
+            .to_owned();
+        let insert = row::Entity::insert(row.into_active_model()).on_conflict(in_place);
+        insert.exec_without_returning(&*self.0.writes().await?).await?;
+        Ok(())
     }
 
     /// Forgets a user's session.
