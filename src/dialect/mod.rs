@@ -31,6 +31,7 @@ mod answer_names;
 mod anthropic;
 mod billing;
 mod contents;
+pub mod convert;
 pub mod error_answer;
 mod gemini;
 mod ollama;

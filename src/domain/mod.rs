@@ -11,6 +11,7 @@ pub mod ids;
 pub mod leader_url;
 pub mod leadership;
 pub mod model_name;
+pub mod model_traits;
 pub mod network;
 pub mod part;
 pub mod peer;

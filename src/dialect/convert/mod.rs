@@ -1,0 +1,43 @@
+//! Calls in one API, made in another: requests, answers, streams event by event, and errors.
+//!
+//! Each pair has a directory of its own, named by the caller's API and the target's, which knows both and nothing else:
+//! `request.rs` makes the target's request, `document.rs` and `stream.rs` make the caller's answer of the target's. Beside
+//! them lie its golden files. What pairs share is above them: the names of tools, what carries reasoning, errors, events.
+//!
+//! # Rules
+//!
+//! - Typed where something is acted on (serde), verbatim where the other side has the same.
+//! - The converted form of a turn is a prefix of that of the next: nothing depends on what comes later, on the time or
+//!   on chance.
+//! - What only tunes is left out and named ([`Dropped`]); what changes the meaning is refused ([`NotConverted`]).
+//! - The meter reads the target's own answer; what the caller reads here agrees with it in sum.
+
+mod answer;
+mod api;
+pub mod carrier;
+mod contract;
+mod events;
+pub mod messages;
+pub mod tool_names;
+mod upstream_error;
+
+pub use answer::ConvertedAnswer;
+pub use api::{Api, CONVERSIONS, Conversion, Purpose};
+pub use contract::{AnswerConverter, ConvertedRequest, Dropped, NotConverted, NotReadable, RequestContext};
+pub use events::{Event, EventReader, EventWriter};
+pub use upstream_error::{ErrorKind, UpstreamError, status_in};
+
+/// Makes of a request one in the API of its target.
+///
+/// # Errors
+/// [`NotConverted`].
+pub fn request(
+    conversion: Conversion,
+    purpose: Purpose,
+    body: &[u8],
+    context: &RequestContext<'_>,
+) -> Result<ConvertedRequest, NotConverted> {
+    // Each pair has its line here.
+    let _ = (conversion, purpose, body, context);
+    Err(NotConverted::NoSuchCall)
+}
