@@ -16,6 +16,10 @@ pub struct RequestContext<'c> {
     pub traits: &'c ModelTraits,
     /// Names the conversation, for prompt caches: at most 64 characters, and nobody's name.
     pub conversation: Option<&'c str>,
+    /// How much input it will be, for what an answer says of it before the target has counted.
+    pub input_tokens_estimate: u64,
+    /// The time, in seconds since 1970, for answers that say when they were made. Nothing in a request depends on it.
+    pub now: u64,
 }
 
 /// A request in the target's API.
