@@ -18,6 +18,8 @@ pub mod carrier;
 mod contract;
 mod events;
 pub mod messages;
+mod messages_to_responses;
+mod responses_answer;
 pub mod tool_names;
 mod upstream_error;
 
@@ -37,7 +39,11 @@ pub fn request(
     body: &[u8],
     context: &RequestContext<'_>,
 ) -> Result<ConvertedRequest, NotConverted> {
-    // Each pair has its line here.
-    let _ = (conversion, purpose, body, context);
-    Err(NotConverted::NoSuchCall)
+    use Api::{Messages, Responses};
+    use Purpose::{CountTokens, Generate};
+    match (conversion.from, conversion.to, purpose) {
+        (Messages, Responses, Generate) => messages_to_responses::request(body, context),
+        (Messages, Responses, CountTokens) => messages_to_responses::count_tokens(body, context),
+        _ => Err(NotConverted::NoSuchCall),
+    }
 }
