@@ -433,6 +433,7 @@ impl Makings {
             session_id: Some("0b9e4b52-4cf5-4b7e-8d0f-6b3f1f1f2f3f".to_owned()),
             agent_id: None,
             client_request_id: None,
+            converted_from: None,
             source_node: self.node.clone(),
             created_at: self.start.plus(self.every * u32::try_from(n).unwrap_or(u32::MAX)),
         }

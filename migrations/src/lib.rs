@@ -48,6 +48,7 @@ migrations! {
     m20261130_000017_device_logins,
     m20261201_000018_identities,
     m20261201_000019_provisioning,
+    m20261202_000020_conversions,
 }
 
 type Applying<'a> = Pin<Box<dyn Future<Output = Result<(), DbErr>> + Send + 'a>>;

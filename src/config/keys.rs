@@ -7,7 +7,7 @@ use figment::value::{Dict, Value};
 /// Settings that may also be given as `…_env` and `…_file`.
 const SECRETS: [(&str, &str); 3] = [("cluster", "secret"), ("store", "url"), ("upstream", "proxy")];
 /// Sections whose keys are not fixed: who reads them checks them.
-const OPEN: [&str; 4] = ["alerts", "models", "prices", "targets"];
+const OPEN: [&str; 5] = ["alerts", "capabilities", "models", "prices", "targets"];
 
 /// Tables within sections, whose keys whoever reads them checks.
 const NESTED: [(&str, &str); 3] = [("auth", "ldap"), ("auth", "oidc"), ("auth", "scim")];

@@ -12,7 +12,7 @@ use super::layers::{DEFAULTS, DEFAULTS_ORIGIN, Layers, Sources};
 use super::problems::Problems;
 use super::sections::Config;
 use super::table::{Reading, Table, text_of};
-use super::{alerts, cluster, models, node, prices, proxy, targets, telemetry};
+use super::{alerts, capabilities, cluster, models, node, prices, proxy, targets, telemetry};
 use crate::domain::secret::Secret;
 
 /// Reads and checks a configuration, with the environment of this process.
@@ -67,6 +67,7 @@ fn load_layers(layers: Layers, environment: &Environment) -> Result<Config, Prob
         upstream,
         models: models::read(&reading, settings.get("models")),
         prices: prices::read(&reading, settings.get("prices")),
+        capabilities: capabilities::read(&reading, settings.get("capabilities")).into(),
         text: text.map(Secret::new),
         files: reading.files(),
     };

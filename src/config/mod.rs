@@ -3,6 +3,7 @@
 
 mod alert_sections;
 mod alerts;
+mod capabilities;
 mod cluster;
 mod environment;
 mod group_mapping;
@@ -39,7 +40,7 @@ pub use problems::{Problem, Problems};
 pub use sections::{
     Auth, AuthConfig, BackupConfig, ClusterConfig, ClusterTls, Config, CorsOrigins, Database, Durability,
     HangUp, Http2, HttpConfig, KeyConfig, LeaderUrls, LogConfig, LogFormat, MachineCredentials, ModelConfig,
-    NodeConfig, ScimConfig, SpanConfig, SpanProtocol, StoreConfig, Synchronous, TargetConfig,
+    NodeConfig, OnLoss, ScimConfig, SpanConfig, SpanProtocol, StoreConfig, Synchronous, TargetConfig,
     TelemetryConfig, TlsFiles, UpstreamConfig, UsageConfig,
 };
 pub use show::{defaults, json_of, show, show_sections};

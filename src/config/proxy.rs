@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::environment::Environment;
-use super::sections::UpstreamConfig;
+use super::sections::{OnLoss, UpstreamConfig};
 use super::table::{Reading, Table};
 use crate::domain::secret::Secret;
 
@@ -23,6 +23,7 @@ pub(super) fn upstream(table: &Table<'_>, environment: &Environment) -> Upstream
         max_attempts: table.size("max_attempts", 1, 16),
         retry_ratio: table.ratio("retry_ratio", 10.0),
         retry_uncertain: table.flag("retry_uncertain"),
+        on_loss: table.choice("on_loss", &[("warn", OnLoss::Warn), ("refuse", OnLoss::Refuse)]),
         max_wait: table.duration("max_wait", Duration::ZERO),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::alert_sections::{AlertConfig, AlertingConfig};
@@ -10,6 +11,7 @@ use super::ldap_section::LdapConfig;
 use super::oidc_section::OidcConfig;
 use crate::cloud::credentials::CloudCredentials;
 use crate::cloud::hosting::Platform;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::ids::NodeId;
 use crate::domain::leader_url::LeaderUrl;
 use crate::domain::network::Network;
@@ -35,6 +37,8 @@ pub struct Config {
     /// Names of the operator's own, and what stands behind them.
     pub models: Vec<ModelConfig>,
     pub prices: PriceList,
+    /// What models can take and give.
+    pub capabilities: Arc<Catalogue>,
     /// When those are told who want to know what happens.
     pub alerting: AlertingConfig,
     /// Who wants to know.
@@ -317,6 +321,28 @@ pub struct UpstreamConfig {
     pub retry_uncertain: bool,
     /// How long a call waits while all targets cool down.
     pub max_wait: Duration,
+    /// What becomes of a call of which something would be left out when it is converted.
+    pub on_loss: OnLoss,
+}
+
+/// What becomes of a call of which something would be left out when it is converted for another API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLoss {
+    /// It goes without, and its answer names what was left out.
+    #[default]
+    Warn,
+    /// It is refused.
+    Refuse,
+}
+
+impl OnLoss {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 /// As `defaults.toml` has it.
@@ -328,6 +354,7 @@ impl Default for UpstreamConfig {
             max_attempts: 3,
             retry_ratio: 0.1,
             retry_uncertain: false,
+            on_loss: OnLoss::Warn,
             max_wait: Duration::from_secs(5),
         }
     }
@@ -434,6 +461,8 @@ pub struct TargetConfig {
     pub health_path: Option<String>,
     /// Whether `OpenAI` streams are asked for their usage.
     pub include_usage: bool,
+    /// Whether it has `OpenAI`'s Responses, beside Chat Completions.
+    pub responses: bool,
     /// Whether calls about the provider's account may go there.
     pub allow_admin_paths: bool,
     /// What happens to an answer whose caller has hung up.

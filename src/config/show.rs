@@ -8,7 +8,6 @@ use super::alert_sections::{AlertConfig, AlertingConfig};
 use super::layers::DEFAULTS;
 use super::ldap_section::LdapConfig;
 use super::oidc_section::OidcConfig;
-use super::prices;
 use super::problems::{Problem, Problems};
 use super::proxy::{NONE, shown};
 use super::sections::{
@@ -16,12 +15,14 @@ use super::sections::{
     HttpConfig, KeyConfig, LeaderUrls, LogConfig, LogFormat, NodeConfig, SpanProtocol, StoreConfig,
     Synchronous, TargetConfig, TelemetryConfig, UpstreamConfig, UsageConfig,
 };
+use super::{capabilities, prices};
 use crate::domain::group_mapping::GroupMapping;
 
 /// The commented defaults, the price list among them: a file that changes nothing until a line of it is changed.
 #[must_use]
 pub fn defaults() -> String {
-    format!("{DEFAULTS}\n{}", prices::built_in_as_comments())
+    let (prices, capabilities) = (prices::built_in_as_comments(), capabilities::built_in_as_comments());
+    format!("{DEFAULTS}\n{prices}\n{capabilities}")
 }
 
 /// Every setting of the sections that are read only when a node starts, by its key; what differs between two
@@ -79,6 +80,10 @@ pub fn show(config: &Config) -> String {
     let _ = writeln!(text, "[prices]");
     for entry in config.prices.entries() {
         let _ = writeln!(text, "{}  # {}", prices::toml_line(entry), entry.source.as_str());
+    }
+    let _ = writeln!(text, "\n[capabilities]");
+    for (glob, traits) in config.capabilities.entries() {
+        let _ = writeln!(text, "{}", capabilities::toml_line(glob, traits));
     }
     text
 }
@@ -278,6 +283,7 @@ fn upstream(upstream: &UpstreamConfig) -> Settings {
         ("max_attempts", upstream.max_attempts.to_string()),
         ("retry_ratio", upstream.retry_ratio.to_string()),
         ("retry_uncertain", upstream.retry_uncertain.to_string()),
+        ("on_loss", quoted(upstream.on_loss.as_str())),
         ("max_wait", duration(upstream.max_wait)),
     ]
 }
@@ -343,6 +349,7 @@ fn target(target: &TargetConfig) -> Settings {
         ("models", format!("[{}]", models.join(", "))),
         ("health_path", quoted(target.health_path.as_deref().unwrap_or(""))),
         ("include_usage", target.include_usage.to_string()),
+        ("responses", target.responses.to_string()),
         ("allow_admin_paths", target.allow_admin_paths.to_string()),
         ("on_hangup", quoted(on_hangup)),
         ("connect_timeout", duration(target.connect_timeout)),

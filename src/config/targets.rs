@@ -24,6 +24,7 @@ weight = 100
 models = ["*"]
 health_path = ""
 include_usage = true
+responses = true
 allow_admin_paths = false
 on_hangup = "cancel"
 connect_timeout = "5s"
@@ -115,6 +116,7 @@ fn target(table: &Table<'_>, reading: &Reading<'_>, upstream: &UpstreamConfig) -
         models: models(table),
         health_path: health_path(table),
         include_usage: table.flag("include_usage"),
+        responses: table.flag("responses"),
         allow_admin_paths: table.flag("allow_admin_paths"),
         on_hangup: table.choice("on_hangup", &[("cancel", HangUp::Cancel), ("drain", HangUp::Drain)]),
         connect_timeout: table.duration("connect_timeout", TIMEOUT_MIN),

@@ -20,12 +20,11 @@
 //! that its rule (`metering/counts.rs`) has to learn what it means. What only people read is `config/defaults.toml`,
 //! whose test asks for the name, and the README.
 //!
-//! # Where conversion goes
+//! # Conversion
 //!
-//! Passing a call through needs none of it. What turns one dialect's requests and answers into another's gets the room
-//! `dialect/convert/`, a file for each pair (`messages_to_chat.rs`, `chat_to_messages.rs`), above the dialects' files
-//! and beside `request.rs`: typed events (serde, only the fields that are acted on, the rest verbatim), not the meter's
-//! scanner, which keeps nothing of what it reads; one recorded input and one golden output for each pair.
+//! Passing a call through needs none of it. What turns one API's requests and answers into another's is in [`convert`]:
+//! typed events (serde, only the fields that are acted on, the rest verbatim), not the meter's scanner, which keeps
+//! nothing of what it reads.
 
 mod answer_names;
 mod anthropic;
@@ -138,9 +137,20 @@ pub fn path_of_model(provider: Provider, model: &str, embeds: bool) -> Option<St
 /// `model` (by its canonical name) is another's.
 #[must_use]
 pub fn is_of_another_vendor(provider: Provider, model: &str) -> bool {
+    !serves_any_vendor(provider) && vendor_of(model).is_some_and(|maker| maker != provider)
+}
+
+/// The provider that makes a model, by the model's canonical name; none if none of these is known to.
+#[must_use]
+pub fn vendor_of(model: &str) -> Option<Provider> {
     let is_vendor = |maker: &Provider| of!(*maker, D => D::is_vendor_model(model));
-    let any_vendor = of!(provider, D => D::SERVES_ANY_VENDOR);
-    !any_vendor && Provider::ALL.iter().find(|maker| is_vendor(maker)).is_some_and(|maker| *maker != provider)
+    Provider::ALL.into_iter().find(is_vendor)
+}
+
+/// Whether servers of everybody's models speak the dialect.
+#[must_use]
+pub fn serves_any_vendor(provider: Provider) -> bool {
+    of!(provider, D => D::SERVES_ANY_VENDOR)
 }
 
 fn takes_any_content_type(provider: Provider) -> bool {

@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod attempt;
+pub mod catalogue;
 pub mod clock;
 pub mod failure;
 pub mod fence;

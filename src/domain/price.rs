@@ -187,12 +187,12 @@ impl Entry {
         }
         Arc::new(Price { factors, ..(*self.price).clone() })
     }
+}
 
-    /// The number of literal characters of its glob, then the fewest wildcards.
-    fn specificity(&self) -> (usize, std::cmp::Reverse<usize>) {
-        let wild = self.glob().bytes().filter(|byte| matches!(byte, b'*' | b'?')).count();
-        (self.glob().len() - wild, std::cmp::Reverse(wild))
-    }
+/// The number of literal characters of a glob, then the fewest wildcards.
+pub(crate) fn specificity(glob: &str) -> (usize, std::cmp::Reverse<usize>) {
+    let wild = glob.bytes().filter(|byte| matches!(byte, b'*' | b'?')).count();
+    (glob.len() - wild, std::cmp::Reverse(wild))
 }
 
 /// The price list: globs over model names, the most specific first, and a default for what no glob knows.
@@ -239,7 +239,8 @@ impl PriceList {
     /// # Errors
     /// The glob that cannot be read, with the reason.
     pub fn new(mut entries: Vec<Entry>, default: Entry) -> Result<Self, globset::Error> {
-        entries.sort_by(|a, b| b.specificity().cmp(&a.specificity()).then(a.source.cmp(&b.source)));
+        entries
+            .sort_by(|a, b| specificity(b.glob()).cmp(&specificity(a.glob())).then(a.source.cmp(&b.source)));
         let mut seen = HashSet::new();
         entries.retain(|entry| seen.insert(entry.glob().to_owned()));
         let mut globs = GlobSetBuilder::new();

@@ -101,7 +101,11 @@ pub struct UsageRecord {
     pub model: Arc<str>,
     /// The model that answered, where the answer says so; else as asked.
     pub actual_model: Arc<str>,
+    /// The dialect in which the target was called.
     pub provider: Provider,
+    /// The API that the caller spoke, where the call was converted into another: `anthropic-messages`,
+    /// `openai-responses`, `openai-chat`.
+    pub converted_from: Option<String>,
     /// The target's name; empty when none was reached.
     pub target: Arc<str>,
     /// The target's base URL, without credentials or query.

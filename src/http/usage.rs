@@ -48,6 +48,10 @@ pub struct UsageView {
     pub dismissed: bool,
     /// Attempts at targets that failed before the call was answered; what they cost is part of the cost.
     pub attempts: Vec<AttemptView>,
+    /// The API that the caller spoke, where the call was converted into that of `provider`: `anthropic-messages`,
+    /// `openai-responses` or `openai-chat`.
+    #[schema(required)]
+    pub converted_from: Option<String>,
 }
 
 /// The values of a usage log, in the order of the columns of a CSV export.
@@ -166,7 +170,7 @@ impl UsageView {
             created_at: record.created_at,
         };
         let attempts = record.attempts.into_iter().map(AttemptView::from).collect();
-        Self { row, price_default, price, parts, dismissed, attempts }
+        Self { row, price_default, price, parts, dismissed, attempts, converted_from: record.converted_from }
     }
 }
 
@@ -388,7 +392,7 @@ fn csv_lines(
     let start = if with_names { CSV_NAMES.as_bytes().to_vec() } else { Vec::new() };
     let mut lines = csv::WriterBuilder::new().has_headers(false).from_writer(start);
     for row in rows {
-        let UsageView { mut row, price_default, price, parts, dismissed, attempts } =
+        let UsageView { mut row, price_default, price, parts, dismissed, attempts, converted_from } =
             UsageView::of(row, accounts);
         for text in [&mut row.user, &mut row.model, &mut row.actual_model] {
             disarm(text);
@@ -397,7 +401,7 @@ fn csv_lines(
         hints.into_iter().flatten().for_each(disarm);
         let (price, parts, attempts) =
             (serde_json::to_string(&price)?, list_text(&parts)?, list_text(&attempts)?);
-        lines.serialize((row, price_default, price, parts, attempts, dismissed))?;
+        lines.serialize((row, price_default, price, parts, attempts, dismissed, converted_from))?;
     }
     Ok(lines.into_inner()?.into())
 }
@@ -418,4 +422,4 @@ fn disarm(text: &mut String) {
 const CSV_NAMES: &str = "request_id,user_id,user,group,model,actual_model,provider,target,upstream_url,input_tokens,\
 output_tokens,total_tokens,cache_read_tokens,cache_write_tokens,cache_write_1h_tokens,reasoning_tokens,token_source,\
 outcome,is_streaming,status_code,duration_ms,ttfb_ms,cost_nanousd,cost_usd,session_id,agent_id,client_request_id,source_node,\
-synced,created_at,price_default,price,parts,attempts,dismissed\n";
+synced,created_at,price_default,price,parts,attempts,dismissed,converted_from\n";

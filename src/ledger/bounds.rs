@@ -58,7 +58,12 @@ fn clamp(mut record: UsageRecord) -> UsageRecord {
     if let Some(group) = &mut record.group {
         shorten_shared(group);
     }
-    for hint in [&mut record.session_id, &mut record.agent_id, &mut record.client_request_id] {
+    for hint in [
+        &mut record.session_id,
+        &mut record.agent_id,
+        &mut record.client_request_id,
+        &mut record.converted_from,
+    ] {
         if let Some(better) = hint.as_deref().and_then(shortened) {
             *hint = Some(better);
         }
@@ -97,7 +102,7 @@ fn clamp(mut record: UsageRecord) -> UsageRecord {
 /// What is wrong with it.
 pub(super) fn check(record: &UsageRecord) -> Result<(), String> {
     let texts = [&record.user, &record.model, &record.actual_model, &record.target, &record.upstream_url];
-    let hints = [&record.session_id, &record.agent_id, &record.client_request_id];
+    let hints = [&record.session_id, &record.agent_id, &record.client_request_id, &record.converted_from];
     let hints = hints.into_iter().filter_map(|hint| hint.as_deref()).chain(record.group.as_deref());
     if let Some(text) =
         texts.into_iter().map(|text| &**text).chain(hints).find(|text| shortened(text).is_some())

@@ -196,7 +196,12 @@ async fn foundation(
     if let Some((file, left)) = emergency {
         writer = writer.with_emergency(file, left);
     }
-    let configs = Configs { targets: &config.targets, models: &config.models, upstream: &config.upstream };
+    let configs = Configs {
+        targets: &config.targets,
+        models: &config.models,
+        upstream: &config.upstream,
+        capabilities: &config.capabilities,
+    };
     let live = Live::new(configs, config.prices.clone(), Arc::clone(&clock))
         .map_err(|e| Error::Unusable(e.to_string()))?;
     let alerts = alerts::open(config, &id, (&store, spool.as_ref()), &clock)?;

@@ -73,7 +73,12 @@ impl Reloader {
             .map(Tls::read_again)
             .collect::<Result<_, _>>()
             .map_err(|reason| invalid(&reason))?;
-        let configs = Configs { targets: &new.targets, models: &new.models, upstream: &new.upstream };
+        let configs = Configs {
+            targets: &new.targets,
+            models: &new.models,
+            upstream: &new.upstream,
+            capabilities: &new.capabilities,
+        };
         let alerts = self.alerts.prepare(&new.alerts, &new.alerting);
         let take_over_alerts = alerts.map_err(|error| invalid(&error.to_string()))?;
         // From here on nothing fails but the targets, which come first.
@@ -90,6 +95,7 @@ impl Reloader {
         in_effect.models = new.models;
         in_effect.upstream = new.upstream;
         in_effect.prices = new.prices;
+        in_effect.capabilities = new.capabilities;
         in_effect.alerts = new.alerts;
         in_effect.alerting = new.alerting;
         in_effect.log.level = new.log.level;

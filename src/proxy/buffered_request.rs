@@ -13,9 +13,11 @@ use super::headers;
 use super::readable_body::Readable;
 use super::recorder::Hints;
 use super::request_body::{BodyMemory, BodyPermit};
+use crate::dialect::convert::Api;
 use crate::dialect::request::{Peek, conversation};
 use crate::dialect::route::Route;
 use crate::dialect::{self, Billing};
+use crate::domain::clock::Timestamp;
 use crate::domain::failure::Failure;
 use crate::domain::ids::UserId;
 use crate::quota::QuotaRequest;
@@ -49,6 +51,8 @@ pub(super) struct BufferedRequest {
     pub(super) query: TargetQuery,
     /// How long its body was waited for.
     pub(super) waited: Duration,
+    /// When it came.
+    pub(super) began: Timestamp,
 }
 
 /// The body with usage asked for in its stream, for targets that are to be asked.
@@ -77,7 +81,7 @@ impl BufferedRequest {
         route: &Route<'_>,
         head: &mut Head<'_>,
         body: B,
-        user: UserId,
+        (user, now): (UserId, Timestamp),
         is_admin: bool,
     ) -> Result<Box<Self>, Failure>
     where
@@ -90,6 +94,10 @@ impl BufferedRequest {
         let peek = Peek::new(route, &head.headers, readable.peek(&body), readable.is_exact());
         let query = TargetQuery {
             provider: route.provider,
+            api: Some(&head.method)
+                .filter(|method| **method == Method::POST)
+                .and_then(|_| Api::of_call(route.provider, route.path))
+                .map(|(api, _)| api),
             model: model_query(route, &peek, !body.is_empty()),
             is_admin,
             affinity: conversation::of_headers(&head.headers),
@@ -119,6 +127,7 @@ impl BufferedRequest {
             hints,
             query,
             waited,
+            began: now,
         }))
     }
 

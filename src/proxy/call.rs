@@ -10,10 +10,9 @@ use super::detach::{DetachOnDrop, Drainer};
 use super::headers;
 use super::metered_stream::MeteredStream;
 use super::recorder::Recorder;
-use super::response_body::{Body, MeteredBody};
+use super::response_body::{Body, Change, MeteredBody};
 use super::send::{Answered, MeterConfig, send};
 use crate::config::{Durability, HangUp};
-use crate::dialect::usage_chunk::Remover;
 use crate::domain::clock::Clock;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RequestId;
@@ -81,6 +80,7 @@ impl Call<'_> {
     fn metered(self, mut answered: Answered) -> (http::response::Parts, Box<MeteredBody>, bool) {
         let (rewrite, target) = (answered.rewrite, Arc::clone(answered.candidate.target()));
         let dropped = std::mem::take(&mut answered.dropped);
+        let converter = answered.converter.take();
         self.recorder.count_dropped(&dropped);
         let (mut head, stream) = MeteredStream::new(answered, self.recorder);
         headers::for_caller(&mut head.headers);
@@ -92,10 +92,20 @@ impl Call<'_> {
             && in_clear
             && head.status.is_success()
             && stream.remaining != Some(0);
-        let remover = may_remove.then(Remover::default);
-        let has_length = may_remove && head.headers.contains_key(CONTENT_LENGTH);
+        let in_other_api = converter.map(|converter| {
+            let is_stream = stream.is_streaming;
+            (converter.begin(&mut head, is_stream), is_stream && head.status.is_success())
+        });
+        // A document cannot be shown before it is whole.
+        let waits = in_other_api.as_ref().is_some_and(|(_, is_stream)| !is_stream);
+        let change = match in_other_api {
+            Some((answer, _)) => Change::Convert(Box::new(answer)),
+            None if may_remove => Change::RemoveUsage(Box::default()),
+            None => Change::None,
+        };
+        let has_length = waits || (may_remove && head.headers.contains_key(CONTENT_LENGTH));
         let CallContext { drainer, durability, .. } = self.context;
-        let body = MeteredBody::new(stream, remover, *durability, target.on_hangup(), Arc::clone(drainer));
+        let body = MeteredBody::new(stream, change, *durability, target.on_hangup(), Arc::clone(drainer));
         (head, Box::new(body), has_length)
     }
 

@@ -9,6 +9,7 @@ mod admin_paths;
 mod attempts;
 mod buffered_request;
 mod call;
+mod converted;
 mod credential;
 mod decode;
 mod detach;
@@ -235,7 +236,7 @@ impl Gateway {
         }
         let memory = &self.body_memory;
         let mut request =
-            BufferedRequest::read(memory, &route, head, body, principal.user_id, is_admin).await?;
+            BufferedRequest::read(memory, &route, head, body, (principal.user_id, now.at), is_admin).await?;
         if let Some(caller) = caller {
             caller.model = Arc::clone(&request.peek.model);
         }
@@ -254,7 +255,7 @@ impl Gateway {
         if route.billing == Billing::Untracked {
             let metering = MeterConfig { billing: route.billing, estimate: request.peek.estimate };
             let sent = send(plan, request, metering, Attempts::default(), &*self.context.clock).await;
-            return Ok(models::passed_through(sent.map_err(|error| Failure::from(&error))?));
+            return Box::pin(models::passed_through(sent.map_err(|error| Failure::from(&error))?)).await;
         }
         let call = self.begin(request_id, &route, &mut request, principal, &live, now)?;
         // From here on its recorder books it.

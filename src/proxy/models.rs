@@ -13,10 +13,12 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::time::timeout;
 
+use super::converted;
 use super::headers;
 use super::response_body::Body;
 use super::send::Answered;
 use crate::dialect;
+use crate::domain::failure::Failure;
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
 use crate::upstream::{Target, Upstream, UpstreamRequest};
@@ -165,10 +167,17 @@ async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
 }
 
 /// An answer that is passed on and not accounted for.
-pub(super) fn passed_through(answered: Answered) -> Response<Body> {
+///
+/// # Errors
+/// It had to be read as a whole, and cannot be.
+pub(super) async fn passed_through(mut answered: Answered) -> Result<Response<Body>, Failure> {
+    let own = match answered.converter.take() {
+        Some(converter) => Some(converted::whole(&mut answered, converter).await?),
+        None => None,
+    };
     let Answered { mut head, body, candidate, dropped, .. } = answered;
     headers::for_caller(&mut head.headers);
     headers::say_target(&mut head.headers, candidate.target());
     headers::say_dropped(&mut head.headers, &dropped);
-    Response::from_parts(head, Body::Unmetered(Box::new(body)))
+    Ok(Response::from_parts(head, own.unwrap_or_else(|| Body::Unmetered(Box::new(body)))))
 }

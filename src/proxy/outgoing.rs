@@ -6,11 +6,13 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::buffered_request::{BufferedRequest, Rewrite, UsageInjection};
+use super::converted::Converter;
 use crate::cloud::bedrock::{self, NotConvertible};
-use crate::cloud::hosting::{HostedAnswer, Hosting, OwnCall};
+use crate::cloud::hosting::{HostedAnswer, HostedCall, Hosting, OwnCall};
 use crate::dialect::request::other_model;
 use crate::dialect::{self, Unknown};
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::provider::Provider;
 use crate::domain::quoted::Quoted;
 use crate::json::edit::without_path;
 use crate::upstream::{Candidate, Target, UpstreamRequest};
@@ -22,6 +24,8 @@ pub(super) struct Outgoing {
     pub(super) answer: HostedAnswer,
     /// What was left out, because the target's host does not know it.
     pub(super) dropped: Vec<Unknown>,
+    /// Makes the caller's answer of the target's, where they are in different APIs.
+    pub(super) converter: Option<Converter>,
 }
 
 impl BufferedRequest {
@@ -40,6 +44,9 @@ impl BufferedRequest {
 
     /// The request, and how many bytes of it are not the caller's.
     fn compose(&self, candidate: &Candidate) -> Result<(Outgoing, usize), Failure> {
+        if let Some(conversion) = candidate.conversion() {
+            return self.compose_converted(candidate, conversion);
+        }
         let target = candidate.target();
         let mut headers = self.headers.clone();
         let with_usage = match &self.usage_injection {
@@ -58,7 +65,13 @@ impl BufferedRequest {
         let mut answer = HostedAnswer::Own;
         if let Some(hosting) = target.hosting(self.query.provider) {
             let body = changed.as_deref().unwrap_or(text);
-            let hosted = self.hosted(candidate, hosting, &headers, body)?;
+            let own = OwnCall {
+                path_and_query: &self.path_and_query,
+                headers: &headers,
+                body,
+                model: candidate.model(),
+            };
+            let hosted = self.hosted(target, hosting, self.query.provider, &own)?;
             path_and_query = hosted.path_and_query;
             changed = hosted.body.or(changed);
             hosted.without.iter().for_each(|name| {
@@ -87,23 +100,23 @@ impl BufferedRequest {
         let body = changed.or_else(|| with_usage.cloned()).unwrap_or_else(|| self.body.clone());
         let method = self.method.clone();
         let request = UpstreamRequest { method, path_and_query, headers, body, dialect: self.query.provider };
-        Ok((Outgoing { request, rewrite, answer, dropped }, changed_len))
+        Ok((Outgoing { request, rewrite, answer, dropped, converter: None }, changed_len))
     }
 
-    fn hosted(
+    /// The call as an API takes it that is not the provider's own.
+    pub(super) fn hosted(
         &self,
-        candidate: &Candidate,
+        target: &Target,
         hosting: &Hosting,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> Result<crate::cloud::hosting::HostedCall, Failure> {
-        let call = OwnCall { path_and_query: &self.path_and_query, headers, body, model: candidate.model() };
+        dialect: Provider,
+        call: &OwnCall<'_>,
+    ) -> Result<HostedCall, Failure> {
         let hosted = if self.method == Method::POST {
-            dialect::hosted_call(self.query.provider, hosting, &call)
+            dialect::hosted_call(dialect, hosting, call)
         } else {
             Err(NotConvertible::Path)
         };
-        hosted.map_err(|error| not_hosted(candidate.target(), error))
+        hosted.map_err(|error| not_hosted(target, error))
     }
 
     /// Remembers what a refusal of `candidate` says that its host does not know of this call. Empty if the call could not

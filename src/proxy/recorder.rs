@@ -219,10 +219,13 @@ impl Pending {
     }
 
     fn facts(&self) -> CallFacts {
-        let platform = self.attempts.last().map_or(Platform::Provider, |last| last.target().platform());
+        let last = self.attempts.last();
+        let platform = last.as_ref().map_or(Platform::Provider, |last| last.target().platform());
+        let converted = last.as_ref().and_then(Candidate::conversion);
+        let provider = converted.map_or(self.call.provider, |conversion| conversion.apis.to.dialect());
         CallFacts {
             operation: self.call.operation,
-            provider: genai::provider_name(self.call.provider, platform),
+            provider: genai::provider_name(provider, platform),
             parent: self.call.hints.trace,
         }
     }
@@ -257,6 +260,7 @@ impl Pending {
             [] => price.cost_nanousd(result.tokens),
             parts => parts.iter().fold(0_i64, |sum, part| sum.saturating_add(part.cost_nanousd)),
         };
+        let converted = last.as_ref().and_then(Candidate::conversion).map(|conversion| conversion.apis);
         let attempts = self.attempts.take(&prices, &asked_terms);
         let cost_nanousd =
             attempts.iter().fold(own_cost, |sum, attempt| sum.saturating_add(attempt.cost_nanousd));
@@ -273,7 +277,8 @@ impl Pending {
             group,
             model,
             actual_model,
-            provider,
+            provider: converted.map_or(provider, |apis| apis.to.dialect()),
+            converted_from: converted.map(|apis| apis.from.as_str().to_owned()),
             target,
             upstream_url,
             tokens: result.tokens,

@@ -110,6 +110,7 @@ pub(super) fn book(
         session_id: None,
         agent_id: None,
         client_request_id: None,
+        converted_from: None,
         source_node: context.node.clone(),
         created_at: now,
     };

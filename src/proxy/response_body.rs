@@ -14,6 +14,7 @@ use super::aborted::Aborted;
 use super::detach::Drainer;
 use super::metered_stream::{MeteredStream, Step};
 use crate::config::{Durability, HangUp};
+use crate::dialect::convert::ConvertedAnswer;
 use crate::dialect::usage_chunk::Remover;
 use crate::ledger::{NotCommitted, Receipt};
 use crate::transport::ResponseBody;
@@ -69,14 +70,46 @@ impl HttpBody for Body {
 pub struct MeteredBody {
     /// None once it was left to a [`Drainer`].
     stream: Option<MeteredStream>,
-    /// Takes away the one event that the gateway asked for on the caller's behalf.
-    remover: Option<Remover>,
+    change: Change,
     /// What [`MeteredBody::prefetch`] has read already.
     prefetched: Option<Bytes>,
     state: State,
     durability: Durability,
     on_hangup: HangUp,
     drainer: Arc<Drainer>,
+}
+
+/// What the caller gets otherwise than the provider has sent it.
+pub(super) enum Change {
+    None,
+    /// The one event that the gateway asked for on the caller's behalf is taken away.
+    RemoveUsage(Box<Remover>),
+    /// It is an answer in another API.
+    Convert(Box<ConvertedAnswer>),
+}
+
+impl Change {
+    fn pass(&mut self, piece: Bytes) -> Result<Bytes, Aborted> {
+        match self {
+            Self::None => Ok(piece),
+            Self::RemoveUsage(remover) => Ok(remover.pass(piece)),
+            Self::Convert(converted) => {
+                converted.push(&piece).map_err(|error| Aborted::BrokeOff(error.to_string()))
+            }
+        }
+    }
+
+    /// What is left to say once the provider's answer has ended.
+    fn finish(&mut self) -> Result<Option<Bytes>, Aborted> {
+        let rest = match self {
+            Self::None => return Ok(None),
+            Self::RemoveUsage(remover) => remover.finish(),
+            Self::Convert(converted) => {
+                converted.finish().map_err(|error| Aborted::BrokeOff(error.to_string()))?
+            }
+        };
+        Ok(Some(rest).filter(|rest| !rest.is_empty()))
+    }
 }
 
 enum State {
@@ -95,14 +128,14 @@ enum State {
 impl MeteredBody {
     pub(super) fn new(
         stream: MeteredStream,
-        remover: Option<Remover>,
+        change: Change,
         durability: Durability,
         on_hangup: HangUp,
         drainer: Arc<Drainer>,
     ) -> Self {
         Self {
             stream: Some(stream),
-            remover,
+            change,
             prefetched: None,
             state: State::Passing,
             durability,
@@ -127,9 +160,12 @@ impl MeteredBody {
         });
         self.prefetched = first.await.transpose()?;
         let begins = |prefetched: &Bytes| prefetched.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
-        if has_length && matches!(self.prefetched.as_ref().and_then(begins), Some(b'{' | b'[')) {
+        if has_length
+            && matches!(self.change, Change::RemoveUsage(_))
+            && matches!(self.prefetched.as_ref().and_then(begins), Some(b'{' | b'['))
+        {
             // A document: nothing is taken out of it, and its length stands.
-            self.remover = None;
+            self.change = Change::None;
         }
         Ok(())
     }
@@ -141,7 +177,8 @@ impl MeteredBody {
 
     /// How many bytes are still to come, where that is known.
     pub(super) fn exact_len(&self) -> Option<u64> {
-        let remaining = self.stream.as_ref().filter(|_| self.remover.is_none())?.remaining?;
+        let is_unchanged = matches!(self.change, Change::None);
+        let remaining = self.stream.as_ref().filter(|_| is_unchanged)?.remaining?;
         Some(remaining + self.prefetched.as_ref().map_or(0, |prefetched| prefetched.len() as u64))
     }
 
@@ -179,21 +216,24 @@ impl MeteredBody {
                 State::Passing => {
                     let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
                     match ready!(stream.poll_step(cx, false)) {
-                        Step::More(piece) => {
-                            let piece = self.for_caller(piece);
-                            if !piece.is_empty() {
-                                return Poll::Ready(Some(Ok(piece)));
+                        Step::More(piece) => match self.change.pass(piece) {
+                            Ok(piece) if piece.is_empty() => {}
+                            passed => return Poll::Ready(Some(passed)),
+                        },
+                        Step::Complete(piece, receipt) => match self.change.pass(piece) {
+                            Ok(piece) => {
+                                let piece = Some(piece).filter(|piece| !piece.is_empty());
+                                self.hold(piece, receipt, false);
                             }
-                        }
-                        Step::Complete(piece, receipt) => {
-                            let piece = self.for_caller(piece);
-                            self.hold(Some(piece).filter(|piece| !piece.is_empty()), receipt, false);
-                        }
-                        Step::Ended(receipt) => {
-                            let rest =
-                                self.remover.as_mut().map(Remover::finish).filter(|rest| !rest.is_empty());
-                            self.hold(rest, receipt, true);
-                        }
+                            Err(error) => return Poll::Ready(Some(Err(error))),
+                        },
+                        Step::Ended(receipt) => match self.change.finish() {
+                            Ok(rest) => self.hold(rest, receipt, true),
+                            Err(error) => {
+                                self.state = State::Done;
+                                return Poll::Ready(Some(Err(error)));
+                            }
+                        },
                         Step::Broken(reason) => {
                             tracing::warn!(%reason, "an answer broke off");
                             self.state = State::Broken(reason);
@@ -204,13 +244,6 @@ impl MeteredBody {
                     }
                 }
             }
-        }
-    }
-
-    fn for_caller(&mut self, piece: Bytes) -> Bytes {
-        match &mut self.remover {
-            Some(remover) => remover.pass(piece),
-            None => piece,
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::attempts::{Attempts, FailedAttempt};
 use super::buffered_request::{BufferedRequest, Rewrite};
+use super::converted::Converter;
 use super::held::Held;
 use super::hosted;
 use super::outgoing::Outgoing;
@@ -51,6 +52,8 @@ pub(super) struct Answered {
     pub(super) rewrite: Rewrite,
     /// What was left out of the call.
     pub(super) dropped: Vec<Unknown>,
+    /// Makes it an answer in the caller's API, where it is in another.
+    pub(super) converter: Option<Converter>,
 }
 
 /// What came of sending a call.
@@ -71,23 +74,24 @@ pub(super) async fn send(
     loop {
         let candidate = plan.current().clone();
         attempts.begin(&candidate);
-        let Outgoing { request: outgoing, rewrite, answer, dropped } = match request.for_candidate(&candidate)
-        {
-            Ok(made) => made,
-            Err(_) if kept.is_none() && plan.skip(Instant::now()) == Next::Try => continue,
-            Err(failure) => return answer_or(kept, &attempts, None, SendError::NotPrepared(failure)),
-        };
+        let Outgoing { request: outgoing, rewrite, answer, dropped, converter } =
+            match request.for_candidate(&candidate) {
+                Ok(made) => made,
+                Err(_) if kept.is_none() && plan.skip(Instant::now()) == Next::Try => continue,
+                Err(failure) => return answer_or(kept, &attempts, None, SendError::NotPrepared(failure)),
+            };
         let began = Instant::now();
         let sent = match candidate.send(outgoing).await {
             // In a box: few calls need it, and all would carry the room for it along.
             Ok(sent) if answer != HostedAnswer::Own => Ok(Box::pin(hosted::as_own(sent, answer)).await),
             sent => sent,
         };
-        let sent = sent.map(|sent| open(sent, candidate.clone(), metering, (rewrite, dropped)));
+        let sent = sent.map(|sent| open(sent, candidate.clone(), metering, (rewrite, dropped, converter)));
         let Failed { failure, result, sent } =
             match check(sent, &plan, &request, metering, &attempts, clock).await {
                 Ok(Ok(mut answered)) => {
                     if candidate.target().may_rewrite()
+                        && candidate.conversion().is_none()
                         && !Box::pin(is_final(&mut answered, &request)).await
                         && plan.may_repeat(Instant::now())
                         && !attempts.caller_has_left()
@@ -229,7 +233,7 @@ fn open(
     answer: UpstreamResponse,
     candidate: Candidate,
     metering: MeterConfig,
-    (rewrite, dropped): (Rewrite, Vec<Unknown>),
+    (rewrite, dropped, converter): (Rewrite, Vec<Unknown>, Option<Converter>),
 ) -> Answered {
     let UpstreamResponse { head, body, in_flight, .. } = answer;
     let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -254,6 +258,7 @@ fn open(
         held: Held::default(),
         rewrite,
         dropped,
+        converter,
     }
 }
 

@@ -36,6 +36,8 @@ struct Fields<'r> {
     cost_nanousd: i64,
     attempts: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
+    converted_from: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
@@ -95,6 +97,7 @@ fn fields(record: &UsageRecord, trace_id: Option<u128>) -> Fields<'_> {
         token_source: record.token_source.as_str(),
         cost_nanousd: record.cost_nanousd,
         attempts: record.attempts.len(),
+        converted_from: record.converted_from.as_deref(),
         session: record.session_id.as_deref().map(plain_name),
         trace_id: trace_id.map(|id| format!("{id:032x}")),
     }
@@ -137,6 +140,9 @@ fn text(timestamp: &str, fields: &Fields<'_>, bytes: &mut Vec<u8>) {
         fields.cost_nanousd,
         fields.attempts,
     ));
+    if let Some(api) = fields.converted_from {
+        put(format_args!(" converted_from={api:?}"));
+    }
     if let Some(session) = fields.session {
         put(format_args!(" session={session:?}"));
     }

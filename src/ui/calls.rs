@@ -198,6 +198,7 @@ pub fn whole(view: &UsageView) -> Markup {
             html! { (format::duration_ms(row.duration_ms))
             @if let Some(first) = row.ttfb_ms { ", first byte after " (format::duration_ms(first)) } },
         ),
+        ("Converted from", html! { (text(view.converted_from.as_deref())) }),
         ("Stream", html! { @if row.is_streaming { "yes" } @else { "no" } }),
         (
             "Input tokens",

@@ -7,10 +7,13 @@ use std::time::Instant;
 use super::affinity::AffinityOverrides;
 use super::call::{ModelQuery, TargetQuery};
 use super::candidate::Candidate;
+use super::conversion::CandidateConversion;
 use super::cooldown::Availability;
 use super::error::SendError;
 use super::models::Routes;
 use super::target::Target;
+use crate::dialect::convert::Conversion;
+use crate::domain::catalogue::Catalogue;
 
 /// The odd number nearest to 2^64 divided by the golden ratio: multiples of it spread evenly over the `u64` range.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -19,6 +22,9 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 pub(super) struct Balancer<'u> {
     pub(super) targets: &'u [Arc<Target>],
     pub(super) routes: &'u Routes,
+    pub(super) catalogue: &'u Catalogue,
+    /// Whether a call of which something would be left out when it is converted is refused.
+    pub(super) refuses_loss: bool,
     pub(super) overrides: &'u AffinityOverrides,
     /// Steps through the weights.
     pub(super) cursor: &'u AtomicU64,
@@ -42,6 +48,9 @@ pub(super) enum Chosen {
     },
 }
 
+/// A target that takes a call converted, and how.
+type Converting<'u> = (&'u Arc<Target>, Conversion);
+
 impl Balancer<'_> {
     /// Every way that a call may go, in the order of levels; those that are drained, have no weight, or are known to be
     /// down among them.
@@ -50,7 +59,7 @@ impl Balancer<'_> {
     /// No target serves it.
     pub(super) fn candidates(&self, query: &TargetQuery) -> Result<Vec<Candidate>, SendError> {
         let mut serving: Vec<_> =
-            self.targets.iter().filter(|target| target.speaks(query.provider)).collect();
+            self.targets.iter().filter(|target| target.takes(query.provider, query.api)).collect();
         if query.is_admin {
             serving.retain(|target| target.allows_admin_paths());
         }
@@ -59,10 +68,17 @@ impl Balancer<'_> {
             ModelQuery::Named(asked) => {
                 let own = [Arc::clone(asked)];
                 let route = self.routes.get(asked).unwrap_or(&own);
+                let converted = self.converting(query);
                 for (place, model) in route.iter().enumerate() {
-                    for target in serving.iter().filter(|target| target.serves(model)) {
-                        let sent = target.renamed(model).unwrap_or(model);
-                        extend(&mut candidates, target, sent, sent != asked, place);
+                    self.add_serving(&mut candidates, (&serving, &converted), (asked, model), place);
+                }
+                if candidates.is_empty() {
+                    // Nobody is known to have the model. Who speaks the dialect may say so.
+                    for (place, model) in route.iter().enumerate() {
+                        for target in serving.iter().filter(|target| target.serves(model)) {
+                            let sent = target.renamed(model).unwrap_or(model);
+                            extend(&mut candidates, target, (sent, sent != asked), place, None);
+                        }
                     }
                 }
             }
@@ -70,7 +86,7 @@ impl Balancer<'_> {
                 retain_for_no_model(&mut serving, query)?;
                 let none: Arc<str> = Arc::default();
                 for target in serving {
-                    extend(&mut candidates, target, &none, false, 0);
+                    extend(&mut candidates, target, (&none, false), 0, None);
                 }
             }
         }
@@ -80,6 +96,32 @@ impl Balancer<'_> {
         }
         candidates.sort_by_key(|candidate| candidate.level);
         Ok(candidates)
+    }
+
+    /// The targets that take the call converted.
+    fn converting(&self, query: &TargetQuery) -> Vec<Converting<'_>> {
+        let Some(api) = query.api.filter(|_| !query.is_admin) else { return Vec::new() };
+        self.targets.iter().filter_map(|target| Some((target, target.conversion_of(api)?))).collect()
+    }
+
+    /// Adds the ways to one model: the targets that take the call as it is, then those for which it is converted.
+    fn add_serving(
+        &self,
+        candidates: &mut Vec<Candidate>,
+        (serving, converting): (&[&Arc<Target>], &[Converting<'_>]),
+        (asked, model): (&Arc<str>, &Arc<str>),
+        place: usize,
+    ) {
+        for target in serving.iter().filter(|target| target.probably_has(model, false)) {
+            let sent = target.renamed(model).unwrap_or(model);
+            extend(candidates, target, (sent, sent != asked), place * 2, None);
+        }
+        for (target, apis) in converting.iter().filter(|(target, _)| target.probably_has(model, true)) {
+            let sent = target.renamed(model).unwrap_or(model);
+            let traits = Arc::clone(self.catalogue.find(sent));
+            let conversion = CandidateConversion { apis: *apis, traits, refuses_loss: self.refuses_loss };
+            extend(candidates, target, (sent, sent != asked), place * 2 + 1, Some(&conversion));
+        }
     }
 
     /// Chooses among the candidates that were not tried. `None`: none of them may be used. Calls that tell nothing about
@@ -166,15 +208,16 @@ pub(super) fn attempt_id(candidate: &Candidate) -> u64 {
 fn extend(
     candidates: &mut Vec<Candidate>,
     target: &Arc<Target>,
-    model: &Arc<str>,
-    is_renamed: bool,
+    (model, is_renamed): (&Arc<str>, bool),
     place: usize,
+    conversion: Option<&CandidateConversion>,
 ) {
     candidates.extend(target.keys().iter().map(|key| Candidate {
         target: Arc::clone(target),
         key: Arc::clone(key),
         model: Arc::clone(model),
         is_renamed,
+        conversion: conversion.cloned(),
         level: (place, target.tier()),
     }));
 }

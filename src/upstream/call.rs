@@ -8,6 +8,7 @@ use http::{HeaderMap, Method};
 
 use super::key::InFlight;
 use super::target::Target;
+use crate::dialect::convert::Api;
 use crate::domain::provider::Provider;
 use crate::transport::ResponseBody;
 
@@ -59,6 +60,8 @@ impl ModelQuery {
 #[derive(Clone, Debug)]
 pub struct TargetQuery {
     pub provider: Provider,
+    /// The API it is in, where it is one that can be converted into others.
+    pub api: Option<Api>,
     /// The model, which decides the candidates.
     pub model: ModelQuery,
     /// It is about the provider's account: only targets that allow that take it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::call::{UpstreamRequest, UpstreamResponse};
+use super::conversion::CandidateConversion;
 use super::cooldown::Availability;
 use super::error::SendError;
 use super::failure::{AttemptFailure, FailureReason, Scope};
@@ -21,7 +22,10 @@ pub struct Candidate {
     pub(super) model: Arc<str>,
     /// The model sent is another than the one asked for.
     pub(super) is_renamed: bool,
-    /// Candidates of a lower level are used first: the place of the model in its route, and the tier of the target.
+    /// How its call is made in another API than the caller's.
+    pub(super) conversion: Option<CandidateConversion>,
+    /// Candidates of a lower level are used first: the place of the model in its route (for each model before those that
+    /// take the call as it is, then those for which it is converted), and the tier of the target.
     pub(super) level: (usize, u32),
 }
 
@@ -47,6 +51,12 @@ impl Candidate {
     #[must_use]
     pub fn other_model(&self) -> Option<&Arc<str>> {
         Some(&self.model).filter(|_| self.is_renamed)
+    }
+
+    /// How its call is made in another API than the caller's.
+    #[must_use]
+    pub fn conversion(&self) -> Option<&CandidateConversion> {
+        self.conversion.as_ref()
     }
 
     /// Sends one request and waits for the answer's head.

@@ -8,6 +8,7 @@ mod authorize;
 mod balance;
 mod call;
 mod candidate;
+mod conversion;
 mod cooldown;
 mod error;
 mod failure;
@@ -32,7 +33,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::config::{ModelConfig, TargetConfig, UpstreamConfig};
+use crate::config::{ModelConfig, OnLoss, TargetConfig, UpstreamConfig};
+use crate::domain::catalogue::Catalogue;
 use crate::domain::clock::Clock;
 use crate::domain::provider::Provider;
 use affinity::AffinityOverrides;
@@ -42,6 +44,7 @@ use retry_budget::RetryBudget;
 
 pub use call::{ModelQuery, TargetQuery, UpstreamRequest, UpstreamResponse};
 pub use candidate::Candidate;
+pub use conversion::CandidateConversion;
 pub use error::{BadTarget, SendError};
 pub use failure::{AttemptFailure, FailureReason};
 pub use key::InFlight;
@@ -59,6 +62,7 @@ const WAIT_MIN: Duration = Duration::from_millis(1);
 pub struct Upstream {
     targets: Vec<Arc<Target>>,
     routes: Routes,
+    catalogue: Arc<Catalogue>,
     settings: Settings,
     /// Steps through the weights; see [`Balancer`].
     cursor: AtomicU64,
@@ -72,6 +76,7 @@ struct Settings {
     retry_millionths: u64,
     retry_uncertain: bool,
     max_wait: Duration,
+    refuses_loss: bool,
 }
 
 /// What outlives a change of the configuration.
@@ -95,6 +100,7 @@ pub struct Configs<'c> {
     pub targets: &'c [TargetConfig],
     pub models: &'c [ModelConfig],
     pub upstream: &'c UpstreamConfig,
+    pub capabilities: &'c Arc<Catalogue>,
 }
 
 impl Upstream {
@@ -136,11 +142,13 @@ impl Upstream {
         Ok(Self {
             targets: configs.targets.iter().map(target).collect::<Result<_, _>>()?,
             routes: Routes::new(configs.models),
+            catalogue: Arc::clone(configs.capabilities),
             settings: Settings {
                 max_attempts: configs.upstream.max_attempts,
                 retry_millionths: retry_budget::millionths(configs.upstream.retry_ratio),
                 retry_uncertain: configs.upstream.retry_uncertain,
                 max_wait: configs.upstream.max_wait,
+                refuses_loss: configs.upstream.on_loss == OnLoss::Refuse,
             },
             cursor,
             shared,
@@ -161,7 +169,7 @@ impl Upstream {
     pub fn own_models(&self, provider: Provider) -> impl Iterator<Item = (&str, &[Arc<str>])> {
         self.routes.iter().filter(move |(_, route)| {
             let serving = |model: &Arc<str>| {
-                self.targets.iter().any(|target| target.speaks(provider) && target.serves(model))
+                self.targets.iter().any(|target| target.is_reached_by(provider) && target.serves(model))
             };
             route.iter().any(serving)
         })
@@ -200,7 +208,10 @@ impl Upstream {
             Some(model) => target.serves(model) || self.routes.get(model).is_some(),
             None => true,
         };
-        let serving = self.targets.iter().filter(|target| target.speaks(query.provider) && serves(target));
+        let reached = |target: &Target| {
+            target.speaks(query.provider) || query.api.is_some_and(|api| target.conversion_of(api).is_some())
+        };
+        let serving = self.targets.iter().filter(|target| reached(target) && serves(target));
         serving.map(|target| target.keys().len()).sum::<usize>() > 1
     }
 
@@ -259,6 +270,8 @@ impl Upstream {
         Balancer {
             targets: &self.targets,
             routes: &self.routes,
+            catalogue: &self.catalogue,
+            refuses_loss: self.settings.refuses_loss,
             overrides: &self.shared.overrides,
             cursor: &self.cursor,
         }

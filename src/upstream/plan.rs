@@ -63,7 +63,9 @@ impl Plan {
     /// Whether any of the candidates may take the call in another form than the caller's.
     #[must_use]
     pub fn may_rewrite(&self) -> bool {
-        self.candidates.iter().any(|candidate| candidate.is_renamed || candidate.target.may_rewrite())
+        self.candidates.iter().any(|candidate| {
+            candidate.is_renamed || candidate.conversion.is_some() || candidate.target.may_rewrite()
+        })
     }
 
     /// Whether another candidate could be tried if this one failed.

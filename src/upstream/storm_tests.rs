@@ -83,7 +83,8 @@ impl Storm {
             targets[2].tier = 1;
         }
         let settings = UpstreamConfig { retry_uncertain, ..UpstreamConfig::default() };
-        let configs = Configs { targets: &targets, models: &[], upstream: &settings };
+        let configs =
+            Configs { targets: &targets, models: &[], upstream: &settings, capabilities: &Arc::default() };
         let upstream = Arc::new(Upstream::new(configs, &clock()).unwrap());
         Self { upstream, dice, weather: [Weather::Calm; TARGETS], retry_uncertain }
     }

@@ -15,12 +15,14 @@ use super::target_state::TargetState;
 use crate::cloud::bedrock;
 use crate::cloud::hosting::{Hosting, Platform};
 use crate::config::{Auth, HangUp, Http2, TargetConfig};
-use crate::dialect::{self, Unknown};
+use crate::dialect::convert::Api;
+use crate::dialect::{self, DefaultAddress, Unknown};
 use crate::domain::clock::Clock;
 use crate::domain::provider::Provider;
 use crate::transport::{self, Endpoint, Exchange, Proxy};
 
 /// One upstream address.
+#[allow(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Target {
     name: Arc<str>,
     url: Arc<str>,
@@ -42,6 +44,9 @@ pub struct Target {
     /// What answers say of where they come from.
     header: Option<HeaderValue>,
     include_usage: bool,
+    responses: bool,
+    /// It is at its provider's own address.
+    is_vendors: bool,
     allow_admin_paths: bool,
     on_hangup: HangUp,
     health_path: Option<String>,
@@ -92,6 +97,8 @@ impl Target {
             keys,
             header: HeaderValue::from_str(&config.name).ok(),
             include_usage: config.include_usage,
+            responses: config.responses,
+            is_vendors: is_vendors(config),
             allow_admin_paths: config.allow_admin_paths,
             on_hangup: config.on_hangup,
             health_path: config.health_path.clone(),
@@ -168,6 +175,23 @@ impl Target {
         self.include_usage
     }
 
+    /// Whether it has `OpenAI`'s Responses, beside Chat Completions.
+    pub(super) fn has_responses(&self) -> bool {
+        self.responses
+    }
+
+    /// Whether models of every maker may be expected of it.
+    pub(super) fn has_any_vendors_models(&self) -> bool {
+        !self.is_vendors && dialect::serves_any_vendor(self.provider)
+    }
+
+    /// Whether calls in the dialect reach it, as they are or converted.
+    #[must_use]
+    pub fn is_reached_by(&self, dialect: Provider) -> bool {
+        self.speaks(dialect)
+            || Api::ALL.into_iter().any(|api| api.dialect() == dialect && self.conversion_of(api).is_some())
+    }
+
     /// Whether calls about the provider's account may go there.
     #[must_use]
     pub fn allows_admin_paths(&self) -> bool {
@@ -195,6 +219,13 @@ impl Target {
     #[must_use]
     pub fn serves(&self, model: &str) -> bool {
         self.serves_everything() || self.models.is_match(model) || self.rename.contains_key(model)
+    }
+
+    /// Whether it is known by name to have the model, not just by serving everything.
+    pub(super) fn names(&self, model: &str) -> bool {
+        let is_meant = |glob: &String| glob != "*";
+        let by_glob = self.models.matches(model).into_iter().filter_map(|at| self.model_globs.get(at));
+        by_glob.into_iter().any(is_meant) || self.rename.contains_key(model)
     }
 
     /// The model that is sent in place of `asked`, if it is another.
@@ -305,6 +336,13 @@ fn hosting(config: &TargetConfig, base_path: &str) -> Vec<(Provider, Hosting)> {
         Some((*dialect, hosting))
     };
     hosted.filter_map(hosting).collect()
+}
+
+fn is_vendors(config: &TargetConfig) -> bool {
+    match dialect::default_target(config.provider).address {
+        DefaultAddress::Fixed(url) => config.url.starts_with(url),
+        DefaultAddress::InVariable(_) => false,
+    }
 }
 
 fn endpoint(url: Uri, config: &TargetConfig) -> Result<Endpoint, String> {

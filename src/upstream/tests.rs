@@ -31,6 +31,7 @@ pub(super) fn config(name: &str, weight: u32, models: &[&str]) -> TargetConfig {
         models: models.iter().map(|&glob| glob.to_owned()).collect(),
         health_path: None,
         include_usage: true,
+        responses: true,
         allow_admin_paths: false,
         on_hangup: HangUp::Cancel,
         connect_timeout: Duration::from_secs(5),
@@ -52,7 +53,8 @@ pub(super) fn clock() -> Arc<dyn Clock> {
 
 fn configs_of(targets: &[TargetConfig]) -> Configs<'_> {
     static SETTINGS: LazyLock<UpstreamConfig> = LazyLock::new(UpstreamConfig::default);
-    Configs { targets, models: &[], upstream: &SETTINGS }
+    static CAPABILITIES: LazyLock<Arc<Catalogue>> = LazyLock::new(Arc::default);
+    Configs { targets, models: &[], upstream: &SETTINGS, capabilities: &CAPABILITIES }
 }
 
 fn upstream(configs: &[TargetConfig]) -> Upstream {
@@ -61,6 +63,7 @@ fn upstream(configs: &[TargetConfig]) -> Upstream {
 
 fn query(model: ModelQuery) -> TargetQuery {
     TargetQuery {
+        api: None,
         provider: Provider::Openai,
         model,
         is_admin: false,

@@ -54,6 +54,7 @@ pub fn to_wire(record: &UsageRecord) -> v1::UsageLog {
         session_id: record.session_id.clone(),
         agent_id: record.agent_id.clone(),
         client_request_id: record.client_request_id.clone(),
+        converted_from: record.converted_from.clone(),
         source_node: record.source_node.to_string(),
         created_at: Some(moment::to_wire(record.created_at)),
         synced: false,
@@ -123,6 +124,7 @@ pub fn from_wire(log: v1::UsageLog) -> Result<UsageRecord, Malformed> {
         session_id: log.session_id,
         agent_id: log.agent_id,
         client_request_id: log.client_request_id,
+        converted_from: log.converted_from,
         source_node: parse("source_node", &log.source_node)?,
         created_at: moment::required("created_at", log.created_at)?,
     })
@@ -139,6 +141,7 @@ fn check_lengths(log: &v1::UsageLog) -> Result<(), Malformed> {
         ("session_id", log.session_id.as_ref().map_or(0, String::len)),
         ("agent_id", log.agent_id.as_ref().map_or(0, String::len)),
         ("client_request_id", log.client_request_id.as_ref().map_or(0, String::len)),
+        ("converted_from", log.converted_from.as_ref().map_or(0, String::len)),
     ];
     let prices = log.price.iter().chain(log.parts.iter().filter_map(|part| part.price.as_ref()));
     let is_small = |price: &v1::Price| {
@@ -369,6 +372,7 @@ mod tests {
             session_id: Some("session".to_owned()),
             agent_id: Some("agent".to_owned()),
             client_request_id: Some("client".to_owned()),
+            converted_from: Some("anthropic-messages".to_owned()),
             source_node: "sp-7".parse().expect("a node id"),
             created_at: "2026-11-22T10:00:00.123456Z".parse().expect("a time"),
         }
@@ -385,6 +389,7 @@ mod tests {
             session_id: None,
             agent_id: None,
             client_request_id: None,
+            converted_from: None,
             price: Arc::default(),
             parts: Vec::new(),
             ..full

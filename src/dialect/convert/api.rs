@@ -27,6 +27,8 @@ pub enum Purpose {
 }
 
 impl Api {
+    pub const ALL: [Self; 4] = [Self::Messages, Self::Responses, Self::Chat, Self::Gemini];
+
     /// The API of a call by its dialect and path (without a query); none if it is not one that is converted.
     #[must_use]
     pub fn of_call(dialect: Provider, path: &str) -> Option<(Self, Purpose)> {

@@ -41,6 +41,7 @@ pub struct Model {
     pub price: String,
     pub parts: Option<String>,
     pub attempts: Option<String>,
+    pub converted_from: Option<String>,
     pub cost_nanousd: i64,
     pub session_id: Option<String>,
     pub agent_id: Option<String>,
@@ -104,6 +105,7 @@ impl TryFrom<Model> for UsageLog {
             session_id: row.session_id,
             agent_id: row.agent_id,
             client_request_id: row.client_request_id,
+            converted_from: row.converted_from,
             created_at: Timestamp::from_micros(row.created_at),
         };
         Ok(Self { record, synced: row.synced, dismissed: row.dismissed_at.is_some() })

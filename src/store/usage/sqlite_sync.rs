@@ -78,6 +78,7 @@ fn record(fields: &Fields<'_>, interner: &mut Interner) -> Result<UsageRecord, E
         model: interner.text(fields.text(Column::model)?),
         actual_model: interner.text(fields.text(Column::actual_model)?),
         provider: fields.parsed(Column::provider)?,
+        converted_from: fields.text_or_none(Column::converted_from)?.map(str::to_owned),
         target: interner.text(fields.text(Column::target)?),
         upstream_url: interner.text(fields.text(Column::upstream_url)?),
         tokens: Tokens {

@@ -67,6 +67,7 @@ usage_columns! { row:
     model: text = &*row.record.model;
     actual_model: text = &*row.record.actual_model;
     provider: text = row.record.provider.as_str();
+    converted_from: text = row.record.converted_from.as_deref();
     target: text = &*row.record.target;
     upstream_url: text = &*row.record.upstream_url;
     input_tokens: bigint = count(row.record.tokens.input);

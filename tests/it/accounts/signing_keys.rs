@@ -290,6 +290,7 @@ on_both! {
         let database = sea_orm::Database::connect(db.url()).await.expect("a connection");
         let back = [
             "DELETE FROM seaql_migrations WHERE version >= 'm20261129_000012'".to_owned(),
+            "ALTER TABLE usage_logs DROP COLUMN converted_from".to_owned(),
             "DROP TABLE provisioned_groups".to_owned(),
             "DROP TABLE deprovisioned_users".to_owned(),
             "DROP TABLE provider_sessions".to_owned(),

@@ -62,6 +62,7 @@ pub fn record(created_at: Timestamp) -> UsageRecord {
         session_id: Some("0191a1b2-session".to_owned()),
         agent_id: None,
         client_request_id: Some("req-1".to_owned()),
+        converted_from: Some("openai-responses".to_owned()),
         source_node: node("sp-1"),
         created_at,
     }

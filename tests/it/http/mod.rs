@@ -231,7 +231,12 @@ impl Plane {
             quota: quota.clone(),
             store: store.clone(),
             live: Live::new(
-                Configs { targets: &[], models: &[], upstream: &UpstreamConfig::default() },
+                Configs {
+                    targets: &[],
+                    models: &[],
+                    upstream: &UpstreamConfig::default(),
+                    capabilities: &Arc::default(),
+                },
                 free(),
                 clock.clone(),
             )

@@ -22,6 +22,7 @@ pub fn record(user: UserId, at: &str, node: &str, tokens: u64) -> UsageRecord {
         cost_nanousd: i64::try_from(tokens).expect("small") * 1_000,
         session_id: Some("=cmd()".to_owned()),
         client_request_id: None,
+        converted_from: None,
         source_node: records::node(node),
         ..records::record(records::at(at))
     }

@@ -1,6 +1,7 @@
 //! The way of a request, from outside: what passes untouched, what is booked, what is refused and how.
 
 mod bypass;
+mod converted;
 mod credentials;
 mod failover;
 mod routing;

@@ -222,6 +222,7 @@ fn record(world: &World, node: &NodeId) -> UsageRecord {
         session_id: None,
         agent_id: None,
         client_request_id: None,
+        converted_from: None,
         source_node: node.clone(),
         created_at: world.now(),
     }

@@ -221,6 +221,7 @@ impl Cluster {
             session_id: None,
             agent_id: None,
             client_request_id: None,
+            converted_from: None,
             source_node: node("sp-2"),
             created_at: self.clock.now(),
         }

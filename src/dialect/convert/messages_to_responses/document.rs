@@ -17,7 +17,7 @@ pub(super) fn message(response: &Response, names: &ToolNames) -> Value {
                     match part {
                         Part::OutputText { text, .. } if text.is_empty() => {}
                         Part::OutputText { text, .. } => {
-                            content.push(json!({ "type": "text", "text": text }))
+                            content.push(json!({ "type": "text", "text": text }));
                         }
                         Part::Refusal { refusal } => {
                             end.is_refusal = true;
