@@ -1,21 +1,15 @@
-//! A call that its target takes in another API than the caller's: its request is made anew, and so is its answer, behind
-//! the meter.
+//! The request of a call that its target takes in another API than the caller's.
 
-use std::future::poll_fn;
-
-use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::buffered_request::{BufferedRequest, Rewrite};
+use super::converter::Converter;
 use super::outgoing::Outgoing;
-use super::response_body::Body;
-use super::send::Answered;
 use crate::cloud::hosting::{HostedAnswer, OwnCall};
 use crate::dialect::Unknown;
-use crate::dialect::convert::{
-    self, AnswerConverter, Api, Conversion, ConvertedAnswer, NotConverted, RequestContext, status_in,
-};
+use crate::dialect::convert::{self, Api, Conversion, NotConverted, RequestContext};
 use crate::dialect::request::conversation;
 use crate::domain::failure::{Failure, Kind};
 use crate::upstream::{Candidate, CandidateConversion, Target, UpstreamRequest};
@@ -30,44 +24,6 @@ const OF_ANY_DIALECT: [HeaderName; 4] = [
 /// Without it Anthropic takes no call.
 const ANTHROPIC_VERSION: (HeaderName, HeaderValue) =
     (HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
-
-/// How an answer is made one in the caller's API.
-pub(super) struct Converter {
-    pub(super) apis: Conversion,
-    answer: Box<dyn AnswerConverter>,
-}
-
-impl Converter {
-    /// Makes the head the caller's, and begins with the body.
-    pub(super) fn begin(self, head: &mut http::response::Parts, is_stream: bool) -> ConvertedAnswer {
-        let Self { apis, answer } = self;
-        let is_stream = is_stream && head.status.is_success();
-        let converted = ConvertedAnswer::new(answer, apis.from, head.status, is_stream);
-        head.status = status_in(apis.from, head.status);
-        let kind = if is_stream { "text/event-stream; charset=utf-8" } else { "application/json" };
-        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        head.headers.remove(CONTENT_LENGTH);
-        head.headers.remove(CONTENT_ENCODING);
-        converted
-    }
-}
-
-/// An answer that is read to its end and made one in the caller's API: a count of tokens.
-///
-/// # Errors
-/// It broke off, or cannot be read.
-pub(super) async fn whole(answered: &mut Answered, converter: Converter) -> Result<Body, Failure> {
-    let broken = |reason: String| Failure::new(Kind::Upstream, reason);
-    let Answered { head, body, is_streaming, .. } = answered;
-    let mut own = converter.begin(head, *is_streaming);
-    let mut made = BytesMut::new();
-    while let Some(piece) = poll_fn(|cx| body.poll_piece(cx)).await {
-        let piece = piece.map_err(|error| broken(error.to_string()))?;
-        made.extend_from_slice(&own.push(&piece).map_err(|error| broken(error.to_string()))?);
-    }
-    made.extend_from_slice(&own.finish().map_err(|error| broken(error.to_string()))?);
-    Ok(Body::Own(Some(made.freeze())))
-}
 
 impl BufferedRequest {
     /// The request of an attempt at a target of another API, and how many bytes of it are not the caller's.
@@ -118,7 +74,7 @@ impl BufferedRequest {
         }
         let changed = body.len();
         let request = UpstreamRequest { method: self.method.clone(), path_and_query, headers, body, dialect };
-        let converter = Some(Converter { apis: *apis, answer: made.answer });
+        let converter = Some(Converter::new(*apis, made.answer));
         let dropped = made.dropped.iter().map(|field| Unknown::Field(field.to_owned())).collect();
         Ok((Outgoing { request, rewrite: Rewrite::None, answer, dropped, converter }, changed))
     }

@@ -10,6 +10,7 @@ mod attempts;
 mod buffered_request;
 mod call;
 mod converted;
+mod converter;
 mod credential;
 mod decode;
 mod detach;

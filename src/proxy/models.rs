@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use futures_util::future::join_all;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response};
@@ -13,12 +14,12 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::converted;
+use super::converter::Converter;
 use super::headers;
 use super::response_body::Body;
 use super::send::Answered;
 use crate::dialect;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Failure, Kind};
 use crate::domain::principal::Principal;
 use crate::domain::provider::Provider;
 use crate::upstream::{Target, Upstream, UpstreamRequest};
@@ -67,7 +68,7 @@ impl ModelLists {
     ) -> Response<Body> {
         let shape = dialect::models(provider);
         let asked =
-            upstream.targets().iter().filter(|target| shape.of_all_targets || target.speaks(provider));
+            upstream.targets().iter().filter(|target| shape.of_all_targets || target.is_reached_by(provider));
         let lists = join_all(asked.map(|target| self.models_of(target))).await;
         let spoken = Provider::ALL.into_iter().filter(|dialect| shape.of_all_targets || *dialect == provider);
         let own: BTreeSet<&str> =
@@ -166,13 +167,30 @@ async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
     Ok(listed.data.into_iter().map(|model| model.id.trim_start_matches("models/").to_owned()).collect())
 }
 
+/// An answer that is read to its end and made one in the caller's API: a count of tokens.
+///
+/// # Errors
+/// It broke off, or cannot be read.
+async fn whole(answered: &mut Answered, converter: Converter) -> Result<Body, Failure> {
+    let broken = |reason: String| Failure::new(Kind::Upstream, reason);
+    let Answered { head, body, is_streaming, .. } = answered;
+    let mut own = converter.begin(head, *is_streaming);
+    let mut made = BytesMut::new();
+    while let Some(piece) = poll_fn(|cx| body.poll_piece(cx)).await {
+        let piece = piece.map_err(|error| broken(error.to_string()))?;
+        made.extend_from_slice(&own.push(&piece).map_err(|error| broken(error.to_string()))?);
+    }
+    made.extend_from_slice(&own.finish().map_err(|error| broken(error.to_string()))?);
+    Ok(Body::Own(Some(made.freeze())))
+}
+
 /// An answer that is passed on and not accounted for.
 ///
 /// # Errors
 /// It had to be read as a whole, and cannot be.
 pub(super) async fn passed_through(mut answered: Answered) -> Result<Response<Body>, Failure> {
     let own = match answered.converter.take() {
-        Some(converter) => Some(converted::whole(&mut answered, converter).await?),
+        Some(converter) => Some(whole(&mut answered, converter).await?),
         None => None,
     };
     let Answered { mut head, body, candidate, dropped, .. } = answered;

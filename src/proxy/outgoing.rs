@@ -6,7 +6,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::buffered_request::{BufferedRequest, Rewrite, UsageInjection};
-use super::converted::Converter;
+use super::converter::Converter;
 use crate::cloud::bedrock::{self, NotConvertible};
 use crate::cloud::hosting::{HostedAnswer, HostedCall, Hosting, OwnCall};
 use crate::dialect::request::other_model;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::attempts::{Attempts, FailedAttempt};
 use super::buffered_request::{BufferedRequest, Rewrite};
-use super::converted::Converter;
+use super::converter::Converter;
 use super::held::Held;
 use super::hosted;
 use super::outgoing::Outgoing;
