@@ -15,13 +15,23 @@
 mod answer;
 mod api;
 pub mod carrier;
+pub mod chat;
 mod contract;
 mod events;
 pub mod messages;
+mod messages_events;
 mod messages_to_responses;
+pub mod responses;
 mod responses_answer;
+mod responses_to_messages;
+mod responses_tools;
+mod responses_writer;
+#[cfg(test)]
+mod testing;
+mod to_messages;
 pub mod tool_names;
 mod upstream_error;
+mod usage;
 
 pub use answer::ConvertedAnswer;
 pub use api::{Api, CONVERSIONS, Conversion, Purpose};
@@ -44,6 +54,7 @@ pub fn request(
     match (conversion.from, conversion.to, purpose) {
         (Messages, Responses, Generate) => messages_to_responses::request(body, context),
         (Messages, Responses, CountTokens) => messages_to_responses::count_tokens(body, context),
+        (Responses, Messages, Generate) => responses_to_messages::request(body, context),
         _ => Err(NotConverted::NoSuchCall),
     }
 }
