@@ -16,11 +16,15 @@ mod answer;
 mod api;
 pub mod carrier;
 pub mod chat;
+mod chat_events;
+mod chat_target;
 mod contract;
 mod events;
 pub mod messages;
 mod messages_events;
+mod messages_to_chat;
 mod messages_to_responses;
+mod messages_writer;
 pub mod responses;
 mod responses_answer;
 mod responses_to_messages;
@@ -49,11 +53,12 @@ pub fn request(
     body: &[u8],
     context: &RequestContext<'_>,
 ) -> Result<ConvertedRequest, NotConverted> {
-    use Api::{Messages, Responses};
+    use Api::{Chat, Messages, Responses};
     use Purpose::{CountTokens, Generate};
     match (conversion.from, conversion.to, purpose) {
         (Messages, Responses, Generate) => messages_to_responses::request(body, context),
         (Messages, Responses, CountTokens) => messages_to_responses::count_tokens(body, context),
+        (Messages, Chat, Generate) => messages_to_chat::request(body, context),
         (Responses, Messages, Generate) => responses_to_messages::request(body, context),
         _ => Err(NotConverted::NoSuchCall),
     }

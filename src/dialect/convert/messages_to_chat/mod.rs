@@ -1,0 +1,10 @@
+//! Callers of Anthropic's Messages on models behind Chat Completions: Claude Code on whatever a compatible server has.
+
+mod answer;
+mod call_ids;
+mod content;
+mod request;
+#[cfg(test)]
+mod tests;
+
+pub use request::request;
