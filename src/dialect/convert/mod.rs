@@ -27,6 +27,8 @@ mod messages_to_responses;
 mod messages_writer;
 pub mod responses;
 mod responses_answer;
+mod responses_settings;
+mod responses_to_chat;
 mod responses_to_messages;
 mod responses_tools;
 mod responses_writer;
@@ -59,6 +61,7 @@ pub fn request(
         (Messages, Responses, Generate) => messages_to_responses::request(body, context),
         (Messages, Responses, CountTokens) => messages_to_responses::count_tokens(body, context),
         (Messages, Chat, Generate) => messages_to_chat::request(body, context),
+        (Responses, Chat, Generate) => responses_to_chat::request(body, context),
         (Responses, Messages, Generate) => responses_to_messages::request(body, context),
         _ => Err(NotConverted::NoSuchCall),
     }

@@ -27,6 +27,8 @@ pub enum Kind {
         details: Vec<Value>,
     },
     Text,
+    /// Why the model does not answer.
+    Refusal,
     Call {
         id: Option<String>,
         name: String,
@@ -50,8 +52,6 @@ pub struct Blocks {
     calls: Calls,
     /// The place of each call among the blocks.
     places: Vec<usize>,
-    /// The model has refused to answer.
-    is_refused: bool,
 }
 
 impl Blocks {
@@ -67,13 +67,12 @@ impl Blocks {
             self.add_details(added);
         }
         match delta.content.take() {
-            Some(Content::Plain(text)) => self.say(&text),
+            Some(Content::Plain(text)) => self.say(Kind::Text, &text),
             Some(Content::Parts(parts)) => parts.into_iter().for_each(|part| self.take_part(part)),
             Some(Content::Other(_)) | None => {}
         }
         if let Some(refusal) = delta.refusal.filter(|refusal| !refusal.is_empty()) {
-            self.is_refused = true;
-            self.say(&refusal);
+            self.say(Kind::Refusal, &refusal);
         }
         let old = delta
             .function_call
@@ -86,7 +85,7 @@ impl Blocks {
     fn take_part(&mut self, part: Part) {
         let thinking = part.thinking.into_iter().flatten().filter_map(|part| part.text);
         self.reason(None, &thinking.collect::<String>());
-        self.say(&part.text.unwrap_or_default());
+        self.say(Kind::Text, &part.text.unwrap_or_default());
     }
 
     fn reason(&mut self, named: Option<&'static str>, text: &str) {
@@ -111,12 +110,13 @@ impl Blocks {
         }
     }
 
-    fn say(&mut self, text: &str) {
+    fn say(&mut self, kind: Kind, text: &str) {
         if text.is_empty() {
             return;
         }
-        if !matches!(self.all.last(), Some(Block { kind: Kind::Text, .. })) {
-            self.push(Kind::Text);
+        let goes_on = |last: &Block| std::mem::discriminant(&last.kind) == std::mem::discriminant(&kind);
+        if !self.all.last().is_some_and(goes_on) {
+            self.push(kind);
         }
         if let Some(block) = self.all.last_mut() {
             block.text.push_str(text);
@@ -181,7 +181,7 @@ impl Blocks {
             let has_words = !block.text.trim().is_empty();
             let can_begin = match &block.kind {
                 // Blocks of nothing but space are refused when they are sent back.
-                Kind::Text => has_words,
+                Kind::Text | Kind::Refusal => has_words,
                 Kind::Reasoning { details, .. } => has_words || (is_over && !details.is_empty()),
                 // Without a name there is nothing to call.
                 Kind::Call { name, .. } => !name.is_empty(),
@@ -215,7 +215,7 @@ impl Blocks {
 
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        self.is_refused
+        self.all.iter().any(|block| matches!(block.kind, Kind::Refusal) && !block.text.trim().is_empty())
     }
 
     /// How many bytes the model has said.
@@ -237,6 +237,7 @@ mod tests {
             Step::Begin(block) => said.push_str(match &block.kind {
                 Kind::Reasoning { .. } => "<think:",
                 Kind::Text => "<text:",
+                Kind::Refusal => "<refusal:",
                 Kind::Call { name, .. } => name,
             }),
             Step::More(_, text) => said.push_str(text),
@@ -297,7 +298,7 @@ mod tests {
                 vec![
                     json!({"reasoning_details": [{"type": "reasoning.text", "text": "a"}], "refusal": "no"}),
                 ],
-                "<think:a><text:no>",
+                "<think:a><refusal:no>",
             ),
         ] {
             assert_eq!(said(&deltas), expected);

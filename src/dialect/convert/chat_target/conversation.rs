@@ -82,8 +82,7 @@ impl Conversation {
             let content = self.content(&texts.into_iter().map(Part::Text).collect::<Vec<_>>());
             self.messages.push(json!({"role": "system", "content": content}));
         } else {
-            let text = format!("<system-reminder>\n{}\n</system-reminder>", texts.join("\n\n"));
-            self.messages.push(json!({"role": "user", "content": text}));
+            self.messages.push(json!({"role": "user", "content": reminder(&texts)}));
         }
     }
 
@@ -166,6 +165,12 @@ impl Conversation {
         self.close();
         self.messages
     }
+}
+
+/// What the system says, where only the user can say it.
+#[must_use]
+pub fn reminder(texts: &[String]) -> String {
+    format!("<system-reminder>\n{}\n</system-reminder>", texts.join("\n\n"))
 }
 
 fn answer_to(id: &str, text: &str) -> Value {

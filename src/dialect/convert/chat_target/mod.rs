@@ -2,8 +2,10 @@
 //! and how the blocks of an answer are told apart.
 
 pub mod blocks;
+pub mod call_ids;
 mod calls;
 pub mod conversation;
+pub mod reading;
 pub mod reasoning;
 pub mod request;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::crypto::secret_text::sha256;
 use crate::dialect::convert::contract::{
     AnswerConverter, ConvertedRequest, Dropped, NotConverted, RequestContext,
 };
@@ -121,6 +122,13 @@ impl Request {
         let path_and_query = "/v1/chat/completions".to_owned();
         Ok(ConvertedRequest { path_and_query, body: serde_json::to_vec(self)?, dropped, answer })
     }
+}
+
+/// The id of an answer whose server gives it none.
+#[must_use]
+pub fn invented_id(body: &[u8]) -> String {
+    let digest = sha256(body).first_chunk().copied().map_or(0, u64::from_be_bytes);
+    format!("{digest:016x}")
 }
 
 /// Whether it is one of `OpenAI`'s own models, which it serves by its own rules; the open ones are served by others.

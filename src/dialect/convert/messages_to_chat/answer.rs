@@ -2,17 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::call_ids::CallIds;
 use crate::dialect::convert::api::Api;
-use crate::dialect::convert::chat_events::{Answer, Choice};
-use crate::dialect::convert::chat_target::blocks::{Block, Blocks, Kind, Step};
+use crate::dialect::convert::chat_target::blocks::{Block, Kind, Step};
+use crate::dialect::convert::chat_target::call_ids::CallIds;
+use crate::dialect::convert::chat_target::reading::{Ending, Progress, Reading};
 use crate::dialect::convert::chat_target::reasoning;
 use crate::dialect::convert::contract::{AnswerConverter, NotReadable};
 use crate::dialect::convert::events::{Event, EventWriter};
 use crate::dialect::convert::messages_writer::{self, MessageEvents, Stop};
 use crate::dialect::convert::tool_names::ToolNames;
-use crate::dialect::convert::upstream_error::{ErrorKind, UpstreamError};
-use crate::domain::tokens::{BYTES_PER_TOKEN, Tokens};
+use crate::dialect::convert::upstream_error::UpstreamError;
 
 /// What the request says of its answer.
 #[derive(Debug)]
@@ -33,9 +32,12 @@ pub(super) struct Answering {
 
 impl Answering {
     pub(super) fn converter(self) -> Box<dyn AnswerConverter> {
-        let state = State { tokens: None, finish: None, is_over: false };
-        let events = MessageEvents::default();
-        Box::new(Converter { answering: self, blocks: Blocks::default(), state, events, id: String::new() })
+        let (reading, events) = (Reading::default(), MessageEvents::default());
+        Box::new(Converter { answering: self, reading, events, is_over: false })
+    }
+
+    fn id(&self, reading: &Reading) -> String {
+        format!("msg_{}", reading.id().unwrap_or(&self.invented_id))
     }
 
     fn signature(&self, block: &Block, field: Option<&str>, details: &[Value]) -> String {
@@ -46,7 +48,7 @@ impl Answering {
     /// A block as a document has it.
     fn block(&mut self, block: &Block, answer: &str, is_cut: bool) -> Result<Option<Value>, NotReadable> {
         Ok(Some(match &block.kind {
-            Kind::Text => json!({"type": "text", "text": block.text}),
+            Kind::Text | Kind::Refusal => json!({"type": "text", "text": block.text}),
             Kind::Reasoning { .. } if !self.is_thinking_said => return Ok(None),
             Kind::Reasoning { field, details } => {
                 let signature = self.signature(block, *field, details);
@@ -69,61 +71,13 @@ impl Answering {
         }))
     }
 
-    fn stop(&self, finish: Option<&Finish>, blocks: &Blocks) -> Stop {
-        let reason = finish.map_or("stop", |finish| finish.reason.as_str());
-        let sequence = finish.and_then(|finish| finish.sequence.clone());
-        match (reason, sequence) {
-            ("content_filter" | "refusal", _) => Stop::Refusal,
-            ("length" | "max_tokens" | "model_length", _) => Stop::MaxTokens,
-            _ if blocks.has_calls() => Stop::ToolUse,
-            _ if blocks.is_refused() => Stop::Refusal,
-            (_, Some(sequence)) if self.stops.contains(&sequence) => Stop::Sequence(sequence),
-            _ => Stop::EndTurn,
-        }
-    }
-
-    /// What was used, for callers of a server that does not say it, too.
-    fn tokens(&self, told: Option<Tokens>, blocks: &Blocks) -> Tokens {
-        told.unwrap_or_else(|| Tokens {
-            input: self.input_estimate.max(1),
-            output: blocks.len_bytes().div_ceil(BYTES_PER_TOKEN),
-            ..Tokens::default()
-        })
-    }
-}
-
-/// Why the model stopped.
-#[derive(Debug)]
-struct Finish {
-    reason: String,
-    sequence: Option<String>,
-}
-
-/// How far the answer has come.
-#[derive(Debug)]
-struct State {
-    tokens: Option<Tokens>,
-    finish: Option<Finish>,
-    is_over: bool,
-}
-
-impl State {
-    /// Takes note of why the model stopped.
-    fn finish(&mut self, choice: &Choice) -> Result<(), UpstreamError> {
-        let Some(reason) = choice.finish_reason() else { return Ok(()) };
-        let error =
-            |kind, message: &str| Err(UpstreamError { status: None, kind, message: message.to_owned() });
-        match reason {
-            // DeepSeek's.
-            "insufficient_system_resource" => {
-                error(ErrorKind::Overloaded, "the provider is short of resources")
-            }
-            "error" => error(ErrorKind::Server, "the provider has failed within its answer"),
-            _ => {
-                let sequence = choice.stop_sequence().map(str::to_owned);
-                self.finish = Some(Finish { reason: reason.to_owned(), sequence });
-                Ok(())
-            }
+    fn stop(&self, ending: Ending) -> Stop {
+        match ending {
+            Ending::Calls => Stop::ToolUse,
+            Ending::Length => Stop::MaxTokens,
+            Ending::Filtered | Ending::Refused => Stop::Refusal,
+            Ending::Sequence(sequence) if self.stops.contains(&sequence) => Stop::Sequence(sequence),
+            Ending::Sequence(_) | Ending::Whole => Stop::EndTurn,
         }
     }
 }
@@ -131,62 +85,33 @@ impl State {
 #[derive(Debug)]
 struct Converter {
     answering: Answering,
-    blocks: Blocks,
-    state: State,
+    reading: Reading,
     events: MessageEvents,
-    /// The answer's, for its caller.
-    id: String,
+    is_over: bool,
 }
 
 impl Converter {
-    fn begin(&mut self, answer: &Answer) -> String {
-        self.id = format!("msg_{}", answer.id.as_deref().unwrap_or(&self.answering.invented_id));
-        answer.model.clone().unwrap_or_else(|| self.answering.model.clone())
-    }
-
-    fn chunk(&mut self, data: &str, made: &mut EventWriter<'_>) -> Result<(), UpstreamError> {
-        let broken =
-            |error| UpstreamError::broken(format!("an event of the provider cannot be read: {error}"));
-        let mut answer: Answer = serde_json::from_str(data).map_err(broken)?;
-        if let Some(error) = answer.error(data) {
-            return Err(error);
-        }
-        let tokens = answer.tokens();
-        self.state.tokens = tokens.or(self.state.tokens);
-        if let Some(mut choice) = answer.take_choice() {
-            if !self.events.has_begun() {
-                let model = self.begin(&answer);
-                self.events.begin(made, &self.id, &model, self.answering.input_estimate);
-            }
-            if let Some(delta) = choice.take_delta() {
-                self.blocks.take(delta);
-                self.say(false, made);
-            }
-            self.state.finish(&choice)?;
-        }
-        // Behind the reason that it stopped for comes nothing but what was used.
-        if self.state.finish.is_some() && tokens.is_some() {
-            self.close(made);
-        }
-        Ok(())
-    }
-
     fn say(&mut self, is_last: bool, made: &mut EventWriter<'_>) {
-        let Self { answering, blocks, events, id, .. } = self;
+        let Self { answering, reading, events, .. } = self;
+        let answer = answering.id(reading);
+        if !events.has_begun() {
+            let model = reading.model().unwrap_or(&answering.model);
+            events.begin(made, &answer, model, answering.input_estimate);
+        }
         let is_said = answering.is_thinking_said;
         let is_hidden = |block: &Block| matches!(block.kind, Kind::Reasoning { .. }) && !is_said;
         let each = |step: Step<'_>| match step {
             Step::Begin(block) | Step::More(block, _) | Step::End(block) if is_hidden(block) => {}
             Step::Begin(block) => match &block.kind {
-                Kind::Text => events.begin_text(made),
+                Kind::Text | Kind::Refusal => events.begin_text(made),
                 Kind::Reasoning { .. } => events.begin_thinking(made),
                 Kind::Call { id: sent, name } => {
-                    let own = answering.ids.own(sent.as_deref(), id);
+                    let own = answering.ids.own(sent.as_deref(), &answer);
                     events.begin_tool_use(made, &own, answering.names.own(name));
                 }
             },
             Step::More(block, text) => match block.kind {
-                Kind::Text => events.text(made, text),
+                Kind::Text | Kind::Refusal => events.text(made, text),
                 Kind::Reasoning { .. } if answering.is_thinking_shown => events.thinking(made, text),
                 Kind::Reasoning { .. } => {}
                 Kind::Call { .. } => events.arguments(made, text),
@@ -199,83 +124,64 @@ impl Converter {
             }
         };
         if is_last {
-            blocks.finish(each);
+            reading.blocks.finish(each);
         } else {
-            blocks.steps(each);
+            reading.blocks.steps(each);
         }
     }
 
     /// Ends the answer.
     fn close(&mut self, made: &mut EventWriter<'_>) {
         self.say(true, made);
-        let stop = self.answering.stop(self.state.finish.as_ref(), &self.blocks);
-        let tokens = self.answering.tokens(self.state.tokens, &self.blocks);
-        MessageEvents::finish(made, &stop, &tokens);
-        self.state.is_over = true;
+        let stop = self.answering.stop(self.reading.ending());
+        MessageEvents::finish(made, &stop, &self.reading.tokens(self.answering.input_estimate));
+        self.is_over = true;
     }
 }
 
 impl AnswerConverter for Converter {
     fn document(&mut self, answer: &[u8]) -> Result<Vec<u8>, NotReadable> {
-        let text = std::str::from_utf8(answer).map_err(|error| NotReadable(error.to_string()))?;
-        let mut answer: Answer = serde_json::from_str(text)?;
-        if let Some(error) = answer.error(text) {
-            return Err(NotReadable(error.message));
-        }
-        let mut choice = answer.take_choice().ok_or_else(|| NotReadable("it has no choice".to_owned()))?;
-        let delta = choice.take_delta().ok_or_else(|| NotReadable("it has no message".to_owned()))?;
-        self.state.finish(&choice).map_err(|error| NotReadable(error.message))?;
-        let model = self.begin(&answer);
-        self.blocks.take(delta);
-
-        let stop = self.answering.stop(self.state.finish.as_ref(), &self.blocks);
-        let tokens = self.answering.tokens(answer.tokens(), &self.blocks);
+        self.reading.document(answer)?;
+        self.is_over = true;
+        let stop = self.answering.stop(self.reading.ending());
+        let Self { answering, reading, .. } = self;
+        let id = answering.id(reading);
         let mut content = Ok(Vec::new());
-        let Self { answering, blocks, id, .. } = self;
-        blocks.finish(|step| {
+        reading.blocks.finish(|step| {
             if let (Step::End(block), Ok(made)) = (step, &mut content) {
-                match answering.block(block, id, stop == Stop::MaxTokens) {
+                match answering.block(block, &id, stop == Stop::MaxTokens) {
                     Ok(block) => made.extend(block),
                     Err(error) => content = Err(error),
                 }
             }
         });
-        self.state.is_over = true;
-        Ok(messages_writer::document(&self.id, &model, &content?, &stop, &tokens))
+        let model = reading.model().unwrap_or(&answering.model);
+        let tokens = reading.tokens(answering.input_estimate);
+        Ok(messages_writer::document(&id, model, &content?, &stop, &tokens))
     }
 
     fn event(&mut self, event: &Event<'_>, made: &mut EventWriter<'_>) {
-        let data = event.data.trim();
-        if data == "[DONE]" {
-            if self.events.has_begun() {
-                self.close(made);
-            } else {
-                self.fail(&UpstreamError::broken("the provider's answer is empty"), made);
-            }
-        } else if event.name == "error" {
-            self.fail(&UpstreamError::read(None, data.as_bytes()), made);
-        } else if data.starts_with('{')
-            && let Err(error) = self.chunk(data, made)
-        {
-            self.fail(&error, made);
+        match self.reading.event(event) {
+            Ok(Progress::Nothing) => {}
+            Ok(Progress::More) => self.say(false, made),
+            Ok(Progress::Over) => self.close(made),
+            Err(error) => self.fail(&error, made),
         }
     }
 
     fn end(&mut self, made: &mut EventWriter<'_>) {
-        // Some servers say neither what was used nor that they are done.
-        if self.state.finish.is_some() {
-            self.close(made);
-        } else {
-            self.fail(&UpstreamError::broken("the provider's answer broke off"), made);
+        match self.reading.end() {
+            Ok(()) => self.close(made),
+            Err(error) => self.fail(&error, made),
         }
     }
 
     fn is_over(&self) -> bool {
-        self.state.is_over
+        self.is_over
     }
 
     fn fail(&mut self, error: &UpstreamError, made: &mut EventWriter<'_>) {
         made.named("error", &error.document(Api::Messages));
-        self.state.is_over = true;
+        self.is_over = true;
     }
 }

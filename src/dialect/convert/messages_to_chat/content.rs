@@ -1,12 +1,11 @@
 //! The content of Messages, block by block, as Chat Completions has it.
 
+use crate::dialect::convert::chat_target::call_ids::CallIds;
 use crate::dialect::convert::chat_target::conversation::{Call, Outcome, Part, Turn};
 use crate::dialect::convert::chat_target::reasoning;
 use crate::dialect::convert::contract::{Dropped, NotConverted, RequestContext};
 use crate::dialect::convert::messages::{Block, Content, Source, TextBlock};
 use crate::dialect::convert::tool_names::ToolNames;
-
-use super::call_ids::CallIds;
 
 /// Reads content, and takes note of what is in it.
 pub(super) struct Reader<'c> {

@@ -1,7 +1,6 @@
 //! Callers of Anthropic's Messages on models behind Chat Completions: Claude Code on whatever a compatible server has.
 
 mod answer;
-mod call_ids;
 mod content;
 mod request;
 #[cfg(test)]

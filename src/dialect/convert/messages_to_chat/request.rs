@@ -1,12 +1,11 @@
 //! A request of Messages as one of Chat Completions.
 
 use super::answer::Answering;
-use super::call_ids::CallIds;
 use super::content::Reader;
-use crate::crypto::secret_text::sha256;
+use crate::dialect::convert::chat_target::call_ids::CallIds;
 use crate::dialect::convert::chat_target::conversation::Conversation;
 use crate::dialect::convert::chat_target::request::{
-    Request as Chat, choice_of, function, is_openai, schema_format,
+    Request as Chat, choice_of, function, invented_id, is_openai, schema_format,
 };
 use crate::dialect::convert::contract::{ConvertedRequest, Dropped, NotConverted, RequestContext};
 use crate::dialect::convert::messages::{
@@ -177,10 +176,4 @@ fn response_format(format: &OutputFormat) -> Result<serde_json::Value, NotConver
             Err(NotConverted::unsupported("output_config.format", reason))
         }
     }
-}
-
-/// The id of an answer whose server gives it none.
-fn invented_id(body: &[u8]) -> String {
-    let digest = sha256(body).first_chunk().copied().map_or(0, u64::from_be_bytes);
-    format!("{digest:016x}")
 }

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::super::contract::{Dropped, NotConverted, RequestContext};
-use super::super::responses::{
-    Input, Item, NamedToolChoice, Part, Reasoning, Request, Role, TextConfig, ToolChoice,
+use super::super::responses::{Input, Item, Part, Request, Role};
+use super::super::responses_settings::{
+    Choice as Chosen, choose, dropped, hosted_field, other_item, refuse, update,
 };
 use super::super::responses_tools::{Tools, Turn, WebSearch};
 use super::super::to_messages::{
@@ -56,7 +57,13 @@ pub fn convert(mut request: Request, context: &RequestContext<'_>) -> Result<Mad
         conversation.user(asked);
     }
 
-    let mut choice = choose(request.tool_choice.take(), &mut tools)?;
+    let mut choice = match choose(request.tool_choice.take(), &mut tools)? {
+        Chosen::Auto => Choice::Auto,
+        Chosen::Required => Choice::Any,
+        Chosen::None => Choice::None,
+        Chosen::Tool(name) => Choice::Tool(name),
+        Chosen::WebSearch => Choice::Tool(WEB_SEARCH.to_owned()),
+    };
     let called = conversation.called();
     let is_cached =
         request.prompt_cache_key.is_some() || !tools.functions.is_empty() || conversation.has_answers();
@@ -105,55 +112,6 @@ pub fn convert(mut request: Request, context: &RequestContext<'_>) -> Result<Mad
         body.insert("stream".to_owned(), true.into());
     }
     Ok(Made { body: body.into(), dropped, tools })
-}
-
-/// What means something else without it.
-fn refuse(request: &Request) -> Result<(), NotConverted> {
-    const NO_STATE: &str = "nothing is kept there between calls: send the whole conversation as `input`";
-    let wants_logprobs = request.include.iter().flatten().any(|name| name == "message.output_text.logprobs");
-    for (is_there, field, reason) in [
-        (request.previous_response_id.is_some(), "previous_response_id", NO_STATE),
-        (request.conversation.is_some(), "conversation", NO_STATE),
-        (request.background == Some(true), "background", "answers are not kept there"),
-        (request.prompt.is_some(), "prompt", "templates are not kept there"),
-        (
-            wants_logprobs || request.top_logprobs.is_some_and(|count| count > 0),
-            "top_logprobs",
-            "its models do not tell probabilities",
-        ),
-    ] {
-        if is_there {
-            return Err(NotConverted::unsupported(field, reason));
-        }
-    }
-    Ok(())
-}
-
-/// What only tunes.
-fn dropped(request: &Request) -> Dropped {
-    let mut dropped = Dropped::default();
-    let is_tier = |tier: &str| !matches!(tier, "auto" | "default");
-    dropped.add_if(request.max_tool_calls.is_some(), "max_tool_calls");
-    dropped.add_if(request.store == Some(true), "store");
-    dropped.add_if(request.prompt_cache_retention.is_some(), "prompt_cache_retention");
-    dropped.add_if(request.prompt_cache_options.is_some(), "prompt_cache_options");
-    dropped.add_if(request.service_tier.as_deref().is_some_and(is_tier), "service_tier");
-    dropped.add_if(request.truncation.as_deref() == Some("auto"), "truncation");
-    dropped.add_if(request.context_management.is_some(), "context_management");
-    dropped.add_if(request.moderation.is_some(), "moderation");
-    dropped.add_if(request.text.as_ref().is_some_and(|text| text.verbosity.is_some()), "text.verbosity");
-    dropped
-}
-
-fn update(request: &mut Request, reasoning: Option<Reasoning>, text: Option<TextConfig>) {
-    if let Some(effort) = reasoning.and_then(|reasoning| reasoning.effort) {
-        let reasoning = request.reasoning.get_or_insert(Reasoning { effort: None, summary: None });
-        reasoning.effort = Some(effort);
-    }
-    if let Some(format) = text.and_then(|text| text.format) {
-        let text = request.text.get_or_insert(TextConfig { format: None, verbosity: None });
-        text.format = Some(format);
-    }
 }
 
 struct Reader<'r> {
@@ -228,35 +186,11 @@ impl Reader<'_> {
                 },
                 None => self.dropped.add("input.reasoning"),
             },
-            Item::Other(kind) => self.other(&kind)?,
+            Item::Other(kind) => other_item(&kind, self.dropped)?,
             // Taken before, or run by the provider, whose models have read it.
             _ => {}
         }
         Ok(())
-    }
-
-    fn other(&mut self, kind: &str) -> Result<(), NotConverted> {
-        let reason = match kind {
-            "web_search_call" => {
-                self.dropped.add("input.web_search_call");
-                return Ok(());
-            }
-            "item_reference" => "nothing is kept there between calls: send the item itself",
-            "compaction" | "compaction_summary" | "compaction_trigger" | "context_compaction" => {
-                "only its own provider can read or make it: compact the conversation yourself"
-            }
-            "computer_call"
-            | "computer_call_output"
-            | "mcp_approval_request"
-            | "mcp_approval_response"
-            | "program"
-            | "program_output" => "there is nothing like it",
-            _ => {
-                self.dropped.add("input.other");
-                return Ok(());
-            }
-        };
-        Err(NotConverted::unsupported(format!("input.{kind}"), reason))
     }
 
     /// A part of what the user, or a tool, says.
@@ -318,16 +252,7 @@ fn sent_tools(tools: &Tools, dropped: &mut Dropped) -> Vec<Value> {
         sent.push(tool);
     }
     for hosted in &tools.hosted {
-        dropped.add(match hosted.as_str() {
-            "web_search" => "tools.web_search",
-            "file_search" => "tools.file_search",
-            "code_interpreter" => "tools.code_interpreter",
-            "image_generation" => "tools.image_generation",
-            "mcp" => "tools.mcp",
-            "shell" => "tools.shell",
-            "computer" | "computer_use_preview" => "tools.computer",
-            _ => "tools.other",
-        });
+        dropped.add(hosted_field(hosted));
     }
     sent
 }
@@ -350,42 +275,4 @@ fn web_search(search: &WebSearch) -> Value {
         tool["user_location"] = sent;
     }
     tool
-}
-
-fn choose(choice: Option<ToolChoice>, tools: &mut Tools) -> Result<Choice, NotConverted> {
-    match choice {
-        None => Ok(Choice::Auto),
-        Some(ToolChoice::Mode(mode)) => mode_of(&mode),
-        Some(ToolChoice::Named(NamedToolChoice { kind, mode, tools: allowed, .. }))
-            if kind == "allowed_tools" =>
-        {
-            let names: Vec<String> = allowed.iter().filter_map(|choice| tools.chosen(choice)).collect();
-            tools.functions.retain(|function| names.contains(&function.name));
-            if !allowed.iter().any(|choice| choice.kind.starts_with(WEB_SEARCH)) {
-                tools.web_search = None;
-            }
-            mode_of(mode.as_deref().unwrap_or("auto"))
-        }
-        Some(ToolChoice::Named(choice))
-            if choice.kind.starts_with(WEB_SEARCH) && tools.web_search.is_some() =>
-        {
-            Ok(Choice::Tool(WEB_SEARCH.to_owned()))
-        }
-        Some(ToolChoice::Named(choice)) => tools.chosen(&choice).map(Choice::Tool).ok_or_else(|| {
-            let name = choice.name.as_deref().unwrap_or(&choice.kind);
-            NotConverted::unsupported(
-                "tool_choice",
-                format!("`{name}` is none of the tools that can be sent"),
-            )
-        }),
-    }
-}
-
-fn mode_of(mode: &str) -> Result<Choice, NotConverted> {
-    match mode {
-        "auto" => Ok(Choice::Auto),
-        "required" => Ok(Choice::Any),
-        "none" => Ok(Choice::None),
-        _ => Err(NotConverted::unsupported("tool_choice", format!("`{mode}` is not known"))),
-    }
 }

@@ -1,5 +1,5 @@
-//! Ids of calls: servers of Chat Completions have any text for one, and some number the calls of each answer anew.
-//! Callers of Messages want few characters, and ids that a conversation has once.
+//! Ids of calls: servers of Chat Completions have any text for one, and some number the calls of each answer anew. Callers
+//! want few characters, and ids that a conversation has once.
 
 use std::collections::HashSet;
 
@@ -13,19 +13,21 @@ const PREFIX: &str = "sp1_call";
 
 /// The ids that a conversation has.
 #[derive(Debug, Default)]
-pub(super) struct CallIds {
+pub struct CallIds {
     used: HashSet<String>,
 }
 
 impl CallIds {
     /// Takes note of an id in the request, and says what it is at the target.
-    pub(super) fn sent(&mut self, own: &str) -> String {
+    #[must_use]
+    pub fn sent(&mut self, own: &str) -> String {
         self.used.insert(own.to_owned());
         at_target(own)
     }
 
     /// The caller's id for a call that the target has made; the target has one for most.
-    pub(super) fn own(&mut self, sent: Option<&str>, answer: &str) -> String {
+    #[must_use]
+    pub fn own(&mut self, sent: Option<&str>, answer: &str) -> String {
         let sent = sent.map_or_else(|| bounded(&format!("call_{answer}")), str::to_owned);
         let is_plain = bounded(&sent) == sent && !sent.starts_with(PREFIX);
         let mut own = if is_plain { sent.clone() } else { packed(&sent, "") };
