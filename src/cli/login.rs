@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::error::Error;
 use super::http_client::is_local;
-use super::logins::{DeviceAuthorization, Login, Metadata, Poll, SignIn, Tokens, server_name};
+use super::logins::{DeviceAuthorization, KeepIn, Login, Metadata, Poll, SignIn, Tokens, server_name};
 use super::output::{note, print};
 use super::passwords;
 use crate::domain::clock::{Clock, SystemClock, Timestamp};
@@ -38,6 +38,9 @@ pub struct LoginArgs {
     /// Authorities to trust besides the system's, as PEM: such as your company's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// Where the session's refresh token is kept
+    #[arg(long, env = "SPROXY_KEEP_IN", value_enum, default_value_t, value_name = "PLACE")]
+    keep_in: KeepIn,
 }
 
 pub async fn run(args: LoginArgs) -> Result<(), Error> {
@@ -52,6 +55,9 @@ pub async fn run(args: LoginArgs) -> Result<(), Error> {
     }
     let ca_file = args.ca_file.as_deref().map(std::path::absolute).transpose();
     let ca_file = ca_file.map_err(Error::io("--ca-file"))?;
+    if args.keep_in == KeepIn::Keychain {
+        Login::check_keychain(&server).await?;
+    }
     let sign_in = SignIn::at(&server, ca_file.as_deref())?;
     let metadata = if args.password || args.password_stdin { None } else { sign_in.metadata().await? };
     let (tokens, asked_at) = match metadata {
@@ -59,7 +65,10 @@ pub async fn run(args: LoginArgs) -> Result<(), Error> {
         None => by_password(&sign_in, &server, &args).await?,
     };
     let user = sign_in.whoami(&tokens.access_token).await?;
-    let login = Login::keep(&server, user.clone(), tokens, asked_at, ca_file).await?;
+    let (login, failure) =
+        Login::keep(&server, user.clone(), tokens, asked_at, ca_file, args.keep_in).await?;
+    let reason = failure.map(|failure| format!(": {failure}")).unwrap_or_default();
+    note(&format!("the refresh token is kept in {}{reason}", login.standing()?.kept_in));
     print(&format!("signed in to {} as {user}", login.server()))
 }
 

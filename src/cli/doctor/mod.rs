@@ -84,7 +84,7 @@ impl Findings {
 pub async fn run(args: DoctorArgs) -> Result<(), Error> {
     let mut findings = Findings::default();
     look_at_environment(&mut findings);
-    if let Some((server, ca_file)) = look_at_login(&args.access, &mut findings)?
+    if let Some((server, ca_file)) = look_at_login(&args.access, &mut findings).await?
         && look_at_server(&server, ca_file, &mut findings).await
     {
         look_at_account(&args.access, &mut findings).await;
@@ -112,7 +112,7 @@ fn look_at_environment(findings: &mut Findings) {
 }
 
 /// The server that is meant; none: nobody has signed in anywhere.
-fn look_at_login(
+async fn look_at_login(
     access: &Access,
     findings: &mut Findings,
 ) -> Result<Option<(String, Option<PathBuf>)>, Error> {
@@ -126,6 +126,16 @@ fn look_at_login(
                 "login",
                 format!("signed in to {server} as {user}; the token here is of use until {until}"),
             );
+            match login.check().await {
+                Ok(()) => {
+                    findings.good("token", format!("the refresh token is kept in {}", standing.kept_in));
+                }
+                Err(reason) => findings.warning(
+                    "token",
+                    reason.to_string(),
+                    "until then, nothing works here once the access token has expired",
+                ),
+            }
             Ok(Some((server, standing.ca_file)))
         }
         Ok(None) if access.has_token() => match server {

@@ -3,27 +3,37 @@
 //!
 //! A refresh token is good for one use, and used twice it ends the session. So a process that refreshes holds the session's
 //! lock, looks again what is kept once it has it, and writes what it is about to do before it does it: see
-//! [`Saved::refreshing`]. New tokens are in the file, for good, before anybody uses them.
+//! [`Saved::refreshing`]. New tokens are kept, for good, before anybody uses them.
+//!
+//! Where there is a keychain the refresh token is in it, under an id that the file names. A new one goes into the keychain
+//! first, then its id into the file, then the old one out of the keychain: whoever is killed in between leaves a file that
+//! names a token which is there. Either that is the new one, or the refresh that replaces it can be repeated.
 
 mod exchange;
+mod keychain;
 mod saved;
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::error::Error;
 use crate::cli::http_client;
+use crate::cli::output::note;
 use crate::crypto::secret_text::{self, CHARS_FOR_256_BITS};
 use crate::domain::clock::{Clock, SystemClock, Timestamp};
 use crate::domain::secret::Secret;
 
 use exchange::Refusal;
 pub use exchange::{DeviceAuthorization, Metadata, Poll, SignIn, Tokens};
-pub use saved::config_dir;
-use saved::{Saved, SessionFile};
+pub use keychain::Failure;
+use keychain::Keychain;
+pub use saved::{KeepIn, config_dir};
+use saved::{Kept, Saved, SessionFile};
 
-/// How long another process may take to refresh: as long as its server has for the answer, and a bit.
-const LOCK_WITHIN: Duration = Duration::from_secs(30);
+/// How long another process may take to refresh: as long as its server has for the answer, and its keychain to give one
+/// token, take another and forget the first, and a bit.
+const LOCK_WITHIN: Duration = Duration::from_secs(40);
 
 /// A session at a server.
 #[derive(Clone, Debug)]
@@ -38,6 +48,22 @@ pub struct Standing {
     /// When the access token expires.
     pub expires_at: Timestamp,
     pub ca_file: Option<PathBuf>,
+    pub kept_in: KeptIn,
+}
+
+/// Where a session's refresh token is.
+pub enum KeptIn {
+    Keychain,
+    File(PathBuf),
+}
+
+impl fmt::Display for KeptIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keychain => f.write_str("your keychain"),
+            Self::File(path) => write!(f, "{}, which only you can read", path.display()),
+        }
+    }
 }
 
 impl Login {
@@ -69,41 +95,65 @@ impl Login {
         )
     }
 
-    /// Keeps a new session, and ends the one at the same server before.
+    /// Keeps a new session, and ends the one at the same server before; also why it is not in the keychain, if it could be.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written, or shall be in the keychain alone and that does not take it: then it is ended again.
     pub async fn keep(
         server: &str,
         user: String,
         tokens: Tokens,
         asked_at: Timestamp,
         ca_file: Option<PathBuf>,
-    ) -> Result<Self, Error> {
+        keep_in: KeepIn,
+    ) -> Result<(Self, Option<Failure>), Error> {
         let server = server_name(server)?;
         let login = Self { file: SessionFile::of(&server)?, server };
         let lock = login.file.lock(LOCK_WITHIN).await?.ok_or_else(|| login.is_locked())?;
         let before = login.file.read().ok().flatten();
+        let spent = match &before {
+            Some(before) => login.refresh_token(before).await.ok(),
+            None => None,
+        };
+        let (kept, failure) = match login.put_away(&tokens.refresh_token, keep_in).await {
+            Ok(kept) => (kept, None),
+            Err(failure) if keep_in == KeepIn::Keychain => {
+                login.tell_of_the_end(ca_file.as_deref(), &Secret::new(tokens.refresh_token)).await;
+                return Err(login.is_not_to_be_had(&failure));
+            }
+            Err(failure) => (Kept::RefreshToken(tokens.refresh_token), Some(failure)),
+        };
         let saved = Saved {
             server: login.server.clone(),
             user,
             received_at: asked_at,
             expires_at: asked_at.plus(Duration::from_secs(tokens.expires_in)),
             access_token: tokens.access_token,
-            refresh_token: tokens.refresh_token,
+            kept,
+            keep_in,
             ca_file,
             refreshing: None,
         };
         login.file.write(&saved)?;
+        if let Some(before) = &before {
+            login.forget(&before.kept).await;
+        }
         drop(lock);
         saved::set_last_server(&login.server)?;
-        if let Some(before) = before {
-            // Nobody has its tokens any more; a server that cannot be asked forgets it by itself.
-            if let Ok(sign_in) = SignIn::at(&login.server, before.ca_file.as_deref()) {
-                let _ = sign_in.logout(&before.refresh_token).await;
-            }
+        if let (Some(before), Some(spent)) = (before, spent) {
+            login.tell_of_the_end(before.ca_file.as_deref(), &spent).await;
         }
-        Ok(login)
+        Ok((login, failure))
+    }
+
+    /// Whether a keychain would take a login at a server.
+    ///
+    /// # Errors
+    /// That it would not, and why.
+    pub async fn check_keychain(server: &str) -> Result<(), Error> {
+        let server = server_name(server)?;
+        let login = Self { file: SessionFile::of(&server)?, server };
+        login.keychain().check().await.map_err(|failure| login.is_not_to_be_had(&failure))
     }
 
     /// The address of the server.
@@ -118,7 +168,20 @@ impl Login {
     /// That nobody is signed in any more.
     pub fn standing(&self) -> Result<Standing, Error> {
         let saved = self.saved()?;
-        Ok(Standing { user: saved.user, expires_at: saved.expires_at, ca_file: saved.ca_file })
+        let kept_in = match saved.kept {
+            Kept::RefreshToken(_) => KeptIn::File(self.file.path().to_owned()),
+            Kept::InKeychain(_) => KeptIn::Keychain,
+        };
+        Ok(Standing { user: saved.user, expires_at: saved.expires_at, ca_file: saved.ca_file, kept_in })
+    }
+
+    /// Whether the session can be refreshed, as far as this machine is concerned.
+    ///
+    /// # Errors
+    /// What keeps the refresh token from being read, and what to do.
+    pub async fn check(&self) -> Result<(), Error> {
+        let found = self.refresh_token(&self.saved()?).await;
+        found.map(drop).map_err(|failure| self.is_not_to_be_had(&failure))
     }
 
     /// An access token that is valid for a while.
@@ -152,9 +215,11 @@ impl Login {
     pub async fn end(&self) -> Result<(), Error> {
         let lock = self.file.lock(LOCK_WITHIN).await?;
         let saved = self.saved()?;
-        self.file.remove()?;
+        let refresh_token = self.refresh_token(&saved).await;
+        self.remove(&saved).await?;
         drop(lock);
-        SignIn::at(&self.server, saved.ca_file.as_deref())?.logout(&saved.refresh_token).await
+        let refresh_token = refresh_token.map_err(|failure| Error::Refused(failure.to_string()))?;
+        SignIn::at(&self.server, saved.ca_file.as_deref())?.logout(refresh_token.expose()).await
     }
 
     async fn renew(&self, is_good: impl Fn(&Saved) -> bool) -> Result<Secret, Error> {
@@ -166,6 +231,10 @@ impl Login {
         if is_good(&saved) {
             return Ok(Secret::new(saved.access_token));
         }
+        let refresh_token = match self.refresh_token(&saved).await {
+            Ok(refresh_token) => refresh_token,
+            Err(failure) => return while_it_lives(&saved, &is_good, self.is_not_to_be_had(&failure)),
+        };
         let key = match &saved.refreshing {
             Some(key) => key.clone(),
             None => secret_text::random(CHARS_FOR_256_BITS)
@@ -175,21 +244,10 @@ impl Login {
         self.file.write(&saved)?;
         let asked_at = SystemClock.now();
         let sign_in = SignIn::at(&self.server, saved.ca_file.as_deref())?;
-        match sign_in.refresh(&saved.refresh_token, &key).await {
-            Ok(tokens) => {
-                let saved = Saved {
-                    received_at: asked_at,
-                    expires_at: asked_at.plus(Duration::from_secs(tokens.expires_in)),
-                    access_token: tokens.access_token,
-                    refresh_token: tokens.refresh_token,
-                    refreshing: None,
-                    ..saved
-                };
-                self.file.write(&saved)?;
-                Ok(Secret::new(saved.access_token))
-            }
+        match sign_in.refresh(refresh_token.expose(), &key).await {
+            Ok(tokens) => self.replace(saved, tokens, asked_at).await,
             Err(Refusal::Over) => {
-                self.file.remove()?;
+                self.remove(&saved).await?;
                 Err(Error::Refused(format!(
                     "the session at {server} has ended: run `sproxy login --server {server}`",
                     server = self.server
@@ -197,6 +255,90 @@ impl Login {
             }
             Err(Refusal::Failed(error)) => while_it_lives(&saved, &is_good, error),
         }
+    }
+
+    /// Keeps the next tokens of a session; the access token among them.
+    async fn replace(&self, before: Saved, tokens: Tokens, asked_at: Timestamp) -> Result<Secret, Error> {
+        let (kept, refreshing) = match self.put_away(&tokens.refresh_token, before.keep_in).await {
+            Ok(kept) => (kept, None),
+            // Then it stays nowhere, and is asked for again when the access token is at its end.
+            Err(failure) if before.keep_in == KeepIn::Keychain => {
+                note(&format!("{failure}: it still has the refresh token before"));
+                (before.kept.clone(), before.refreshing.clone())
+            }
+            Err(_) => (Kept::RefreshToken(tokens.refresh_token), None),
+        };
+        let has_changed = kept.id() != before.kept.id();
+        let saved = Saved {
+            received_at: asked_at,
+            expires_at: asked_at.plus(Duration::from_secs(tokens.expires_in)),
+            access_token: tokens.access_token,
+            kept,
+            refreshing,
+            ..before.clone()
+        };
+        self.file.write(&saved)?;
+        if has_changed {
+            self.forget(&before.kept).await;
+        }
+        Ok(Secret::new(saved.access_token))
+    }
+
+    fn keychain(&self) -> Keychain {
+        Keychain::of(self.file.path(), &self.server)
+    }
+
+    async fn refresh_token(&self, saved: &Saved) -> Result<Secret, Failure> {
+        match &saved.kept {
+            Kept::RefreshToken(token) => Ok(Secret::new(token.as_str())),
+            Kept::InKeychain(id) => self.keychain().get(id).await,
+        }
+    }
+
+    /// Puts a refresh token where it shall be, before the file names the place.
+    async fn put_away(&self, refresh_token: &str, keep_in: KeepIn) -> Result<Kept, Failure> {
+        match keep_in {
+            KeepIn::File => Ok(Kept::RefreshToken(refresh_token.to_owned())),
+            KeepIn::Auto | KeepIn::Keychain => self.keychain().put(refresh_token).await.map(Kept::InKeychain),
+        }
+    }
+
+    /// Removes what no file names any more. It is spent: where it stays, it is of no use, and goes with the session.
+    async fn forget(&self, kept: &Kept) {
+        if let Some(id) = kept.id() {
+            let _ = self.keychain().remove(Some(id)).await;
+        }
+    }
+
+    /// Removes everything of the session here.
+    async fn remove(&self, saved: &Saved) -> Result<(), Error> {
+        if saved.kept.id().is_some() || saved.keep_in != KeepIn::File {
+            // A keychain that is away keeps it; without the file nothing here finds it.
+            let _ = self.keychain().remove(None).await;
+        }
+        self.file.remove()
+    }
+
+    /// Nobody has the token any more; a server that cannot be asked forgets it by itself.
+    async fn tell_of_the_end(&self, ca_file: Option<&Path>, refresh_token: &Secret) {
+        if let Ok(sign_in) = SignIn::at(&self.server, ca_file) {
+            let _ = sign_in.logout(refresh_token.expose()).await;
+        }
+    }
+
+    fn is_not_to_be_had(&self, failure: &Failure) -> Error {
+        let server = &self.server;
+        let advice = match failure {
+            Failure::Locked => "unlock it at your desktop, or keep the login in a file: ",
+            Failure::Missing => "sign in again: ",
+            Failure::Absent(_) | Failure::Silent | Failure::Failed(_) => {
+                "try it in a session of your desktop, or keep the login in a file: "
+            }
+        };
+        let flag = if matches!(failure, Failure::Missing) { "" } else { " --keep-in file" };
+        Error::Refused(format!(
+            "the login at {server} belongs into the keychain, but {failure}: {advice}`sproxy login --server {server}{flag}`"
+        ))
     }
 
     fn saved(&self) -> Result<Saved, Error> {

@@ -1,13 +1,15 @@
-//! What is kept of a login, and where: a file per server in the person's own configuration, readable by them alone.
+//! What is kept of a login in a file per server, in the person's own configuration, readable by them alone.
 //!
-//! No keychain: a refresh token is replaced at every use, by several processes at once, which takes a lock and a
-//! replacement that is whole or not there. A file has both on every system, also where nobody is at a screen.
+//! A refresh token is replaced at every use, by several processes at once. That takes a lock, and a replacement that is
+//! whole or not there; a file has both on every system. So it is the file that says what the session is, also where the
+//! refresh token itself is in a keychain: the file names it.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -21,6 +23,38 @@ const BYTES_MAX: u64 = 1 << 20;
 /// How often a lock is looked at that another process has.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Where a refresh token is.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// Here.
+    RefreshToken(String),
+    /// In the keychain, under this id.
+    InKeychain(String),
+}
+
+impl Kept {
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::RefreshToken(_) => None,
+            Self::InKeychain(id) => Some(id),
+        }
+    }
+}
+
+/// Where a refresh token shall be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepIn {
+    /// In the keychain where there is one and it is unlocked, else in a file
+    #[default]
+    Auto,
+    /// In a file that only you can read
+    File,
+    /// In the keychain, and nowhere else
+    Keychain,
+}
+
 /// A session at a server.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Saved {
@@ -28,7 +62,11 @@ pub struct Saved {
     /// Who has signed in.
     pub user: String,
     pub access_token: String,
-    pub refresh_token: String,
+    #[serde(flatten)]
+    pub kept: Kept,
+    /// Where the person wants it.
+    #[serde(default)]
+    pub keep_in: KeepIn,
     /// When the access token came, and when it expires, by this machine's clock.
     pub received_at: Timestamp,
     pub expires_at: Timestamp,
@@ -84,6 +122,10 @@ impl SessionFile {
         let [a, b, c, d, ..] = sha256(server.as_bytes());
         let digest = u32::from_be_bytes([a, b, c, d]);
         Ok(Self { path: config_dir()?.join("sessions").join(format!("{name}-{digest:08x}.json")) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What is in it; none if nobody is signed in.
@@ -183,7 +225,8 @@ mod tests {
             server: "http://127.0.0.1:9000".to_owned(),
             user: "alice".to_owned(),
             access_token: String::new(),
-            refresh_token: String::new(),
+            kept: Kept::RefreshToken(String::new()),
+            keep_in: KeepIn::Auto,
             received_at,
             expires_at: received_at.plus(life),
             ca_file: None,

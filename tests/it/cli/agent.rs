@@ -17,9 +17,8 @@ struct Agent {
 
 impl Agent {
     async fn of(person: &Person) -> Self {
-        let home = person.home().display().to_string();
-        let environment =
-            [("HOME".to_owned(), home.clone()), ("XDG_CONFIG_HOME".to_owned(), format!("{home}/.config"))];
+        let mut environment = person.environment();
+        environment.push(("XDG_CONFIG_HOME".to_owned(), person.home().join(".config").display().to_string()));
         let (process, said) = Process::start(&["agent", "--listen", "127.0.0.1:0"], &environment).await;
         let key = std::fs::read_to_string(person.home().join(".config/sproxy/agent.key")).expect("a key");
         let url = format!("http://{}", said.http.expect("its address"));

@@ -17,7 +17,7 @@ use crate::harness::{Link, Mode, Node, until};
 use crate::ui::Browser;
 
 /// Whether a node takes a token, and whose it is.
-async fn name_of(node: &Node, token: &str) -> Option<String> {
+pub async fn name_of(node: &Node, token: &str) -> Option<String> {
     let answer = node.http.get(node.url("/me")).bearer_auth(token.trim()).send().await.expect("an answer");
     let answer = answer.error_for_status().ok()?;
     Some(answer.json::<Value>().await.expect("JSON")["name"].as_str().expect("a name").to_owned())

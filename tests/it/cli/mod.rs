@@ -3,7 +3,9 @@
 mod agent;
 mod connect;
 mod demo;
+mod desktop;
 mod doctor;
+mod keychain;
 mod login;
 mod people;
 pub mod person;

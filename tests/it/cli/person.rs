@@ -21,7 +21,10 @@ pub struct Person {
 
 impl Person {
     pub fn new() -> Self {
-        Self { home: tempfile::tempdir().expect("a home"), environment: Vec::new() }
+        let mut person = Self { home: tempfile::tempdir().expect("a home"), environment: Vec::new() };
+        // Never that of whoever runs the tests.
+        person.set("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere/bus");
+        person
     }
 
     /// Somebody whom the node knows as `name`, signed in there.
@@ -47,6 +50,13 @@ impl Person {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// The environment of everything that they run.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let own = [("HOME", self.home().display().to_string()), ("USER", "nobody-here".to_owned())];
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        own.into_iter().chain(self.environment.iter().cloned()).collect()
+    }
+
     pub fn home(&self) -> &Path {
         self.home.path()
     }
@@ -70,8 +80,7 @@ impl Person {
     pub fn spawn(&self, arguments: &[&str]) -> Child {
         let mut command = Command::new(SPROXY);
         command.env_clear().envs(std::env::var("PATH").map(|path| ("PATH", path)));
-        command.env("HOME", self.home()).env("USER", "nobody-here");
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(self.environment());
         command.args(arguments).current_dir(self.home()).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("started")
