@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use super::error::Error;
 use super::output::note;
+use super::stop::asked_to_stop;
 use crate::domain::provider::Provider;
 use crate::mock::{self, Credentials, Options, ReadScript};
 use crate::telemetry::log::{self, Format};
@@ -131,19 +132,4 @@ fn next_steps(address: SocketAddr) -> String {
         "A fake provider of every dialect at http://{address}. Put this into sproxy.toml, and start `sproxy serve`:\n\n\
          {targets}\nWhat it has answered: curl http://{address}/mock/served"
     )
-}
-
-async fn asked_to_stop() {
-    #[cfg(unix)]
-    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        return;
-    }
-    // Without a way to be asked, it runs until it is killed.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }

@@ -38,6 +38,7 @@ mod serve;
 mod session;
 mod signing_key;
 mod stats;
+mod stop;
 mod target;
 mod token;
 #[cfg(unix)]

@@ -22,6 +22,7 @@ use super::connect;
 use super::error::Error;
 use super::logins::Login;
 use super::output::{note, print};
+use super::stop::asked_to_stop;
 use crate::crypto::secret_text::{self, CHARS_FOR_256_BITS};
 use crate::domain::secret::Secret;
 use crate::inbound::{Limits, Protocols, Server, Shutdown};
@@ -138,20 +139,5 @@ async fn keep_looking(nodes: Arc<Nodes>) {
             }
             _ = ask_nodes.tick() => nodes.check().await,
         }
-    }
-}
-
-async fn asked_to_stop() {
-    #[cfg(unix)]
-    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        return;
-    }
-    // Without a way to be asked, it runs until it is killed.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

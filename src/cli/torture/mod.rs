@@ -19,11 +19,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::local_cluster::error::Error;
 use super::local_cluster::postgres::Programs;
+use super::stop::asked_to_stop;
 use cluster::Cluster;
 use dice::Dice;
 use event::{Event, Kind};
@@ -88,7 +88,7 @@ pub async fn run(args: TortureArgs) -> Result<bool, Error> {
     let mut stage = Stage::begin(cluster).await?;
     let (played, is_interrupted) = tokio::select! {
         played = play(&mut stage, &args, seed) => (played, false),
-        () = interruption() => (Ok(()), true),
+        () = asked_to_stop() => (Ok(()), true),
     };
     let last = stage.tally.last.as_ref();
     let is_clean = played.is_ok() && last.map_or(is_interrupted, check::Verdict::is_clean);
@@ -160,13 +160,4 @@ async fn play(stage: &mut Stage, args: &TortureArgs, seed: u64) -> Result<(), Er
         }
     }
     stage.check().await.map(drop)
-}
-
-/// Ctrl-C, or SIGTERM.
-async fn interruption() {
-    let Ok(mut asked) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = asked.recv() => {}
-    }
 }
