@@ -18,6 +18,8 @@
     reason = "a bench reports, and fails by panicking"
 )]
 
+#[path = "../../tests/it/harness/auth.rs"]
+mod auth;
 #[cfg(unix)]
 mod heartbeats;
 mod process;
@@ -36,7 +38,7 @@ use sproxy::cluster::follower::service as follower_service;
 use sproxy::cluster::leader::freshness::Freshness;
 use sproxy::cluster::leader::service::{self as leader_service, Books};
 use sproxy::cluster::standing::Standing;
-use sproxy::config::{AuthConfig, Durability, UsageConfig};
+use sproxy::config::{Durability, UsageConfig};
 use sproxy::domain::clock::{Clock, SystemClock, Timestamp};
 use sproxy::domain::ids::{GroupId, NodeId, RequestId, UserId};
 use sproxy::domain::provider::Provider;
@@ -297,17 +299,7 @@ fn id(text: &str) -> NodeId {
 /// What the parts of a node have in common.
 async fn parts(store: &Store, is_leader: bool) -> (Ledger, Accounts, Arc<dyn Clock>, Writer) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let hour = Duration::from_hours(1);
-    let auth = AuthConfig {
-        access_token_ttl: hour,
-        refresh_token_ttl: hour,
-        login_threads: 1,
-        login_queue: 1,
-        oidc: None,
-        ldap: None,
-        scim: None,
-    };
-    let settings = Settings::new(&auth, is_leader);
+    let settings = Settings::new(&auth::auth(), is_leader);
     let accounts = Accounts::open(store.clone(), settings, Arc::clone(&clock)).await.expect("accounts");
     let usage = UsageConfig {
         durability: Durability::Committed,

@@ -17,6 +17,7 @@ use sproxy::domain::clock::{Clock, ManualClock};
 use sproxy::store::Store;
 use tempfile::TempDir;
 
+use crate::harness::auth::auth;
 use crate::harness::databases::TestDatabase;
 use crate::harness::records::{at, node};
 use crate::harness::{Mock, Node, Setup, until};
@@ -27,15 +28,7 @@ pub const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const TTL: Duration = Duration::from_hours(1);
 
 fn settings(is_leader: bool) -> Settings {
-    let auth = AuthConfig {
-        access_token_ttl: TTL,
-        refresh_token_ttl: Duration::from_hours(24),
-        login_threads: 1,
-        login_queue: 8,
-        oidc: None,
-        ldap: None,
-        scim: None,
-    };
+    let auth = AuthConfig { access_token_ttl: TTL, ..auth() };
     Settings { key_announcement: Duration::ZERO, ..Settings::new(&auth, is_leader) }
 }
 

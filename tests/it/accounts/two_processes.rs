@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
@@ -11,12 +10,12 @@ use sea_orm::{
 use sproxy::accounts::{
     Accounts, Actor, Error, LimitsChange, NewGroup, NewKey, NewUser, Settings, UserChange,
 };
-use sproxy::config::AuthConfig;
 use sproxy::domain::clock::{Clock as _, SystemClock};
 use sproxy::domain::ids::KeyId;
 use sproxy::domain::user::{Role, User};
 use sproxy::store::{ApiKeyRepo, MetaRepo, Store, UserRepo};
 
+use crate::harness::auth::auth;
 use crate::harness::databases::{TestDatabase, on_all};
 use crate::harness::records::at;
 use crate::harness::until;
@@ -26,16 +25,7 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Accounts of the leader `node`. Its key's file is not looked at again unless the key is replaced.
 async fn open(store: &Store, node: &str) -> Accounts {
-    let auth = AuthConfig {
-        access_token_ttl: Duration::from_hours(1),
-        refresh_token_ttl: Duration::from_hours(24),
-        login_threads: 1,
-        login_queue: 8,
-        oidc: None,
-        ldap: None,
-        scim: None,
-    };
-    let settings = Settings::new(&auth, true);
+    let settings = Settings::new(&auth(), true);
     let accounts = Accounts::open(store.clone(), settings, Arc::new(SystemClock)).await.expect("accounts");
     let directory = tempfile::tempdir().expect("a directory");
     accounts.open_signing_key(directory.path(), &node.parse().expect("an id")).await.expect("a signing key");

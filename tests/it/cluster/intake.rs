@@ -7,7 +7,7 @@ use std::time::Duration;
 use sproxy::accounts::{Accounts, Settings};
 use sproxy::cluster::LeaderDatabase;
 use sproxy::cluster::leader::LeaderStore;
-use sproxy::config::{AuthConfig, Durability, UsageConfig};
+use sproxy::config::{Durability, UsageConfig};
 use sproxy::domain::clock::{Clock, SystemClock};
 use sproxy::domain::fence::Fence;
 use sproxy::domain::ids::UserId;
@@ -15,6 +15,7 @@ use sproxy::ledger::Ledger;
 use sproxy::store::{Location, Store, Synchronous};
 use tokio_util::sync::CancellationToken;
 
+use crate::harness::auth::auth;
 use crate::harness::records::{at, node, record};
 use crate::harness::until;
 
@@ -61,18 +62,5 @@ fn usage() -> UsageConfig {
         batch: 10,
         commit_timeout: Duration::from_secs(30),
         retention: Duration::from_hours(24),
-    }
-}
-
-fn auth() -> AuthConfig {
-    let hour = Duration::from_hours(1);
-    AuthConfig {
-        access_token_ttl: hour,
-        refresh_token_ttl: hour,
-        login_threads: 1,
-        login_queue: 1,
-        oidc: None,
-        ldap: None,
-        scim: None,
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use sproxy::accounts::{Accounts, Settings};
 use sproxy::cluster::LeaderDatabase;
 use sproxy::cluster::leader::Leader;
-use sproxy::config::AuthConfig;
 use sproxy::domain::clock::{ManualClock, Timestamp};
 use sproxy::domain::failure::{Failure, Kind};
 use sproxy::domain::fence::BatchesHeld;
@@ -17,6 +16,7 @@ use sproxy::wire::v1;
 use tokio::task::spawn_blocking;
 
 use super::leader_setup;
+use crate::harness::auth::auth;
 use crate::harness::databases::{TestDatabase, on_both};
 use crate::harness::postgres::Postgres;
 use crate::harness::records::{at, node};
@@ -32,16 +32,7 @@ struct Process {
 impl Process {
     async fn start(id: &str, store: &Store, now: &str) -> Self {
         let clock = Arc::new(ManualClock::new(at(now)));
-        let auth = AuthConfig {
-            access_token_ttl: Duration::from_hours(1),
-            refresh_token_ttl: Duration::from_hours(24),
-            login_threads: 1,
-            login_queue: 1,
-            oidc: None,
-            ldap: None,
-            scim: None,
-        };
-        let settings = Settings::new(&auth, true);
+        let settings = Settings::new(&auth(), true);
         let accounts = Accounts::open(store.clone(), settings, clock.clone()).await.expect("accounts");
         let books = LeaderDatabase::new(store.clone(), accounts);
         let peers = PeerRepo::on(store).list().await.expect("a list");

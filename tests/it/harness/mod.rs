@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod auth;
 pub mod balancer;
 pub mod databases;
 mod dice;
