@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{Certificate, ClientBuilder, Url};
 
 use super::error::Error;
+use crate::domain::network::is_loopback;
 
 /// To a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,8 +64,7 @@ pub fn unreachable(server: &str, reason: &reqwest::Error) -> Error {
 #[must_use]
 pub fn is_local(server: &str) -> bool {
     let Ok(url) = Url::parse(server) else { return false };
-    let host = url.host_str().unwrap_or("").trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    url.host_str().is_some_and(is_loopback)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use http::Uri;
 
 use super::aws_credentials::{AwsCredentials, AwsSource, Container, ContainerToken, Instance, WebIdentity};
 use super::machine::{BadCredentials, Machine};
+use crate::domain::network::is_loopback;
 use crate::domain::secret::Secret;
 
 /// Agents of containers, which may be asked without TLS.
@@ -140,9 +141,7 @@ fn container(machine: Machine<'_>) -> Result<Option<Container>, BadCredentials> 
 }
 
 fn is_near(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    is_loopback || host == "localhost" || CONTAINER_HOSTS.contains(&host)
+    is_loopback(host) || CONTAINER_HOSTS.contains(&host)
 }
 
 fn url(origin: &str, text: &str) -> Result<Uri, BadCredentials> {

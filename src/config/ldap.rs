@@ -5,12 +5,13 @@ use std::time::Duration;
 use figment::value::{Tag, Value};
 use http::Uri;
 
+use super::group_mapping;
 use super::ldap_section::{LdapConfig, USERNAME};
 use super::nested::Nested;
 use super::oidc::CHECK_MIN;
 use super::oidc_section::WhenRefused;
 use super::table::{Reading, Table};
-use super::{group_mapping, proxy};
+use crate::domain::network::is_loopback;
 
 /// Defaults; `defaults.toml` documents the same.
 const DEFAULTS: &str = r#"
@@ -87,7 +88,7 @@ fn url(table: &Table<'_>, start_tls: bool) -> String {
             table.wrong("start_tls", "is for ldap://: a connection of ldaps:// has TLS from its beginning");
         }
         Some("ldaps") => {}
-        Some("ldap") if start_tls || proxy::is_loopback(host) => {}
+        Some("ldap") if start_tls || is_loopback(host) => {}
         Some("ldap") => {
             table.wrong("url", "would send passwords in the clear: write ldaps://, or set start_tls = true");
         }

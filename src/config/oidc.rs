@@ -10,6 +10,7 @@ use super::oidc_section::{OidcConfig, WhenRefused};
 use super::sections::UpstreamConfig;
 use super::table::{Reading, Table};
 use super::{group_mapping, proxy};
+use crate::domain::network::is_loopback;
 use crate::domain::secret::Secret;
 
 /// Defaults; `defaults.toml` documents the same.
@@ -91,7 +92,7 @@ fn issuer(table: &Table<'_>) -> String {
     if uri.query().is_some() || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         table.wrong("issuer", "has neither a query nor a user in it");
     }
-    if uri.scheme_str() == Some("http") && !proxy::is_loopback(uri.host().unwrap_or_default()) {
+    if uri.scheme_str() == Some("http") && !is_loopback(uri.host().unwrap_or_default()) {
         table.wrong("issuer", "has to begin with https://: http is for a provider on this machine alone");
     }
     text

@@ -9,6 +9,7 @@ use http::Uri;
 use super::environment::Environment;
 use super::sections::{OnLoss, UpstreamConfig};
 use super::table::{Reading, Table};
+use crate::domain::network::is_loopback;
 use crate::domain::secret::Secret;
 
 /// The value by which a target opts out of the global proxy.
@@ -87,12 +88,6 @@ pub(super) fn shown(proxy: Option<&Secret>) -> String {
         Some((scheme, host)) => format!("{scheme}://***@{host}"),
         None => text.to_owned(),
     }
-}
-
-/// Whether a host is this machine; an address of IPv6 with or without its brackets.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Whether `list` names the host: `*`, a name and what lies below it, an address, a network such as `10.0.0.0/8`, each

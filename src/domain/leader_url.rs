@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::network::is_loopback;
+
 /// Scheme, host and port of a leader; two that are spelled differently and mean the same are equal. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -44,11 +46,6 @@ impl LeaderUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// Whether a host, as URLs have it, is this very machine.
-fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || ip(host).is_some_and(|ip| ip.is_loopback())
 }
 
 fn ip(host: &str) -> Option<IpAddr> {

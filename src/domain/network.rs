@@ -1,4 +1,4 @@
-//! Networks of addresses, such as `10.0.0.0/8`.
+//! Networks of addresses, such as `10.0.0.0/8`, and the loopback among hosts.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -24,6 +24,14 @@ impl Network {
         address.is_ipv4() == self.address.is_ipv4()
             && (bits(address) ^ bits(self.address)) & mask(self.address, self.prefix) == 0
     }
+}
+
+/// Whether a host, as URLs have it, is the machine on which whoever names it is; an address of IPv6 with or without its
+/// brackets.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The address as the highest bits of a number.

@@ -1,13 +1,12 @@
 //! Where whoever made a request sees this cluster: the origin that stands in a browser's address bar. Behind a load
 //! balancer, or a follower that relays to its leader, that is not where a node listens.
 
-use std::net::IpAddr;
-
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::callers::Callers;
+use crate::domain::network;
 
 /// The origin at which a follower was asked what it relays.
 const RELAYED_SITE: HeaderName = HeaderName::from_static("x-sproxy-site");
@@ -106,10 +105,8 @@ fn is_loopback(host: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    let name = name.to_ascii_lowercase();
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    // Browsers ask nobody where such a name leads (RFC 6761, 6.3).
+    network::is_loopback(name) || name.to_ascii_lowercase().ends_with(".localhost")
 }
 
 #[cfg(test)]

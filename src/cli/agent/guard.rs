@@ -1,8 +1,6 @@
 //! Who may use the agent: a program of this machine that has its key. A page that a browser of this machine shows is not one,
 //! whatever it has found out: it names itself as an origin, and a name that leads here is no address of the loopback.
 
-use std::net::IpAddr;
-
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -10,6 +8,7 @@ use subtle::ConstantTimeEq;
 
 use crate::dialect::credential_headers;
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::network::is_loopback;
 use crate::domain::secret::Secret;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -62,11 +61,6 @@ pub fn check_key(headers: &HeaderMap, query: Option<&str>, key: &Secret) -> Resu
 /// A query without the key.
 pub fn without_key(query: &str) -> String {
     query.split('&').filter(|pair| !pair.starts_with("key=")).collect::<Vec<_>>().join("&")
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
