@@ -17,8 +17,6 @@ use crate::domain::model_traits::{self, Effort};
 
 /// The least that the API takes.
 const MAX_OUTPUT_TOKENS_MIN: u64 = 16;
-/// How many places a request may mark as the end of a cached prefix.
-const BREAKPOINTS_MAX: usize = 4;
 /// The output of a call that the caller's request says nothing of: it was interrupted.
 const INTERRUPTED: &str = "(no result: the call was interrupted)";
 
@@ -42,12 +40,15 @@ pub(super) fn make(body: &[u8], context: &RequestContext<'_>) -> Result<Made, No
     for message in request.messages {
         items.add(message, &mut names, &mut dropped)?;
     }
-    let marks = if context.traits.cache_breakpoints { items.mark() } else { items.unmark() };
+    if !context.traits.cache_breakpoints {
+        items.unmark();
+    }
+    let is_marked = items.is_marked();
     made.insert("input".to_owned(), Value::Array(items.made));
     tools::add(request.tools, request.tool_choice, &mut names, &mut made, &mut dropped)?;
     add_reasoning(request.thinking.as_ref(), request.output_config.as_ref(), context, &mut made);
     add_format(request.output_config, &mut made, &mut dropped);
-    if marks > 0 {
+    if is_marked {
         made.insert("prompt_cache_options".to_owned(), json!({ "mode": "explicit" }));
     }
     if let Some(most) = request.max_tokens {
@@ -147,11 +148,7 @@ impl Items {
         match block {
             Block::Text { text, .. } if text.is_empty() => {}
             Block::Text { text, .. } => {
-                let part = json!({ "type": "output_text", "text": text });
-                match self.made.last_mut().filter(|last| is_said(last)) {
-                    Some(last) => push_part(last, part),
-                    None => self.push(json!({ "type": "message", "role": "assistant", "content": [part] })),
-                }
+                self.push(json!({ "type": "message", "role": "assistant", "content": text }));
             }
             Block::ToolUse { id, name, input } => {
                 let call_id = bounded(&id);
@@ -212,34 +209,17 @@ impl Items {
         Ok(())
     }
 
-    /// Leaves the last marks that a request may have, and counts them.
-    fn mark(&mut self) -> usize {
-        let mut marked: Vec<&mut Value> = self.made.iter_mut().flat_map(content::parts_of).collect();
-        marked.retain(|part| part.get(content::BREAKPOINT).is_some());
-        let beyond = marked.len().saturating_sub(BREAKPOINTS_MAX);
-        // The first ends what never changes: tools and system.
-        for part in marked.iter_mut().skip(1).take(beyond) {
-            part.as_object_mut().map(|part| part.shift_remove(content::BREAKPOINT));
-        }
-        marked.len() - beyond
+    /// Whether the end of a prefix that is to be cached is marked. More marks than the API writes are no harm: the
+    /// latest count.
+    fn is_marked(&mut self) -> bool {
+        self.made.iter_mut().flat_map(content::parts_of).any(|part| part.get(content::BREAKPOINT).is_some())
     }
 
-    fn unmark(&mut self) -> usize {
+    /// Takes the marks away, for models that do not know them.
+    fn unmark(&mut self) {
         for part in self.made.iter_mut().flat_map(content::parts_of) {
             part.as_object_mut().map(|part| part.shift_remove(content::BREAKPOINT));
         }
-        0
-    }
-}
-
-fn is_said(item: &Value) -> bool {
-    item.get("type").is_some_and(|kind| kind == "message")
-        && item.get("role").is_some_and(|role| role == "assistant")
-}
-
-fn push_part(message: &mut Value, part: Value) {
-    if let Some(parts) = message.get_mut("content").and_then(Value::as_array_mut) {
-        parts.push(part);
     }
 }
 
