@@ -63,10 +63,11 @@ def expect(condition, what):
         raise Wrong(what)
 
 
-def steps(tools, place):
-    """What the agent does, step by step: each a list of calls."""
+def steps(tools, place, is_interrupted):
+    """What the agent does, step by step: each a list of calls. One that is interrupted is killed while it runs a tool."""
     if "Write" in tools:
-        return [
+        long = ("Bash", {"command": "touch started; sleep 120", "description": "wait"})
+        return ([[long]] if is_interrupted else []) + [
             [("Write", {"file_path": f"{place}/a.txt", "content": "hello é\n"})],
             [("Read", {"file_path": f"{place}/a.txt"})],
             [("Read", {"file_path": f"{place}/pic.png"})],
@@ -93,7 +94,7 @@ def steps(tools, place):
 def next_step(tools, outputs, text):
     """The calls to make now; none: the task is done."""
     place = re.search(r"PLACE=(\S+?)[\s\"\\]", text + " ")
-    plan = steps(tools, place.group(1)) if place else []
+    plan = steps(tools, place.group(1), "INTERRUPTED" in text) if place else []
     done = 0
     for calls in plan:
         if outputs <= done:

@@ -1,5 +1,6 @@
 //! The way of a request, from outside: what passes untouched, what is booked, what is refused and how.
 
+mod agents;
 mod bypass;
 mod converted;
 mod credentials;
