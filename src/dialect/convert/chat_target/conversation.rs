@@ -10,11 +10,14 @@ use crate::dialect::convert::tool_names;
 /// The messages so far.
 #[derive(Debug)]
 pub struct Conversation {
-    /// Servers of other models than `OpenAI`'s are many: for them texts are one text, since some take nothing else, and
-    /// what the system says later the user says, since templates refuse it.
+    /// Servers of other models than `OpenAI`'s are many: for them texts are one text, since some take nothing else; what
+    /// the system says later the user says, and whatever users say in a row is one message, since templates refuse
+    /// anything else. All that it costs is that an interrupted turn's last message is longer in the next one.
     is_openai: bool,
     needs_reasoning: bool,
     messages: Vec<Value>,
+    /// What users have said since.
+    said: Vec<Part>,
     /// Calls that wait for their answer.
     open: Vec<String>,
 }
@@ -68,6 +71,7 @@ impl Conversation {
             is_openai: is_openai(model),
             needs_reasoning: needs_reasoning(model),
             messages: Vec::new(),
+            said: Vec::new(),
             open: Vec::new(),
         }
     }
@@ -78,11 +82,12 @@ impl Conversation {
         if texts.is_empty() {
             return;
         }
-        if self.messages.is_empty() || self.is_openai {
+        if self.is_openai || (self.messages.is_empty() && self.said.is_empty()) {
+            self.end_user();
             let content = self.content(&texts.into_iter().map(Part::Text).collect::<Vec<_>>());
             self.messages.push(json!({"role": "system", "content": content}));
         } else {
-            self.messages.push(json!({"role": "user", "content": reminder(&texts)}));
+            self.said.push(Part::Text(reminder(&texts)));
         }
     }
 
@@ -93,6 +98,7 @@ impl Conversation {
         if texts.is_empty() && turn.calls.is_empty() && thought.is_empty() {
             return;
         }
+        self.end_user();
         let mut message = Map::new();
         message.insert("role".to_owned(), json!("assistant"));
         let content =
@@ -113,6 +119,9 @@ impl Conversation {
 
     /// What comes back from the user's side in one turn: the outcome of calls, and what the user says.
     pub fn user(&mut self, outcomes: Vec<Outcome>, parts: Vec<Part>) {
+        if self.is_openai {
+            self.end_user();
+        }
         let mut said = Vec::new();
         for Outcome { id, text, media } in outcomes {
             let of_call = format!("From the result of the tool call {id}:");
@@ -132,6 +141,11 @@ impl Conversation {
         said.extend(
             parts.into_iter().filter(|part| !matches!(part, Part::Text(text) if text.trim().is_empty())),
         );
+        self.said.append(&mut said);
+    }
+
+    fn end_user(&mut self) {
+        let said = std::mem::take(&mut self.said);
         if !said.is_empty() {
             let content = self.content(&said);
             self.messages.push(json!({"role": "user", "content": content}));
@@ -163,13 +177,13 @@ impl Conversation {
     #[must_use]
     pub fn finish(mut self) -> Vec<Value> {
         self.close();
+        self.end_user();
         self.messages
     }
 }
 
 /// What the system says, where only the user can say it.
-#[must_use]
-pub fn reminder(texts: &[String]) -> String {
+fn reminder(texts: &[String]) -> String {
     format!("<system-reminder>\n{}\n</system-reminder>", texts.join("\n\n"))
 }
 
@@ -264,6 +278,32 @@ mod tests {
                 json!({"role": "user", "content": two}),
                 json!({"role": "system", "content": two}),
             ]
+        );
+    }
+
+    #[test]
+    fn what_users_say_in_a_row_is_one_message_where_templates_want_it() {
+        let said = |model: &str| {
+            let mut conversation = Conversation::new(model);
+            conversation.user(vec![], vec![Part::Text("a".to_owned())]);
+            conversation.system(vec!["b".to_owned()]);
+            conversation.user(vec![], vec![Part::Text("c".to_owned())]);
+            conversation.assistant(Turn { texts: vec!["d".to_owned()], ..Turn::default() });
+            conversation.user(vec![], vec![Part::Text("e".to_owned())]);
+            let messages = conversation.finish().into_iter();
+            messages.map(|message| format!("{} {}", message["role"], message["content"])).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            said("devstral"),
+            [
+                r#""user" "a\n\n<system-reminder>\nb\n</system-reminder>\n\nc""#,
+                r#""assistant" "d""#,
+                r#""user" "e""#
+            ]
+        );
+        assert_eq!(
+            said("gpt-4.1"),
+            [r#""user" "a""#, r#""system" "b""#, r#""user" "c""#, r#""assistant" "d""#, r#""user" "e""#]
         );
     }
 

@@ -84,8 +84,8 @@ fn a_turn_is_the_beginning_of_the_next() {
     for model in ["qwen3-coder", "gpt-5.6", "kimi-k2.5"] {
         let last = sent(&convert(&whole, model, &local()));
         let messages = last["messages"].as_array().unwrap();
-        // Up to each message of the user that an assistant answers.
-        for count in [1, 3, 5, 6] {
+        // Wherever it is the model's turn.
+        for count in [1, 3] {
             let turn = sent(&convert(&first_of(&whole, "messages", count), model, &local()));
             let own = turn["messages"].as_array().unwrap();
             assert_eq!(own.as_slice(), &messages[..own.len()], "{model} {count}");

@@ -6,9 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::dialect::convert::chat_target::call_ids::CallIds;
-use crate::dialect::convert::chat_target::conversation::{Call, Conversation, Outcome, Part, Turn, reminder};
+use crate::dialect::convert::chat_target::conversation::{Call, Conversation, Outcome, Part, Turn};
 use crate::dialect::convert::chat_target::reasoning;
-use crate::dialect::convert::chat_target::request::is_openai;
 use crate::dialect::convert::contract::{Dropped, NotConverted, RequestContext};
 use crate::dialect::convert::responses::{Item, Part as OwnPart, Role};
 use crate::dialect::convert::responses_settings::other_item;
@@ -176,14 +175,11 @@ impl<'c> History<'c> {
     }
 
     fn system_says(&mut self, texts: Vec<String>) {
-        if !self.has_begun {
-            self.system.extend(texts);
-        } else if is_openai(self.context.model) {
+        if self.has_begun {
             self.end_turn();
             self.conversation.system(texts);
         } else {
-            self.begin_answer();
-            self.parts.push(Part::Text(reminder(&texts)));
+            self.system.extend(texts);
         }
     }
 
