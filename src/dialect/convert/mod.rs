@@ -18,6 +18,8 @@ pub mod carrier;
 pub mod chat;
 mod chat_events;
 mod chat_target;
+mod chat_to_messages;
+mod chat_writer;
 mod contract;
 mod events;
 pub mod messages;
@@ -62,6 +64,7 @@ pub fn request(
         (Messages, Responses, CountTokens) => messages_to_responses::count_tokens(body, context),
         (Messages, Chat, Generate) => messages_to_chat::request(body, context),
         (Responses, Chat, Generate) => responses_to_chat::request(body, context),
+        (Chat, Messages, Generate) => chat_to_messages::request(body, context),
         (Responses, Messages, Generate) => responses_to_messages::request(body, context),
         _ => Err(NotConverted::NoSuchCall),
     }

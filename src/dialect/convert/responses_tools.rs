@@ -124,9 +124,12 @@ impl Tools {
                 let own = own(Kind::Function, tool.name);
                 self.add_function(own, tool.description, tool.parameters, tool.strict)
             }
-            Tool::Custom(mut tool) => {
-                let own = own(Kind::Custom, std::mem::take(&mut tool.name));
-                self.add_function(own, Some(custom_description(tool)), Some(custom_parameters()), None)
+            Tool::Custom(CustomTool { name, description, format }) => {
+                let grammar = format.as_ref().and_then(|format| {
+                    Some((format.syntax.as_deref().unwrap_or(&format.kind), format.definition.as_deref()?))
+                });
+                let description = custom_description(description, grammar);
+                self.add_function(own(Kind::Custom, name), Some(description), Some(custom_parameters()), None)
             }
             Tool::Namespace { name, description, tools } => {
                 let mut names = Vec::new();
@@ -363,24 +366,24 @@ pub fn read_arguments(arguments: &str) -> Map<String, Value> {
     }
 }
 
-fn custom_description(tool: CustomTool) -> String {
-    let mut description = tool.description.unwrap_or_default();
-    if let Some(format) = tool.format
-        && let Some(definition) = format.definition
-    {
-        let syntax = format.syntax.as_deref().unwrap_or(&format.kind);
+/// The description of a tool whose input is text; of a grammar: its syntax, and its definition.
+#[must_use]
+pub fn custom_description(description: Option<String>, grammar: Option<(&str, &str)>) -> String {
+    let mut description = description.unwrap_or_default();
+    if let Some((syntax, definition)) = grammar {
         if !description.is_empty() {
             description.push_str("\n\n");
         }
-        description.push_str("`input` is text that follows this grammar (");
-        description.push_str(syntax);
-        description.push_str("):\n");
-        description.push_str(&definition);
+        for words in ["`input` is text that follows this grammar (", syntax, "):\n", definition] {
+            description.push_str(words);
+        }
     }
     description
 }
 
-fn custom_parameters() -> Value {
+/// The parameters of a tool whose input is text.
+#[must_use]
+pub fn custom_parameters() -> Value {
     json!({
         "type": "object",
         "properties": { "input": { "type": "string", "description": "All of the tool's input, as plain text." } },

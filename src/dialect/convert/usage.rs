@@ -28,4 +28,18 @@ impl Usage {
             "total_tokens": self.input + self.output,
         })
     }
+
+    #[must_use]
+    pub fn chat(&self) -> Value {
+        let mut usage = json!({
+            "prompt_tokens": self.input,
+            "completion_tokens": self.output,
+            "total_tokens": self.input + self.output,
+            "prompt_tokens_details": { "cached_tokens": self.cached, "cache_write_tokens": self.written },
+        });
+        if let Some(reasoning) = self.reasoning {
+            usage["completion_tokens_details"] = json!({ "reasoning_tokens": reasoning });
+        }
+        usage
+    }
 }

@@ -9,8 +9,8 @@ use super::super::responses_settings::{
 };
 use super::super::responses_tools::{Tools, Turn, WebSearch};
 use super::super::to_messages::{
-    Choice, Conversation, Settings, document, image, input_schema, mark, max_tokens, output_format, text,
-    thinks_in_turn, unpack,
+    Choice, Conversation, Settings, WEB_SEARCH, document, image, input_schema, mark, max_tokens,
+    output_format, text, thinks_in_turn, unpack, web_search,
 };
 use crate::domain::model_traits::{Effort, ModelTraits};
 
@@ -237,7 +237,9 @@ fn sent_tools(tools: &Tools, dropped: &mut Dropped) -> Vec<Value> {
         if tools.functions.iter().any(|function| function.name == WEB_SEARCH) {
             dropped.add("tools.web_search");
         } else {
-            sent.push(web_search(search));
+            let WebSearch { allowed_domains, blocked_domains, user_location } = search;
+            let domains = (allowed_domains.as_deref(), blocked_domains.as_deref());
+            sent.push(web_search(domains.0, domains.1, user_location.as_ref()));
         }
     }
     for function in &tools.functions {
@@ -255,24 +257,4 @@ fn sent_tools(tools: &Tools, dropped: &mut Dropped) -> Vec<Value> {
         dropped.add(hosted_field(hosted));
     }
     sent
-}
-
-/// The name that Anthropic's own search has to have.
-const WEB_SEARCH: &str = "web_search";
-
-fn web_search(search: &WebSearch) -> Value {
-    let mut tool = json!({ "type": "web_search_20250305", "name": WEB_SEARCH });
-    if let Some(domains) = &search.allowed_domains {
-        tool["allowed_domains"] = json!(domains);
-    } else if let Some(domains) = &search.blocked_domains {
-        tool["blocked_domains"] = json!(domains);
-    }
-    if let Some(Value::Object(location)) = &search.user_location {
-        let mut sent = json!({ "type": "approximate" });
-        for (name, value) in location.iter().filter(|(_, value)| !value.is_null()) {
-            sent[name] = value.clone();
-        }
-        tool["user_location"] = sent;
-    }
-    tool
 }

@@ -1,13 +1,12 @@
-//! A whole answer of Messages as a response.
+//! A whole answer of Messages.
 
 use serde_json::Value;
 
 use super::super::messages_events::{Block, Message, arguments};
-use super::super::responses_writer::ResponsesWriter;
-use super::super::to_messages::{pack_redacted, pack_thinking};
-use super::ending::finish;
+use super::thinking::{pack_redacted, pack_thinking};
+use super::writer::Writer;
 
-pub fn convert(message: Message, answer: &mut ResponsesWriter) -> Value {
+pub fn convert(message: Message, answer: &mut impl Writer) -> Value {
     answer.begin(&message.id, &message.model, false);
     for block in message.content {
         match block {
@@ -32,7 +31,7 @@ pub fn convert(message: Message, answer: &mut ResponsesWriter) -> Value {
             Block::ToolUse { id, name, input } => {
                 answer.begin_call(&id, &name);
                 answer.call_arguments(&arguments(&input));
-                answer.close();
+                answer.end_call();
             }
             Block::ServerToolUse { name, input } if name == "web_search" => {
                 answer.web_search(input["query"].as_str().unwrap_or_default());
@@ -42,5 +41,5 @@ pub fn convert(message: Message, answer: &mut ResponsesWriter) -> Value {
     }
     let explanation = message.stop.stop_details.and_then(|details| details.explanation);
     let reason = message.stop.stop_reason.unwrap_or_default();
-    finish(answer, &reason, explanation.as_deref(), &message.usage)
+    answer.finish(&reason, explanation.as_deref(), &message.usage)
 }

@@ -1,16 +1,15 @@
-//! A stream of Messages as one of Responses.
+//! A stream of Messages, event by event.
 
 use serde_json::Value;
 
 use super::super::events::Event;
 use super::super::messages_events::{Block, Citation, Counts, Delta, Stop, StreamEvent, arguments};
-use super::super::responses_writer::ResponsesWriter;
-use super::super::to_messages::{pack_redacted, pack_thinking};
 use super::super::upstream_error::UpstreamError;
-use super::ending::finish;
+use super::thinking::{pack_redacted, pack_thinking};
+use super::writer::Writer;
 
-pub struct Stream {
-    pub answer: ResponsesWriter,
+pub struct Stream<W> {
+    pub writer: W,
     has_begun: bool,
     block: Open,
     counts: Counts,
@@ -39,10 +38,10 @@ enum Open {
     },
 }
 
-impl Stream {
-    pub fn new(answer: ResponsesWriter) -> Self {
+impl<W: Writer> Stream<W> {
+    pub fn new(writer: W) -> Self {
         Self {
-            answer,
+            writer,
             has_begun: false,
             block: Open::Nothing,
             counts: Counts::default(),
@@ -56,12 +55,11 @@ impl Stream {
             StreamEvent::MessageStart { message } if !self.has_begun => {
                 self.has_begun = true;
                 self.counts.update(&message.usage);
-                self.answer.begin(&message.id, &message.model, true);
+                self.writer.begin(&message.id, &message.model, true);
             }
             StreamEvent::Error => {
                 let error = UpstreamError::read(None, event.data.as_bytes());
-                let usage = self.counts.usage();
-                self.answer.fail(&error, Some(&usage));
+                self.fail(&error);
             }
             _ if !self.has_begun => {}
             StreamEvent::ContentBlockStart { content_block } => self.start(content_block),
@@ -78,7 +76,7 @@ impl Stream {
                 let Stop { stop_reason, stop_details } = std::mem::take(&mut self.stop);
                 let explanation = stop_details.and_then(|details| details.explanation);
                 let reason = stop_reason.unwrap_or_default();
-                finish(&mut self.answer, &reason, explanation.as_deref(), &self.counts);
+                self.writer.finish(&reason, explanation.as_deref(), &self.counts);
             }
             StreamEvent::MessageStart { .. } | StreamEvent::Other => {}
         }
@@ -88,22 +86,22 @@ impl Stream {
         self.stop();
         self.block = match block {
             Block::Text { text, .. } => {
-                let start = self.answer.text_chars();
-                self.answer.text(&text);
+                let start = self.writer.text_chars();
+                self.writer.text(&text);
                 Open::Text { start, citations: Vec::new() }
             }
             Block::Thinking { thinking, signature } => {
-                self.answer.begin_reasoning();
-                self.answer.reasoning(&thinking);
+                self.writer.begin_reasoning();
+                self.writer.reasoning(&thinking);
                 Open::Thinking { thinking, signature }
             }
             Block::RedactedThinking { data } => {
-                self.answer.begin_reasoning();
+                self.writer.begin_reasoning();
                 Open::Redacted { data }
             }
             Block::ToolUse { id, name, input } => {
-                self.answer.begin_call(&id, &name);
-                self.answer.call_arguments(&arguments(&input));
+                self.writer.begin_call(&id, &name);
+                self.writer.call_arguments(&arguments(&input));
                 Open::Call
             }
             Block::ServerToolUse { name, input } if name == "web_search" => {
@@ -115,17 +113,17 @@ impl Stream {
 
     fn delta(&mut self, delta: Delta) {
         match (&mut self.block, delta) {
-            (Open::Text { .. }, Delta::Text { text }) => self.answer.text(&text),
+            (Open::Text { .. }, Delta::Text { text }) => self.writer.text(&text),
             (Open::Text { citations, .. }, Delta::Citations { citation }) => citations.push(citation),
             (Open::Thinking { thinking, .. }, Delta::Thinking { thinking: piece }) => {
                 thinking.push_str(&piece);
-                self.answer.reasoning(&piece);
+                self.writer.reasoning(&piece);
             }
             (Open::Thinking { signature, .. }, Delta::Signature { signature: piece }) => {
                 signature.push_str(&piece);
             }
             (Open::Call, Delta::InputJson { partial_json }) => {
-                self.answer.call_arguments(&partial_json);
+                self.writer.call_arguments(&partial_json);
             }
             (Open::Search { input }, Delta::InputJson { partial_json }) => input.push_str(&partial_json),
             _ => {}
@@ -139,19 +137,27 @@ impl Stream {
             Open::Text { start, citations } => {
                 for citation in citations {
                     if let Some(url) = citation.url {
-                        self.answer.url_citation(&url, &citation.title.unwrap_or_default(), start);
+                        self.writer.url_citation(&url, &citation.title.unwrap_or_default(), start);
                     }
                 }
             }
             Open::Thinking { thinking, signature } => {
-                self.answer.end_reasoning(pack_thinking(&thinking, &signature));
+                self.writer.end_reasoning(pack_thinking(&thinking, &signature));
             }
-            Open::Redacted { data } => self.answer.end_reasoning(Some(pack_redacted(&data))),
-            Open::Call => self.answer.close(),
+            Open::Redacted { data } => self.writer.end_reasoning(Some(pack_redacted(&data))),
+            Open::Call => self.writer.end_call(),
             Open::Search { input } => {
                 let input: Value = serde_json::from_str(&input).unwrap_or_default();
-                self.answer.web_search(input["query"].as_str().unwrap_or_default());
+                self.writer.web_search(input["query"].as_str().unwrap_or_default());
             }
         }
+    }
+
+    /// It ends with an error.
+    pub fn fail(&mut self, error: &UpstreamError) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.writer.begin("", "", true);
+        }
+        self.writer.fail(error, &self.counts);
     }
 }
