@@ -15,7 +15,7 @@ use crate::harness::{Node, Setup, python_with, until};
 /// 8 × 8 red pixels.
 const PICTURE: &[u8] = include_bytes!("../../fixtures/red.png");
 /// Far more than any of these takes.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The program of an agent; none, with a note, where `npm ci --prefix tests/agents` has not brought it.
 fn installed(program: &str) -> Option<PathBuf> {
