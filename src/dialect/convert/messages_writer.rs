@@ -14,7 +14,8 @@ pub enum Stop {
     MaxTokens,
     /// One of the caller's own.
     Sequence(String),
-    Refusal,
+    /// Somebody does not want it to go on; with the reason, where there is one.
+    Refusal(Option<String>),
 }
 
 impl Stop {
@@ -25,15 +26,15 @@ impl Stop {
             Self::ToolUse => "tool_use",
             Self::MaxTokens => "max_tokens",
             Self::Sequence(_) => "stop_sequence",
-            Self::Refusal => "refusal",
+            Self::Refusal(_) => "refusal",
         };
         let sequence = match self {
             Self::Sequence(sequence) => Some(sequence),
             _ => None,
         };
         let mut members = json!({"stop_reason": reason, "stop_sequence": sequence});
-        if *self == Self::Refusal {
-            members["stop_details"] = json!({"type": "refusal", "category": null, "explanation": null});
+        if let Self::Refusal(reason) = self {
+            members["stop_details"] = json!({"type": "refusal", "category": null, "explanation": reason});
         }
         members
     }
@@ -128,6 +129,12 @@ impl MessageEvents {
     fn begin_block(&self, made: &mut EventWriter<'_>, block: &Value) {
         let event = json!({"type": "content_block_start", "index": self.index, "content_block": block});
         made.named("content_block_start", &event);
+    }
+
+    /// A block that is whole.
+    pub fn block(&mut self, made: &mut EventWriter<'_>, block: &Value) {
+        self.begin_block(made, block);
+        self.end_block(made);
     }
 
     pub fn text(&self, made: &mut EventWriter<'_>, text: &str) {

@@ -22,9 +22,11 @@ mod chat_to_messages;
 mod chat_writer;
 mod contract;
 mod events;
+mod gemini_target;
 pub mod messages;
 mod messages_events;
 mod messages_to_chat;
+mod messages_to_gemini;
 mod messages_to_responses;
 mod messages_writer;
 pub mod responses;
@@ -57,11 +59,13 @@ pub fn request(
     body: &[u8],
     context: &RequestContext<'_>,
 ) -> Result<ConvertedRequest, NotConverted> {
-    use Api::{Chat, Messages, Responses};
+    use Api::{Chat, Gemini, Messages, Responses};
     use Purpose::{CountTokens, Generate};
     match (conversion.from, conversion.to, purpose) {
         (Messages, Responses, Generate) => messages_to_responses::request(body, context),
         (Messages, Responses, CountTokens) => messages_to_responses::count_tokens(body, context),
+        (Messages, Gemini, Generate) => messages_to_gemini::request(body, context),
+        (Messages, Gemini, CountTokens) => messages_to_gemini::count_tokens(body, context),
         (Messages, Chat, Generate) => messages_to_chat::request(body, context),
         (Responses, Chat, Generate) => responses_to_chat::request(body, context),
         (Chat, Messages, Generate) => chat_to_messages::request(body, context),

@@ -20,7 +20,16 @@ pub struct ToolNames {
 impl ToolNames {
     /// The name at the target; [`Self::own`] says again what it stands for.
     pub fn sent(&mut self, own: &str) -> String {
-        let sent = bounded(own);
+        self.keep(own, bounded(own))
+    }
+
+    /// The same at a target whose names begin with a letter.
+    pub fn sent_with_letter(&mut self, own: &str) -> String {
+        let has_none = own.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+        self.keep(own, if has_none { bounded(&format!("_{own}")) } else { bounded(own) })
+    }
+
+    fn keep(&mut self, own: &str, sent: String) -> String {
         if sent != own {
             self.own.insert(sent.clone(), own.to_owned());
         }
@@ -64,6 +73,8 @@ mod tests {
             assert_eq!(names.sent(own), sent);
         }
         assert_eq!(names.sent("Read"), "Read");
+        assert_eq!((names.sent_with_letter("3d").as_str(), names.own("_3d")), ("_3d", "3d"));
+        assert_eq!(names.sent_with_letter("Read"), "Read");
         assert_ne!(names.sent("a.b"), names.sent("a/b"));
     }
 }

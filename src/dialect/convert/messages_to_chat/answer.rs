@@ -75,7 +75,7 @@ impl Answering {
         match ending {
             Ending::Calls => Stop::ToolUse,
             Ending::Length => Stop::MaxTokens,
-            Ending::Filtered | Ending::Refused => Stop::Refusal,
+            Ending::Filtered | Ending::Refused => Stop::Refusal(None),
             Ending::Sequence(sequence) if self.stops.contains(&sequence) => Stop::Sequence(sequence),
             Ending::Sequence(_) | Ending::Whole => Stop::EndTurn,
         }
