@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 from anthropic.types import Message, MessageCreateParams, RawMessageStreamEvent
+from google.genai import types as gemini
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
 # A field that a type does not know is wrong, in whichever of them.
@@ -22,9 +23,23 @@ for module in [module for name, module in sys.modules.items() if name.startswith
     for kind in vars(module).values():
         if is_typeddict(kind):
             kind.__pydantic_config__ = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+class GeminiRequest(BaseModel):
+    """Google's SDK has types for what is in a request alone. Its settings are those of a call, in fewer places."""
+
+    model_config = ConfigDict(extra="forbid")
+    systemInstruction: gemini.Content | None = None
+    contents: list[gemini.Content]
+    tools: list[gemini.Tool] = []
+    toolConfig: gemini.ToolConfig | None = None
+    generationConfig: gemini.GenerateContentConfig | None = None
+
+
 # OpenAI's types of requests want more than its API does: an id of every message of the assistant's.
 REQUESTS = {
     "messages": TypeAdapter(MessageCreateParams),
+    "gemini": TypeAdapter(GeminiRequest),
 }
 DOCUMENTS = {
     "messages": TypeAdapter(Message),
@@ -86,14 +101,21 @@ def main():
             wrong.append(f"{file}: {error}")
     assert not wrong, "\n".join(wrong)
     # That fields which nobody knows are seen, however deep.
-    for bad in (
-        {"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x", "unknown": 1}]}]},
-        {"tools": [{"name": "x", "input_schema": {"type": "object"}, "unknown": 1}]},
-        {"unknown": 1},
+    good = {
+        "messages": {"model": "x", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]},
+        "gemini": {"contents": [{"role": "user", "parts": [{"text": "x"}]}]},
+    }
+    for api, bad in (
+        ("messages", {"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x", "unknown": 1}]}]}),
+        ("messages", {"tools": [{"name": "x", "input_schema": {"type": "object"}, "unknown": 1}]}),
+        ("messages", {"unknown": 1}),
+        ("gemini", {"contents": [{"role": "user", "parts": [{"functionCall": {"name": "x", "unknown": 1}}]}]}),
+        ("gemini", {"generationConfig": {"thinkingConfig": {"unknown": 1}}}),
+        ("gemini", {"unknown": 1}),
     ):
-        good = {"model": "x", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}
+        exhaust(REQUESTS[api].validate_python(good[api]))
         try:
-            exhaust(REQUESTS["messages"].validate_python(good | bad))
+            exhaust(REQUESTS[api].validate_python(good[api] | bad))
         except ValidationError:
             continue
         raise AssertionError(f"taken for good: {bad}")

@@ -60,10 +60,11 @@ async fn the_openapi_document_is_valid_and_a_client_generated_from_it_works() {
 /// What conversions send, and what callers get of them, by the types of the providers' own SDKs.
 #[tokio::test]
 async fn the_golden_files_of_conversions_are_what_the_sdks_know() {
-    let Some(python) = python_with("anthropic, openai").await else { return };
+    let Some(python) = python_with("anthropic, openai, google.genai").await else { return };
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dialect/convert");
     let read = run_script(&python, "golden_convert.py", &[directory]).await;
     let read = read["read"].as_array().unwrap();
     assert!(read.iter().any(|file| file == "codex.messages.json"), "{read:?}");
+    assert!(read.iter().any(|file| file == "request.gemini.json"), "{read:?}");
     assert!(read.iter().any(|file| file == "stream.chat.sse"), "{read:?}");
 }
