@@ -66,7 +66,7 @@ def expect(condition, what):
 def steps(tools, place, is_interrupted):
     """What the agent does, step by step: each a list of calls. One that is interrupted is killed while it runs a tool."""
     if "Write" in tools:
-        long = ("Bash", {"command": "touch started; sleep 120", "description": "wait"})
+        long = ("Bash", {"command": "touch started; sleep 15", "description": "wait"})
         return ([[long]] if is_interrupted else []) + [
             [("Write", {"file_path": f"{place}/a.txt", "content": "hello é\n"})],
             [("Read", {"file_path": f"{place}/a.txt"})],

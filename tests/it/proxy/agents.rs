@@ -180,6 +180,11 @@ async fn claude_code_works_on_models_behind_chat_completions() {
 }
 
 #[tokio::test]
+async fn claude_code_works_on_gemini() {
+    claude_code_works_on("provider = \"gemini\"", "gemini", "gemini-3-pro").await;
+}
+
+#[tokio::test]
 async fn codex_works_on_anthropics_models() {
     codex_works_on("provider = \"anthropic\"", "anthropic", "claude-sonnet-5").await;
 }
