@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::aborted::Aborted;
@@ -85,16 +85,26 @@ pub(super) enum Change {
     /// The one event that the gateway asked for on the caller's behalf is taken away.
     RemoveUsage(Box<Remover>),
     /// It is an answer in another API.
-    Convert(Box<ConvertedAnswer>),
+    Convert {
+        answer: Box<ConvertedAnswer>,
+        /// What has been made since it was over: the provider's own end, at which it is booked, may come later.
+        last: BytesMut,
+    },
 }
 
 impl Change {
-    fn pass(&mut self, piece: Bytes) -> Result<Bytes, Aborted> {
+    /// `is_last`: the provider's answer is complete with this piece, and booked.
+    fn pass(&mut self, piece: Bytes, is_last: bool) -> Result<Bytes, Aborted> {
         match self {
             Self::None => Ok(piece),
             Self::RemoveUsage(remover) => Ok(remover.pass(piece)),
-            Self::Convert(converted) => {
-                converted.push(&piece).map_err(|error| Aborted::BrokeOff(error.to_string()))
+            Self::Convert { answer, last } => {
+                let made = answer.push(&piece).map_err(|error| Aborted::BrokeOff(error.to_string()))?;
+                if last.is_empty() && (is_last || !answer.is_over()) {
+                    return Ok(made);
+                }
+                last.extend_from_slice(&made);
+                Ok(if is_last { last.split().freeze() } else { Bytes::new() })
             }
         }
     }
@@ -104,8 +114,10 @@ impl Change {
         let rest = match self {
             Self::None => return Ok(None),
             Self::RemoveUsage(remover) => remover.finish(),
-            Self::Convert(converted) => {
-                converted.finish().map_err(|error| Aborted::BrokeOff(error.to_string()))?
+            Self::Convert { answer, last } => {
+                let made = answer.finish().map_err(|error| Aborted::BrokeOff(error.to_string()))?;
+                last.extend_from_slice(&made);
+                last.split().freeze()
             }
         };
         Ok(Some(rest).filter(|rest| !rest.is_empty()))
@@ -216,11 +228,11 @@ impl MeteredBody {
                 State::Passing => {
                     let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
                     match ready!(stream.poll_step(cx, false)) {
-                        Step::More(piece) => match self.change.pass(piece) {
+                        Step::More(piece) => match self.change.pass(piece, false) {
                             Ok(piece) if piece.is_empty() => {}
                             passed => return Poll::Ready(Some(passed)),
                         },
-                        Step::Complete(piece, receipt) => match self.change.pass(piece) {
+                        Step::Complete(piece, receipt) => match self.change.pass(piece, true) {
                             Ok(piece) => {
                                 let piece = Some(piece).filter(|piece| !piece.is_empty());
                                 self.hold(piece, receipt, false);

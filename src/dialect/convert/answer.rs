@@ -40,6 +40,12 @@ impl ConvertedAnswer {
         Self { converter, api, form }
     }
 
+    /// Whether everything of a stream has been said, so that the caller has a whole answer, or an error.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.form, Form::Over)
+    }
+
     /// Takes a piece of the provider's answer. What can be said of it already comes back.
     ///
     /// # Errors

@@ -187,6 +187,38 @@ async fn a_stream_that_breaks_off_is_no_whole_message_and_is_booked_as_cut() {
     );
 }
 
+/// A Chat stream ends behind its counts, with `[DONE]`; until that it is not booked.
+#[tokio::test]
+async fn the_end_of_an_answer_is_not_told_before_the_providers_own() {
+    let chat = Scripted::start().await;
+    let node = Setup::with_targets(&target("chat", "openai", &chat.url(), "responses = false")).start().await;
+    let key = node.user_with_key("alice").await;
+    let chunk = |choices: Value, usage: Value| {
+        format!(
+            "data: {}\n\n",
+            json!({ "id": "c", "object": "chat.completion.chunk", "model": "m", "choices": choices, "usage": usage })
+        )
+    };
+    let said =
+        chunk(json!([{ "index": 0, "delta": { "role": "assistant", "content": "Hello" } }]), Value::Null);
+    let stop = chunk(json!([{ "index": 0, "delta": {}, "finish_reason": "stop" }]), Value::Null);
+    let counts = chunk(json!([]), json!({ "prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12 }));
+    for is_whole in [true, false] {
+        let stream = chat.begin_stream().chunk(&said).chunk(&stop).chunk(&counts);
+        if is_whole {
+            stream.chunk("data: [DONE]\n\n").end();
+        } else {
+            stream.close();
+        }
+        let answer = ask(&node, &key, &body("m", true)).await;
+        let text = answer.text();
+        assert!(text.contains("Hello"), "{text}");
+        assert_eq!(text.contains("message_stop"), is_whole, "{text}");
+        let row = node.usage_of(&answer).await;
+        assert_eq!(row["outcome"], if is_whole { "ok" } else { "upstream_cut" }, "{row}");
+    }
+}
+
 #[tokio::test]
 async fn what_would_be_left_out_is_refused_where_the_operator_wants_it_so() {
     let openai = Scripted::start().await;
