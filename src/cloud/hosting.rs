@@ -139,7 +139,8 @@ pub fn gemini_call(hosting: &Hosting, call: &OwnCall<'_>) -> Result<HostedCall, 
         path_and_query.push('?');
         path_and_query.push_str(query);
     }
-    Ok(HostedCall { path_and_query, body: None, without: &[], answer: HostedAnswer::Own })
+    let body = vertex::gemini_count(path, call.body);
+    Ok(HostedCall { path_and_query, body, without: &[], answer: HostedAnswer::Own })
 }
 
 impl HostedAnswer {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::bedrock::NotConvertible;
 use super::bedrock_errors::kind_by_status;
@@ -94,6 +94,20 @@ pub fn gemini_path(path: &str, model: &str, place: Place<'_>) -> Result<String, 
     published(place, "google", &format!("{}:{verb}", segment(model)?))
 }
 
+/// The body of a count of tokens, which has at the top there what `generateContentRequest` holds otherwise; `None` where
+/// it is the same.
+#[must_use]
+pub fn gemini_count(path: &str, body: &[u8]) -> Option<Bytes> {
+    const COUNTED: [&str; 4] = ["contents", "systemInstruction", "tools", "generationConfig"];
+    if !path.ends_with(":countTokens") {
+        return None;
+    }
+    let mut body: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let Value::Object(mut request) = body.shift_remove("generateContentRequest")? else { return None };
+    request.retain(|name, _| COUNTED.contains(&name.as_str()));
+    Some(Value::Object(request).to_string().into())
+}
+
 /// An error of Google's in the words of Anthropic's API; `None` where those of Anthropic's own are passed on.
 #[must_use]
 pub fn anthropic_error(status: StatusCode, body: &[u8]) -> Option<Bytes> {
@@ -181,6 +195,16 @@ mod tests {
             anthropic("/v1/messages", "{}", "a/b").expect("a call").0,
             format!("{below}/a%2Fb:rawPredict")
         );
+    }
+
+    #[test]
+    fn what_is_counted_is_at_the_top() {
+        let path = "/v1beta/models/gemini-2.5-pro:countTokens";
+        let body =
+            br#"{"generateContentRequest":{"model":"models/g","contents":[1],"tools":[2],"toolConfig":{}}}"#;
+        assert_eq!(gemini_count(path, body).as_deref(), Some(&br#"{"contents":[1],"tools":[2]}"#[..]));
+        assert_eq!(gemini_count(path, br#"{"contents":[1]}"#), None);
+        assert_eq!(gemini_count("/v1beta/models/gemini-2.5-pro:generateContent", body), None);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Request {
     pub frequency_penalty: Option<Number>,
     pub presence_penalty: Option<Number>,
     pub logit_bias: Option<IgnoredAny>,
-    pub seed: Option<IgnoredAny>,
+    pub seed: Option<Number>,
     pub prediction: Option<IgnoredAny>,
     pub store: Option<bool>,
     pub service_tier: Option<String>,
@@ -164,6 +164,18 @@ pub struct ToolCall {
     pub function: Option<FunctionCall>,
     /// A call of a tool whose input is text.
     pub custom: Option<CustomCall>,
+    /// What Google has added to it.
+    pub extra_content: Option<ExtraContent>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ExtraContent {
+    pub google: Option<GoogleContent>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct GoogleContent {
+    pub thought_signature: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -62,6 +62,7 @@ struct Call {
     arguments: String,
     /// Its input is text.
     is_custom: bool,
+    extra: Option<Value>,
 }
 
 impl ChatWriter {
@@ -168,16 +169,19 @@ impl ChatWriter {
         }
     }
 
-    /// The model calls a tool, by the caller's name.
-    pub fn begin_call(&mut self, id: &str, name: &str, is_custom: bool) {
+    /// The model calls a tool, by the caller's name. `extra`: what comes back with the call, as `extra_content`.
+    pub fn begin_call(&mut self, id: &str, name: &str, is_custom: bool, extra: Option<Value>) {
         let index = self.calls.len();
         if !is_custom {
             let function = json!({ "name": name, "arguments": "" });
-            let call = json!({ "index": index, "id": id, "type": "function", "function": function });
+            let mut call = json!({ "index": index, "id": id, "type": "function", "function": function });
+            if let Some(extra) = &extra {
+                call["extra_content"] = extra.clone();
+            }
             self.delta(json!({ "tool_calls": [call] }));
         }
         let (id, name) = (id.to_owned(), name.to_owned());
-        self.calls.push(Call { id, name, arguments: String::new(), is_custom });
+        self.calls.push(Call { id, name, arguments: String::new(), is_custom, extra });
     }
 
     /// More of the arguments' JSON.
@@ -301,7 +305,14 @@ impl Call {
             return self.custom();
         }
         let function = json!({ "name": self.name, "arguments": self.arguments });
-        Some(json!({ "id": self.id, "type": "function", "function": function }))
+        Some(self.with_extra(json!({ "id": self.id, "type": "function", "function": function })))
+    }
+
+    fn with_extra(&self, mut call: Value) -> Value {
+        if let Some(extra) = &self.extra {
+            call["extra_content"] = extra.clone();
+        }
+        call
     }
 
     fn custom(&self) -> Option<Value> {
@@ -310,6 +321,7 @@ impl Call {
             Value::String(input) => input,
             input => input.to_string(),
         };
-        Some(json!({ "id": self.id, "type": "custom", "custom": { "name": self.name, "input": input } }))
+        let custom = json!({ "name": self.name, "input": input });
+        Some(self.with_extra(json!({ "id": self.id, "type": "custom", "custom": custom })))
     }
 }

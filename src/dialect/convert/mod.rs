@@ -17,7 +17,9 @@ mod api;
 pub mod carrier;
 pub mod chat;
 mod chat_events;
+mod chat_settings;
 mod chat_target;
+mod chat_to_gemini;
 mod chat_to_messages;
 mod chat_writer;
 mod contract;
@@ -68,6 +70,7 @@ pub fn request(
         (Messages, Gemini, CountTokens) => messages_to_gemini::count_tokens(body, context),
         (Messages, Chat, Generate) => messages_to_chat::request(body, context),
         (Responses, Chat, Generate) => responses_to_chat::request(body, context),
+        (Chat, Gemini, Generate) => chat_to_gemini::request(body, context),
         (Chat, Messages, Generate) => chat_to_messages::request(body, context),
         (Responses, Messages, Generate) => responses_to_messages::request(body, context),
         _ => Err(NotConverted::NoSuchCall),

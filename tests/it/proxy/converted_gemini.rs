@@ -219,3 +219,115 @@ async fn tokens_of_messages_are_counted_by_gemini() {
     assert_eq!(path, format!("/v1beta/models/{MODEL}:countTokens"));
     assert_eq!(body["generateContentRequest"]["contents"][0]["parts"][0]["text"], "Hi");
 }
+
+fn chat_request(messages: &Value, stream: bool) -> Value {
+    json!({
+        "model": MODEL, "stream": stream, "stream_options": if stream { json!({ "include_usage": true }) } else { Value::Null },
+        "tools": [{ "type": "function", "function": {
+            "name": "Read",
+            "parameters": { "type": "object", "properties": { "path": { "type": "string" } }, "required": ["path"] },
+        } }],
+        "messages": messages,
+    })
+}
+
+/// The message, the reason of its end and the counts, as a client makes them of a stream.
+fn streamed_chat(stream: &str) -> (Value, Value, Value) {
+    assert!(stream.ends_with("data: [DONE]\n\n"), "{stream}");
+    let (mut text, mut calls, mut details) = (String::new(), Vec::<Value>::new(), Vec::new());
+    let (mut reason, mut usage) = (Value::Null, Value::Null);
+    for chunk in events(stream) {
+        if chunk["usage"].is_object() {
+            usage = chunk["usage"].clone();
+        }
+        let Some(choice) = chunk["choices"].get(0) else { continue };
+        text += choice["delta"]["content"].as_str().unwrap_or_default();
+        details.extend(choice["delta"]["reasoning_details"].as_array().into_iter().flatten().cloned());
+        for call in choice["delta"]["tool_calls"].as_array().into_iter().flatten() {
+            let at = usize::try_from(call["index"].as_u64().unwrap()).unwrap();
+            if let Some(known) = calls.get_mut(at) {
+                let arguments = &mut known["function"]["arguments"];
+                let more = call["function"]["arguments"].as_str().unwrap();
+                *arguments = format!("{}{more}", arguments.as_str().unwrap()).into();
+            } else {
+                calls.push(call.clone());
+            }
+        }
+        if !choice["finish_reason"].is_null() {
+            reason = choice["finish_reason"].clone();
+        }
+    }
+    let mut message = json!({ "role": "assistant", "content": text });
+    if !calls.is_empty() {
+        message["tool_calls"] = calls.into();
+        message["reasoning_details"] = details.into();
+    }
+    (message, reason, usage)
+}
+
+#[tokio::test]
+async fn a_conversation_of_chat_with_tools_goes_on_at_gemini_with_its_signatures() {
+    let (gemini, node, key) = started().await;
+    // Some clients keep the one, some the other.
+    for (stream, lost) in [(true, "reasoning_details"), (false, "extra_content")] {
+        let read = |answer: &Answer| {
+            if stream {
+                return streamed_chat(&answer.text());
+            }
+            let answer = answer.json();
+            let choice = &answer["choices"][0];
+            (choice["message"].clone(), choice["finish_reason"].clone(), answer["usage"].clone())
+        };
+        let mut messages = json!([{ "role": "user", "content": "Look." }]);
+        answer(&gemini, &call_answer(), stream);
+        let first = node.ask(&key, "/v1/chat/completions", &[], &chat_request(&messages, stream)).await;
+        assert_eq!(first.status, 200, "{}", first.text());
+        let (mut message, reason, usage) = read(&first);
+        assert_eq!(reason, "tool_calls");
+        assert_eq!((&usage["prompt_tokens"], &usage["completion_tokens"]), (&json!(1_100), &json!(52)));
+        assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], 1_024);
+        assert_eq!(usage["completion_tokens_details"]["reasoning_tokens"], 12);
+        assert_booked(&node, &first, "openai-chat", stream).await;
+        let verb = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+        assert_eq!(sent(&gemini).0, format!("/v1beta/models/{MODEL}:{verb}"));
+
+        let calls = message["tool_calls"].as_array().unwrap().clone();
+        assert_eq!(calls.len(), 2);
+        if lost == "extra_content" {
+            message["tool_calls"][0].as_object_mut().unwrap().remove(lost).expect("a signature");
+        } else {
+            message.as_object_mut().unwrap().remove(lost).expect("a signature");
+        }
+        let turns = messages.as_array_mut().unwrap();
+        turns.push(message);
+        for (call, output) in calls.iter().zip(["A", "B"]) {
+            turns.push(json!({ "role": "tool", "tool_call_id": call["id"], "content": output }));
+        }
+        answer(&gemini, &last_answer(), stream);
+        let second = node.ask(&key, "/v1/chat/completions", &[], &chat_request(&messages, stream)).await;
+        assert_eq!(second.status, 200, "{}", second.text());
+        let (message, reason, _) = read(&second);
+        assert_eq!((&message["content"], reason), (&json!("Both are small."), json!("stop")));
+        assert_second_turn(&sent(&gemini).1["contents"]);
+        assert_booked(&node, &second, "openai-chat", stream).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_gemini_that_breaks_off_is_no_whole_answer_and_is_booked_as_cut() {
+    let (gemini, node, key) = started().await;
+    let chunk = json!({
+        "candidates": [{ "content": { "role": "model", "parts": [{ "text": "Hel" }] }, "index": 0 }],
+        "usageMetadata": { "promptTokenCount": 5, "totalTokenCount": 5 }, "modelVersion": MODEL, "responseId": "r1",
+    });
+    let asked = json!([{ "role": "user", "content": "Look." }]);
+    for (path, request, ending) in [
+        ("/v1/messages", messages_request(&asked, true), "message_stop"),
+        ("/v1/chat/completions", chat_request(&asked, true), "[DONE]"),
+    ] {
+        gemini.begin_stream().chunk(&format!("data: {chunk}\r\n\r\n")).close();
+        let answer = node.ask(&key, path, &[], &request).await;
+        assert!(answer.text().contains("Hel") && !answer.text().contains(ending), "{}", answer.text());
+        assert_eq!(node.usage_of(&answer).await["outcome"], "upstream_cut");
+    }
+}

@@ -62,7 +62,7 @@ impl Writer for ChatAnswer {
     fn begin_call(&mut self, id: &str, name: &str) {
         let is_custom = self.names.custom.contains(name);
         self.writer.pause();
-        self.writer.begin_call(id, self.names.names.own(name), is_custom);
+        self.writer.begin_call(id, self.names.names.own(name), is_custom, None);
     }
 
     fn call_arguments(&mut self, piece: &str) {

@@ -54,6 +54,11 @@ impl Conversation {
         }
     }
 
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.contents.is_empty()
+    }
+
     /// The user says, or shows, something.
     pub fn user(&mut self, part: Value) {
         self.pending = None;

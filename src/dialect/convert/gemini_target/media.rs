@@ -25,3 +25,22 @@ pub fn file(url: &str, else_type: &str) -> Value {
     };
     json!({ "fileData": { "mimeType": media_type, "fileUri": url } })
 }
+
+/// A part of a `data:` URL, or of another's.
+///
+/// # Errors
+/// Why it is neither.
+pub fn of_url(url: &str, else_type: &str) -> Result<Value, &'static str> {
+    if let Some(data) = url.strip_prefix("data:") {
+        let (head, base64) = data.split_once(',').ok_or(NEITHER)?;
+        let head = head.strip_suffix(";base64").ok_or(NEITHER)?;
+        let media_type = head.split(';').next().filter(|kind| !kind.is_empty()).unwrap_or(else_type);
+        return Ok(inline(media_type, base64));
+    }
+    if ["https://", "http://", "gs://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Ok(file(url, else_type));
+    }
+    Err(NEITHER)
+}
+
+const NEITHER: &str = "neither a web address nor `data:` in base64";

@@ -14,6 +14,8 @@ pub struct Reading {
     /// The answer's, or one that is invented for it.
     id: String,
     model: String,
+    /// What the ids of its calls begin with.
+    call_prefix: &'static str,
     calls: usize,
     has_words: bool,
     ending: Option<Ending>,
@@ -67,12 +69,14 @@ pub struct Search {
 }
 
 impl Reading {
-    /// `model`: what was asked for. `invented_id`: for an answer without one.
+    /// `model`: what was asked for. `invented_id`: for an answer without one. `call_prefix`: what the
+    /// ids of its calls begin with, which Gemini does not have.
     #[must_use]
-    pub fn new(model: &str, invented_id: String) -> Self {
+    pub fn new(model: &str, invented_id: String, call_prefix: &'static str) -> Self {
         Self {
             id: invented_id,
             model: model.to_owned(),
+            call_prefix,
             calls: 0,
             has_words: false,
             ending: None,
@@ -161,7 +165,7 @@ impl Reading {
     fn part(&mut self, part: Part) -> Option<Piece> {
         let signature = part.thought_signature.filter(|signature| !signature.is_empty());
         if let Some(call) = part.function_call {
-            let id = bounded(&format!("toolu_{}_{}", self.id, self.calls));
+            let id = bounded(&format!("{}_{}_{}", self.call_prefix, self.id, self.calls));
             self.calls += 1;
             let arguments = call.args.unwrap_or_default();
             return Some(Piece::Call { id, name: call.name, arguments, signature });

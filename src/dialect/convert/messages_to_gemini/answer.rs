@@ -43,7 +43,7 @@ pub(super) struct Converter {
 impl Converter {
     pub(super) fn new(answering: Answering) -> Self {
         Self {
-            reading: Reading::new(&answering.model, answering.invented_id),
+            reading: Reading::new(&answering.model, answering.invented_id, "toolu"),
             blocks: Blocks { open: None, wants_thoughts: answering.wants_thoughts },
             events: MessageEvents::default(),
             names: answering.names,
