@@ -53,7 +53,7 @@ fn answer(provider: &Scripted, whole: &Value, stream: bool) {
             candidate.remove("finishReason");
             chunk["usageMetadata"] = json!({ "promptTokenCount": 1_100, "totalTokenCount": 1_100 });
         }
-        events += &format!("data: {chunk}\r\n\r\n");
+        events.push_str(&["data: ", &chunk.to_string(), "\r\n\r\n"].concat());
     }
     provider.begin_stream().chunk(&events).end();
 }
