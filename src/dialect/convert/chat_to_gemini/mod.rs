@@ -17,7 +17,7 @@ pub(super) fn request(body: &[u8], context: &RequestContext<'_>) -> Result<Conve
     let made = request::make(body, context)?;
     let wanted = if made.is_stream { Wanted::Stream } else { Wanted::Document };
     Ok(ConvertedRequest {
-        path_and_query: path_and_query(context.model, wanted),
+        path_and_query: path_and_query(context.model, wanted)?,
         body: serde_json::to_vec(&made.body)?,
         dropped: made.dropped,
         answer: Box::new(Converter::new(made.answering)),

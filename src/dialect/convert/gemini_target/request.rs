@@ -5,7 +5,8 @@ use serde_json::{Map, Number, Value, json};
 
 use super::schema;
 use super::signature::generation;
-use crate::dialect::convert::contract::{Dropped, RequestContext};
+use crate::cloud::percent;
+use crate::dialect::convert::contract::{Dropped, NotConverted, RequestContext};
 use crate::domain::model_traits::{Effort, ModelTraits, Reasoning};
 
 /// How many sequences may end an answer.
@@ -25,16 +26,25 @@ pub enum Wanted {
     Count,
 }
 
-/// Path and query of a call.
-#[must_use]
-pub fn path_and_query(model: &str, wanted: Wanted) -> String {
-    let model = model.strip_prefix("models/").unwrap_or(model);
+/// Path and query of a call. A model's name is one segment, whatever is in it: callers choose names.
+///
+/// # Errors
+/// No model can have that name.
+pub fn path_and_query(model: &str, wanted: Wanted) -> Result<String, NotConverted> {
+    let (collection, name) = match model.strip_prefix("tunedModels/") {
+        Some(name) => ("tunedModels", name),
+        None => ("models", model.strip_prefix("models/").unwrap_or(model)),
+    };
+    if matches!(name, "" | "." | "..") {
+        return Err(NotConverted::unsupported("model", "no model has such a name"));
+    }
+    let name = percent::encode(name.as_bytes(), b"@");
     let verb = match wanted {
         Wanted::Document => "generateContent",
         Wanted::Stream => "streamGenerateContent?alt=sse",
         Wanted::Count => "countTokens",
     };
-    format!("/v1beta/models/{model}:{verb}")
+    Ok(format!("/v1beta/{collection}/{name}:{verb}"))
 }
 
 /// How a model is to answer.
@@ -227,6 +237,21 @@ pub fn reminder(text: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_a_model_is_one_segment_of_the_path() {
+        let path = |model| path_and_query(model, Wanted::Count).unwrap_or_default();
+        for (model, expected) in [
+            ("gemini-3-pro", "/v1beta/models/gemini-3-pro:countTokens"),
+            ("models/gemini-3-pro", "/v1beta/models/gemini-3-pro:countTokens"),
+            ("tunedModels/mine", "/v1beta/tunedModels/mine:countTokens"),
+            ("x/../../files?key=é:", "/v1beta/models/x%2F..%2F..%2Ffiles%3Fkey%3D%C3%A9%3A:countTokens"),
+            ("..", ""),
+            ("models/", ""),
+        ] {
+            assert_eq!(path(model), expected, "{model}");
+        }
+    }
 
     #[test]
     fn a_model_is_told_how_much_to_think_in_its_own_way() {

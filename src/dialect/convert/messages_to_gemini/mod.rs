@@ -19,7 +19,7 @@ pub(super) fn request(body: &[u8], context: &RequestContext<'_>) -> Result<Conve
     let made = make(body, context)?;
     let wanted = if made.is_stream { Wanted::Stream } else { Wanted::Document };
     Ok(ConvertedRequest {
-        path_and_query: path_and_query(context.model, wanted),
+        path_and_query: path_and_query(context.model, wanted)?,
         body: serde_json::to_vec(&made.body)?,
         dropped: made.dropped,
         answer: Box::new(Converter::new(made.answering)),
@@ -41,7 +41,7 @@ pub(super) fn count_tokens(
     made.body.shift_insert(0, "model".to_owned(), format!("models/{model}").into());
     let body = serde_json::json!({ "generateContentRequest": made.body });
     Ok(ConvertedRequest {
-        path_and_query: path_and_query(context.model, Wanted::Count),
+        path_and_query: path_and_query(context.model, Wanted::Count)?,
         body: serde_json::to_vec(&body)?,
         dropped: made.dropped,
         answer: Box::new(CountConverter),
