@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use http::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 
@@ -100,7 +99,7 @@ impl Call<'_> {
         // A document cannot be shown before it is whole.
         let waits = in_other_api.as_ref().is_some_and(|(_, is_stream)| !is_stream);
         let change = match in_other_api {
-            Some((answer, _)) => Change::Convert { answer: Box::new(answer), last: BytesMut::new() },
+            Some((answer, _)) => Change::Convert(Box::new(answer)),
             None if may_remove => Change::RemoveUsage(Box::default()),
             None => Change::None,
         };

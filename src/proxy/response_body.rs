@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::aborted::Aborted;
@@ -85,11 +85,7 @@ pub(super) enum Change {
     /// The one event that the gateway asked for on the caller's behalf is taken away.
     RemoveUsage(Box<Remover>),
     /// It is an answer in another API.
-    Convert {
-        answer: Box<ConvertedAnswer>,
-        /// What has been made since it was over: the provider's own end, at which it is booked, may come later.
-        last: BytesMut,
-    },
+    Convert(Box<ConvertedAnswer>),
 }
 
 impl Change {
@@ -98,13 +94,10 @@ impl Change {
         match self {
             Self::None => Ok(piece),
             Self::RemoveUsage(remover) => Ok(remover.pass(piece)),
-            Self::Convert { answer, last } => {
+            Self::Convert(answer) => {
                 let made = answer.push(&piece).map_err(|error| Aborted::BrokeOff(error.to_string()))?;
-                if last.is_empty() && (is_last || !answer.is_over()) {
-                    return Ok(made);
-                }
-                last.extend_from_slice(&made);
-                Ok(if is_last { last.split().freeze() } else { Bytes::new() })
+                let ending = if is_last { answer.take_ending() } else { Bytes::new() };
+                Ok(if ending.is_empty() { made } else { [made, ending].concat().into() })
             }
         }
     }
@@ -114,11 +107,7 @@ impl Change {
         let rest = match self {
             Self::None => return Ok(None),
             Self::RemoveUsage(remover) => remover.finish(),
-            Self::Convert { answer, last } => {
-                let made = answer.finish().map_err(|error| Aborted::BrokeOff(error.to_string()))?;
-                last.extend_from_slice(&made);
-                last.split().freeze()
-            }
+            Self::Convert(answer) => answer.finish().map_err(|error| Aborted::BrokeOff(error.to_string()))?,
         };
         Ok(Some(rest).filter(|rest| !rest.is_empty()))
     }

@@ -73,6 +73,15 @@ impl Balancer<'_> {
                     self.add_serving(&mut candidates, (&serving, &converted), (asked, model), place);
                 }
                 if candidates.is_empty() {
+                    let servers: Vec<_> =
+                        converted.iter().filter(|(target, _)| target.has_any_vendors_models()).collect();
+                    for (place, model) in route.iter().enumerate() {
+                        for (target, apis) in servers.iter().filter(|(target, _)| target.serves(model)) {
+                            self.add_converted(&mut candidates, (target, *apis), (asked, model), place);
+                        }
+                    }
+                }
+                if candidates.is_empty() {
                     // Nobody is known to have the model. Who speaks the dialect may say so.
                     for (place, model) in route.iter().enumerate() {
                         for target in serving.iter().filter(|target| target.serves(model)) {
@@ -112,16 +121,26 @@ impl Balancer<'_> {
         (asked, model): (&Arc<str>, &Arc<str>),
         place: usize,
     ) {
-        for target in serving.iter().filter(|target| target.probably_has(model, false)) {
+        for target in serving.iter().filter(|target| target.probably_has(model)) {
             let sent = target.renamed(model).unwrap_or(model);
             extend(candidates, target, (sent, sent != asked), place * 2, None);
         }
-        for (target, apis) in converting.iter().filter(|(target, _)| target.probably_has(model, true)) {
-            let sent = target.renamed(model).unwrap_or(model);
-            let traits = Arc::clone(self.catalogue.find(sent));
-            let conversion = CandidateConversion { apis: *apis, traits, refuses_loss: self.refuses_loss };
-            extend(candidates, target, (sent, sent != asked), place * 2 + 1, Some(&conversion));
+        for (target, apis) in converting.iter().filter(|(target, _)| target.surely_has(model)) {
+            self.add_converted(candidates, (target, *apis), (asked, model), place);
         }
+    }
+
+    fn add_converted(
+        &self,
+        candidates: &mut Vec<Candidate>,
+        (target, apis): Converting<'_>,
+        (asked, model): (&Arc<str>, &Arc<str>),
+        place: usize,
+    ) {
+        let sent = target.renamed(model).unwrap_or(model);
+        let traits = Arc::clone(self.catalogue.find(sent));
+        let conversion = CandidateConversion { apis, traits, refuses_loss: self.refuses_loss };
+        extend(candidates, target, (sent, sent != asked), place * 2 + 1, Some(&conversion));
     }
 
     /// Chooses among the candidates that were not tried. `None`: none of them may be used. Calls that tell nothing about

@@ -36,15 +36,20 @@ impl Target {
 
     /// Whether it has the model, as far as that can be told without asking: a target of every model is believed to have
     /// those of its own maker, and those that no maker here is known for; a server of everybody's models, all.
-    pub(super) fn probably_has(&self, model: &str, is_converted: bool) -> bool {
+    pub(super) fn probably_has(&self, model: &str) -> bool {
         if !self.serves_everything() || self.names(model) {
             return self.serves(model);
         }
-        match vendor_of(&canonical(model)) {
-            None => true,
-            Some(vendor) if vendor == self.provider() => true,
-            // Those who ask for a model in its maker's own dialect are not sent elsewhere on a guess.
-            Some(_) => !is_converted && self.has_any_vendors_models(),
+        let vendor = vendor_of(&canonical(model));
+        vendor.is_none_or(|vendor| vendor == self.provider()) || self.has_any_vendors_models()
+    }
+
+    /// Whether it is known to have the model: by name, or as its maker. Nobody's words go to another provider than the
+    /// one whose API they are for on a guess, as long as that one may have the model.
+    pub(super) fn surely_has(&self, model: &str) -> bool {
+        if !self.serves_everything() || self.names(model) {
+            return self.serves(model);
         }
+        vendor_of(&canonical(model)) == Some(self.provider())
     }
 }

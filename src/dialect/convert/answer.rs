@@ -18,6 +18,8 @@ pub struct ConvertedAnswer {
     /// The caller's.
     api: Api,
     form: Form,
+    /// The end of a stream, until somebody takes it.
+    ending: BytesMut,
 }
 
 enum Form {
@@ -37,16 +39,11 @@ impl ConvertedAnswer {
             (true, false) => Form::Document(Vec::new()),
             (false, _) => Form::Error(status, Vec::new()),
         };
-        Self { converter, api, form }
+        Self { converter, api, form, ending: BytesMut::new() }
     }
 
-    /// Whether everything of a stream has been said, so that the caller has a whole answer, or an error.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        matches!(self.form, Form::Over)
-    }
-
-    /// Takes a piece of the provider's answer. What can be said of it already comes back.
+    /// Takes a piece of the provider's answer. What can be said of it already comes back, without the end that makes it
+    /// a whole answer: the provider's own, at which it is booked, may come later.
     ///
     /// # Errors
     /// It is larger than anything that is read.
@@ -62,15 +59,20 @@ impl ConvertedAnswer {
             }
             Form::Events(reader) => {
                 let mut made = BytesMut::new();
-                let converter = &mut self.converter;
+                let Self { converter, ending, .. } = self;
                 let read = reader.read(piece, |event| {
-                    if !converter.is_over() {
-                        converter.event(event, &mut EventWriter::new(&mut made));
+                    if converter.is_over() {
+                        return;
+                    }
+                    let before = made.len();
+                    converter.event(event, &mut EventWriter::new(&mut made));
+                    if converter.is_over() {
+                        ending.extend_from_slice(&made.split_off(before));
                     }
                 });
                 if read.is_err() {
                     let error = UpstreamError::broken("an event of the provider's answer is too large");
-                    self.converter.fail(&error, &mut EventWriter::new(&mut made));
+                    self.converter.fail(&error, &mut EventWriter::new(&mut self.ending));
                     self.form = Form::Over;
                 } else if self.converter.is_over() {
                     self.form = Form::Over;
@@ -80,13 +82,18 @@ impl ConvertedAnswer {
         }
     }
 
+    /// The end of a stream, as far as it has come, once the provider's own is there.
+    pub fn take_ending(&mut self) -> Bytes {
+        self.ending.split().freeze()
+    }
+
     /// The provider's answer has ended: the rest of what the caller gets.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn finish(&mut self) -> Result<Bytes, NotReadable> {
         match std::mem::replace(&mut self.form, Form::Over) {
-            Form::Over => Ok(Bytes::new()),
+            Form::Over => Ok(self.take_ending()),
             Form::Document(held) => self.converter.document(&held).map(Bytes::from),
             Form::Error(status, held) => {
                 let error = UpstreamError::read(Some(status), &held);

@@ -41,6 +41,7 @@ mod responses_writer;
 #[cfg(test)]
 mod testing;
 mod to_messages;
+mod token_count;
 pub mod tool_names;
 mod upstream_error;
 mod usage;

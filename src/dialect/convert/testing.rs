@@ -1,6 +1,7 @@
 //! What the tests of every pair look at: an answer as it passes, in whatever pieces, and cut off anywhere.
 
 use http::StatusCode;
+use serde_json::Value;
 
 use super::answer::ConvertedAnswer;
 use super::api::Api;
@@ -18,7 +19,7 @@ pub fn stream(request: ConvertedRequest, api: Api, pieces: &[&[u8]]) -> String {
 }
 
 /// What the caller gets of a document.
-pub fn document(request: ConvertedRequest, api: Api, document: &str) -> serde_json::Value {
+pub fn document(request: ConvertedRequest, api: Api, document: &str) -> Value {
     let mut answer = ConvertedAnswer::new(request.answer, api, StatusCode::OK, false);
     assert!(answer.push(document.as_bytes()).unwrap().is_empty());
     serde_json::from_slice(&answer.finish().unwrap()).unwrap()
@@ -46,4 +47,46 @@ pub fn splits_and_cuts(request: impl Fn() -> ConvertedRequest, api: Api, upstrea
             }
         }
     }
+}
+
+/// The events of a stream of Messages.
+pub fn events(stream: &str) -> Vec<Value> {
+    let data = stream.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(|data| serde_json::from_str(data).unwrap()).collect()
+}
+
+/// The message that a client makes of a stream.
+pub fn assembled(stream: &str) -> Value {
+    let mut message = Value::Null;
+    let mut inputs: Vec<String> = Vec::new();
+    for event in events(stream) {
+        let at = event["index"].as_u64().map_or(0, |at| usize::try_from(at).unwrap());
+        match event["type"].as_str().unwrap() {
+            "message_start" => message = event["message"].clone(),
+            "content_block_start" => {
+                let blocks = message["content"].as_array_mut().unwrap();
+                assert_eq!(blocks.len(), at, "blocks begin in their order");
+                blocks.push(event["content_block"].clone());
+                inputs.push(String::new());
+            }
+            "content_block_delta" => {
+                let (block, delta) = (&mut message["content"][at], &event["delta"]);
+                for key in ["text", "thinking", "signature"] {
+                    if let Some(more) = delta[key].as_str() {
+                        block[key] = format!("{}{more}", block[key].as_str().unwrap()).into();
+                    }
+                }
+                inputs[at].push_str(delta["partial_json"].as_str().unwrap_or_default());
+            }
+            "content_block_stop" if !inputs[at].is_empty() => {
+                message["content"][at]["input"] = serde_json::from_str(&inputs[at]).unwrap();
+            }
+            "message_delta" => {
+                message.as_object_mut().unwrap().extend(event["delta"].as_object().unwrap().clone());
+                message["usage"] = event["usage"].clone();
+            }
+            _ => {}
+        }
+    }
+    message
 }

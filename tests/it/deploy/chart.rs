@@ -156,7 +156,9 @@ async fn several_lead_on_the_database_whose_address_is_in_a_secret() {
         assert!(follower.contains(&leads), "{leads} in {follower}");
     }
     let spec = |role: &str| {
-        chart.get("StatefulSet", &format!("gw-sproxy-{role}"))["spec"]["template"]["spec"].to_string()
+        let mut set = chart.get("StatefulSet", &format!("gw-sproxy-{role}")).clone();
+        set.sort_all_objects();
+        set["spec"]["template"]["spec"].to_string()
     };
     assert!(spec("leader").contains(r#""items":[{"key":"uri","path":"database-url"}],"name":"db-app""#));
     assert!(spec("leader").contains(r#""secretKeyRef":{"key":"admin-password","name":"admin"}"#));

@@ -122,6 +122,27 @@ async fn whoever_speaks_the_callers_api_comes_first_and_others_when_it_fails() {
     assert_eq!(row["attempts"].as_array().map(Vec::len), Some(1));
 }
 
+/// What is said to one provider goes to no other on a guess; to a server of everybody's models where nobody else is.
+#[tokio::test]
+async fn a_model_that_nobody_is_known_for_goes_elsewhere_only_where_no_target_speaks_the_callers_api() {
+    let (anthropic, server) = (Scripted::start().await, Scripted::start().await);
+    let own = target("anthropic", "anthropic", &anthropic.url(), "");
+    let others = target("server", "openai", &server.url(), "");
+    let both = Setup::with_targets(&(own + &others)).start().await;
+    let key = both.user_with_key("alice").await;
+    refuse(&anthropic, 529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#);
+    let answer = ask(&both, &key, &body("house-model", false)).await;
+    assert_eq!((answer.status, server.requests().len()), (529, 0), "{}", answer.text());
+
+    let alone = Setup::with_targets(&others).start().await;
+    let key = alone.user_with_key("alice").await;
+    for model in ["house-model", "claude-sonnet-5"] {
+        server.answer_json_and_close(RESPONSE);
+        let answer = ask(&alone, &key, &body(model, false)).await;
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_is_told_in_the_callers_api_with_the_providers_own_words() {
     let openai = Scripted::start().await;

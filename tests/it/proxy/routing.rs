@@ -406,7 +406,7 @@ async fn a_base_url_with_its_version_twice_or_not_at_all_is_told_what_to_change(
 }
 
 #[tokio::test]
-async fn a_model_that_is_served_in_another_dialect_is_refused_with_the_path_for_it() {
+async fn a_model_that_no_target_can_be_asked_for_is_refused_with_the_path_for_it() {
     let provider = Scripted::start().await;
     let url = provider.url();
     let targets = [
@@ -420,7 +420,6 @@ async fn a_model_that_is_served_in_another_dialect_is_refused_with_the_path_for_
     let limited = node.user_with_key("bob").await;
     node.call(Method::PATCH, "/admin/v1/users/bob", Some(json!({ "models": ["gemini-*"] }))).await;
     for (node, key, path, model, told) in [
-        (&node, &key, CHATS, "claude-9", Some("at /v1/messages")),
         (&node, &key, "/v1/chat/completion", "claude-9", Some("at /v1/messages")),
         (&node, &key, "/v1/responses", "gemini-9", Some("at /v1beta/models/gemini-9:generateContent")),
         (
@@ -430,6 +429,7 @@ async fn a_model_that_is_served_in_another_dialect_is_refused_with_the_path_for_
             "llama9",
             Some("at /v1beta/models/llama9:generateContent or /api/chat"),
         ),
+        (&node, &key, "/v1/completions", "claude-9", Some("at /v1/messages")),
         (
             &node,
             &key,
@@ -439,10 +439,16 @@ async fn a_model_that_is_served_in_another_dialect_is_refused_with_the_path_for_
         ),
         (&node, &key, "/v1/messages", "gpt-9", None),
         (&node, &key, "/v1/embeddings", "claude-9", None),
-        (&node, &key, "/v1/messages/count_tokens", "gemini-9", None),
-        (&node, &limited, CHATS, "claude-9", None),
-        (&node, &limited, CHATS, "gemini-9", Some("at /v1beta/models/gemini-9:generateContent")),
-        (&other, &others_key, "/v1/messages", "claude-9", Some("at /v1/chat/completions")),
+        (&node, &key, "/v1/messages/count_tokens", "llama9", None),
+        (&node, &limited, "/v1/completions", "claude-9", None),
+        (&node, &limited, "/v1/completions", "gemini-9", Some("at /v1beta/models/gemini-9:generateContent")),
+        (
+            &other,
+            &others_key,
+            "/v1beta/models/claude-9:generateContent",
+            "claude-9",
+            Some("at /v1/chat/completions"),
+        ),
     ] {
         let body = json!({ "model": model, "max_tokens": 5, "messages": [] });
         let refused = node.ask(key, path, &[], &body).await;

@@ -300,27 +300,3 @@ fn searched(answer: &str, search: &Search) -> [Value; 2] {
         json!({ "type": "web_search_tool_result", "tool_use_id": id, "content": found.collect::<Vec<_>>() }),
     ]
 }
-
-/// Of a number of tokens.
-pub(super) struct CountConverter;
-
-impl AnswerConverter for CountConverter {
-    fn document(&mut self, answer: &[u8]) -> Result<Vec<u8>, NotReadable> {
-        let answer: Value = serde_json::from_slice(answer)?;
-        let count = answer.get("totalTokens").and_then(Value::as_u64);
-        let count = count.ok_or_else(|| NotReadable("it has no `totalTokens`".to_owned()))?;
-        Ok(json!({ "input_tokens": count }).to_string().into_bytes())
-    }
-
-    fn event(&mut self, _event: &Event<'_>, _made: &mut EventWriter<'_>) {}
-
-    fn end(&mut self, _made: &mut EventWriter<'_>) {}
-
-    fn is_over(&self) -> bool {
-        false
-    }
-
-    fn fail(&mut self, error: &UpstreamError, made: &mut EventWriter<'_>) {
-        made.named("error", &error.document(Api::Messages));
-    }
-}

@@ -8,7 +8,8 @@ mod tests;
 
 use super::contract::{ConvertedRequest, NotConverted, RequestContext};
 use super::gemini_target::request::{Wanted, path_and_query};
-use answer::{Converter, CountConverter};
+use super::token_count::TokenCount;
+use answer::Converter;
 use request::make;
 
 /// A request for an answer.
@@ -44,6 +45,6 @@ pub(super) fn count_tokens(
         path_and_query: path_and_query(context.model, Wanted::Count)?,
         body: serde_json::to_vec(&body)?,
         dropped: made.dropped,
-        answer: Box::new(CountConverter),
+        answer: Box::new(TokenCount { field: "totalTokens" }),
     })
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::dialect::convert::api::Api;
 use crate::dialect::convert::carrier;
 use crate::dialect::convert::contract::{ConvertedRequest, NotConverted, RequestContext};
-use crate::dialect::convert::testing::{document, stream};
+use crate::dialect::convert::testing::{assembled, document, events, stream};
 use crate::domain::model_traits::{Effort, ModelTraits, Reasoning};
 
 const REQUEST: &str = include_str!("golden/request.json");
@@ -61,47 +61,6 @@ fn assert_golden(name: &str, made: &str) {
         std::fs::write(&path, made).unwrap();
     }
     assert_eq!(made, std::fs::read_to_string(&path).unwrap(), "{name}");
-}
-
-fn events(stream: &str) -> Vec<Value> {
-    let data = stream.lines().filter_map(|line| line.strip_prefix("data: "));
-    data.map(|data| serde_json::from_str(data).unwrap()).collect()
-}
-
-/// The message that a client makes of a stream.
-fn assembled(stream: &str) -> Value {
-    let mut message = Value::Null;
-    let mut inputs: Vec<String> = Vec::new();
-    for event in events(stream) {
-        let at = event["index"].as_u64().map_or(0, |at| usize::try_from(at).unwrap());
-        match event["type"].as_str().unwrap() {
-            "message_start" => message = event["message"].clone(),
-            "content_block_start" => {
-                let blocks = message["content"].as_array_mut().unwrap();
-                assert_eq!(blocks.len(), at, "blocks begin in their order");
-                blocks.push(event["content_block"].clone());
-                inputs.push(String::new());
-            }
-            "content_block_delta" => {
-                let (block, delta) = (&mut message["content"][at], &event["delta"]);
-                for key in ["text", "thinking", "signature"] {
-                    if let Some(more) = delta[key].as_str() {
-                        block[key] = format!("{}{more}", block[key].as_str().unwrap()).into();
-                    }
-                }
-                inputs[at].push_str(delta["partial_json"].as_str().unwrap_or_default());
-            }
-            "content_block_stop" if !inputs[at].is_empty() => {
-                message["content"][at]["input"] = serde_json::from_str(&inputs[at]).unwrap();
-            }
-            "message_delta" => {
-                message.as_object_mut().unwrap().extend(event["delta"].as_object().unwrap().clone());
-                message["usage"] = event["usage"].clone();
-            }
-            _ => {}
-        }
-    }
-    message
 }
 
 #[test]

@@ -9,7 +9,8 @@ mod tools;
 
 use serde_json::Value;
 
-use super::contract::{AnswerConverter, ConvertedRequest, NotConverted, RequestContext};
+use super::contract::{ConvertedRequest, NotConverted, RequestContext};
+use super::token_count::TokenCount;
 use answer::Converter;
 use request::{add_ways_of_answering, make};
 
@@ -45,7 +46,7 @@ pub(super) fn count_tokens(
         path_and_query: "/v1/responses/input_tokens".to_owned(),
         body: Value::Object(made.body).to_string().into_bytes(),
         dropped: made.dropped,
-        answer: Box::new(answer::CountConverter) as Box<dyn AnswerConverter>,
+        answer: Box::new(TokenCount { field: "input_tokens" }),
     })
 }
 

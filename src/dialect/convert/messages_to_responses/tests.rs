@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
-use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::dialect::convert::testing::{assembled, events};
 use crate::dialect::convert::tool_names::ToolNames;
 use crate::dialect::convert::{
-    Api, ConvertedAnswer, ConvertedRequest, EventReader, NotConverted, RequestContext, carrier,
+    Api, ConvertedAnswer, ConvertedRequest, NotConverted, RequestContext, carrier,
 };
 use crate::domain::model_traits::{Effort, ModelTraits, Reasoning};
 
@@ -64,7 +64,7 @@ fn pretty(value: &Value) -> String {
 }
 
 /// The answer to the golden request, from these pieces.
-fn answered(pieces: &[&[u8]], is_stream: bool) -> Result<Bytes, String> {
+fn answered(pieces: &[&[u8]], is_stream: bool) -> Result<String, String> {
     static NAMES: LazyLock<ToolNames> = LazyLock::new(|| {
         let body = golden_request().to_string();
         let traits = newest();
@@ -72,61 +72,12 @@ fn answered(pieces: &[&[u8]], is_stream: bool) -> Result<Bytes, String> {
     });
     let converter = Box::new(super::Converter::new(NAMES.clone(), 77));
     let mut answer = ConvertedAnswer::new(converter, Api::Messages, StatusCode::OK, is_stream);
-    let mut made = BytesMut::new();
+    let mut made = Vec::new();
     for piece in pieces {
         made.extend_from_slice(&answer.push(piece).map_err(|error| error.to_string())?);
     }
     made.extend_from_slice(&answer.finish().map_err(|error| error.to_string())?);
-    Ok(made.freeze())
-}
-
-fn events(stream: &[u8]) -> Vec<Value> {
-    let mut events = Vec::new();
-    let mut reader = EventReader::default();
-    reader.read(stream, |event| events.push(serde_json::from_str(event.data).unwrap())).unwrap();
-    events
-}
-
-/// The message that a client makes of a stream.
-fn assembled(stream: &[u8]) -> Value {
-    let mut message = Value::Null;
-    let mut inputs: Vec<String> = Vec::new();
-    for event in events(stream) {
-        let at = event["index"].as_u64().map_or(0, |at| usize::try_from(at).unwrap());
-        match event["type"].as_str().unwrap() {
-            "message_start" => message = event["message"].clone(),
-            "content_block_start" => {
-                let blocks = message["content"].as_array_mut().unwrap();
-                assert_eq!(blocks.len(), at, "blocks begin in their order");
-                blocks.push(event["content_block"].clone());
-                inputs.push(String::new());
-            }
-            "content_block_delta" => {
-                let block = &mut message["content"][at];
-                let delta = &event["delta"];
-                for key in ["text", "thinking", "signature"] {
-                    if let Some(more) = delta[key].as_str() {
-                        block[key] = format!("{}{more}", block[key].as_str().unwrap()).into();
-                    }
-                }
-                inputs[at].push_str(delta["partial_json"].as_str().unwrap_or_default());
-            }
-            "content_block_stop" => {
-                if !inputs[at].is_empty() {
-                    message["content"][at]["input"] = serde_json::from_str(&inputs[at]).unwrap();
-                }
-            }
-            "message_delta" => {
-                for key in ["stop_reason", "stop_sequence"] {
-                    message[key] = event["delta"][key].clone();
-                }
-                message["usage"] = event["usage"].clone();
-            }
-            "message_stop" | "ping" => {}
-            other => panic!("{other}: {event}"),
-        }
-    }
-    message
+    String::from_utf8(made).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -144,7 +95,7 @@ fn a_request_of_claude_code_is_what_responses_take() {
 #[test]
 fn a_stream_is_what_messages_have_wherever_it_is_split() {
     let whole = answered(&[STREAM.as_bytes()], true).unwrap();
-    assert_golden("stream.messages.sse", std::str::from_utf8(&whole).unwrap());
+    assert_golden("stream.messages.sse", &whole);
     for at in 0..STREAM.len() {
         let (first, second) = STREAM.as_bytes().split_at(at);
         assert_eq!(answered(&[first, second], true).unwrap(), whole, "split at {at}");
@@ -175,7 +126,7 @@ fn a_document_is_the_message_that_its_stream_is() {
     let last = STREAM.rfind("data: ").unwrap();
     let completed: Value = serde_json::from_str(STREAM[last + 6..].trim_end()).unwrap();
     let document = answered(&[completed["response"].to_string().as_bytes()], false).unwrap();
-    let document: Value = serde_json::from_slice(&document).unwrap();
+    let document: Value = serde_json::from_str(&document).unwrap();
     let streamed = assembled(&answered(&[STREAM.as_bytes()], true).unwrap());
     assert_eq!(document, streamed);
     assert_golden("message.json", &pretty(&document));
@@ -316,7 +267,7 @@ fn ends_and_errors_are_told_as_anthropic_tells_them() {
         (response("incomplete", json!({ "incomplete_details": { "reason": "content_filter" } })), "refusal"),
     ] {
         let document = answered(&[response.to_string().as_bytes()], false).unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&document).unwrap()["stop_reason"], reason, "{response}");
+        assert_eq!(serde_json::from_str::<Value>(&document).unwrap()["stop_reason"], reason, "{response}");
         let kind = format!("response.{}", response["status"].as_str().unwrap());
         let event = json!({ "type": kind, "response": response });
         let streamed = answered(&[format!("data: {event}\n\n").as_bytes()], true).unwrap();
