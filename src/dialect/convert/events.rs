@@ -35,7 +35,7 @@ impl EventReader {
     /// Reads on; `each` gets every event that is whole now.
     ///
     /// # Errors
-    /// [`TooLarge`].
+    /// An event is larger than any that is read.
     pub fn read(&mut self, bytes: &[u8], mut each: impl FnMut(&Event<'_>)) -> Result<(), TooLarge> {
         let mut rest = bytes;
         while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
