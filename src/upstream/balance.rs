@@ -85,8 +85,7 @@ impl Balancer<'_> {
                     // Nobody is known to have the model. Who speaks the dialect may say so.
                     for (place, model) in route.iter().enumerate() {
                         for target in serving.iter().filter(|target| target.serves(model)) {
-                            let sent = target.renamed(model).unwrap_or(model);
-                            extend(&mut candidates, target, (sent, sent != asked), place, None);
+                            add_own(&mut candidates, target, (asked, model), place);
                         }
                     }
                 }
@@ -122,8 +121,7 @@ impl Balancer<'_> {
         place: usize,
     ) {
         for target in serving.iter().filter(|target| target.probably_has(model)) {
-            let sent = target.renamed(model).unwrap_or(model);
-            extend(candidates, target, (sent, sent != asked), place * 2, None);
+            add_own(candidates, target, (asked, model), place);
         }
         for (target, apis) in converting.iter().filter(|(target, _)| target.surely_has(model)) {
             self.add_converted(candidates, (target, *apis), (asked, model), place);
@@ -222,6 +220,17 @@ impl Balancer<'_> {
 /// What is not tried twice in one call.
 pub(super) fn attempt_id(candidate: &Candidate) -> u64 {
     candidate.id() ^ u64::try_from(candidate.level.0).unwrap_or(0).wrapping_mul(GOLDEN)
+}
+
+/// Adds a target that takes the call as it is.
+fn add_own(
+    candidates: &mut Vec<Candidate>,
+    target: &Arc<Target>,
+    (asked, model): (&Arc<str>, &Arc<str>),
+    place: usize,
+) {
+    let sent = target.renamed(model).unwrap_or(model);
+    extend(candidates, target, (sent, sent != asked), place * 2, None);
 }
 
 fn extend(

@@ -40,8 +40,8 @@ impl Target {
         if !self.serves_everything() || self.names(model) {
             return self.serves(model);
         }
-        let vendor = vendor_of(&canonical(model));
-        vendor.is_none_or(|vendor| vendor == self.provider()) || self.has_any_vendors_models()
+        self.has_any_vendors_models()
+            || vendor_of(&canonical(model)).is_none_or(|vendor| vendor == self.provider())
     }
 
     /// Whether it is known to have the model: by name, or as its maker. Nobody's words go to another provider than the

@@ -47,6 +47,8 @@ pub struct Target {
     responses: bool,
     /// It is at its provider's own address.
     is_vendors: bool,
+    /// Some models are named, beside those that it serves as it serves every model.
+    names_models: bool,
     allow_admin_paths: bool,
     on_hangup: HangUp,
     health_path: Option<String>,
@@ -99,6 +101,7 @@ impl Target {
             include_usage: config.include_usage,
             responses: config.responses,
             is_vendors: is_vendors(config),
+            names_models: !config.rename.is_empty() || config.models.iter().any(|glob| glob != "*"),
             allow_admin_paths: config.allow_admin_paths,
             on_hangup: config.on_hangup,
             health_path: config.health_path.clone(),
@@ -223,6 +226,10 @@ impl Target {
 
     /// Whether it is known by name to have the model, not just by serving everything.
     pub(super) fn names(&self, model: &str) -> bool {
+        // Every call of a target that simply serves everything comes here.
+        if !self.names_models {
+            return false;
+        }
         let is_meant = |glob: &String| glob != "*";
         let by_glob = self.models.matches(model).into_iter().filter_map(|at| self.model_globs.get(at));
         by_glob.into_iter().any(is_meant) || self.rename.contains_key(model)

@@ -5,6 +5,8 @@ use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Number, Value};
 
+use super::responses::FunctionTool;
+
 #[derive(Debug, Deserialize)]
 pub struct Request {
     #[serde(deserialize_with = "messages")]
@@ -12,7 +14,7 @@ pub struct Request {
     pub tools: Option<Vec<Tool>>,
     pub tool_choice: Option<ToolChoice>,
     /// The older form of tools.
-    pub functions: Option<Vec<Function>>,
+    pub functions: Option<Vec<FunctionTool>>,
     /// The older form of a tool's choice: `auto`, `none`, or an object with a name.
     pub function_call: Option<Value>,
     pub parallel_tool_calls: Option<bool>,
@@ -203,7 +205,7 @@ pub struct ReasoningDetail {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Tool {
     Function {
-        function: Function,
+        function: FunctionTool,
     },
     /// Its input is text.
     Custom {
@@ -211,14 +213,6 @@ pub enum Tool {
     },
     #[serde(other)]
     Other,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Function {
-    pub name: String,
-    pub description: Option<String>,
-    pub parameters: Option<Value>,
-    pub strict: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

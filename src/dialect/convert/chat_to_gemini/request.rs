@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Answering;
 use crate::dialect::convert::chat::{
-    Content, Custom, Function, Message, NamedToolChoice, Part, ReasoningDetail, Request, Role, Tool,
-    ToolCall, ToolChoice,
+    Content, Custom, Message, NamedToolChoice, Part, ReasoningDetail, Request, Role, Tool, ToolCall,
+    ToolChoice,
 };
 use crate::dialect::convert::chat_settings::{dropped, is_said, parts, refuse, words};
 use crate::dialect::convert::chat_target::request::invented_id;
@@ -18,6 +18,7 @@ use crate::dialect::convert::gemini_target::request::{
     Choice, Format, Settings, add_system, add_tools, function, reminder,
 };
 use crate::dialect::convert::gemini_target::signature::{Carried, Of, wants_signatures};
+use crate::dialect::convert::responses::FunctionTool;
 use crate::dialect::convert::responses_tools::{custom_description, custom_parameters, read_arguments};
 use crate::dialect::convert::tool_names::ToolNames;
 use crate::domain::model_traits::Effort;
@@ -276,7 +277,7 @@ struct Tools {
 impl Tools {
     fn add(&mut self, tool: Tool, dropped: &mut Dropped) -> Result<(), NotConverted> {
         match tool {
-            Tool::Function { function: Function { name, description, parameters, strict } } => {
+            Tool::Function { function: FunctionTool { name, description, parameters, strict } } => {
                 dropped.add_if(strict == Some(true), "tools.strict");
                 let name = self.names.sent_with_letter(&name);
                 self.functions.push(function(name, description, parameters.as_ref()));

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::super::chat::{
-    Content, Custom, Function, Message, NamedToolChoice, Part, ReasoningDetail, Request, Role, Tool,
-    ToolChoice,
+    Content, Custom, Message, NamedToolChoice, Part, ReasoningDetail, Request, Role, Tool, ToolChoice,
 };
 use super::super::chat_settings::{dropped, is_said, parts, refuse, words};
 use super::super::contract::{Dropped, NotConverted, RequestContext};
+use super::super::responses::FunctionTool;
 use super::super::responses_tools::{custom_description, custom_parameters, read_arguments};
 use super::super::to_messages::{
     Choice, Conversation, Settings, document, image, input_schema, mark, max_tokens, output_format, text,
@@ -249,7 +249,7 @@ struct Tools {
 impl Tools {
     fn add(&mut self, tool: Tool, dropped: &mut Dropped) -> Result<(), NotConverted> {
         let (name, mut description, parameters) = match tool {
-            Tool::Function { function: Function { name, description, parameters, strict } } => {
+            Tool::Function { function: FunctionTool { name, description, parameters, strict } } => {
                 dropped.add_if(strict == Some(true), "tools.strict");
                 (self.names.names.sent(&name), description, parameters)
             }
