@@ -10,6 +10,7 @@ pub mod json;
 pub mod crypto;
 
 pub mod cloud;
+pub mod websocket;
 
 pub mod dialect;
 

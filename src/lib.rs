@@ -19,7 +19,7 @@
 //! | 5 | [`accounts`], [`quota`], [`upstream`], [`ledger`] | the gateway's own rules |
 //! | 4 | [`config`], [`store`], [`metering`], [`transport`], [`inbound`], [`wire`], [`telemetry`] | mechanisms: each knows one outside thing |
 //! | 3 | [`dialect`] | what each provider's API is, and what a request asks for |
-//! | 2 | [`cloud`] | what the clouds that host models want otherwise: paths, bodies, frames, signatures |
+//! | 2 | [`cloud`], [`websocket`] | what the clouds that host models want otherwise: paths, bodies, frames, signatures; messages in place of HTTP |
 //! | 1 | [`crypto`] | cryptography |
 //! | 0 | [`domain`], [`json`] | nouns and pure rules; JSON, whatever it says |
 //!
@@ -85,7 +85,7 @@
 
 pub use sproxy_foundation::{
     accounts, cloud, config, crypto, dialect, domain, inbound, json, ledger, metering, quota, store,
-    telemetry, transport, upstream, wire,
+    telemetry, transport, upstream, websocket, wire,
 };
 
 pub mod cluster;

@@ -463,6 +463,8 @@ pub struct TargetConfig {
     pub include_usage: bool,
     /// Whether it has `OpenAI`'s Responses, beside Chat Completions.
     pub responses: bool,
+    /// Whether it takes WebSockets where its dialect has them.
+    pub websocket: bool,
     /// Whether calls about the provider's account may go there.
     pub allow_admin_paths: bool,
     /// What happens to an answer whose caller has hung up.

@@ -350,6 +350,7 @@ fn target(target: &TargetConfig) -> Settings {
         ("health_path", quoted(target.health_path.as_deref().unwrap_or(""))),
         ("include_usage", target.include_usage.to_string()),
         ("responses", target.responses.to_string()),
+        ("websocket", target.websocket.to_string()),
         ("allow_admin_paths", target.allow_admin_paths.to_string()),
         ("on_hangup", quoted(on_hangup)),
         ("connect_timeout", duration(target.connect_timeout)),

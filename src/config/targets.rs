@@ -10,6 +10,8 @@ use super::sections::{HangUp, Http2, TargetConfig, UpstreamConfig};
 use super::table::{Reading, Table, text_of};
 use super::target_platform::Address;
 use super::{proxy, target_platform};
+use crate::cloud::hosting::Platform;
+use crate::dialect;
 use crate::domain::provider::Provider;
 
 /// Defaults of a target; `defaults.toml` documents the same.
@@ -25,6 +27,7 @@ models = ["*"]
 health_path = ""
 include_usage = true
 responses = true
+websocket = ""
 allow_admin_paths = false
 on_hangup = "cancel"
 connect_timeout = "5s"
@@ -97,6 +100,10 @@ fn target(table: &Table<'_>, reading: &Reading<'_>, upstream: &UpstreamConfig) -
     let address = target_platform::address(table, provider);
     let keys = target_platform::keys(table, reading, &address);
     let Address { platform, region, url } = address;
+    let websocket = match table.optional("websocket") {
+        Some(_) => table.flag("websocket"),
+        None => has_websocket(provider, platform, &url),
+    };
     TargetConfig {
         proxy: proxy::of_target(table, reading, upstream, &url),
         name,
@@ -117,6 +124,7 @@ fn target(table: &Table<'_>, reading: &Reading<'_>, upstream: &UpstreamConfig) -
         health_path: health_path(table),
         include_usage: table.flag("include_usage"),
         responses: table.flag("responses"),
+        websocket,
         allow_admin_paths: table.flag("allow_admin_paths"),
         on_hangup: table.choice("on_hangup", &[("cancel", HangUp::Cancel), ("drain", HangUp::Drain)]),
         connect_timeout: table.duration("connect_timeout", TIMEOUT_MIN),
@@ -146,6 +154,15 @@ fn provider(table: &Table<'_>) -> Provider {
         table.wrong("provider", error.to_string());
         any
     })
+}
+
+/// Whether a server is known to have WebSockets: those of the provider itself, and of Azure.
+fn has_websocket(provider: Provider, platform: Platform, url: &str) -> bool {
+    match platform {
+        Platform::Provider => dialect::is_own_address(provider, url),
+        Platform::Azure => true,
+        Platform::Bedrock | Platform::Vertex => false,
+    }
 }
 
 /// The dialects that a target takes as they are.

@@ -13,6 +13,7 @@ use super::contents::{
     RequestNames, Unknown,
 };
 use super::path::{below, is_encoded, is_under, is_under_any, repeats_numbered_version};
+use super::websocket::WebsocketApi;
 use super::{gemini, openai};
 use crate::cloud::bedrock::NotConvertible;
 use crate::cloud::hosting::{HostedAt, HostedCall, Hosting, OwnCall, Platform};
@@ -284,6 +285,10 @@ impl Dialect for Anthropic {
     /// Only in the OpenAI-compatible half of the API.
     fn has_usage_option(path: &str) -> bool {
         openai::is_completions(path)
+    }
+
+    fn websocket_at(_path: &str) -> Option<WebsocketApi> {
+        None
     }
 }
 

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
 use super::answer_names::AnswerNames;
+use super::websocket::WebsocketApi;
 use crate::cloud::bedrock::NotConvertible;
 use crate::cloud::hosting::{HostedAt, HostedCall, Hosting, OwnCall, Platform};
 use crate::domain::failure::Failure;
@@ -97,6 +98,9 @@ pub(super) trait Dialect {
 
     /// Whether calls of a path send usage in a stream only when they are asked to, by `stream_options.include_usage`.
     fn has_usage_option(path: &str) -> bool;
+
+    /// What is spoken over a WebSocket at the path; `None` where there is none.
+    fn websocket_at(path: &str) -> Option<WebsocketApi>;
 }
 
 /// A call as it is listed for people: the path may have parameters in braces.

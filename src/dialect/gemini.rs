@@ -12,6 +12,7 @@ use super::openai;
 use super::path::{
     TRANSFER_PREFIXES, VERSIONS, below, is_encoded, is_under, is_under_any, repeats_numbered_version,
 };
+use super::websocket::WebsocketApi;
 use crate::cloud::bedrock::NotConvertible;
 use crate::cloud::hosting::{HostedAt, HostedCall, Hosting, OwnCall, Platform};
 use crate::cloud::{hosting, vertex};
@@ -246,6 +247,10 @@ impl Dialect for Gemini {
     /// Only in the OpenAI-compatible half of the API.
     fn has_usage_option(path: &str) -> bool {
         openai::is_completions(path)
+    }
+
+    fn websocket_at(_path: &str) -> Option<WebsocketApi> {
+        None
     }
 }
 

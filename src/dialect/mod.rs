@@ -38,6 +38,7 @@ mod openai;
 mod path;
 pub mod request;
 pub mod route;
+pub mod websocket;
 
 use std::sync::LazyLock;
 
@@ -52,6 +53,7 @@ use crate::domain::ids::RequestId;
 use crate::domain::provider::Provider;
 use crate::domain::quoted::Quoted;
 use contents::{Claim, Dialect, RequestNames};
+use websocket::WebsocketApi;
 
 pub use answer_names::{AnswerNames, Count, Event, Field, StepKind};
 pub use billing::Billing;
@@ -206,6 +208,15 @@ pub fn default_target(provider: Provider) -> DefaultTarget {
     of!(provider, D => D::DEFAULT_TARGET)
 }
 
+/// Whether a base URL is the provider's own.
+#[must_use]
+pub fn is_own_address(provider: Provider, url: &str) -> bool {
+    match default_target(provider).address {
+        DefaultAddress::Fixed(own) => url.starts_with(own),
+        DefaultAddress::InVariable(_) => false,
+    }
+}
+
 /// Where a platform has the provider's models; `None` if it has none.
 #[must_use]
 pub fn hosted_at(provider: Provider, platform: Platform, region: &str) -> Option<HostedAt> {
@@ -243,6 +254,12 @@ pub fn unknown_in(provider: Provider, refusal: &[u8], call: &OwnCall<'_>) -> Vec
 #[must_use]
 pub fn error_body(provider: Provider, failure: &Failure, status: StatusCode, request_id: RequestId) -> Value {
     of!(provider, D => D::error_body(failure, status, request_id))
+}
+
+/// What is spoken over a WebSocket at a path; `None` where there is none.
+#[must_use]
+pub fn websocket_at(provider: Provider, path: &str) -> Option<WebsocketApi> {
+    of!(provider, D => D::websocket_at(path))
 }
 
 #[must_use]

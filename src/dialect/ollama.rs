@@ -14,6 +14,7 @@ use super::contents::{
 };
 use super::openai;
 use super::path::{below, is_under, is_under_any, repeats_numbered_version};
+use super::websocket::WebsocketApi;
 use crate::cloud::bedrock::NotConvertible;
 use crate::cloud::hosting::{HostedAt, HostedCall, Hosting, OwnCall, Platform};
 use crate::domain::failure::Failure;
@@ -161,6 +162,10 @@ impl Dialect for Ollama {
     /// Only in the OpenAI-compatible half of the API.
     fn has_usage_option(path: &str) -> bool {
         openai::is_completions(path)
+    }
+
+    fn websocket_at(_path: &str) -> Option<WebsocketApi> {
+        None
     }
 }
 

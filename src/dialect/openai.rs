@@ -17,8 +17,7 @@ use super::contents::{
     RequestNames, Unknown,
 };
 use super::path::{below, is_encoded, is_under, is_under_any, repeats_numbered_version};
-use crate::cloud::bedrock;
-use crate::cloud::bedrock::NotConvertible;
+use crate::cloud::bedrock::{self, NotConvertible};
 use crate::cloud::hosting::{HostedAt, HostedCall, Hosting, OwnCall, Platform};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
@@ -313,6 +312,7 @@ impl Dialect for Openai {
             ("response.completed", Event::Last),
             ("response.incomplete", Event::Last),
             ("response.failed", Event::Failed),
+            ("response.done", Event::Last),
             ("transcript.text.done", Event::Last),
             ("speech.audio.done", Event::Last),
             ("image_generation.completed", Event::Last),
@@ -325,6 +325,10 @@ impl Dialect for Openai {
 
     fn has_usage_option(path: &str) -> bool {
         is_completions(path)
+    }
+
+    fn websocket_at(path: &str) -> Option<super::websocket::WebsocketApi> {
+        super::websocket::WebsocketApi::at(path.strip_prefix("/v1").unwrap_or(path))
     }
 }
 

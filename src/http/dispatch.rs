@@ -44,7 +44,7 @@ impl Dispatch {
     #[allow(clippy::manual_async_fn, reason = "see above")]
     pub fn call(
         self: Arc<Self>,
-        head: Parts,
+        mut head: Parts,
         body: RequestBody,
         caller: SocketAddr,
     ) -> impl Future<Output = Response<Body>> + Send {
@@ -60,6 +60,7 @@ impl Dispatch {
                     method: head.method,
                     query: head.uri.query().map(Cow::Borrowed),
                     headers: head.headers,
+                    upgrade: head.extensions.remove().map(Box::new),
                 };
                 self.gateway.serve(route, &mut head, body).await.map(Body::Data)
             } else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use super::activity::Activity;
-use super::connection_limit::ConnectionLimit;
+use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 
 pub(super) struct Connection {
     pub(super) caller: SocketAddr,
@@ -15,4 +15,6 @@ pub(super) struct Connection {
     pub(super) dropping: Arc<ConnectionLimit>,
     /// Tasks that the server waits for when it closes.
     pub(super) tasks: TaskTracker,
+    /// Its place among all; kept by whatever goes on over it.
+    pub(super) _permit: ConnectionPermit,
 }

@@ -20,6 +20,8 @@ mod send_timeout;
 mod server;
 mod stream;
 pub mod tls;
+mod upgrade;
 
 pub use request_body::RequestBody;
 pub use server::{Handler, Limits, Protocols, Server, Shutdown, bind};
+pub use upgrade::{Place, Upgrade, UpgradedConnection};

@@ -12,13 +12,13 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -27,12 +27,13 @@ use tokio_util::task::TaskTracker;
 
 use super::activity::{self, Activity, Expired, Timeouts};
 use super::connection::Connection;
-use super::connection_limit::{ConnectionLimit, ConnectionPermit};
+use super::connection_limit::ConnectionLimit;
 use super::preface::{self, Protocol};
 use super::request_body::RequestBody;
 use super::send_timeout;
 use super::stream::{Socket, Stream};
 use super::tls::Tls;
+use super::upgrade::Upgrade;
 
 /// Connections beyond the limit that are answered with a refusal at the same time, and how long each may take.
 const TURNED_AWAY_AT_ONCE: usize = 256;
@@ -159,7 +160,6 @@ struct Accepted {
     shutdown: Shutdown,
     /// It is beyond the limit: its first request is refused.
     refused: bool,
-    _permit: ConnectionPermit,
 }
 
 impl<H: Handler> Server<H> {
@@ -241,9 +241,10 @@ impl<H: Handler> Serving<H> {
             activity: Arc::new(Activity::new()),
             dropping: Arc::clone(&self.dropping),
             tasks: tasks.clone(),
+            _permit: permit,
         };
         let shutdown = shutdown.clone();
-        let mut accepted = Accepted { connection: Arc::new(connection), shutdown, refused, _permit: permit };
+        let mut accepted = Accepted { connection: Arc::new(connection), shutdown, refused };
         let server = Arc::clone(self);
         if refused {
             // Its own sign to finish: it is given with the first answer.
@@ -310,9 +311,9 @@ impl<H: Handler> Serving<H> {
             Protocol::Http1 => {
                 let Some(http1) = &self.http1 else { return };
                 let stream = TokioIo::new(Stream::new(socket, first, protocol, Arc::clone(&activity)));
-                let connection = http1.serve_connection(stream, requests);
+                let connection = http1.serve_connection(stream, requests).with_upgrades();
                 let goodbye = shutdown.no_request(&activity, self.timeouts);
-                drive(connection, accepted, goodbye, self.timeouts).await;
+                drive(connection, |it| it.graceful_shutdown(), accepted, goodbye, self.timeouts).await;
             }
             Protocol::Http2 => {
                 activity.opened();
@@ -322,7 +323,9 @@ impl<H: Handler> Serving<H> {
                 let stream = TokioIo::new(Stream::new(socket, first, protocol, activity));
                 let connection = self.http2.serve_connection(stream, requests);
                 // In a box, for the same reason as TLS.
-                Box::pin(drive(connection, accepted, goodbye.cancelled(), self.timeouts)).await;
+                let goodbye = goodbye.cancelled();
+                Box::pin(drive(connection, |it| it.graceful_shutdown(), accepted, goodbye, self.timeouts))
+                    .await;
             }
         }
     }
@@ -332,6 +335,7 @@ impl<H: Handler> Serving<H> {
             handler: Arc::clone(&self.handler),
             connection: Arc::clone(&accepted.connection),
             leaving: accepted.shutdown.leaving.clone(),
+            give_up: accepted.shutdown.give_up.clone(),
             refused: accepted.refused.then(|| accepted.shutdown.stop.clone()),
         }
     }
@@ -342,6 +346,7 @@ struct Requests<H> {
     handler: Arc<H>,
     connection: Arc<Connection>,
     leaving: CancellationToken,
+    give_up: CancellationToken,
     /// The connection is beyond the limit: it ends after the first answer.
     refused: Option<CancellationToken>,
 }
@@ -354,7 +359,16 @@ impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
 
     fn call(&self, request: Request<Incoming>) -> ResponseFuture<H::Body> {
         let running = activity::Request::begin(&self.connection.activity);
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        if let Some(upgrade) = head.extensions.remove::<OnUpgrade>() {
+            // In the place of hyper's own, which knows nothing of places, and of nodes that leave.
+            head.extensions.insert(Upgrade::new(
+                upgrade,
+                Arc::clone(&self.connection),
+                self.leaving.clone(),
+                self.give_up.clone(),
+            ));
+        }
         self.connection.activity.asked(head.version == Version::HTTP_11);
         let is_http1 = head.version < Version::HTTP_2;
         let body = RequestBody::new(body, &head.headers, Arc::clone(&self.connection));
@@ -371,7 +385,7 @@ impl<H: Handler> Service<Request<Incoming>> for Requests<H> {
         Box::pin(async move {
             let mut answer = handler.handle(head, body, caller).await;
             running.answering();
-            if is_http1 && leaving.is_cancelled() {
+            if is_http1 && leaving.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                 say_close(&mut answer);
             }
             Ok(answer.map(|body| ResponseBody { body, _running: running }))
@@ -388,10 +402,15 @@ type ResponseFuture<B> = Pin<Box<dyn Future<Output = Result<Response<ResponseBod
 
 /// Serves a connection to its end: the caller's, the node's, which begins with `goodbye`, or that of the time it may be
 /// without a request.
-async fn drive<C>(connection: C, accepted: Accepted, goodbye: impl Future<Output = ()>, timeouts: Timeouts)
-where
-    C: GracefulConnection,
-    C::Error: std::fmt::Display,
+async fn drive<C, E>(
+    connection: C,
+    finish: impl FnOnce(Pin<&mut C>),
+    accepted: Accepted,
+    goodbye: impl Future<Output = ()>,
+    timeouts: Timeouts,
+) where
+    C: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
 {
     let mut connection = pin!(connection);
     let activity = &accepted.connection.activity;
@@ -410,7 +429,7 @@ where
     let ended = if let Some(ended) = ended {
         ended
     } else {
-        connection.as_mut().graceful_shutdown();
+        finish(connection.as_mut());
         // A caller that does not take its leave is left.
         let brief = Timeouts { idle: timeouts.head, ..timeouts };
         tokio::select! {

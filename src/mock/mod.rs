@@ -20,6 +20,8 @@
 //! `POST /mock/script` (what happens to the next calls, see `script.rs`) and `GET /mock/script` (how often each step was
 //! played).
 //!
+//! WebSockets are taken where OpenAI takes them; each message is steered as a call is.
+//!
 //! Anthropic's models are served as AWS Bedrock and Google's Vertex AI serve them, too; what these want otherwise than
 //! Anthropic's own API is demanded. Credentials are checked if any are set ([`Options`]).
 
@@ -51,6 +53,7 @@ mod steering;
 mod step;
 mod text;
 mod tools;
+mod websocket;
 
 use std::io;
 use std::sync::Arc;
@@ -115,6 +118,7 @@ async fn connection(stream: TcpStream, provider: Arc<Provider>) {
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .serve_connection(io, service)
+            .with_upgrades()
             .await
     };
 }

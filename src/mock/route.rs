@@ -28,7 +28,7 @@ use crate::mock::script::{ReadScript, Script};
 use crate::mock::served_totals::{ServedAnswer, ServedTotals, Sums};
 use crate::mock::steering::{Encoding, Fail, Place, Steering};
 use crate::mock::step::{Action, CallView};
-use crate::mock::{cloud_bodies, compress, credentials, errors, extras, headers, tools};
+use crate::mock::{cloud_bodies, compress, credentials, errors, extras, headers, tools, websocket};
 
 /// Largest request body that is read.
 const BODY_MAX: usize = 256 * 1024 * 1024;
@@ -104,12 +104,12 @@ impl Provider {
     /// # Errors
     /// When the connection shall close without an answer.
     pub async fn answer(
-        &self,
+        self: &Arc<Self>,
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> Result<Response<Body>, FailedOnPurpose> {
         let stream = connection.begin_request();
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
         let body = Limited::new(incoming, BODY_MAX).collect().await.map_err(|_| FailedOnPurpose::Closed)?;
         let body = body.to_bytes();
         connection.request_is_read();
@@ -117,6 +117,15 @@ impl Provider {
             return Ok(answer);
         }
         let call = Call::of(&parts).with_body(&body);
+        if matches!(call.kind, Kind::Upgrade)
+            && let Some(api) = websocket::api(parts.uri.path())
+            && self.steering(&parts).status.is_none()
+            && self.credentials.check(&parts, &body, SystemClock.now()).is_ok()
+            && let Some(answer) = websocket::accept(self, api, &mut parts, Arc::clone(&connection))
+        {
+            self.note(&parts, body);
+            return Ok(answer);
+        }
         let action = self.action(&call, &parts, &body);
         let steering = self.defaults.lock().clone();
         let steering = action.iter().fold(steering, |steering, action| action.steered(steering));
@@ -130,6 +139,39 @@ impl Provider {
         };
         *self.last.lock() = Some(LastRequest { parts, body });
         answer
+    }
+
+    /// Remembers what was asked last.
+    pub fn note(&self, parts: &Parts, body: Bytes) {
+        *self.last.lock() = Some(LastRequest { parts: parts.clone(), body });
+    }
+
+    /// How a request is to be answered, as far as its head and the defaults say so.
+    pub fn steering(&self, parts: &Parts) -> Steering {
+        self.defaults.lock().clone().updated_from(parts.uri.query(), &parts.headers)
+    }
+
+    /// Answers a call of Responses that came over a WebSocket, in a stream. `None`: the connection shall end.
+    pub async fn respond(
+        &self,
+        parts: &Parts,
+        body: &Bytes,
+        generates: bool,
+        connection: &Arc<Connection>,
+    ) -> Option<Response<Body>> {
+        let call = Call { kind: Kind::Responses { stream: true }, model: None };
+        let action = self.action(&call, parts, body);
+        let steering = self.defaults.lock().clone();
+        let steering = action.iter().fold(steering, |steering, action| action.steered(steering));
+        let mut steering = steering.updated_from(parts.uri.query(), &parts.headers);
+        if !generates {
+            steering = Steering { input: Some(0), output: Some(0), ..steering };
+        }
+        if let Some(failure) = before_head(steering.failure(), connection, 0) {
+            failure.await.ok()?;
+        }
+        let ask = Ask { call: &call, parts, body, steering: &steering, action: action.as_ref() };
+        Some(self.inference(&ask, Arc::clone(connection)).await)
     }
 
     /// What the script has for a call.

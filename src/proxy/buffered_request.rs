@@ -13,6 +13,7 @@ use super::headers;
 use super::readable_body::Readable;
 use super::recorder::Hints;
 use super::request_body::{BodyMemory, BodyPermit};
+use super::websocket::AskedOver;
 use crate::dialect::convert::Api;
 use crate::dialect::request::{Peek, conversation};
 use crate::dialect::route::Route;
@@ -20,6 +21,7 @@ use crate::dialect::{self, Billing};
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::Failure;
 use crate::domain::ids::UserId;
+use crate::inbound::Upgrade;
 use crate::quota::QuotaRequest;
 use crate::upstream::{ModelQuery, Target, TargetQuery};
 
@@ -30,6 +32,8 @@ pub struct Head<'q> {
     /// What stands behind the `?`.
     pub query: Option<Cow<'q, str>>,
     pub headers: HeaderMap,
+    /// The way out of HTTP, if it asks for one.
+    pub upgrade: Option<Box<Upgrade>>,
 }
 
 /// A caller's request, without the caller's credentials.
@@ -53,6 +57,8 @@ pub(super) struct BufferedRequest {
     pub(super) waited: Duration,
     /// When it came.
     pub(super) began: Timestamp,
+    /// It is a message of a WebSocket.
+    pub(super) asked: Option<Box<AskedOver>>,
 }
 
 /// The body with usage asked for in its stream, for targets that are to be asked.
@@ -128,6 +134,7 @@ impl BufferedRequest {
             query,
             waited,
             began: now,
+            asked: None,
         }))
     }
 

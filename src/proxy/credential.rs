@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 
-use http::header::{COOKIE, HeaderName};
+use http::header::{COOKIE, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue};
 use memchr::memmem;
 
 use crate::accounts::{self, Accounts};
 use crate::dialect::credential_headers;
+use crate::dialect::websocket::KEY_PROTOCOL;
 use crate::domain::clock::Timestamp;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::principal::Principal;
@@ -30,8 +31,8 @@ pub(super) fn authenticate(
     let asked = query.as_deref();
     let mut refused = None;
     let mut known = None;
-    // One in each header and one in the query: each may cost the check of a signature.
-    let tried_max = credential_headers().len() + 1;
+    // One in each header, one in the query and one a browser's: each may cost the check of a signature.
+    let tried_max = credential_headers().len() + 2;
     for credential in candidates(headers, asked).take(tried_max) {
         match accounts.authenticate(&credential, now) {
             Ok(principal) => {
@@ -75,7 +76,13 @@ fn candidates<'r>(headers: &'r HeaderMap, query: Option<&'r str>) -> impl Iterat
         let (name, value) = pair.split_once('=')?;
         Some(decoded(value)).filter(|value| is_key(name) && !value.is_empty())
     });
-    in_headers.chain(in_query)
+    // Browsers open WebSockets without a header of their own.
+    let protocols = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let in_protocols = protocols.filter_map(|value| value.to_str().ok()).flat_map(|list| {
+        let keys = list.split(',').filter_map(|protocol| protocol.trim().strip_prefix(KEY_PROTOCOL));
+        keys.filter_map(filled).map(Cow::Borrowed)
+    });
+    in_headers.chain(in_query).chain(in_protocols)
 }
 
 /// The credential behind a scheme such as `Bearer `; the whole text where there is none.

@@ -35,13 +35,14 @@ mod response_body;
 mod send;
 mod sightings;
 mod usage_metrics;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{HeaderName, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::header::HeaderName;
+use http::{HeaderValue, Method, Response};
 use http_body::Body as HttpBody;
 use prometheus_client::registry::Registry;
 
@@ -55,7 +56,8 @@ use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::principal::Principal;
 use crate::ledger::Ledger;
 use crate::quota::Quota;
-use crate::upstream::{Plan, Upstream};
+use crate::upstream::{Plan, TargetQuery, Upstream};
+use crate::websocket::is_wanted;
 
 pub use aborted::Aborted;
 use attempts::Attempts;
@@ -75,6 +77,7 @@ use request_body::BodyMemoryMetrics;
 pub use response_body::Body;
 use send::{MeterConfig, send};
 pub use sightings::{Seen, Sightings};
+use websocket::{AskedOver, Proof};
 
 const X_SPROXY_REQUEST_ID: HeaderName = HeaderName::from_static("x-sproxy-request-id");
 const X_SPROXY_NODE: HeaderName = HeaderName::from_static("x-sproxy-node");
@@ -168,14 +171,30 @@ impl Gateway {
     }
 
     /// Answers one call on the data plane. `route` is what `dialect::route::find` made of its path.
-    pub async fn serve<B>(&self, route: Route<'_>, head: &mut Head<'_>, body: B) -> Response<Body>
+    pub async fn serve<B>(self: &Arc<Self>, route: Route<'_>, head: &mut Head<'_>, body: B) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        self.serve_asked(route, head, body, None).await
+    }
+
+    /// The same for one that may have been asked over a WebSocket.
+    async fn serve_asked<B>(
+        self: &Arc<Self>,
+        route: Route<'_>,
+        head: &mut Head<'_>,
+        body: B,
+        asked: Option<Box<AskedOver>>,
+    ) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
         let request_id = RequestId::new();
         let (provider, mut caller) = (route.provider, None);
-        let mut response =
-            self.answer(request_id, route, head, body, &mut caller).await.unwrap_or_else(|failure| {
+        let mut response = self
+            .answer(request_id, route, head, (body, asked), &mut caller)
+            .await
+            .unwrap_or_else(|failure| {
                 let failure = self.unavailable_until_synced(failure);
                 self.context.metrics.refused(failure.kind);
                 if let Some(caller) = caller.take() {
@@ -208,17 +227,19 @@ impl Gateway {
     }
 
     async fn answer<B>(
-        &self,
+        self: &Arc<Self>,
         request_id: RequestId,
         route: Route<'_>,
         head: &mut Head<'_>,
-        body: B,
+        (body, asked): (B, Option<Box<AskedOver>>),
         caller: &mut Option<RefusedCaller>,
     ) -> Result<Response<Body>, Failure>
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
         let now = Moment { at: self.context.clock.now(), steady: Instant::now() };
+        // Whoever asks over it later proves itself again.
+        let proof = head.upgrade.as_ref().map(|_| (head.headers.clone(), head.query.clone()));
         let principal =
             credential::authenticate(&self.accounts, route.path, &mut head.headers, &mut head.query, now.at)?;
         // Untracked calls are never logged, refused or not.
@@ -226,8 +247,9 @@ impl Gateway {
             *caller = Some(RefusedCaller::of(&principal, now.steady));
         }
         self.check_fresh()?;
-        if wants_websocket(&head.headers) {
-            return Ok(error_response::upgrade(route.provider, request_id));
+        if is_wanted(&head.headers) {
+            let proof = proof.map(Proof::from);
+            return Box::pin(self.open_websocket(request_id, &route, head, (principal, proof))).await;
         }
         let live = self.live.now();
         let is_admin = classify_path(&live.upstream, &route, &head.method)?;
@@ -238,6 +260,11 @@ impl Gateway {
         let memory = &self.body_memory;
         let mut request =
             BufferedRequest::read(memory, &route, head, body, (principal.user_id, now.at), is_admin).await?;
+        if let Some(asked) = asked {
+            // What a conversation has left with a provider is where its connection goes.
+            request.query.affinity = Some(asked.sockets.affinity);
+            request.asked = Some(asked);
+        }
         if let Some(caller) = caller {
             caller.model = Arc::clone(&request.peek.model);
         }
@@ -246,7 +273,7 @@ impl Gateway {
             request.read_conversation();
         }
         let planning = Instant::now();
-        let plan = plan(&live.upstream, &route, &request, &principal).await?;
+        let plan = plan(&live.upstream, &route, &request.query, &principal).await?;
         // For a target that cools down; without that it takes no time to speak of.
         request.waited += planning.elapsed();
         request.prepare_for(plan.current().target())?;
@@ -323,11 +350,11 @@ fn classify_path(upstream: &Upstream, route: &Route<'_>, method: &Method) -> Res
 async fn plan(
     upstream: &Arc<Upstream>,
     route: &Route<'_>,
-    request: &BufferedRequest,
+    query: &TargetQuery,
     principal: &Principal,
 ) -> Result<Plan, Failure> {
-    let planned = upstream.plan(&request.query).await;
-    planned.map_err(|error| other_dialect::no_target(&error, upstream, principal, (route, &request.query)))
+    let planned = upstream.plan(query).await;
+    planned.map_err(|error| other_dialect::no_target(&error, upstream, principal, (route, query)))
 }
 
 fn stale() -> Failure {
@@ -336,15 +363,6 @@ fn stale() -> Failure {
         "this node has not heard from its leader for longer than cluster.max_staleness",
     )
     .retry_after(Duration::from_secs(5))
-}
-
-/// Other upgrades are the caller's offer, which nobody has to take: without an answer to it the call is plain HTTP.
-fn wants_websocket(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(UPGRADE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|offered| offered.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket")))
 }
 
 /// A server that answers TRACE sends back what it was sent: the provider's key.

@@ -89,6 +89,21 @@ impl BodyPermit {
         self.bytes += bytes;
         Ok(())
     }
+
+    /// Takes room for more of what is still coming, within the user's share.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(super) fn grow_within_share(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.memory.take(self.user, bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Gives back all that it holds.
+    pub(super) fn clear(&mut self) {
+        self.memory.shares.give_back(self.user, std::mem::take(&mut self.bytes));
+    }
 }
 
 /// A body of which a part is still to come.

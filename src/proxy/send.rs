@@ -81,7 +81,12 @@ pub(super) async fn send(
                 Err(failure) => return answer_or(kept, &attempts, None, SendError::NotPrepared(failure)),
             };
         let began = Instant::now();
-        let sent = match candidate.send(outgoing).await {
+        let sent = match &request.asked {
+            None => candidate.send(outgoing).await,
+            // In a box: few calls come that way.
+            Some(asked) => Box::pin(asked.send(&candidate, outgoing, &request.body)).await,
+        };
+        let sent = match sent {
             // In a box: few calls need it, and all would carry the room for it along.
             Ok(sent) if answer != HostedAnswer::Own => Ok(Box::pin(hosted::as_own(sent, answer)).await),
             sent => sent,

@@ -1,5 +1,6 @@
 //! The body of an answer, read in the pieces in which it arrives.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::sync::mpsc;
 
 use super::http1::{Http1Connection, IdlePool};
 use super::http2::Http2Body;
@@ -55,6 +57,11 @@ enum Source {
         pool: Arc<IdlePool>,
     },
     Http2(Http2Body),
+    /// What arrives otherwise than by HTTP. Its end is the end of the channel.
+    Channel {
+        pieces: mpsc::Receiver<Result<Bytes, BodyError>>,
+        _sender: Box<dyn Any + Send + Sync>,
+    },
     Closed,
 }
 
@@ -81,6 +88,27 @@ impl ResponseBody {
         Self::reading(Source::Http2(body))
     }
 
+    /// An answer that is there as a whole.
+    #[must_use]
+    pub fn whole(bytes: Bytes) -> Self {
+        let mut body = Self::reading(Source::Closed);
+        body.put_back(bytes, None);
+        body
+    }
+
+    /// An answer in pieces that somebody else receives, who is kept by `sender`. It may pause for `idle_max`, and has to
+    /// end within `total`.
+    #[must_use]
+    pub fn of_channel(
+        pieces: mpsc::Receiver<Result<Bytes, BodyError>>,
+        sender: impl Any + Send + Sync,
+        (idle_max, total): (Duration, Duration),
+    ) -> Self {
+        let mut body = Self::reading(Source::Channel { pieces, _sender: Box::new(sender) });
+        body.limit(idle_max, total);
+        body
+    }
+
     fn reading(from: Source) -> Self {
         Self {
             from,
@@ -95,9 +123,13 @@ impl ResponseBody {
 
     /// Until its end, which has to come within `total`, the answer may pause for `idle_max`, and keeps `slot`.
     pub(super) fn hold(&mut self, idle_max: Duration, total: Duration, slot: Slot) {
+        self.limit(idle_max, total);
+        self.slot = Some(slot);
+    }
+
+    fn limit(&mut self, idle_max: Duration, total: Duration) {
         self.idle_timeout = Some(IdleTimeout::new(idle_max).over_within(total));
         self.total = total;
-        self.slot = Some(slot);
     }
 
     /// What comes from here on is what the translator makes of it.
@@ -115,6 +147,7 @@ impl ResponseBody {
         let to_come = match &self.from {
             Source::Http1 { incoming, .. } => incoming.size_hint().exact(),
             Source::Http2(body) => body.exact_len(),
+            Source::Channel { .. } => None,
             Source::Closed => Some(0),
         };
         to_come.map(|to_come| to_come + unread)
@@ -248,6 +281,7 @@ impl ResponseBody {
                         data.map(|data| data.map_err(|error| BodyError::Cut(error.to_string()))),
                     );
                 }
+                Source::Channel { pieces, .. } => return pieces.poll_recv(cx),
                 Source::Closed => return Poll::Ready(None),
             };
             match ready!(polled) {

@@ -12,11 +12,12 @@ use http_body_util::{BodyExt, Collected, Full};
 
 use super::body::ResponseBody;
 use super::connect::{Connected, Dialer};
-use super::error::Error;
+use super::error::{Error, in_full};
 use super::http1::{Failed, Http1Connection, IdlePool};
 use super::http2::{self, Acquired, Http2Pool, StreamPermit};
 use super::proxy::Proxy;
 use super::slots::Slots;
+use super::websocket::{self, Opened};
 use super::{Endpoint, Http2};
 
 /// Sends requests to one [`Endpoint`]. Nothing is dialled before the first.
@@ -98,6 +99,18 @@ impl Client {
             };
         body.hold(self.idle_timeout, self.total_timeout, slot);
         Ok((head, body))
+    }
+
+    /// Asks to go on with a WebSocket, by a request that has no body. `host` and the offer are added.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn open_websocket(&self, request: Request<Bytes>) -> Result<Opened, Error> {
+        let slot = self.slots.take()?;
+        let mut request = in_origin_form(request);
+        request.headers_mut().insert(HOST, self.host.clone());
+        let stream = self.dialer.dial_http1().await.map_err(Error::Connect)?;
+        websocket::open(stream, request.map(Full::new), self.answer_timeout, slot).await
     }
 
     /// Closes connections that have been idle for too long to be used again. Idempotent; the caller ticks it.
@@ -236,12 +249,4 @@ fn in_origin_form(mut request: Request<Bytes>) -> Request<Bytes> {
         *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
     }
     request
-}
-
-/// The message of hyper's error and of its sources.
-fn in_full(error: &hyper::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

@@ -79,6 +79,27 @@ impl Dialer {
             .map_err(|e| e.to_string())
     }
 
+    /// A new connection for a protocol that begins as HTTP/1.1: straight through, or through a tunnel of the proxy.
+    pub(super) async fn dial_http1(&self) -> Result<MaybeTlsStream, String> {
+        let connected = timeout(self.limit, self.connect_http1()).await;
+        connected
+            .map_err(|_| format!("no connection within {}", humantime::format_duration(self.limit)))?
+            .map_err(|e| e.to_string())
+    }
+
+    async fn connect_http1(&self) -> io::Result<MaybeTlsStream> {
+        let tcp = match &self.proxy {
+            Some(proxy) => proxy.tunnel(&self.host, self.port).await?,
+            None => TcpStream::connect((self.host.as_str(), self.port)).await?,
+        };
+        tcp.set_nodelay(true)?;
+        let Some((connector, name)) = &self.tls else { return Ok(MaybeTlsStream::Clear(tcp)) };
+        let mut config = ClientConfig::clone(connector.config());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let tls = TlsConnector::from(Arc::new(config)).connect(name.clone(), tcp).await?;
+        Ok(MaybeTlsStream::Tls(Box::new(tls)))
+    }
+
     async fn connect(&self) -> io::Result<Connected> {
         let tcp = match &self.proxy {
             Some(proxy) if self.forwarder().is_some() => proxy.connect().await?,

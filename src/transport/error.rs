@@ -41,3 +41,11 @@ impl Error {
         }
     }
 }
+
+/// The message of hyper's error and of its sources.
+pub(super) fn in_full(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,4 +1,4 @@
-//! How bytes get to another HTTP server and back: TCP, TLS and ALPN, connections that are kept, HTTP/1.1 and HTTP/2.
+//! How bytes get to another HTTP server and back: TCP, TLS and ALPN, connections that are kept, HTTP/1.1 and HTTP/2, and the way from there to a WebSocket.
 //! Which server, and whether, is decided elsewhere.
 //!
 //! A gateway's cost is decided here. An HTTP/1.1 connection is not a task of its own: the answer's body drives it (see
@@ -15,6 +15,7 @@ mod http2;
 mod idle_timeout;
 mod proxy;
 mod slots;
+mod websocket;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use connect::tls_config;
 pub use error::Error;
 pub use exchange::{Exchange, refusal};
 pub use proxy::Proxy;
+pub use websocket::{ConnectionSlot, Opened};
 
 /// The destination of a [`Client`], and its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]

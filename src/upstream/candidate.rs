@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::call::{UpstreamRequest, UpstreamResponse};
 use super::conversion::CandidateConversion;
@@ -10,8 +10,10 @@ use super::cooldown::Availability;
 use super::error::SendError;
 use super::failure::{AttemptFailure, FailureReason, Scope};
 use super::health::HealthState;
-use super::key::Key;
+use super::key::{InFlight, Key};
 use super::target::Target;
+use crate::domain::provider::Provider;
+use crate::transport::Opened;
 
 /// A target, one of its keys, and the model that it is asked for.
 #[derive(Clone)]
@@ -59,6 +61,12 @@ impl Candidate {
         self.conversion.as_ref()
     }
 
+    /// The same for another model, under the name that it is asked for by.
+    #[must_use]
+    pub fn for_other_model(&self) -> Self {
+        Self { model: Arc::from(""), is_renamed: false, ..self.clone() }
+    }
+
     /// Sends one request and waits for the answer's head.
     ///
     /// # Errors
@@ -67,8 +75,36 @@ impl Candidate {
         self.target.send(request, &self.key).await
     }
 
+    /// Whether its call may be made over a WebSocket.
+    #[must_use]
+    pub fn takes_websocket(&self, dialect: Provider) -> bool {
+        self.conversion.is_none() && self.target.takes_websocket(dialect)
+    }
+
+    /// Asks for a WebSocket, by a request without a body.
+    ///
+    /// # Errors
+    /// As [`SendError`] says.
+    pub async fn open_websocket(&self, request: UpstreamRequest) -> Result<Opened, SendError> {
+        self.target.open_websocket(request, &self.key).await
+    }
+
+    /// Begins a call over a WebSocket that is open: it is counted, and its key is in use until it ends.
+    #[must_use]
+    pub fn begin_over_websocket(&self) -> InFlight {
+        self.target.count_attempt(&self.key)
+    }
+
+    /// The limits of an answer: how long it may pause, and how long it may take.
+    #[must_use]
+    pub fn answer_limits(&self) -> (Duration, Duration) {
+        let endpoint = &self.target.state.endpoint;
+        (endpoint.idle_timeout, endpoint.total_timeout)
+    }
+
     /// The same for the same target and key, whatever the model.
-    pub(super) fn id(&self) -> u64 {
+    #[must_use]
+    pub fn id(&self) -> u64 {
         self.hash(0)
     }
 

@@ -201,6 +201,12 @@ impl Upstream {
         self.targets.iter().any(|target| target.speaks(provider) && target.allows_admin_paths())
     }
 
+    /// Whether a target of that dialect takes calls over WebSockets, and is given any.
+    #[must_use]
+    pub fn takes_websocket(&self, provider: Provider) -> bool {
+        self.targets.iter().any(|target| target.takes_websocket(provider) && target.weight() > 0)
+    }
+
     /// Whether calls that `query` describes may go more than one way, as far as that is told without looking closely.
     #[must_use]
     pub fn may_have_choice(&self, query: &TargetQuery) -> bool {

@@ -9,10 +9,11 @@ use super::authorize::Sent;
 use super::call::{UpstreamRequest, UpstreamResponse};
 use super::error::SendError;
 use super::failure::FailureReason;
-use super::key::Key;
+use super::key::{InFlight, Key};
 use super::target::Target;
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::provider::Provider;
+use crate::transport::Opened;
 
 impl Target {
     /// Sends one request and waits for the answer's head.
@@ -27,9 +28,7 @@ impl Target {
         let dialect = request.dialect;
         let mut request = self.with_address(request)?;
         let sent = self.authorize(&mut request, key, dialect).await?;
-        self.state.attempts.inc();
-        key.state.attempts.inc();
-        let in_flight = key.state.begin();
+        let in_flight = self.count_attempt(key);
         match self.state.client.request(request).await {
             Ok((head, body)) => {
                 if FailureReason::of_status(head.status).is_some_and(FailureReason::is_of_target) {
@@ -46,6 +45,40 @@ impl Target {
                 Err(error)
             }
         }
+    }
+
+    /// Begins a call: it is counted, and the key is in use until it ends.
+    pub(super) fn count_attempt(&self, key: &Arc<Key>) -> InFlight {
+        self.state.attempts.inc();
+        key.state.attempts.inc();
+        key.state.begin()
+    }
+
+    /// Asks for a WebSocket, by a request without a body.
+    ///
+    /// # Errors
+    /// As [`SendError`] says.
+    pub(super) async fn open_websocket(
+        &self,
+        request: UpstreamRequest,
+        key: &Arc<Key>,
+    ) -> Result<Opened, SendError> {
+        let dialect = request.dialect;
+        let mut request = self.with_address(request)?;
+        self.authorize(&mut request, key, dialect).await?;
+        let opened = self.state.client.open_websocket(request).await;
+        let trouble = match &opened {
+            Ok(Opened::Refused { head, .. }) => {
+                let is_its = FailureReason::of_status(head.status).is_some_and(FailureReason::is_of_target);
+                is_its.then(|| format!("answered {}", head.status))
+            }
+            Ok(Opened::Upgraded { .. }) => None,
+            Err(error) => Some(SendError::of(self.name(), error).to_string()),
+        };
+        if let Some(trouble) = trouble {
+            self.state.note_failure(trouble);
+        }
+        opened.map_err(|error| SendError::of(self.name(), &error))
     }
 
     /// Adds what the request proves itself with.

@@ -16,7 +16,7 @@ use crate::cloud::bedrock;
 use crate::cloud::hosting::{Hosting, Platform};
 use crate::config::{Auth, HangUp, Http2, TargetConfig};
 use crate::dialect::convert::Api;
-use crate::dialect::{self, DefaultAddress, Unknown};
+use crate::dialect::{self, Unknown};
 use crate::domain::clock::Clock;
 use crate::domain::provider::Provider;
 use crate::transport::{self, Endpoint, Exchange, Proxy};
@@ -45,6 +45,7 @@ pub struct Target {
     header: Option<HeaderValue>,
     include_usage: bool,
     responses: bool,
+    websocket: bool,
     /// It is at its provider's own address.
     is_vendors: bool,
     /// Some models are named, beside those that it serves as it serves every model.
@@ -100,7 +101,8 @@ impl Target {
             header: HeaderValue::from_str(&config.name).ok(),
             include_usage: config.include_usage,
             responses: config.responses,
-            is_vendors: is_vendors(config),
+            websocket: config.websocket,
+            is_vendors: dialect::is_own_address(config.provider, &config.url),
             names_models: !config.rename.is_empty() || config.models.iter().any(|glob| glob != "*"),
             allow_admin_paths: config.allow_admin_paths,
             on_hangup: config.on_hangup,
@@ -181,6 +183,12 @@ impl Target {
     /// Whether it has `OpenAI`'s Responses, beside Chat Completions.
     pub(super) fn has_responses(&self) -> bool {
         self.responses
+    }
+
+    /// Whether calls of that dialect may be made over a WebSocket, where the dialect has that.
+    #[must_use]
+    pub fn takes_websocket(&self, dialect: Provider) -> bool {
+        self.websocket && self.speaks(dialect)
     }
 
     /// Whether models of every maker may be expected of it.
@@ -343,13 +351,6 @@ fn hosting(config: &TargetConfig, base_path: &str) -> Vec<(Provider, Hosting)> {
         Some((*dialect, hosting))
     };
     hosted.filter_map(hosting).collect()
-}
-
-fn is_vendors(config: &TargetConfig) -> bool {
-    match dialect::default_target(config.provider).address {
-        DefaultAddress::Fixed(url) => config.url.starts_with(url),
-        DefaultAddress::InVariable(_) => false,
-    }
 }
 
 fn endpoint(url: Uri, config: &TargetConfig) -> Result<Endpoint, String> {

@@ -32,6 +32,7 @@ pub(super) fn config(name: &str, weight: u32, models: &[&str]) -> TargetConfig {
         health_path: None,
         include_usage: true,
         responses: true,
+        websocket: false,
         allow_admin_paths: false,
         on_hangup: HangUp::Cancel,
         connect_timeout: Duration::from_secs(5),

@@ -9,11 +9,12 @@ use source::File;
 use sproxy::domain::provider::Provider;
 
 /// Each module and its floor; a module imports strictly lower floors.
-const FLOORS: [(&str, u8); 27] = [
+const FLOORS: [(&str, u8); 28] = [
     ("domain", 0),
     ("json", 0),
     ("crypto", 1),
     ("cloud", 2),
+    ("websocket", 2),
     ("dialect", 3),
     ("config", 4),
     ("inbound", 4),
@@ -44,7 +45,7 @@ const FLOORS: [(&str, u8); 27] = [
 const FOUNDATION: u8 = 5;
 
 /// Third-party paths, and the only places that may use them.
-const PLACES: [(&str, &[&str]); 37] = [
+const PLACES: [(&str, &[&str]); 38] = [
     ("argon2", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
     ("axum", &["http", "mock", "ui"]),
@@ -76,6 +77,7 @@ const PLACES: [(&str, &[&str]); 37] = [
     // Its modules are named as the crate's own, so that their floors are seen.
     ("sproxy_foundation", &[]),
     ("sqlx", &["store"]),
+    ("tokio_tungstenite", &["websocket"]),
     ("toml_edit", &["cli::connect"]),
     ("tonic::transport::Channel", &["cluster"]),
     ("tonic::transport::Endpoint", &["cluster"]),

@@ -17,6 +17,7 @@ mod python;
 mod receiver;
 pub mod records;
 pub mod switch;
+mod websocket;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -35,6 +36,7 @@ use serde_json::{Value, json};
 use sproxy::domain::clock::Timestamp;
 use tempfile::TempDir;
 use tokio::time::{Instant, interval};
+pub use websocket::Socket;
 
 /// How long a condition may take to come true; long, because machines are slow and a true test does not wait.
 pub const DEADLINE: Duration = Duration::from_mins(1);

@@ -6,12 +6,14 @@ mod converted;
 mod converted_gemini;
 mod credentials;
 mod failover;
+mod realtime;
 mod routing;
 mod sdk;
 mod sticky;
 mod storm;
 mod streams;
 mod untouched;
+mod websocket;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

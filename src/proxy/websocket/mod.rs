@@ -1,0 +1,19 @@
+//! Calls over WebSockets. A connection carries many of them, and each is a call like any other: it proves itself, is
+//! admitted, metered and booked, and the last event of its answer waits for its record.
+//!
+//! In Responses, a message asks for a response. It is made a call, goes the way of one, and its events are sent back as
+//! messages. Where its target has WebSockets, the call goes over one, which stays open for those that follow; elsewhere
+//! it is posted, converted if it has to be. In Realtime, the connection is a conversation with one model: what passes is
+//! passed on as it is, and each response in it is booked.
+
+mod booking;
+mod budget;
+mod open;
+mod realtime;
+mod session;
+mod sockets;
+mod turn;
+mod upstream_socket;
+
+pub(super) use open::Proof;
+pub(super) use sockets::AskedOver;

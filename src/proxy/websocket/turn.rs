@@ -1,0 +1,167 @@
+//! One response of a caller's connection: the call that its message asks for, and the call's answer as messages.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Map, Value};
+
+use super::open::Proof;
+use super::sockets::{AskedOver, Sockets};
+use crate::dialect;
+use crate::dialect::convert::EventReader;
+use crate::dialect::route::Route;
+use crate::dialect::websocket::{ClientMessage, own_refusal, refusal};
+use crate::domain::failure::{Failure, Kind};
+use crate::domain::provider::Provider;
+use crate::proxy::Gateway;
+use crate::proxy::buffered_request::Head;
+use crate::proxy::response_body::Body;
+use crate::websocket::Text;
+
+/// More than any refusal has.
+const REFUSAL_MAX: usize = 64 * 1024;
+/// Headers of a refusal that its caller goes by.
+const TOLD: [&str; 4] = ["retry-after", "retry-after-ms", "x-should-retry", "x-sproxy-request-id"];
+
+/// What a response comes to.
+pub(super) enum Say {
+    Event(Text),
+    /// It is over, and the next of its stream may begin.
+    Over(Option<String>),
+}
+
+/// What a turn needs of its connection.
+#[derive(Clone)]
+pub(super) struct TurnContext {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) provider: Provider,
+    pub(super) path: Arc<str>,
+    pub(super) proof: Arc<Proof>,
+    pub(super) sockets: Arc<Sockets>,
+}
+
+/// A message that asks for a response.
+pub(super) struct Asked {
+    pub(super) message: ClientMessage,
+    pub(super) text: Text,
+    pub(super) call: Bytes,
+}
+
+pub(super) type Turn = Pin<Box<dyn Stream<Item = Say> + Send>>;
+
+enum State {
+    Begin(TurnContext, Asked),
+    Answering { answer: Box<Answering>, stream: Option<String> },
+    Over(Option<String>),
+    Done,
+}
+
+struct Answering {
+    body: Body,
+    reader: EventReader,
+    events: VecDeque<Text>,
+}
+
+/// The response as what is said of it.
+pub(super) fn turn(context: TurnContext, asked: Asked) -> Turn {
+    Box::pin(unfold(State::Begin(context, asked), |state| next(state)))
+}
+
+async fn next(state: State) -> Option<(Say, State)> {
+    let mut state = state;
+    loop {
+        match state {
+            State::Begin(context, asked) => {
+                let stream = asked.message.stream.clone();
+                let response = begin(&context, asked).await;
+                if response.status() == StatusCode::OK && is_stream(&response) {
+                    let (reader, events) = (EventReader::default(), VecDeque::new());
+                    let answer = Box::new(Answering { body: response.into_body(), reader, events });
+                    state = State::Answering { answer, stream };
+                } else {
+                    let told = told(response, stream.as_deref()).await;
+                    return Some((Say::Event(told), State::Over(stream)));
+                }
+            }
+            State::Answering { mut answer, stream } => {
+                if let Some(event) = answer.events.pop_front() {
+                    return Some((Say::Event(event), State::Answering { answer, stream }));
+                }
+                match answer.body.frame().await {
+                    None => state = State::Over(stream),
+                    Some(Ok(frame)) => {
+                        let Answering { reader, events, .. } = &mut *answer;
+                        let bytes = frame.into_data().unwrap_or_default();
+                        let read = reader.read(&bytes, |event| {
+                            // What ends a stream of events ends no WebSocket.
+                            if event.data != "[DONE]" {
+                                events.push_back(Text::from(event.data));
+                            }
+                        });
+                        if read.is_err() {
+                            let failure = Failure::new(Kind::Upstream, "an event of the answer is too large");
+                            return Some((broke_off(&failure, stream.as_deref()), State::Over(stream)));
+                        }
+                        state = State::Answering { answer, stream };
+                    }
+                    Some(Err(aborted)) => {
+                        let said = broke_off(&Failure::from(aborted), stream.as_deref());
+                        return Some((said, State::Over(stream)));
+                    }
+                }
+            }
+            State::Over(stream) => return Some((Say::Over(stream), State::Done)),
+            State::Done => return None,
+        }
+    }
+}
+
+/// Has the call answered that the message asks for.
+async fn begin(context: &TurnContext, asked: Asked) -> Response<Body> {
+    let TurnContext { gateway, provider, path, proof, sockets } = context;
+    let Asked { message, text, call } = asked;
+    let mut head = Head {
+        method: Method::POST,
+        query: proof.query.clone().map(Into::into),
+        headers: proof.headers.clone(),
+        upgrade: None,
+    };
+    let over = AskedOver { sockets: Arc::clone(sockets), asked: message, message: text };
+    let billing = dialect::billing(*provider, &Method::POST, path);
+    let route = Route { provider: *provider, path, billing, lists_models: false };
+    gateway.serve_asked(route, &mut head, Full::new(call), Some(Box::new(over))).await
+}
+
+fn is_stream(response: &Response<Body>) -> bool {
+    let kind = response.headers().get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
+/// An answer that is no stream, which is a refusal, as an event.
+async fn told(response: Response<Body>, stream: Option<&str>) -> Text {
+    let (head, mut body) = response.into_parts();
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        match frame.map(|frame| frame.into_data().unwrap_or_default()) {
+            Ok(bytes) if read.len() + bytes.len() <= REFUSAL_MAX => read.extend_from_slice(&bytes),
+            _ => break,
+        }
+    }
+    let status = if head.status.is_success() { StatusCode::BAD_GATEWAY } else { head.status };
+    refusal(status.as_u16(), &read, told_headers(&head.headers), stream).into()
+}
+
+fn told_headers(headers: &HeaderMap) -> Map<String, Value> {
+    let named = TOLD.iter().filter_map(|name| Some((*name, headers.get(*name)?.to_str().ok()?)));
+    named.map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
+}
+
+fn broke_off(failure: &Failure, stream: Option<&str>) -> Say {
+    Say::Event(own_refusal("response_broke_off", failure, stream).into())
+}
