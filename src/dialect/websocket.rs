@@ -35,6 +35,7 @@ impl WebsocketApi {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientMessage {
     pub kind: ClientKind,
+    pub model: Option<String>,
     /// Responses of one stream come one after the other; those of several at the same time.
     pub stream: Option<String>,
     /// False for a call that only makes things ready for those that follow.
@@ -88,6 +89,8 @@ struct Wire<'m> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'m, str>,
     #[serde(borrow, default)]
+    model: Option<Cow<'m, str>>,
+    #[serde(borrow, default)]
     stream_id: Option<Cow<'m, str>>,
     #[serde(borrow, default)]
     response_id: Option<Cow<'m, str>>,
@@ -134,7 +137,8 @@ impl ClientMessage {
         };
         let previous = wire.previous_response_id.map(Cow::into_owned);
         let id = wire.event_id.map(Cow::into_owned);
-        Ok(Self { kind, stream, generates: wire.generate != Some(false), previous, id })
+        let model = wire.model.map(Cow::into_owned);
+        Ok(Self { kind, model, stream, generates: wire.generate != Some(false), previous, id })
     }
 }
 

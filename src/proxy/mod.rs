@@ -54,6 +54,7 @@ use crate::domain::clock::{Clock, Moment};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::{NodeId, RequestId};
 use crate::domain::principal::Principal;
+use crate::domain::tokens::Estimate;
 use crate::ledger::Ledger;
 use crate::quota::Quota;
 use crate::upstream::{Plan, TargetQuery, Upstream};
@@ -324,7 +325,9 @@ impl Gateway {
             started: now.steady,
             waited: request.waited,
         };
-        let estimate = request.peek.estimate;
+        // What only makes ready costs what the provider says, and nothing where it does not.
+        let is_counted = request.asked.as_ref().is_none_or(|asked| asked.generates());
+        let estimate = if is_counted { request.peek.estimate } else { Estimate::default() };
         let mut recorder = Recorder::new(Arc::clone(&self.context), info, reservation, admission);
         if route.billing == Billing::Inference {
             recorder.set_fallback(estimate);

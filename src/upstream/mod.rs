@@ -207,6 +207,16 @@ impl Upstream {
         self.targets.iter().any(|target| target.takes_websocket(provider) && target.weight() > 0)
     }
 
+    /// Whether calls for the model may come to a target that takes them over WebSockets.
+    #[must_use]
+    pub fn has_websocket_for(&self, provider: Provider, model: &str) -> bool {
+        let has = |model: &str| {
+            let mut targets = self.targets.iter();
+            targets.any(|target| target.takes_websocket(provider) && target.probably_has(model))
+        };
+        has(model) || self.routes.get(model).is_some_and(|route| route.iter().any(|model| has(model)))
+    }
+
     /// Whether calls that `query` describes may go more than one way, as far as that is told without looking closely.
     #[must_use]
     pub fn may_have_choice(&self, query: &TargetQuery) -> bool {

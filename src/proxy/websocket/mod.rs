@@ -8,6 +8,7 @@
 
 mod booking;
 mod budget;
+mod continuation;
 mod open;
 mod realtime;
 mod session;

@@ -37,7 +37,6 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// What stands of it until the connection has left HTTP.
 pub(super) struct Session {
     context: TurnContext,
-    user: UserId,
 }
 
 /// A connection under way.
@@ -65,14 +64,14 @@ impl Session {
     ) -> Self {
         let (provider, path) = (route.provider, Arc::from(route.path));
         let proof = Arc::new(Proof { headers: headers_of_call(&proof.headers), query: proof.query });
-        Self { context: TurnContext { gateway, provider, path, proof, sockets }, user }
+        Self { context: TurnContext { gateway, provider, path, proof, sockets, user } }
     }
 
     /// Serves the connection to its end.
     pub(super) async fn run(self, connection: UpgradedConnection, mut unsolicited: mpsc::Receiver<Message>) {
         let (io, leaving, _place) = connection.into_parts();
         let memory = &self.context.gateway.body_memory;
-        let permit = memory.empty_permit(self.user);
+        let permit = memory.empty_permit(self.context.user);
         let message_max = permit.body_max();
         let caller = WebSocket::server(io, message_max, Budget::new(permit)).await;
         let now = Instant::now();
@@ -156,7 +155,7 @@ impl Running {
             .ok_or_else(|| refused(invalid("the message is no JSON object".to_owned()), "invalid_message"))?;
         let asked = Asked { message, text, call };
         if let Some(waiting) = self.waiting.get_mut(&stream) {
-            let mut permit = self.session.context.gateway.body_memory.empty_permit(self.session.user);
+            let mut permit = self.session.context.gateway.body_memory.empty_permit(self.session.context.user);
             let bytes = asked.text.len() + asked.call.len();
             permit.grow_within_share(bytes).map_err(|failure| refused(failure, "no_memory"))?;
             waiting.push_back((asked, permit));

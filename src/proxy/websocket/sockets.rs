@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use tokio::sync::{Mutex, mpsc};
 use uuid::Uuid;
 
+use super::continuation::Continuations;
 use super::upstream_socket::{NotBegun, UpstreamSocket};
 use crate::dialect::route::Route;
 use crate::dialect::websocket::{ClientMessage, as_message};
@@ -27,13 +29,16 @@ const UNSOLICITED_MAX: usize = 16;
 pub struct AskedOver {
     pub(in crate::proxy) sockets: Arc<Sockets>,
     pub(super) asked: ClientMessage,
-    /// As it came.
-    pub(super) message: Text,
+    /// As it came, where nothing had to be added.
+    pub(super) message: Option<Text>,
+    /// It went as a call rather than as a message.
+    pub(super) is_posted: Arc<AtomicBool>,
 }
 
 /// The sockets of one caller's connection.
 pub struct Sockets {
     pub(in crate::proxy) affinity: u64,
+    pub(super) continuations: Continuations,
     path_and_query: String,
     headers: HeaderMap,
     dialect: Provider,
@@ -42,6 +47,11 @@ pub struct Sockets {
 }
 
 impl AskedOver {
+    /// False for a call that only makes ready.
+    pub(in crate::proxy) fn generates(&self) -> bool {
+        self.asked.generates
+    }
+
     /// Sends the call to a candidate: over a WebSocket where it has one, or as it would have been without.
     ///
     /// # Errors
@@ -54,7 +64,10 @@ impl AskedOver {
     ) -> Result<UpstreamResponse, SendError> {
         if candidate.takes_websocket(outgoing.dialect) {
             let is_own = outgoing.body.as_ptr() == own_body.as_ptr() && outgoing.body.len() == own_body.len();
-            let message = if is_own { self.message.clone() } else { self.changed(&outgoing.body)? };
+            let message = match &self.message {
+                Some(message) if is_own => message.clone(),
+                _ => self.changed(&outgoing.body)?,
+            };
             if let Some(response) = self.sockets.exchange(candidate, &self.asked, message).await? {
                 return Ok(response);
             }
@@ -69,6 +82,7 @@ impl AskedOver {
                 ),
             )));
         }
+        self.is_posted.store(true, Ordering::Relaxed);
         candidate.send(outgoing).await
     }
 
@@ -96,7 +110,8 @@ impl Sockets {
         };
         let affinity = Uuid::new_v4().as_u64_pair().0;
         let (open, dialect) = (Mutex::default(), route.provider);
-        (Self { affinity, path_and_query, headers, dialect, open, unsolicited }, received)
+        let continuations = Continuations::default();
+        (Self { affinity, continuations, path_and_query, headers, dialect, open, unsolicited }, received)
     }
 
     /// Asks for a response over a candidate's socket. `None` if there turns out to be none where it goes.

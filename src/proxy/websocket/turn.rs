@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -11,6 +12,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Map, Value};
 
+use super::continuation::made_ready;
 use super::open::Proof;
 use super::sockets::{AskedOver, Sockets};
 use crate::dialect;
@@ -18,6 +20,7 @@ use crate::dialect::convert::EventReader;
 use crate::dialect::route::Route;
 use crate::dialect::websocket::{ClientMessage, own_refusal, refusal};
 use crate::domain::failure::{Failure, Kind};
+use crate::domain::ids::UserId;
 use crate::domain::provider::Provider;
 use crate::proxy::Gateway;
 use crate::proxy::buffered_request::Head;
@@ -44,6 +47,7 @@ pub(super) struct TurnContext {
     pub(super) path: Arc<str>,
     pub(super) proof: Arc<Proof>,
     pub(super) sockets: Arc<Sockets>,
+    pub(super) user: UserId,
 }
 
 /// A message that asks for a response.
@@ -57,7 +61,15 @@ pub(super) type Turn = Pin<Box<dyn Stream<Item = Say> + Send>>;
 
 enum State {
     Begin(TurnContext, Asked),
-    Answering { answer: Box<Answering>, stream: Option<String> },
+    /// These are all that there is to say.
+    Saying {
+        events: VecDeque<Text>,
+        stream: Option<String>,
+    },
+    Answering {
+        answer: Box<Answering>,
+        stream: Option<String>,
+    },
     Over(Option<String>),
     Done,
 }
@@ -66,6 +78,25 @@ struct Answering {
     body: Body,
     reader: EventReader,
     events: VecDeque<Text>,
+    posted: Posted,
+}
+
+/// A call that may have been posted; then what it comes to is kept here for those that go on from it.
+struct Posted {
+    is_posted: Arc<AtomicBool>,
+    context: TurnContext,
+    call: Bytes,
+    stream: Option<String>,
+}
+
+impl Posted {
+    fn note(&self, event: &str) {
+        if self.is_posted.load(Ordering::Relaxed) && event.contains("\"response.completed\"") {
+            let TurnContext { gateway, sockets, user, .. } = &self.context;
+            let permit = gateway.body_memory.empty_permit(*user);
+            sockets.continuations.keep(self.stream.as_deref(), &self.call, event, permit);
+        }
+    }
 }
 
 /// The response as what is said of it.
@@ -79,16 +110,25 @@ async fn next(state: State) -> Option<(Say, State)> {
         match state {
             State::Begin(context, asked) => {
                 let stream = asked.message.stream.clone();
-                let response = begin(&context, asked).await;
+                if !asked.message.generates && !context.may_make_ready(&asked.message) {
+                    let events = make_ready(&context, &asked);
+                    state = State::Saying { events, stream };
+                    continue;
+                }
+                let (response, posted) = begin(context, asked).await;
                 if response.status() == StatusCode::OK && is_stream(&response) {
                     let (reader, events) = (EventReader::default(), VecDeque::new());
-                    let answer = Box::new(Answering { body: response.into_body(), reader, events });
+                    let answer = Box::new(Answering { body: response.into_body(), reader, events, posted });
                     state = State::Answering { answer, stream };
                 } else {
                     let told = told(response, stream.as_deref()).await;
                     return Some((Say::Event(told), State::Over(stream)));
                 }
             }
+            State::Saying { mut events, stream } => match events.pop_front() {
+                Some(event) => return Some((Say::Event(event), State::Saying { events, stream })),
+                None => state = State::Over(stream),
+            },
             State::Answering { mut answer, stream } => {
                 if let Some(event) = answer.events.pop_front() {
                     return Some((Say::Event(event), State::Answering { answer, stream }));
@@ -96,11 +136,12 @@ async fn next(state: State) -> Option<(Say, State)> {
                 match answer.body.frame().await {
                     None => state = State::Over(stream),
                     Some(Ok(frame)) => {
-                        let Answering { reader, events, .. } = &mut *answer;
+                        let Answering { reader, events, posted, .. } = &mut *answer;
                         let bytes = frame.into_data().unwrap_or_default();
                         let read = reader.read(&bytes, |event| {
                             // What ends a stream of events ends no WebSocket.
                             if event.data != "[DONE]" {
+                                posted.note(event.data);
                                 events.push_back(Text::from(event.data));
                             }
                         });
@@ -122,20 +163,53 @@ async fn next(state: State) -> Option<(Say, State)> {
     }
 }
 
+impl TurnContext {
+    /// Whether a target may have a WebSocket over which something can be made ready.
+    fn may_make_ready(&self, asked: &ClientMessage) -> bool {
+        let live = self.gateway.live.now();
+        asked.model.as_deref().is_none_or(|model| live.upstream.has_websocket_for(self.provider, model))
+    }
+}
+
+/// Answers a call that only makes ready where nothing can be: what it says is kept here for those that go on from it.
+fn make_ready(context: &TurnContext, asked: &Asked) -> VecDeque<Text> {
+    let events = made_ready(&asked.message);
+    let continuations = &context.sockets.continuations;
+    let call = continuations.whole(&asked.message, &asked.call).unwrap_or_else(|| asked.call.clone());
+    for event in &events {
+        let permit = context.gateway.body_memory.empty_permit(context.user);
+        continuations.keep(asked.message.stream.as_deref(), &call, event, permit);
+    }
+    events.into_iter().map(Text::from).collect()
+}
+
 /// Has the call answered that the message asks for.
-async fn begin(context: &TurnContext, asked: Asked) -> Response<Body> {
-    let TurnContext { gateway, provider, path, proof, sockets } = context;
+async fn begin(context: TurnContext, asked: Asked) -> (Response<Body>, Posted) {
     let Asked { message, text, call } = asked;
+    let (call, text) = match context.sockets.continuations.whole(&message, &call) {
+        Some(whole) => (whole, None),
+        None => (call, Some(text)),
+    };
+    let stream = message.stream.clone();
+    let is_posted = Arc::<AtomicBool>::default();
+    let TurnContext { gateway, provider, path, proof, sockets, .. } = &context;
     let mut head = Head {
         method: Method::POST,
         query: proof.query.clone().map(Into::into),
         headers: proof.headers.clone(),
         upgrade: None,
     };
-    let over = AskedOver { sockets: Arc::clone(sockets), asked: message, message: text };
+    let over = AskedOver {
+        sockets: Arc::clone(sockets),
+        asked: message,
+        message: text,
+        is_posted: Arc::clone(&is_posted),
+    };
     let billing = dialect::billing(*provider, &Method::POST, path);
     let route = Route { provider: *provider, path, billing, lists_models: false };
-    gateway.serve_asked(route, &mut head, Full::new(call), Some(Box::new(over))).await
+    let body = Full::new(call.clone());
+    let response = gateway.serve_asked(route, &mut head, body, Some(Box::new(over))).await;
+    (response, Posted { is_posted, context, call, stream })
 }
 
 fn is_stream(response: &Response<Body>) -> bool {

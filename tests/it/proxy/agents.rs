@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::harness::{Node, Setup, python_with, until};
+use crate::harness::{Mock, Node, Setup, python_with, until};
 
 /// 8 × 8 red pixels.
 const PICTURE: &[u8] = include_bytes!("../../fixtures/red.png");
@@ -103,9 +103,14 @@ impl Bench {
     }
 
     fn codex(&self, program: &Path, model: &str) -> Command {
+        self.codex_with(program, model, "")
+    }
+
+    /// `more`: lines of its provider's settings.
+    fn codex_with(&self, program: &Path, model: &str, more: &str) -> Command {
         let settings = format!(
             "model = \"{model}\"\nmodel_provider = \"sproxy\"\n[model_providers.sproxy]\nname = \"sproxy\"\n\
-             base_url = \"{}\"\nenv_key = \"SPROXY_KEY\"\nwire_api = \"responses\"\n",
+             base_url = \"{}\"\nenv_key = \"SPROXY_KEY\"\nwire_api = \"responses\"\n{more}\n",
             self.node.url("/v1")
         );
         std::fs::write(self.directory.path().join("home/.codex/config.toml"), settings).unwrap();
@@ -192,6 +197,48 @@ async fn codex_works_on_anthropics_models() {
 #[tokio::test]
 async fn codex_works_on_models_behind_chat_completions() {
     codex_works_on("provider = \"openai\"\nresponses = false", "openai", "qwen3-coder").await;
+}
+
+/// Over one connection, on which it sends only what is new: the gateway makes calls of it.
+#[tokio::test]
+async fn codex_works_over_a_websocket_on_anthropics_models() {
+    let Some(program) = codex() else { return };
+    let mock = Mock::start().await;
+    let targets = format!(
+        "provider = \"anthropic\"\nmodels = [\"claude-*\"]\n[[targets]]\nname = \"openai\"\n\
+         provider = \"openai\"\nurl = \"{}\"\napi_key = \"k\"\nmodels = [\"gpt-*\"]\nwebsocket = true",
+        mock.url()
+    );
+    let Some(bench) = Bench::start(&targets).await else { return };
+    let said = bench.said(bench.codex_with(&program, "claude-sonnet-5", "supports_websockets = true")).await;
+    assert!(said.contains("DONE after 5 outputs: é"), "{said}");
+    bench.assert_books("anthropic", "openai-responses", 5).await;
+}
+
+/// The same on OpenAI itself, which keeps what was said: with a result of a tool nothing else goes there.
+#[tokio::test]
+async fn codex_works_over_a_websocket_that_is_passed_through() {
+    let Some(program) = codex() else { return };
+    let mock = Mock::start().await;
+    let target = format!(
+        "provider = \"openai\"\nmodels = [\"o-*\"]\n[[targets]]\nname = \"openai\"\nprovider = \"openai\"\n\
+         url = \"{}\"\napi_key = \"k\"\nmodels = [\"gpt-*\"]\nwebsocket = true",
+        mock.url()
+    );
+    let Some(bench) = Bench::start(&target).await else { return };
+    // The first only makes ready.
+    mock.script(&[json!({ "skip": 1, "times": 1, "tool": "exec_command" })]).await;
+    let said = bench.said(bench.codex_with(&program, "gpt-5.6", "supports_websockets = true")).await;
+    assert!(said.contains("mock provider"), "{said}");
+    let last: Value =
+        reqwest::get(format!("{}/mock/last/body", mock.url())).await.unwrap().json().await.unwrap();
+    assert_eq!(last["type"], "response.create");
+    assert!(last["previous_response_id"].is_string(), "{last}");
+    let kinds: Vec<&Value> = last["input"].as_array().unwrap().iter().map(|item| &item["type"]).collect();
+    assert_eq!(kinds, ["function_call_output"], "{last}");
+    let rows = bench.node.usage().await;
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    assert!(rows.iter().all(|row| row["outcome"] == "ok" && row["target"] == "openai"), "{rows:?}");
 }
 
 /// A call without a result in the middle, and a history that the client has made shorter.

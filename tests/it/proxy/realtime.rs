@@ -105,8 +105,9 @@ async fn limits_refuse_what_is_asked_for_and_end_what_the_provider_begins_by_its
     assert_eq!(refused["error"]["code"], "rate_limit_exceeded", "{refused}");
     let end = socket.next().await.expect_err("the end").expect("a reason");
     assert_eq!(u16::from(end.code), 1008, "{end:?}");
-    let outcomes: Vec<Value> = node.usage().await.into_iter().map(|row| row["outcome"].clone()).collect();
-    assert_eq!(outcomes, [json!("ok"), json!("refused"), json!("refused")]);
+    let rows = until("the refusals", async || Some(node.usage().await).filter(|rows| rows.len() == 3)).await;
+    let outcomes: Vec<&Value> = rows.iter().map(|row| &row["outcome"]).collect();
+    assert_eq!(outcomes, ["ok", "refused", "refused"]);
 }
 
 #[tokio::test]

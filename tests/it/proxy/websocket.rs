@@ -93,6 +93,24 @@ async fn mock_last(mock: &Mock) -> Value {
 }
 
 #[tokio::test]
+async fn what_only_makes_ready_costs_what_the_provider_says() {
+    let (_mock, node, key) = started().await;
+    let mut socket = open(&node, &key, &[]).await;
+    let mut message = create("a long time ago in a galaxy far, far away");
+    message["generate"] = json!(false);
+    let ready = socket.respond(&message).await.pop().unwrap();
+    let row = node.usage().await.pop().unwrap();
+    assert_eq!(
+        (&row["input_tokens"], &row["output_tokens"], &row["outcome"]),
+        (&json!(0), &json!(0), &json!("ok")),
+        "{row}"
+    );
+    let mut next = create("go on");
+    next["previous_response_id"] = ready["response"]["id"].clone();
+    assert_eq!(kind(socket.respond(&next).await.last().unwrap()), "response.completed");
+}
+
+#[tokio::test]
 async fn responses_of_several_streams_come_at_the_same_time_and_those_of_one_in_their_order() {
     let (_mock, node, key) = started().await;
     let mut socket = open(&node, &key, &[("mock-delay-ms", "5"), ("mock-events", "8")]).await;
@@ -289,9 +307,37 @@ async fn a_model_of_a_target_without_websockets_is_posted_and_converted_on_the_s
     assert_eq!(kind(socket.respond(&create("x")).await.last().unwrap()), "response.completed");
     assert_eq!(node.usage().await.pop().unwrap()["target"], "openai");
 
+    // Nothing can be made ready there, and what was said stays here: callers go on as they do with OpenAI.
     message["generate"] = json!(false);
-    let refused = socket.respond(&message).await.pop().unwrap();
-    assert!(refused["error"]["message"].as_str().unwrap().contains("generate"), "{refused}");
+    let ready = socket.respond(&message).await;
+    assert_eq!(ready.iter().map(kind).collect::<Vec<_>>(), ["response.created", "response.completed"]);
+    assert_eq!(ready[1]["response"]["usage"]["total_tokens"], 0);
+    let mut previous = ready[1]["response"]["id"].clone();
+    let booked = node.usage().await.len();
+    for turn in 1..=3 {
+        let mut message = create(&format!("turn {turn}"));
+        message["model"] = json!("claude-sonnet-4-5");
+        message["previous_response_id"] = previous;
+        let events = socket.respond(&message).await;
+        previous = events.last().unwrap()["response"]["id"].clone();
+        let asked: Value =
+            reqwest::get(format!("{}/mock/last/body", anthropic.url())).await.unwrap().json().await.unwrap();
+        let roles: Vec<&str> =
+            asked["messages"].as_array().unwrap().iter().map(|one| one["role"].as_str().unwrap()).collect();
+        // What only made ready and the first turn are two messages of the user's in a row.
+        let expected = [
+            &["user"][..],
+            &["user", "assistant", "user"],
+            &["user", "assistant", "user", "assistant", "user"],
+        ];
+        assert_eq!(roles, expected[turn - 1], "{asked}");
+        assert_eq!(node.usage().await.len(), booked + turn, "what made ready is no call");
+    }
+    let mut unknown = create("x");
+    unknown["model"] = json!("claude-sonnet-4-5");
+    unknown["previous_response_id"] = json!("resp_of_somebody_else");
+    let refused = socket.respond(&unknown).await.pop().unwrap();
+    assert!(refused["error"]["message"].as_str().unwrap().contains("previous_response_id"), "{refused}");
 }
 
 #[tokio::test]
