@@ -57,6 +57,7 @@
 //! | what is sent to a target is made | `BufferedRequest::for_candidate` in `src/proxy/outgoing.rs` |
 //! | a call is made one of Bedrock's or Vertex's, and signed | `invoke_call` in `src/cloud/bedrock.rs`, `anthropic_call` in `src/cloud/vertex.rs`, `Signer` in `src/cloud/sigv4.rs`; its answer becomes the provider's own by `as_own` in `src/proxy/hosted.rs`; its credentials are kept by `CredentialSource` in `src/upstream/credentials/source.rs` |
 //! | a call goes to a target of another API | which targets: `Target::conversion_of`, `probably_has` and `surely_has` in `src/upstream/conversion.rs`; its request: `src/proxy/converted.rs`; its answer, behind the meter: `src/proxy/converter.rs`; the pairs: `request` in `src/dialect/convert/mod.rs` and the directories beside it; what models can take: `src/config/capabilities.toml` |
+//! | a call comes over a WebSocket | opened: `Gateway::open_websocket` in `src/proxy/websocket/open.rs`; a connection of Responses: `src/proxy/websocket/session.rs`, `src/proxy/websocket/turn.rs`, `src/proxy/websocket/sockets.rs`; one of Realtime: `src/proxy/websocket/realtime.rs`, `src/proxy/websocket/booking.rs`; messages: `src/dialect/websocket.rs` |
 //! | something is left out that a model's host does not know | `in_refusal` in `src/dialect/anthropic/unknown.rs`, `UnknownFields` in `src/upstream/unknown.rs` |
 //! | targets or prices are replaced | `Live` in `src/proxy/live.rs`; a call goes by one snapshot |
 //! | an answer passes | `src/proxy/call.rs`, `src/proxy/response_body.rs` |

@@ -427,6 +427,7 @@ impl Auth {
 }
 
 /// `[[targets]]`
+#[allow(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 #[derive(Clone, Debug)]
 pub struct TargetConfig {
     /// Unique among targets.
@@ -442,7 +443,6 @@ pub struct TargetConfig {
     pub url: String,
     /// The dialects that it takes as they are; its provider's among them.
     pub speaks: Vec<Provider>,
-    /// Its API key.
     pub api_key: Option<Secret>,
     /// Several keys instead.
     pub keys: Vec<KeyConfig>,
@@ -461,15 +461,13 @@ pub struct TargetConfig {
     pub health_path: Option<String>,
     /// Whether `OpenAI` streams are asked for their usage.
     pub include_usage: bool,
-    /// Whether it has `OpenAI`'s Responses, beside Chat Completions.
+    /// Whether it has `OpenAI`'s Responses, beside Chat Completions; and WebSockets, where its dialect has them.
     pub responses: bool,
-    /// Whether it takes WebSockets where its dialect has them.
     pub websocket: bool,
     /// Whether calls about the provider's account may go there.
     pub allow_admin_paths: bool,
     /// What happens to an answer whose caller has hung up.
     pub on_hangup: HangUp,
-    /// Time to connect.
     pub connect_timeout: Duration,
     /// Time to the head of the answer.
     pub answer_timeout: Duration,

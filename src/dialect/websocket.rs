@@ -3,6 +3,7 @@
 //! <https://platform.openai.com/docs/guides/websocket-mode>, <https://platform.openai.com/docs/guides/realtime>
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -214,7 +215,7 @@ pub fn as_call(message: &str) -> Option<Bytes> {
 pub fn as_message(body: &[u8], asked: &ClientMessage) -> Option<Bytes> {
     let mut added = format!(r#""type":"{CREATE}""#);
     if let Some(stream) = &asked.stream {
-        added.push_str(&format!(r#","stream_id":{}"#, Value::from(stream.as_str())));
+        let _ = write!(added, r#","stream_id":{}"#, Value::from(stream.as_str()));
     }
     if !asked.generates {
         added.push_str(r#","generate":false"#);

@@ -313,7 +313,8 @@ impl<H: Handler> Serving<H> {
                 let stream = TokioIo::new(Stream::new(socket, first, protocol, Arc::clone(&activity)));
                 let connection = http1.serve_connection(stream, requests).with_upgrades();
                 let goodbye = shutdown.no_request(&activity, self.timeouts);
-                drive(connection, |it| it.graceful_shutdown(), accepted, goodbye, self.timeouts).await;
+                let finish = http1::UpgradeableConnection::graceful_shutdown;
+                drive(connection, finish, accepted, goodbye, self.timeouts).await;
             }
             Protocol::Http2 => {
                 activity.opened();
@@ -324,8 +325,8 @@ impl<H: Handler> Serving<H> {
                 let connection = self.http2.serve_connection(stream, requests);
                 // In a box, for the same reason as TLS.
                 let goodbye = goodbye.cancelled();
-                Box::pin(drive(connection, |it| it.graceful_shutdown(), accepted, goodbye, self.timeouts))
-                    .await;
+                let finish = http2::Connection::graceful_shutdown;
+                Box::pin(drive(connection, finish, accepted, goodbye, self.timeouts)).await;
             }
         }
     }

@@ -12,7 +12,7 @@ use super::connection::Connection;
 /// with 101; dropped, the connection goes on with HTTP.
 #[derive(Clone)]
 pub struct Upgrade {
-    on_upgrade: OnUpgrade,
+    io: OnUpgrade,
     connection: Arc<Connection>,
     leaving: CancellationToken,
     give_up: CancellationToken,
@@ -45,12 +45,12 @@ impl fmt::Debug for Upgrade {
 
 impl Upgrade {
     pub(super) fn new(
-        on_upgrade: OnUpgrade,
+        io: OnUpgrade,
         connection: Arc<Connection>,
         leaving: CancellationToken,
         give_up: CancellationToken,
     ) -> Self {
-        Self { on_upgrade, connection, leaving, give_up }
+        Self { io, connection, leaving, give_up }
     }
 
     /// Goes on with the connection by `work`, once the answer that says so is out. The node waits for it when it leaves,
@@ -60,10 +60,10 @@ impl Upgrade {
         W: FnOnce(UpgradedConnection) -> F + Send + 'static,
         F: Future<Output = ()> + Send,
     {
-        let Self { on_upgrade, connection, leaving, give_up } = self;
+        let Self { io, connection, leaving, give_up } = self;
         connection.tasks.clone().spawn(async move {
             let work = async move {
-                match on_upgrade.await {
+                match io.await {
                     Ok(io) => work(UpgradedConnection { io, leaving, place: Place(connection) }).await,
                     Err(error) => tracing::debug!(%error, "a connection did not leave HTTP"),
                 }

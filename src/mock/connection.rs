@@ -1,5 +1,6 @@
 //! One connection of the mock: what was answered on it, and how it ends if it shall not end well.
 
+use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -39,6 +40,16 @@ pub struct Connection {
     /// The last stream that is still served, to be told in a GOAWAY.
     goaway: Mutex<Option<u32>>,
     reader: AtomicWaker,
+    /// What goes on when HTTP is over.
+    next: Mutex<Option<Next>>,
+}
+
+struct Next(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl fmt::Debug for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Next")
+    }
 }
 
 impl Connection {
@@ -55,6 +66,20 @@ impl Connection {
             is_over: AtomicBool::new(false),
             goaway: Mutex::new(None),
             reader: AtomicWaker::new(),
+            next: Mutex::new(None),
+        }
+    }
+
+    /// HTTP is over with the present answer, and `work` follows.
+    pub fn go_on_with(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        *self.next.lock() = Some(Next(work));
+    }
+
+    /// Does what follows, if HTTP is over.
+    pub async fn go_on(&self) {
+        let next = self.next.lock().take();
+        if let Some(Next(work)) = next {
+            work.await;
         }
     }
 

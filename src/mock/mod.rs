@@ -107,9 +107,16 @@ async fn connection(stream: TcpStream, provider: Arc<Provider>) {
     let http2 = matches!(stream.peek(&mut first).await, Ok(3)) && first == HTTP2_PREFACE;
     let connection = Arc::new(provider.connection(http2));
     let io = TokioIo::new(Wire::new(stream, connection.clone()));
+    let over = Arc::clone(&connection);
     let service = service_fn(move |request: Request<Incoming>| {
         let (provider, connection) = (provider.clone(), connection.clone());
-        async move { provider.answer(request, connection).await }
+        async move {
+            let (mut parts, body) = request.into_parts();
+            if let Some(answer) = websocket::accept(&provider, &mut parts, &connection) {
+                return Ok(answer);
+            }
+            provider.answer(Request::from_parts(parts, body), connection).await
+        }
     });
     // A caller that breaks off is an everyday thing here.
     let _ended = if http2 {
@@ -121,4 +128,5 @@ async fn connection(stream: TcpStream, provider: Arc<Provider>) {
             .with_upgrades()
             .await
     };
+    over.go_on().await;
 }

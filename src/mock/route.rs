@@ -28,7 +28,7 @@ use crate::mock::script::{ReadScript, Script};
 use crate::mock::served_totals::{ServedAnswer, ServedTotals, Sums};
 use crate::mock::steering::{Encoding, Fail, Place, Steering};
 use crate::mock::step::{Action, CallView};
-use crate::mock::{cloud_bodies, compress, credentials, errors, extras, headers, tools, websocket};
+use crate::mock::{cloud_bodies, compress, credentials, errors, extras, headers, tools};
 
 /// Largest request body that is read.
 const BODY_MAX: usize = 256 * 1024 * 1024;
@@ -104,12 +104,12 @@ impl Provider {
     /// # Errors
     /// When the connection shall close without an answer.
     pub async fn answer(
-        self: &Arc<Self>,
+        &self,
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> Result<Response<Body>, FailedOnPurpose> {
         let stream = connection.begin_request();
-        let (mut parts, incoming) = request.into_parts();
+        let (parts, incoming) = request.into_parts();
         let body = Limited::new(incoming, BODY_MAX).collect().await.map_err(|_| FailedOnPurpose::Closed)?;
         let body = body.to_bytes();
         connection.request_is_read();
@@ -117,15 +117,6 @@ impl Provider {
             return Ok(answer);
         }
         let call = Call::of(&parts).with_body(&body);
-        if matches!(call.kind, Kind::Upgrade)
-            && let Some(api) = websocket::api(parts.uri.path())
-            && self.steering(&parts).status.is_none()
-            && self.credentials.check(&parts, &body, SystemClock.now()).is_ok()
-            && let Some(answer) = websocket::accept(self, api, &mut parts, Arc::clone(&connection))
-        {
-            self.note(&parts, body);
-            return Ok(answer);
-        }
         let action = self.action(&call, &parts, &body);
         let steering = self.defaults.lock().clone();
         let steering = action.iter().fold(steering, |steering, action| action.steered(steering));
@@ -144,6 +135,11 @@ impl Provider {
     /// Remembers what was asked last.
     pub fn note(&self, parts: &Parts, body: Bytes) {
         *self.last.lock() = Some(LastRequest { parts: parts.clone(), body });
+    }
+
+    /// Whether a request proves itself, and nothing else is to happen to it.
+    pub fn takes(&self, parts: &Parts) -> bool {
+        self.steering(parts).status.is_none() && self.credentials.check(parts, &[], SystemClock.now()).is_ok()
     }
 
     /// How a request is to be answered, as far as its head and the defaults say so.

@@ -5,11 +5,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Collected};
 use hyper::upgrade::OnUpgrade;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -22,13 +23,13 @@ use crate::mock::connection::Connection;
 use crate::mock::route::Provider;
 use crate::mock::served_totals::{ServedAnswer, Sums};
 use crate::mock::steering::{Fail, Steering};
-use crate::websocket::{Message, Offer, Text, Unlimited, WebSocket};
+use crate::websocket::{Message, Offer, Text, Unlimited, WebSocket, is_wanted};
 
 const MESSAGE_MAX: usize = 256 * 1024 * 1024;
 const SAID_MAX: usize = 16;
 
 /// What is spoken over a WebSocket at a path, wherever the API's base is.
-pub fn api(path: &str) -> Option<WebsocketApi> {
+fn api(path: &str) -> Option<WebsocketApi> {
     if path.ends_with("/v1/responses") {
         Some(WebsocketApi::Responses)
     } else {
@@ -39,16 +40,20 @@ pub fn api(path: &str) -> Option<WebsocketApi> {
 /// Accepts a WebSocket, if that is what the request offers.
 pub fn accept(
     provider: &Arc<Provider>,
-    api: WebsocketApi,
     parts: &mut Parts,
-    connection: Arc<Connection>,
+    connection: &Arc<Connection>,
 ) -> Option<Response<Body>> {
+    let api = api(parts.uri.path()).filter(|_| is_wanted(&parts.headers) && provider.takes(parts))?;
     let offer = Offer::read(&parts.method, &parts.headers).ok()?;
+    connection.request_is_read();
+    provider.note(parts, Bytes::new());
+    let connection = Arc::clone(connection);
     let upgrade = parts.extensions.remove::<OnUpgrade>()?;
     let mut asked = parts.clone();
     asked.method = Method::POST;
     let (provider, parts) = (Arc::clone(provider), asked);
-    tokio::spawn(async move {
+    let over = Arc::clone(&connection);
+    over.go_on_with(Box::pin(async move {
         let Ok(io) = upgrade.await else { return };
         let socket = WebSocket::server(io, MESSAGE_MAX, Unlimited).await;
         let caller = Caller { provider, parts, connection };
@@ -56,7 +61,7 @@ pub fn accept(
             WebsocketApi::Responses => responses(caller, socket).await,
             WebsocketApi::Realtime => realtime(caller, socket).await,
         }
-    });
+    }));
     let mut response = Response::new(Body::full(""));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     offer.accept(response.headers_mut());
@@ -128,7 +133,7 @@ impl Caller {
         let stream = message.stream.as_deref();
         let (head, mut body) = response.into_parts();
         if !head.status.is_success() {
-            let read = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let read = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
             let mut headers = Map::new();
             for name in [header::RETRY_AFTER.as_str(), "x-request-id"] {
                 if let Some(value) = head.headers.get(name).and_then(|value| value.to_str().ok()) {

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body::Body as HttpBody;
 
+use super::asked::Asked;
 use super::headers;
 use super::readable_body::Readable;
 use super::recorder::Hints;
 use super::request_body::{BodyMemory, BodyPermit};
-use super::websocket::AskedOver;
 use crate::dialect::convert::Api;
 use crate::dialect::request::{Peek, conversation};
 use crate::dialect::route::Route;
@@ -58,7 +58,7 @@ pub(super) struct BufferedRequest {
     /// When it came.
     pub(super) began: Timestamp,
     /// It is a message of a WebSocket.
-    pub(super) asked: Option<Box<AskedOver>>,
+    pub(super) asked: Option<Box<dyn Asked>>,
 }
 
 /// The body with usage asked for in its stream, for targets that are to be asked.

@@ -43,6 +43,12 @@ impl Drainer {
         self.in_background(async move { drain(&mut stream).await });
     }
 
+    /// Runs what answers come by, as long as they are waited for.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let work = self.give_up.clone().run_until_cancelled_owned(work);
+        self.tasks.spawn(work);
+    }
+
     fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
         tracing::debug!("a caller has left; the answer is read to its end");
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {

@@ -6,6 +6,7 @@
 
 mod aborted;
 mod admin_paths;
+mod asked;
 mod attempts;
 mod buffered_request;
 mod call;
@@ -15,6 +16,7 @@ mod credential;
 mod decode;
 mod detach;
 pub mod error_response;
+mod gateway;
 mod headers;
 mod held;
 mod hosted;
@@ -38,139 +40,47 @@ mod usage_metrics;
 mod websocket;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderValue, Method, Response};
 use http_body::Body as HttpBody;
-use prometheus_client::registry::Registry;
 
-use crate::accounts::Accounts;
-use crate::config::Durability;
 use crate::dialect::route::Route;
 use crate::dialect::{self, Billing};
-use crate::domain::clock::{Clock, Moment};
+use crate::domain::clock::Moment;
 use crate::domain::failure::{Failure, Kind};
-use crate::domain::ids::{NodeId, RequestId};
+use crate::domain::ids::RequestId;
 use crate::domain::principal::Principal;
 use crate::domain::tokens::Estimate;
-use crate::ledger::Ledger;
-use crate::quota::Quota;
-use crate::upstream::{Plan, TargetQuery, Upstream};
+use crate::upstream::Upstream;
 use crate::websocket::is_wanted;
 
 pub use aborted::Aborted;
+use asked::Asked;
 use attempts::Attempts;
 use buffered_request::BufferedRequest;
 pub use buffered_request::Head;
-use call::{Call, CallContext};
+use call::Call;
 pub use detach::Drainer;
+use gateway::plan;
+pub use gateway::{Gateway, NoAccountsYet, Parts, StaleCheck};
 pub use headers::drop_hop_by_hop;
 pub use live::{Live, Snapshot};
-use metrics::Metrics;
-use models::ModelLists;
-use recorder::{CallInfo, Recorder, RecorderContext};
+use recorder::{CallInfo, Recorder};
 use refusal_log::RefusedCaller;
 pub use report::Reports;
 pub use request_body::BodyMemory;
-use request_body::BodyMemoryMetrics;
 pub use response_body::Body;
 use send::{MeterConfig, send};
 pub use sightings::{Seen, Sightings};
-use websocket::{AskedOver, Proof};
+use websocket::Proof;
 
 const X_SPROXY_REQUEST_ID: HeaderName = HeaderName::from_static("x-sproxy-request-id");
 const X_SPROXY_NODE: HeaderName = HeaderName::from_static("x-sproxy-node");
 
-/// Answers calls on the data plane.
-pub struct Gateway {
-    accounts: Accounts,
-    quota: Quota,
-    ledger: Ledger,
-    live: Arc<Live>,
-    calls: CallContext,
-    models: ModelLists,
-    body_memory: Arc<BodyMemory>,
-    context: Arc<RecorderContext>,
-    node_header: HeaderValue,
-    is_stale: Option<StaleCheck>,
-    no_accounts_yet: Option<NoAccountsYet>,
-    refused: refusal_log::RefusalLog,
-}
-
-/// What a [`Gateway`] is made of.
-pub struct Parts {
-    pub accounts: Accounts,
-    pub quota: Quota,
-    pub ledger: Ledger,
-    pub live: Arc<Live>,
-    pub body_memory: Arc<BodyMemory>,
-    pub drainer: Arc<Drainer>,
-    /// When the end of an answer is released.
-    pub durability: Durability,
-    pub clock: Arc<dyn Clock>,
-    pub node: NodeId,
-    /// Whether usage is counted by user, too, in the metrics.
-    pub user_metrics: bool,
-    /// Who is told of calls that are over.
-    pub reports: Reports,
-    /// `None`: calls are served however old the node's state is.
-    pub is_stale: Option<StaleCheck>,
-    /// `None`: the node always knows its users.
-    pub no_accounts_yet: Option<NoAccountsYet>,
-}
-
-/// Says why no credential can be checked yet: the node has not heard of any users. `None`: it can.
-pub type NoAccountsYet = Arc<dyn Fn() -> Option<String> + Send + Sync>;
-
-/// Says whether calls are to be refused because what the node knows of users and limits is too old.
-pub type StaleCheck = Arc<dyn Fn() -> bool + Send + Sync>;
-
 impl Gateway {
-    #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let node_header = HeaderValue::from_str(parts.node.as_str()).unwrap_or(HeaderValue::from_static("-"));
-        let calls = CallContext {
-            clock: Arc::clone(&parts.clock),
-            drainer: parts.drainer,
-            durability: parts.durability,
-        };
-        let context = Arc::new(RecorderContext {
-            clock: parts.clock,
-            metrics: Metrics::new(parts.user_metrics),
-            reports: parts.reports,
-            node: parts.node,
-        });
-        Self {
-            accounts: parts.accounts,
-            quota: parts.quota,
-            ledger: parts.ledger,
-            models: ModelLists::default(),
-            live: parts.live,
-            calls,
-            body_memory: parts.body_memory,
-            context,
-            node_header,
-            is_stale: parts.is_stale,
-            no_accounts_yet: parts.no_accounts_yet,
-            refused: refusal_log::RefusalLog::default(),
-        }
-    }
-
-    /// What of its calls an operator is to be told of.
-    #[must_use]
-    pub fn sightings(&self) -> Sightings {
-        self.context.metrics.sightings.clone()
-    }
-
-    /// Adds the data plane's metrics.
-    pub fn register_metrics(&self, registry: &mut Registry) {
-        self.context.metrics.register(registry);
-        self.context.reports.register(registry);
-        registry.register_collector(Box::new(BodyMemoryMetrics(Arc::clone(&self.body_memory))));
-    }
-
     /// Answers one call on the data plane. `route` is what `dialect::route::find` made of its path.
     pub async fn serve<B>(self: &Arc<Self>, route: Route<'_>, head: &mut Head<'_>, body: B) -> Response<Body>
     where
@@ -185,7 +95,7 @@ impl Gateway {
         route: Route<'_>,
         head: &mut Head<'_>,
         body: B,
-        asked: Option<Box<AskedOver>>,
+        asked: Option<Box<dyn Asked>>,
     ) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Unpin,
@@ -232,7 +142,7 @@ impl Gateway {
         request_id: RequestId,
         route: Route<'_>,
         head: &mut Head<'_>,
-        (body, asked): (B, Option<Box<AskedOver>>),
+        (body, asked): (B, Option<Box<dyn Asked>>),
         caller: &mut Option<RefusedCaller>,
     ) -> Result<Response<Body>, Failure>
     where
@@ -263,7 +173,7 @@ impl Gateway {
             BufferedRequest::read(memory, &route, head, body, (principal.user_id, now.at), is_admin).await?;
         if let Some(asked) = asked {
             // What a conversation has left with a provider is where its connection goes.
-            request.query.affinity = Some(asked.sockets.affinity);
+            request.query.affinity = Some(asked.affinity());
             request.asked = Some(asked);
         }
         if let Some(caller) = caller {
@@ -290,13 +200,6 @@ impl Gateway {
         // From here on its recorder books it.
         *caller = None;
         call.complete(plan, request).await
-    }
-
-    fn check_fresh(&self) -> Result<(), Failure> {
-        if self.is_stale.as_ref().is_some_and(|is_stale| is_stale()) {
-            return Err(stale());
-        }
-        Ok(())
     }
 
     /// Reserves room in the ledger and admits the call.
@@ -348,24 +251,6 @@ fn classify_path(upstream: &Upstream, route: &Route<'_>, method: &Method) -> Res
         return Err(admin_paths::refused());
     }
     Ok(is_admin)
-}
-
-async fn plan(
-    upstream: &Arc<Upstream>,
-    route: &Route<'_>,
-    query: &TargetQuery,
-    principal: &Principal,
-) -> Result<Plan, Failure> {
-    let planned = upstream.plan(query).await;
-    planned.map_err(|error| other_dialect::no_target(&error, upstream, principal, (route, query)))
-}
-
-fn stale() -> Failure {
-    Failure::new(
-        Kind::Unavailable,
-        "this node has not heard from its leader for longer than cluster.max_staleness",
-    )
-    .retry_after(Duration::from_secs(5))
 }
 
 /// A server that answers TRACE sends back what it was sent: the provider's key.

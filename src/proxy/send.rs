@@ -83,8 +83,7 @@ pub(super) async fn send(
         let began = Instant::now();
         let sent = match &request.asked {
             None => candidate.send(outgoing).await,
-            // In a box: few calls come that way.
-            Some(asked) => Box::pin(asked.send(&candidate, outgoing, &request.body)).await,
+            Some(asked) => asked.send(&candidate, outgoing, &request.body).await,
         };
         let sent = match sent {
             // In a box: few calls need it, and all would carry the room for it along.

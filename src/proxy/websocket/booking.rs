@@ -19,10 +19,11 @@ use crate::domain::tokens::Estimate;
 use crate::domain::usage::Outcome;
 use crate::ledger::Receipt;
 use crate::metering::{self, AnswerHead, End, Meter};
+use crate::proxy::credential;
+use crate::proxy::gateway::Gateway;
 use crate::proxy::recorder::{CallInfo, Hints, Recorder};
 use crate::proxy::refusal_log::{self, RefusedCaller};
 use crate::proxy::request_body::BodyPermit;
-use crate::proxy::{Gateway, credential};
 use crate::quota::QuotaRequest;
 use crate::upstream::{Candidate, InFlight};
 

@@ -9,6 +9,7 @@
 mod booking;
 mod budget;
 mod continuation;
+mod limits;
 mod open;
 mod realtime;
 mod session;
@@ -17,4 +18,3 @@ mod turn;
 mod upstream_socket;
 
 pub(super) use open::Proof;
-pub(super) use sockets::AskedOver;

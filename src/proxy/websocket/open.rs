@@ -23,8 +23,9 @@ use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
 use crate::domain::principal::Principal;
 use crate::proxy::buffered_request::Head;
+use crate::proxy::gateway::{Gateway, plan};
 use crate::proxy::response_body::Body;
-use crate::proxy::{Gateway, error_response, headers, path};
+use crate::proxy::{error_response, headers, path};
 use crate::transport::{ConnectionSlot, Opened, ResponseBody};
 use crate::upstream::{
     AttemptFailure, Candidate, ModelQuery, Next, Plan, SendError, TargetQuery, UpstreamRequest,
@@ -71,7 +72,8 @@ impl Gateway {
         let query = head.query.take().map(Cow::into_owned);
         match api {
             WebsocketApi::Responses => {
-                let (sockets, unsolicited) = Sockets::new(route, to_provider, query);
+                let (sockets, unsolicited) =
+                    Sockets::new(route, to_provider, query, Arc::clone(&self.calls.drainer));
                 let session =
                     Session::new(Arc::clone(self), route, (principal.user_id, proof), Arc::new(sockets));
                 upgrade.spawn(|connection| session.run(connection, unsolicited));
@@ -93,7 +95,7 @@ impl Gateway {
                     affinity: conversation::of_headers(&to_provider),
                     counts_for_health: true,
                 };
-                let plan = super::super::plan(&live.upstream, route, &target, &principal).await?;
+                let plan = plan(&live.upstream, route, &target, &principal).await?;
                 let asked = UpstreamRequest {
                     method: Method::GET,
                     path_and_query: path_and_query(route.path, query.as_deref()),

@@ -3,12 +3,13 @@
 //! admitted when it begins, and its end waits for its record.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::booking::{Booking, Conversation};
 use super::budget::Budget;
+use super::limits::{CLOSE_MAX, PING_EVERY, SEND_MAX, SILENT_MAX};
 use super::upstream_socket::UpstreamSocket;
 use crate::dialect::websocket::{
     ClientKind, ClientMessage, ServerEvent, ServerKind, own_refusal, transcription_model,
@@ -22,12 +23,6 @@ use crate::websocket::{Closing, Message, Text, Unlimited, WebSocket};
 
 /// Responses that were asked for and have not begun, and those under way.
 const ASKED_MAX: usize = 16;
-/// How often silent sides are asked whether they are there, and how long they may be silent.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const SILENT_MAX: Duration = Duration::from_secs(100);
-/// How long a message may take to be sent, and a connection to close.
-const SEND_MAX: Duration = Duration::from_secs(60);
-const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// The provider's side of a conversation that is to begin.
 pub(super) struct Provider {
@@ -44,8 +39,8 @@ struct Relay {
     /// By their ids.
     responses: HashMap<String, Booking>,
     transcribes_by: Option<String>,
-    /// When each side last said anything.
-    heard: (Instant, Instant),
+    /// When the provider last said anything.
+    heard: Instant,
 }
 
 /// The connection ends: what each side is told.
@@ -63,7 +58,6 @@ pub(super) async fn relay(conversation: Conversation, connection: UpgradedConnec
     let caller = WebSocket::server(io, message_max, Budget::new(permit)).await;
     let _slot = provider.slot;
     let provider = WebSocket::client(provider.io, UpstreamSocket::MESSAGE_MAX, Unlimited).await;
-    let now = Instant::now();
     let mut relay = Relay {
         conversation,
         caller,
@@ -71,15 +65,15 @@ pub(super) async fn relay(conversation: Conversation, connection: UpgradedConnec
         asked: VecDeque::new(),
         responses: HashMap::new(),
         transcribes_by: None,
-        heard: (now, now),
+        heard: Instant::now(),
     };
     let mut ticks = interval(PING_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let over = loop {
         let is_quiet = relay.responses.is_empty();
         let step = tokio::select! {
-            received = relay.caller.receive() => relay.from_caller(received).await,
-            received = relay.provider.receive() => relay.from_provider(received).await,
+            received = relay.caller.receive() => relay.caller_said(received).await,
+            received = relay.provider.receive() => relay.provider_said(received).await,
             _ = ticks.tick() => relay.tick().await,
             () = leaving.cancelled(), if is_quiet => Err(Over {
                 caller: Some(Closing::new(Closing::GOING_AWAY, "this node is leaving: connect again")),
@@ -97,8 +91,7 @@ pub(super) async fn relay(conversation: Conversation, connection: UpgradedConnec
 type Received = Option<Result<Message, (u16, String)>>;
 
 impl Relay {
-    async fn from_caller(&mut self, received: Received) -> Result<(), Over> {
-        self.heard.0 = Instant::now();
+    async fn caller_said(&mut self, received: Received) -> Result<(), Over> {
         let message = match received {
             Some(Ok(message)) => message,
             Some(Err((code, reason))) => {
@@ -109,15 +102,15 @@ impl Relay {
         match message {
             Message::Alive => Ok(()),
             Message::Close(closing) => Err(Over::by_caller(None, closing)),
-            Message::Binary(_) => self.to_provider(message).await,
+            Message::Binary(_) => self.tell_provider(message).await,
             Message::Text(text) => {
                 // What is no JSON is the provider's to refuse.
                 let asks = ClientMessage::read(&text).ok().filter(|read| read.kind == ClientKind::Create);
-                let Some(asked) = asks else { return self.to_provider(Message::Text(text)).await };
+                let Some(asked) = asks else { return self.tell_provider(Message::Text(text)).await };
                 match self.begin(text.len()) {
                     Ok(booking) => {
                         self.asked.push_back((asked.id, booking));
-                        self.to_provider(Message::Text(text)).await
+                        self.tell_provider(Message::Text(text)).await
                     }
                     Err(failure) => self.refuse(&failure).await,
                 }
@@ -125,12 +118,12 @@ impl Relay {
         }
     }
 
-    async fn from_provider(&mut self, received: Received) -> Result<(), Over> {
-        self.heard.1 = Instant::now();
+    async fn provider_said(&mut self, received: Received) -> Result<(), Over> {
+        self.heard = Instant::now();
         let text = match received {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Alive)) => return Ok(()),
-            Some(Ok(Message::Binary(bytes))) => return self.to_caller(Message::Binary(bytes)).await,
+            Some(Ok(Message::Binary(bytes))) => return self.tell_caller(Message::Binary(bytes)).await,
             Some(Ok(Message::Close(closing))) => return Err(Over::by_provider(closing)),
             Some(Err((_, reason))) => {
                 tracing::warn!(%reason, "a conversation broke off");
@@ -156,7 +149,7 @@ impl Relay {
                 }
             }
         }
-        self.to_caller(Message::Text(text)).await
+        self.tell_caller(Message::Text(text)).await
     }
 
     /// Room and leave for one more response.
@@ -239,28 +232,25 @@ impl Relay {
     async fn refuse(&mut self, failure: &Failure) -> Result<(), Over> {
         let body = self.conversation.refused(failure);
         let told = own_refusal(body, failure, None);
-        self.to_caller(Message::Text(told.into())).await
+        self.tell_caller(Message::Text(told.into())).await
     }
 
     async fn tick(&mut self) -> Result<(), Over> {
-        if self.heard.0.elapsed() > SILENT_MAX {
-            return Err(Over::by_caller(None, Closing::default()));
-        }
-        if self.heard.1.elapsed() > SILENT_MAX {
+        if self.heard.elapsed() > SILENT_MAX {
             return Err(Over::by_provider(Closing::new(Closing::INTERNAL, "the provider does not answer")));
         }
-        self.to_caller(Message::Alive).await?;
-        self.to_provider(Message::Alive).await
+        self.tell_caller(Message::Alive).await?;
+        self.tell_provider(Message::Alive).await
     }
 
-    async fn to_caller(&mut self, message: Message) -> Result<(), Over> {
+    async fn tell_caller(&mut self, message: Message) -> Result<(), Over> {
         match timeout(SEND_MAX, self.caller.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Over::by_caller(None, Closing::default())),
         }
     }
 
-    async fn to_provider(&mut self, message: Message) -> Result<(), Over> {
+    async fn tell_provider(&mut self, message: Message) -> Result<(), Over> {
         match timeout(SEND_MAX, self.provider.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => {
@@ -286,9 +276,9 @@ impl Relay {
 
 impl Over {
     /// The caller leaves, and the provider is told as it told.
-    fn by_caller(to_caller: Option<Closing>, said: Closing) -> Self {
+    fn by_caller(tell: Option<Closing>, said: Closing) -> Self {
         let provider = if said.code.is_some() { said } else { Closing::new(Closing::NORMAL, "") };
-        Self { caller: to_caller, provider: Some(provider), outcome: Outcome::ClientGone }
+        Self { caller: tell, provider: Some(provider), outcome: Outcome::ClientGone }
     }
 
     fn by_provider(said: Closing) -> Self {

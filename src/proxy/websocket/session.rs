@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::budget::Budget;
+use super::limits::{CLOSE_MAX, PING_EVERY, SEND_MAX};
 use super::open::{Proof, headers_of_call};
 use super::sockets::Sockets;
 use super::turn::{Asked, Say, Turn, TurnContext, turn};
@@ -19,20 +20,14 @@ use crate::dialect::websocket::{ClientKind, ClientMessage, as_call, own_refusal}
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::UserId;
 use crate::inbound::UpgradedConnection;
-use crate::proxy::Gateway;
+use crate::proxy::gateway::Gateway;
 use crate::proxy::request_body::BodyPermit;
 use crate::websocket::{Closing, Message, Text, WebSocket};
 
 /// Responses that a connection may have asked for and not got.
 const UNANSWERED_MAX: usize = 16;
-/// How often a silent caller is asked whether it is there, and how long it may be silent.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const SILENT_MAX: Duration = Duration::from_secs(100);
 /// How long a caller may be without a response.
 const IDLE_MAX: Duration = Duration::from_hours(1);
-/// How long a message may take to be sent, and a connection to close.
-const SEND_MAX: Duration = Duration::from_secs(60);
-const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// What stands of it until the connection has left HTTP.
 pub(super) struct Session {
@@ -47,9 +42,11 @@ struct Running {
     /// By their streams: what waits until the response before it is over. A stream that is here has one under way.
     waiting: HashMap<Option<String>, VecDeque<(Asked, BodyPermit)>>,
     unanswered: usize,
-    /// When the caller last said anything, and when it last had a response under way.
-    heard: Instant,
+    /// When it last had a response under way.
     busy: Instant,
+    /// A provider has closed the WebSocket to it: what it kept for those that would go on from it is gone, and the caller
+    /// learns that as it would from the provider.
+    closing: Option<Closing>,
 }
 
 /// The connection ends; how, if the caller is to be told.
@@ -81,8 +78,8 @@ impl Session {
             turns: SelectAll::new(),
             waiting: HashMap::new(),
             unanswered: 0,
-            heard: now,
             busy: now,
+            closing: None,
         };
         let mut ticks = interval(PING_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -95,7 +92,7 @@ impl Session {
                     None => Err(End(None)),
                 },
                 Some(said) = running.turns.next() => running.said(said).await,
-                Some(message) = unsolicited.recv() => running.send(message).await,
+                Some(message) = unsolicited.recv() => running.unsolicited(message).await,
                 _ = ticks.tick() => running.tick().await,
                 () = leaving.cancelled(), if is_quiet => {
                     Err(End(Some(Closing::new(Closing::GOING_AWAY, "this node is leaving: connect again"))))
@@ -104,6 +101,9 @@ impl Session {
             if let Err(end) = step {
                 break end;
             }
+            if running.unanswered == 0 && running.closing.is_some() {
+                break End(running.closing.take());
+            }
         };
         running.end(end).await;
     }
@@ -111,12 +111,11 @@ impl Session {
 
 impl Running {
     async fn received(&mut self, message: Message) -> Result<(), End> {
-        self.heard = Instant::now();
         match message {
             Message::Alive => Ok(()),
             Message::Close(_) => Err(End(None)),
             Message::Binary(_) => Err(End(Some(Closing::new(1003, "messages have to be text")))),
-            Message::Text(text) => match self.asked(text).await {
+            Message::Text(text) => match self.asked(text) {
                 Ok(()) => Ok(()),
                 Err((failure, code, stream)) => {
                     let told = own_refusal(code, &failure, stream.as_deref());
@@ -127,7 +126,7 @@ impl Running {
     }
 
     /// What a message asks for is begun, or waits for its turn.
-    async fn asked(&mut self, text: Text) -> Result<(), (Failure, &'static str, Option<String>)> {
+    fn asked(&mut self, text: Text) -> Result<(), (Failure, &'static str, Option<String>)> {
         let invalid = |reason: String| Failure::new(Kind::Invalid, reason);
         let message =
             ClientMessage::read(&text).map_err(|reason| (invalid(reason), "invalid_message", None))?;
@@ -142,7 +141,7 @@ impl Running {
             }
             ClientKind::Other => {
                 let sockets = Arc::clone(&self.session.context.sockets);
-                let forwarded = sockets.forward(Message::Text(text), message.stream.as_deref()).await;
+                let forwarded = sockets.forward(Message::Text(text), message.stream.as_deref());
                 return forwarded.map_err(|failure| refused(failure, "nothing_under_way"));
             }
         }
@@ -182,10 +181,15 @@ impl Running {
         }
     }
 
-    async fn tick(&mut self) -> Result<(), End> {
-        if self.heard.elapsed() > SILENT_MAX {
-            return Err(End(None));
+    async fn unsolicited(&mut self, message: Message) -> Result<(), End> {
+        if let Message::Close(closing) = message {
+            self.closing = Some(closing);
+            return Ok(());
         }
+        self.send(message).await
+    }
+
+    async fn tick(&mut self) -> Result<(), End> {
         if self.unanswered == 0 && self.busy.elapsed() > IDLE_MAX {
             return Err(End(Some(Closing::new(Closing::NORMAL, "nothing was asked for a long time"))));
         }

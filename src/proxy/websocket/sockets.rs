@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use tokio::sync::{Mutex, mpsc};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::continuation::Continuations;
@@ -16,6 +17,8 @@ use crate::dialect::route::Route;
 use crate::dialect::websocket::{ClientMessage, as_message};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::provider::Provider;
+use crate::proxy::asked::{Asked, SendFuture};
+use crate::proxy::detach::Drainer;
 use crate::transport::{Opened, ResponseBody};
 use crate::upstream::{Candidate, SendError, UpstreamRequest, UpstreamResponse};
 use crate::websocket::{Message, Text, WebSocket};
@@ -26,8 +29,8 @@ const SOCKETS_MAX: usize = 4;
 const UNSOLICITED_MAX: usize = 16;
 
 /// A call that was asked for by a message.
-pub struct AskedOver {
-    pub(in crate::proxy) sockets: Arc<Sockets>,
+pub(super) struct AskedOver {
+    pub(super) sockets: Arc<Sockets>,
     pub(super) asked: ClientMessage,
     /// As it came, where nothing had to be added.
     pub(super) message: Option<Text>,
@@ -36,27 +39,41 @@ pub struct AskedOver {
 }
 
 /// The sockets of one caller's connection.
-pub struct Sockets {
-    pub(in crate::proxy) affinity: u64,
+pub(super) struct Sockets {
+    affinity: u64,
     pub(super) continuations: Continuations,
     path_and_query: String,
     headers: HeaderMap,
     dialect: Provider,
     open: Mutex<HashMap<u64, Arc<UpstreamSocket>>>,
+    /// Two calls for the same target do not open two.
+    opening: tokio::sync::Mutex<()>,
     unsolicited: mpsc::Sender<Message>,
+    tasks: Arc<Drainer>,
 }
 
-impl AskedOver {
-    /// False for a call that only makes ready.
-    pub(in crate::proxy) fn generates(&self) -> bool {
+impl Asked for AskedOver {
+    fn generates(&self) -> bool {
         self.asked.generates
     }
 
+    fn affinity(&self) -> u64 {
+        self.sockets.affinity
+    }
+
+    fn send<'a>(
+        &'a self,
+        candidate: &'a Candidate,
+        outgoing: UpstreamRequest,
+        own_body: &'a Bytes,
+    ) -> SendFuture<'a> {
+        Box::pin(self.send_to(candidate, outgoing, own_body))
+    }
+}
+
+impl AskedOver {
     /// Sends the call to a candidate: over a WebSocket where it has one, or as it would have been without.
-    ///
-    /// # Errors
-    /// As [`SendError`] says.
-    pub(in crate::proxy) async fn send(
+    async fn send_to(
         &self,
         candidate: &Candidate,
         outgoing: UpstreamRequest,
@@ -102,6 +119,7 @@ impl Sockets {
         route: &Route<'_>,
         headers: HeaderMap,
         query: Option<String>,
+        tasks: Arc<Drainer>,
     ) -> (Self, mpsc::Receiver<Message>) {
         let (unsolicited, received) = mpsc::channel(UNSOLICITED_MAX);
         let path_and_query = match query {
@@ -109,9 +127,20 @@ impl Sockets {
             None => route.path.to_owned(),
         };
         let affinity = Uuid::new_v4().as_u64_pair().0;
-        let (open, dialect) = (Mutex::default(), route.provider);
+        let (open, opening, dialect) = (Mutex::default(), tokio::sync::Mutex::default(), route.provider);
         let continuations = Continuations::default();
-        (Self { affinity, continuations, path_and_query, headers, dialect, open, unsolicited }, received)
+        let sockets = Self {
+            affinity,
+            continuations,
+            path_and_query,
+            headers,
+            dialect,
+            open,
+            opening,
+            unsolicited,
+            tasks,
+        };
+        (sockets, received)
     }
 
     /// Asks for a response over a candidate's socket. `None` if there turns out to be none where it goes.
@@ -130,7 +159,7 @@ impl Sockets {
         for _ in 0..2 {
             let socket = match self.socket(candidate).await? {
                 Got::Socket(socket) => socket,
-                Got::Refused(response) => return Ok(Some(response)),
+                Got::Refused(response) => return Ok(Some(*response)),
                 Got::None => return Ok(None),
             };
             let in_flight = candidate.begin_over_websocket();
@@ -154,20 +183,29 @@ impl Sockets {
         Err(broken())
     }
 
-    /// The socket to a candidate, opened if need be.
-    async fn socket(&self, candidate: &Candidate) -> Result<Got, SendError> {
-        let mut open = self.open.lock().await;
+    /// The socket to a candidate that is open; none, and room for one.
+    fn open_to(&self, candidate: &Candidate) -> Result<Option<Arc<UpstreamSocket>>, SendError> {
+        let mut open = self.open.lock();
         open.retain(|_, socket| !socket.is_closed());
         if let Some(socket) = open.get(&candidate.id()) {
-            return Ok(Got::Socket(Arc::clone(socket)));
+            return Ok(Some(Arc::clone(socket)));
         }
         if open.len() >= SOCKETS_MAX {
             open.retain(|_, socket| !socket.is_idle());
         }
-        if open.len() >= SOCKETS_MAX {
-            let target = candidate.target().name().to_owned();
-            let reason = format!("this connection has responses under way at {SOCKETS_MAX} others");
-            return Err(SendError::Busy { target, reason });
+        if open.len() < SOCKETS_MAX {
+            return Ok(None);
+        }
+        let target = candidate.target().name().to_owned();
+        let reason = format!("this connection has responses under way at {SOCKETS_MAX} others");
+        Err(SendError::Busy { target, reason })
+    }
+
+    /// The socket to a candidate, opened if need be.
+    async fn socket(&self, candidate: &Candidate) -> Result<Got, SendError> {
+        let _opening = self.opening.lock().await;
+        if let Some(socket) = self.open_to(candidate)? {
+            return Ok(Got::Socket(socket));
         }
         let request = UpstreamRequest {
             method: Method::GET,
@@ -180,9 +218,9 @@ impl Sockets {
             Opened::Upgraded { io, slot, .. } => {
                 let stream =
                     WebSocket::client(io, UpstreamSocket::MESSAGE_MAX, crate::websocket::Unlimited).await;
-                let socket = UpstreamSocket::start(stream, slot, self.unsolicited.clone());
+                let socket = UpstreamSocket::start(stream, slot, self.unsolicited.clone(), &self.tasks);
                 let socket = Arc::new(socket);
-                open.insert(candidate.id(), Arc::clone(&socket));
+                self.open.lock().insert(candidate.id(), Arc::clone(&socket));
                 Ok(Got::Socket(socket))
             }
             Opened::Refused { head, .. } if has_no_websocket(head.status) => {
@@ -196,18 +234,21 @@ impl Sockets {
             Opened::Refused { head, body } => {
                 let in_flight = candidate.begin_over_websocket();
                 let target = Arc::clone(candidate.target());
-                Ok(Got::Refused(UpstreamResponse { head: *head, body, target, in_flight }))
+                Ok(Got::Refused(Box::new(UpstreamResponse { head: *head, body, target, in_flight })))
             }
         }
     }
 
     /// Passes a message on that asks for no response.
-    pub(super) async fn forward(&self, message: Message, stream: Option<&str>) -> Result<(), Failure> {
-        let open = self.open.lock().await;
+    ///
+    /// # Errors
+    /// There is nobody that it could be for, or nobody takes it.
+    pub(super) fn forward(&self, message: Message, stream: Option<&str>) -> Result<(), Failure> {
+        let open = self.open.lock();
         let fits = |socket: &&Arc<UpstreamSocket>| !socket.is_closed() && socket.has(stream);
         let socket = open.values().find(fits).or_else(|| open.values().find(|socket| !socket.is_closed()));
         match socket {
-            Some(socket) => socket.forward(message).await,
+            Some(socket) => socket.forward(message),
             None => Err(Failure::new(
                 Kind::Invalid,
                 "nothing is under way over a WebSocket to a provider that the message could be for: ask for a \
@@ -220,7 +261,7 @@ impl Sockets {
 /// What came of looking for a socket.
 enum Got {
     Socket(Arc<UpstreamSocket>),
-    Refused(UpstreamResponse),
+    Refused(Box<UpstreamResponse>),
     None,
 }
 

@@ -22,8 +22,8 @@ use crate::dialect::websocket::{ClientMessage, own_refusal, refusal};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::UserId;
 use crate::domain::provider::Provider;
-use crate::proxy::Gateway;
 use crate::proxy::buffered_request::Head;
+use crate::proxy::gateway::Gateway;
 use crate::proxy::response_body::Body;
 use crate::websocket::Text;
 
@@ -83,7 +83,7 @@ struct Answering {
 
 /// A call that may have been posted; then what it comes to is kept here for those that go on from it.
 struct Posted {
-    is_posted: Arc<AtomicBool>,
+    is: Arc<AtomicBool>,
     context: TurnContext,
     call: Bytes,
     stream: Option<String>,
@@ -91,7 +91,7 @@ struct Posted {
 
 impl Posted {
     fn note(&self, event: &str) {
-        if self.is_posted.load(Ordering::Relaxed) && event.contains("\"response.completed\"") {
+        if self.is.load(Ordering::Relaxed) && event.contains("\"response.completed\"") {
             let TurnContext { gateway, sockets, user, .. } = &self.context;
             let permit = gateway.body_memory.empty_permit(*user);
             sockets.continuations.keep(self.stream.as_deref(), &self.call, event, permit);
@@ -101,7 +101,7 @@ impl Posted {
 
 /// The response as what is said of it.
 pub(super) fn turn(context: TurnContext, asked: Asked) -> Turn {
-    Box::pin(unfold(State::Begin(context, asked), |state| next(state)))
+    Box::pin(unfold(State::Begin(context, asked), next))
 }
 
 async fn next(state: State) -> Option<(Say, State)> {
@@ -209,7 +209,7 @@ async fn begin(context: TurnContext, asked: Asked) -> (Response<Body>, Posted) {
     let route = Route { provider: *provider, path, billing, lists_models: false };
     let body = Full::new(call.clone());
     let response = gateway.serve_asked(route, &mut head, body, Some(Box::new(over))).await;
-    (response, Posted { is_posted, context, call, stream })
+    (response, Posted { is: is_posted, context, call, stream })
 }
 
 fn is_stream(response: &Response<Body>) -> bool {

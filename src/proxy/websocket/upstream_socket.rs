@@ -4,28 +4,26 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use super::limits::{CLOSE_MAX, PING_EVERY, SEND_MAX, SILENT_MAX};
 use crate::dialect::websocket::{ServerEvent, ServerKind, own_refusal};
 use crate::domain::failure::{Failure, Kind};
+use crate::proxy::detach::Drainer;
 use crate::transport::{BodyError, ConnectionSlot};
 use crate::websocket::{Closing, Message, Text, WebSocket};
 
 /// Events of a response that its caller has not taken yet; then the provider waits.
 const PIECES_MAX: usize = 16;
 const COMMANDS_MAX: usize = 8;
-/// How often a silent provider is asked whether it is there, and how long it may be silent.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const SILENT_MAX: Duration = Duration::from_secs(100);
-/// How long a message may take to be sent, and a connection to close.
-const SEND_MAX: Duration = Duration::from_secs(60);
-const CLOSE_MAX: Duration = Duration::from_secs(2);
 
+/// None for the stream that has no name.
+type StreamId = Option<String>;
 type Pieces = mpsc::Sender<Result<Bytes, BodyError>>;
 
 /// A socket whose task runs until this, and every answer that comes over it, is dropped.
@@ -58,7 +56,12 @@ impl UpstreamSocket {
     pub(super) const MESSAGE_MAX: usize = 64 * 1024 * 1024;
 
     /// Begins to read a socket. What is no response's goes to `unsolicited`.
-    pub(super) fn start(socket: WebSocket, slot: ConnectionSlot, unsolicited: mpsc::Sender<Message>) -> Self {
+    pub(super) fn start(
+        socket: WebSocket,
+        slot: ConnectionSlot,
+        unsolicited: mpsc::Sender<Message>,
+        tasks: &Drainer,
+    ) -> Self {
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let (under_way, streams) = (Arc::default(), Arc::default());
         let task = Task {
@@ -70,7 +73,7 @@ impl UpstreamSocket {
             heard: Instant::now(),
             _slot: slot,
         };
-        tokio::spawn(task.run(received));
+        tasks.spawn(task.run(received));
         Self { commands, under_way, streams }
     }
 
@@ -108,10 +111,18 @@ impl UpstreamSocket {
     /// Passes a message on.
     ///
     /// # Errors
-    /// The socket is closed.
-    pub(super) async fn forward(&self, message: Message) -> Result<(), Failure> {
-        let closed = |_| Failure::new(Kind::Upstream, "the WebSocket to the provider was closed");
-        self.commands.send(Command::Forward(message)).await.map_err(closed)
+    /// The socket is closed, or takes nothing now.
+    pub(super) fn forward(&self, message: Message) -> Result<(), Failure> {
+        // Nothing is waited for: whoever sends this also takes what the provider has to say before it reads on.
+        self.commands.try_send(Command::Forward(message)).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                let why = "the provider has not taken the messages before this one";
+                Failure::new(Kind::RateLimited, why)
+            }
+            TrySendError::Closed(_) => {
+                Failure::new(Kind::Upstream, "the WebSocket to the provider was closed")
+            }
+        })
     }
 }
 
@@ -119,7 +130,7 @@ struct Task {
     socket: WebSocket,
     unsolicited: mpsc::Sender<Message>,
     /// By their streams.
-    responses: HashMap<Option<String>, Pieces>,
+    responses: HashMap<StreamId, Pieces>,
     under_way: Arc<AtomicUsize>,
     streams: Arc<Mutex<Vec<Option<String>>>>,
     /// When the provider last said anything.
@@ -133,15 +144,15 @@ impl Task {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let why = loop {
             let step = tokio::select! {
-                command = commands.recv() => match command {
-                    Some(command) => self.command(command).await,
-                    None => {
+                command = commands.recv() => {
+                    let Some(command) = command else {
                         // Nobody is left: what is under way is cancelled with the connection.
                         let closing = Closing::new(Closing::NORMAL, "");
                         let _ = timeout(CLOSE_MAX, self.socket.close(Some(closing))).await;
                         return;
-                    }
-                },
+                    };
+                    self.command(command).await
+                }
                 received = self.socket.receive() => match received {
                     Some(Ok(message)) => self.message(message).await,
                     Some(Err((_, error))) => Err(error),
@@ -160,6 +171,8 @@ impl Task {
             let _ = pieces.send(Err(BodyError::Cut(why.clone()))).await;
         }
         self.note();
+        let closing = Closing::new(Closing::GOING_AWAY, "the provider closed the connection: connect again");
+        let _ = self.unsolicited.send(Message::Close(closing)).await;
     }
 
     async fn command(&mut self, command: Command) -> Result<(), String> {
@@ -220,7 +233,7 @@ impl Task {
     }
 
     /// Whose an event is: the response's of its stream. One that names none is of the only response, if there is one.
-    fn stream_of(&self, event: &ServerEvent) -> Option<Option<String>> {
+    fn stream_of(&self, event: &ServerEvent) -> Option<StreamId> {
         if self.responses.contains_key(&event.stream) {
             return Some(event.stream.clone());
         }

@@ -3,6 +3,7 @@
 mod agents;
 mod bypass;
 mod converted;
+mod converted_counts;
 mod converted_gemini;
 mod credentials;
 mod failover;

@@ -1,9 +1,10 @@
 //! The official SDKs work against a node as against their provider, and what they used is booked. Runs for the SDKs
 //! that this machine's Python has (`SPROXY_PYTHON` names another interpreter).
 
+use serde_json::Value;
 use tokio::process::Command;
 
-use crate::harness::{Mock, Setup, python_with, run_script, until};
+use crate::harness::{Mock, Node, Setup, python_with, run_script, until};
 
 async fn works_with(sdk: &str, module: &str) {
     let Some(python) = python_with(module).await else { return };
@@ -11,6 +12,10 @@ async fn works_with(sdk: &str, module: &str) {
     let node = Setup::with_targets_at(&mock.url()).start().await;
     let key = node.user_with_key("developer").await;
     let expected = run_script(&python, "check.py", &[sdk, &node.url(""), &key]).await;
+    assert_booked(&node, &expected).await;
+}
+
+async fn assert_booked(node: &Node, expected: &Value) {
     until("what the SDK used is booked", async || {
         let rows = node.usage().await;
         let ok: Vec<_> = rows.iter().filter(|row| row["outcome"] == "ok").collect();
@@ -30,6 +35,21 @@ async fn the_anthropic_sdk_works() {
 #[tokio::test]
 async fn the_openai_sdk_works() {
     works_with("openai", "openai").await;
+}
+
+#[tokio::test]
+async fn the_openai_sdk_works_over_websockets() {
+    let Some(python) = python_with("openai, websockets").await else { return };
+    let mock = Mock::start().await;
+    let target = format!(
+        "[[targets]]\nname = \"openai\"\nprovider = \"openai\"\nurl = \"{}\"\napi_key = \"k\"\nwebsocket = true\n",
+        mock.url()
+    );
+    let node = Setup::with_targets(&target).start().await;
+    let key = node.user_with_key("developer").await;
+    let expected = run_script(&python, "websockets_openai.py", &[&node.url(""), &key]).await;
+    assert_eq!(expected["requests"], 5);
+    assert_booked(&node, &expected).await;
 }
 
 #[tokio::test]

@@ -212,21 +212,26 @@ async fn a_caller_that_hangs_up_pays_for_what_it_got_or_for_all_where_that_is_co
 }
 
 #[tokio::test]
-async fn a_provider_that_hangs_up_ends_the_response_and_not_the_connection() {
+async fn a_provider_that_hangs_up_ends_the_response_and_the_connection_that_would_go_on_from_it() {
     let (mock, node, key) = started().await;
     let mut socket = open(&node, &key, &[]).await;
     mock.script(&[json!({ "times": 1, "fail": "mid-stream" })]).await;
     let cut = socket.respond(&create("x")).await.pop().unwrap();
     assert_eq!((&cut["type"], &cut["status"]), (&json!("error"), &json!(502)), "{cut}");
+    let end = socket.next().await.expect_err("its end").expect("a reason");
+    assert_eq!(u16::from(end.code), 1001, "{end:?}");
     let row = until("its record", async || node.usage().await.pop()).await;
     assert_eq!(
         (&row["outcome"], &row["token_source"]),
         (&json!("upstream_cut"), &json!("estimated")),
         "{row}"
     );
-    assert_eq!(kind(socket.respond(&create("x")).await.last().unwrap()), "response.completed");
+}
 
-    // Its errors are its own words.
+#[tokio::test]
+async fn a_providers_errors_are_its_own_words_and_the_connection_goes_on() {
+    let (mock, node, key) = started().await;
+    let mut socket = open(&node, &key, &[]).await;
     mock.script(&[json!({ "times": 1, "status": 400, "message": "no such tool" })]).await;
     let refused = socket.respond(&create("x")).await.pop().unwrap();
     assert_eq!(
