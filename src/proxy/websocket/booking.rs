@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-use super::open::Proof;
+use super::proof::Proof;
 use crate::config::Durability;
 use crate::dialect::{self, Billing};
 use crate::domain::clock::Moment;

@@ -11,10 +11,11 @@ mod budget;
 mod continuation;
 mod limits;
 mod open;
+mod proof;
 mod realtime;
 mod session;
 mod sockets;
 mod turn;
 mod upstream_socket;
 
-pub(super) use open::Proof;
+pub(super) use proof::Proof;

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use hyper::upgrade::Upgraded;
 
 use super::booking::Conversation;
+use super::proof::Proof;
 use super::realtime;
 use super::session::Session;
 use super::sockets::Sockets;
@@ -23,27 +24,16 @@ use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::RequestId;
 use crate::domain::principal::Principal;
 use crate::proxy::buffered_request::Head;
+use crate::proxy::error_response;
 use crate::proxy::gateway::{Gateway, plan};
+use crate::proxy::headers;
+use crate::proxy::path;
 use crate::proxy::response_body::Body;
-use crate::proxy::{error_response, headers, path};
 use crate::transport::{ConnectionSlot, Opened, ResponseBody};
 use crate::upstream::{
     AttemptFailure, Candidate, ModelQuery, Next, Plan, SendError, TargetQuery, UpstreamRequest,
 };
 use crate::websocket::{Offer, drop_handshake};
-
-/// What a caller proves itself with, as it came.
-#[derive(Clone, Debug)]
-pub struct Proof {
-    pub(super) headers: HeaderMap,
-    pub(super) query: Option<String>,
-}
-
-impl From<(HeaderMap, Option<Cow<'_, str>>)> for Proof {
-    fn from((headers, query): (HeaderMap, Option<Cow<'_, str>>)) -> Self {
-        Self { headers, query: query.map(Cow::into_owned) }
-    }
-}
 
 impl Gateway {
     /// Answers a caller that wants a WebSocket. Where there is none it is told to use POST, which clients that can do
@@ -243,14 +233,4 @@ impl Protocols {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
         }
     }
-}
-
-/// The headers of a call that a message asks for.
-pub(super) fn headers_of_call(headers: &HeaderMap) -> HeaderMap {
-    let mut headers = headers.clone();
-    drop_handshake(&mut headers);
-    headers.remove(header::UPGRADE);
-    headers.remove(header::CONNECTION);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers
 }

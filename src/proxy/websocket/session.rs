@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::budget::Budget;
 use super::limits::{CLOSE_MAX, PING_EVERY, SEND_MAX};
-use super::open::{Proof, headers_of_call};
+use super::proof::{Proof, headers_of_call};
 use super::sockets::Sockets;
 use super::turn::{Asked, Say, Turn, TurnContext, turn};
 use crate::dialect::route::Route;

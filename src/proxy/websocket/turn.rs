@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Map, Value};
 
 use super::continuation::made_ready;
-use super::open::Proof;
+use super::proof::Proof;
 use super::sockets::{AskedOver, Sockets};
 use crate::dialect;
 use crate::dialect::convert::EventReader;
