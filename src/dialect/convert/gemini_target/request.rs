@@ -142,8 +142,8 @@ fn level(effort: Effort) -> &'static str {
         Effort::None | Effort::Minimal => "MINIMAL",
         Effort::Low => "LOW",
         Effort::Medium => "MEDIUM",
-        Effort::High => "HIGH",
-        Effort::Xhigh | Effort::Max => "XHIGH",
+        // It is the highest that the API has.
+        Effort::High | Effort::Xhigh | Effort::Max => "HIGH",
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
             ("gemini-2.5-pro", &Reasoning::Budget, effort(Effort::None), json!({ "thinkingBudget": 128 })),
             ("gemini-2.5-pro", &Reasoning::Budget, effort(Effort::Low), json!({ "thinkingBudget": 2_048 })),
             ("tuned", &Reasoning::Unknown, budget(777), json!({ "thinkingBudget": 777 })),
-            ("tuned", &Reasoning::Unknown, effort(Effort::Xhigh), json!({ "thinkingLevel": "XHIGH" })),
+            ("tuned", &Reasoning::Unknown, effort(Effort::Xhigh), json!({ "thinkingLevel": "HIGH" })),
             ("gemini-2.0-flash", &Reasoning::None, effort(Effort::High), Value::Null),
             ("gemini-3-pro", &efforts, (None, None), Value::Null),
         ] {
