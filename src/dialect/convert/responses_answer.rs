@@ -29,6 +29,7 @@ pub struct Usage {
     pub input_tokens: u64,
     pub input_tokens_details: Option<InputDetails>,
     pub output_tokens: u64,
+    pub output_tokens_details: Option<OutputDetails>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -36,6 +37,12 @@ pub struct Usage {
 pub struct InputDetails {
     pub cached_tokens: Option<u64>,
     pub cache_write_tokens: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct OutputDetails {
+    pub reasoning_tokens: Option<u64>,
 }
 
 /// One item of `output`.

@@ -110,6 +110,10 @@ impl End {
         counts.insert("cache_creation_input_tokens".to_owned(), written.into());
         counts.insert("cache_read_input_tokens".to_owned(), read.into());
         counts.insert("output_tokens".to_owned(), usage.output_tokens.into());
+        let reasoning = usage.output_tokens_details.unwrap_or_default().reasoning_tokens;
+        if let Some(reasoning) = reasoning.filter(|tokens| *tokens > 0) {
+            counts.insert("output_tokens_details".to_owned(), json!({ "thinking_tokens": reasoning }));
+        }
         if self.searches > 0 {
             counts.insert("server_tool_use".to_owned(), json!({ "web_search_requests": self.searches }));
         }

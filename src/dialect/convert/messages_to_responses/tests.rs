@@ -134,7 +134,9 @@ fn a_document_is_the_message_that_its_stream_is() {
     let count = |name: &str| usage[name].as_u64().unwrap();
     let input =
         count("input_tokens") + count("cache_creation_input_tokens") + count("cache_read_input_tokens");
-    assert_eq!((input, count("output_tokens")), (1_200, 90), "the caller's counts are the provider's");
+    let thinking = usage["output_tokens_details"]["thinking_tokens"].as_u64();
+    let counts = (input, count("output_tokens"), thinking);
+    assert_eq!(counts, (1_200, 90, Some(40)), "the caller's counts are the provider's");
 }
 
 #[test]
