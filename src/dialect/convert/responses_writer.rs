@@ -288,9 +288,14 @@ impl ResponsesWriter {
 
     /// Ends whatever is open.
     pub fn close(&mut self) {
+        self.close_as("completed");
+    }
+
+    /// `status`: of a message, in which the answer may have been cut short.
+    pub fn close_as(&mut self, status: &str) {
         match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing => {}
-            Open::Message { id, text, annotations } => self.close_message(&id, &text, &annotations),
+            Open::Message { id, text, annotations } => self.close_message(&id, &text, &annotations, status),
             open @ Open::Reasoning { .. } => {
                 self.open = open;
                 self.end_reasoning(None);
@@ -304,7 +309,7 @@ impl ResponsesWriter {
         }
     }
 
-    fn close_message(&mut self, id: &str, text: &str, annotations: &[Value]) {
+    fn close_message(&mut self, id: &str, text: &str, annotations: &[Value], status: &str) {
         let name = "response.output_text.done";
         let event = json!({
             "type": name, "sequence_number": 0, "item_id": id, "output_index": self.items.len(),
@@ -314,7 +319,7 @@ impl ResponsesWriter {
         let part = output_text(text, annotations);
         self.part("response.content_part.done", id, 0, &part);
         self.done(json!({
-            "id": id, "type": "message", "status": "completed", "role": "assistant", "content": [part],
+            "id": id, "type": "message", "status": status, "role": "assistant", "content": [part],
         }));
     }
 
@@ -383,14 +388,14 @@ impl ResponsesWriter {
 
     /// The answer is whole, or as much of it as there will be. The response comes back.
     pub fn finish(&mut self, ending: Ending, usage: &Usage) -> Value {
-        self.close();
-        self.is_over = true;
         let (name, status, details) = match ending {
             Ending::Completed => ("response.completed", "completed", None),
             Ending::Incomplete(reason) => {
                 ("response.incomplete", "incomplete", Some(json!({ "reason": reason })))
             }
         };
+        self.close_as(status);
+        self.is_over = true;
         let mut response = self.response(status, None, Some(usage));
         if let Some(details) = details {
             response["incomplete_details"] = details;

@@ -62,7 +62,9 @@ impl Converter {
                 Kind::Call { .. } => writer.call_arguments(text),
             },
             Step::End(block) => match &block.kind {
-                Kind::Text | Kind::Call { .. } => writer.close(),
+                // Whether it is whole is known when something follows, or at the end.
+                Kind::Text => {}
+                Kind::Call { .. } => writer.close(),
                 Kind::Refusal => writer.refusal(&block.text),
                 Kind::Reasoning { field, details } => {
                     writer.end_reasoning(Some(reasoning::pack(model, *field, Some(&block.text), details)));

@@ -203,15 +203,21 @@ fn an_answer_ends_as_its_server_says() {
     let refusal = json!({"choices": [{"index": 0, "delta": {"refusal": "No."}}]});
     let error = json!({"error": {"message": "maximum context length is 9", "code": 400}});
     for (chunks, expected) in [
-        (vec![text.clone(), end("stop")], "response.completed completed null null 777"),
-        (vec![text.clone(), end("length")], "response.incomplete incomplete \"max_output_tokens\" null 777"),
+        (vec![text.clone(), end("stop")], "response.completed completed completed null null 777"),
+        (
+            vec![text.clone(), end("length")],
+            "response.incomplete incomplete incomplete \"max_output_tokens\" null 777",
+        ),
         (
             vec![text.clone(), end("content_filter")],
-            "response.incomplete incomplete \"content_filter\" null 777",
+            "response.incomplete incomplete incomplete \"content_filter\" null 777",
         ),
-        (vec![refusal, end("stop")], "response.completed completed null null 777"),
-        (vec![text.clone(), error.clone()], "response.failed failed null \"context_length_exceeded\" null"),
-        (vec![error], "response.failed failed null \"context_length_exceeded\" null"),
+        (vec![refusal, end("stop")], "response.completed completed completed null null 777"),
+        (
+            vec![text.clone(), error.clone()],
+            "response.failed failed nothing null \"context_length_exceeded\" null",
+        ),
+        (vec![error], "response.failed failed nothing null \"context_length_exceeded\" null"),
         (vec![text], ""),
     ] {
         let stream =
@@ -223,9 +229,10 @@ fn an_answer_ends_as_its_server_says() {
             String::new()
         } else {
             format!(
-                "{} {} {} {} {}",
+                "{} {} {} {} {} {}",
                 last["type"].as_str().unwrap(),
                 response["status"].as_str().unwrap(),
+                response["output"][0]["status"].as_str().unwrap_or("nothing"),
                 response["incomplete_details"]["reason"],
                 response["error"]["code"],
                 response["usage"]["input_tokens"],

@@ -59,6 +59,7 @@ impl Writer for ResponsesWriter {
             "max_tokens" => Ending::Incomplete("max_output_tokens"),
             "refusal" => {
                 if let Some(explanation) = explanation {
+                    self.close_as("incomplete");
                     self.refusal(explanation);
                 }
                 Ending::Incomplete("content_filter")

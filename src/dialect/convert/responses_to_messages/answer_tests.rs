@@ -136,6 +136,7 @@ fn an_answer_ends_as_the_provider_says_that_it_does() {
     ] {
         let made = answer(&body, &text, reason);
         assert_eq!((&made["status"], &made["incomplete_details"]), (&json!(status), &details), "{reason}");
+        assert_eq!(made["output"][0]["status"], status, "{reason}");
     }
     let made = answer(&body, &text, "model_context_window_exceeded");
     assert_eq!(
