@@ -28,6 +28,11 @@ pub enum Part {
     Text(String),
     /// A URL, which may hold the image itself.
     Image(String),
+    /// The same, to be looked at as closely as is said.
+    DetailedImage {
+        url: String,
+        detail: &'static str,
+    },
     /// A PDF file, in a URL that holds it.
     File {
         name: String,
@@ -201,6 +206,9 @@ impl Part {
         match self {
             Self::Text(text) => json!({"type": "text", "text": text}),
             Self::Image(url) => json!({"type": "image_url", "image_url": {"url": url}}),
+            Self::DetailedImage { url, detail } => {
+                json!({"type": "image_url", "image_url": {"url": url, "detail": detail}})
+            }
             Self::File { name, data } => {
                 json!({"type": "file", "file": {"filename": name, "file_data": data}})
             }

@@ -218,7 +218,9 @@ impl<'c> History<'c> {
             OwnPart::InputImage { .. } if !self.context.traits.images => {
                 Err(("input_image", "the model reads no images"))
             }
-            OwnPart::InputImage { image_url: Some(url), .. } => Ok(Part::Image(url.clone())),
+            OwnPart::InputImage { image_url: Some(url), detail, .. } => {
+                Ok(self.image(url.clone(), detail.as_deref()))
+            }
             OwnPart::InputImage { .. } => Err(("input_image.file_id", FILE_ID)),
             OwnPart::InputFile { file_data: Some(data), filename, .. } => {
                 self.file(data, filename.as_deref()).map_err(|reason| ("input_file.file_data", reason))
@@ -239,6 +241,19 @@ impl<'c> History<'c> {
                 self.dropped.add("input.output");
                 let what = field.split('.').next().unwrap_or(field);
                 Ok(Part::Text(format!("[The result has here a part of type `{what}` that cannot be read.]")))
+            }
+        }
+    }
+
+    /// `auto` is what is done anyway, and need not be known to a server.
+    fn image(&mut self, url: String, detail: Option<&str>) -> Part {
+        match detail {
+            None | Some("auto") => Part::Image(url),
+            Some("low") => Part::DetailedImage { url, detail: "low" },
+            Some("high") => Part::DetailedImage { url, detail: "high" },
+            Some(_) => {
+                self.dropped.add("input_image.detail");
+                Part::Image(url)
             }
         }
     }

@@ -123,6 +123,26 @@ fn what_would_be_another_request_is_refused() {
 }
 
 #[test]
+fn an_image_is_looked_at_as_closely_as_is_said() {
+    for (detail, expected, left_out) in [
+        (json!(null), json!(null), 0),
+        (json!("auto"), json!(null), 0),
+        (json!("low"), json!("low"), 0),
+        (json!("high"), json!("high"), 0),
+        (json!("original"), json!(null), 1),
+    ] {
+        let image =
+            json!({"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": detail});
+        let members = json!({"input": [{"role": "user", "content": [image]}]});
+        let made = convert(&small(&members), MODEL, &ModelTraits::default());
+        let sent = sent(&made);
+        let url = &sent["messages"][0]["content"][0]["image_url"];
+        assert_eq!((&url["url"], &url["detail"]), (&json!("data:image/png;base64,AA=="), &expected));
+        assert_eq!(dropped(&made).iter().filter(|field| **field == "input_image.detail").count(), left_out);
+    }
+}
+
+#[test]
 fn what_is_asked_for_beside_the_conversation_keeps_its_meaning() {
     let traits = ModelTraits { max_output_tokens: Some(500), ..ModelTraits::default() };
     let members = json!({"max_output_tokens": 900, "temperature": 0.5, "top_p": 0.9,
