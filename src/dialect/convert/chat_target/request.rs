@@ -176,8 +176,9 @@ pub fn schema_format(name: &str, schema: &Value) -> Value {
     json!({"type": "json_schema", "json_schema": json_schema})
 }
 
-/// Whether every object in a schema has all of its properties and no others.
-fn is_closed(schema: &Value) -> bool {
+/// Whether every object in a schema has all of its properties and no others: `OpenAI` refuses any other as strict.
+#[must_use]
+pub fn is_closed(schema: &Value) -> bool {
     let own = schema.as_object().is_none_or(|schema| {
         let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
             return schema.get("type").and_then(Value::as_str) != Some("object");

@@ -5,7 +5,7 @@ use super::content::Reader;
 use crate::dialect::convert::chat_target::call_ids::CallIds;
 use crate::dialect::convert::chat_target::conversation::Conversation;
 use crate::dialect::convert::chat_target::request::{
-    Request as Chat, choice_of, function, invented_id, is_openai, schema_format,
+    Request as Chat, choice_of, function, invented_id, is_closed, is_openai, schema_format,
 };
 use crate::dialect::convert::contract::{ConvertedRequest, Dropped, NotConverted, RequestContext};
 use crate::dialect::convert::messages::{
@@ -122,7 +122,9 @@ fn tools_of(
         }
         dropped.add_if(tool.cache_control.is_some(), "tools.cache_control");
         dropped.add_if(tool.defer_loading == Some(true), "tools.defer_loading");
-        let is_strict = tool.strict == Some(true);
+        // Anthropic takes open schemas, too.
+        let is_strict = tool.strict == Some(true) && tool.input_schema.as_ref().is_some_and(is_closed);
+        dropped.add_if(tool.strict == Some(true) && !is_strict, "tools.strict");
         chat.tools.push(function(
             &names.sent(&tool.name),
             tool.description.as_deref(),

@@ -171,6 +171,25 @@ fn what_would_be_another_request_is_refused_and_what_tunes_is_left_out() {
 }
 
 #[test]
+fn a_tool_is_strict_where_its_schema_is_one_that_openai_takes_as_strict() {
+    let open = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": []});
+    let mut closed = open.clone();
+    closed["additionalProperties"] = json!(false);
+    closed["required"] = json!(["a"]);
+    for (schema, asked, expected, left_out) in [
+        (&closed, true, true, false),
+        (&closed, false, false, false),
+        (&open, true, false, true),
+        (&open, false, false, false),
+    ] {
+        let tools = json!({"tools": [{"name": "f", "strict": asked, "input_schema": schema}]});
+        let made = convert(&small(&tools), "gpt-5.6", &local());
+        assert_eq!(sent(&made)["tools"][0]["function"]["strict"], expected, "{schema}");
+        assert_eq!(dropped(&made).contains(&"tools.strict"), left_out, "{schema}");
+    }
+}
+
+#[test]
 fn a_model_is_told_to_think_in_words_that_its_server_has() {
     let effort = |model: &str, reasoning: &Reasoning, members: Value| {
         let traits = ModelTraits { reasoning: reasoning.clone(), ..ModelTraits::default() };
