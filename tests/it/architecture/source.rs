@@ -31,13 +31,16 @@ pub fn read(files: &[(String, String)]) -> Vec<File> {
     files.iter().map(|(name, text)| file(name, text, &modules)).collect()
 }
 
-/// Every `.rs` file below `directory`, named relative to `root`.
+/// Every `.rs` file below `directory`, named relative to `root`, but for what is generated: a workspace of its own keeps
+/// that in its `target`.
 pub fn files_below(root: &Path, directory: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(files_below(root, &path));
+            if path.file_name().is_some_and(|name| name != "target") {
+                found.extend(files_below(root, &path));
+            }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
             found.push((name, std::fs::read_to_string(&path).unwrap()));
