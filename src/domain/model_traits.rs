@@ -36,6 +36,24 @@ impl Default for ModelTraits {
     }
 }
 
+impl ModelTraits {
+    /// What holds for both: a call under one name may come to either.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let fewer = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        Self {
+            context_tokens: fewer(self.context_tokens, other.context_tokens),
+            max_output_tokens: fewer(self.max_output_tokens, other.max_output_tokens),
+            tools: self.tools && other.tools,
+            images: self.images && other.images,
+            documents: self.documents && other.documents,
+            reasoning: self.reasoning.and(&other.reasoning),
+            sampling: self.sampling && other.sampling,
+            cache_breakpoints: self.cache_breakpoints && other.cache_breakpoints,
+        }
+    }
+}
+
 /// How a model is told how much to think.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Reasoning {
@@ -112,6 +130,17 @@ impl Effort {
 }
 
 impl Reasoning {
+    fn and(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Effort(one), Self::Effort(other)) => {
+                let both: Vec<_> = one.iter().copied().filter(|effort| other.contains(effort)).collect();
+                if both.is_empty() { Self::Unknown } else { Self::Effort(both) }
+            }
+            (one, other) if one == other => one.clone(),
+            _ => Self::Unknown,
+        }
+    }
+
     /// The effort that the model takes which is nearest to `asked`: the next lower one, else its lowest that is not
     /// less than asked. `None` where it takes no effort at all.
     #[must_use]
@@ -144,6 +173,29 @@ mod tests {
         }
         assert_eq!(Reasoning::None.nearest(Effort::High), None);
         assert_eq!(Reasoning::Unknown.nearest(Effort::Xhigh), Some(Effort::Xhigh));
+    }
+
+    #[test]
+    fn what_holds_for_two_models_is_what_both_can_do() {
+        let one = ModelTraits {
+            context_tokens: Some(200),
+            reasoning: Reasoning::Effort(vec![Effort::Low, Effort::High, Effort::Max]),
+            ..ModelTraits::default()
+        };
+        let other = ModelTraits {
+            context_tokens: Some(100),
+            max_output_tokens: Some(10),
+            images: false,
+            reasoning: Reasoning::Effort(vec![Effort::None, Effort::Low, Effort::High]),
+            ..ModelTraits::default()
+        };
+        let both = one.and(&other);
+        assert_eq!((both.context_tokens, both.max_output_tokens), (Some(100), Some(10)));
+        assert!(both.tools && !both.images);
+        assert_eq!(both.reasoning, Reasoning::Effort(vec![Effort::Low, Effort::High]));
+        let third = ModelTraits { reasoning: Reasoning::Budget, ..ModelTraits::default() };
+        assert_eq!(both.and(&third).reasoning, Reasoning::Unknown);
+        assert_eq!(both.and(&both), both);
     }
 
     #[test]

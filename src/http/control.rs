@@ -13,7 +13,7 @@ use crate::cluster::leader::announcer::PATH;
 use crate::http::problem::ApiError;
 use crate::http::routes::local;
 use crate::http::{
-    alerts, audit, auth, backup, client_telemetry, config, groups, import, keys, leadership, me, oauth,
+    alerts, audit, auth, backup, client_telemetry, config, groups, import, keys, leadership, me, my_models, oauth,
     openapi, peers, scim, signing_keys, stats, targets, usage, usage_rejected, users,
 };
 
@@ -38,6 +38,7 @@ pub fn router(state: ControlState) -> Router {
         .route("/me/usage", here(get(me::usage)))
         .route("/me/quota", here(get(me::quota)))
         .route("/me/nodes", here(get(me::nodes)))
+        .route("/me/models", here(get(my_models::list)))
         .route("/me/keys", here(get(me::list_keys)).and(leader(post(me::create_key))))
         .route("/me/keys/{id}", leader(delete(me::revoke_key)))
         .route("/me/keys/{id}/reissue", leader(post(me::reissue_key)))

@@ -21,6 +21,7 @@ mod leadership;
 pub mod limits;
 pub mod listen;
 pub mod me;
+mod my_models;
 mod oauth;
 mod openapi;
 mod openapi_calls;

@@ -7,7 +7,7 @@ use utoipa::{Modify, OpenApi as _};
 
 use crate::http::openapi_calls::Calls;
 use crate::http::{
-    alerts, audit, auth, backup, config, groups, health, import, keys, leadership, me, peers, problem,
+    alerts, audit, auth, backup, config, groups, health, import, keys, leadership, me, my_models, peers, problem,
     signing_keys, stats, targets, usage, usage_rejected, users,
 };
 
@@ -23,7 +23,7 @@ use crate::http::{
     components(schemas(problem::Problem)),
     paths(
         auth::login, auth::refresh, auth::logout,
-        me::show, me::usage, me::quota, me::nodes, me::list_keys, me::create_key, me::revoke_key, me::reissue_key,
+        me::show, me::usage, me::quota, me::nodes, my_models::list, me::list_keys, me::create_key, me::revoke_key, me::reissue_key,
         users::list, users::create, import::import, users::show, users::change, users::remove, users::set_password, users::revoke,
         groups::list, groups::create, groups::show, groups::change, groups::remove,
         keys::list, keys::create, keys::revoke, keys::reissue, signing_keys::list, signing_keys::rotate, leadership::show, leadership::promote,

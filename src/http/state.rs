@@ -20,7 +20,7 @@ use crate::http::scim::token::ScimToken;
 use crate::http::site::Sites;
 use crate::ldap::Ldap;
 use crate::oidc::Oidc;
-use crate::proxy::Live;
+use crate::proxy::{Live, ModelLists};
 use crate::quota::Quota;
 use crate::store::Store;
 
@@ -34,6 +34,8 @@ pub struct ControlState {
     pub store: Store,
     /// This node's targets and prices.
     pub live: Arc<Live>,
+    /// What its targets say of their models.
+    pub models: Arc<ModelLists>,
     /// Who is told of what happens.
     pub alerts: Alerts,
     pub cluster: Arc<dyn Cluster>,

@@ -53,7 +53,7 @@ use crate::inbound::{self, Shutdown};
 use crate::ldap::Ldap;
 use crate::ledger::{Ledger, UsageWriter};
 use crate::oidc::Oidc;
-use crate::proxy::{BodyMemory, Drainer, Gateway, Live, NoAccountsYet, Parts, StaleCheck};
+use crate::proxy::{BodyMemory, Drainer, Gateway, Live, ModelLists, NoAccountsYet, Parts, StaleCheck};
 use crate::quota::Quota;
 use crate::store::{DatabaseLock, FileLock};
 use crate::telemetry::log::Filter;
@@ -383,11 +383,13 @@ fn build_dispatch(
     };
     let is_stale =
         config.cluster.refuse_when_stale.then(|| -> StaleCheck { Arc::new(move || stale.is_stale()) });
+    let models = Arc::<ModelLists>::default();
     let gateway = Arc::new(Gateway::new(Parts {
         accounts: base.accounts.clone(),
         quota: base.quota.clone(),
         ledger: base.ledger.clone(),
         live: Arc::clone(&base.live),
+        models: Arc::clone(&models),
         body_memory: BodyMemory::new(bodies, config.http.max_body_bytes),
         drainer: Drainer::new(drained, supervisor.giving_up()),
         durability: config.usage.durability,
@@ -431,6 +433,7 @@ fn build_dispatch(
         quota: base.quota.clone(),
         store: base.store.clone(),
         live: Arc::clone(&base.live),
+        models,
         alerts: base.alerts.clone(),
         cluster: Arc::clone(&role) as _,
         oidc: base.oidc.clone(),

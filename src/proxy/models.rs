@@ -12,6 +12,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response};
 use parking_lot::Mutex;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::converter::Converter;
@@ -48,12 +49,24 @@ struct Slot {
 
 #[derive(Default)]
 struct Known {
-    models: Arc<[String]>,
+    models: Arc<[ListedModel]>,
     until: Option<Instant>,
 }
 
+/// A model as its target names it, and what that says of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ListedModel {
+    pub name: String,
+    /// For people.
+    pub display_name: Option<String>,
+    /// The most tokens of input, or of input and output together.
+    pub context_tokens: Option<u64>,
+    /// The most tokens of one answer.
+    pub max_output_tokens: Option<u64>,
+}
+
 impl Slot {
-    fn fresh(&self) -> Option<Arc<[String]>> {
+    fn fresh(&self) -> Option<Arc<[ListedModel]>> {
         let known = self.known.lock();
         known.until.filter(|until| Instant::now() < *until).map(|_| Arc::clone(&known.models))
     }
@@ -76,7 +89,7 @@ impl ModelLists {
         let models: BTreeSet<&str> = lists
             .iter()
             .flat_map(|list| list.iter())
-            .map(String::as_str)
+            .map(|model| model.name.as_str())
             .chain(own)
             .filter(|model| principal.permits_model(model))
             .collect();
@@ -85,14 +98,12 @@ impl ModelLists {
         response
     }
 
-    async fn models_of(&self, target: &Arc<Target>) -> Arc<[String]> {
+    /// The models that a target has, by the names that it takes.
+    pub(super) async fn models_of(&self, target: &Arc<Target>) -> Arc<[ListedModel]> {
         let globs = target.model_globs();
-        if !globs.iter().any(|glob| is_pattern(glob)) {
-            return with_renamed(target, globs.to_vec());
-        }
-        if !target.platform().lists_models() {
-            let is_name = |glob: &&String| !is_pattern(glob);
-            return with_renamed(target, globs.iter().filter(is_name).cloned().collect());
+        let names = globs.iter().filter(|glob| !is_pattern(glob)).map(|name| ListedModel::of_name(name));
+        if names.clone().count() == globs.len() || !target.platform().lists_models() {
+            return with_renamed(target, names.collect());
         }
         let slot = Arc::clone(self.slots.lock().entry(target.name().to_owned()).or_default());
         if let Some(models) = slot.fresh() {
@@ -107,7 +118,7 @@ impl ModelLists {
         let kept = match asked {
             Ok(models) => {
                 known.models =
-                    with_renamed(target, models.into_iter().filter(|model| target.serves(model)).collect());
+                    with_renamed(target, models.into_iter().filter(|model| target.serves(&model.name)).collect());
                 KEPT
             }
             Err(reason) => {
@@ -125,25 +136,52 @@ fn is_pattern(glob: &str) -> bool {
 }
 
 /// The models that a target has, and the names that it takes for others.
-fn with_renamed(target: &Target, mut models: Vec<String>) -> Arc<[String]> {
-    models.extend(target.renamed_models().map(str::to_owned));
+fn with_renamed(target: &Target, mut models: Vec<ListedModel>) -> Arc<[ListedModel]> {
+    models.extend(target.renamed_models().map(ListedModel::of_name));
     models.into()
 }
 
-/// Any dialect's list: `data[].id`, Gemini's and Ollama's `models[].name`.
+/// Any dialect's list: `data[]` or, of Gemini and Ollama, `models[]`.
 #[derive(Deserialize)]
-struct Listed {
+struct List {
     #[serde(default, alias = "models")]
-    data: Vec<ListedModel>,
+    data: Vec<Value>,
 }
 
-#[derive(Deserialize)]
-struct ListedModel {
-    #[serde(alias = "name")]
-    id: String,
+impl ListedModel {
+    fn of_name(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// An entry of a list: its name is `id`, or `name` where there is none; a `name` beside an `id` is for people. What
+    /// else is said of a model has other names everywhere. None: it has no name.
+    fn of_entry(entry: &Value) -> Option<Self> {
+        let text = |key: &str| entry.get(key)?.as_str().filter(|text| !text.is_empty());
+        let number = |keys: &[&str]| {
+            keys.iter().find_map(|key| entry.get(*key)?.as_u64().filter(|number| *number > 0))
+        };
+        let (name, beside) = match text("id") {
+            Some(id) => (id, text("name")),
+            None => (text("name")?, None),
+        };
+        Some(Self {
+            name: name.trim_start_matches("models/").to_owned(),
+            display_name: text("display_name").or(text("displayName")).or(beside).map(str::to_owned),
+            // vLLM, OpenRouter, Groq, Anthropic, Gemini.
+            context_tokens: number(&[
+                "max_model_len",
+                "context_length",
+                "context_window",
+                "max_input_tokens",
+                "inputTokenLimit",
+            ]),
+            // Groq, Anthropic, Gemini.
+            max_output_tokens: number(&["max_completion_tokens", "max_tokens", "outputTokenLimit"]),
+        })
+    }
 }
 
-async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
+async fn ask(target: &Arc<Target>) -> Result<Vec<ListedModel>, String> {
     let shape = dialect::models(target.provider());
     let request = UpstreamRequest {
         method: Method::GET,
@@ -163,8 +201,8 @@ async fn ask(target: &Arc<Target>) -> Result<Vec<String>, String> {
             return Err("the list is too long".to_owned());
         }
     }
-    let listed: Listed = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
-    Ok(listed.data.into_iter().map(|model| model.id.trim_start_matches("models/").to_owned()).collect())
+    let list: List = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+    Ok(list.data.iter().filter_map(ListedModel::of_entry).collect())
 }
 
 /// An answer that is read to its end and made one in the caller's API: a count of tokens.
@@ -198,4 +236,31 @@ pub(super) async fn passed_through(mut answered: Answered) -> Result<Response<Bo
     headers::say_target(&mut head.headers, candidate.target());
     headers::say_dropped(&mut head.headers, &dropped);
     Ok(Response::from_parts(head, own.unwrap_or_else(|| Body::Unmetered(Box::new(body)))))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_of_any_list_is_read_whatever_else_is_in_it() {
+        let read = |entry: Value| {
+            let ListedModel { name, display_name, context_tokens, max_output_tokens } =
+                ListedModel::of_entry(&entry).expect("a model");
+            (name, display_name.unwrap_or_default(), context_tokens, max_output_tokens)
+        };
+        let is = |name: &str, shown: &str, context, output| (name.to_owned(), shown.to_owned(), context, output);
+        let openrouter = json!({ "id": "qwen/qwen3", "name": "Qwen: Qwen3", "context_length": 40_960 });
+        assert_eq!(read(openrouter), is("qwen/qwen3", "Qwen: Qwen3", Some(40_960), None));
+        let anthropic = json!({ "type": "model", "id": "claude-x", "display_name": "Claude X", "max_input_tokens": 9, "max_tokens": 3 });
+        assert_eq!(read(anthropic), is("claude-x", "Claude X", Some(9), Some(3)));
+        let gemini = json!({ "name": "models/gemini-x", "displayName": "Gemini X", "inputTokenLimit": 8, "outputTokenLimit": 2 });
+        assert_eq!(read(gemini), is("gemini-x", "Gemini X", Some(8), Some(2)));
+        let vllm = json!({ "id": "llama", "max_model_len": 32_768, "max_tokens": null });
+        assert_eq!(read(vllm), is("llama", "", Some(32_768), None));
+        assert_eq!(read(json!({ "name": "llama3:latest", "model": "llama3:latest" })), is("llama3:latest", "", None, None));
+        assert_eq!(ListedModel::of_entry(&json!({ "object": "model" })), None);
+    }
 }

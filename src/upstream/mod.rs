@@ -275,6 +275,18 @@ impl Upstream {
         Ok(Planned::Now(Plan::new(Arc::clone(self), query.clone(), candidates, first)))
     }
 
+    /// Every way that a call may go, whatever the state of its targets; none if no target serves it.
+    #[must_use]
+    pub fn ways(&self, query: &TargetQuery) -> Vec<Candidate> {
+        self.balancer().candidates(query).unwrap_or_default()
+    }
+
+    /// What is known of the models that there are.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
     /// Closes connections that have been idle for too long to be used again. Idempotent; the caller ticks it.
     pub fn close_idle(&self) {
         for target in &self.targets {

@@ -241,6 +241,7 @@ impl Plane {
                 clock.clone(),
             )
             .expect("no targets"),
+            models: Arc::default(),
             cluster: Arc::new(Alone(clock.now())),
             promotion: Arc::new(Alone(clock.now())),
             oidc: oidc.clone(),

@@ -63,11 +63,12 @@ const EVERYBODY: [bool; 4] = [true; 4];
 
 /// Every operation of the control plane that needs a credential, and which of admin, auditor, manager and user may ask it. A
 /// route that is not here fails the test: decide who may.
-const ROUTES: [(&str, [bool; 4]); 52] = [
+const ROUTES: [(&str, [bool; 4]); 53] = [
     ("get /me", EVERYBODY),
     ("get /me/usage", EVERYBODY),
     ("get /me/quota", EVERYBODY),
     ("get /me/nodes", EVERYBODY),
+    ("get /me/models", EVERYBODY),
     ("get /me/keys", EVERYBODY),
     ("post /me/keys", EVERYBODY),
     ("delete /me/keys/{id}", EVERYBODY),
