@@ -159,7 +159,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::Login(args) => runtime.block_on(login::run(args)),
         Command::Logout(args) => runtime.block_on(logout::run(args)),
         Command::Token(args) => runtime.block_on(token::run(args)),
-        Command::Connect(args) => connect::run(&args),
+        Command::Connect(args) => runtime.block_on(connect::run(&args)),
         Command::Me(args) => runtime.block_on(me::run(args)),
         Command::Doctor(args) => runtime.block_on(doctor::run(args)),
         Command::Agent(args) => runtime.block_on(agent::run(args)),

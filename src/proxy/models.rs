@@ -141,11 +141,11 @@ fn with_renamed(target: &Target, mut models: Vec<ListedModel>) -> Arc<[ListedMod
     models.into()
 }
 
-/// Any dialect's list: `data[]` or, of Gemini and Ollama, `models[]`.
+/// Any dialect's list: `data[]` or, of Gemini and Ollama, `models[]`. Some servers have a `models` of another kind beside.
 #[derive(Deserialize)]
 struct List {
-    #[serde(default, alias = "models")]
-    data: Vec<Value>,
+    data: Option<Vec<Value>>,
+    models: Option<Value>,
 }
 
 impl ListedModel {
@@ -202,7 +202,8 @@ async fn ask(target: &Arc<Target>) -> Result<Vec<ListedModel>, String> {
         }
     }
     let list: List = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
-    Ok(list.data.iter().filter_map(ListedModel::of_entry).collect())
+    let entries = list.data.or_else(|| serde_json::from_value(list.models?).ok()).unwrap_or_default();
+    Ok(entries.iter().filter_map(ListedModel::of_entry).collect())
 }
 
 /// An answer that is read to its end and made one in the caller's API: a count of tokens.

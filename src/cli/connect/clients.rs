@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::managed::{By, Managed};
+use super::managed::{By, Managed, Standing};
 use super::settings::{Format, Wanted};
 use crate::cli::error::Error;
 use crate::cli::output::shell_quoted;
@@ -31,6 +31,14 @@ pub enum Access {
     Key { server: String, key: Secret },
     /// The agent on this machine; its key changes with its every start.
     Agent { program: PathBuf, url: String, key: Secret, key_file: PathBuf },
+}
+
+/// What is written of models, for a client that reads a list of them.
+pub enum ModelList {
+    None,
+    /// The one that was written before.
+    Kept,
+    Written(String),
 }
 
 impl Access {
@@ -109,7 +117,7 @@ impl ClientName {
     ///
     /// # Errors
     /// [`Error::Usage`] without a home, or when the client cannot run the command that a login takes.
-    pub fn files(self, access: &Access) -> Result<Vec<Managed>, Error> {
+    pub fn files(self, access: &Access, models: &ModelList) -> Result<Vec<Managed>, Error> {
         let by = access.by();
         let file = |path, format, wanted| Managed { path, format, by, wanted };
         Ok(match self {
@@ -118,8 +126,19 @@ impl ClientName {
                 vec![file(path, Format::Json, claude(access))]
             }
             Self::Codex => {
-                let path = directory("CODEX_HOME", ".codex")?.join("config.toml");
-                vec![file(path, Format::Toml, codex(access))]
+                let list = codex_catalogue()?;
+                let mut wanted = codex(access);
+                if !matches!(models, ModelList::None) {
+                    wanted.push(Wanted::text(CODEX_CATALOGUE, &list.display().to_string()));
+                }
+                let settings = file(codex_settings()?, Format::Toml, wanted);
+                match models {
+                    // It does not start without a file that its settings name.
+                    ModelList::Written(text) => {
+                        vec![file(list, Format::Whole, vec![Wanted::whole(text)]), settings]
+                    }
+                    ModelList::None | ModelList::Kept => vec![settings],
+                }
             }
             Self::Gemini => {
                 let directory = home("GEMINI_CLI_HOME")?.join(".gemini");
@@ -151,7 +170,33 @@ impl ClientName {
     /// # Errors
     /// [`Error::Usage`] without a home.
     pub fn places(self) -> Result<Vec<Managed>, Error> {
-        self.files(&Access::Key { server: String::new(), key: Secret::new("") })
+        let models = ModelList::Written(String::new());
+        self.files(&Access::Key { server: String::new(), key: Secret::new("") }, &models)
+    }
+
+    /// A list of models that somebody else has given it, by its settings.
+    ///
+    /// # Errors
+    /// What keeps the settings from being read.
+    pub fn own_model_list(self) -> Result<Option<String>, Error> {
+        if self != Self::Codex {
+            return Ok(None);
+        }
+        let of_ours = codex_catalogue()?.display().to_string();
+        for file in self.places()?.iter().filter(|file| file.format == Format::Toml) {
+            let path = file.own_text(CODEX_CATALOGUE)?.filter(|path| *path != of_ours);
+            if path.is_some() {
+                return Ok(path);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a list of models was written for it, and is there.
+    pub fn has_model_list(self) -> bool {
+        let files = self.places().unwrap_or_default();
+        let mut lists = files.iter().filter(|file| file.format == Format::Whole);
+        lists.any(|list| list.path.exists() && matches!(list.standing(), Ok(Standing::Connected(_) | Standing::Changed(..))))
     }
 
     fn cannot_refresh(self) -> Error {
@@ -190,6 +235,17 @@ fn claude(access: &Access) -> Vec<Wanted> {
 fn as_typed(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+".contains(c);
     if word.chars().all(is_plain) { word.to_owned() } else { shell_quoted(word) }
+}
+
+/// Where Codex is told of its catalogue of models.
+const CODEX_CATALOGUE: &str = "model_catalog_json";
+
+fn codex_settings() -> Result<PathBuf, Error> {
+    Ok(directory("CODEX_HOME", ".codex")?.join("config.toml"))
+}
+
+fn codex_catalogue() -> Result<PathBuf, Error> {
+    Ok(directory("CODEX_HOME", ".codex")?.join("sproxy-models.json"))
 }
 
 /// `config.toml` (`ModelProviderInfo` in openai/codex).

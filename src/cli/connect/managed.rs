@@ -17,8 +17,8 @@ use crate::cli::logins::config_dir;
 use crate::cli::whole_file;
 use crate::crypto::secret_text::sha256;
 
-/// The largest file that is edited.
-const BYTES_MAX: u64 = 4 << 20;
+/// The largest file that is edited, or written as a whole.
+const BYTES_MAX: u64 = 16 << 20;
 
 /// A file that a client reads.
 #[derive(Clone, Debug)]
@@ -64,6 +64,8 @@ struct Record {
 /// What is to be written.
 pub struct Planned {
     pub path: PathBuf,
+    /// It is sproxy's altogether.
+    pub is_whole: bool,
     /// None: there is none, or there will be none.
     pub present: Option<String>,
     pub next: Option<String>,
@@ -77,10 +79,7 @@ impl Managed {
     /// [`Error::Refused`] with the lines to add by hand when the file cannot be edited safely.
     pub fn connect(&self) -> Result<Planned, Error> {
         let present = read(&self.path)?;
-        let base = match self.record()? {
-            Some(record) => self.without(&record, present.as_deref())?,
-            None => present.clone(),
-        };
+        let base = self.before(present.as_deref())?;
         let edit = || {
             let mut settings = Settings::parse(self.format, base.as_deref().unwrap_or(""))?;
             let changes = settings.apply(&self.wanted)?;
@@ -90,7 +89,7 @@ impl Managed {
         let original = base.as_deref().map(|text| STANDARD.encode(text));
         let record =
             Record { path: self.path.clone(), by: self.by, original, written: digest(&next), changes };
-        Ok(Planned { path: self.path.clone(), present, next: Some(next), record: Some(record) })
+        Ok(self.planned(present, Some(next), Some(record)))
     }
 
     /// What taking it back writes; none: sproxy has written nothing there.
@@ -101,7 +100,29 @@ impl Managed {
         let Some(record) = self.record()? else { return Ok(None) };
         let present = read(&self.path)?;
         let next = self.without(&record, present.as_deref())?;
-        Ok(Some(Planned { path: self.path.clone(), present, next, record: None }))
+        Ok(Some(self.planned(present, next, None)))
+    }
+
+    /// A text that somebody else has set, at a path that is divided by dots.
+    ///
+    /// # Errors
+    /// What keeps the file from being read.
+    pub fn own_text(&self, path: &str) -> Result<Option<String>, Error> {
+        let base = self.before(read(&self.path)?.as_deref())?;
+        let settings = Settings::parse(self.format, base.as_deref().unwrap_or("")).ok();
+        Ok(settings.and_then(|settings| settings.text_at(path)))
+    }
+
+    /// What the file would be without sproxy.
+    fn before(&self, present: Option<&str>) -> Result<Option<String>, Error> {
+        match self.record()? {
+            Some(record) => self.without(&record, present),
+            None => Ok(present.map(str::to_owned)),
+        }
+    }
+
+    fn planned(&self, present: Option<String>, next: Option<String>, record: Option<Record>) -> Planned {
+        Planned { path: self.path.clone(), is_whole: self.format == Format::Whole, present, next, record }
     }
 
     /// What has become of what sproxy wrote.

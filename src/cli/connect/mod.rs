@@ -1,10 +1,13 @@
 //! `sproxy connect`: a client's own settings, written so that it calls through sproxy, and the way back.
 
 mod clients;
+mod codex_models;
+mod codex_program;
 mod diff;
 mod env_file;
 mod jsonc;
 mod managed;
+mod model_list;
 mod settings;
 mod toml_file;
 
@@ -20,7 +23,7 @@ use super::logins::{Login, server_name};
 use super::output::{Output, note};
 use super::passwords;
 use crate::domain::secret::Secret;
-use clients::Access;
+use clients::{Access, ModelList};
 pub use clients::ClientName;
 pub use managed::Standing;
 use managed::{By, Planned};
@@ -55,11 +58,12 @@ pub struct ConnectArgs {
     json: bool,
 }
 
-pub fn run(args: &ConnectArgs) -> Result<(), Error> {
+pub async fn run(args: &ConnectArgs) -> Result<(), Error> {
     let client = args.client;
     let plans = if args.undo {
         let places = client.places()?;
-        let plans = places.iter().map(managed::Managed::undo).collect::<Result<Vec<_>, _>>()?;
+        // What names a file goes before the file.
+        let plans = places.iter().rev().map(managed::Managed::undo).collect::<Result<Vec<_>, _>>()?;
         let plans: Vec<_> = plans.into_iter().flatten().collect();
         if plans.is_empty() {
             let (title, word) = (client.title(), client.word());
@@ -67,7 +71,9 @@ pub fn run(args: &ConnectArgs) -> Result<(), Error> {
         }
         plans
     } else {
-        plans(client, &args.access()?)?
+        let access = args.access()?;
+        let models = model_list::made(client, &access, args.server()).await;
+        plans(client, &access, &models)?
     };
     if args.dry_run {
         return show(&plans, args.json);
@@ -88,7 +94,9 @@ pub fn renew_agent_key(agent: &AgentKey) -> Result<(), Error> {
         let standings =
             client.places()?.iter().map(managed::Managed::standing).collect::<Result<Vec<_>, _>>()?;
         if standings.contains(&Standing::Connected(By::Agent)) {
-            for plan in plans(client, &by_agent(agent)?)? {
+            // Nobody can be asked for models yet.
+            let models = if client.has_model_list() { ModelList::Kept } else { ModelList::None };
+            for plan in plans(client, &by_agent(agent)?, &models)? {
                 plan.write()?;
             }
         }
@@ -119,8 +127,12 @@ pub fn standing(client: ClientName) -> Result<Vec<(PathBuf, Standing)>, Error> {
 }
 
 impl ConnectArgs {
+    fn server(&self) -> Option<&str> {
+        self.server.as_deref().filter(|server| !server.is_empty())
+    }
+
     fn access(&self) -> Result<Access, Error> {
-        let server = self.server.as_deref().filter(|server| !server.is_empty());
+        let server = self.server();
         if self.agent {
             return by_agent(&AgentKey::read()?);
         }
@@ -146,9 +158,18 @@ fn by_agent(agent: &AgentKey) -> Result<Access, Error> {
     Ok(Access::Agent { program: program()?, url, key: agent.key.clone(), key_file: key_file()? })
 }
 
-fn plans(client: ClientName, access: &Access) -> Result<Vec<Planned>, Error> {
+fn plans(client: ClientName, access: &Access, models: &ModelList) -> Result<Vec<Planned>, Error> {
     // All are made before the first is written.
-    client.files(access)?.iter().map(managed::Managed::connect).collect()
+    let files = client.files(access, models)?;
+    let mut plans = files.iter().map(managed::Managed::connect).collect::<Result<Vec<_>, _>>()?;
+    if matches!(models, ModelList::None) {
+        // What was written before and is not any more.
+        let is_meant = |place: &managed::Managed| files.iter().any(|file| file.path == place.path);
+        for place in client.places()?.iter().filter(|place| !is_meant(place)) {
+            plans.extend(place.undo()?);
+        }
+    }
+    Ok(plans)
 }
 
 /// This program, as others find it.
@@ -158,6 +179,9 @@ fn program() -> Result<PathBuf, Error> {
 
 fn show(plans: &[Planned], json: bool) -> Result<(), Error> {
     let diff = |plan: &Planned| {
+        if plan.is_whole {
+            return whole(plan);
+        }
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         diff::diff(&text(&plan.present), &text(&plan.next))
     };
@@ -170,6 +194,15 @@ fn show(plans: &[Planned], json: bool) -> Result<(), Error> {
         files.push(json!({ "path": plan.path, "diff": diff(plan) }));
     }
     Output::new(json).done(&json!({ "files": files }), text.trim_end())
+}
+
+/// A file of thousands of lines that nobody edits.
+fn whole(plan: &Planned) -> String {
+    match &plan.next {
+        _ if !plan.changes() => String::new(),
+        Some(text) => format!("+ a file of {} bytes\n", text.len()),
+        None => "- the whole file\n".to_owned(),
+    }
 }
 
 fn report(args: &ConnectArgs, written: &[(PathBuf, bool)]) -> Result<(), Error> {

@@ -14,6 +14,8 @@ pub enum Format {
     Json,
     Toml,
     Env,
+    /// The file is one value.
+    Whole,
 }
 
 /// A value that a client needs, or must not have.
@@ -40,12 +42,13 @@ pub enum Settings {
     Json(Jsonc),
     Toml(TomlFile),
     Env(EnvFile),
+    Whole(String),
 }
 
 impl Change {
     /// Which value it is about.
     pub fn name(&self) -> String {
-        self.path.join(".")
+        if self.path.is_empty() { "all of it".to_owned() } else { self.path.join(".") }
     }
 }
 
@@ -66,6 +69,11 @@ impl Wanted {
         Self { path: split(path), raw: Some(raw.to_owned()) }
     }
 
+    /// All of a file.
+    pub fn whole(text: &str) -> Self {
+        Self { path: Vec::new(), raw: Some(text.to_owned()) }
+    }
+
     pub fn nothing(path: &str) -> Self {
         Self { path: split(path), raw: None }
     }
@@ -83,6 +91,7 @@ impl Settings {
             Format::Json => Self::Json(Jsonc::parse(text)?),
             Format::Toml => Self::Toml(TomlFile::parse(text)?),
             Format::Env => Self::Env(EnvFile::parse(text)),
+            Format::Whole => Self::Whole(text.to_owned()),
         })
     }
 
@@ -91,6 +100,7 @@ impl Settings {
             Self::Json(json) => json.text().to_owned(),
             Self::Toml(toml) => toml.text(),
             Self::Env(env) => env.text().to_owned(),
+            Self::Whole(text) => text.clone(),
         }
     }
 
@@ -100,6 +110,7 @@ impl Settings {
             Self::Json(json) => json.is_empty(),
             Self::Toml(toml) => toml.is_empty(),
             Self::Env(env) => env.is_empty(),
+            Self::Whole(text) => text.is_empty(),
         }
     }
 
@@ -157,6 +168,7 @@ impl Settings {
             Self::Env(env) => {
                 env.get(&path.join(".")).map(|value| serde_json::Value::from(value).to_string())
             }
+            Self::Whole(text) => Some(text.clone()).filter(|text| !text.is_empty()),
         })
     }
 
@@ -164,7 +176,7 @@ impl Settings {
         match self {
             Self::Json(json) => json.parents(path),
             Self::Toml(toml) => Ok(toml.parents(path)),
-            Self::Env(_) => Ok(0),
+            Self::Env(_) | Self::Whole(_) => Ok(0),
         }
     }
 
@@ -175,6 +187,10 @@ impl Settings {
             Self::Env(env) => {
                 let value: String = serde_json::from_str(raw).map_err(|_| format!("`{raw}` is no text"))?;
                 env.set(&path.join("."), &value);
+                Ok(())
+            }
+            Self::Whole(text) => {
+                raw.clone_into(text);
                 Ok(())
             }
         }
@@ -191,6 +207,10 @@ impl Settings {
                 env.remove(&path.join("."));
                 Ok(())
             }
+            Self::Whole(text) => {
+                text.clear();
+                Ok(())
+            }
         }
     }
 
@@ -201,7 +221,17 @@ impl Settings {
                 toml.remove_if_empty(path);
                 Ok(())
             }
-            Self::Env(_) => Ok(()),
+            Self::Env(_) | Self::Whole(_) => Ok(()),
+        }
+    }
+
+    /// The text at a path that is divided by dots.
+    pub fn text_at(&self, path: &str) -> Option<String> {
+        match self {
+            Self::Toml(toml) => toml.text_at(&split(path)),
+            Self::Json(_) | Self::Env(_) | Self::Whole(_) => {
+                serde_json::from_str(&self.get(&split(path)).ok()??).ok()
+            }
         }
     }
 }

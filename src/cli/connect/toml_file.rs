@@ -43,6 +43,15 @@ impl TomlFile {
         })
     }
 
+    /// The text at a path, however it is quoted.
+    pub fn text_at(&self, path: &[String]) -> Option<String> {
+        let mut item = self.document.as_item();
+        for key in path {
+            item = item.as_table_like()?.get(key)?;
+        }
+        item.as_str().map(str::to_owned)
+    }
+
     /// How many of the tables on the way to a value are there.
     pub fn parents(&self, path: &[String]) -> usize {
         let parents = path.split_last().map_or(path, |(_, parents)| parents);

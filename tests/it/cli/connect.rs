@@ -3,10 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::node_and_mock;
 use super::person::Person;
+use crate::harness::{Mock, Node, Setup};
 
 const SPROXY: &str = env!("CARGO_BIN_EXE_sproxy");
 
@@ -143,4 +145,150 @@ async fn what_cannot_be_edited_is_left_alone_with_the_lines_to_add() {
     }
     let nobody = Person::new();
     assert!(nobody.run(&["connect", "claude"]).await.refused(1).contains("sproxy login"));
+}
+
+/// A node with models of two makers, of which neither is asked for a list.
+async fn node_with_models() -> (Node, Mock) {
+    let mock = Mock::start().await;
+    let target = |provider: &str, models: &str| {
+        format!(
+            "[[targets]]\nname = \"{provider}\"\nprovider = \"{provider}\"\nurl = \"{}\"\napi_key = \"k\"\nmodels = {models}\n",
+            mock.url()
+        )
+    };
+    let targets = target("anthropic", "[\"claude-sonnet-4-6\", \"claude-secret\"]")
+        + &target("openai", "[\"gpt-5.5\", \"text-embedding-3-small\"]");
+    (Setup::with_targets(&targets).start().await, mock)
+}
+
+/// Somebody with a program that is called `codex`, and does what `script` says.
+async fn somebody_with_codex(node: &Node, script: Option<&str>) -> Person {
+    let mut alice = Person::signed_in(node, "alice").await;
+    let programs = alice.home().join("bin");
+    std::fs::create_dir(&programs).expect("made");
+    if let Some(script) = script {
+        let codex = programs.join("codex");
+        std::fs::write(&codex, format!("#!/bin/sh\n{script}\n")).expect("written");
+        std::fs::set_permissions(&codex, std::fs::Permissions::from_mode(0o755)).expect("set");
+    }
+    alice.set("PATH", &format!("{}:/usr/bin:/bin", programs.display()));
+    alice
+}
+
+/// Knows two models, and reads a catalogue that it is given.
+const READS: &str = r#"case "$*" in
+*model_catalog_json*) file=${2#model_catalog_json=\"}; cat "${file%\"}" ;;
+*) echo '{"models":[{"slug":"gpt-5.5","visibility":"list","own":1},{"slug":"gpt-9","visibility":"list"}]}' ;;
+esac"#;
+
+fn slugs(catalogue: &Value) -> Vec<&str> {
+    let entries = catalogue["models"].as_array().expect("entries");
+    entries.iter().map(|entry| entry["slug"].as_str().expect("a slug")).collect()
+}
+
+#[tokio::test]
+async fn codex_gets_a_catalogue_of_the_models_that_may_be_used_which_goes_again() {
+    let (node, _mock) = node_with_models().await;
+    let alice = somebody_with_codex(&node, Some(READS)).await;
+    node.call(Method::PATCH, "/admin/v1/users/alice", Some(json!({ "models": ["claude-sonnet-*", "gpt-*", "text-*"] })))
+        .await;
+    let (settings, list) =
+        (alice.home().join(".codex/config.toml"), alice.home().join(".codex/sproxy-models.json"));
+    write(&settings, "model = \"claude-sonnet-4-6\"\n");
+    let shown = alice.run(&["connect", "codex", "--dry-run"]).await.done();
+    assert!(shown.contains("sproxy-models.json") && shown.contains("model_catalog_json") && !list.exists(), "{shown}");
+    let connected = alice.run(&["connect", "codex"]).await;
+    assert_eq!(connected.err, "");
+    connected.done();
+    assert!(read(&settings).contains(&format!("model_catalog_json = \"{}\"", list.display())), "{}", read(&settings));
+    assert_eq!(std::fs::metadata(&list).expect("there").permissions().mode() & 0o777, 0o600);
+    let catalogue: Value = serde_json::from_str(&read(&list)).expect("JSON");
+    assert_eq!(slugs(&catalogue), ["gpt-5.5", "gpt-9", "claude-sonnet-4-6"]);
+    let [known, not_here, other] = [0, 1, 2].map(|at| &catalogue["models"][at]);
+    assert_eq!(*known, json!({ "slug": "gpt-5.5", "visibility": "list", "own": 1 }), "what Codex knows stays");
+    assert_eq!(not_here["visibility"], "hide");
+    assert_eq!((&other["context_window"], &other["max_context_window"]), (&json!(136_000), &json!(200_000)));
+
+    // Again, with what is new.
+    node.call(Method::PATCH, "/admin/v1/users/alice", Some(json!({ "models": null }))).await;
+    let written = read(&settings);
+    alice.run(&["connect", "codex"]).await.done();
+    assert_eq!(read(&settings), written);
+    let catalogue: Value = serde_json::from_str(&read(&list)).expect("JSON");
+    assert_eq!(slugs(&catalogue), ["gpt-5.5", "gpt-9", "claude-secret", "claude-sonnet-4-6"]);
+    let healthy = alice.run(&["doctor"]).await;
+    assert!(!healthy.out.contains("changed"), "{}", healthy.out);
+    alice.run(&["connect", "codex", "--undo"]).await.done();
+    assert_eq!(read(&settings), "model = \"claude-sonnet-4-6\"\n");
+    assert!(!list.exists());
+    let left = std::fs::read_dir(alice.home().join(".config/sproxy")).expect("there");
+    let left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("codex-")), "{left:?}");
+}
+
+#[tokio::test]
+async fn codex_is_connected_without_a_catalogue_where_it_might_not_read_one() {
+    let (node, _mock) = node_with_models().await;
+    let refuses = READS.replace("file=", "echo 'Error: missing field `new`' >&2; exit 1; file=");
+    for (script, key, said) in [
+        (Some("echo 'error: unrecognized subcommand' >&2; exit 2"), None, "unrecognized subcommand"),
+        (Some("echo '{}'"), None, "prints no catalogue"),
+        (Some(refuses.as_str()), None, "missing field `new`"),
+        (Some(READS), Some("sk-sp-nobody"), "no catalogue of models"),
+    ] {
+        let alice = somebody_with_codex(&node, script).await;
+        let key = key.map_or(vec![], |key| vec!["--key", key]);
+        let connected = alice.run(&[&["connect", "codex"], &key[..]].concat()).await;
+        assert!(connected.err.contains(said) && connected.err.contains("without one"), "{}", connected.err);
+        connected.done();
+        let settings = read(&alice.home().join(".codex/config.toml"));
+        assert!(settings.contains("wire_api") && !settings.contains("model_catalog_json"), "{settings}");
+        assert!(!alice.home().join(".codex/sproxy-models.json").exists());
+        node.call(Method::DELETE, "/admin/v1/users/alice", None).await;
+    }
+}
+
+#[tokio::test]
+async fn a_catalogue_stays_while_the_gateway_is_away_and_goes_with_the_last_model() {
+    let (mut node, _mock) = node_with_models().await;
+    let alice = somebody_with_codex(&node, Some(READS)).await;
+    let list = alice.home().join(".codex/sproxy-models.json");
+    let key = node.key_of("alice").await;
+    let connect = ["connect", "codex", "--key", &key];
+    alice.run(&connect).await.done();
+    let written = read(&list);
+    node.kill().await;
+    let connected = alice.run(&connect).await;
+    assert!(connected.err.contains("the one from before is kept"), "{}", connected.err);
+    connected.done();
+    assert!(read(&list) == written && read(&alice.home().join(".codex/config.toml")).contains("model_catalog_json"));
+    node.restart().await;
+    node.call(Method::PATCH, "/admin/v1/users/alice", Some(json!({ "models": ["text-*"] }))).await;
+    alice.run(&connect).await.done();
+    assert!(!list.exists() && !read(&alice.home().join(".codex/config.toml")).contains("model_catalog_json"));
+}
+
+#[tokio::test]
+async fn without_codex_at_hand_its_catalogue_is_what_the_gateway_knows_and_one_of_ones_own_stays() {
+    let (node, _mock) = node_with_models().await;
+    let alice = somebody_with_codex(&node, None).await;
+    let (settings, list) =
+        (alice.home().join(".codex/config.toml"), alice.home().join(".codex/sproxy-models.json"));
+    let connected = alice.run(&["connect", "codex"]).await;
+    assert!(connected.err.contains("connect again where it is"), "{}", connected.err);
+    connected.done();
+    let catalogue: Value = serde_json::from_str(&read(&list)).expect("JSON");
+    assert_eq!(slugs(&catalogue), ["claude-secret", "claude-sonnet-4-6", "gpt-5.5"]);
+    alice.run(&["connect", "codex", "--undo"]).await.done();
+
+    let own = "model_catalog_json = '/mine.json'\n";
+    write(&settings, own);
+    for _ in 0..2 {
+        let connected = alice.run(&["connect", "codex"]).await;
+        assert!(connected.err.contains("/mine.json"), "{}", connected.err);
+        connected.done();
+        assert!(read(&settings).contains(own) && !list.exists());
+    }
+    alice.run(&["connect", "codex", "--undo"]).await.done();
+    assert_eq!(read(&settings), own);
 }

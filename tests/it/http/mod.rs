@@ -9,6 +9,7 @@ mod keys;
 mod lists;
 mod login;
 mod managed_usage;
+mod my_models;
 mod people;
 mod quota;
 mod roles;
