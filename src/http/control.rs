@@ -13,8 +13,8 @@ use crate::cluster::leader::announcer::PATH;
 use crate::http::problem::ApiError;
 use crate::http::routes::local;
 use crate::http::{
-    alerts, audit, auth, backup, client_telemetry, config, groups, import, keys, leadership, me, my_models, oauth,
-    openapi, peers, scim, signing_keys, stats, targets, usage, usage_rejected, users,
+    alerts, audit, auth, backup, client_telemetry, config, groups, import, keys, leadership, me, my_models,
+    oauth, openapi, peers, scim, signing_keys, stats, targets, usage, usage_rejected, users,
 };
 
 pub use crate::http::routes::{Routes, here, leader};

@@ -7,8 +7,8 @@ use utoipa::{Modify, OpenApi as _};
 
 use crate::http::openapi_calls::Calls;
 use crate::http::{
-    alerts, audit, auth, backup, config, groups, health, import, keys, leadership, me, my_models, peers, problem,
-    signing_keys, stats, targets, usage, usage_rejected, users,
+    alerts, audit, auth, backup, config, groups, health, import, keys, leadership, me, my_models, peers,
+    problem, signing_keys, stats, targets, usage, usage_rejected, users,
 };
 
 /// Collects the documentation of the handlers.

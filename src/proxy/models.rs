@@ -117,8 +117,10 @@ impl ModelLists {
         let mut known = slot.known.lock();
         let kept = match asked {
             Ok(models) => {
-                known.models =
-                    with_renamed(target, models.into_iter().filter(|model| target.serves(&model.name)).collect());
+                known.models = with_renamed(
+                    target,
+                    models.into_iter().filter(|model| target.serves(&model.name)).collect(),
+                );
                 KEPT
             }
             Err(reason) => {
@@ -252,7 +254,8 @@ mod tests {
                 ListedModel::of_entry(&entry).expect("a model");
             (name, display_name.unwrap_or_default(), context_tokens, max_output_tokens)
         };
-        let is = |name: &str, shown: &str, context, output| (name.to_owned(), shown.to_owned(), context, output);
+        let is =
+            |name: &str, shown: &str, context, output| (name.to_owned(), shown.to_owned(), context, output);
         let openrouter = json!({ "id": "qwen/qwen3", "name": "Qwen: Qwen3", "context_length": 40_960 });
         assert_eq!(read(openrouter), is("qwen/qwen3", "Qwen: Qwen3", Some(40_960), None));
         let anthropic = json!({ "type": "model", "id": "claude-x", "display_name": "Claude X", "max_input_tokens": 9, "max_tokens": 3 });
@@ -261,7 +264,10 @@ mod tests {
         assert_eq!(read(gemini), is("gemini-x", "Gemini X", Some(8), Some(2)));
         let vllm = json!({ "id": "llama", "max_model_len": 32_768, "max_tokens": null });
         assert_eq!(read(vllm), is("llama", "", Some(32_768), None));
-        assert_eq!(read(json!({ "name": "llama3:latest", "model": "llama3:latest" })), is("llama3:latest", "", None, None));
+        assert_eq!(
+            read(json!({ "name": "llama3:latest", "model": "llama3:latest" })),
+            is("llama3:latest", "", None, None)
+        );
         assert_eq!(ListedModel::of_entry(&json!({ "object": "model" })), None);
     }
 }

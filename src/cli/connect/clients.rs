@@ -196,7 +196,10 @@ impl ClientName {
     pub fn has_model_list(self) -> bool {
         let files = self.places().unwrap_or_default();
         let mut lists = files.iter().filter(|file| file.format == Format::Whole);
-        lists.any(|list| list.path.exists() && matches!(list.standing(), Ok(Standing::Connected(_) | Standing::Changed(..))))
+        lists.any(|list| {
+            list.path.exists()
+                && matches!(list.standing(), Ok(Standing::Connected(_) | Standing::Changed(..)))
+        })
     }
 
     fn cannot_refresh(self) -> Error {

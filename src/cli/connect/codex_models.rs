@@ -150,11 +150,7 @@ pub fn catalogue(known: &Known, models: &[GatewayModel], fill: bool) -> Option<(
 }
 
 /// What Codex knows of a model, under its name here.
-fn as_known(
-    known: &Map<String, Value>,
-    model: &GatewayModel,
-    names: &HashSet<&str>,
-) -> Map<String, Value> {
+fn as_known(known: &Map<String, Value>, model: &GatewayModel, names: &HashSet<&str>) -> Map<String, Value> {
     let mut entry = known.clone();
     if slug_of(known) != model.id {
         entry.insert("slug".to_owned(), model.id.clone().into());
@@ -182,8 +178,10 @@ fn of_unknown(
     };
     let efforts: Vec<&str> = efforts.into_iter().filter(|effort| known_efforts.contains(effort)).collect();
     let usual = efforts.iter().find(|effort| **effort == "medium").or(efforts.first());
-    let levels: Vec<Value> =
-        efforts.iter().map(|effort| json!({ "effort": effort, "description": description(effort) })).collect();
+    let levels: Vec<Value> = efforts
+        .iter()
+        .map(|effort| json!({ "effort": effort, "description": description(effort) }))
+        .collect();
     let modalities = if model.images { json!(["text", "image"]) } else { json!(["text"]) };
     // The gateway makes a function of a tool that takes text; of servers that nobody has asked that is not certain.
     let apply_patch = if model.is_converted() == Some(true) { json!("freeform") } else { Value::Null };
@@ -319,19 +317,28 @@ mod tests {
         assert_eq!(entry("openai/gpt-plain")["upgrade"], json!({ "model": "gpt-lite" }));
         assert_eq!(entry("openai/gpt-plain")["display_name"], "openai/gpt-plain");
         assert_eq!(entry("gpt-plain-2026-04-23")["new"], "plain");
-        assert_eq!((&entry("gpt-plain")["visibility"], &entry("gpt-plain")["new"]), (&json!("hide"), &json!("plain")));
+        assert_eq!(
+            (&entry("gpt-plain")["visibility"], &entry("gpt-plain")["new"]),
+            (&json!("hide"), &json!("plain"))
+        );
         assert_eq!(entry("review")["visibility"], "hide");
     }
 
     #[test]
     fn of_a_model_that_codex_does_not_know_it_learns_what_the_gateway_knows() {
         let models = [
-            model("a", &json!({
-                "display_name": "A", "context_tokens": 200_000, "max_output_tokens": 32_000, "images": false,
-                "reasoning": "effort", "efforts": ["low", "medium", "xhigh", "max"],
-            })),
-            model("b", &json!({ "reasoning": "budget", "context_tokens": 10, "max_output_tokens": 8,
-                "apis": [{ "api": "openai-responses", "converted": false }] })),
+            model(
+                "a",
+                &json!({
+                    "display_name": "A", "context_tokens": 200_000, "max_output_tokens": 32_000, "images": false,
+                    "reasoning": "effort", "efforts": ["low", "medium", "xhigh", "max"],
+                }),
+            ),
+            model(
+                "b",
+                &json!({ "reasoning": "budget", "context_tokens": 10, "max_output_tokens": 8,
+                "apis": [{ "api": "openai-responses", "converted": false }] }),
+            ),
             model("c", &json!({})),
         ];
         let made = made(&known(), &models, false);
@@ -348,8 +355,14 @@ mod tests {
         assert_eq!(field("c", "display_name"), "c");
         assert_eq!(["a", "b", "c"].map(|slug| field(slug, "context_window")), [168_000, 5, 272_000]);
         assert_eq!(["a", "b", "c"].map(|slug| field(slug, "max_context_window")), [200_000, 10, 272_000]);
-        assert_eq!((field("a", "input_modalities"), field("b", "input_modalities")), (json!(["text"]), json!(["text", "image"])));
-        assert_eq!((field("a", "apply_patch_tool_type"), field("b", "apply_patch_tool_type")), (json!("freeform"), Value::Null));
+        assert_eq!(
+            (field("a", "input_modalities"), field("b", "input_modalities")),
+            (json!(["text"]), json!(["text", "image"]))
+        );
+        assert_eq!(
+            (field("a", "apply_patch_tool_type"), field("b", "apply_patch_tool_type")),
+            (json!("freeform"), Value::Null)
+        );
         assert_eq!(field("a", "default_reasoning_level"), "medium");
         assert!(field("a", "new").is_null());
     }
@@ -367,7 +380,8 @@ mod tests {
         let models = [model("a", &json!({ "tools": false })), model("b", &elsewhere)];
         assert!(catalogue(&known(), &models, false).is_none());
         assert!(Known::read(b"{\"models\":[]}").is_none() && Known::read(b"no").is_none());
-        let (alone, count) = catalogue(&Known::default(), &[model("a", &json!({}))], true).expect("a catalogue");
+        let (alone, count) =
+            catalogue(&Known::default(), &[model("a", &json!({}))], true).expect("a catalogue");
         assert_eq!((alone["models"].as_array().map(Vec::len), count), (Some(1), 1));
     }
 }

@@ -23,8 +23,8 @@ use super::logins::{Login, server_name};
 use super::output::{Output, note};
 use super::passwords;
 use crate::domain::secret::Secret;
-use clients::{Access, ModelList};
 pub use clients::ClientName;
+use clients::{Access, ModelList};
 pub use managed::Standing;
 use managed::{By, Planned};
 

@@ -190,22 +190,37 @@ fn slugs(catalogue: &Value) -> Vec<&str> {
 async fn codex_gets_a_catalogue_of_the_models_that_may_be_used_which_goes_again() {
     let (node, _mock) = node_with_models().await;
     let alice = somebody_with_codex(&node, Some(READS)).await;
-    node.call(Method::PATCH, "/admin/v1/users/alice", Some(json!({ "models": ["claude-sonnet-*", "gpt-*", "text-*"] })))
-        .await;
+    node.call(
+        Method::PATCH,
+        "/admin/v1/users/alice",
+        Some(json!({ "models": ["claude-sonnet-*", "gpt-*", "text-*"] })),
+    )
+    .await;
     let (settings, list) =
         (alice.home().join(".codex/config.toml"), alice.home().join(".codex/sproxy-models.json"));
     write(&settings, "model = \"claude-sonnet-4-6\"\n");
     let shown = alice.run(&["connect", "codex", "--dry-run"]).await.done();
-    assert!(shown.contains("sproxy-models.json") && shown.contains("model_catalog_json") && !list.exists(), "{shown}");
+    assert!(
+        shown.contains("sproxy-models.json") && shown.contains("model_catalog_json") && !list.exists(),
+        "{shown}"
+    );
     let connected = alice.run(&["connect", "codex"]).await;
     assert_eq!(connected.err, "");
     connected.done();
-    assert!(read(&settings).contains(&format!("model_catalog_json = \"{}\"", list.display())), "{}", read(&settings));
+    assert!(
+        read(&settings).contains(&format!("model_catalog_json = \"{}\"", list.display())),
+        "{}",
+        read(&settings)
+    );
     assert_eq!(std::fs::metadata(&list).expect("there").permissions().mode() & 0o777, 0o600);
     let catalogue: Value = serde_json::from_str(&read(&list)).expect("JSON");
     assert_eq!(slugs(&catalogue), ["gpt-5.5", "gpt-9", "claude-sonnet-4-6"]);
     let [known, not_here, other] = [0, 1, 2].map(|at| &catalogue["models"][at]);
-    assert_eq!(*known, json!({ "slug": "gpt-5.5", "visibility": "list", "own": 1 }), "what Codex knows stays");
+    assert_eq!(
+        *known,
+        json!({ "slug": "gpt-5.5", "visibility": "list", "own": 1 }),
+        "what Codex knows stays"
+    );
     assert_eq!(not_here["visibility"], "hide");
     assert_eq!((&other["context_window"], &other["max_context_window"]), (&json!(136_000), &json!(200_000)));
 
@@ -261,7 +276,10 @@ async fn a_catalogue_stays_while_the_gateway_is_away_and_goes_with_the_last_mode
     let connected = alice.run(&connect).await;
     assert!(connected.err.contains("the one from before is kept"), "{}", connected.err);
     connected.done();
-    assert!(read(&list) == written && read(&alice.home().join(".codex/config.toml")).contains("model_catalog_json"));
+    assert!(
+        read(&list) == written
+            && read(&alice.home().join(".codex/config.toml")).contains("model_catalog_json")
+    );
     node.restart().await;
     node.call(Method::PATCH, "/admin/v1/users/alice", Some(json!({ "models": ["text-*"] }))).await;
     alice.run(&connect).await.done();

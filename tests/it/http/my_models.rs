@@ -32,7 +32,11 @@ async fn a_caller_learns_which_models_it_may_use_and_what_is_known_of_each() {
         .section("capabilities", "\"qwen*\" = { images = false, output = 8192 }")
         .start()
         .await;
-    node.post("/admin/v1/users", json!({ "name": "alice", "models": ["claude-*", "coder", "qwen/*", "gpt-*"] })).await;
+    node.post(
+        "/admin/v1/users",
+        json!({ "name": "alice", "models": ["claude-*", "coder", "qwen/*", "gpt-*"] }),
+    )
+    .await;
     let key = node.key_of("alice").await;
     let listed = models(&node, &key).await;
     let of = |name: &str| {
@@ -51,13 +55,20 @@ async fn a_caller_learns_which_models_it_may_use_and_what_is_known_of_each() {
     );
     let sonnet = of("claude-sonnet-4-6");
     assert_eq!((&sonnet["context_tokens"], &sonnet["max_output_tokens"]), (&json!(200_000), &json!(64_000)));
-    assert_eq!((&sonnet["reasoning"], &sonnet["efforts"]), (&json!("effort"), &json!(["low", "medium", "high", "max"])));
-    let own_first = json!([api("anthropic-messages", false), api("openai-responses", true), api("openai-chat", true)]);
+    assert_eq!(
+        (&sonnet["reasoning"], &sonnet["efforts"]),
+        (&json!("effort"), &json!(["low", "medium", "high", "max"]))
+    );
+    let own_first =
+        json!([api("anthropic-messages", false), api("openai-responses", true), api("openai-chat", true)]);
     assert_eq!(sonnet["apis"], own_first);
     assert_eq!(of("claude-latest")["max_output_tokens"], 128_000, "as the model that is sent");
     // What holds whichever of the two answers.
     let coder = of("coder");
-    assert_eq!((&coder["context_tokens"], &coder["efforts"]), (&json!(200_000), &json!(["low", "medium", "high"])));
+    assert_eq!(
+        (&coder["context_tokens"], &coder["efforts"]),
+        (&json!(200_000), &json!(["low", "medium", "high"]))
+    );
     assert_eq!(coder["apis"][1], api("openai-responses", false));
     assert_eq!(of("gpt-5.5")["apis"][0], api("anthropic-messages", true));
     // Another may use others.

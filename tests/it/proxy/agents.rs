@@ -114,21 +114,51 @@ impl Bench {
             self.node.url("/v1")
         );
         std::fs::write(self.directory.path().join("home/.codex/config.toml"), settings).unwrap();
+        let mut command = self.connected_codex(program, model);
+        command.env("SPROXY_KEY", &self.key);
+        command
+    }
+
+    /// Codex with the settings that it has.
+    fn connected_codex(&self, program: &Path, model: &str) -> Command {
         let mut command = self.command(program);
-        command.env("SPROXY_KEY", &self.key).env("CODEX_HOME", self.directory.path().join("home/.codex"));
-        command.args(["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]);
+        command.env("CODEX_HOME", self.directory.path().join("home/.codex"));
+        command.args([
+            "exec",
+            "--skip-git-repo-check",
+            "--dangerously-bypass-approvals-and-sandbox",
+            "-m",
+            model,
+        ]);
         command.arg(self.task());
         command
     }
 
+    /// Connects Codex by sproxy's own command, on a machine where Codex is installed and has no settings yet.
+    async fn connect_codex(&self) {
+        std::fs::remove_file(self.directory.path().join("home/.codex/config.toml")).unwrap();
+        let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agents/node_modules/.bin");
+        let path = format!("{installed}:{}", std::env::var("PATH").unwrap_or_default());
+        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_sproxy")));
+        command.env("PATH", path).env("CODEX_HOME", self.directory.path().join("home/.codex"));
+        command.args(["connect", "codex", "--server", &self.node.url(""), "--key", &self.key]);
+        let ran = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+        assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
+    }
+
     /// What an agent says when it is done.
-    async fn said(&self, mut command: Command) -> String {
+    async fn said(&self, command: Command) -> String {
+        self.printed(command).await.0
+    }
+
+    /// What an agent prints, and what it prints beside, once it is done.
+    async fn printed(&self, mut command: Command) -> (String, String) {
         let ran = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
         let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
         let faults = std::fs::read_to_string(&self.faults).unwrap_or_default();
         assert!(ran.status.success(), "{out}\n{err}\n{faults}\n{}", self.node.log());
         assert_eq!(faults, "", "the provider takes every request");
-        out.into_owned()
+        (out.into_owned(), err.into_owned())
     }
 
     /// Every call is booked as its provider counted it, and as what it was.
@@ -239,6 +269,30 @@ async fn codex_works_over_a_websocket_that_is_passed_through() {
     let rows = bench.node.usage().await;
     assert_eq!(rows.len(), 3, "{rows:?}");
     assert!(rows.iter().all(|row| row["outcome"] == "ok" && row["target"] == "openai"), "{rows:?}");
+}
+
+/// Of a model that it does not know Codex learns from the catalogue that `sproxy connect` gives it: it does not warn, and
+/// its work is as good as without.
+#[tokio::test]
+async fn codex_knows_the_gateways_models_once_it_is_connected() {
+    for (target, provider, model) in [
+        ("provider = \"anthropic\"\nmodels = [\"claude-sonnet-5\"]", "anthropic", "claude-sonnet-5"),
+        ("provider = \"openai\"\nresponses = false\nmodels = [\"qwen3-coder\"]", "openai", "qwen3-coder"),
+    ] {
+        let Some(program) = codex() else { return };
+        let Some(bench) = Bench::start(target).await else { return };
+        let warning = format!("Model metadata for `{model}` not found");
+        let (_, without) = bench.printed(bench.codex(&program, model)).await;
+        assert!(without.contains(&warning), "{without}");
+        std::fs::remove_dir_all(bench.place()).unwrap();
+        std::fs::create_dir(bench.directory.path().join("place")).unwrap();
+        std::fs::write(bench.place().join("pic.png"), PICTURE).unwrap();
+        bench.connect_codex().await;
+        let (said, with) = bench.printed(bench.connected_codex(&program, model)).await;
+        assert!(said.contains("DONE after 5 outputs: é"), "{said}");
+        assert!(!with.contains("metadata") && !said.contains("metadata"), "{with}{said}");
+        bench.assert_books(provider, "openai-responses", 10).await;
+    }
 }
 
 /// A call without a result in the middle, and a history that the client has made shorter.
