@@ -73,6 +73,7 @@
 //! | an operator is told of something | found: `src/alerts/watch/conditions.rs`, `src/alerts/watch/limits.rs`, `src/alerts/watch/peers.rs`, `src/alerts/watch/seen.rs`, `src/alerts/watch/summary.rs`; raised: `Alerts::raise` in `src/alerts/service.rs`; sent: `src/alerts/deliver.rs`; a new kind: `EventKind` in `src/domain/alert.rs`, and what the compiler then asks for |
 //! | a person's session on a laptop is kept and refreshed | `Login` in `src/cli/logins/mod.rs`; its file and lock: `SessionFile` in `src/cli/logins/saved.rs`; its secret: `Keychain` in `src/cli/logins/keychain/mod.rs`; the server's side: `refresh_idempotently` in `src/accounts/sessions.rs` |
 //! | a client's settings are written, and taken back | which files and values: `src/cli/connect/clients.rs`; the way back: `Managed` in `src/cli/connect/managed.rs` |
+//! | a caller is told which models there are | in a provider's own way: `src/proxy/models.rs`; with what is known of each: `src/proxy/available_models.rs`, `src/http/my_models.rs`; what Codex is given of it: `src/cli/connect/codex_models.rs` |
 //! | the agent on a laptop passes a call on | `Forwarder` in `src/cli/agent/forward.rs`; who may call: `src/cli/agent/guard.rs`; where to: `Nodes` in `src/cli/agent/nodes.rs` |
 //! | a setting is read | `src/config/sections.rs`, with its default in `src/config/defaults.toml` |
 //!

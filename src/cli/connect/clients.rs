@@ -183,7 +183,7 @@ impl ClientName {
             return Ok(None);
         }
         let of_ours = codex_catalogue()?.display().to_string();
-        for file in self.places()?.iter().filter(|file| file.format == Format::Toml) {
+        for file in self.places()?.iter().filter(|file| !file.is_whole()) {
             let path = file.own_text(CODEX_CATALOGUE)?.filter(|path| *path != of_ours);
             if path.is_some() {
                 return Ok(path);
@@ -195,7 +195,7 @@ impl ClientName {
     /// Whether a list of models was written for it, and is there.
     pub fn has_model_list(self) -> bool {
         let files = self.places().unwrap_or_default();
-        let mut lists = files.iter().filter(|file| file.format == Format::Whole);
+        let mut lists = files.iter().filter(|file| file.is_whole());
         lists.any(|list| {
             list.path.exists()
                 && matches!(list.standing(), Ok(Standing::Connected(_) | Standing::Changed(..)))

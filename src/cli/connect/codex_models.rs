@@ -199,6 +199,7 @@ fn of_unknown(
         "priority": place,
         "additional_speed_tiers": [],
         "service_tiers": [],
+        "include_apps_usage_instructions": false,
         "availability_nux": null,
         "upgrade": null,
         "base_instructions": INSTRUCTIONS,

@@ -103,6 +103,11 @@ impl Managed {
         Ok(Some(self.planned(present, next, None)))
     }
 
+    /// Whether the file is sproxy's altogether, and no settings.
+    pub fn is_whole(&self) -> bool {
+        self.format == Format::Whole
+    }
+
     /// A text that somebody else has set, at a path that is divided by dots.
     ///
     /// # Errors
@@ -122,7 +127,7 @@ impl Managed {
     }
 
     fn planned(&self, present: Option<String>, next: Option<String>, record: Option<Record>) -> Planned {
-        Planned { path: self.path.clone(), is_whole: self.format == Format::Whole, present, next, record }
+        Planned { path: self.path.clone(), is_whole: self.is_whole(), present, next, record }
     }
 
     /// What has become of what sproxy wrote.

@@ -91,9 +91,7 @@ pub async fn run(args: &ConnectArgs) -> Result<(), Error> {
 /// The first client whose settings cannot be written.
 pub fn renew_agent_key(agent: &AgentKey) -> Result<(), Error> {
     for client in ClientName::ALL {
-        let standings =
-            client.places()?.iter().map(managed::Managed::standing).collect::<Result<Vec<_>, _>>()?;
-        if standings.contains(&Standing::Connected(By::Agent)) {
+        if is_by_agent(client)? {
             // Nobody can be asked for models yet.
             let models = if client.has_model_list() { ModelList::Kept } else { ModelList::None };
             for plan in plans(client, &by_agent(agent)?, &models)? {
@@ -110,8 +108,17 @@ pub fn renew_agent_key(agent: &AgentKey) -> Result<(), Error> {
 /// What keeps the files from being read.
 pub fn connected_by_agent() -> Result<bool, Error> {
     for client in ClientName::ALL {
-        let is_by_agent = |(_, standing): &(PathBuf, Standing)| *standing == Standing::Connected(By::Agent);
-        if standing(client)?.iter().any(is_by_agent) {
+        if is_by_agent(client)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether settings of a client are as sproxy wrote them for the agent.
+fn is_by_agent(client: ClientName) -> Result<bool, Error> {
+    for file in client.places()?.iter().filter(|file| !file.is_whole()) {
+        if file.standing()? == Standing::Connected(By::Agent) {
             return Ok(true);
         }
     }

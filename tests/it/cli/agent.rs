@@ -109,6 +109,29 @@ async fn only_programs_of_this_machine_with_the_key_may_use_it() {
 }
 
 #[tokio::test]
+async fn a_catalogue_of_models_outlives_the_agents_key() {
+    let mock = Mock::start().await;
+    let target = format!(
+        "[[targets]]\nname = \"a\"\nprovider = \"anthropic\"\nurl = \"{}\"\napi_key = \"k\"\nmodels = [\"claude-sonnet-4-5\"]\n",
+        mock.url()
+    );
+    let node = Setup::with_targets(&target).start().await;
+    let mut alice = Person::signed_in(&node, "alice").await;
+    alice.set("PATH", "/nowhere");
+    let agent = Agent::of(&alice).await;
+    alice.run(&["connect", "codex", "--agent"]).await.done();
+    let [list, settings] =
+        ["sproxy-models.json", "config.toml"].map(|name| alice.home().join(".codex").join(name));
+    let written = std::fs::read_to_string(&list).expect("a catalogue");
+    assert!(written.contains("\"claude-sonnet-4-5\""), "{written}");
+    drop(agent);
+    let agent = Agent::of(&alice).await;
+    assert_eq!(std::fs::read_to_string(&list).expect("a catalogue"), written);
+    let settings = std::fs::read_to_string(&settings).expect("settings");
+    assert!(settings.contains("model_catalog_json") && settings.contains(&agent.url), "{settings}");
+}
+
+#[tokio::test]
 async fn tokens_that_live_for_seconds_are_refreshed_behind_the_clients_back() {
     let mock = Mock::start().await;
     let setup = Setup::with_targets_at(&mock.url()).section("auth", "access_token_ttl = \"5s\"");

@@ -295,6 +295,33 @@ async fn codex_knows_the_gateways_models_once_it_is_connected() {
     }
 }
 
+/// Where Codex is not at hand its catalogue is made without it, and is one that it starts with.
+#[tokio::test]
+async fn codex_reads_a_catalogue_that_was_made_without_it() {
+    let Some(program) = codex() else { return };
+    let target = "[[targets]]\nname = \"a\"\nprovider = \"anthropic\"\nurl = \"http://127.0.0.1:1\"\napi_key = \"k\"\n\
+                  models = [\"claude-sonnet-5\"]\n";
+    let node = Setup::with_targets(target).start().await;
+    let key = node.user_with_key("developer").await;
+    let home = tempfile::tempdir().unwrap();
+    let run = async |program: &str, arguments: &[&str], path: &str| {
+        let mut command = Command::new(program);
+        command.args(arguments).env("HOME", home.path()).env("CODEX_HOME", home.path()).env("PATH", path);
+        let ran = timeout(PATIENCE, command.stdin(Stdio::null()).output()).await.expect("it ends").unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        ran.stdout
+    };
+    let nowhere = home.path().to_str().unwrap();
+    let connect = ["connect", "codex", "--server", &node.url(""), "--key", &key];
+    run(env!("CARGO_BIN_EXE_sproxy"), &connect, nowhere).await;
+    let path = std::env::var("PATH").unwrap();
+    let printed = run(program.to_str().unwrap(), &["debug", "models"], &path).await;
+    let models: Value = serde_json::from_slice(&printed).unwrap();
+    assert_eq!(models["models"].as_array().map(Vec::len), Some(1), "{models}");
+    let model = &models["models"][0];
+    assert_eq!((&model["slug"], &model["context_window"]), (&"claude-sonnet-5".into(), &168_000.into()));
+}
+
 /// A call without a result in the middle, and a history that the client has made shorter.
 #[tokio::test]
 async fn a_task_of_claude_code_goes_on_after_it_was_killed_in_a_tool_and_after_it_was_made_shorter() {
