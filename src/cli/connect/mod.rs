@@ -60,21 +60,38 @@ pub struct ConnectArgs {
 
 pub async fn run(args: &ConnectArgs) -> Result<(), Error> {
     let client = args.client;
-    let plans = if args.undo {
-        let places = client.places()?;
-        // What names a file goes before the file.
-        let plans = places.iter().rev().map(managed::Managed::undo).collect::<Result<Vec<_>, _>>()?;
-        let plans: Vec<_> = plans.into_iter().flatten().collect();
-        if plans.is_empty() {
-            let (title, word) = (client.title(), client.word());
-            return Err(Error::Refused(format!("{title} was not connected by `sproxy connect {word}` here")));
+    if args.undo {
+        return carry_out(args, undone(client)?);
+    }
+    let access = args.access()?;
+    let models = model_list::made(client, &access, args.server()).await;
+    match plans(client, &access, &models).and_then(|plans| carry_out(args, plans)) {
+        // A client does without a list of models, and not without its settings.
+        Err(reason) if matches!(models, ModelList::Written(_)) && !matches!(reason, Error::Output(_)) => {
+            carry_out(args, plans(client, &access, &ModelList::None)?)?;
+            let title = client.title();
+            note(&format!("{title} is connected without a catalogue of models: {reason}"));
+            Ok(())
         }
-        plans
-    } else {
-        let access = args.access()?;
-        let models = model_list::made(client, &access, args.server()).await;
-        plans(client, &access, &models)?
-    };
+        done => done,
+    }
+}
+
+/// What takes back all that was written for a client.
+fn undone(client: ClientName) -> Result<Vec<Planned>, Error> {
+    let places = client.places()?;
+    // What names a file goes before the file.
+    let plans = places.iter().rev().map(managed::Managed::undo).collect::<Result<Vec<_>, _>>()?;
+    let plans: Vec<_> = plans.into_iter().flatten().collect();
+    if plans.is_empty() {
+        let (title, word) = (client.title(), client.word());
+        return Err(Error::Refused(format!("{title} was not connected by `sproxy connect {word}` here")));
+    }
+    Ok(plans)
+}
+
+/// Writes what is planned, or shows it, and reports.
+fn carry_out(args: &ConnectArgs, plans: Vec<Planned>) -> Result<(), Error> {
     if args.dry_run {
         return show(&plans, args.json);
     }

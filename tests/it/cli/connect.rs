@@ -264,6 +264,25 @@ async fn codex_is_connected_without_a_catalogue_where_it_might_not_read_one() {
 }
 
 #[tokio::test]
+async fn codex_is_connected_without_a_catalogue_where_there_is_no_place_for_one() {
+    let (node, _mock) = node_with_models().await;
+    let alice = somebody_with_codex(&node, Some(READS)).await;
+    let list = alice.home().join(".codex/sproxy-models.json");
+    std::fs::create_dir_all(&list).expect("made");
+    let connected = alice.run(&["connect", "codex"]).await;
+    assert!(
+        connected.err.contains("sproxy-models.json") && connected.err.contains("without"),
+        "{}",
+        connected.err
+    );
+    connected.done();
+    let settings = read(&alice.home().join(".codex/config.toml"));
+    assert!(settings.contains("wire_api") && !settings.contains("model_catalog_json"), "{settings}");
+    alice.run(&["connect", "codex", "--undo"]).await.done();
+    assert!(list.is_dir() && !alice.home().join(".codex/config.toml").exists());
+}
+
+#[tokio::test]
 async fn a_catalogue_stays_while_the_gateway_is_away_and_goes_with_the_last_model() {
     let (mut node, _mock) = node_with_models().await;
     let alice = somebody_with_codex(&node, Some(READS)).await;
