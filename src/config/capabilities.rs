@@ -11,7 +11,7 @@ use crate::domain::model_traits::{Effort, ModelTraits, Reasoning};
 /// The catalogue that comes with the binary.
 const BUILT_IN: &str = include_str!("capabilities.toml");
 const NUMBERS: [&str; 2] = ["context", "output"];
-const FLAGS: [&str; 5] = ["tools", "images", "documents", "sampling", "cache_breakpoints"];
+const FLAGS: [&str; 6] = ["tools", "images", "documents", "always_thinks", "sampling", "cache_breakpoints"];
 const REASONING: &str = "reasoning";
 
 /// The catalogue that comes with the binary, as comments.
@@ -76,6 +76,7 @@ fn traits(reading: &Reading<'_>, key: &str, fields: &Dict) -> ModelTraits {
             "tools" => flag().map(|flag| traits.tools = flag),
             "images" => flag().map(|flag| traits.images = flag),
             "documents" => flag().map(|flag| traits.documents = flag),
+            "always_thinks" => flag().map(|flag| traits.always_thinks = flag),
             "sampling" => flag().map(|flag| traits.sampling = flag),
             "cache_breakpoints" => flag().map(|flag| traits.cache_breakpoints = flag),
             REASONING => reasoning(value).map(|reasoning| traits.reasoning = reasoning),
@@ -135,6 +136,7 @@ pub(super) fn toml_line(glob: &str, traits: &ModelTraits) -> String {
         ("tools", traits.tools, usual.tools),
         ("images", traits.images, usual.images),
         ("documents", traits.documents, usual.documents),
+        ("always_thinks", traits.always_thinks, usual.always_thinks),
         ("sampling", traits.sampling, usual.sampling),
         ("cache_breakpoints", traits.cache_breakpoints, usual.cache_breakpoints),
     ];

@@ -15,6 +15,8 @@ pub struct ModelTraits {
     /// PDF files.
     pub documents: bool,
     pub reasoning: Reasoning,
+    /// It cannot be told not to think, and so not which tool to call.
+    pub always_thinks: bool,
     /// Whether `temperature` and `top_p` are taken.
     pub sampling: bool,
     /// Whether a request may say where a prompt cache is to end.
@@ -30,6 +32,7 @@ impl Default for ModelTraits {
             images: true,
             documents: true,
             reasoning: Reasoning::Unknown,
+            always_thinks: false,
             sampling: true,
             cache_breakpoints: false,
         }
@@ -48,6 +51,7 @@ impl ModelTraits {
             images: self.images && other.images,
             documents: self.documents && other.documents,
             reasoning: self.reasoning.and(&other.reasoning),
+            always_thinks: self.always_thinks || other.always_thinks,
             sampling: self.sampling && other.sampling,
             cache_breakpoints: self.cache_breakpoints && other.cache_breakpoints,
         }

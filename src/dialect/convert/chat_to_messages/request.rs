@@ -108,7 +108,7 @@ pub fn convert(mut request: Request, context: &RequestContext<'_>) -> Result<Mad
     if !sent.is_empty() {
         body.insert("tools".to_owned(), sent.into());
     }
-    settings.write(&mut body, &mut dropped, "reasoning_effort");
+    settings.write(&mut body, &mut dropped, "reasoning_effort")?;
     if let Some(stop) = request.stop.take() {
         let mut sequences = stop.sequences();
         let all = sequences.len();

@@ -7,7 +7,7 @@ use super::super::contract::{ConvertedRequest, NotConverted, RequestContext};
 use super::super::testing::{document, splits_and_cuts, stream};
 use super::super::tool_names::bounded;
 use super::request;
-use crate::domain::model_traits::ModelTraits;
+use crate::domain::model_traits::{Effort, ModelTraits, Reasoning};
 
 const REQUEST: &str = include_str!("golden/request.json");
 const SDK: &str = include_str!("golden/sdk.json");
@@ -233,6 +233,39 @@ fn settings_are_those_of_messages() {
     let search =
         body("web_search_options", json!({ "user_location": { "approximate": { "city": "Bonn" } } }));
     assert_eq!(search["tools"][0]["user_location"], json!({ "type": "approximate", "city": "Bonn" }));
+}
+
+#[test]
+fn a_model_that_always_thinks_is_not_told_not_to_nor_which_tool_to_call() {
+    let efforts = Reasoning::Effort(vec![Effort::Low, Effort::High]);
+    let traits = ModelTraits { always_thinks: true, reasoning: efforts, ..ModelTraits::default() };
+    let context = RequestContext {
+        model: "claude-opus-5-5",
+        traits: &traits,
+        conversation: None,
+        input_tokens_estimate: 0,
+        now: 0,
+    };
+    let with = |members: Value| {
+        let mut body = json!({ "messages": [{ "role": "user", "content": "hi" }] });
+        body["tools"] = json!([{ "type": "function", "function": { "name": "a" } }]);
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        request(body.to_string().as_bytes(), &context)
+    };
+    let thinking = json!({ "type": "adaptive", "display": "summarized" });
+    for (members, effort, dropped) in [
+        (json!({}), json!(null), vec![]),
+        (json!({ "reasoning_effort": "none" }), json!(null), vec!["reasoning_effort"]),
+        (json!({ "reasoning_effort": "high" }), json!("high"), vec![]),
+    ] {
+        let made = with(members.clone()).unwrap_or_else(|error| panic!("{error}"));
+        let body: Value = serde_json::from_slice(&made.body).unwrap();
+        assert_eq!((&body["thinking"], &body["output_config"]["effort"]), (&thinking, &effort), "{members}");
+        assert_eq!(made.dropped.iter().collect::<Vec<_>>(), dropped, "{members}");
+    }
+    let refused = with(json!({ "tool_choice": "required" })).err().expect("it chooses by itself");
+    assert!(refused.to_string().contains("`tool_choice`"), "{refused}");
+    assert!(with(json!({ "tool_choice": "none" })).is_ok());
 }
 
 #[test]

@@ -107,7 +107,7 @@ pub fn convert(mut request: Request, context: &RequestContext<'_>) -> Result<Mad
     if !sent.is_empty() {
         body.insert("tools".to_owned(), sent.into());
     }
-    settings.write(&mut body, &mut dropped, "reasoning.effort");
+    settings.write(&mut body, &mut dropped, "reasoning.effort")?;
     if request.stream == Some(true) {
         body.insert("stream".to_owned(), true.into());
     }

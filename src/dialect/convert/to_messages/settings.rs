@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Number, Value, json};
 
-use super::super::contract::Dropped;
+use super::super::contract::{Dropped, NotConverted};
 use crate::domain::model_traits::{Effort, ModelTraits, Reasoning};
 
 /// The longest answer where neither the caller nor the catalogue says one.
@@ -54,8 +54,21 @@ pub fn max_tokens(asked: Option<u64>, traits: &ModelTraits) -> u64 {
 
 impl Settings<'_> {
     /// Adds what is asked for to the request; `effort` is what the caller calls how much is thought.
-    pub fn write(self, request: &mut Map<String, Value>, dropped: &mut Dropped, effort: &'static str) {
+    ///
+    /// # Errors
+    /// The model takes no such request.
+    pub fn write(
+        self,
+        request: &mut Map<String, Value>,
+        dropped: &mut Dropped,
+        effort: &'static str,
+    ) -> Result<(), NotConverted> {
         let is_forced = self.has_tools && matches!(self.choice, Choice::Any | Choice::Tool(_));
+        if is_forced && self.traits.always_thinks {
+            let reason = "the model always thinks, and chooses by itself which tool it calls: ask for `auto`";
+            return Err(NotConverted::unsupported("tool_choice", reason));
+        }
+        dropped.add_if(self.effort == Some(Effort::None) && self.traits.always_thinks, effort);
         if self.has_tools {
             self.write_choice(request);
         }
@@ -78,6 +91,7 @@ impl Settings<'_> {
             request.insert("output_config".to_owned(), output.into());
         }
         sampling(request, self.temperature, self.top_p, self.traits.sampling && !thinks, dropped);
+        Ok(())
     }
 
     fn write_choice(&self, request: &mut Map<String, Value>) {
@@ -95,18 +109,21 @@ impl Settings<'_> {
 
     /// Where a tool has to be called, nothing may be thought.
     fn thinking(&self, is_forced: bool) -> (Option<Value>, Option<Effort>) {
+        let always = self.traits.always_thinks;
         let adaptive = || {
             let mut thinking = json!({ "type": "adaptive" });
-            if self.wants_thoughts {
+            // One that always thinks says between two tools in its thoughts what it is about.
+            if self.wants_thoughts || always {
                 thinking["display"] = "summarized".into();
             }
             (!is_forced).then_some(thinking)
         };
         match (&self.traits.reasoning, self.effort) {
             (Reasoning::None, _) | (Reasoning::Budget | Reasoning::Unknown, None) => (None, None),
+            (_, Some(Effort::None)) if always => (adaptive(), None),
             (_, Some(Effort::None)) => (Some(json!({ "type": "disabled" })), None),
             // It wants to read thoughts, and leaves it to the model how many.
-            (Reasoning::Effort(_), None) => (self.wants_thoughts.then(adaptive).flatten(), None),
+            (Reasoning::Effort(_), None) => ((self.wants_thoughts || always).then(adaptive).flatten(), None),
             (Reasoning::Effort(_) | Reasoning::Unknown, Some(asked)) => {
                 let taken = self.traits.reasoning.nearest(asked).map(|effort| effort.max(Effort::Low));
                 (adaptive(), taken)
