@@ -222,7 +222,10 @@ async fn codex_gets_a_catalogue_of_the_models_that_may_be_used_which_goes_again(
         "what Codex knows stays"
     );
     assert_eq!(not_here["visibility"], "hide");
-    assert_eq!((&other["context_window"], &other["max_context_window"]), (&json!(136_000), &json!(200_000)));
+    assert_eq!(
+        (&other["context_window"], &other["max_context_window"]),
+        (&json!(872_000), &json!(1_000_000))
+    );
 
     // Again, with what is new.
     node.call(Method::PATCH, "/admin/v1/users/alice", Some(json!({ "models": null }))).await;

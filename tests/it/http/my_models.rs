@@ -54,7 +54,10 @@ async fn a_caller_learns_which_models_it_may_use_and_what_is_known_of_each() {
         })
     );
     let sonnet = of("claude-sonnet-4-6");
-    assert_eq!((&sonnet["context_tokens"], &sonnet["max_output_tokens"]), (&json!(200_000), &json!(64_000)));
+    assert_eq!(
+        (&sonnet["context_tokens"], &sonnet["max_output_tokens"]),
+        (&json!(1_000_000), &json!(128_000))
+    );
     assert_eq!(
         (&sonnet["reasoning"], &sonnet["efforts"]),
         (&json!("effort"), &json!(["low", "medium", "high", "max"]))
@@ -67,7 +70,7 @@ async fn a_caller_learns_which_models_it_may_use_and_what_is_known_of_each() {
     let coder = of("coder");
     assert_eq!(
         (&coder["context_tokens"], &coder["efforts"]),
-        (&json!(200_000), &json!(["low", "medium", "high"]))
+        (&json!(1_000_000), &json!(["low", "medium", "high"]))
     );
     assert_eq!(coder["apis"][1], api("openai-responses", false));
     assert_eq!(of("gpt-5.5")["apis"][0], api("anthropic-messages", true));

@@ -319,7 +319,7 @@ async fn codex_reads_a_catalogue_that_was_made_without_it() {
     let models: Value = serde_json::from_slice(&printed).unwrap();
     assert_eq!(models["models"].as_array().map(Vec::len), Some(1), "{models}");
     let model = &models["models"][0];
-    assert_eq!((&model["slug"], &model["context_window"]), (&"claude-sonnet-5".into(), &168_000.into()));
+    assert_eq!((&model["slug"], &model["context_window"]), (&"claude-sonnet-5".into(), &872_000.into()));
 }
 
 /// A call without a result in the middle, and a history that the client has made shorter.
