@@ -107,7 +107,7 @@ async fn a_model_is_priced_by_its_makers_name_and_one_that_is_not_known_is_point
         ("/v1/messages", "us.anthropic.claude-opus-4-1-v1:0", "claude-opus-4*", 15.0),
         ("/v1/chat/completions", "anthropic/claude-opus-4.1", "claude-opus-4*", 15.0),
         ("/v1/chat/completions", "google/gemini-2.5-flash", "gemini-2.5-flash*", 0.3),
-        ("/v1/responses", "gpt-6.2-sol", "gpt-6*-sol*", 2.0),
+        ("/v1/responses", "gpt-6.9-sol", "gpt-6*-sol*", 2.0),
     ] {
         assert_eq!(priced(path, model).await, (glob.to_owned(), json!(input), json!(false)), "{model}");
     }
