@@ -32,6 +32,8 @@ const fn lane(name: &'static str, body: usize, stream: bool, connections: usize)
 /// target.
 const WITH_CHOICE: &str = "claude-haiku-4-5";
 const CHAT: &str = "gpt-5-mini";
+/// Of text in a stream that nobody has asked for more or less of.
+const PIECES: usize = 12;
 
 pub const LANES: &[Lane] = &[
     lane("json 1 KB", 1_000, false, 64),
@@ -46,6 +48,15 @@ pub const LANES: &[Lane] = &[
     Lane { model: WITH_CHOICE, ..lane("json, 1 conn., choice", 1_000, false, 1) },
     Lane { model: WITH_CHOICE, ..lane("sse, 1 conn., choice", 1_000, true, 1) },
     Lane { model: WITH_CHOICE, ..lane("sse burst, choice", 1_000, true, 64) },
+    // Converted: the answer of the mock has as many pieces of text as it has by itself, since nothing but what is said
+    // goes to the other API. nginx passes the same call to the same mock as it is.
+    Lane { model: CHAT, ..lane("messages on responses", 1_000, false, 64) },
+    Lane { model: CHAT, events: PIECES, ..lane("messages on responses, sse", 1_000, true, 64) },
+    Lane { model: CHAT, ..lane("messages on responses 110 KB", 110_000, false, 64) },
+    Lane { path: "/v1/chat/completions", ..lane("chat on messages", 1_000, false, 64) },
+    Lane { path: "/v1/chat/completions", events: PIECES, ..lane("chat on messages, sse", 1_000, true, 64) },
+    Lane { model: CHAT, ..lane("messages on responses, 1 connection", 1_000, false, 1) },
+    Lane { model: CHAT, events: PIECES, ..lane("messages on responses, sse, 1 conn.", 1_000, true, 1) },
 ];
 
 impl Lane {
