@@ -146,12 +146,12 @@ fn median(figures: &[Figure]) -> Figure {
 
 fn print_streams(rows: &[OpenStreams]) {
     println!(
-        "\n{:<22} {:<18} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "\n{:<34} {:<18} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "slow streams", "server", "open", "complete", "KB each", "MB idle", "before", "open", "after"
     );
     for row in rows {
         println!(
-            "{:<22} {:<18} {:>8} {:>8} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1}",
+            "{:<34} {:<18} {:>8} {:>8} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1}",
             "at once",
             row.server,
             row.count,
@@ -167,12 +167,12 @@ fn print_streams(rows: &[OpenStreams]) {
 
 fn print_table(rows: &[Row]) {
     println!(
-        "{:<22} {:<18} {:>10} {:>12} {:>10} {:>9} {:>11} {:>11} {:>7}",
+        "{:<34} {:<18} {:>10} {:>12} {:>10} {:>9} {:>11} {:>11} {:>7}",
         "lane", "server", "req/s", "cpu us/req", "us/event", "x nginx", "added p50", "added p99", "errors"
     );
     for row in rows {
         println!(
-            "{:<22} {:<18} {:>10.0} {:>12.1} {:>10.2} {:>9} {:>8.0} us {:>8.0} us {:>7}",
+            "{:<34} {:<18} {:>10.0} {:>12.1} {:>10.2} {:>9} {:>8.0} us {:>8.0} us {:>7}",
             row.lane,
             row.server,
             row.figure.requests_per_second,

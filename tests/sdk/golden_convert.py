@@ -1,7 +1,7 @@
 """Reads the golden files of conversions by the types of the providers' own SDKs: what is sent to a provider by those of
 its requests, which know no other fields, and what a caller gets by those of its answers.
 
-    golden_convert.py DIRECTORY    (src/dialect/convert)
+    golden_convert.py DIRECTORY [SDK]    (src/dialect/convert; where another version of Anthropic's SDK is)
 
 A pair's files are named by what they are in: `NAME.API.json` and `NAME.API.sse` in `FROM_to_TO/golden`. In the target's
 API a file is a request, in the caller's it is an answer.
@@ -10,6 +10,8 @@ API a file is a request, in the caller's it is an answer.
 import json
 import sys
 from pathlib import Path
+
+sys.path[:0] = sys.argv[2:]
 
 from anthropic.types import Message, MessageCreateParams, RawMessageStreamEvent
 from google.genai import types as gemini

@@ -1,6 +1,8 @@
 //! The official SDKs work against a node as against their provider, and what they used is booked. Runs for the SDKs
 //! that this machine's Python has (`SPROXY_PYTHON` names another interpreter).
 
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -82,9 +84,25 @@ async fn the_openapi_document_is_valid_and_a_client_generated_from_it_works() {
 async fn the_golden_files_of_conversions_are_what_the_sdks_know() {
     let Some(python) = python_with("anthropic, openai, google.genai").await else { return };
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dialect/convert");
-    let read = run_script(&python, "golden_convert.py", &[directory]).await;
-    let read = read["read"].as_array().unwrap();
-    assert!(read.iter().any(|file| file == "codex.messages.json"), "{read:?}");
-    assert!(read.iter().any(|file| file == "request.gemini.json"), "{read:?}");
-    assert!(read.iter().any(|file| file == "stream.chat.sse"), "{read:?}");
+    let older = older_sdks();
+    let majors = std::iter::once(None).chain(older.iter().map(|path| path.to_str()));
+    for major in majors {
+        let arguments: Vec<&str> = std::iter::once(directory).chain(major).collect();
+        let read = run_script(&python, "golden_convert.py", &arguments).await;
+        let read = read["read"].as_array().unwrap();
+        for file in ["codex.messages.json", "request.gemini.json", "stream.chat.sse"] {
+            assert!(read.iter().any(|one| one == file), "{major:?}: {read:?}");
+        }
+    }
+}
+
+/// Where `.ci/run` puts the older majors of Anthropic's SDK (`tests/sdk/older.txt`), each in a directory of its own.
+fn older_sdks() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/older-sdks");
+    let entries = std::fs::read_dir(&directory).into_iter().flatten();
+    let found: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let wanted = include_str!("../../sdk/older.txt").lines().filter(|line| !line.starts_with('#')).count();
+    let is_required = std::env::var_os("SPROXY_REQUIRE_SDKS").is_some();
+    assert!(!is_required || found.len() == wanted, "{}: {found:?}", directory.display());
+    found
 }
