@@ -223,6 +223,18 @@ pub fn as_message(body: &[u8], asked: &ClientMessage) -> Option<Bytes> {
     with_members(body, |key| matches!(key, b"stream"), &added)
 }
 
+/// A whole response as the event that ends one. `None` if it is none.
+#[must_use]
+pub fn whole(response: &[u8], stream: Option<&str>) -> Option<String> {
+    let response: Value = serde_json::from_slice(response).ok()?;
+    response.get("id").filter(|_| response.is_object())?;
+    let mut event = json!({ "type": "response.completed", "sequence_number": 0, "response": response });
+    if let Some(stream) = stream {
+        event["stream_id"] = Value::from(stream);
+    }
+    Some(event.to_string())
+}
+
 /// A refusal as an event: `body` is what the same call would be answered with over HTTP.
 #[must_use]
 pub fn refusal(status: u16, body: &[u8], headers: Map<String, Value>, stream: Option<&str>) -> String {
@@ -288,6 +300,14 @@ mod tests {
         assert_eq!((delta.kind, delta.stream.as_deref()), (ServerKind::Other, Some("b")));
         assert_eq!(delta.response.as_deref(), Some("r"));
         assert_eq!(ServerEvent::read("nothing").kind, ServerKind::Other);
+    }
+
+    #[test]
+    fn a_whole_response_ends_at_once() {
+        let event: Value = serde_json::from_str(&whole(br#"{"id":"r"}"#, Some("a")).unwrap()).unwrap();
+        assert_eq!((&event["type"], &event["response"]["id"]), (&json!("response.completed"), &json!("r")));
+        assert_eq!(event["stream_id"], "a");
+        assert_eq!((whole(b"[]", None), whole(b"<html>", None), whole(b"{}", None)), (None, None, None));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The WebSockets to providers of one caller's connection: opened when a call first needs one, and kept for the calls
 //! that follow, since a provider keeps there what they go on from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -46,6 +46,8 @@ pub(super) struct Sockets {
     headers: HeaderMap,
     dialect: Provider,
     open: Mutex<HashMap<u64, Arc<UpstreamSocket>>>,
+    /// Those that turned out to have none.
+    without: Mutex<HashSet<u64>>,
     /// Two calls for the same target do not open two.
     opening: tokio::sync::Mutex<()>,
     unsolicited: mpsc::Sender<Message>,
@@ -136,6 +138,7 @@ impl Sockets {
             headers,
             dialect,
             open,
+            without: Mutex::default(),
             opening,
             unsolicited,
             tasks,
@@ -207,6 +210,9 @@ impl Sockets {
         if let Some(socket) = self.open_to(candidate)? {
             return Ok(Got::Socket(socket));
         }
+        if self.without.lock().contains(&candidate.id()) {
+            return Ok(Got::None);
+        }
         let request = UpstreamRequest {
             method: Method::GET,
             path_and_query: self.path_and_query.clone(),
@@ -229,6 +235,7 @@ impl Sockets {
                     status = %head.status,
                     "takes no WebSocket: calls are posted; set websocket = false for it"
                 );
+                self.without.lock().insert(candidate.id());
                 Ok(Got::None)
             }
             Opened::Refused { head, body } => {

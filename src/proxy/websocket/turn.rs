@@ -18,7 +18,7 @@ use super::sockets::{AskedOver, Sockets};
 use crate::dialect;
 use crate::dialect::convert::EventReader;
 use crate::dialect::route::Route;
-use crate::dialect::websocket::{ClientMessage, own_refusal, refusal};
+use crate::dialect::websocket::{ClientMessage, own_refusal, refusal, whole};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::UserId;
 use crate::domain::provider::Provider;
@@ -27,8 +27,9 @@ use crate::proxy::gateway::Gateway;
 use crate::proxy::response_body::Body;
 use crate::websocket::Text;
 
-/// More than any refusal has.
+/// More than any refusal has, and than any answer.
 const REFUSAL_MAX: usize = 64 * 1024;
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Headers of a refusal that its caller goes by.
 const TOLD: [&str; 4] = ["retry-after", "retry-after-ms", "x-should-retry", "x-sproxy-request-id"];
 
@@ -217,15 +218,20 @@ fn is_stream(response: &Response<Body>) -> bool {
     kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
-/// An answer that is no stream, which is a refusal, as an event.
+/// An answer that is no stream as an event: a refusal, or the whole answer of a server that knows no streams.
 async fn told(response: Response<Body>, stream: Option<&str>) -> Text {
     let (head, mut body) = response.into_parts();
+    let most = if head.status.is_success() { ANSWER_MAX } else { REFUSAL_MAX };
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
         match frame.map(|frame| frame.into_data().unwrap_or_default()) {
-            Ok(bytes) if read.len() + bytes.len() <= REFUSAL_MAX => read.extend_from_slice(&bytes),
+            Ok(bytes) if read.len() + bytes.len() <= most => read.extend_from_slice(&bytes),
             _ => break,
         }
+    }
+    if let Some(whole) = Some(&read).filter(|_| head.status.is_success()).and_then(|read| whole(read, stream))
+    {
+        return whole.into();
     }
     let status = if head.status.is_success() { StatusCode::BAD_GATEWAY } else { head.status };
     refusal(status.as_u16(), &read, told_headers(&head.headers), stream).into()

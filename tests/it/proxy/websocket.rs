@@ -371,6 +371,15 @@ async fn a_target_that_turns_out_to_have_none_is_posted_to_and_other_refusals_ar
     let posted: Value = serde_json::from_slice(&requests[1].body).unwrap();
     assert_eq!(posted, json!({ "model": "gpt-5-mini", "store": false, "input": "x", "stream": true }));
 
+    // It is not asked twice, and one that knows no streams has answered all the same.
+    provider.answer_json_and_close(
+        r#"{"id":"r2","object":"response","usage":{"input_tokens":1,"output_tokens":1}}"#,
+    );
+    let whole = socket.respond(&create("x")).await;
+    assert_eq!((whole.len(), &whole[0]["response"]["id"]), (1, &json!("r2")), "{whole:?}");
+    assert_eq!(provider.requests().len(), 3);
+
+    let mut socket = open(&node, &key, &[]).await;
     refuse("429 Too Many Requests", r#"{"error":{"message":"slow down","code":"rate_limit_exceeded"}}"#);
     let refused = socket.respond(&create("x")).await.pop().unwrap();
     assert_eq!(
