@@ -26,6 +26,7 @@ use crate::domain::secret::Secret;
 pub use clients::ClientName;
 use clients::{Access, ModelList};
 pub use managed::Standing;
+pub(super) use toml_file::TomlFile;
 use managed::{By, Planned};
 
 /// Make a client call through the gateway, by writing its own settings

@@ -156,3 +156,69 @@ async fn an_export_has_exact_money_and_the_names_that_statistics_have() {
     let listed = on(&node, &["usage", "--json"]).await.json();
     assert_eq!(listed[0]["group"], "devs", "of a group that is gone, the name that it had");
 }
+
+const PUBLISHED: &str = r#"{
+    "sample_spec": { "input_cost_per_token": 0 },
+    "claude-sonnet-4-6": { "litellm_provider": "anthropic", "input_cost_per_token": 4e-06, "output_cost_per_token": 1.5e-05,
+        "cache_read_input_token_cost": 3e-07, "cache_creation_input_token_cost": 3.75e-06, "output_cost_per_image": 0.1 },
+    "claude-haiku-4-5": { "input_cost_per_token": 1e-06, "output_cost_per_token": 5e-06,
+        "cache_read_input_token_cost": 1e-07, "cache_creation_input_token_cost": 1.25e-06 },
+    "house/new": { "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06,
+        "input_cost_per_token_batches": 5e-07, "output_cost_per_token_batches": 1e-06 }
+}"#;
+
+#[tokio::test]
+async fn a_published_list_is_compared_and_taken_over_when_somebody_says_so() {
+    let (_list, list) = file(PUBLISHED);
+    let before = "# mine\n[http]\nlisten = \"127.0.0.1:0\"\n\n[prices] # of ours\n\"mine\" = { input = 1.0, output = 1.0 }\n";
+    let (_file, path) = file(before);
+    let import = async |more: &[&str]| {
+        let base = ["price", "import", &list, "--models", "claude-*", "house/*", "--config", &path];
+        plain(&[&base[..], more].concat()).await
+    };
+    let rows = import(&["--json"]).await.json();
+    let rows = rows.as_array().expect("a list");
+    let seen: Vec<[&Value; 3]> = rows.iter().map(|row| [&row["model"], &row["list"], &row["input"]]).collect();
+    let expected = [
+        [json!("claude-sonnet-4-6"), json!("here"), json!(3.0)],
+        [json!("claude-sonnet-4-6"), json!("there"), json!(4.0)],
+        [json!("house/new"), json!("unknown here"), Value::Null],
+        [json!("house/new"), json!("there"), json!(1.0)],
+    ];
+    assert_eq!(seen, expected.each_ref().map(|row| row.each_ref()), "haiku costs the same: {rows:?}");
+    assert_eq!(rows[1]["not_taken"], json!(["output_cost_per_image"]));
+    assert_eq!(std::fs::read_to_string(&path).expect("the file"), before, "nothing is written unasked");
+    let unasked = import(&["--write"]).await.refused(2);
+    assert!(unasked.contains("--yes"), "nobody can be asked: {unasked}");
+
+    import(&["--write", "--yes"]).await.done();
+    let after = std::fs::read_to_string(&path).expect("the file");
+    assert!(after.starts_with(before), "the rest stays as it was: {after}");
+    let test = |model: &'static str| {
+        let path = path.clone();
+        async move {
+            plain(&["price", "test", model, "--input", "1m", "--output", "0", "--json", "--config", &path]).await.json()
+        }
+    };
+    let (sonnet, new) = (test("claude-sonnet-4-6").await, test("house/new").await);
+    assert_eq!((&sonnet["cost_usd"], &sonnet["source"]), (&json!("4"), &json!("file")));
+    assert_eq!((&new["cost_usd"], &new["price_default"]), (&json!("1"), &json!(false)));
+    let again = import(&["--json"]).await;
+    assert!(again.json().as_array().is_some_and(Vec::is_empty), "there is nothing left to take");
+}
+
+#[tokio::test]
+async fn a_list_that_is_none_and_a_file_that_no_node_starts_with_are_left_alone() {
+    let (_file, path) = file("[prices]\n\"mine\" = { input = 1.0 }\n");
+    let (_list, list) = file(PUBLISHED);
+    for (list, globs, said) in [
+        ("/nowhere.json", "*", "/nowhere.json"),
+        (&*path, "*", "no list of prices"),
+        (&*list, "nobody-*", "nobody-*"),
+        (&*list, "[", "--models ["),
+    ] {
+        let refused = plain(&["price", "import", list, "--models", globs, "--config", &path]).await;
+        assert!(refused.code.is_some_and(|code| code != 0), "{said}");
+        assert!(refused.err.contains(said), "{said}: {}", refused.err);
+    }
+}

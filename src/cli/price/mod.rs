@@ -1,4 +1,7 @@
-//! `sproxy price`: the price list that is in effect here, and what a call would cost by it.
+//! `sproxy price`: the price list that is in effect here, what a call would cost by it, and what others publish.
+
+mod import;
+mod published;
 
 use std::path::PathBuf;
 
@@ -8,6 +11,7 @@ use serde_json::{Value, json};
 use super::error::Error;
 use super::limits::number;
 use super::output::{Column, Output, count, nanousd, text, yes_no};
+use import::ImportArgs;
 use crate::config::{self, Sources};
 use crate::domain::price::{Entry, Rates, usd_per_million, usd_text};
 use crate::domain::tokens::Tokens;
@@ -39,7 +43,15 @@ enum Action {
         after_help = "Example:\n  sproxy price test claude-sonnet-4-6 --input 12000 --cache-read 10k --output 800"
     )]
     Test(TestArgs),
+    /// What a published list (LiteLLM's JSON) says otherwise, and with --write taking it over
+    #[command(
+        after_help = "Example:\n  sproxy price import model_prices_and_context_window.json --models 'claude-*' 'gpt-5*'"
+    )]
+    Import(ImportArgs),
 }
+
+/// Where a node looks for its configuration if nobody says.
+const LIST_FILE: &str = "sproxy.toml";
 
 #[derive(Debug, Args)]
 struct TestArgs {
@@ -94,6 +106,9 @@ const TEST: [Column; 7] = [
 /// # Errors
 /// Everything that is wrong with the configuration, and counts that no call can have.
 pub fn run(args: &PriceArgs) -> Result<(), Error> {
+    if let Action::Import(list) = &args.action {
+        return import::run(list, args.config.as_deref(), Output::new(args.json));
+    }
     let prices = config::load(&Sources { file: args.config.clone(), flags: Vec::new() })?.prices;
     let output = Output::new(args.json);
     match &args.action {
@@ -120,6 +135,7 @@ pub fn run(args: &PriceArgs) -> Result<(), Error> {
             });
             output.one(&answer, &TEST)
         }
+        Action::Import(_) => Ok(()),
     }
 }
 
