@@ -26,8 +26,8 @@ use crate::domain::secret::Secret;
 pub use clients::ClientName;
 use clients::{Access, ModelList};
 pub use managed::Standing;
-pub(super) use toml_file::TomlFile;
 use managed::{By, Planned};
+pub(super) use toml_file::TomlFile;
 
 /// Make a client call through the gateway, by writing its own settings
 #[derive(Debug, Args)]

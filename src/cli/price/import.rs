@@ -17,12 +17,12 @@ use crate::config::prices::toml_line;
 use crate::config::{self, Sources};
 use crate::domain::price::{Entry, PriceList};
 
-/// The largest list that is read; `LiteLLM`'s own has 2 MB.
+/// The largest list that is read; LiteLLM's own has 2 MB.
 const LIST_MAX: u64 = 64 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
-    /// The list: a file such as `LiteLLM`'s `model_prices_and_context_window.json`
+    /// The list: a file such as LiteLLM's `model_prices_and_context_window.json`
     list: PathBuf,
     /// Only these models: globs over their names
     #[arg(long, value_name = "GLOB", num_args = 1.., required = true)]
@@ -54,8 +54,7 @@ pub(super) fn run(args: &ImportArgs, file: Option<&Path>, output: Output) -> Res
     let models = published(args)?;
     let sources = || Sources { file: file.map(Path::to_owned), flags: Vec::new() };
     let prices = config::load(&sources())?.prices;
-    let differing: Vec<&Published> =
-        models.iter().filter(|model| !is_same(&model.entry, &prices)).collect();
+    let differing: Vec<&Published> = models.iter().filter(|model| !is_same(&model.entry, &prices)).collect();
     let rows: Vec<Value> = differing.iter().flat_map(|model| difference(model, &prices)).collect();
     output.list(&rows, &DIFFERENCES)?;
     if differing.is_empty() {
@@ -94,7 +93,8 @@ fn published(args: &ImportArgs) -> Result<Vec<Published>, Error> {
     let text = std::fs::read_to_string(&args.list).map_err(Error::io(shown.clone()))?;
     let meant = globs(&args.models)?;
     let all = published::read(&text).map_err(|reason| Error::Usage(format!("{shown}: {reason}")))?;
-    let models: Vec<_> = all.into_iter().filter(|(name, _)| meant.is_match(name)).map(|(_, model)| model).collect();
+    let models: Vec<_> =
+        all.into_iter().filter(|(name, _)| meant.is_match(name)).map(|(_, model)| model).collect();
     if models.is_empty() {
         let globs = args.models.join(", ");
         return Err(Error::Usage(format!("{shown} has no model that costs by the token and fits {globs}")));

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::error::Error;
 use super::limits::number;
 use super::output::{Column, Output, count, nanousd, text, yes_no};
-use import::ImportArgs;
 use crate::config::{self, Sources};
 use crate::domain::price::{Entry, Rates, usd_per_million, usd_text};
 use crate::domain::tokens::Tokens;
+use import::ImportArgs;
 
 /// What models cost, by the configuration here
 #[derive(Debug, Args)]

@@ -8,8 +8,11 @@ use serde_json::{Map, Value};
 
 use crate::domain::price::{Entry, Factor, LongContext, Price, Rates, Source, pico_per_token};
 
+/// Where a price has the rate of a class.
+type Rate = fn(&mut Rates) -> &mut u64;
+
 /// The classes: by its name in the list, and in a price.
-const CLASSES: [(&str, fn(&mut Rates) -> &mut u64); 5] = [
+const CLASSES: [(&str, Rate); 5] = [
     ("input_cost_per_token", |rates| &mut rates.input),
     ("output_cost_per_token", |rates| &mut rates.output),
     ("cache_read_input_token_cost", |rates| &mut rates.cache_read),
@@ -35,9 +38,8 @@ pub struct Published {
 /// # Errors
 /// In words: it is no such list, or a price in it is none.
 pub fn read(text: &str) -> Result<BTreeMap<String, Published>, String> {
-    let list: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
-        format!("it is no list of prices, which is a JSON object of models: {error}")
-    })?;
+    let list: Map<String, Value> = serde_json::from_str(text)
+        .map_err(|error| format!("it is no list of prices, which is a JSON object of models: {error}"))?;
     let mut models = BTreeMap::new();
     for (name, fields) in &list {
         // The list begins with an example that explains its fields.
@@ -89,11 +91,7 @@ fn model(name: &str, fields: &Map<String, Value>) -> Result<Published, String> {
 
 /// The rates with a suffix. A class that is not named costs what it costs otherwise, by `else_by`, or as input does. `None`
 /// if neither input nor output is named.
-fn rates(
-    fields: &Map<String, Value>,
-    suffix: &str,
-    else_by: Option<Rates>,
-) -> Result<Option<Rates>, String> {
+fn rates(fields: &Map<String, Value>, suffix: &str, else_by: Option<Rates>) -> Result<Option<Rates>, String> {
     let named = |class: &str| match fields.get(&format!("{class}{suffix}")) {
         None | Some(Value::Null) => Ok(None),
         Some(cost) => {
@@ -173,7 +171,10 @@ mod tests {
             "\"claude-x\" = { input = 3, output = 15, cache_read = 0.3, cache_write = 3.75, cache_write_1h = 6, batch = 0.5, \
              long_context = { above = 200000, input = 6, output = 22.5, cache_read = 0.3, cache_write = 3.75, cache_write_1h = 6 } }"
         );
-        assert_eq!((model.provider.as_str(), &*model.not_taken), ("anthropic", &["output_cost_per_image".to_owned()][..]));
+        assert_eq!(
+            (model.provider.as_str(), &*model.not_taken),
+            ("anthropic", &["output_cost_per_image".to_owned()][..])
+        );
         assert_eq!(
             toml_line(&models["short"].entry),
             "\"short\" = { input = 1, output = 2, cache_read = 1, cache_write = 1, cache_write_1h = 1.6 }"
@@ -188,7 +189,10 @@ mod tests {
             ("[]", "no list of prices"),
             ("{}", "names no model"),
             (r#"{"m":{"input_cost_per_token":-1}}"#, "m: `input_cost_per_token` is no price: -1"),
-            (r#"{"m":{"input_cost_per_token":1,"output_cost_per_token":"x"}}"#, "`output_cost_per_token` is no price"),
+            (
+                r#"{"m":{"input_cost_per_token":1,"output_cost_per_token":"x"}}"#,
+                "`output_cost_per_token` is no price",
+            ),
             (r#"{"m":{"input_cost_per_token":1e9}}"#, "is no price"),
         ] {
             let error = read(list).unwrap_err();

@@ -178,7 +178,8 @@ async fn a_published_list_is_compared_and_taken_over_when_somebody_says_so() {
     };
     let rows = import(&["--json"]).await.json();
     let rows = rows.as_array().expect("a list");
-    let seen: Vec<[&Value; 3]> = rows.iter().map(|row| [&row["model"], &row["list"], &row["input"]]).collect();
+    let seen: Vec<[&Value; 3]> =
+        rows.iter().map(|row| [&row["model"], &row["list"], &row["input"]]).collect();
     let expected = [
         [json!("claude-sonnet-4-6"), json!("here"), json!(3.0)],
         [json!("claude-sonnet-4-6"), json!("there"), json!(4.0)],
@@ -197,7 +198,9 @@ async fn a_published_list_is_compared_and_taken_over_when_somebody_says_so() {
     let test = |model: &'static str| {
         let path = path.clone();
         async move {
-            plain(&["price", "test", model, "--input", "1m", "--output", "0", "--json", "--config", &path]).await.json()
+            plain(&["price", "test", model, "--input", "1m", "--output", "0", "--json", "--config", &path])
+                .await
+                .json()
         }
     };
     let (sonnet, new) = (test("claude-sonnet-4-6").await, test("house/new").await);
