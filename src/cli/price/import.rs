@@ -7,7 +7,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde_json::{Value, json};
 
 use super::published::{self, Published};
-use super::{LIST_FILE, rates};
+use super::rows::{rates, row as priced};
 use crate::cli::confirm::confirm;
 use crate::cli::connect::TomlFile;
 use crate::cli::error::Error;
@@ -17,6 +17,8 @@ use crate::config::prices::toml_line;
 use crate::config::{self, Sources};
 use crate::domain::price::{Entry, PriceList};
 
+/// Where a node looks for its configuration if nobody says.
+const LIST_FILE: &str = "sproxy.toml";
 /// The largest list that is read; LiteLLM's own has 2 MB.
 const LIST_MAX: u64 = 64 * 1024 * 1024;
 
@@ -123,7 +125,7 @@ fn difference(model: &Published, prices: &PriceList) -> [Value; 2] {
     let name = model.entry.glob();
     let here = prices.find(name);
     let row = |list: &str, entry: &Entry| {
-        let mut row = super::row(entry, false);
+        let mut row = priced(entry, false);
         row["model"] = name.into();
         row["list"] = list.into();
         row

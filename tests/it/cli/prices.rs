@@ -186,10 +186,10 @@ async fn a_published_list_is_compared_and_taken_over_when_somebody_says_so() {
         [json!("house/new"), json!("unknown here"), Value::Null],
         [json!("house/new"), json!("there"), json!(1.0)],
     ];
-    assert_eq!(seen, expected.each_ref().map(|row| row.each_ref()), "haiku costs the same: {rows:?}");
+    assert_eq!(seen, expected.each_ref().map(<[Value; 3]>::each_ref), "haiku costs the same: {rows:?}");
     assert_eq!(rows[1]["not_taken"], json!(["output_cost_per_image"]));
     assert_eq!(std::fs::read_to_string(&path).expect("the file"), before, "nothing is written unasked");
-    let unasked = import(&["--write"]).await.refused(2);
+    let unasked = import(&["--write"]).await.refused(64);
     assert!(unasked.contains("--yes"), "nobody can be asked: {unasked}");
 
     import(&["--write", "--yes"]).await.done();
