@@ -100,7 +100,8 @@ impl Servers {
              [[targets]]\nname = \"a\"\nprovider = \"anthropic\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n\
              [[targets]]\nname = \"b\"\nprovider = \"anthropic\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n\
              models = [\"claude-haiku-4-5\"]\ntier = 1\n\
-             [[targets]]\nname = \"o\"\nprovider = \"openai\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n",
+             [[targets]]\nname = \"o\"\nprovider = \"openai\"\nurl = \"http://{mock}\"\napi_key = \"k\"\n\
+             models = [\"gpt-*\"]\n",
             data.display()
         );
         fs::write(&config, text).unwrap();

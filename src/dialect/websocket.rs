@@ -223,6 +223,15 @@ pub fn as_message(body: &[u8], asked: &ClientMessage) -> Option<Bytes> {
     with_members(body, |key| matches!(key, b"stream"), &added)
 }
 
+/// An event as one of a response of the stream.
+#[must_use]
+pub fn with_stream(event: &str, stream: &str) -> String {
+    let added = format!(r#""stream_id":{}"#, Value::from(stream));
+    let made = with_members(event.as_bytes(), |key| key == b"stream_id", &added);
+    let text = made.and_then(|made| String::from_utf8(made.into()).ok());
+    text.unwrap_or_else(|| event.to_owned())
+}
+
 /// A whole response as the event that ends one. `None` if it is none.
 #[must_use]
 pub fn whole(response: &[u8], stream: Option<&str>) -> Option<String> {

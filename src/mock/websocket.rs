@@ -16,8 +16,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use crate::dialect::convert::EventReader;
-use crate::dialect::websocket::{ClientKind, ClientMessage, WebsocketApi, as_call, refusal};
-use crate::json::edit::with_members;
+use crate::dialect::websocket::{ClientKind, ClientMessage, WebsocketApi, as_call, refusal, with_stream};
 use crate::mock::answer::Body;
 use crate::mock::connection::Connection;
 use crate::mock::route::Provider;
@@ -148,26 +147,22 @@ impl Caller {
             let Ok(frame) = frame else { return drop(say.send(Said::Cut).await) };
             let mut events = Vec::new();
             let bytes = frame.into_data().unwrap_or_default();
-            let _ = reader.read(&bytes, |event| events.push(with_stream(event.data, stream)));
+            let _ = reader.read(&bytes, |event| {
+                let event = event.data;
+                events.push(stream.map_or_else(|| event.to_owned(), |stream| with_stream(event, stream)));
+            });
             for event in events {
                 if event.contains(r#""type":"response.completed""#) {
                     let read: Option<Value> = serde_json::from_str(&event).ok();
                     id = read.and_then(|event| Some(event["response"]["id"].as_str()?.to_owned()));
                 }
-                if say.send(Said::Event(event)).await.is_err() {
+                if say.send(Said::Event(event.into())).await.is_err() {
                     return;
                 }
             }
         }
         let _ = say.send(Said::Over(id)).await;
     }
-}
-
-fn with_stream(event: &str, stream: Option<&str>) -> Text {
-    let Some(stream) = stream else { return Text::from(event) };
-    let added = format!(r#""stream_id":{}"#, Value::from(stream));
-    let made = with_members(event.as_bytes(), |_| false, &added);
-    made.and_then(|made| Text::try_from(made).ok()).unwrap_or_else(|| Text::from(event))
 }
 
 fn told(status: u16, code: &str, message: &str, stream: Option<&str>) -> Text {

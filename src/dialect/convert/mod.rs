@@ -49,7 +49,7 @@ mod usage;
 pub use answer::ConvertedAnswer;
 pub use api::{Api, CONVERSIONS, Conversion, Purpose};
 pub use contract::{AnswerConverter, ConvertedRequest, Dropped, NotConverted, NotReadable, RequestContext};
-pub use events::{Event, EventReader, EventWriter};
+pub use events::{Event, EventReader, EventWriter, TooLarge};
 pub use upstream_error::{ErrorKind, UpstreamError, status_in};
 
 /// Makes of a request one in the API of its target.

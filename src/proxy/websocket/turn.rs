@@ -16,9 +16,11 @@ use super::continuation::made_ready;
 use super::proof::Proof;
 use super::sockets::{AskedOver, Sockets};
 use crate::dialect;
-use crate::dialect::convert::EventReader;
+use crate::dialect::convert::{EventReader, TooLarge};
 use crate::dialect::route::Route;
-use crate::dialect::websocket::{ClientMessage, own_refusal, refusal, whole};
+use crate::dialect::websocket::{
+    ClientMessage, ServerEvent, ServerKind, own_refusal, refusal, whole, with_stream,
+};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::ids::UserId;
 use crate::domain::provider::Provider;
@@ -80,6 +82,8 @@ struct Answering {
     reader: EventReader,
     events: VecDeque<Text>,
     posted: Posted,
+    /// The event has come that ends a response.
+    has_ended: bool,
 }
 
 /// A call that may have been posted; then what it comes to is kept here for those that go on from it.
@@ -91,12 +95,42 @@ struct Posted {
 }
 
 impl Posted {
-    fn note(&self, event: &str) {
-        if self.is.load(Ordering::Relaxed) && event.contains("\"response.completed\"") {
+    /// An event as the caller gets it. One of a call says nothing of streams.
+    fn passed_on(&self, event: &str) -> Text {
+        if !self.is.load(Ordering::Relaxed) {
+            return Text::from(event);
+        }
+        if event.contains("\"response.completed\"") {
             let TurnContext { gateway, sockets, user, .. } = &self.context;
             let permit = gateway.body_memory.empty_permit(*user);
             sockets.continuations.keep(self.stream.as_deref(), &self.call, event, permit);
         }
+        match &self.stream {
+            Some(stream) => with_stream(event, stream).into(),
+            None => Text::from(event),
+        }
+    }
+}
+
+impl Answering {
+    /// Finds the events in what has come.
+    fn read(&mut self, bytes: &[u8]) -> Result<(), TooLarge> {
+        let Self { reader, events, posted, has_ended, .. } = self;
+        reader.read(bytes, |event| {
+            // What ends a stream of events ends no WebSocket.
+            if event.data != "[DONE]" {
+                let kind = ServerEvent::read(event.data).kind;
+                *has_ended |= matches!(kind, ServerKind::Ended | ServerKind::Error);
+                events.push_back(posted.passed_on(event.data));
+            }
+        })
+    }
+
+    /// The answer is over: takes the event that no empty line has ended, if there is one.
+    fn finish(&mut self) -> bool {
+        // An empty line that nobody has sent.
+        let _ = self.read(b"\n\n");
+        !self.events.is_empty()
     }
 }
 
@@ -119,7 +153,13 @@ async fn next(state: State) -> Option<(Say, State)> {
                 let (response, posted) = begin(context, asked).await;
                 if response.status() == StatusCode::OK && is_stream(&response) {
                     let (reader, events) = (EventReader::default(), VecDeque::new());
-                    let answer = Box::new(Answering { body: response.into_body(), reader, events, posted });
+                    let answer = Box::new(Answering {
+                        body: response.into_body(),
+                        reader,
+                        events,
+                        posted,
+                        has_ended: false,
+                    });
                     state = State::Answering { answer, stream };
                 } else {
                     let told = told(response, stream.as_deref()).await;
@@ -135,18 +175,16 @@ async fn next(state: State) -> Option<(Say, State)> {
                     return Some((Say::Event(event), State::Answering { answer, stream }));
                 }
                 match answer.body.frame().await {
+                    None if answer.finish() => state = State::Answering { answer, stream },
+                    None if !answer.has_ended => {
+                        // Nothing else would tell: the connection stays.
+                        let why = "the provider's answer ended before its last event";
+                        let said = broke_off(&Failure::new(Kind::Upstream, why), stream.as_deref());
+                        return Some((said, State::Over(stream)));
+                    }
                     None => state = State::Over(stream),
                     Some(Ok(frame)) => {
-                        let Answering { reader, events, posted, .. } = &mut *answer;
-                        let bytes = frame.into_data().unwrap_or_default();
-                        let read = reader.read(&bytes, |event| {
-                            // What ends a stream of events ends no WebSocket.
-                            if event.data != "[DONE]" {
-                                posted.note(event.data);
-                                events.push_back(Text::from(event.data));
-                            }
-                        });
-                        if read.is_err() {
+                        if answer.read(&frame.into_data().unwrap_or_default()).is_err() {
                             let failure = Failure::new(Kind::Upstream, "an event of the answer is too large");
                             return Some((broke_off(&failure, stream.as_deref()), State::Over(stream)));
                         }

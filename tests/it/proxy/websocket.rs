@@ -338,6 +338,11 @@ async fn a_model_of_a_target_without_websockets_is_posted_and_converted_on_the_s
         assert_eq!(roles, expected[turn - 1], "{asked}");
         assert_eq!(node.usage().await.len(), booked + turn, "what made ready is no call");
     }
+    let mut streamed = create("x");
+    streamed["model"] = json!("claude-sonnet-4-5");
+    streamed["stream_id"] = json!("a");
+    let events = socket.respond(&streamed).await;
+    assert!(events.iter().all(|event| event["stream_id"] == "a"), "{events:?}");
     let mut unknown = create("x");
     unknown["model"] = json!("claude-sonnet-4-5");
     unknown["previous_response_id"] = json!("resp_of_somebody_else");
@@ -378,6 +383,12 @@ async fn a_target_that_turns_out_to_have_none_is_posted_to_and_other_refusals_ar
     let whole = socket.respond(&create("x")).await;
     assert_eq!((whole.len(), &whole[0]["response"]["id"]), (1, &json!("r2")), "{whole:?}");
     assert_eq!(provider.requests().len(), 3);
+    // Nor is one waited for that ends in the middle.
+    provider.begin_stream();
+    let begun = r#"{"type":"response.created","response":{"id":"r3","status":"in_progress"}}"#;
+    provider.chunk(&format!("data: {begun}\n\n")).write("0\r\n\r\n").close();
+    let cut = socket.respond(&create("x")).await;
+    assert_eq!(cut.iter().map(kind).collect::<Vec<_>>(), ["response.created", "error"], "{cut:?}");
 
     let mut socket = open(&node, &key, &[]).await;
     refuse("429 Too Many Requests", r#"{"error":{"message":"slow down","code":"rate_limit_exceeded"}}"#);
