@@ -234,13 +234,10 @@ pub fn with_stream(event: &str, stream: &str) -> String {
 
 /// A whole response as the event that ends one. `None` if it is none.
 #[must_use]
-pub fn whole(response: &[u8], stream: Option<&str>) -> Option<String> {
+pub fn whole(response: &[u8]) -> Option<String> {
     let response: Value = serde_json::from_slice(response).ok()?;
     response.get("id").filter(|_| response.is_object())?;
-    let mut event = json!({ "type": "response.completed", "sequence_number": 0, "response": response });
-    if let Some(stream) = stream {
-        event["stream_id"] = Value::from(stream);
-    }
+    let event = json!({ "type": "response.completed", "sequence_number": 0, "response": response });
     Some(event.to_string())
 }
 
@@ -313,10 +310,11 @@ mod tests {
 
     #[test]
     fn a_whole_response_ends_at_once() {
-        let event: Value = serde_json::from_str(&whole(br#"{"id":"r"}"#, Some("a")).unwrap()).unwrap();
+        let event = with_stream(&whole(br#"{"id":"r"}"#).unwrap(), "a");
+        let event: Value = serde_json::from_str(&event).unwrap();
         assert_eq!((&event["type"], &event["response"]["id"]), (&json!("response.completed"), &json!("r")));
         assert_eq!(event["stream_id"], "a");
-        assert_eq!((whole(b"[]", None), whole(b"<html>", None), whole(b"{}", None)), (None, None, None));
+        assert_eq!((whole(b"[]"), whole(b"<html>"), whole(b"{}")), (None, None, None));
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
 use super::call::{UpstreamRequest, UpstreamResponse};
 use super::conversion::CandidateConversion;
 use super::cooldown::Availability;
@@ -81,11 +84,18 @@ impl Candidate {
         self.conversion.is_none() && self.target.takes_websocket(dialect)
     }
 
-    /// Asks for a WebSocket, by a request without a body.
+    /// Asks for a WebSocket at a path, with the caller's headers.
     ///
     /// # Errors
     /// As [`SendError`] says.
-    pub async fn open_websocket(&self, request: UpstreamRequest) -> Result<Opened, SendError> {
+    pub async fn open_websocket(
+        &self,
+        path_and_query: String,
+        headers: HeaderMap,
+        dialect: Provider,
+    ) -> Result<Opened, SendError> {
+        let (method, body) = (Method::GET, Bytes::new());
+        let request = UpstreamRequest { method, path_and_query, headers, body, dialect };
         self.target.open_websocket(request, &self.key).await
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
+use super::frame::framed;
 use super::proof::Proof;
 use crate::config::Durability;
 use crate::dialect::{self, Billing};
@@ -161,9 +162,7 @@ impl Booking {
     /// An event of the response.
     pub(super) fn feed(&mut self, text: &str) {
         self.recorder.first_byte();
-        self.meter.feed(b"data: ");
-        self.meter.feed(text.as_bytes());
-        self.meter.feed(b"\n\n");
+        self.meter.feed(&framed(text, false));
     }
 
     /// Books it as one that has come to its end; the input that it reports.

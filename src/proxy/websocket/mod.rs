@@ -9,13 +9,14 @@
 mod booking;
 mod budget;
 mod continuation;
+mod exchange;
+mod frame;
 mod limits;
 mod open;
 mod proof;
 mod realtime;
 mod session;
 mod sockets;
-mod turn;
 mod upstream_socket;
 
 pub(super) use proof::Proof;

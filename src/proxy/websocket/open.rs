@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::Upgraded;
 
 use super::booking::Conversation;
@@ -30,9 +29,7 @@ use crate::proxy::headers;
 use crate::proxy::path;
 use crate::proxy::response_body::Body;
 use crate::transport::{ConnectionSlot, Opened, ResponseBody};
-use crate::upstream::{
-    AttemptFailure, Candidate, ModelQuery, Next, Plan, SendError, TargetQuery, UpstreamRequest,
-};
+use crate::upstream::{AttemptFailure, Candidate, ModelQuery, Next, Plan, SendError, TargetQuery};
 use crate::websocket::{Offer, drop_handshake};
 
 impl Gateway {
@@ -62,8 +59,9 @@ impl Gateway {
         let query = head.query.take().map(Cow::into_owned);
         match api {
             WebsocketApi::Responses => {
-                let (sockets, unsolicited) =
-                    Sockets::new(route, to_provider, query, Arc::clone(&self.calls.drainer));
+                let path = path_and_query(route.path, query.as_deref());
+                let tasks = Arc::clone(&self.calls.drainer);
+                let (sockets, unsolicited) = Sockets::new(route.provider, path, to_provider, tasks);
                 let session =
                     Session::new(Arc::clone(self), route, (principal.user_id, proof), Arc::new(sockets));
                 upgrade.spawn(|connection| session.run(connection, unsolicited));
@@ -86,13 +84,7 @@ impl Gateway {
                     counts_for_health: true,
                 };
                 let plan = plan(&live.upstream, route, &target, &principal).await?;
-                let asked = UpstreamRequest {
-                    method: Method::GET,
-                    path_and_query: path_and_query(route.path, query.as_deref()),
-                    headers: to_provider.clone(),
-                    body: Bytes::new(),
-                    dialect: route.provider,
-                };
+                let asked = (route, query.as_deref(), &to_provider);
                 let (io, slot, answered, candidate) = match open(plan, asked, &*self.context.clock).await {
                     Ok(Some(Conversing::Open { io, slot, head, candidate })) => (io, slot, head, candidate),
                     Ok(Some(Conversing::Refused { head, body })) => {
@@ -148,30 +140,20 @@ enum Conversing {
 /// Asks one candidate after the other. `None`: none of them has WebSockets.
 async fn open(
     mut plan: Plan,
-    asked: UpstreamRequest,
+    (route, query, headers): (&Route<'_>, Option<&str>, &HeaderMap),
     clock: &dyn Clock,
 ) -> Result<Option<Conversing>, SendError> {
     loop {
         let candidate = plan.current().clone();
-        if !candidate.takes_websocket(asked.dialect) {
+        if !candidate.takes_websocket(route.provider) {
             match plan.skip(Instant::now()) {
                 Next::Try => continue,
                 Next::Stop => return Ok(None),
             }
         }
-        let mut request = UpstreamRequest {
-            method: asked.method.clone(),
-            path_and_query: asked.path_and_query.clone(),
-            headers: asked.headers.clone(),
-            body: Bytes::new(),
-            dialect: asked.dialect,
-        };
-        if let (Some(model), Some((path, query))) =
-            (candidate.other_model(), asked.path_and_query.split_once('?'))
-        {
-            request.path_and_query = path_and_query(path, Some(&with_model(query, model)));
-        }
-        let opened = candidate.open_websocket(request).await;
+        let renamed = candidate.other_model().zip(query).map(|(model, query)| with_model(query, model));
+        let path = path_and_query(route.path, renamed.as_deref().or(query));
+        let opened = candidate.open_websocket(path, headers.clone(), route.provider).await;
         let failure = match &opened {
             Ok(Opened::Upgraded { .. }) => None,
             Ok(Opened::Refused { head, .. }) => {

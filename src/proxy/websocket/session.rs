@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::budget::Budget;
+use super::exchange::{Asked, Exchange, ExchangeContext, Say, exchange};
 use super::limits::{CLOSE_MAX, PING_EVERY, SEND_MAX};
 use super::proof::{Proof, headers_of_call};
 use super::sockets::Sockets;
-use super::turn::{Asked, Say, Turn, TurnContext, turn};
 use crate::dialect::route::Route;
 use crate::dialect::websocket::{ClientKind, ClientMessage, as_call, own_refusal};
 use crate::domain::failure::{Failure, Kind};
@@ -31,14 +31,14 @@ const IDLE_MAX: Duration = Duration::from_hours(1);
 
 /// What stands of it until the connection has left HTTP.
 pub(super) struct Session {
-    context: TurnContext,
+    context: ExchangeContext,
 }
 
 /// A connection under way.
 struct Running {
     session: Session,
     caller: WebSocket,
-    turns: SelectAll<Turn>,
+    exchanges: SelectAll<Exchange>,
     /// By their streams: what waits until the response before it is over. A stream that is here has one under way.
     waiting: HashMap<Option<String>, VecDeque<(Asked, BodyPermit)>>,
     unanswered: usize,
@@ -61,7 +61,7 @@ impl Session {
     ) -> Self {
         let (provider, path) = (route.provider, Arc::from(route.path));
         let proof = Arc::new(Proof { headers: headers_of_call(&proof.headers), query: proof.query });
-        Self { context: TurnContext { gateway, provider, path, proof, sockets, user } }
+        Self { context: ExchangeContext { gateway, provider, path, proof, sockets, user } }
     }
 
     /// Serves the connection to its end.
@@ -75,7 +75,7 @@ impl Session {
         let mut running = Running {
             session: self,
             caller,
-            turns: SelectAll::new(),
+            exchanges: SelectAll::new(),
             waiting: HashMap::new(),
             unanswered: 0,
             busy: now,
@@ -91,7 +91,7 @@ impl Session {
                     Some(Err((code, reason))) => Err(End(Some(Closing::new(code, &reason)))),
                     None => Err(End(None)),
                 },
-                Some(said) = running.turns.next() => running.said(said).await,
+                Some(said) = running.exchanges.next() => running.said(said).await,
                 Some(message) = unsolicited.recv() => running.unsolicited(message).await,
                 _ = ticks.tick() => running.tick().await,
                 () = leaving.cancelled(), if is_quiet => {
@@ -160,7 +160,7 @@ impl Running {
             waiting.push_back((asked, permit));
         } else {
             self.waiting.insert(stream, VecDeque::new());
-            self.turns.push(turn(self.session.context.clone(), asked));
+            self.exchanges.push(exchange(self.session.context.clone(), asked));
         }
         self.unanswered += 1;
         Ok(())
@@ -173,7 +173,9 @@ impl Running {
             Say::Over(stream) => {
                 self.unanswered = self.unanswered.saturating_sub(1);
                 match self.waiting.get_mut(&stream).and_then(VecDeque::pop_front) {
-                    Some((asked, _permit)) => self.turns.push(turn(self.session.context.clone(), asked)),
+                    Some((asked, _permit)) => {
+                        self.exchanges.push(exchange(self.session.context.clone(), asked));
+                    }
                     None => drop(self.waiting.remove(&stream)),
                 }
                 Ok(())
@@ -205,7 +207,7 @@ impl Running {
 
     /// Takes leave. What is under way is left as callers leave answers: to be cancelled, or read to its end.
     async fn end(mut self, end: End) {
-        self.turns.clear();
+        self.exchanges.clear();
         let _ = timeout(CLOSE_MAX, self.caller.close(end.0)).await;
     }
 }

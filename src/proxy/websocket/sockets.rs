@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::continuation::Continuations;
 use super::upstream_socket::{NotBegun, UpstreamSocket};
-use crate::dialect::route::Route;
 use crate::dialect::websocket::{ClientMessage, as_message};
 use crate::domain::failure::{Failure, Kind};
 use crate::domain::provider::Provider;
@@ -118,18 +117,14 @@ impl AskedOver {
 impl Sockets {
     /// None yet, and where what nobody asked for will come from.
     pub(super) fn new(
-        route: &Route<'_>,
+        dialect: Provider,
+        path_and_query: String,
         headers: HeaderMap,
-        query: Option<String>,
         tasks: Arc<Drainer>,
     ) -> (Self, mpsc::Receiver<Message>) {
         let (unsolicited, received) = mpsc::channel(UNSOLICITED_MAX);
-        let path_and_query = match query {
-            Some(query) => format!("{}?{query}", route.path),
-            None => route.path.to_owned(),
-        };
         let affinity = Uuid::new_v4().as_u64_pair().0;
-        let (open, opening, dialect) = (Mutex::default(), tokio::sync::Mutex::default(), route.provider);
+        let (open, opening) = (Mutex::default(), tokio::sync::Mutex::default());
         let continuations = Continuations::default();
         let sockets = Self {
             affinity,
@@ -213,14 +208,8 @@ impl Sockets {
         if self.without.lock().contains(&candidate.id()) {
             return Ok(Got::None);
         }
-        let request = UpstreamRequest {
-            method: Method::GET,
-            path_and_query: self.path_and_query.clone(),
-            headers: self.headers.clone(),
-            body: Bytes::new(),
-            dialect: self.dialect,
-        };
-        match candidate.open_websocket(request).await? {
+        let (path, headers) = (self.path_and_query.clone(), self.headers.clone());
+        match candidate.open_websocket(path, headers, self.dialect).await? {
             Opened::Upgraded { io, slot, .. } => {
                 let stream =
                     WebSocket::client(io, UpstreamSocket::MESSAGE_MAX, crate::websocket::Unlimited).await;

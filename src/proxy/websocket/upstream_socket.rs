@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use super::frame::framed;
 use super::limits::{CLOSE_MAX, PING_EVERY, SEND_MAX, SILENT_MAX};
 use crate::dialect::websocket::{ServerEvent, ServerKind, own_refusal};
 use crate::domain::failure::{Failure, Kind};
@@ -260,36 +261,5 @@ impl Task {
     fn note(&self) {
         self.under_way.store(self.responses.len(), Ordering::Release);
         *self.streams.lock() = self.responses.keys().cloned().collect();
-    }
-}
-
-/// A message as an event of a stream.
-fn framed(text: &str, is_error: bool) -> Bytes {
-    let mut event = BytesMut::with_capacity(text.len() + 32);
-    if is_error {
-        event.put_slice(b"event: error\n");
-    }
-    for line in text.split(['\n', '\r']) {
-        event.put_slice(b"data: ");
-        event.put_slice(line.as_bytes());
-        event.put_u8(b'\n');
-    }
-    event.put_u8(b'\n');
-    event.freeze()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dialect::convert::EventReader;
-
-    #[test]
-    fn a_message_is_found_in_its_frame_again() {
-        for message in [r#"{"type":"x"}"#, "{\n  \"type\": \"x\"\n}", ""] {
-            let mut found = Vec::new();
-            let frame = framed(message, true);
-            EventReader::default().read(&frame, |event| found.push(event.data.to_owned())).unwrap();
-            assert_eq!(found, [message]);
-        }
     }
 }

@@ -42,9 +42,9 @@ pub(super) enum Say {
     Over(Option<String>),
 }
 
-/// What a turn needs of its connection.
+/// What an exchange needs of its connection.
 #[derive(Clone)]
-pub(super) struct TurnContext {
+pub(super) struct ExchangeContext {
     pub(super) gateway: Arc<Gateway>,
     pub(super) provider: Provider,
     pub(super) path: Arc<str>,
@@ -60,10 +60,10 @@ pub(super) struct Asked {
     pub(super) call: Bytes,
 }
 
-pub(super) type Turn = Pin<Box<dyn Stream<Item = Say> + Send>>;
+pub(super) type Exchange = Pin<Box<dyn Stream<Item = Say> + Send>>;
 
 enum State {
-    Begin(TurnContext, Asked),
+    Begin(ExchangeContext, Asked),
     /// These are all that there is to say.
     Saying {
         events: VecDeque<Text>,
@@ -82,26 +82,30 @@ struct Answering {
     reader: EventReader,
     events: VecDeque<Text>,
     posted: Posted,
-    /// The event has come that ends a response.
+    /// The event has come that ends a response that was posted. Over a WebSocket, whoever reads it sees to that.
     has_ended: bool,
 }
 
 /// A call that may have been posted; then what it comes to is kept here for those that go on from it.
 struct Posted {
     is: Arc<AtomicBool>,
-    context: TurnContext,
+    context: ExchangeContext,
     call: Bytes,
     stream: Option<String>,
 }
 
 impl Posted {
+    fn is(&self) -> bool {
+        self.is.load(Ordering::Relaxed)
+    }
+
     /// An event as the caller gets it. One of a call says nothing of streams.
     fn passed_on(&self, event: &str) -> Text {
-        if !self.is.load(Ordering::Relaxed) {
+        if !self.is() {
             return Text::from(event);
         }
         if event.contains("\"response.completed\"") {
-            let TurnContext { gateway, sockets, user, .. } = &self.context;
+            let ExchangeContext { gateway, sockets, user, .. } = &self.context;
             let permit = gateway.body_memory.empty_permit(*user);
             sockets.continuations.keep(self.stream.as_deref(), &self.call, event, permit);
         }
@@ -119,8 +123,7 @@ impl Answering {
         reader.read(bytes, |event| {
             // What ends a stream of events ends no WebSocket.
             if event.data != "[DONE]" {
-                let kind = ServerEvent::read(event.data).kind;
-                *has_ended |= matches!(kind, ServerKind::Ended | ServerKind::Error);
+                *has_ended = *has_ended || !posted.is() || ends(event.data);
                 events.push_back(posted.passed_on(event.data));
             }
         })
@@ -134,8 +137,12 @@ impl Answering {
     }
 }
 
+fn ends(event: &str) -> bool {
+    matches!(ServerEvent::read(event).kind, ServerKind::Ended | ServerKind::Error)
+}
+
 /// The response as what is said of it.
-pub(super) fn turn(context: TurnContext, asked: Asked) -> Turn {
+pub(super) fn exchange(context: ExchangeContext, asked: Asked) -> Exchange {
     Box::pin(unfold(State::Begin(context, asked), next))
 }
 
@@ -162,7 +169,7 @@ async fn next(state: State) -> Option<(Say, State)> {
                     });
                     state = State::Answering { answer, stream };
                 } else {
-                    let told = told(response, stream.as_deref()).await;
+                    let told = told(response, &posted).await;
                     return Some((Say::Event(told), State::Over(stream)));
                 }
             }
@@ -202,7 +209,7 @@ async fn next(state: State) -> Option<(Say, State)> {
     }
 }
 
-impl TurnContext {
+impl ExchangeContext {
     /// Whether a target may have a WebSocket over which something can be made ready.
     fn may_make_ready(&self, asked: &ClientMessage) -> bool {
         let live = self.gateway.live.now();
@@ -211,7 +218,7 @@ impl TurnContext {
 }
 
 /// Answers a call that only makes ready where nothing can be: what it says is kept here for those that go on from it.
-fn make_ready(context: &TurnContext, asked: &Asked) -> VecDeque<Text> {
+fn make_ready(context: &ExchangeContext, asked: &Asked) -> VecDeque<Text> {
     let events = made_ready(&asked.message);
     let continuations = &context.sockets.continuations;
     let call = continuations.whole(&asked.message, &asked.call).unwrap_or_else(|| asked.call.clone());
@@ -223,7 +230,7 @@ fn make_ready(context: &TurnContext, asked: &Asked) -> VecDeque<Text> {
 }
 
 /// Has the call answered that the message asks for.
-async fn begin(context: TurnContext, asked: Asked) -> (Response<Body>, Posted) {
+async fn begin(context: ExchangeContext, asked: Asked) -> (Response<Body>, Posted) {
     let Asked { message, text, call } = asked;
     let (call, text) = match context.sockets.continuations.whole(&message, &call) {
         Some(whole) => (whole, None),
@@ -231,7 +238,7 @@ async fn begin(context: TurnContext, asked: Asked) -> (Response<Body>, Posted) {
     };
     let stream = message.stream.clone();
     let is_posted = Arc::<AtomicBool>::default();
-    let TurnContext { gateway, provider, path, proof, sockets, .. } = &context;
+    let ExchangeContext { gateway, provider, path, proof, sockets, .. } = &context;
     let mut head = Head {
         method: Method::POST,
         query: proof.query.clone().map(Into::into),
@@ -257,7 +264,7 @@ fn is_stream(response: &Response<Body>) -> bool {
 }
 
 /// An answer that is no stream as an event: a refusal, or the whole answer of a server that knows no streams.
-async fn told(response: Response<Body>, stream: Option<&str>) -> Text {
+async fn told(response: Response<Body>, posted: &Posted) -> Text {
     let (head, mut body) = response.into_parts();
     let most = if head.status.is_success() { ANSWER_MAX } else { REFUSAL_MAX };
     let mut read = Vec::new();
@@ -267,12 +274,13 @@ async fn told(response: Response<Body>, stream: Option<&str>) -> Text {
             _ => break,
         }
     }
-    if let Some(whole) = Some(&read).filter(|_| head.status.is_success()).and_then(|read| whole(read, stream))
+    if head.status.is_success()
+        && let Some(whole) = whole(&read)
     {
-        return whole.into();
+        return posted.passed_on(&whole);
     }
     let status = if head.status.is_success() { StatusCode::BAD_GATEWAY } else { head.status };
-    refusal(status.as_u16(), &read, told_headers(&head.headers), stream).into()
+    refusal(status.as_u16(), &read, told_headers(&head.headers), posted.stream.as_deref()).into()
 }
 
 fn told_headers(headers: &HeaderMap) -> Map<String, Value> {
